@@ -1,0 +1,170 @@
+"""microgrid: write scalars, see every one of them, check every derivative, then run at array speed.
+
+>>> import microgrid as mg
+>>> x = mg.Value(3.0, label="x")
+>>> y = x * x
+>>> y.backward()
+>>> x.grad
+6.0
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from microgrid.engine import (
+    AnomalyError,
+    Value,
+    detect_anomaly,
+    no_grad,
+    record_lines,
+    topological_order,
+)
+from microgrid.ops import (
+    Interval,
+    Op,
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cbrt,
+    ceil,
+    clip,
+    cos,
+    cosh,
+    digamma,
+    dot,
+    elu,
+    equal,
+    erf,
+    erfc,
+    exp,
+    exp2,
+    expm1,
+    floor,
+    gelu,
+    greater,
+    greater_equal,
+    hypot,
+    leaky_relu,
+    less,
+    less_equal,
+    lgamma,
+    log,
+    log1p,
+    log2,
+    log10,
+    logsumexp,
+    maximum,
+    mean,
+    minimum,
+    not_equal,
+    power,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    sinh,
+    softmax,
+    softplus,
+    sqrt,
+    stop_gradient,
+    tan,
+    tanh,
+    total,
+    where,
+)
+from microgrid.ops import absolute as abs
+
+if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
+    pass
+
+_ROOMS: dict[str, str] = {}
+"""The public names that live in rooms loaded on demand."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(import_module(f"microgrid.{_ROOMS[name]}"), name)
+    try:
+        return import_module(f"microgrid.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"microgrid.{name}":
+            raise
+        raise AttributeError(f"module 'microgrid' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS])
+
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnomalyError",
+    "Interval",
+    "Op",
+    "Value",
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "clip",
+    "cos",
+    "cosh",
+    "detect_anomaly",
+    "digamma",
+    "dot",
+    "elu",
+    "equal",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "gelu",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "lgamma",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logsumexp",
+    "maximum",
+    "mean",
+    "minimum",
+    "no_grad",
+    "not_equal",
+    "power",
+    "record_lines",
+    "relu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "stop_gradient",
+    "tan",
+    "tanh",
+    "topological_order",
+    "total",
+    "where",
+]

@@ -1,0 +1,533 @@
+"""The engine: a Value is a number that remembers how it was computed.
+
+Arithmetic on Values records a computation graph. ``backward()`` walks that graph once, in reverse
+topological order, and applies the chain rule at each node: the gradient of the node, times its local
+derivative by a parent, is added to the gradient of that parent.
+
+>>> x, w = Value(2.0, label="x"), Value(-3.0, label="w")
+>>> y = (x * w).tanh()
+>>> y.backward()
+>>> w.grad == (1 - y.data**2) * x.data
+True
+"""
+
+import linecache
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, SupportsFloat
+
+from microgrid import ops
+from microgrid.ops import CONSTANT, LEAF, Op, as_float
+
+
+class Value:
+    """A real number in a computation graph.
+
+    Args:
+        data: the number; any real number is taken and kept as a Python float.
+        label: free text that drawings and reports show; may be assigned later.
+
+    Attributes:
+        data: the number, a float.
+        grad: the gradient ∂output/∂self, filled by ``output.backward()``.
+        op: the operation that computed this value. It is a row of the table of operations, which holds
+            the local derivatives. ``ops.LEAF`` if the user gave the number, ``ops.CONSTANT`` if it is
+            a plain number that met a Value, as the 2 in ``2 * x``.
+        label: free text.
+        origin: where the node was made, if something asked to record it; else ``None``.
+
+    Raises:
+        TypeError: if ``data`` is not a real number.
+    """
+
+    # The parents stand in slots of their own, not in a tuple: less memory, and half as many objects for
+    # the garbage collector, whose visits would otherwise take most of the time. For the same reason the
+    # derivatives live in the shared row, not in a closure per node: nothing points back from a parent
+    # to its child, there are no cycles, and a graph dies with its last reference.
+    __slots__ = ("_data", "first", "grad", "label", "op", "origin", "others", "second")
+
+    _data: float
+    grad: float
+    op: Op
+    first: "Value | None"
+    second: "Value | None"
+    others: "tuple[Value, ...]"
+    label: str
+    origin: "Origin | None"
+
+    def __init__(self, data: SupportsFloat, label: str = "") -> None:
+        if isinstance(data, Value):
+            raise TypeError(
+                f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
+            )
+        self._data = as_float(data)
+        self.grad = 0.0
+        self.op = LEAF
+        self.first = self.second = None
+        self.others = ()
+        self.label = label
+        self.origin = None
+
+    @property
+    def data(self) -> float:
+        return self._data
+
+    @data.setter
+    def data(self, number: SupportsFloat) -> None:
+        self._data = as_float(number)
+
+    @property
+    def parents(self) -> "tuple[Value, ...]":
+        """The operands, in order and with repeats: ``x * x`` has two."""
+        if self.first is None:
+            return ()
+        if self.second is None:
+            return (self.first,)
+        return (self.first, self.second, *self.others)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nothing computes this value: it was given, or is a constant."""
+        return self.first is None
+
+    def local_derivatives(self) -> tuple[float, ...]:
+        """Return ∂self/∂parent for each parent, at the present data."""
+        return self.op.local_derivatives(self._data, *[parent._data for parent in self.parents])
+
+    # -- the two passes ------------------------------------------------------------------------------
+
+    def backward(self, gradient: float = 1.0) -> None:
+        """Compute the gradient of this value by every value that it depends on (chapter 5.2).
+
+        Interior nodes get ∂self/∂node. Leaves get it **added**, so that the gradients of several
+        outputs, or of several samples, sum up; a second call gives them exactly twice the first.
+        To start afresh set ``leaf.grad = 0.0``, or call ``zero_grad()`` of a module or an optimiser.
+
+        Args:
+            gradient: the gradient of this value itself: 1 unless it is part of something larger.
+
+        Raises:
+            AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
+        """
+        order = topological_order(self)
+        leaves = [(node, node.grad) for node in order if node.first is None]
+        for node in order:
+            node.grad = 0.0
+        self.grad = as_float(gradient)
+        anomalies = _open_hooks and _check_forward in _hooks.get()
+        try:
+            for node in reversed(order):
+                if anomalies:
+                    _check_backward(node)
+                node.op.backpropagate(node)
+        except BaseException:
+            for leaf, before in leaves:
+                leaf.grad = before
+            raise
+        # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
+        for leaf, before in leaves:
+            leaf.grad += before
+
+    def forward(self) -> "Value":
+        """Compute this value again, in place, after the ``data`` of leaves changed; return it."""
+        for node in topological_order(self):
+            if node.first is not None:
+                node._data = node.op.forward(*[parent._data for parent in node.parents])
+        return self
+
+    # -- arithmetic ----------------------------------------------------------------------------------
+    # In-place operators are not defined, so Python rebinds: ``x += 1`` is ``x = x + 1``, as for floats.
+
+    def __add__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.add, self, other)
+
+    def __radd__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.add, other, self)
+
+    def __sub__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.sub, self, other)
+
+    def __rsub__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.sub, other, self)
+
+    def __mul__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.mul, self, other)
+
+    def __rmul__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.mul, other, self)
+
+    def __truediv__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.div, self, other)
+
+    def __rtruediv__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.div, other, self)
+
+    def __pow__(self, exponent: SupportsFloat) -> "Value":
+        if isinstance(exponent, Value):
+            return _binary(ops.power, self, exponent)
+        constant = _number(exponent)
+        return NotImplemented if constant is None else _unary(ops.power_of(constant), self)
+
+    def __rpow__(self, base: SupportsFloat) -> "Value":
+        constant = _number(base)
+        return NotImplemented if constant is None else _unary(ops.base_of(constant), self)
+
+    def __neg__(self) -> "Value":
+        return _unary(ops.neg, self)
+
+    def __pos__(self) -> "Value":
+        return self
+
+    def __abs__(self) -> "Value":
+        return _unary(ops.absolute, self)
+
+    # -- comparison: of the data; but == and hash are identity, so Values are safe in sets and dicts ------
+
+    def __lt__(self, other: SupportsFloat) -> bool:
+        return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+
+    def __le__(self, other: SupportsFloat) -> bool:
+        return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+
+    def __gt__(self, other: SupportsFloat) -> bool:
+        return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+
+    def __ge__(self, other: SupportsFloat) -> bool:
+        return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    # -- the usual operations as methods --------------------------------------------------------------
+    # All operations are functions of the package; NumPy looks for these names when np.exp meets Values.
+
+    def exp(self) -> "Value":
+        return _unary(ops.exp, self)
+
+    def expm1(self) -> "Value":
+        return _unary(ops.expm1, self)
+
+    def exp2(self) -> "Value":
+        return _unary(ops.exp2, self)
+
+    def log(self) -> "Value":
+        return _unary(ops.log, self)
+
+    def log1p(self) -> "Value":
+        return _unary(ops.log1p, self)
+
+    def log2(self) -> "Value":
+        return _unary(ops.log2, self)
+
+    def log10(self) -> "Value":
+        return _unary(ops.log10, self)
+
+    def sqrt(self) -> "Value":
+        return _unary(ops.sqrt, self)
+
+    def cbrt(self) -> "Value":
+        return _unary(ops.cbrt, self)
+
+    def sin(self) -> "Value":
+        return _unary(ops.sin, self)
+
+    def cos(self) -> "Value":
+        return _unary(ops.cos, self)
+
+    def tan(self) -> "Value":
+        return _unary(ops.tan, self)
+
+    def sinh(self) -> "Value":
+        return _unary(ops.sinh, self)
+
+    def cosh(self) -> "Value":
+        return _unary(ops.cosh, self)
+
+    def tanh(self) -> "Value":
+        return _unary(ops.tanh, self)
+
+    def floor(self) -> "Value":
+        return _unary(ops.floor, self)
+
+    def ceil(self) -> "Value":
+        return _unary(ops.ceil, self)
+
+    def relu(self) -> "Value":
+        return _unary(ops.relu, self)
+
+    def sigmoid(self) -> "Value":
+        return _unary(ops.sigmoid, self)
+
+    # -- what others see of a Value ------------------------------------------------------------------
+
+    @classmethod
+    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
+        operands = [_operand(argument) for argument in arguments]
+        if None in operands:
+            as_float(arguments[operands.index(None)])  # raises, naming the argument
+        first, second, *others = [*operands, None] if len(operands) == 1 else operands
+        data = op.forward(*[operand._data for operand in operands if operand is not None])
+        return _record(op, data, first, second, tuple(others))  # type: ignore[arg-type]
+
+    def __float__(self) -> NoReturn:
+        raise TypeError(
+            f"float({self!r}) would silently cut it out of its graph: write v.data for the plain number, "
+            "or the function of this package to stay in the graph: mg.sin(v), not math.sin(v)"
+        )
+
+    def __format__(self, specification: str) -> str:
+        return format(self._data, specification) if specification else repr(self)
+
+    def __repr__(self) -> str:
+        label = f", label={self.label!r}" if self.label else ""
+        return f"Value(data={self._data!r}, grad={self.grad!r}{label})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
+        """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
+        return notebook_picture(self)
+
+    # The names that code written for micrograd uses.
+
+    @property
+    def _prev(self) -> "set[Value]":
+        return set(self.parents)
+
+    @property
+    def _op(self) -> str:
+        return {"mul": "*", "sub": "-", "div": "/"}.get(self.op.name, self.op.symbol) if self.parents else ""
+
+    def _backward(self) -> None:
+        self.op.backpropagate(self)
+
+
+def topological_order(*roots: Value) -> list[Value]:
+    """Return every node that the roots depend on, and the roots: parents before children, each once.
+
+    It is a depth-first search that places a node after all of its parents. The stack is a list, not
+    Python's own, so the depth of a graph has no limit. ``None`` on the stack marks that the node
+    below it comes up for the second time: its parents have been placed.
+    """
+    order: list[Value] = []
+    seen: set[Value] = set()
+    stack: list[Value | None] = list(reversed(roots))
+    while stack:
+        node = stack.pop()
+        if node is None:
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif node not in seen:
+            seen.add(node)
+            if node.first is None:
+                order.append(node)
+            else:
+                stack.append(node)
+                stack.append(None)
+                if node.second is not None:
+                    if node.others:
+                        stack.extend(reversed(node.others))
+                    if node.second not in seen:
+                        stack.append(node.second)
+                if node.first not in seen:
+                    stack.append(node.first)
+    return order
+
+
+# ---------------------------------------------------------------------------------------------------
+# Recording nodes
+
+
+_allocate = object.__new__
+_no_others: tuple[Value, ...] = ()
+
+
+def _record(op: Op, data: float, first: Value | None, second: Value | None, others: tuple[Value, ...]) -> Value:
+    """Make the node of an operation. It does what ``Value(data)`` does, in a third of the time."""
+    node = _allocate(Value)
+    node._data = data
+    node.grad = 0.0
+    node.op = op
+    node.first = first
+    node.second = second
+    node.others = others
+    node.label = ""
+    node.origin = None
+    if _open_hooks:
+        for hook in _hooks.get():
+            hook(node)
+    return node
+
+
+def _unary(op: Op, x: Value) -> Value:
+    return _record(op, op.forward(x._data), x, None, _no_others)
+
+
+def _binary(op: Op, a: SupportsFloat, b: SupportsFloat) -> Value:
+    if type(a) is not Value:
+        a = _operand(a)  # type: ignore[assignment]
+        if a is None:
+            return NotImplemented
+    if type(b) is not Value:
+        b = _operand(b)  # type: ignore[assignment]
+        if b is None:
+            return NotImplemented
+    return _record(op, op.forward(a._data, b._data), a, b, _no_others)  # type: ignore[attr-defined, arg-type]
+
+
+def _operand(x: Any) -> Value | None:
+    """A Value as it is, a plain number as a constant, ``None`` for what is neither."""
+    if isinstance(x, Value):
+        return x
+    number = _number(x)
+    return None if number is None else _record(CONSTANT, number, None, None, _no_others)
+
+
+def _number(x: Any) -> float | None:
+    try:
+        return as_float(x)
+    except TypeError:
+        return None
+
+
+def notebook_picture(value: Value) -> dict[str, str] | None:
+    """Return what a notebook shows for a value, by MIME type. The package puts its drawing here."""
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------
+# Watching nodes as they are recorded
+
+
+@dataclass(slots=True)
+class Origin:
+    """Where a node was made: the line of the user's code, or the module of a network."""
+
+    file: str = ""
+    line: int = 0
+    module: Any = None
+
+    def __str__(self) -> str:
+        text = linecache.getline(self.file, self.line).strip()
+        return f"{self.file}:{self.line}" + (f": {text}" if text else "") if self.file else "an unrecorded line"
+
+
+Hook = Callable[[Value], None]
+
+_hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
+_open_hooks = 0  # how many watch() blocks are open in any thread; 0 spares every node a look at _hooks
+_open_hooks_lock = threading.Lock()
+
+
+@contextmanager
+def watch(hook: Hook) -> Iterator[None]:
+    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
+
+    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
+    """
+    global _open_hooks
+    token = _hooks.set((hook, *_hooks.get()))
+    with _open_hooks_lock:
+        _open_hooks += 1
+    try:
+        yield
+    finally:
+        with _open_hooks_lock:
+            _open_hooks -= 1
+        _hooks.reset(token)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Compute without recording: results in the block are leaves. Also a decorator.
+
+    For measuring and predicting: it saves the memory of the graph.
+    """
+    with watch(_cut):
+        yield
+
+
+def _cut(node: Value) -> None:
+    node.op = LEAF
+    node.first = node.second = None
+    node.others = ()
+
+
+@contextmanager
+def record_lines() -> Iterator[None]:
+    """Note in ``origin`` the line of the user's code that made each node of the block."""
+    with watch(_note_line):
+        yield
+
+
+def _note_line(node: Value) -> None:
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    node.origin = Origin(frame.f_code.co_filename, frame.f_lineno)
+
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class AnomalyError(ArithmeticError):
+    """A nan or an infinity came up within ``detect_anomaly()``.
+
+    Attributes:
+        node: the node at which it first came up.
+    """
+
+    def __init__(self, message: str, node: Value) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
+
+    Both passes are watched: a result that is not finite though all operands are, or a nan from operands
+    of which none is nan; and in ``backward()`` a gradient that is not finite where the one before it was.
+    The error names the operation, its operands and the line of the code that called it.
+    """
+    with watch(_check_forward):
+        yield
+
+
+def _check_forward(node: Value) -> None:
+    parents = node.parents
+    if not parents:
+        return
+    _note_line(node)
+    if math.isfinite(node._data):
+        return
+    if all(math.isfinite(parent._data) for parent in parents) or (
+        math.isnan(node._data) and not any(math.isnan(parent._data) for parent in parents)
+    ):
+        raise AnomalyError(f"{_call(node)} is {node._data}, at {node.origin}", node)
+
+
+def _check_backward(node: Value) -> None:
+    if not math.isfinite(node.grad):
+        raise AnomalyError(
+            f"the gradient of {_call(node)} is {node.grad}: the sum of what came back to it along its paths; "
+            f"the node was made at {node.origin or Origin()}",
+            node,
+        )
+    for i, derivative in enumerate(node.local_derivatives()):
+        if not math.isfinite(node.grad * derivative):
+            raise AnomalyError(
+                f"in backward(), the local derivative of {_call(node)} by its argument {i + 1} is {derivative}, "
+                f"and times the gradient {node.grad} it is {node.grad * derivative}; the node was made at "
+                f"{node.origin or 'a line that was not recorded: build the graph inside detect_anomaly() too'}",
+                node,
+            )
+
+
+def _call(node: Value) -> str:
+    """The operation with its operands, as in ``log(p=0.0)``."""
+    operands = [f"{p.label}={p._data!r}" if p.label else repr(p._data) for p in node.parents]
+    return f"{node.op.name}({', '.join(operands)})" if operands else f"the leaf {node!r}"

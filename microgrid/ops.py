@@ -1,0 +1,1100 @@
+"""The table of operations: one row per operation, and nothing about an operation anywhere else.
+
+A row says how to compute an operation, what its local derivatives are, where it is defined, where it
+has a kink, how a drawing shows it, and what it is called on arrays and in JavaScript. The local
+derivatives are written with operations of this same table, so one row serves plain floats, gradients,
+gradients of gradients, forward mode, the compiled program and the page in the browser.
+
+Arithmetic is IEEE 754's, as in NumPy, PyTorch and JAX: ``div(1.0, 0.0)`` is ``inf``, ``log(-1.0)`` is
+``nan``, ``exp(1000.0)`` is ``inf``. Python's own ``/`` and ``**`` raise instead, which is why the
+derivatives below say ``div`` and ``power``; ``+``, ``-`` and ``*`` never raise.
+
+To add an operation, add one row. The tests, the drawing, the checker and the compiler find it there.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache, partial, reduce
+from importlib import import_module
+from pickle import PicklingError
+from typing import Any, Protocol, TypeVar, overload
+
+inf = math.inf
+nan = math.nan
+
+Partial = Callable[..., Any]
+"""``partial(y, *xs)`` is the local derivative dy/dx of one argument, for floats and for Values alike."""
+
+
+class Dispatching(Protocol):
+    """A type whose instances flow through the table: a Value, or a number type of your own."""
+
+    @classmethod
+    def __apply__(cls, op: "Op", arguments: tuple[Any, ...]) -> Any:
+        """Return ``op`` of the arguments, of which at least one is of this type."""
+
+
+T = TypeVar("T", bound=Dispatching)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The reals from ``low`` to ``high``; ``open`` leaves both ends out."""
+
+    low: float = -inf
+    high: float = inf
+    open: bool = False
+
+    def __contains__(self, x: float) -> bool:
+        return self.low < x < self.high if self.open else self.low <= x <= self.high
+
+
+REALS = Interval()
+POSITIVE = Interval(0.0, inf, open=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One operation ``y = forward(*xs)`` with its local derivatives: a row of the table.
+
+    Called with floats it returns a float; called with a Value anywhere it returns a Value:
+
+    >>> double = Op("double", forward=lambda x: 2 * x, partials=(2.0,))
+    >>> double(3.0)
+    6.0
+
+    Attributes:
+        name: the name in error messages and programs, ``"tanh"``.
+        forward: computes ``y`` from floats; must return ``inf`` or ``nan`` rather than raise.
+        partials: one per argument, ``partials[i](y, *xs)`` = dy/dxs[i], written with operators and
+            operations of the table so that it works on floats and on Values; a plain number where the
+            derivative is constant.
+        symbol: what a drawing shows, ``"×"``; the name unless given.
+        domain: per argument, where the operation is defined; all reals unless given.
+        kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
+            Two points on one branch have no kink between them.
+        array: the operation on arrays, as a template: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
+            ``jax.numpy`` and ``special`` holds what they lack; empty if ``forward`` must be mapped.
+        javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``; empty if there is none.
+        doc: the formula in words, and the convention at kinks and poles.
+        recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
+            ``None`` for a row that stands on its own.
+    """
+
+    name: str
+    forward: Callable[..., float]
+    partials: tuple[Partial | float, ...]
+    symbol: str = ""
+    domain: tuple[Interval, ...] = ()
+    kink: Callable[..., Hashable] | None = None
+    array: str = ""
+    javascript: str = ""
+    doc: str = ""
+    recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
+    backpropagate: Callable[[Any], None] = field(init=False, repr=False)
+    """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.partials, tuple) or not all(
+            callable(p) or isinstance(p, (int, float)) for p in self.partials
+        ):
+            raise TypeError(
+                f"operation {self.name!r}: partials must be a tuple with one function or number per "
+                f"argument, as in partials=(lambda y, x: 1 - y * y,); got {self.partials!r}"
+            )
+        if not callable(self.forward):
+            raise TypeError(f"operation {self.name!r}: forward must be a function; got {self.forward!r}")
+        if self.domain and len(self.domain) != len(self.partials):
+            raise TypeError(
+                f"operation {self.name!r}: {len(self.partials)} partials but {len(self.domain)} domains; "
+                "give one Interval per argument"
+            )
+        set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
+        set_field(self, "symbol", self.symbol or self.name)
+        set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
+        set_field(self, "backpropagate", _backpropagate(self.partials))
+
+    @property
+    def arity(self) -> int:
+        """The number of arguments."""
+        return len(self.partials)
+
+    @overload
+    def __call__(self, *arguments: float) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, *arguments: T | float) -> T: ...
+    def __call__(self, *arguments: Any) -> Any:
+        """Return the operation of floats as a float; of anything with a Value among it as a Value."""
+        if len(arguments) != len(self.partials):
+            raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
+        for argument in arguments:
+            if type(argument) is not float:
+                return self._dispatch(arguments)
+        return self.forward(*arguments)
+
+    def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
+        for argument in arguments:
+            apply = getattr(type(argument), "__apply__", None)
+            if apply is not None:
+                return apply(self, arguments)
+        return self.forward(*[as_float(argument) for argument in arguments])
+
+    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
+        """Return dy/dx for each argument: floats for floats, Values for Values."""
+        return tuple([p(y, *xs) if callable(p) else p for p in self.partials])
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}, {self.arity} argument(s)>"
+
+    def __reduce__(self) -> Any:
+        if self.recipe is not None:
+            return self.recipe
+        return _find, (_home(self), self.name)
+
+
+def _backpropagate(partials: tuple[Partial | float, ...]) -> Callable[[Any], None]:
+    """Specialise the inner step of backward() for the number of parents: this is where time is spent.
+
+    A constant derivative of zero sends nothing back, not ``0 * gradient``, which is nan for inf.
+    """
+    match partials:
+        case ():
+            return lambda node: None
+
+        case (float() | int() as constant,) if constant == 0:
+            return lambda node: None
+
+        case (partial,) if callable(partial):
+
+            def through_one_function(node: Any) -> None:
+                parent = node.first
+                parent.grad += node.grad * partial(node._data, parent._data)
+
+            return through_one_function
+
+        case (float() | int() as left, float() | int() as right) if left and right:
+
+            def through_two_constants(node: Any) -> None:
+                node.first.grad += node.grad * left
+                node.second.grad += node.grad * right
+
+            return through_two_constants
+
+        case (left, right) if callable(left) and callable(right):
+
+            def through_two_functions(node: Any) -> None:
+                gradient, y, first, second = node.grad, node._data, node.first, node.second
+                a, b = first._data, second._data
+                first.grad += gradient * left(y, a, b)
+                second.grad += gradient * right(y, a, b)
+
+            return through_two_functions
+
+    if all(partial == 1 for partial in partials):
+
+        def through_a_sum(node: Any) -> None:
+            gradient = node.grad
+            for parent in node.parents:
+                parent.grad += gradient
+
+        return through_a_sum
+
+    def through_many(node: Any) -> None:
+        gradient, y, parents = node.grad, node._data, node.parents
+        xs = [parent._data for parent in parents]
+        for parent, partial in zip(parents, partials, strict=True):
+            if callable(partial):
+                parent.grad += gradient * partial(y, *xs)
+            elif partial:
+                parent.grad += gradient * partial
+
+    return through_many
+
+
+def as_float(number: Any) -> float:
+    """Return a real number of any type as a float: int, bool, Fraction, Decimal, a NumPy scalar.
+
+    Raises:
+        TypeError: for text, complex numbers, None, sequences and arrays, naming what was given.
+    """
+    kind = type(number)
+    if kind is float:
+        return number  # type: ignore[no-any-return]
+    if isinstance(number, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__"):
+        given = repr(number)
+        raise TypeError(
+            f"expected one real number, got {given if len(given) < 80 else given[:77] + '...'} "
+            f"of type {kind.__name__}; give a float, or call once for each number"
+        )
+    try:
+        return float(number)
+    except OverflowError:  # an int or Fraction beyond the largest float rounds to infinity, as IEEE 754 has it
+        return inf if number > 0 else -inf
+
+
+# ---------------------------------------------------------------------------------------------------
+# Forward functions that Python's math module does not give as IEEE 754 has them
+
+
+def _ieee(function: Callable[[float], float], overflow: Callable[[float], float]) -> Callable[[float], float]:
+    """Wrap a function of the math module: nan outside its domain, ``overflow(x)`` where it is too large."""
+
+    def forward(x: float) -> float:
+        try:
+            return function(x)
+        except OverflowError:
+            return overflow(x)
+        except ValueError:
+            return nan
+
+    return forward
+
+
+def _to_inf(x: float) -> float:
+    return inf
+
+
+def _to_signed_inf(x: float) -> float:
+    return math.copysign(inf, x)
+
+
+def _logarithm(function: Callable[[float], float], pole: float = 0.0) -> Callable[[float], float]:
+    """Wrap a logarithm: -inf at its pole, nan below."""
+
+    def forward(x: float) -> float:
+        if x > pole:
+            return function(x)
+        return -inf if x == pole else nan
+
+    return forward
+
+
+def _divide(a: float, b: float) -> float:
+    try:
+        return a / b
+    except ZeroDivisionError:
+        return math.copysign(inf, a) * math.copysign(1.0, b) if a and a == a else nan
+
+
+def _power(x: float, n: float) -> float:
+    try:
+        return math.pow(x, n)
+    except (OverflowError, ValueError):
+        if x < 0 and n != math.floor(n):
+            return nan
+        odd = math.fmod(n, 2.0) != 0.0
+        return math.copysign(inf, x) if odd else inf
+
+
+def _sign(x: float) -> float:
+    return 1.0 if x > 0 else -1.0 if x < 0 else x if x != x else 0.0
+
+
+def _rounding(function: Callable[[float], int]) -> Callable[[float], float]:
+    """Wrap floor or ceil: the result keeps the sign of zero, and inf and nan stay."""
+    return lambda x: math.copysign(function(x), x) if math.isfinite(x) else x
+
+
+def _atanh(x: float) -> float:
+    if abs(x) == 1.0:
+        return math.copysign(inf, x)
+    return math.atanh(x) if abs(x) < 1.0 else nan
+
+
+def _maximum(a: float, b: float) -> float:
+    return a if a > b or a != a else b
+
+
+def _minimum(a: float, b: float) -> float:
+    return a if a < b or a != a else b
+
+
+def _sigmoid(x: float) -> float:
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x == x else nan
+
+
+_ROOT_HALF = math.sqrt(0.5)
+_ROOT_HALF_REST = -4.833646656726457e-17  # √½ minus the float above
+
+
+def _product_error(a: float, b: float) -> float:
+    """Return a·b minus its rounding, exactly (Dekker 1971)."""
+
+    def split(x: float) -> tuple[float, float]:
+        high = x * 134217729.0 - (x * 134217729.0 - x)
+        return high, x - high
+
+    (a1, a2), (b1, b2) = split(a), split(b)
+    return ((a1 * b1 - a * b) + a1 * b2 + a2 * b1) + a2 * b2
+
+
+def _normal_cdf(x: float) -> float:
+    """Φ(x), the standard normal distribution; erfc would magnify the rounding of x·√½ in the tail."""
+    if not abs(x) < 40.0:
+        return 1.0 if x > 0 else 0.0 if x < 0 else x
+    z = x * _ROOT_HALF
+    missing = _product_error(x, _ROOT_HALF) + x * _ROOT_HALF_REST
+    return 0.5 * (math.erfc(-z) + 2.0 / math.sqrt(math.pi) * math.exp(-z * z) * missing)
+
+
+def _gelu(x: float) -> float:
+    return x * _normal_cdf(x) if x != -inf else -0.0
+
+
+def _polygamma(n: int, x: float) -> float:
+    """ψ⁽ⁿ⁾(x), the n-th derivative of digamma (Abramowitz & Stegun 6.3, 6.4).
+
+    Left of zero by reflection; then by recurrence up to where the asymptotic series is exact.
+    """
+    if x != x or x == -inf:
+        return nan
+    if x == inf:
+        return inf if n == 0 else 0.0
+    if x <= 0.0 and x == math.floor(x):
+        if n == 0:  # a two-sided pole: the side is known only at a signed zero
+            return -math.copysign(inf, x) if x == 0.0 else nan
+        return inf if n % 2 else nan
+    if x < 0.0:
+        return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
+    sign = -1.0 if n % 2 == 0 else 1.0
+    factorial = math.factorial(n)
+    shift = []
+    while x < 16.0 + n:
+        shift.append(_divide(factorial, _power(x, n + 1.0)))
+        x += 1.0
+    series = [math.factorial(n - 1) / x**n if n else -math.log(x), factorial / (2.0 * x ** (n + 1))]
+    for k, bernoulli in enumerate(_BERNOULLI, start=1):
+        series.append(bernoulli * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * x ** (2 * k + n)))
+    return sign * math.fsum(series + shift)
+
+
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+
+
+def _cotangent_derivative(n: int, x: float) -> float:
+    """The n-th derivative of cot at πx, divided by πⁿ scaling: a polynomial in c = cot(πx), as c' = -(1 + c²)."""
+    fraction = x - math.floor(x)
+    c = 1.0 / math.tan(math.pi * fraction) if fraction <= 0.5 else -1.0 / math.tan(math.pi * (1.0 - fraction))
+    coefficients = [0.0, 1.0]
+    for _ in range(n):
+        slope = [k * a for k, a in enumerate(coefficients)][1:]
+        coefficients = [-a - b for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
+    return reduce(lambda total, a: total * c + a, reversed(coefficients), 0.0)
+
+
+def _lgamma(x: float) -> float:
+    try:
+        return math.lgamma(x)
+    except (OverflowError, ValueError):
+        return inf
+
+
+# ---------------------------------------------------------------------------------------------------
+# The table
+
+TABLE: dict[str, Op] = {}
+"""Every row by its name; rows with a constant (``power_of(3.0)``) are not in it, see ``rows()``."""
+
+_SAMPLES: list[Callable[[], Op]] = []
+
+
+def _row(name: str, forward: Callable[..., float], *partials: Partial | float, **fields: Any) -> Op:
+    TABLE[name] = op = Op(name, forward, partials, **fields)
+    return op
+
+
+def _factory(*samples: tuple[float, ...]) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
+    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``."""
+
+    def decorate(make: Callable[..., Op]) -> Callable[..., Op]:
+        cached = lru_cache(maxsize=1024)(make)
+        _SAMPLES.extend(partial(cached, *constants) for constants in samples)
+        return cached
+
+    return decorate
+
+
+def rows() -> Iterator[Op]:
+    """Yield every row, with a few of each kind that has a constant: what a test of the table runs over."""
+    yield from TABLE.values()
+    for sample in _SAMPLES:
+        yield sample()
+
+
+LEAF = Op("leaf", lambda: nan, (), doc="A number that the user gave; nothing computes it.")
+CONSTANT = Op("constant", lambda: nan, (), doc="A plain number that met a Value in an expression.")
+
+# Comparisons: 1.0 where they hold, 0.0 where not; constant almost everywhere, so their derivatives are 0.
+
+
+def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], python: str) -> Op:
+    return _row(
+        name,
+        lambda a, b: 1.0 if holds(a, b) else 0.0,
+        0.0,
+        0.0,
+        symbol=symbol,
+        kink=lambda a, b: (a > b) - (a < b),
+        array=f"xp.where({{0}} {python} {{1}}, 1.0, 0.0)",
+        javascript=f"({{0}} {python} {{1}} ? 1 : 0)",
+        doc=f"1 where a {symbol} b, else 0; the derivative is 0. For a choice in a graph, with where().",
+    )
+
+
+less = _comparison("less", "<", lambda a, b: a < b, "<")
+less_equal = _comparison("less_equal", "≤", lambda a, b: a <= b, "<=")
+greater = _comparison("greater", ">", lambda a, b: a > b, ">")
+greater_equal = _comparison("greater_equal", "≥", lambda a, b: a >= b, ">=")
+equal = _comparison("equal", "=", lambda a, b: a == b, "==")
+not_equal = _comparison("not_equal", "≠", lambda a, b: a != b, "!=")
+
+# Arithmetic
+
+add = _row("add", lambda a, b: a + b, 1.0, 1.0, symbol="+", array="{0} + {1}", javascript="({0} + {1})", doc="a + b")
+
+
+@_factory((3,), (5,))
+def sum_of(n: int) -> Op:
+    """Return the sum of n arguments as one operation: one node where a chain of ``add`` has n − 1."""
+    return Op(
+        f"sum[{n}]",
+        lambda *xs: reduce(operator.add, xs),
+        (1.0,) * n,
+        symbol="Σ",
+        array="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
+        javascript="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
+        doc="the sum of the arguments, added from left to right",
+        recipe=(sum_of, (n,)),
+    )
+
+
+sub = _row("sub", lambda a, b: a - b, 1.0, -1.0, symbol="−", array="{0} - {1}", javascript="({0} - {1})", doc="a − b")
+mul = _row(
+    "mul",
+    lambda a, b: a * b,
+    lambda y, a, b: b,
+    lambda y, a, b: a,
+    symbol="×",
+    array="{0} * {1}",
+    javascript="({0} * {1})",
+    doc="a × b",
+)
+div: Op = _row(
+    "div",
+    _divide,
+    lambda y, a, b: div(1.0, b),
+    lambda y, a, b: -div(y, b),
+    symbol="÷",
+    array="{0} / {1}",
+    javascript="({0} / {1})",
+    doc="a ÷ b; ±inf where only b is 0, nan for 0 ÷ 0.",
+)
+neg = _row("neg", lambda x: -x, -1.0, symbol="−", array="-{0}", javascript="(-{0})", doc="−x")
+identity = _row("identity", lambda x: x, 1.0, symbol="id", array="{0}", javascript="({0})", doc="x itself")
+stop_gradient = _row(
+    "stop_gradient",
+    lambda x: x,
+    0.0,
+    symbol="stop",
+    array="{0}",
+    javascript="({0})",
+    doc="x itself, but no gradient flows back: x counts as a constant.",
+)
+power: Op = _row(
+    "power",
+    _power,
+    lambda y, x, n: where(equal(n, 0.0), 0.0, n * power(x, n - 1.0)),
+    lambda y, x, n: where(equal(x, 0.0), where(greater_equal(n, 0.0), 0.0, y * log(x)), y * log(x)),
+    symbol="xⁿ",
+    domain=(POSITIVE, REALS),
+    array="special.power({0}, {1})",
+    javascript="mg.pow({0}, {1})",
+    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0.",
+)
+
+
+@_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
+def power_of(n: float) -> Op:
+    """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
+    whole = n == math.floor(n) if math.isfinite(n) else False
+    return Op(
+        f"power[{n!r}]",
+        lambda x: _power(x, n),
+        (0.0 if n == 0 else 1.0 if n == 1 else lambda y, x: n * power_of(n - 1.0)(x),),
+        symbol=f"x{_superscript(n)}",
+        domain=(REALS if whole else POSITIVE,),
+        kink=None if n >= 0 else lambda x: x > 0,
+        array=f"special.power({{0}}, {n!r})",
+        javascript=f"mg.pow({{0}}, {_javascript_number(n)})",
+        doc=f"x to the constant power {n!r}",
+        recipe=(power_of, (n,)),
+    )
+
+
+@_factory((2.0,), (0.5,), (math.e,))
+def base_of(base: float) -> Op:
+    """Return the operation x ↦ baseˣ for a constant base."""
+    logarithm = log(base)
+    return Op(
+        f"base[{base!r}]",
+        lambda x: _power(base, x),
+        ((lambda y, x: where(greater_equal(x, 0.0), 0.0, y * logarithm)) if base == 0 else lambda y, x: y * logarithm,),
+        symbol=f"{base:g}ˣ",
+        array=f"special.power({base!r}, {{0}})",
+        javascript=f"mg.pow({_javascript_number(base)}, {{0}})",
+        doc=f"the constant {base!r} to the power x",
+        recipe=(base_of, (base,)),
+    )
+
+
+def _superscript(n: float) -> str:
+    text = f"{n:g}"
+    return text.translate(str.maketrans("0123456789-+.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺·")) if "e" not in text else f"^{text}"
+
+
+def _javascript_number(x: float) -> str:
+    return {inf: "Infinity", -inf: "(-Infinity)"}.get(x, "NaN" if x != x else f"({x!r})")
+
+
+# Exponentials and logarithms
+
+_exp = _ieee(math.exp, _to_inf)
+exp = _row("exp", _exp, lambda y, x: y, array="xp.exp({0})", javascript="Math.exp({0})", doc="eˣ")
+expm1 = _row(
+    "expm1",
+    _ieee(math.expm1, _to_inf),
+    lambda y, x: exp(x),
+    symbol="eˣ−1",
+    array="xp.expm1({0})",
+    javascript="Math.expm1({0})",
+    doc="eˣ − 1, exact near 0",
+)
+exp2 = _row(
+    "exp2",
+    _ieee(math.exp2, _to_inf),
+    lambda y, x: y * math.log(2.0),
+    symbol="2ˣ",
+    array="xp.exp2({0})",
+    javascript="Math.pow(2, {0})",
+    doc="2ˣ",
+)
+log: Op = _row(
+    "log",
+    _logarithm(math.log),
+    lambda y, x: div(1.0, x),
+    domain=(POSITIVE,),
+    array="xp.log({0})",
+    javascript="Math.log({0})",
+    doc="the natural logarithm; −inf at 0, nan below",
+)
+log1p = _row(
+    "log1p",
+    _logarithm(math.log1p, -1.0),
+    lambda y, x: div(1.0, 1.0 + x),
+    symbol="log(1+x)",
+    domain=(Interval(-1.0, inf, open=True),),
+    array="xp.log1p({0})",
+    javascript="Math.log1p({0})",
+    doc="log(1 + x), exact near 0",
+)
+log2 = _row(
+    "log2",
+    _logarithm(math.log2),
+    lambda y, x: div(1.0 / math.log(2.0), x),
+    symbol="log₂",
+    domain=(POSITIVE,),
+    array="xp.log2({0})",
+    javascript="Math.log2({0})",
+    doc="the logarithm to base 2",
+)
+log10 = _row(
+    "log10",
+    _logarithm(math.log10),
+    lambda y, x: div(1.0 / math.log(10.0), x),
+    symbol="log₁₀",
+    domain=(POSITIVE,),
+    array="xp.log10({0})",
+    javascript="Math.log10({0})",
+    doc="the logarithm to base 10",
+)
+
+# Roots and lengths
+
+sqrt = _row(
+    "sqrt",
+    _ieee(math.sqrt, _to_inf),
+    lambda y, x: div(0.5, y),
+    symbol="√",
+    domain=(Interval(0.0, inf),),
+    array="xp.sqrt({0})",
+    javascript="Math.sqrt({0})",
+    doc="the square root; its derivative at 0 is inf",
+)
+cbrt = _row(
+    "cbrt",
+    math.cbrt,
+    lambda y, x: div(1.0, 3.0 * y * y),
+    symbol="∛",
+    array="xp.cbrt({0})",
+    javascript="Math.cbrt({0})",
+    doc="the cube root, of negative numbers too; its derivative at 0 is inf",
+)
+hypot = _row(
+    "hypot",
+    math.hypot,
+    lambda y, a, b: div(a, y),
+    lambda y, a, b: div(b, y),
+    array="xp.hypot({0}, {1})",
+    javascript="Math.hypot({0}, {1})",
+    doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch",
+)
+
+# Trigonometry
+
+sin = _row(
+    "sin", _ieee(math.sin, _to_inf), lambda y, x: cos(x), array="xp.sin({0})", javascript="Math.sin({0})", doc="sine"
+)
+cos: Op = _row(
+    "cos", _ieee(math.cos, _to_inf), lambda y, x: -sin(x), array="xp.cos({0})", javascript="Math.cos({0})", doc="cosine"
+)
+tan = _row(
+    "tan",
+    _ieee(math.tan, _to_inf),
+    lambda y, x: 1.0 + y * y,
+    array="xp.tan({0})",
+    javascript="Math.tan({0})",
+    doc="tangent",
+)
+asin = _row(
+    "asin",
+    _ieee(math.asin, _to_inf),
+    lambda y, x: div(1.0, sqrt((1.0 - x) * (1.0 + x))),
+    domain=(Interval(-1.0, 1.0),),
+    array="xp.arcsin({0})",
+    javascript="Math.asin({0})",
+    doc="inverse sine; nan outside [−1, 1], derivative inf at ±1",
+)
+acos = _row(
+    "acos",
+    _ieee(math.acos, _to_inf),
+    lambda y, x: div(-1.0, sqrt((1.0 - x) * (1.0 + x))),
+    domain=(Interval(-1.0, 1.0),),
+    array="xp.arccos({0})",
+    javascript="Math.acos({0})",
+    doc="inverse cosine; nan outside [−1, 1], derivative −inf at ±1",
+)
+atan = _row(
+    "atan",
+    math.atan,
+    lambda y, x: div(1.0, 1.0 + x * x),
+    array="xp.arctan({0})",
+    javascript="Math.atan({0})",
+    doc="inverse tangent",
+)
+atan2 = _row(
+    "atan2",
+    math.atan2,
+    lambda y, a, b: div(div(b, hypot(a, b)), hypot(a, b)),
+    lambda y, a, b: -div(div(a, hypot(a, b)), hypot(a, b)),
+    kink=lambda a, b: b < 0 and math.copysign(1.0, a),
+    array="xp.arctan2({0}, {1})",
+    javascript="Math.atan2({0}, {1})",
+    doc="the angle of the point (b, a), with a jump at b < 0, a = 0; derivatives at (0, 0) are nan",
+)
+sinh = _row(
+    "sinh",
+    _ieee(math.sinh, _to_signed_inf),
+    lambda y, x: cosh(x),
+    array="xp.sinh({0})",
+    javascript="Math.sinh({0})",
+    doc="hyperbolic sine",
+)
+cosh: Op = _row(
+    "cosh",
+    _ieee(math.cosh, _to_inf),
+    lambda y, x: sinh(x),
+    array="xp.cosh({0})",
+    javascript="Math.cosh({0})",
+    doc="hyperbolic cosine",
+)
+tanh = _row(
+    "tanh",
+    math.tanh,
+    lambda y, x: 1.0 - y * y,
+    array="xp.tanh({0})",
+    javascript="Math.tanh({0})",
+    doc="hyperbolic tangent; the derivative 1 − y² loses digits as y nears ±1",
+)
+asinh = _row(
+    "asinh",
+    math.asinh,
+    lambda y, x: div(1.0, hypot(1.0, x)),
+    array="xp.arcsinh({0})",
+    javascript="Math.asinh({0})",
+    doc="inverse hyperbolic sine",
+)
+acosh = _row(
+    "acosh",
+    _ieee(math.acosh, _to_inf),
+    lambda y, x: div(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)),
+    domain=(Interval(1.0, inf),),
+    array="xp.arccosh({0})",
+    javascript="Math.acosh({0})",
+    doc="inverse hyperbolic cosine; nan below 1, derivative inf at 1",
+)
+atanh = _row(
+    "atanh",
+    _atanh,
+    lambda y, x: div(1.0, (1.0 - x) * (1.0 + x)),
+    domain=(Interval(-1.0, 1.0, open=True),),
+    array="xp.arctanh({0})",
+    javascript="Math.atanh({0})",
+    doc="inverse hyperbolic tangent; ±inf at ±1, nan beyond",
+)
+
+# Special functions
+
+erf = _row(
+    "erf",
+    math.erf,
+    lambda y, x: 2.0 / math.sqrt(math.pi) * exp(-(x * x)),
+    array="special.erf({0})",
+    javascript="mg.erf({0})",
+    doc="the error function",
+)
+erfc = _row(
+    "erfc",
+    math.erfc,
+    lambda y, x: -2.0 / math.sqrt(math.pi) * exp(-(x * x)),
+    array="special.erfc({0})",
+    javascript="mg.erfc({0})",
+    doc="1 − erf(x), accurate in the tail",
+)
+lgamma = _row(
+    "lgamma",
+    _lgamma,
+    lambda y, x: digamma(x),
+    symbol="log|Γ|",
+    kink=lambda x: x > 0 or math.floor(x),
+    array="special.lgamma({0})",
+    javascript="mg.lgamma({0})",
+    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
+)
+digamma: Op = _row(
+    "digamma",
+    lambda x: _polygamma(0, x),
+    lambda y, x: polygamma_of(1)(x),
+    symbol="ψ",
+    kink=lambda x: x > 0 or math.floor(x),
+    array="special.digamma({0})",
+    javascript="mg.polygamma(0, {0})",
+    doc="ψ(x) = d log Γ(x) / dx; ∓inf at ±0, nan at −1, −2, …",
+)
+
+
+@_factory((1,), (2,))
+def polygamma_of(n: int) -> Op:
+    """Return ψ⁽ⁿ⁾, the n-th derivative of digamma, for a whole n ≥ 1."""
+    return Op(
+        f"polygamma[{n}]",
+        lambda x: _polygamma(n, x),
+        (lambda y, x: polygamma_of(n + 1)(x),),
+        symbol=f"ψ⁽{_superscript(n)}⁾",
+        kink=lambda x: x > 0 or math.floor(x),
+        array=f"special.polygamma({n}, {{0}})",
+        javascript=f"mg.polygamma({n}, {{0}})",
+        doc=f"the derivative number {n} of digamma",
+        recipe=(polygamma_of, (n,)),
+    )
+
+
+# Kinks and steps: the derivative at a kink is PyTorch's
+
+absolute = _row(
+    "abs",
+    abs,
+    lambda y, x: sign(x),
+    symbol="|x|",
+    kink=lambda x: (x > 0) - (x < 0),
+    array="xp.abs({0})",
+    javascript="Math.abs({0})",
+    doc="|x|; the derivative at 0 is 0",
+)
+sign: Op = _row(
+    "sign",
+    _sign,
+    0.0,
+    kink=lambda x: (x > 0) - (x < 0),
+    array="xp.sign({0})",
+    javascript="mg.sign({0})",
+    doc="−1, 0 or 1; the derivative is 0 everywhere",
+)
+floor = _row(
+    "floor",
+    _rounding(math.floor),
+    0.0,
+    symbol="⌊x⌋",
+    kink=lambda x: math.floor(x) if math.isfinite(x) else x,
+    array="xp.floor({0})",
+    javascript="Math.floor({0})",
+    doc="the largest whole number ≤ x; the derivative is 0 everywhere",
+)
+ceil = _row(
+    "ceil",
+    _rounding(math.ceil),
+    0.0,
+    symbol="⌈x⌉",
+    kink=lambda x: math.ceil(x) if math.isfinite(x) else x,
+    array="xp.ceil({0})",
+    javascript="Math.ceil({0})",
+    doc="the smallest whole number ≥ x; the derivative is 0 everywhere",
+)
+maximum = _row(
+    "maximum",
+    _maximum,
+    lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
+    lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
+    symbol="max",
+    kink=lambda a, b: (a > b) - (a < b),
+    array="xp.maximum({0}, {1})",
+    javascript="Math.max({0}, {1})",
+    doc="the larger of two, nan if either is; of equals each gets half the gradient",
+)
+minimum = _row(
+    "minimum",
+    _minimum,
+    lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
+    lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
+    symbol="min",
+    kink=lambda a, b: (a > b) - (a < b),
+    array="xp.minimum({0}, {1})",
+    javascript="Math.min({0}, {1})",
+    doc="the smaller of two, nan if either is; of equals each gets half the gradient",
+)
+clip = _row(
+    "clip",
+    lambda x, low, high: _minimum(_maximum(x, low), high),
+    lambda y, x, low, high: greater_equal(x, low) * less_equal(x, high),
+    lambda y, x, low, high: less(x, low) * less(low, high),
+    lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
+    kink=lambda x, low, high: ((x > low) - (x < low), (x > high) - (x < high), low < high),
+    array="xp.minimum(xp.maximum({0}, {1}), {2})",
+    javascript="Math.min(Math.max({0}, {1}), {2})",
+    doc="x held between low and high; at the ends the gradient goes to x",
+)
+where: Op = _row(
+    "where",
+    lambda condition, a, b: a if condition else b,
+    0.0,
+    lambda y, condition, a, b: not_equal(condition, 0.0),
+    lambda y, condition, a, b: equal(condition, 0.0),
+    kink=lambda condition, a, b: bool(condition),
+    array="xp.where({0}, {1}, {2})",
+    javascript="({0} ? {1} : {2})",
+    doc="a where the condition is not 0, else b; the choice is part of the graph",
+)
+relu = _row(
+    "relu",
+    lambda x: 0.0 if x <= 0.0 else x,
+    lambda y, x: 1.0 - less_equal(x, 0.0),
+    symbol="ReLU",
+    kink=lambda x: (x > 0) - (x < 0),
+    array="xp.maximum({0}, 0.0)",
+    javascript="Math.max({0}, 0)",
+    doc="max(x, 0) (chapter 5.5.1); the derivative at 0 is 0",
+)
+
+
+@_factory((0.01,), (0.2,))
+def leaky_relu_of(slope: float) -> Op:
+    """Return the leaky ReLU with a constant slope for x ≤ 0."""
+    return Op(
+        f"leaky_relu[{slope!r}]",
+        lambda x: x if x > 0 else slope * x,
+        (lambda y, x: where(greater(x, 0.0), 1.0, slope),),
+        symbol="leaky ReLU",
+        kink=lambda x: (x > 0) - (x < 0),
+        array=f"xp.where({{0}} > 0, {{0}}, {slope!r} * {{0}})",
+        javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(slope)} * {{0}})",
+        doc=f"x for x > 0, else {slope!r}·x; the derivative at 0 is {slope!r}",
+        recipe=(leaky_relu_of, (slope,)),
+    )
+
+
+@_factory((1.0,), (0.5,))
+def elu_of(alpha: float) -> Op:
+    """Return the exponential linear unit with a constant α."""
+    return Op(
+        f"elu[{alpha!r}]",
+        lambda x: x if x > 0 else alpha * math.expm1(x),
+        (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(minimum(x, 0.0))),),
+        symbol="ELU",
+        kink=lambda x: (x > 0) - (x < 0),
+        array=f"xp.where({{0}} > 0, {{0}}, {alpha!r} * xp.expm1(xp.minimum({{0}}, 0.0)))",
+        javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(alpha)} * Math.expm1({{0}}))",
+        doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivative at 0 is {alpha!r}",
+        recipe=(elu_of, (alpha,)),
+    )
+
+
+# Smooth activations
+
+sigmoid = _row(
+    "sigmoid",
+    _sigmoid,
+    lambda y, x: y * (1.0 - y),
+    symbol="σ",
+    array="special.sigmoid({0})",
+    javascript="mg.sigmoid({0})",
+    doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative is y(1 − y)",
+)
+silu = _row(
+    "silu",
+    lambda x: x * _sigmoid(x) if x != -inf else -0.0,
+    lambda y, x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
+    symbol="SiLU",
+    array="special.silu({0})",
+    javascript="mg.silu({0})",
+    doc="x·σ(x), also called swish",
+)
+gelu = _row(
+    "gelu",
+    _gelu,
+    lambda y, x: 0.5 * erfc(x * -_ROOT_HALF) + x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi))),
+    symbol="GELU",
+    array="special.gelu({0})",
+    javascript="mg.gelu({0})",
+    doc="x·Φ(x) with the normal distribution Φ, exactly, not the tanh approximation",
+)
+softplus = _row(
+    "softplus",
+    _softplus,
+    lambda y, x: sigmoid(x),
+    array="special.softplus({0})",
+    javascript="mg.softplus({0})",
+    doc="log(1 + eˣ), without overflow",
+)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Functions with options or with many arguments, out of the rows
+
+
+@overload
+def leaky_relu(x: float, slope: float = 0.01) -> float: ...
+@overload
+def leaky_relu(x: T, slope: float = 0.01) -> T: ...
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope."""
+    return leaky_relu_of(as_float(slope))(x)
+
+
+@overload
+def elu(x: float, alpha: float = 1.0) -> float: ...
+@overload
+def elu(x: T, alpha: float = 1.0) -> T: ...
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α."""
+    return elu_of(as_float(alpha))(x)
+
+
+def total(xs: Iterable[Any]) -> Any:
+    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence.
+
+    Python's ``sum(xs)`` gives the same number, as a chain of additions.
+    """
+    xs = list(xs)
+    if len(xs) < 3:
+        return reduce(operator.add, xs) if xs else 0.0
+    return sum_of(len(xs))(*xs)
+
+
+def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
+    """Return Σ xᵢ·yᵢ of two sequences of one length.
+
+    Raises:
+        ValueError: if the lengths differ, naming both.
+    """
+    xs, ys = list(xs), list(ys)
+    if len(xs) != len(ys):
+        raise ValueError(f"dot() takes two sequences of one length; got {len(xs)} and {len(ys)} numbers")
+    return total(map(operator.mul, xs, ys))
+
+
+def mean(xs: Iterable[Any]) -> Any:
+    """Return the arithmetic mean Σ xᵢ / n.
+
+    Raises:
+        ValueError: for an empty sequence.
+    """
+    xs = _not_empty("mean", xs)
+    return total(xs) * (1.0 / len(xs))
+
+
+def logsumexp(xs: Iterable[Any]) -> Any:
+    """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
+
+    The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
+    An infinite maximum gives nan (inf − inf).
+
+    Raises:
+        ValueError: for an empty sequence.
+    """
+    xs = _not_empty("logsumexp", xs)
+    shift = stop_gradient(reduce(maximum, xs))
+    return log(total(exp(x - shift) for x in xs)) + shift
+
+
+def softmax(xs: Iterable[Any]) -> list[Any]:
+    """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
+
+    Raises:
+        ValueError: for an empty sequence.
+    """
+    xs = _not_empty("softmax", xs)
+    shift = stop_gradient(reduce(maximum, xs))
+    exponentials = [exp(x - shift) for x in xs]
+    denominator = total(exponentials)
+    return [div(e, denominator) for e in exponentials]
+
+
+def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
+    xs = list(xs)
+    if not xs:
+        raise ValueError(f"{name}() needs at least one number; got an empty sequence")
+    return xs
+
+
+def _home(op: Op) -> str:
+    """The module in which a row is found again under its name: what a pickle stores of it."""
+    if TABLE.get(op.name) is op or op in (LEAF, CONSTANT):
+        return __name__
+    functions = [op.forward, *[p for p in op.partials if callable(p)]]
+    for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
+        if _lookup(module, op.name) is op:
+            return module
+    raise PicklingError(
+        f"operation {op.name!r} cannot be pickled: it is not found as a module's {op.name!r}; "
+        f"assign it at the top level of a module under that name: {op.name} = Op({op.name!r}, ...)"
+    )
+
+
+def _lookup(module: str, name: str) -> Any:
+    return getattr(import_module(module), name, None)
+
+
+def _find(module: str, name: str) -> Op:
+    """Return the row that a pickle names."""
+    op = {**TABLE, "leaf": LEAF, "constant": CONSTANT}.get(name) if module == __name__ else _lookup(module, name)
+    if not isinstance(op, Op):
+        raise LookupError(f"this graph uses the operation {name!r} of {module}, which is not there any more")
+    return op
