@@ -383,7 +383,12 @@ def _operand(x: Any) -> Value | None:
     if isinstance(x, Value):
         return x
     number = _number(x)
-    return None if number is None else _record(CONSTANT, number, None, None, _no_others)
+    return None if number is None else constant(number)
+
+
+def constant(number: SupportsFloat) -> Value:
+    """Return a plain number as a node, marked as a constant, not a leaf."""
+    return _record(CONSTANT, as_float(number), None, None, _no_others)
 
 
 def _number(x: Any) -> float | None:
@@ -454,6 +459,16 @@ def _cut(node: Value) -> None:
     node.op = LEAF
     node.first = node.second = None
     node.others = ()
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record although an outer block says ``no_grad()``."""
+    token = _hooks.set(tuple(hook for hook in _hooks.get() if hook is not _cut))
+    try:
+        yield
+    finally:
+        _hooks.reset(token)
 
 
 @contextmanager
