@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from microgrid import ops
-from microgrid.engine import LEAF, Origin, Value
-from microgrid.ops import CONSTANT, Op, as_float
+from microgrid.engine import Origin, Value, constant
+from microgrid.ops import LEAF, Op, as_float
 
 Seed = int | random.Random | None
 """An integer, a generator to draw from, or ``None`` for Python's global ``random``."""
@@ -65,7 +65,8 @@ class Call(Origin):
     _arguments: Any
 
     @property
-    def module(self) -> "Call":  # type: ignore[override]
+    def module(self) -> "Call":
+        """This call: every ``node.origin.module`` is one, whether or not the line was recorded too."""
         return self
 
     @property
@@ -163,29 +164,27 @@ class Module:
     training = True
     _called_as = ""
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Return ``forward(*inputs, **options)``, and note in the output nodes which module made them."""
+    def __call__(self, x: Any = None, /, *more: Any, **options: Any) -> Any:
+        """Return ``forward(x, *more, **options)``, and note in its nodes which module made them."""
         call = _allocate(Call)
         call.kind = type(self).__name__
         call.outer = outer = _running.call
         call._called_as = "" if outer is None else self._called_as or _name_within(outer._module, self)
         call._module = self
         # A list is copied, for it may change after the call; the tuple of a layer serves all its neurons.
-        first = inputs[0] if inputs else ()
-        call._arguments = inputs if len(inputs) > 1 else tuple(first) if type(first) is list else first
+        call._arguments = (x, *more) if more else tuple(x) if type(x) is list else x
         _running.call = call
         try:
-            outputs = self.forward(*inputs, **options)
+            outputs = self.forward(x, *more, **options) if more or options else self.forward(x)
         finally:
             _running.call = outer
             call._module = None
         for node in (outputs,) if type(outputs) is Value else _values(outputs):
-            origin = node.origin
-            if origin is None:
+            if node.origin is None:
                 if node.first is not None:
                     node.origin = call
-            elif origin.module is None:
-                node.origin = Origin(origin.file, origin.line, call)
+            elif node.origin.module is None:
+                node.origin = Origin(node.origin.file, node.origin.line, call)
         return outputs
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -245,8 +244,8 @@ class Module:
                 if names
             ]
             raise ValueError(
-                f"the parameters do not fit this {type(self).__name__}: expected {len(parameters)}, given {len(state)}; "
-                f"{'; '.join(differences)}. Load them into a model made with the same arguments; "
+                f"the parameters do not fit this {type(self).__name__}: expected {len(parameters)}, "
+                f"given {len(state)}; {'; '.join(differences)}. Load them into a model made with the same arguments; "
                 "this one is unchanged"
             )
         numbers = {name: _number(name, state[name]) for name in parameters}
@@ -312,7 +311,7 @@ class Module:
                 f"{os.fspath(path)}: expected a JSON file written by save(), but {error}. "
                 "Give the path that was given to save(), or save the model again; this one is unchanged"
             ) from error
-        special = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+        special: dict[str, Any] = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
         try:
             return self.load_state_dict(
                 {name: special.get(x, x) if isinstance(x, str) else x for name, x in numbers.items()}
@@ -357,7 +356,7 @@ def _walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
 
 def _values(nested: Any) -> tuple[Value, ...] | list[Value]:
     """Return the Values in lists of any depth; the usual plain list is quick."""
-    if type(nested) in (list, tuple) and all([type(item) is Value for item in nested]):
+    if type(nested) in (list, tuple) and {*map(type, nested)} == {Value}:
         return nested  # type: ignore[no-any-return]
     return [item for _, item in _walk(nested) if type(item) is Value]
 
@@ -375,13 +374,7 @@ def _inputs(module: Any, x: Any, expected: int) -> tuple[Any, ...]:
             f"{_short(module)} takes {expected} input(s), got {len(given)}: {given!r:.100}. "
             "Give the numbers of one sample at a time, as many as the layer was made for"
         )
-    return tuple([item if hasattr(type(item), "__apply__") else _constant(item) for item in given])
-
-
-def _constant(number: Any) -> Value:
-    constant = Value(number)
-    constant.op = CONSTANT
-    return constant
+    return tuple([item if hasattr(type(item), "__apply__") else constant(item) for item in given])
 
 
 def _short(module: Any) -> str:
@@ -402,10 +395,7 @@ def _size(what: str, n: Any) -> int:
 # ---------------------------------------------------------------------------------------------------
 # Neurons and layers
 
-Generator = Any
-"""A ``random.Random``, or the module ``random``, which draws from Python's global one."""
-
-INITIALIZATIONS: dict[str, Callable[[Generator, int], float]] = {
+INITIALIZATIONS: dict[str, Callable[[Any, int], float]] = {
     "uniform": lambda generator, nin: generator.uniform(-1, 1),
     "he": lambda generator, nin: generator.gauss(0.0, math.sqrt(2.0 / nin)),
     "xavier": lambda generator, nin: generator.gauss(0.0, math.sqrt(1.0 / nin)),
@@ -437,7 +427,7 @@ class Neuron(Module):
         nin = _size("the number of inputs, nin,", nin)
         if init not in INITIALIZATIONS:
             raise ValueError(f"init must be one of {', '.join(map(repr, INITIALIZATIONS))}; got {init!r}")
-        generator, draw = _generator(seed), INITIALIZATIONS[init]
+        generator, draw = _generator(seed) or random, INITIALIZATIONS[init]
         self.w = [Value(draw(generator, nin), f"w{i}") for i in range(nin)]
         self.b = Value(0.0, "b")
         self.nonlin = nonlin
@@ -463,9 +453,7 @@ class Layer(Module):
         ValueError: if a size is less than 1; when called with another number of inputs, naming both.
     """
 
-    def __init__(
-        self, nin: int, nout: int, nonlin: bool = True, *, init: str = "uniform", seed: Seed = None
-    ) -> None:
+    def __init__(self, nin: int, nout: int, nonlin: bool = True, *, init: str = "uniform", seed: Seed = None) -> None:
         generator = _generator(seed)
         nout = _size("the number of outputs, nout,", nout)
         self.neurons = [Neuron(nin, nonlin, init=init, seed=generator) for _ in range(nout)]
@@ -626,12 +614,13 @@ class Dropout(Module):
         if not self.training or not self.rate:
             return x
         kept = 1.0 / (1.0 - self.rate)
-        y = [item * (0.0 if self._generator.random() < self.rate else kept) for item in as_list(x)]
+        draw = (self._generator or random).random
+        y = [item * (0.0 if draw() < self.rate else kept) for item in as_list(x)]
         return y if hasattr(type(x), "__iter__") else y[0]
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate!r})"
 
 
-def _generator(seed: Seed) -> Generator:
-    return random if seed in (None, random) else seed if isinstance(seed, random.Random) else random.Random(seed)
+def _generator(seed: Seed) -> random.Random | None:
+    return seed if seed is None or isinstance(seed, random.Random) else random.Random(seed)
