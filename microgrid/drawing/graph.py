@@ -67,7 +67,8 @@ class Edge:
         argument: which argument of the operation it is, from 0.
         derivative: the local derivative ∂target/∂source for this argument; through a group with one
             result, by the chain rule; ``None`` where an end of the edge has several results.
-        flow: the gradient that flows back along it: the gradient of the target × the local derivative.
+        flow: the gradient that flows back along it: the gradient of the target × the local derivative;
+            ``None`` where several results of a group flow back as one.
         count: how many uses are drawn as this one.
     """
 
@@ -75,7 +76,7 @@ class Edge:
     target: int
     argument: int = 0
     derivative: float | None = None
-    flow: float = 0.0
+    flow: float | None = None
     count: int = 1
 
 
@@ -420,8 +421,14 @@ class _Builder:
                     if source == target:
                         through[parent] = through.get(parent, 0.0) + by_node * derivative
                     elif source is not None:
-                        exact = len(box.exits) == 1 == len(nodes[source].exits)
-                        edge = Edge(source, target, argument, by_node * derivative if exact else None, flow)
+                        one_way_in, one_way_out = len(nodes[source].exits) == 1, len(box.exits) == 1
+                        edge = Edge(
+                            source,
+                            target,
+                            argument,
+                            by_node * derivative if one_way_in and one_way_out else None,
+                            flow if one_way_in else None,
+                        )
                         if box.kind != "group" and nodes[source].kind != "group":
                             found.append(edge)
                         elif (source, target) in merged:
@@ -443,7 +450,8 @@ class _Builder:
 
 def _merge(a: Edge, b: Edge) -> Edge:
     derivative = None if a.derivative is None or b.derivative is None else a.derivative + b.derivative
-    return Edge(a.source, a.target, min(a.argument, b.argument), derivative, a.flow + b.flow, a.count + b.count)
+    flow = None if a.flow is None or b.flow is None else a.flow + b.flow
+    return Edge(a.source, a.target, min(a.argument, b.argument), derivative, flow, a.count + b.count)
 
 
 def _data(value: Value) -> float:

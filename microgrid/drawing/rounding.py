@@ -80,4 +80,3 @@ class Rounding:
 
 def _settled(number: float, error: float) -> float:
     return 0.0 if abs(number) <= error and abs(number) < SMALL else number
-
