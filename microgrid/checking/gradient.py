@@ -11,7 +11,7 @@ from typing import Any
 
 from microgrid.calculus import flatten, gradient_graph
 from microgrid.checking.judging import METHODS, Primitive, judge
-from microgrid.checking.numeric import Line, Measure, Program, output_of, restored
+from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, output_of, restored
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value, constant, enable_grad, record_lines
 from microgrid.ops import LEAF, as_float
@@ -479,6 +479,7 @@ class _Check:
         line = probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
         size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
+        size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
         negligible = 1e-9 * min(size, max(abs(line.base), 1.0) / max(line.scale, 1.0))
         path = self._other_path(probe) if self.branches else ""
         if path:
@@ -502,8 +503,9 @@ class _Check:
             self._blame(row, probe.along[0][0], None, row.backward, 0.0, f"Nothing depends on {row.name}.")
             return
         plan, relevant = probe.line.plan, self.program.relevant(2)
-        moved = {*probe.direction, *[i for i, _, _ in plan]}
-        for i, _, operands in plan:
+        kink: Value | None = None
+        moved = {*probe.direction, *[i for i, *_ in plan]}
+        for i, _, operands, _ in plan:
             node = self.program.nodes[i]
             if not relevant[i]:
                 continue
@@ -515,6 +517,10 @@ class _Check:
                         what = _wrong_local(node, k, local)
                         self._blame(row, node, k, local.backward, local.numeric, what)
                         return
+                    if local.verdict is Verdict.KINK:
+                        kink = kink or node
+        if not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
+            return
         if self._explain_accumulation(row, moved):
             return
         if self.drifting is not None:
@@ -529,11 +535,39 @@ class _Check:
                 "(by .data, float() or a function that is not of this package), so no gradient flows through it.",
             )
             return
+        if kink is not None:
+            row.verdict = Verdict.KINK
+            row.reason = (
+                f"{operation(kink)} ({where(kink)}) stands on a kink; backward() takes its derivatives there by "
+                "convention, and they do not add up to the slope of the whole"
+            )
+            return
         row.verdict = Verdict.UNRESOLVED
         row.reason = (
             "backward and numeric differ, yet every local derivative is right and they are accumulated rightly: "
             "the function is too rough here for a numeric derivative"
         )
+
+    def _explain_not_finite(self, row: Derivative, plan: Plan) -> bool:
+        """Find the first operation that makes something infinite or nan out of finite operands."""
+        for i, _, operands, _ in plan:
+            node, local = self.program.nodes[i], self.program.locals[i]
+            if not all(math.isfinite(self.program.values[j]) for j in operands):
+                continue
+            k = next((k for k, derivative in enumerate(local) if not math.isfinite(derivative)), None)
+            if k is None and math.isfinite(node.data):
+                continue
+            subject = f"{node.op.name} is {number(node.data)}"
+            if k is not None:
+                subject = f"The local derivative of {node.op.name} by {_argument(node, k)} is {number(local[k])}"
+            what = (
+                f"{subject} here, and so the gradient is {number(row.backward)}, though the slope of the whole is "
+                "finite: 0 × ∞ and 0 × nan are nan. Choose the operand before the operation, not its result after, "
+                "with where()."
+            )
+            self._blame(row, node, k, row.backward, row.numeric, what)
+            return True
+        return False
 
     def _explain_accumulation(self, row: Derivative, moved: set[int]) -> bool:
         """Compare the gradient of each node with the sum over its children, from the output down."""
@@ -541,16 +575,6 @@ class _Check:
             node, given = self.program.nodes[i], self.backward[i]
             if i not in moved:
                 continue
-            local = self.program.locals[i]
-            k = next((k for k, d in enumerate(local) if not math.isfinite(given * d)), None)
-            if k is not None and math.isfinite(given):
-                what = (
-                    f"The local derivative of {node.op.name} by {_argument(node, k)} is {number(local[k])}, and times "
-                    f"the gradient {number(given)} that reaches it that is {number(given * local[k])}: choose the "
-                    "operand before the operation, not its result after, with where()."
-                )
-                self._blame(row, node, k, given * local[k], row.numeric, what)
-                return True
             for right in self.sums:
                 if abs(given - right[i]) > self.rounding[i] + 1e-12 * abs(right[i]):
                     what = (
@@ -617,7 +641,7 @@ class _Check:
         return lambda values, random: self.program.gradients(values, random)[i]
 
     def _explain_second(self, row: Derivative, line: Line) -> None:
-        for i, _, operands in line.plan:
+        for i, _, operands, _ in line.plan:
             node = self.program.nodes[i]
             primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
             for a, b in itertools.product(range(len(operands)), repeat=2):

@@ -82,7 +82,7 @@ def _compare(
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * (size if math.isfinite(size) else 0.0)
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    known = estimate.worth(negligible) <= 1.0
+    known = estimate.worth(negligible) <= 1.0 or backward == 0.0 == numeric  # it moves at no step at all
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
         row.verdict = Verdict.KINK if obstacle.kind == "kink" else Verdict.DOMAIN
@@ -103,7 +103,7 @@ def _compare(
         )
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
-    elif allowed > resolution(size, negligible):
+    elif allowed > resolution(size, negligible) and size:
         row.verdict = Verdict.UNRESOLVED
         row.reason = (
             f"rounding in the function (±{number(line.noise, 2)} of {number(line.base, 6)}) leaves its numeric "

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import cached_property
 from random import Random
 from typing import Any, NamedTuple
@@ -51,9 +52,9 @@ def resolution(scale: float, negligible: float) -> float:
 # Random rounding
 
 
-def rounded(y: float, random: Random) -> float:
-    """Return y moved by up to two units in its last place; exact zeros, inf and nan stay."""
-    return y + math.ulp(y) * (4.0 * random.random() - 2.0) if y and y - y == 0.0 else y
+def rounded(y: float, random: Random, size: float = 0.0) -> float:
+    """Return y moved by up to two units in its last place, or in that of ``size``; 0, inf and nan stay."""
+    return y + math.ulp(size or y) * (4.0 * random.random() - 2.0) if (y or size) and y - y == 0.0 else y
 
 
 class Noisy:
@@ -123,6 +124,10 @@ class Noisy:
 
     def __ge__(self, other: Any) -> bool:
         return self.data >= as_float(other)
+
+
+def _of_the_table(op: Op) -> bool:
+    return op.recipe is not None or ops.TABLE.get(op.name) is op
 
 
 def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
@@ -197,7 +202,7 @@ class Program:
             node = self.nodes[i]
             if operands and node.op is not ops.stop_gradient and any(depends[j] for j in operands):
                 depends[i] = True
-                plan.append((i, node.op.forward, operands))
+                plan.append((i, node.op.forward, operands, _rounding_of(node.op)))
         return plan
 
     def relevant(self, order: int = 1) -> list[bool]:
@@ -277,17 +282,42 @@ class Program:
         return spread
 
 
-Plan = list[tuple[int, Callable[..., float], tuple[int, ...]]]
+class Rounding(Enum):
+    """How an operation rounds its result."""
+
+    RESULT = auto()
+    """in the last place of the result"""
+    OPERANDS = auto()
+    """in the last place of the largest operand: a sum of many, whose partial sums may be large"""
+    NONE = auto()
+    """not at all: comparisons and other steps"""
+
+
+def _rounding_of(op: Op) -> Rounding:
+    constant = not any(map(callable, op.partials))
+    if constant and not any(op.partials):
+        return Rounding.NONE
+    return Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT
+
+
+Plan = list[tuple[int, Callable[..., float], tuple[int, ...], Rounding]]
+"""For each step the position of its node, its forward function, the positions of its operands, its rounding."""
 
 
 def advance(values: list[float], plan: Plan, random: Random | None = None) -> None:
     """Evaluate the steps of a plan in place; with random rounding of each result if asked for."""
     if random is None:
-        for i, forward, operands in plan:
+        for i, forward, operands, _ in plan:
             values[i] = forward(*[values[j] for j in operands])
-    else:
-        for i, forward, operands in plan:
-            values[i] = rounded(forward(*[values[j] for j in operands]), random)
+        return
+    for i, forward, operands, rounding in plan:
+        xs = [values[j] for j in operands]
+        y = forward(*xs)
+        if rounding is Rounding.RESULT and y not in xs:  # what only chooses among its operands does not round
+            y = rounded(y, random)
+        elif rounding is Rounding.OPERANDS:
+            y = rounded(y, random, max(map(abs, xs)))
+        values[i] = y
 
 
 Measure = Callable[[list[float], Random | None], float]
@@ -327,7 +357,7 @@ class Line:
         self.smallest = max((4.0 * math.ulp(x) / c for x, c in moved), default=1.0)
         relevant = program.relevant(order)
         self.kinks = []
-        for i, _, operands in self.plan:
+        for i, _, operands, _ in self.plan:
             kink = program.nodes[i].op.kink
             if kink is not None and relevant[i]:
                 self.kinks.append((i, kink, operands, kink(*[program.values[j] for j in operands])))
@@ -345,7 +375,7 @@ class Line:
         y = self.measure(values, random)
         if math.isfinite(y):
             return t, y
-        return Obstacle("domain", next((i for i, _, _ in self.plan if not math.isfinite(values[i])), None))
+        return Obstacle("domain", next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
     @cached_property
     def noise(self) -> float:
@@ -353,7 +383,19 @@ class Line:
         random = Random(self.seed)
         points = [self.at(0.0, random) for _ in range(SAMPLES)]
         deviations = [abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)]
+        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
+            deviations += self._roughness()
         return 2.0 * max(deviations, default=0.0) + (math.ulp(self.base) if self.base else 0.0)
+
+    def _roughness(self) -> Iterator[float]:
+        """The second differences over a few of the smallest steps: what is not straight there is rounding.
+
+        It shows the rounding inside a user's forward function, where random rounding cannot reach.
+        """
+        near = [self.at(k * self.smallest) for k in range(-3, 4)]
+        for a, b, c in zip(near, near[1:], near[2:], strict=False):
+            if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle)):
+                yield abs(a[1] - 2.0 * b[1] + c[1])
 
     def obstacle(self, step: float) -> Obstacle | None:
         """What is in the way on either side, at this distance."""
@@ -402,7 +444,7 @@ class Estimate:
 def complex_step(line: Line) -> Estimate | None:
     """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic."""
     plan = []
-    for i, _, operands in line.plan:
+    for i, _, operands, _ in line.plan:
         forward = complex_forward(line.program.nodes[i].op)
         if forward is None:
             return None
@@ -433,7 +475,8 @@ def _imaginary(line: Line, plan: list[Any], random: Random | None) -> float:
             z = forward(*[values[j] for j in operands])
             values[i] = complex(rounded(z.real, random), rounded(z.imag, random))
     z = values[-1]
-    if random is None and not abs(z.real - line.base) <= 1e-6 * abs(line.base) + line.noise:
+    off = abs(z.real - line.base)
+    if random is None and not off <= 1e-6 * abs(line.base) and not off <= line.noise:
         return math.nan  # not the function that the graph computes
     return float(z.imag / COMPLEX_STEP)
 
@@ -446,17 +489,16 @@ def difference(line: Line, negligible: float = 0.0, largest: float | None = None
     digits, larger steps are tried, which for functions near a straight line give more.
     """
     noise = line.noise
-    best = Estimate()
-    start = 0.1 * max(line.scale, 1.0)
-    for first in (start, 1e3 * start, 1e6 * start) if largest is None else (largest,):
-        found = _ladder(line, first, noise, negligible)
-        if found.distance < best.distance:
-            best.obstacle, best.distance = found.obstacle, found.distance
-        if found.worth(negligible) <= 1.0 or found.error < best.error:
-            found.obstacle, found.distance = best.obstacle, best.distance
-            best = found
+    start = 0.1 * max(line.scale, 1.0) if largest is None else largest
+    best = _ladder(line, start, noise, negligible)
+    for larger in (1e3 * start, 1e6 * start) if largest is None else ():
         if best.worth(negligible) <= 1.0:
             break
+        found = _ladder(line, larger, noise, negligible)
+        if found.worth(negligible) <= 1.0 or found.error < best.error:
+            # What is in the way of larger steps only is no reason against a derivative here.
+            found.obstacle, found.distance = best.obstacle, best.distance
+            best = found
     return best
 
 
