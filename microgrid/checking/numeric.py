@@ -183,7 +183,14 @@ class Program:
         self.position = {node: i for i, node in enumerate(self.nodes)}
         self.operands = [tuple([self.position[parent] for parent in node.parents]) for node in self.nodes]
         self.values = [node.data for node in self.nodes]
-        self.plan = self.plan_from(range(len(self.nodes)))
+        self._steps: dict[int, Step] = {}
+        self._children: list[list[int]] = [[] for _ in self.nodes]
+        for i, (node, operands) in enumerate(zip(self.nodes, self.operands, strict=True)):
+            if operands and node.op is not ops.stop_gradient:
+                self._steps[i] = (i, node.op.forward, operands, _rounding_of(node.op))
+                for j in operands:
+                    self._children[j].append(i)
+        self.plan = list(self._steps.values())
         advance(self.values, self.plan)
         self.locals = [self._locals(i, self.values) for i in range(len(self.nodes))]
         self._relevant: dict[int, list[bool]] = {}
@@ -192,18 +199,16 @@ class Program:
         op, xs = self.nodes[i].op, [values[j] for j in self.operands[i]]
         return tuple([local_derivative(op, k, values[i], xs, random) for k in range(len(xs))])
 
-    def plan_from(self, moved: Any) -> "Plan":
-        """The steps that compute again whatever depends on the moved nodes."""
-        depends = [False] * len(self.nodes)
-        for i in moved:
-            depends[i] = True
-        plan = []
-        for i, operands in enumerate(self.operands):
-            node = self.nodes[i]
-            if operands and node.op is not ops.stop_gradient and any(depends[j] for j in operands):
-                depends[i] = True
-                plan.append((i, node.op.forward, operands, _rounding_of(node.op)))
-        return plan
+    def plan_from(self, moved: Iterable[int]) -> "Plan":
+        """The steps that compute again whatever depends on the moved nodes, and nothing else."""
+        found: set[int] = set()
+        stack = list(moved)
+        while stack:
+            for i in self._children[stack.pop()]:
+                if i not in found:
+                    found.add(i)
+                    stack.append(i)
+        return [self._steps[i] for i in sorted(found)]
 
     def relevant(self, order: int = 1) -> list[bool]:
         """For each node, whether a change there reaches the output to first order.
@@ -300,8 +305,9 @@ def _rounding_of(op: Op) -> Rounding:
     return Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT
 
 
-Plan = list[tuple[int, Callable[..., float], tuple[int, ...], Rounding]]
-"""For each step the position of its node, its forward function, the positions of its operands, its rounding."""
+Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
+"""The position of a node, its forward function, the positions of its operands, and how it rounds."""
+Plan = list[Step]
 
 
 def advance(values: list[float], plan: Plan, random: Random | None = None) -> None:
