@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from microgrid.drawing.graph import Edge, Graph, Node
 from microgrid.drawing.theme import THEMES
+from microgrid.ops import LEAF
 
 SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
 SIZE = 13.0  # points
@@ -163,10 +164,13 @@ class _Writer:
 
     def contents(self, node: Node) -> list[str]:
         """What a group holds, in a few words."""
-        counts = Counter(value.op.symbol for value in node.values if value.first is not None)
-        operations = "  ".join(f"{n:,} {_escape(symbol)}" for symbol, n in counts.most_common(4))
-        lines = [f"{len(node.values):,} Values", operations if self.graph.is_outline else ""]
-        return [line for line in lines if line and line != f"{node.title} Values"]
+        lines = [f"{len(node.values):,} Values"]
+        if self.graph.is_outline:
+            counts = Counter(value.op.symbol for value in node.values if value.first is not None)
+            lines.append("  ".join(f"{n:,} {_escape(symbol)}" for symbol, n in counts.most_common(4)))
+            leaves = sum(value.op is LEAF for value in node.values)
+            lines.append(f"{leaves:,} parameters" if counts and leaves and node.cluster is not None else "")
+        return [line for line in lines if line]
 
     def text_row(self, text: str) -> str:
         return f'<TD ALIGN="LEFT"><FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{text}</FONT></TD>'

@@ -327,7 +327,7 @@ def _stages(order: Sequence[Value]) -> _Groups:
     last = max(steps.values(), default=0)
     size = -(-last // OUTLINE_STAGES) or 1
     stages = [
-        _Group(f"steps {1 + size * i} to {min(last, size * (i + 1))}" if size > 1 else f"step {i + 1}")
+        _Group(f"steps {1 + size * i:,} to {min(last, size * (i + 1)):,}" if size > 1 else f"step {i + 1}")
         for i in range(OUTLINE_STAGES)
     ]
     inputs = _Group("inputs")
@@ -356,26 +356,31 @@ class _Builder:
         place = {node: i for i, node in enumerate(order)}
         boxes = sorted(self.members, key=lambda box: place[self.members[box][-1]])
         self.index = {box: i for i, box in enumerate(boxes)}
-        self.box = {node: self.index[groups.get(node, node)] for node in order}
+        self.box_of = {node: self.index[groups.get(node, node)] for node in order}
         self.cluster_of: dict[_Frame, int] = {}
         self.clusters: list[Cluster] = []
 
     def build(
         self, everything: Sequence[Value], outputs: Sequence[Value], focus: Value | None, is_outline: bool
     ) -> Graph:
-        box, wanted = self.box, set(outputs)
-        exits = wanted & box.keys()
+        box_of, wanted = self.box_of, set(outputs)
+        exits = wanted & box_of.keys()
+        uses: Counter[tuple[int, int]] = Counter()
         hidden_operands: Counter[int] = Counter()
         hidden_uses: Counter[int] = Counter()
         for node in everything:
+            target = box_of.get(node)
             for parent in node.parents:
-                if box.get(node) != box.get(parent):
-                    if parent not in box:
-                        hidden_operands[box[node]] += 1
-                    elif node not in box:
-                        hidden_uses[box[parent]] += 1
-                    else:
-                        exits.add(parent)
+                source = box_of.get(parent)
+                if source == target:
+                    pass
+                elif source is None and target is not None:
+                    hidden_operands[target] += 1
+                elif target is None and source is not None:
+                    hidden_uses[source] += 1
+                elif source is not None and target is not None:
+                    exits.add(parent)
+                    uses[target, source] += 1
         numbers = Numbers(self.order if len(self.order) <= MANY else ())
         nodes = []
         for group, i in self.index.items():
@@ -397,7 +402,11 @@ class _Builder:
                     gradient=_extent(map(numbers.gradient, shown)),
                 )
             )
-        edges = self.counted_edges() if is_outline else self.edges(nodes, numbers)
+        # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.
+        if is_outline:
+            edges = [Edge(source, target, count=count) for (target, source), count in sorted(uses.items())]
+        else:
+            edges = self.edges(nodes, numbers)
         return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline)
 
     def kind(self, value: Value) -> str:
@@ -426,7 +435,7 @@ class _Builder:
                 for argument, (parent, derivative, flow) in enumerate(
                     zip(node.parents, numbers.local_derivatives(node), numbers.flows(node), strict=True)
                 ):
-                    source = self.box.get(parent)
+                    source = self.box_of.get(parent)
                     if source == target:
                         through[parent] = through.get(parent, 0.0) + by_node * derivative
                     elif source is not None:
@@ -447,14 +456,6 @@ class _Builder:
                             merged[source, target] = len(found)
                             found.append(edge)
         return found
-
-    def counted_edges(self) -> list[Edge]:
-        """Return the edges without their numbers, which take long for a large graph."""
-        box = self.box
-        counts = Counter([(box[node], box[parent]) for node in self.order for parent in node.parents])
-        return [
-            Edge(source, target, count=count) for (target, source), count in sorted(counts.items()) if source != target
-        ]
 
 
 def _merge(a: Edge, b: Edge) -> Edge:
