@@ -406,7 +406,7 @@ def notebook_picture(value: Value) -> dict[str, str] | None:
 # Watching nodes as they are recorded
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Origin:
     """Where a node was made: the line of the user's code, or the module of a network."""
 
