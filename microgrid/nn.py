@@ -91,8 +91,6 @@ class Call(Origin):
         return f"<call of {self.path}, {len(self.inputs)} input(s)>"
 
     __str__ = __repr__
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
 
 class _Running(threading.local):
