@@ -368,20 +368,16 @@ def as_list(x: Any) -> list[Any]:
     return list(x) if hasattr(type(x), "__iter__") else [x]
 
 
-def _inputs(module: Any, x: Any, expected: int) -> tuple[Any, ...]:
+def _inputs(module: Module, x: Any, expected: int) -> tuple[Any, ...]:
     """Check the inputs of a layer; plain numbers become constants here, once for all of its neurons."""
     given = as_list(x)
     if len(given) != expected:
+        sizes = f"{expected}, {len(module.neurons)}" if isinstance(module, Layer) else expected
         raise ValueError(
-            f"{_short(module)} takes {expected} input(s), got {len(given)}: {given!r:.100}. "
+            f"{type(module).__name__}({sizes}) takes {expected} input(s), got {len(given)}: {given!r:.100}. "
             "Give the numbers of one sample at a time, as many as the layer was made for"
         )
     return tuple([item if hasattr(type(item), "__apply__") else constant(item) for item in given])
-
-
-def _short(module: Any) -> str:
-    text = repr(module)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _size(what: str, n: Any) -> int:

@@ -386,8 +386,8 @@ def test_saving_through_a_link_replaces_the_file_that_it_leads_to(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
-        (lambda: Layer(2, 3)([1.0, 2.0, 3.0]), ValueError, ["takes 2 input(s), got 3", "[1.0, 2.0, 3.0]"]),
-        (lambda: Neuron(2)([1.0, 2.0, 3.0]), ValueError, ["ReLUNeuron(2)", "takes 2 input(s), got 3"]),
+        (lambda: Layer(2, 3)([1.0, 2.0, 3.0]), ValueError, ["Layer(2, 3) takes 2 input(s), got 3", "[1.0, 2.0, 3.0]"]),
+        (lambda: Neuron(2)([1.0, 2.0, 3.0]), ValueError, ["Neuron(2) takes 2 input(s), got 3"]),
         (lambda: Neuron(2)((1.0,)), ValueError, ["takes 2 input(s), got 1"]),
         (lambda: MLP(2, [16, 1])([]), ValueError, ["takes 2 input(s), got 0", "one sample"]),
         (lambda: Affine(64, 10)(1.0), ValueError, ["Affine(64, 10) takes 64 input(s), got 1"]),
