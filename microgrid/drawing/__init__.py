@@ -72,8 +72,8 @@ def _note(graph: Graph) -> str:
     if not graph.is_outline:
         return ""
     return (
-        f"{graph.total:,} Values in outline. To see more: draw(y, depth=1) opens networks, depth=2 their layers;\n"
-        "draw(y, focus=v, radius=2) shows what is around a Value; limit=1000 allows a larger picture"
+        f"{graph.total:,} Values in outline. To see more: draw(y, focus=v, radius=2) draws what is around\n"
+        "the Value v, draw(y, limit=1000) draws up to 1000 boxes"
     )
 
 
