@@ -1,13 +1,11 @@
 """One operation over its domain: the whole table passes, and each kind of wrong row is found and named."""
 
 import math
-from fractions import Fraction
 
 import mpmath
 import pytest
 
-import microgrid as mg
-from microgrid import Interval, Op, Value, ops
+from microgrid import ops
 from microgrid.checking import check_op
 
 ROWS = list(ops.rows())
