@@ -29,6 +29,7 @@ def draw(
     radius: int = 2,
     fold: int | None = 8,
     limit: int | None = 200,
+    mark: Value | None = None,
     theme: str = "auto",
     renderer: str | None = None,
 ) -> Picture:
@@ -53,6 +54,7 @@ def draw(
         fold: alike operands of one operation beyond this many share a box, as in w₀x₀ + ⋯ + w₆₃x₆₃;
             ``None`` draws every one.
         limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
+        mark: a Value to point out by a thick outline; ``focus`` unless given.
         theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG and HTML follow the viewer, PNG is light.
         renderer: a Graphviz program's name or path. Unless given it is the one named by the environment
             variable ``MICROGRID_DOT``, else a system ``dot``, else the one of ``graphviz-pure``.
@@ -74,7 +76,7 @@ def draw(
         dot = network_dot(network, title=title, theme=paper)
         return Picture(dot, network_descriptions(network), title=title, theme=theme, renderer=renderer)
     outputs = _outputs(what)
-    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit)
+    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
     dot = to_dot(graph, title=title, direction=direction, theme=paper, note=_note(graph))
     return Picture(dot, descriptions(graph), title=title, theme=theme, renderer=renderer)
 
@@ -88,15 +90,23 @@ def _note(graph: Graph) -> str:
     )
 
 
-def notebook_bundle(value: Value) -> dict[str, str] | None:
+def notebook_bundle(value: Value, mark: Value | None = None) -> dict[str, str] | None:
     """Return what a notebook shows for a cell that ends in a Value: a picture of a graph of up to 64 nodes.
 
     For a larger graph, or where no picture can be made, it is ``None``: the notebook shows the repr.
+
+    Args:
+        value: the root of the graph.
+        mark: a node to point out; then of a larger graph the part around it is shown.
     """
-    if exceeds(value, NOTEBOOK_LIMIT):
-        return None
     try:
-        return {**draw(value)._repr_mimebundle_(), "text/plain": repr(value)}
+        if not exceeds(value, NOTEBOOK_LIMIT):
+            picture = draw(value, mark=mark)
+        elif mark is not None:
+            picture = draw(value, focus=mark)
+        else:
+            return None
+        return {**picture._repr_mimebundle_(), "text/plain": repr(value)}
     except Exception:  # a value must show in any notebook, with or without a working renderer
         return None
 

@@ -155,8 +155,8 @@ class _Writer:
         }[node.kind]
         if node.is_output:
             line, width = "ink", 2.4
-        if node.is_focus:
-            line, width = "focus", 3.6
+        if node.is_marked:
+            line, width = "mark", 3.6
         return (
             f'v{index} [id="v{index}" class="{node.kind}" color="{color[line]}" fillcolor="{color[fill]}" '
             f'style="{style}" penwidth={width:g}{" peripheries=2" * (node.kind == "group")} '
@@ -221,7 +221,7 @@ class _Writer:
         if self.backward and edge.flow is not None:
             marks, inks, numbers = [*marks, BACK[self.direction]], [*inks, text_color], [*numbers, edge.flow]
         rows = "".join(
-            f'<TR><TD><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
+            f'<TR><TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
             f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
             for mark, ink, text in zip(marks, inks, aligned(numbers), strict=True)
         )
