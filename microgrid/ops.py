@@ -371,9 +371,9 @@ def _polygamma(n: int, x: float) -> float:
     while x < 16.0 + n:
         shift.append(_divide(factorial, _power(x, n + 1.0)))
         x += 1.0
-    series = [math.factorial(n - 1) / x**n if n else -math.log(x), factorial / (2.0 * x ** (n + 1))]
+    series = [math.factorial(n - 1) / _power(x, n) if n else -math.log(x), factorial / (2.0 * _power(x, n + 1))]
     for k, bernoulli in enumerate(_BERNOULLI, start=1):
-        series.append(bernoulli * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * x ** (2 * k + n)))
+        series.append(bernoulli * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * _power(x, 2 * k + n)))
     return sign * math.fsum(series + shift)
 
 
@@ -382,13 +382,12 @@ _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617
 
 def _cotangent_derivative(n: int, x: float) -> float:
     """The n-th derivative of cot at πx, divided by πⁿ scaling: a polynomial in c = cot(πx), as c' = -(1 + c²)."""
-    fraction = x - math.floor(x)
-    c = 1.0 / math.tan(math.pi * fraction) if fraction <= 0.5 else -1.0 / math.tan(math.pi * (1.0 - fraction))
+    c = 1.0 / math.tan(math.pi * (x - round(x)))
     coefficients = [0.0, 1.0]
     for _ in range(n):
         slope = [k * a for k, a in enumerate(coefficients)][1:]
         coefficients = [-a - b for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
-    return reduce(lambda total, a: total * c + a, reversed(coefficients), 0.0)
+    return reduce(lambda total, a: total * c + a, reversed(coefficients))
 
 
 def _lgamma(x: float) -> float:
@@ -866,7 +865,7 @@ maximum = _row(
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     array="xp.maximum({0}, {1})",
-    javascript="Math.max({0}, {1})",
+    javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient",
 )
 minimum = _row(
@@ -877,7 +876,7 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     array="xp.minimum({0}, {1})",
-    javascript="Math.min({0}, {1})",
+    javascript="mg.minimum({0}, {1})",
     doc="the smaller of two, nan if either is; of equals each gets half the gradient",
 )
 clip = _row(
@@ -888,7 +887,7 @@ clip = _row(
     lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
     kink=lambda x, low, high: ((x > low) - (x < low), (x > high) - (x < high), low < high),
     array="xp.minimum(xp.maximum({0}, {1}), {2})",
-    javascript="Math.min(Math.max({0}, {1}), {2})",
+    javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
     doc="x held between low and high; at the ends the gradient goes to x",
 )
 where: Op = _row(
@@ -899,7 +898,7 @@ where: Op = _row(
     lambda y, condition, a, b: equal(condition, 0.0),
     kink=lambda condition, a, b: bool(condition),
     array="xp.where({0}, {1}, {2})",
-    javascript="({0} ? {1} : {2})",
+    javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph",
 )
 relu = _row(
