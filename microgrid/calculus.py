@@ -243,6 +243,7 @@ class _Call:
     def gradients(self, output: Any) -> list[Any]:
         """∂output/∂input for every input, in floats where nothing needs the graph."""
         if not isinstance(output, Value):
+            ops.as_float(output)  # raises if it is no number at all
             return [0.0] * len(self.inputs)
         if self.keeps_graph:
             return list(gradient_graph(output, self.inputs))

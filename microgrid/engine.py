@@ -13,13 +13,13 @@ True
 
 import linecache
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, SupportsFloat
 
 from microgrid import ops
@@ -423,18 +423,14 @@ class Origin:
 Hook = Callable[[Value], None]
 
 _hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
-_open_hooks = 0  # how many watch() blocks are open in any thread; 0 spares every node a look at _hooks
+_open_hooks = 0  # how many such blocks are open in any thread; 0 spares every node a look at _hooks
 _open_hooks_lock = threading.Lock()
 
 
 @contextmanager
-def watch(hook: Hook) -> Iterator[None]:
-    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
-
-    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
-    """
+def _watched_by(hooks: tuple[Hook, ...]) -> Iterator[None]:
     global _open_hooks
-    token = _hooks.set((hook, *_hooks.get()))
+    token = _hooks.set(hooks)
     with _open_hooks_lock:
         _open_hooks += 1
     try:
@@ -446,12 +442,29 @@ def watch(hook: Hook) -> Iterator[None]:
 
 
 @contextmanager
+def watch(hook: Hook) -> Iterator[None]:
+    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
+
+    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
+    """
+    with _watched_by((hook, *_hooks.get())):
+        yield
+
+
+@contextmanager
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
     For measuring and predicting: it saves the memory of the graph.
     """
-    with watch(_cut):
+    with _watched_by((*_hooks.get(), _cut)):  # last, after the hooks that look at operands
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record although an outer block says ``no_grad()``."""
+    with _watched_by(tuple(hook for hook in _hooks.get() if hook is not _cut)):
         yield
 
 
@@ -459,16 +472,6 @@ def _cut(node: Value) -> None:
     node.op = LEAF
     node.first = node.second = None
     node.others = ()
-
-
-@contextmanager
-def enable_grad() -> Iterator[None]:
-    """Record although an outer block says ``no_grad()``."""
-    token = _hooks.set(tuple(hook for hook in _hooks.get() if hook is not _cut))
-    try:
-        yield
-    finally:
-        _hooks.reset(token)
 
 
 @contextmanager
@@ -485,7 +488,7 @@ def _note_line(node: Value) -> None:
     node.origin = Origin(frame.f_code.co_filename, frame.f_lineno)
 
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = os.path.dirname(__file__)
 
 
 class AnomalyError(ArithmeticError):
