@@ -268,12 +268,9 @@ class Value:
 
     @classmethod
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
-        operands = [_operand(argument) for argument in arguments]
-        if None in operands:
-            as_float(arguments[operands.index(None)])  # raises, naming the argument
-        first, second, *others = [*operands, None] if len(operands) == 1 else operands
-        data = op.forward(*[operand._data for operand in operands if operand is not None])
-        return _record(op, data, first, second, tuple(others))  # type: ignore[arg-type]
+        operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
+        data = op.forward(*[operand._data for operand in operands])
+        return _record(op, data, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
 
     def __float__(self) -> NoReturn:
         raise TypeError(
@@ -300,6 +297,8 @@ class Value:
 
     @property
     def _op(self) -> str:
+        if self.op.recipe is not None and self.op.recipe[0] is ops.power_of:
+            return f"**{self.op.recipe[1][0]:g}"
         return {"mul": "*", "sub": "-", "div": "/"}.get(self.op.name, self.op.symbol) if self.parents else ""
 
     def _backward(self) -> None:
@@ -407,7 +406,7 @@ def notebook_picture(value: Value) -> dict[str, str] | None:
 # Watching nodes as they are recorded
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Origin:
     """Where a node was made: the line of the user's code, or the module of a network."""
 
@@ -548,4 +547,6 @@ def _check_backward(node: Value) -> None:
 def _call(node: Value) -> str:
     """The operation with its operands, as in ``log(p=0.0)``."""
     operands = [f"{p.label}={p._data!r}" if p.label else repr(p._data) for p in node.parents]
+    if len(operands) > 8:
+        operands[8:] = [f"and {len(operands) - 8} more"]
     return f"{node.op.name}({', '.join(operands)})" if operands else f"the leaf {node!r}"

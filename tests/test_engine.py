@@ -465,6 +465,7 @@ def test_micrograd_names_are_read_only_views():
     y = a * b
     assert y._prev == {a, b}
     assert (y._op, (a + b)._op, (a - b)._op, (a / b)._op, a._op) == ("*", "+", "-", "/", "")
+    assert ((a**2)._op, (a**-0.5)._op, a.relu()._op, a.tanh()._op) == ("**2", "**-0.5", "ReLU", "tanh")
     assert (2 * a).parents[0]._op == ""
     with pytest.raises(AttributeError):
         y._prev = set()

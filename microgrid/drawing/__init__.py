@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from microgrid.drawing.dot import descriptions, to_dot
-from microgrid.drawing.graph import extract, reaches
+from microgrid.drawing.graph import Graph, exceeds, extract
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.rendering import RendererError
 from microgrid.drawing.theme import THEMES
@@ -21,6 +21,11 @@ def draw(
     *,
     title: str = "",
     direction: str = "LR",
+    depth: int | None = None,
+    focus: Value | None = None,
+    radius: int = 2,
+    fold: int | None = 8,
+    limit: int | None = 200,
     theme: str = "auto",
     renderer: str | None = None,
 ) -> Picture:
@@ -34,6 +39,13 @@ def draw(
         what: the output, or several outputs.
         title: a heading.
         direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
+        depth: how many levels of modules to open: with 0 a network is one box, with 1 each layer is,
+            with 2 each neuron; ``None`` opens all.
+        focus: draw only what lies within ``radius`` edges of this Value.
+        radius: how far around ``focus``.
+        fold: alike operands of one operation beyond this many share a box, as in w₀x₀ + ⋯ + w₆₃x₆₃;
+            ``None`` draws every one.
+        limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
         theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG and HTML follow the viewer, PNG is light.
         renderer: a Graphviz program's name or path. Unless given it is the one named by the environment
             variable ``MICROGRID_DOT``, else a system ``dot``, else the one of ``graphviz-pure``.
@@ -49,9 +61,20 @@ def draw(
     outputs = _outputs(what)
     _one_of("direction", direction, DIRECTIONS)
     _one_of("theme", theme, ("auto", *THEMES))
-    graph = extract(outputs)
-    dot = to_dot(graph, title=title, direction=direction, theme="dark" if theme == "dark" else "light")
+    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit)
+    dot = to_dot(
+        graph, title=title, direction=direction, theme="dark" if theme == "dark" else "light", note=_note(graph)
+    )
     return Picture(dot, descriptions(graph), title=title, theme=theme, renderer=renderer)
+
+
+def _note(graph: Graph) -> str:
+    if not graph.is_outline:
+        return ""
+    return (
+        f"{graph.total:,} Values in outline. To see more: draw(y, depth=1) opens networks, depth=2 their layers;\n"
+        "draw(y, focus=v, radius=2) shows what is around a Value; limit=1000 allows a larger picture"
+    )
 
 
 def notebook_bundle(value: Value) -> dict[str, str] | None:
@@ -59,7 +82,7 @@ def notebook_bundle(value: Value) -> dict[str, str] | None:
 
     For a larger graph, or where no picture can be made, it is ``None``: the notebook shows the repr.
     """
-    if reaches(value, NOTEBOOK_LIMIT):
+    if exceeds(value, NOTEBOOK_LIMIT):
         return None
     try:
         return {**draw(value)._repr_mimebundle_(), "text/plain": repr(value)}

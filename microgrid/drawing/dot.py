@@ -2,7 +2,8 @@
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from microgrid.drawing.graph import Edge, Graph, Node
 from microgrid.drawing.theme import THEMES
@@ -10,11 +11,15 @@ from microgrid.drawing.theme import THEMES
 SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
 SIZE = 13.0  # points
 LABEL_COLUMNS, LABEL_LINES = 40, 4  # longer labels are cut in the picture, and whole in the tooltip
+BACK = {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}
+"""Where the gradient goes, for each direction of the forward pass."""
+PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
+"""Symbols that the fonts of graphviz-pure lack, in letters that they have."""
 
 
-def to_dot(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light") -> str:
-    """Return the DOT text of a graph. It depends on the graph alone: the same graph gives the same text."""
-    return _Writer(graph, theme).write(title, direction)
+def to_dot(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light", note: str = "") -> str:
+    """Return the DOT text of a graph. It depends on the arguments alone: the same graph gives the same text."""
+    return _Writer(graph, direction, theme).write(title, note)
 
 
 def descriptions(graph: Graph) -> dict[str, str]:
@@ -22,66 +27,121 @@ def descriptions(graph: Graph) -> dict[str, str]:
     names = [_name(node) for node in graph.nodes]
     texts = {f"v{i}": _describe(node) for i, node in enumerate(graph.nodes)}
     for i, edge in enumerate(graph.edges):
-        texts[f"e{i}"] = (
-            f"{names[edge.source]} → {names[edge.target]}: local derivative {edge.derivative!r}, "
-            f"gradient flowing back {edge.flow!r}"
-        )
+        parts = [f"{names[edge.source]} → {names[edge.target]}"]
+        if edge.count > 1:
+            parts.append(f"{edge.count:,} uses")
+        if edge.derivative is not None:
+            parts.append(f"local derivative {edge.derivative!r}")
+        if edge.flow is not None:
+            parts.append(f"gradient flowing back {edge.flow!r}")
+        texts[f"e{i}"] = ", ".join(parts)
     return texts
 
 
 def _name(node: Node) -> str:
-    return node.value.label or f"{node.value.data!r}"
+    value = node.value
+    return node.title or (value.label or f"{value.data!r}" if value else "")
 
 
 def _describe(node: Node) -> str:
     value = node.value
-    kind = value.op.doc if node.kind == "operation" else node.kind
-    return f"{value.label}: " * bool(value.label) + f"data {value.data!r}, grad {value.grad!r} ({kind})"
+    if node.kind == "group":
+        name = f"{node.title}: {len(node.values):,} Values"
+    elif value is not None:
+        name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
+    return f"{name}, data {_range(node.data, repr)}, gradient {_range(node.gradient, repr)}"
 
 
 class _Writer:
-    def __init__(self, graph: Graph, theme: str) -> None:
+    def __init__(self, graph: Graph, direction: str, theme: str) -> None:
         self.graph = graph
+        self.direction = direction
         self.color = THEMES[theme]
-        self.backward = any(node.value.grad for node in graph.nodes)
-        self.largest_gradient = _largest(node.value.grad for node in graph.nodes)
-        self.largest_flow = _largest(edge.flow for edge in graph.edges)
+        self.backward = any(any(node.gradient) for node in graph.nodes)
+        self.largest_gradient = _largest(x for node in graph.nodes for x in node.gradient)
+        self.largest_flow = _largest(edge.flow or 0.0 for edge in graph.edges)
 
-    def write(self, title: str, direction: str) -> str:
+    def write(self, title: str, note: str) -> str:
         color = self.color
-        lines = [
-            "digraph {",
-            f'graph [rankdir={direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
-            f'fontname="{SANS}" fontsize={SIZE + 2:g} fontcolor="{color["ink"]}" labelloc=t]',
-            f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
-            f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
-            f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]',
+        return "\n".join(
+            [
+                "digraph {",
+                f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
+                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t]',
+                f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
+                f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
+                f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]',
+                self.heading(title, note),
+                *self.nodes(),
+                *[self.edge(i, edge) for i, edge in enumerate(self.graph.edges)],
+                *[stub for i, node in enumerate(self.graph.nodes) for stub in self.stubs(i, node)],
+                "}",
+                "",
+            ]
+        )
+
+    def heading(self, title: str, note: str) -> str:
+        legend = "∂ local derivative"
+        if self.backward:
+            legend += f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, dashed if negative"
+        lines = [legend] if any(edge.derivative is not None for edge in self.graph.edges) else []
+        lines = [*note.splitlines(), *lines]
+        rows = [f"<B>{_label(title)}</B>"] if title else []
+        rows += [
+            f'<FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{_escape(line)}</FONT>' for line in lines
         ]
-        if title:
-            lines.append(f"label=<<B>{_label(title)}</B>>")
-        lines += [self.node(i, node) for i, node in enumerate(self.graph.nodes)]
-        lines += [self.edge(i, edge) for i, edge in enumerate(self.graph.edges)]
-        return "\n".join([*lines, "}", ""])
+        table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
+        return f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>>' * bool(rows)
 
     # -- nodes ---------------------------------------------------------------------------------------
 
+    def nodes(self) -> Iterable[str]:
+        """Yield the nodes, those of a cluster within it; DOT joins what is said of one cluster in two places."""
+        frames = self.graph.clusters
+        levels: list[int] = []
+        for frame in frames:
+            levels.append(0 if frame.parent is None else levels[frame.parent] + 1)
+        for i, node in enumerate(self.graph.nodes):
+            chain, cluster = [], node.cluster
+            while cluster is not None:
+                chain.append(cluster)
+                cluster = frames[cluster].parent
+            opening = "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
+            yield opening + self.node(i, node) + "}" * len(chain)
+        for i, frame in enumerate(frames):
+            chain, cluster = [], i
+            while cluster is not None:
+                chain.append(cluster)
+                cluster = frames[cluster].parent
+            fill = self.color["inner cluster" if levels[i] % 2 else "cluster"]
+            yield (
+                "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
+                + f'graph [style="rounded,filled" color="{self.color["faint"]}" fillcolor="{fill}" '
+                f'labeljust=l fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" id="c{i}" '
+                f"margin=9 label=<{_label(frame.title)}>]" + "}" * len(chain)
+            )
+
     def node(self, index: int, node: Node) -> str:
         value, color = node.value, self.color
-        numbers = [("data", value.data)]
+        numbers = [("data", node.data)]
         if self.backward and node.kind != "constant":
-            numbers.append(("grad", value.grad))
+            numbers.append(("grad", node.gradient))
         rows = [
-            self.number_row(name, text, self.tint(value.grad) if name == "grad" else "")
-            for (name, _), text in zip(numbers, aligned([number for _, number in numbers]), strict=True)
+            self.number_row(name, text, self.tint(node.gradient) if name == "grad" else "")
+            for (name, _), text in zip(numbers, _aligned_ranges([pair for _, pair in numbers]), strict=True)
         ]
-        if value.label:
-            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(value.label)}"><B>{_label(value.label)}</B></TD>')
+        label = node.title or (value.label if value else "")
+        if node.kind == "group":
+            rows = [self.text_row(text) for text in self.contents(node)] + rows
+        if label:
+            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(label)}"><B>{_label(label)}</B></TD>')
         badge = ""
-        if node.kind == "operation":
+        if node.kind == "operation" and value is not None:
             paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
+            symbol = PLAIN_SYMBOLS.get(value.op.symbol, value.op.symbol)
             badge = (
                 f'<TD ROWSPAN="{len(rows)}" BGCOLOR="{color[paper]}" STYLE="ROUNDED" CELLPADDING="6">'
-                f'<FONT COLOR="{color[ink]}" POINT-SIZE="{SIZE + 3:g}">{_escape(value.op.symbol)}</FONT></TD>'
+                f'<FONT COLOR="{color[ink]}" POINT-SIZE="{SIZE + 3:g}">{_label(symbol)}</FONT></TD>'
             )
         table = "".join(f"<TR>{badge if i == 0 else ''}{row}</TR>" for i, row in enumerate(rows))
         line, fill, style, width = {
@@ -89,14 +149,31 @@ class _Writer:
             "input": ("ink", "input", "rounded,filled", 1.6),
             "parameter": ("parameter line", "parameter", "rounded,filled", 1.6),
             "constant": ("line", "paper", "rounded,filled,dashed", 1.0),
+            "group": ("line", "operation", "rounded,filled", 1.0),
         }[node.kind]
         if node.is_output:
             line, width = "ink", 2.4
+        if node.is_focus:
+            line, width = "focus", 3.6
         return (
             f'v{index} [id="v{index}" class="{node.kind}" color="{color[line]}" fillcolor="{color[fill]}" '
-            f'style="{style}" penwidth={width:g} '
+            f'style="{style}" penwidth={width:g}{" peripheries=2" * (node.kind == "group")} '
             f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{table}</TABLE>>]'
         )
+
+    def contents(self, node: Node) -> list[str]:
+        """What a group holds, in a few words."""
+        leaves = sum(value.first is None for value in node.values)
+        counts = Counter(value.op.symbol for value in node.values if value.first is not None)
+        lines = [f"{len(node.values):,} Values"] if len(node.values) > 1 else []
+        if counts:
+            lines.append("  ".join(f"{n:,} {_escape(symbol)}" for symbol, n in counts.most_common(4)))
+        if leaves and counts:
+            lines.append(f"{leaves:,} leaves" if leaves > 1 else "1 leaf")
+        return lines
+
+    def text_row(self, text: str) -> str:
+        return f'<TD ALIGN="LEFT"><FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{text}</FONT></TD>'
 
     def number_row(self, name: str, number: str, fill: str) -> str:
         tint = f' BGCOLOR="{fill}" STYLE="ROUNDED"' if fill else ""
@@ -105,27 +182,55 @@ class _Writer:
             f'POINT-SIZE="{SIZE - 3:g}">{name}</FONT> {number}</FONT></TD>'
         )
 
-    def tint(self, gradient: float) -> str:
-        level = _level(gradient, self.largest_gradient)
-        return self.color[f"{'negative' if gradient < 0 else 'positive'} {level}"] if level else ""
+    def tint(self, gradient: tuple[float, float]) -> str:
+        low, high = gradient
+        if low < 0 < high:
+            return ""
+        extreme = max(gradient, key=abs)
+        level = _level(extreme, self.largest_gradient)
+        return self.color[f"{_sign(extreme)} {level}"] if level else ""
+
+    def stubs(self, index: int, node: Node) -> Iterable[str]:
+        """Yield what stands for edges that lead out of the picture."""
+        color = self.color
+        for count, what, edge in (
+            (node.hidden_operands, "operand", f"b{index} -> v{index}"),
+            (node.hidden_uses, "use", f"v{index} -> a{index}"),
+        ):
+            if count:
+                name = edge.replace(f"v{index}", "").strip(" ->")
+                yield (
+                    f'{name} [shape=plaintext style="" fontsize={SIZE - 3:g} fontcolor="{color["muted"]}" '
+                    f'label="{count} more {what}{"s" * (count > 1)}"]'
+                )
+                yield f'{edge} [style=dotted color="{color["line"]}" arrowhead=none]'
 
     # -- edges ---------------------------------------------------------------------------------------
 
     def edge(self, index: int, edge: Edge) -> str:
-        level = _level(edge.flow, self.largest_flow)
-        name = f"{'negative' if edge.flow < 0 else 'positive'} line {level}" if level else "line"
-        color, style = self.color[name], "dashed" if edge.flow < 0 else "solid"
-        texts = aligned([edge.derivative, edge.flow] if self.backward else [edge.derivative])
+        flow = edge.flow or 0.0
+        level = _level(flow, self.largest_flow)
+        color = self.color[f"{_sign(flow)} line {level}" if level else "line"]
+        signs, inks, numbers = [], [], []
+        if edge.derivative is not None:
+            signs, inks, numbers = ["∂"], [self.color["muted"]], [edge.derivative]
+        if self.backward and edge.flow is not None:
+            signs, inks, numbers = [*signs, BACK[self.direction]], [*inks, color], [*numbers, edge.flow]
         rows = "".join(
             f'<TR><TD><FONT FACE="{SANS}" COLOR="{ink}">{sign}</FONT></TD>'
             f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
-            for sign, ink, text in zip("∂←", (self.color["muted"], color), texts, strict=False)
+            for sign, ink, text in zip(signs, inks, aligned(numbers), strict=True)
+        )
+        if edge.count > 1:
+            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{self.color["muted"]}">{edge.count:,} uses</FONT></TD></TR>'
+        label = (
+            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
+            '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>'
         )
         return (
-            f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" style={style} '
-            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} "
-            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
-            '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>]'
+            f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" '
+            f"style={'dashed' if flow < 0 else 'solid'} "
+            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} {label * bool(rows)}]"
         )
 
 
@@ -144,10 +249,32 @@ def significant(number: float, digits: int = 4) -> str:
 
 def aligned(numbers: Sequence[float]) -> list[str]:
     """Return the numbers as texts of one width whose decimal points stand under one another."""
+    if not numbers:
+        return []
     texts = [significant(number).partition(".") for number in numbers]
     before = max(len(whole) for whole, _, _ in texts)
     after = max(len(point + fraction) for _, point, fraction in texts)
     return [f"{whole:>{before}}{point + fraction:<{after}}" for whole, point, fraction in texts]
+
+
+def _aligned_ranges(pairs: Sequence[tuple[float, float]]) -> list[str]:
+    """Return one number, or ``least … greatest``, for each pair, aligned one under another."""
+    if all(_same(low, high) for low, high in pairs):
+        return aligned([low for low, _ in pairs])
+    return [_range(pair, significant) for pair in pairs]
+
+
+def _range(pair: tuple[float, float], text: Callable[[float], str]) -> str:
+    low, high = pair
+    return text(low) if _same(low, high) else f"{text(low)} … {text(high)}"
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (a != a and b != b)
+
+
+def _sign(number: float) -> str:
+    return "negative" if number < 0 else "positive"
 
 
 def _largest(numbers: Iterable[float]) -> float:
