@@ -12,8 +12,7 @@ class Passes {
     this.rows = rows.map((row, i) => ({
       ...row,
       function: functions[i],
-      results: row.results,
-      tape: row.tape.map((entry) =>
+      tape: (row.tape ?? []).map((entry) =>
         Array.isArray(entry) ? { function: functions[entry[0]], row: entry[0], from: entry.slice(1) } : Number(entry),
       ),
     }));
@@ -106,10 +105,10 @@ class Passes {
     return parents.length === 1 ? f(data[parents[0]]) : f(...parents.map((parent) => data[parent]));
   }
 
-  localDerivatives(i) {
+  localDerivatives(i, data = this.data) {
     const row = this.row(i);
     if (row.problem) return this.givenDerivatives.get(i);
-    const slots = [this.data[i], ...this.parents[i].map((parent) => this.data[parent])];
+    const slots = [data[i], ...this.parents[i].map((parent) => data[parent])];
     for (const entry of row.tape) slots.push(entry.from ? entry.function(...entry.from.map((slot) => slots[slot])) : entry);
     return row.results.map((slot) => (slot === null ? 0 : slots[slot]));
   }
@@ -131,6 +130,39 @@ class Passes {
         this.sumBefore[edge] = gradient[parent];
         gradient[parent] += this.flow[edge];
       });
+    this.settle();
+  }
+
+  // The numbers as they are shown: those smaller than the rounding errors that went into them are 0. It is the
+  // rule of all pictures: errors move along the graph as tangents do, forward and back.
+  settle() {
+    const { data, gradient, parents, first, derivative, flow } = this;
+    const unit = 2 ** -53;
+    const settled = (x, error) => (Math.abs(x) <= error && Math.abs(x) < 1e-12 ? 0 : x);
+    const dataError = new Float64Array(this.count);
+    const gradientError = new Float64Array(this.count);
+    const moved = new Float64Array(this.count);
+    const shown = { data: data.slice(), gradient: gradient.slice(), derivative: derivative.slice(), flow: flow.slice() };
+    for (let i = 0; i < this.count; i++) {
+      dataError[i] = unit * Math.abs(data[i]);
+      parents[i].forEach((parent, argument) => (dataError[i] += Math.abs(derivative[first[i] + argument]) * dataError[parent]));
+      moved[i] = data[i] + dataError[i];
+      shown.data[i] = settled(data[i], dataError[i]);
+    }
+    for (let i = this.count - 1; i >= 0; i--) {
+      shown.gradient[i] = settled(gradient[i], gradientError[i]);
+      const error = gradientError[i] + unit * Math.abs(gradient[i]);
+      this.localDerivatives(i, moved).forEach((there, argument) => {
+        const edge = first[i] + argument;
+        const derivativeError = Math.abs(there - derivative[edge]);
+        const flowError = error * Math.abs(derivative[edge]) + Math.abs(gradient[i]) * derivativeError;
+        shown.derivative[edge] = settled(derivative[edge], derivativeError);
+        shown.flow[edge] = settled(flow[edge], flowError);
+        gradientError[parents[i][argument]] += flowError;
+      });
+    }
+    this.shown = shown;
+    this.gradientError = gradientError;
   }
 
   // The paths from a value to the output, as lists of edges: all if they are few, else the first of them.
@@ -173,13 +205,16 @@ const passes = new Passes(program, operations);
 const nodes = picture.nodes.map((node, index) => ({
   ...node,
   index,
+  at: picture.at[index],
+  size: picture.size[index],
   into: [],
   from: [],
   single: node.kind !== "group",
   computes: node.values.some((i) => !passes.isLeaf(i)),
 }));
-const edges = picture.edges.map((edge, index) => {
-  const whole = { ...edge, index };
+const edges = picture.edges.map(([source, target, argument, count], index) => {
+  const edge = { source, target, argument, count };
+  const whole = { ...edge, index, path: picture.routes[index], label: picture.labels[index] };
   nodes[edge.target].into.push(whole);
   nodes[edge.source].from.push(whole);
   // The edge of the program, where it stands for a single one between two single values.
@@ -227,7 +262,7 @@ function gradientNow(node) {
     if (nodes[nodeOf[passes.child[edge]]].backwardStep > now) break;
     gradient = passes.sumBefore[edge] + passes.flow[edge];
   }
-  return gradient;
+  return gradient !== null && Math.abs(gradient) <= passes.gradientError[i] && Math.abs(gradient) < 1e-12 ? 0 : gradient;
 }
 
 function arrived(edge) {
@@ -268,7 +303,15 @@ function isConstant(i) {
 function nameOf(i, length) {
   const label = program.labels[i];
   if (label && label.trim()) return shorten(label, length);
-  return isConstant(i) ? format(passes.data[i]) : "v" + subscript(i);
+  return isConstant(i) ? format(passes.shown.data[i]) : "v" + subscript(i);
+}
+
+// Which module a value belongs to: "Layer 0 · Neuron 3". The outermost is the same for all.
+function contextOf(i) {
+  const node = nodes[nodeOf[i]];
+  const titles = node.single ? [] : [node.title];
+  for (let c = node.cluster; c !== null && picture.clusters[c][1] !== null; c = picture.clusters[c][1]) titles.unshift(picture.clusters[c][0]);
+  return titles.join(" · ");
 }
 
 // Put names or numbers into a formula of Python's making, "{y} × (1 − {y})".
@@ -286,7 +329,7 @@ function formulaOf(i) {
 }
 
 function numbersOf(i) {
-  const text = fill(passes.row(i).formula, i, (j) => format(passes.data[j]));
+  const text = fill(passes.row(i).formula, i, (j) => format(passes.shown.data[j]));
   return text.replace(/([+−] )(−[\d.e−]+)/gu, "$1($2)");
 }
 
@@ -298,7 +341,7 @@ function element(tag, attributes, ...children) {
 }
 
 const bold = (text, kind = "name") => element("b", { class: kind }, text);
-const num = (x) => element("b", { class: `number ${x < 0 ? "negative" : "positive"}`, title: String(x) }, format(x));
+const num = (x) => element("b", { class: `number ${x < 0 ? "negative" : x > 0 ? "positive" : "zero"}`, title: String(x) }, format(x));
 const line = (...children) => element("p", { class: "line" }, ...children);
 const plain = (x) => element("span", { title: String(x) }, format(x));
 
@@ -308,11 +351,11 @@ function addition(edge) {
   return [
     bold(`${nameOf(passes.parentOf(edge))}.grad`),
     " += ",
-    plain(passes.gradient[child]),
+    plain(passes.shown.gradient[child]),
     " × ",
-    plain(passes.derivative[edge]),
+    plain(passes.shown.derivative[edge]),
     " = ",
-    num(passes.flow[edge]),
+    num(passes.shown.flow[edge]),
   ];
 }
 
@@ -329,8 +372,7 @@ function explain() {
   const counted = (k, of) => element("span", { class: "count" }, `${k} of ${of}`);
   const heading = (text, ...more) => element("h2", { class: phase }, text, ...more);
   if (phase === "leaves") {
-    const leaves = nodes.filter((n) => n.single && !n.computes && n.kind !== "constant");
-    const some = leaves.slice(0, MANY).flatMap((n, k) => [k ? ", " : "", bold(nameOf(n.values[0])), " = ", plain(passes.data[n.values[0]])]);
+    const some = leaves.slice(0, MANY).flatMap((i, k) => [k ? ", " : "", bold(nameOf(i)), " = ", plain(passes.shown.data[i])]);
     return [
       heading("The leaves"),
       element("p", {}, ...some, leaves.length > MANY ? `, and ${leaves.length - MANY} more.` : "."),
@@ -344,7 +386,7 @@ function explain() {
     return [
       heading("Forward ", counted(now, order.length)),
       line(bold(name), ` = ${formulaOf(i)}`),
-      line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.data[i])),
+      line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])),
       element("p", { class: "why" }, passes.row(i).doc.replace(/\.$/, "") + "."),
     ];
   if (phase === "seed")
@@ -360,7 +402,7 @@ function explain() {
     : `${consumers > 1 ? `All ${consumers} parts of ${name}.grad have arrived and are added up, so it` : `${name}.grad is complete, so it`} is passed on: times each local derivative.`;
   return [
     heading("Backward ", counted(now - seedStep, order.length)),
-    line(bold(name), ` = ${formulaOf(i)} has gradient `, num(passes.gradient[i])),
+    line(bold(name), ` = ${formulaOf(i)} has gradient `, num(passes.shown.gradient[i])),
     ...sent.slice(0, MANY).map((edge) => line(...addition(edge), arrivalNote(edge))),
     sent.length > MANY ? line(`… and ${sent.length - MANY} more operands alike.`) : null,
     element("p", { class: "why" }, why),
@@ -384,6 +426,10 @@ function range(numbers) {
   return low === high ? format(low) : `${format(low)} … ${format(high)}`;
 }
 
+function count(n, thing) {
+  return `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : thing.endsWith("x") ? "es" : "s"}`;
+}
+
 function computed(node) {
   return node.values.filter((i) => !passes.isLeaf(i));
 }
@@ -393,13 +439,13 @@ function explainGroup(phase, node, heading) {
   if (phase === "forward")
     return [
       heading(`Forward: ${node.title}`),
-      line(`computes ${values.length} nodes, data `, bold(range(values.map((i) => passes.data[i])), "number")),
+      line(`computes ${count(values.length, "node")}; what comes out: `, bold(range(node.exits.map((i) => passes.shown.data[i])), "number")),
     ];
   const targets = new Set(node.into.map((edge) => nodes[edge.source]));
   return [
     heading(`Backward: ${node.title}`),
-    line(`${values.length} nodes pass on gradients `, bold(range(values.map((i) => passes.gradient[i])), "number")),
-    element("p", { class: "why" }, `They flow on into ${targets.size} ${targets.size === 1 ? "box" : "boxes"}. Each node within multiplies its gradient by its local derivatives, as anywhere.`),
+    line(`${count(values.length, "node")} pass gradients on, from `, bold(range(node.exits.map((i) => passes.shown.gradient[i])), "number"), " where they come in"),
+    element("p", { class: "why" }, `They flow on into ${count(targets.size, "box")}. Each node within multiplies its gradient by its local derivatives, as anywhere.`),
   ];
 }
 
@@ -437,10 +483,10 @@ function setText(thing, slot, value) {
 }
 
 function drawClusters() {
-  for (const { title: text, corners } of picture.clusters) {
-    const [left, bottom, right, top] = corners;
-    shape("rect", { x: left, y: picture.height - top, width: right - left, height: top - bottom, rx: 10 }, layers.clusters);
-    shape("text", { x: left + 10, y: picture.height - top + 17 }, layers.clusters, shorten(text, 40));
+  for (const { title: text, corners } of picture.frames) {
+    const [left, top, right, bottom] = corners;
+    shape("rect", { x: left, y: top, width: right - left, height: bottom - top, rx: 10 }, layers.clusters);
+    shape("text", { x: left + 10, y: top + 17 }, layers.clusters, shorten(text, 40));
   }
 }
 
@@ -466,7 +512,8 @@ function drawNode(node) {
   }
   const room = Math.max(2, Math.floor((width - left - 4) / 7));
   shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 19 }, g, node.single ? nameOf(i, room) : shorten(node.title, room));
-  shape("text", { class: "caption", x: 11, y: 37 }, g, node.single ? "data" : `${node.values.length} nodes`);
+  if (!node.single) shape("text", { class: "caption", x: width - 11, y: 19, "text-anchor": "end" }, g, count(node.values.length, "node"));
+  shape("text", { class: "caption", x: 11, y: 37 }, g, "data");
   shape("text", { class: "caption", x: 11, y: 55 }, g, "grad");
   node.dataText = shape("text", { class: "data", x: width - 11, y: 37, "text-anchor": "end" }, g);
   node.gradientText = shape("text", { class: "gradient", x: width - 11, y: 55, "text-anchor": "end" }, g);
@@ -502,7 +549,7 @@ function labelOf(edge) {
   if (!edge.labelElement) {
     const [x, y] = edge.label ?? middle(edge.path);
     const g = shape("g", { transform: `translate(${x} ${y})` }, layers.labels);
-    shape("rect", { x: -33, y: -17, width: 66, height: 34, rx: 7 }, g);
+    shape("rect", { x: -40, y: -17, width: 80, height: 34, rx: 7 }, g);
     edge.derivativeText = shape("text", { class: "derivative", y: -3, "text-anchor": "middle" }, g);
     edge.flowText = shape("text", { class: "flow", y: 12, "text-anchor": "middle" }, g);
     edge.labelElement = { element: g };
@@ -520,11 +567,12 @@ function level(x) {
   return size >= largest * 0.1 ? 3 : size >= largest * 0.01 ? 2 : 1;
 }
 
-const tone = (x) => `${x < 0 ? "negative" : "positive"}-${level(x)}`;
+const tone = (x) => (x === 0 ? "zero" : `${x < 0 ? "negative" : "positive"}-${level(x)}`);
 
 function paintNode(node) {
   const step = steps[now];
   const classes = ["node", node.kind];
+  if (isEditable(node) && !isLocked(node.values[0])) classes.push("editable");
   if (node === outputNode) classes.push("output");
   if (node === selected) classes.push("selected");
   if (step.node === node) classes.push("current", step.phase);
@@ -534,16 +582,16 @@ function paintNode(node) {
   let gradient = null;
   if (node.single) {
     gradient = gradientNow(node);
-    setText(node, "dataText", known ? format(passes.data[node.values[0]]) : "");
+    setText(node, "dataText", known ? format(passes.shown.data[node.values[0]]) : "");
     const open = gradient !== null && node.completeStep > now;
     if (open) classes.push("open");
     setText(node, "gradientText", gradient === null ? "" : open ? `${format(gradient)} …` : format(gradient));
   } else {
-    const values = node.values;
+    const values = node.exits;
     const done = node.reached && node.completeStep <= now;
-    setText(node, "dataText", known ? range(values.map((i) => passes.data[i])) : "");
-    setText(node, "gradientText", done ? range(values.map((i) => passes.gradient[i])) : "");
-    if (done) gradient = values.map((i) => passes.gradient[i]).reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
+    setText(node, "dataText", known ? range(values.map((i) => passes.shown.data[i])) : "");
+    setText(node, "gradientText", done ? range(values.map((i) => passes.shown.gradient[i])) : "");
+    if (done) gradient = values.map((i) => passes.shown.gradient[i]).reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
   }
   if (gradient !== null && node.kind !== "constant") classes.push(tone(gradient));
   setClass(node, classes.join(" "));
@@ -560,7 +608,7 @@ function paintEdge(edge) {
   if (current) classes.push("active", step.phase);
   if (highlighted.has(edge.program)) classes.push("on-path");
   const silent = nodes[edge.source].kind === "constant";
-  if (passed && edge.program >= 0) classes.push(sends && !silent ? tone(passes.flow[edge.program]) : "silent");
+  if (passed && edge.program >= 0) classes.push(sends && !silent ? tone(passes.shown.flow[edge.program]) : "silent");
   setClass(edge, classes.join(" "));
 
   const beside = step.phase === "backward" && step.node === target;
@@ -571,9 +619,9 @@ function paintEdge(edge) {
     return;
   }
   const label = labelOf(edge);
-  setText(edge, "derivativeText", `∂ ${format(passes.derivative[edge.program])}`);
-  setText(edge, "flowText", `← ${format(passes.flow[edge.program])}`);
-  setClass(label, `edge-label ${tone(passes.flow[edge.program])}${current ? " active" : ""}`);
+  setText(edge, "derivativeText", `∂ ${format(passes.shown.derivative[edge.program])}`);
+  setText(edge, "flowText", `← ${format(passes.shown.flow[edge.program])}`);
+  setClass(label, `edge-label ${tone(passes.shown.flow[edge.program])}${current ? " active" : ""}`);
 }
 
 function paintAll() {
@@ -589,23 +637,46 @@ function touched(step) {
 
 function measure() {
   largest = 0;
-  for (const gradient of passes.gradient) if (Number.isFinite(gradient)) largest = Math.max(largest, Math.abs(gradient));
+  for (const gradient of passes.shown.gradient) if (Number.isFinite(gradient)) largest = Math.max(largest, Math.abs(gradient));
 }
 
 // ---------------------------------------------------------------------------------------------------
 // Pan, zoom and follow
 
-const view = { x: 0, y: 0, scale: 1, fitted: 1, moved: false };
-const bounds = nodes.reduce(
-  ([left, top, right, bottom], { at: [x, y], size: [w, h] }) => [Math.min(left, x - w / 2), Math.min(top, y - h / 2), Math.max(right, x + w / 2), Math.max(bottom, y + h / 2)],
-  [Infinity, Infinity, -Infinity, -Infinity],
-);
+const LARGE = 300; // nodes; with more, what is out of sight is taken out of the document, and the view jumps
+const isLarge = nodes.length > LARGE;
+const room = { width: 1, height: 1 }; // of the stage: measured when it changes, as measuring costs a layout
+const view = { x: 0, y: 0, scale: 1, fitted: 1 };
+
+function around(boxes) {
+  const all = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const box of boxes) box.forEach((x, k) => (all[k] = k < 2 ? Math.min(all[k], x) : Math.max(all[k], x)));
+  return all;
+}
+
+nodes.forEach((node) => (node.box = [0, 1, 2, 3].map((k) => node.at[k % 2] + (k < 2 ? -0.5 : 0.5) * node.size[k % 2])));
+const bounds = around(nodes.map((node) => node.box));
+edges.forEach((edge) => (edge.box = around(edge.path.map(([x, y]) => [x, y, x, y]))));
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let gliding = 0;
 
 function showView() {
   world.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
-  stage.classList.toggle("far", view.scale < 0.4);
+  const far = view.scale < 0.4;
+  if (set(view, "far", far)) stage.classList.toggle("far", far);
+  if (isLarge) cull();
+}
+
+// Text far outside the stage costs as much to lay out as text within: it is taken out.
+function cull() {
+  const { width, height } = room;
+  const [left, top] = [-view.x / view.scale, -view.y / view.scale];
+  const [right, bottom] = [left + width / view.scale, top + height / view.scale];
+  for (const thing of [...nodes, ...edges]) {
+    const [l, t, r, b] = thing.box;
+    const away = (r < left || l > right || b < top || t > bottom) && thing !== inside;
+    if (set(thing, "away", away)) thing.element.style.display = away ? "none" : "";
+  }
 }
 
 function moveView(x, y, scale) {
@@ -615,7 +686,7 @@ function moveView(x, y, scale) {
 }
 
 function glideView(x, y, scale) {
-  if (calm.matches || document.hidden) return moveView(x, y, scale);
+  if (calm.matches || document.hidden || isLarge) return moveView(x, y, scale);
   const from = { ...view };
   const began = performance.now();
   cancelAnimationFrame(gliding);
@@ -630,7 +701,7 @@ function glideView(x, y, scale) {
 }
 
 function fitTo([left, top, right, bottom], most) {
-  const { width, height } = stage.getBoundingClientRect();
+  const { width, height } = room;
   const margin = Math.min(36, width / 14);
   const scale = Math.min(most, (width - 2 * margin) / (right - left), (height - 2 * margin) / (bottom - top));
   return [width / 2 - (scale * (left + right)) / 2, height / 2 - (scale * (top + bottom)) / 2, Math.max(scale, 0.01)];
@@ -640,7 +711,7 @@ const READABLE = 0.62;
 
 // No more empty room than there must be: a graph smaller than the stage stands in its middle.
 function within([x, y, scale]) {
-  const { width, height } = stage.getBoundingClientRect();
+  const { width, height } = room;
   const clamp = (offset, low, high, room) => {
     const margin = 24;
     if ((high - low) * scale + 2 * margin <= room) return (room - (low + high) * scale) / 2;
@@ -661,11 +732,12 @@ function zoomAt(x, y, factor) {
 }
 
 function zoomMiddle(factor) {
-  const { width, height } = stage.getBoundingClientRect();
+  const { width, height } = room;
   zoomAt(width / 2, height / 2, factor);
 }
 
 let following = false;
+let inside = nodes[0]; // the node that has the keyboard's focus when the graph has it
 
 function setFollowing(on) {
   following = on;
@@ -675,17 +747,19 @@ function setFollowing(on) {
 // Bring a node into view with its operands, at a size that can be read.
 function follow(node) {
   if (!node) return;
-  const near = [node, ...node.operands].slice(0, 9);
-  const box = near.reduce(
-    ([left, top, right, bottom], { at: [x, y], size: [w, h] }) => [Math.min(left, x - w / 2), Math.min(top, y - h / 2), Math.max(right, x + w / 2), Math.max(bottom, y + h / 2)],
-    [Infinity, Infinity, -Infinity, -Infinity],
-  );
-  const { width, height } = stage.getBoundingClientRect();
-  const [left, top, right, bottom] = [view.x + box[0] * view.scale, view.y + box[1] * view.scale, view.x + box[2] * view.scale, view.y + box[3] * view.scale];
-  if (view.scale >= READABLE && left >= 8 && top >= 8 && right <= width - 8 && bottom <= height - 8) return;
-  const target = fitTo(box, Math.max(view.scale, 0.9));
-  // Where the operands are too far apart, the node itself.
-  glideView(...within(target[2] >= 0.45 ? target : [width / 2 - node.at[0] * 0.8, height / 2 - node.at[1] * 0.8, 0.8]));
+  const isSeen = (box) => {
+    const [left, top, right, bottom] = box.map((at, k) => (k % 2 ? view.y : view.x) + at * view.scale);
+    return left >= 8 && top >= 8 && right <= room.width - 8 && bottom <= room.height - 8;
+  };
+  const near = around([node, ...node.operands].slice(0, 9).map((n) => n.box));
+  if (view.scale >= READABLE && isSeen(isLarge ? node.box : near)) return;
+  // A large graph keeps its scale, as each new one lays out every text; and where the operands are too far
+  // apart to be seen at once, the node itself is what counts.
+  const scale = Math.max(view.scale, 0.9);
+  const target = fitTo(near, scale);
+  const [x, y] = node.at;
+  const middle = [room.width / 2 - x * scale, room.height / 2 - y * scale, scale];
+  glideView(...within(target[2] >= (isLarge ? scale : 0.45) ? target : middle));
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -721,9 +795,9 @@ function describeNode() {
 
 function describeGroup(node) {
   return [
-    line(bold(node.title), ` stands for ${node.values.length} nodes`),
-    line("data ", bold(dataShown(node) ? range(node.values.map((i) => passes.data[i])) : "not yet computed", "number")),
-    line("gradient ", bold(node.reached && node.completeStep <= now ? range(node.values.map((i) => passes.gradient[i])) : "not yet complete", "number")),
+    line(bold(node.title), ` stands for ${count(node.values.length, "node")}`),
+    line("data ", bold(dataShown(node) ? range(node.exits.map((i) => passes.shown.data[i])) : "not yet computed", "number")),
+    line("gradient ", bold(node.reached && node.completeStep <= now ? range(node.exits.map((i) => passes.shown.gradient[i])) : "not yet complete", "number")),
   ];
 }
 
@@ -736,7 +810,7 @@ function describeValue(node) {
   const parts = [];
   const kinds = { input: "a leaf", parameter: "a parameter", constant: "a constant", operation: passes.row(i).name };
   parts.push(
-    element("div", { class: "title" }, bold(name), element("span", { class: "kind" }, node === outputNode ? `${kinds[node.kind]}, the output` : kinds[node.kind])),
+    element("div", { class: "title" }, bold(name), element("span", { class: "kind" }, [kinds[node.kind], node === outputNode ? "the output" : "", contextOf(i)].filter((text) => text).join(", "))),
     element(
       "dl",
       { class: "facts" },
@@ -748,12 +822,12 @@ function describeValue(node) {
   );
   if (node.computes) {
     parts.push(element("h3", {}, "Formula"), line(bold(name), ` = ${formulaOf(i)}`));
-    if (known) parts.push(line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.data[i])));
+    if (known) parts.push(line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])));
     if (passes.row(i).problem) parts.push(element("p", { class: "why" }, `Computed in Python: ${passes.row(i).problem}.`));
     parts.push(element("h3", {}, "Local derivatives"));
     const list = passes.parents[i].slice(0, 40).map((parent, argument) => {
       const formula = fill(passes.row(i).derivatives[argument], i, (j) => nameOf(j));
-      const value = passes.derivative[passes.first[i] + argument];
+      const value = passes.shown.derivative[passes.first[i] + argument];
       return line(`∂${nameOf(i)}/∂${nameOf(parent)}`, ` = ${formula}`, ...(known && formula !== format(value) ? [" = ", bold(format(value), "number")] : []));
     });
     parts.push(...list);
@@ -783,7 +857,7 @@ function describePaths(i, complete) {
   const heading = element("h3", {}, total === 1 ? "The path to the output" : `Sum over ${format(total)} paths to the output`);
   if (!complete) return [heading, element("p", { class: "why" }, "Along each path the local derivatives are multiplied; the products add up to the gradient. Step on until it is complete.")];
   const lines = paths.map((path) => {
-    const products = path.map((edge) => passes.derivative[edge]);
+    const products = path.map((edge) => passes.shown.derivative[edge]);
     const product = products.reduceRight((all, d) => all * d, 1);
     const stops = [nameOf(i, 10), ...path.map((edge) => nameOf(passes.child[edge], 10))];
     const shown = (list) => (list.length > 7 ? [...list.slice(0, 3), "…", ...list.slice(-3)] : list);
@@ -799,7 +873,7 @@ function describePaths(i, complete) {
     return item;
   });
   if (total > paths.length) lines.push(element("p", { class: "why" }, `These are the first ${paths.length}; the gradient is the sum of all ${format(total)}, computed without walking them one by one. That is what backpropagation is for.`));
-  else if (total > 1) lines.push(element("p", { class: "line total" }, "sum = ", num(passes.gradient[i])));
+  else if (total > 1) lines.push(element("p", { class: "line total" }, "sum = ", num(passes.shown.gradient[i])));
   return [heading, ...lines];
 }
 
@@ -811,127 +885,129 @@ function exact(x) {
 // Leaves that can be edited
 
 const LEAVES = 60;
-const editable = nodes.filter((node) => node.single && !node.computes && node.kind !== "constant");
+const leaves = passes.parents.map((_, i) => i).filter((i) => passes.isLeaf(i) && !isConstant(i));
 const editors = new Map();
 
-function isLocked(node) {
-  return passes.problems[node.values[0]] !== "";
+function isLocked(i) {
+  return passes.problems[i] !== "";
 }
 
-// One hundredth of the number's size, as a power of ten: the step of dragging and of the arrow keys.
+// One hundredth of the number's size, as a power of ten: the step of dragging.
 function stepSize(x) {
-  return 10 ** (Math.floor(Math.log10(Math.max(Math.abs(x), 0.1))) - 2);
+  return 10 ** (Math.floor(Math.log10(Math.min(Math.max(Math.abs(x), 0.1), 1e100))) - 2);
 }
 
 function rounded(x, step) {
-  return Number(x.toFixed(Math.max(0, Math.min(100, -Math.round(Math.log10(step))))));
+  return Number(x.toFixed(Math.max(0, -Math.round(Math.log10(step)))));
 }
 
-function setLeaf(node, x) {
-  if (isLocked(node) || x !== x) return;
-  passes.data[node.values[0]] = x;
+function compute() {
   passes.run();
   measure();
   paintAll();
   refresh();
 }
 
-function drag(node, handle) {
+function isEditable(node) {
+  return node.single && !node.computes && node.kind !== "constant";
+}
+
+function setLeaf(i, x) {
+  if (isLocked(i) || x !== x) return;
+  passes.data[i] = x;
+  compute();
+}
+
+// Drag a handle sideways to change a leaf; a press that does not move is a click.
+function drag(i, handle, clicked) {
   let start = null;
   handle.addEventListener("pointerdown", (event) => {
-    if (event.button || isLocked(node)) return;
-    const x = passes.data[node.values[0]];
+    if (event.button || isLocked(i)) return;
+    const x = passes.data[i];
     start = { at: event.clientX, x, step: stepSize(x), moved: false };
     handle.setPointerCapture(event.pointerId);
-    event.preventDefault();
     event.stopPropagation();
-    (handle.focus ?? (() => {})).call(handle);
   });
   handle.addEventListener("pointermove", (event) => {
     if (!start) return;
     const distance = Math.round(event.clientX - start.at);
     if (!start.moved && Math.abs(distance) < 4) return;
     start.moved = true;
-    setLeaf(node, rounded(start.x + distance * start.step, start.step));
+    setLeaf(i, rounded(start.x + distance * start.step, start.step));
   });
-  const end = (event) => {
-    if (start && !start.moved && event.type === "pointerup") select(node);
-    start = null;
-  };
-  handle.addEventListener("pointerup", end);
-  handle.addEventListener("pointercancel", end);
+  for (const name of ["pointerup", "pointercancel"])
+    handle.addEventListener(name, () => {
+      if (start && !start.moved) clicked();
+      start = null;
+    });
 }
 
-function nudge(event, node) {
+// Arrow keys change a leaf by a tenth of its size; in the number field, up and down alone.
+function nudge(event, i) {
   const directions = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
   const times = directions[event.key];
-  if (!times || isLocked(node)) return;
-  if (event.target.tagName === "INPUT" && (event.key === "ArrowLeft" || event.key === "ArrowRight")) return;
-  const x = passes.data[node.values[0]];
-  const step = 10 * stepSize(x);
-  setLeaf(node, rounded(x + times * step, step));
+  if (!times || isLocked(i) || (event.target.tagName === "INPUT" && /Left|Right/.test(event.key))) return;
+  const step = 10 * stepSize(passes.data[i]);
+  setLeaf(i, rounded(passes.data[i] + times * step, step));
   event.preventDefault();
   event.stopPropagation();
 }
 
 function buildLeaves() {
-  const heading = element("h2", {}, "Leaves");
   const reset = element("button", { class: "plain", id: "reset" }, "reset");
   reset.addEventListener("click", () => {
-    passes.given.forEach((x, i) => passes.isLeaf(i) && (passes.data[i] = x));
-    passes.run();
-    measure();
-    paintAll();
-    refresh();
+    leaves.forEach((i) => (passes.data[i] = passes.given.get(i)));
+    compute();
   });
-  heading.append(reset);
-  const rows = [...editable.filter((node) => program.labels[node.values[0]]), ...editable.filter((node) => !program.labels[node.values[0]])].slice(0, LEAVES).map(editorOf);
-  const intro = element("p", { class: "why" }, "Type a number, or drag ↔ (or the leaf itself in the graph): both passes are computed again.");
-  const result = element("p", { class: "line", id: "result" });
-  panel.leaves.replaceChildren(heading, intro, result, ...rows);
-  if (editable.length > LEAVES) panel.leaves.append(element("p", { class: "why" }, `${editable.length - LEAVES} more leaves: click one in the graph to edit it.`));
+  // What the user named comes first, then the parameters, then the rest.
+  const rank = (i) => (!program.labels[i] ? 2 : nodes[nodeOf[i]].kind === "parameter" || contextOf(i) ? 1 : 0);
+  const shown = leaves.toSorted((i, j) => rank(i) - rank(j) || i - j).slice(0, LEAVES);
+  panel.leaves.replaceChildren(
+    element("h2", {}, "Leaves", reset),
+    element("p", { class: "why" }, "Type a number, or drag ↔ or the leaf itself in the graph: both passes are computed again."),
+    element("p", { class: "line", id: "result" }),
+    ...shown.map(editorOf),
+  );
+  if (leaves.length > LEAVES) panel.leaves.append(element("p", { class: "why" }, `${count(leaves.length - LEAVES, "more leaf").replace("leafs", "leaves")}: click one in the graph to edit it.`));
 }
 
-function editorOf(node) {
-  const i = node.values[0];
+function editorOf(i) {
   const name = nameOf(i, 60);
   const id = `leaf-${i}`;
   const input = element("input", { id, type: "number", step: "any", inputmode: "decimal" });
-  const handle = element("span", { class: "handle", role: "slider", tabindex: "0", "aria-label": `Drag ${name}`, title: "Drag, or use the arrow keys" }, "↔");
+  const handle = element("span", { class: "handle", role: "slider", tabindex: "0", "aria-label": `Drag ${name} ${contextOf(i)}`.trim(), title: "Drag, or use the arrow keys" }, "↔");
   const gradient = element("span", { class: "leaf-gradient" });
-  const box = element("div", { class: "leaf" }, element("label", { for: id }, name), handle, input, gradient);
-  if (isLocked(node)) {
+  const box = element("div", { class: "leaf" }, element("label", { for: id, title: name }, name, contextOf(i) ? element("small", {}, contextOf(i)) : null), handle, input, gradient);
+  if (isLocked(i)) {
     input.disabled = true;
     handle.setAttribute("aria-disabled", "true");
     box.classList.add("locked");
     box.append(element("p", { class: "why" }, `Read-only: ${passes.problems[i]}, so the page cannot compute what follows from it.`));
   }
   input.addEventListener("input", () => {
-    if (input.value !== "") setLeaf(node, Number(input.value));
+    if (input.value !== "") setLeaf(i, Number(input.value));
   });
-  input.addEventListener("keydown", (event) => nudge(event, node));
-  handle.addEventListener("keydown", (event) => nudge(event, node));
-  input.addEventListener("blur", () => refreshLeaf(node));
-  drag(node, handle);
-  editors.set(node, { input, handle, gradient, box });
+  input.addEventListener("blur", () => refreshLeaf(i));
+  for (const control of [input, handle]) control.addEventListener("keydown", (event) => nudge(event, i));
+  drag(i, handle, () => handle.focus());
+  editors.set(i, { input, handle, gradient, box });
   return box;
 }
 
-function refreshLeaf(node) {
-  const { input, handle, gradient } = editors.get(node);
-  const i = node.values[0];
+function refreshLeaf(i) {
+  const { input, handle, gradient } = editors.get(i);
   const x = passes.data[i];
-  if (document.activeElement !== input || Number(input.value) !== x) input.value = Number.isFinite(x) ? String(x) : "";
+  const node = nodes[nodeOf[i]];
+  if (document.activeElement !== input || (input.value !== "" && Number(input.value) !== x)) input.value = Number.isFinite(x) ? String(x) : "";
   input.placeholder = exact(x);
   handle.setAttribute("aria-valuenow", String(x));
   handle.setAttribute("aria-valuetext", format(x));
-  const known = node.reached && node.completeStep <= now;
-  gradient.replaceChildren("grad ", known ? num(passes.gradient[i]) : "–");
+  gradient.replaceChildren("grad ", node.reached && node.completeStep <= now ? num(passes.shown.gradient[i]) : "–");
 }
 
 function refreshLeaves() {
-  document.getElementById("result").replaceChildren(bold(nameOf(passes.output)), " = ", num(passes.data[passes.output]));
-  editors.forEach((_, node) => refreshLeaf(node));
+  document.getElementById("result").replaceChildren(bold(nameOf(passes.output)), " = ", num(passes.shown.data[passes.output]));
+  for (const i of editors.keys()) refreshLeaf(i);
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -1005,12 +1081,11 @@ function select(node) {
     [...changed.into, ...changed.from].forEach(paintEdge);
   }
   describeNode();
-  if (node && !node.computes && node.single && node.kind !== "constant") {
-    if (!editors.has(node)) {
-      panel.leaves.append(editorOf(node));
-      refreshLeaf(node);
-    }
-    editors.get(node).box.scrollIntoView({ block: "nearest" });
+  if (node && isEditable(node)) {
+    const i = node.values[0];
+    if (!editors.has(i)) panel.leaves.append(editorOf(i));
+    refreshLeaf(i);
+    editors.get(i).box.scrollIntoView({ block: "nearest" });
   }
 }
 
@@ -1097,6 +1172,7 @@ function connectStage() {
   stage.addEventListener("click", (event) => {
     if (stage.dragged) return;
     const hit = event.target.closest("[data-node]");
+    if (hit && hit.classList.contains("editable")) return; // its own handler tells a click from a drag
     const node = hit ? nodes[Number(hit.dataset.node)] : null;
     if (node !== selected) select(node);
   });
@@ -1113,7 +1189,6 @@ function connectStage() {
     { passive: false },
   );
   // One tab stop for the whole graph; up and down walk it in topological order.
-  let inside = nodes[0];
   inside.element.setAttribute("tabindex", "0");
   stage.addEventListener("focusin", (event) => {
     const hit = event.target.closest("[data-node]");
@@ -1129,6 +1204,8 @@ function connectStage() {
     if (by) {
       const next = nodes[Math.min(nodes.length - 1, Math.max(0, inside.index + by))];
       next.element.setAttribute("aria-label", spoken(next));
+      next.element.style.display = ""; // what is out of sight cannot be focused
+      next.away = false;
       next.element.focus({ preventScroll: true });
     } else if (event.key === "Enter" || event.key === " ") select(inside);
     else return;
@@ -1142,22 +1219,19 @@ function spoken(node) {
   const i = node.values[0];
   const formula = node.computes ? ` = ${formulaOf(i)}` : `, ${node.kind}`;
   const gradient = gradientNow(node);
-  return `${nameOf(i, 60)}${formula}, data ${dataShown(node) ? format(passes.data[i]) : "not yet computed"}${gradient === null ? "" : `, gradient ${format(gradient)}`}`;
+  return `${nameOf(i, 60)}${formula}, data ${dataShown(node) ? format(passes.shown.data[i]) : "not yet computed"}${gradient === null ? "" : `, gradient ${format(gradient)}`}`;
 }
 
 // ---------------------------------------------------------------------------------------------------
 
 document.title = title;
 nodes.forEach((node) => (node.operands = new Set(node.into.map((edge) => nodes[edge.source]))));
+stage.classList.toggle("large", isLarge);
 drawClusters();
 edges.forEach(drawEdge);
 nodes.forEach(drawNode);
-editable.forEach((node) => {
-  if (!isLocked(node)) {
-    drag(node, node.element);
-    node.element.classList.add("editable");
-  }
-});
+nodes.filter((node) => isEditable(node) && !isLocked(node.values[0])).forEach((node) => drag(node.values[0], node.element, () => select(node)));
+document.getElementById("note").textContent = picture.note;
 document.getElementById("phases").style.setProperty("--turn", `${(100 * (seedStep - 0.5)) / Math.max(1, lastStep)}%`);
 document.getElementById("timeline").style.setProperty("--turn", `${(100 * (seedStep - 0.5)) / Math.max(1, lastStep)}%`);
 measure();
@@ -1165,12 +1239,15 @@ buildLeaves();
 connect();
 paintAll();
 refresh();
-moveView(...fitTo(bounds, 1.25));
-view.fitted = view.scale;
+function showAll() {
+  moveView(...fitTo(bounds, 1.25));
+  view.fitted = view.scale;
+}
+
+Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });
+showAll();
 setFollowing(view.scale < READABLE);
 new ResizeObserver(() => {
-  if (!following && Math.abs(view.scale - view.fitted) < 1e-9) {
-    moveView(...fitTo(bounds, 1.25));
-    view.fitted = view.scale;
-  }
+  Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });
+  if (view.scale === view.fitted) showAll();
 }).observe(stage);

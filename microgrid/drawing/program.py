@@ -72,8 +72,13 @@ class Symbol:
     def __bool__(self) -> bool:
         raise TypeError("it chooses by the number itself; where(condition, a, b) keeps the choice in the program")
 
-    __lt__ = __le__ = __gt__ = __ge__ = __bool__  # type: ignore[assignment]
-    __eq__ = __ne__ = __bool__  # type: ignore[assignment]
+    def __lt__(self, other: Any) -> bool:
+        return bool(self)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self)
+
+    __le__ = __gt__ = __ge__ = __lt__
     __hash__ = object.__hash__
 
 
@@ -127,20 +132,21 @@ class Row:
                     f"the local derivative of {op.name} uses {entry[0].name}, which has no JavaScript expression"
                 )
 
-    def function(self) -> str:
-        """Return the row's JavaScript function, ``(a0, a1) => (a0 + a1)``.
 
-        Raises:
-            ValueError: if the expression is not a template of the arguments.
-        """
-        names = [f"a{i}" for i in range(self.op.arity)]
-        try:
-            return f"({', '.join(names)}) => ({self.op.javascript.format(*names)})"
-        except (IndexError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"operation {self.op.name!r}: its javascript {self.op.javascript!r} is not a template of its "
-                f"{self.op.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
-            ) from None
+def _function(op: Op) -> str:
+    """Return an operation's JavaScript function, ``(a0, a1) => (a0 + a1)``.
+
+    Raises:
+        ValueError: if the expression is not a template of the arguments.
+    """
+    names = [f"a{i}" for i in range(op.arity)]
+    try:
+        return f"({', '.join(names)}) => ({op.javascript.format(*names)})"
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"operation {op.name!r}: its javascript {op.javascript!r} is not a template of its "
+            f"{op.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
+        ) from None
 
 
 class Program:
@@ -149,29 +155,19 @@ class Program:
     Attributes:
         order: every Value, parents before children, in the order of ``backward()``.
         index: the position of each in ``order``.
-        rows: the operations of the graph, and those that their local derivatives use.
+        rows: the operations of the graph.
     """
 
     def __init__(self, output: Value) -> None:
         self.order = topological_order(output)
         self.index = {value: i for i, value in enumerate(self.order)}
-        self.rows: dict[Op, Row] = {}
-        self._numbers: dict[Op, int] = {}
-        for value in self.order:
-            if value.op not in self.rows:
-                self.rows[value.op] = Row(value.op)
-        in_graph = list(self.rows)
-        for op in in_graph:
-            for entry in self.rows[op].tape:
-                if isinstance(entry, tuple) and entry[0] not in self.rows:
-                    self.rows[entry[0]] = Row(entry[0])
-        self._numbers = {op: i for i, op in enumerate(self.rows)}
+        self.rows = {op: Row(op) for op in dict.fromkeys(value.op for value in self.order)}
+        used = [entry[0] for row in self.rows.values() for entry in row.tape if isinstance(entry, tuple)]
+        self._numbers = {op: i for i, op in enumerate(dict.fromkeys([*self.rows, *used]))}
 
     def functions(self) -> list[str]:
-        """Return one JavaScript statement per row that has an expression."""
-        return [
-            f"operations[{self._numbers[op]}] = {row.function()};" for op, row in self.rows.items() if op.javascript
-        ]
+        """Return one JavaScript statement per operation that has an expression."""
+        return [f"operations[{i}] = {_function(op)};" for op, i in self._numbers.items() if op.javascript]
 
     def json(self) -> Json:
         """Return rows and values as JSON has them; the numbers it lacks as text, ``"NaN"``."""
@@ -179,7 +175,7 @@ class Program:
         frozen = [(i, value) for i, value in enumerate(self.order) if known[i] and value.parents]
         given = [(i, value) for i, value in enumerate(self.order) if value.first is None]
         return {
-            "rows": [self._row(row) for row in self.rows.values()],
+            "rows": [self._row(self.rows[op]) if op in self.rows else {"name": op.name} for op in self._numbers],
             "op": [self._numbers[value.op] for value in self.order],
             "parents": [[self.index[parent] for parent in value.parents] for value in self.order],
             "labels": {i: value.label for i, value in enumerate(self.order) if value.label},
