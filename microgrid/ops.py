@@ -377,12 +377,17 @@ def _polygamma(n: int, x: float) -> float:
     return sign * math.fsum(series + shift)
 
 
+def _pole_to_the_left(x: float) -> Hashable:
+    """Between which two poles of Γ a number lies."""
+    return x > 0 or (math.floor(x) if math.isfinite(x) else x)
+
+
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 
 
 def _cotangent_derivative(n: int, x: float) -> float:
     """The n-th derivative of cot at πx, divided by πⁿ scaling: a polynomial in c = cot(πx), as c' = -(1 + c²)."""
-    c = 1.0 / math.tan(math.pi * (x - round(x)))
+    c = _divide(1.0, math.tan(math.pi * (x - round(x))))
     coefficients = [0.0, 1.0]
     for _ in range(n):
         slope = [k * a for k, a in enumerate(coefficients)][1:]
@@ -783,7 +788,7 @@ lgamma = _row(
     _lgamma,
     lambda y, x: digamma(x),
     symbol="log|Γ|",
-    kink=lambda x: x > 0 or math.floor(x),
+    kink=_pole_to_the_left,
     array="special.lgamma({0})",
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
@@ -793,7 +798,7 @@ digamma: Op = _row(
     lambda x: _polygamma(0, x),
     lambda y, x: polygamma_of(1)(x),
     symbol="ψ",
-    kink=lambda x: x > 0 or math.floor(x),
+    kink=_pole_to_the_left,
     array="special.digamma({0})",
     javascript="mg.polygamma(0, {0})",
     doc="ψ(x) = d log Γ(x) / dx; ∓inf at ±0, nan at −1, −2, …",
@@ -808,7 +813,7 @@ def polygamma_of(n: int) -> Op:
         lambda x: _polygamma(n, x),
         (lambda y, x: polygamma_of(n + 1)(x),),
         symbol=f"ψ⁽{_superscript(n)}⁾",
-        kink=lambda x: x > 0 or math.floor(x),
+        kink=_pole_to_the_left,
         array=f"special.polygamma({n}, {{0}})",
         javascript=f"mg.polygamma({n}, {{0}})",
         doc=f"the derivative number {n} of digamma",

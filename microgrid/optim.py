@@ -132,7 +132,7 @@ class Optimizer(ABC):
         ):
             raise ValueError(
                 f"this state does not fit: expected {_outline(expected)}; got {_outline(state)}. Load "
-                " what state_dict() of the same kind of optimiser gave; this one is unchanged"
+                "what state_dict() of the same kind of optimiser gave; this one is unchanged"
             )
         memory = []
         for name in self.memory:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from microgrid.drawing.dot import descriptions, to_dot
+from microgrid.drawing.explorer import Explorer, explore
 from microgrid.drawing.graph import Graph, exceeds, extract
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.rendering import RendererError
 from microgrid.drawing.theme import THEMES
 from microgrid.engine import Value
 
-__all__ = ["Picture", "RendererError", "draw", "notebook_bundle"]
+__all__ = ["Explorer", "Picture", "RendererError", "draw", "explore", "notebook_bundle"]
 
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 NOTEBOOK_LIMIT = 64
@@ -72,8 +73,8 @@ def _note(graph: Graph) -> str:
     if not graph.is_outline:
         return ""
     return (
-        f"{graph.total:,} Values in outline. To see more: draw(y, depth=1) opens networks, depth=2 their layers;\n"
-        "draw(y, focus=v, radius=2) shows what is around a Value; limit=1000 allows a larger picture"
+        f"{graph.total:,} Values in outline. To see more: draw(y, focus=v, radius=2) draws what is around\n"
+        "the Value v, draw(y, limit=1000) draws up to 1000 boxes"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from microgrid.drawing.graph import Edge, Graph, Node
 from microgrid.drawing.theme import THEMES
+from microgrid.ops import LEAF
 
 SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
 SIZE = 13.0  # points
@@ -39,15 +40,14 @@ def descriptions(graph: Graph) -> dict[str, str]:
 
 
 def _name(node: Node) -> str:
-    value = node.value
-    return node.title or (value.label or f"{value.data!r}" if value else "")
+    return node.title or node.exits[0].label or repr(node.exits[0].data)
 
 
 def _describe(node: Node) -> str:
-    value = node.value
+    value = node.exits[0]
     if node.kind == "group":
         name = f"{node.title}: {len(node.values):,} Values"
-    elif value is not None:
+    else:
         name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
     return f"{name}, data {_range(node.data, repr)}, gradient {_range(node.gradient, repr)}"
 
@@ -58,6 +58,7 @@ class _Writer:
         self.direction = direction
         self.color = THEMES[theme]
         self.backward = any(any(node.gradient) for node in graph.nodes)
+        self.dense = len(graph.edges) > max(2 * len(graph.nodes), 24)
         self.largest_gradient = _largest(x for node in graph.nodes for x in node.gradient)
         self.largest_flow = _largest(edge.flow or 0.0 for edge in graph.edges)
 
@@ -67,7 +68,7 @@ class _Writer:
             [
                 "digraph {",
                 f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
-                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t]',
+                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t ordering=in]',
                 f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
                 f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
                 f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]',
@@ -122,7 +123,7 @@ class _Writer:
             )
 
     def node(self, index: int, node: Node) -> str:
-        value, color = node.value, self.color
+        value, color = node.exits[0], self.color
         numbers = [("data", node.data)]
         if self.backward and node.kind != "constant":
             numbers.append(("grad", node.gradient))
@@ -130,13 +131,13 @@ class _Writer:
             self.number_row(name, text, self.tint(node.gradient) if name == "grad" else "")
             for (name, _), text in zip(numbers, _aligned_ranges([pair for _, pair in numbers]), strict=True)
         ]
-        label = node.title or (value.label if value else "")
+        label = node.title or node.exits[0].label
         if node.kind == "group":
             rows = [self.text_row(text) for text in self.contents(node)] + rows
         if label:
             rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(label)}"><B>{_label(label)}</B></TD>')
         badge = ""
-        if node.kind == "operation" and value is not None:
+        if node.kind == "operation":
             paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
             symbol = PLAIN_SYMBOLS.get(value.op.symbol, value.op.symbol)
             badge = (
@@ -163,14 +164,13 @@ class _Writer:
 
     def contents(self, node: Node) -> list[str]:
         """What a group holds, in a few words."""
-        leaves = sum(value.first is None for value in node.values)
-        counts = Counter(value.op.symbol for value in node.values if value.first is not None)
-        lines = [f"{len(node.values):,} Values"] if len(node.values) > 1 else []
-        if counts:
+        lines = [f"{len(node.values):,} Values"]
+        if self.graph.is_outline:
+            counts = Counter(value.op.symbol for value in node.values if value.first is not None)
             lines.append("  ".join(f"{n:,} {_escape(symbol)}" for symbol, n in counts.most_common(4)))
-        if leaves and counts:
-            lines.append(f"{leaves:,} leaves" if leaves > 1 else "1 leaf")
-        return lines
+            leaves = sum(value.op is LEAF for value in node.values)
+            lines.append(f"{leaves:,} parameters" if counts and leaves and node.cluster is not None else "")
+        return [line for line in lines if line]
 
     def text_row(self, text: str) -> str:
         return f'<TD ALIGN="LEFT"><FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{text}</FONT></TD>'
@@ -211,18 +211,22 @@ class _Writer:
         flow = edge.flow or 0.0
         level = _level(flow, self.largest_flow)
         color = self.color[f"{_sign(flow)} line {level}" if level else "line"]
+        text_color = self.color[f"{_sign(flow)} text" if level else "muted"]
+        # What comes into a frame from outside starts left of it, so that it does not wind around its nodes.
+        enters = self.graph.nodes[edge.target].cluster not in (None, self.graph.nodes[edge.source].cluster)
         signs, inks, numbers = [], [], []
         if edge.derivative is not None:
             signs, inks, numbers = ["∂"], [self.color["muted"]], [edge.derivative]
         if self.backward and edge.flow is not None:
-            signs, inks, numbers = [*signs, BACK[self.direction]], [*inks, color], [*numbers, edge.flow]
+            signs, inks, numbers = [*signs, BACK[self.direction]], [*inks, text_color], [*numbers, edge.flow]
         rows = "".join(
             f'<TR><TD><FONT FACE="{SANS}" COLOR="{ink}">{sign}</FONT></TD>'
             f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
             for sign, ink, text in zip(signs, inks, aligned(numbers), strict=True)
         )
         if edge.count > 1:
-            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{self.color["muted"]}">{edge.count:,} uses</FONT></TD></TR>'
+            muted = self.color["muted"]
+            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD></TR>'
         label = (
             f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
             '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>'
@@ -230,7 +234,7 @@ class _Writer:
         return (
             f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" '
             f"style={'dashed' if flow < 0 else 'solid'} "
-            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} {label * bool(rows)}]"
+            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} {label * bool(rows)}{' minlen=2' * enters}]"
         )
 
 

@@ -150,4 +150,5 @@ def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
     )
     if theme == "auto":
         style += follow_viewer(name)
-    return f'{opening} class="{name}" role="img" aria-label="{html.escape(printable(title))}"><style>{style}</style>{rest.rstrip()}\n'
+    label = html.escape(printable(title))
+    return f'{opening} class="{name}" role="img" aria-label="{label}"><style>{style}</style>{rest.rstrip()}\n'
