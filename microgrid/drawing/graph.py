@@ -36,7 +36,7 @@ class Node:
         title: what a group is called; empty for a single Value, which has its own label.
         cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
         is_output: whether the picture was asked of a Value in it.
-        is_focus: whether the picture is of the neighbourhood of this Value.
+        is_marked: whether it is to be pointed out.
         hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
         data: the least and the largest number among the exits, with mere rounding noise as 0.
         gradient: the same of the gradients.
@@ -48,7 +48,7 @@ class Node:
     title: str = ""
     cluster: int | None = None
     is_output: bool = False
-    is_focus: bool = False
+    is_marked: bool = False
     hidden_operands: int = 0
     hidden_uses: int = 0
     data: tuple[float, float] = (0.0, 0.0)
@@ -145,6 +145,7 @@ def extract(
     radius: int = 2,
     fold: int | None = None,
     limit: int | None = None,
+    mark: Value | None = None,
 ) -> Graph:
     """Return the graph of everything that the outputs depend on.
 
@@ -156,6 +157,7 @@ def extract(
         radius: see ``focus``.
         fold: of an operation with more operands than this, draw alike ones as one box; ``None``: never.
         limit: with more boxes than this, return the outline instead; ``None``: never.
+        mark: a Value to point out; ``focus`` unless given.
 
     Raises:
         ValueError: if the outputs do not depend on ``focus``.
@@ -170,7 +172,7 @@ def extract(
     is_outline = limit is not None and _boxes(order, groups) > limit
     if is_outline:
         groups = _outline(order, outputs, frames, depth)
-    return _Builder(order, groups, frames).build(everything, outputs, focus, is_outline)
+    return _Builder(order, groups, frames).build(everything, outputs, focus if mark is None else mark, is_outline)
 
 
 def exceeds(value: Value, limit: int) -> bool:
@@ -361,7 +363,7 @@ class _Builder:
         self.clusters: list[Cluster] = []
 
     def build(
-        self, everything: Sequence[Value], outputs: Sequence[Value], focus: Value | None, is_outline: bool
+        self, everything: Sequence[Value], outputs: Sequence[Value], mark: Value | None, is_outline: bool
     ) -> Graph:
         box_of, wanted = self.box_of, set(outputs)
         exits = wanted & box_of.keys()
@@ -395,7 +397,7 @@ class _Builder:
                     group.title if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
-                    is_focus=focus in values,
+                    is_marked=mark in values,
                     hidden_operands=hidden_operands[i],
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),

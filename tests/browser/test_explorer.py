@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 import microgrid as mg
 from microgrid import ops
-from microgrid.drawing import explore
+from microgrid.drawing.explorer import explore
 from microgrid.drawing.program import number
 from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.nn import MLP
