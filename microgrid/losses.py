@@ -152,7 +152,7 @@ def _check_probabilities(target: list[Any]) -> None:
 
 def _index(target: Any, n: int) -> int:
     index = as_float(target)
-    if index != math.floor(index) or not 0 <= index < n:
+    if not index.is_integer() or not 0 <= index < n:
         raise ValueError(
             f"cross_entropy: the target {target!r} is not the index of one of {n} classes, 0 to {n - 1}; "
             "classes count from 0"

@@ -91,8 +91,6 @@ class Call(Origin):
         return f"<call of {self.path}, {len(self.inputs)} input(s)>"
 
     __str__ = __repr__
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
 
 class _Running(threading.local):
@@ -166,18 +164,20 @@ class Module:
     training = True
     _called_as = ""
 
-    def __call__(self, x: Any = None, /, *more: Any, **options: Any) -> Any:
-        """Return ``forward(x, *more, **options)``, and note in its nodes which module made them."""
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Return ``forward(*inputs, **options)``, and note in its nodes which module made them."""
         call = _allocate(Call)
         call.kind = type(self).__name__
         call.outer = outer = _running.call
         call._called_as = "" if outer is None else self._called_as or _name_within(outer._module, self)
         call._module = self
+        one = len(inputs) == 1 and not options
+        x = inputs[0] if one else (*inputs, *options.values())
         # A list is copied, for it may change after the call; the tuple of a layer serves all its neurons.
-        call._arguments = (x, *more) if more else tuple(x) if type(x) is list else x
+        call._arguments = tuple(x) if type(x) is list else x
         _running.call = call
         try:
-            outputs = self.forward(x, *more, **options) if more or options else self.forward(x)
+            outputs = self.forward(x) if one else self.forward(*inputs, **options)
         finally:
             _running.call = outer
             call._module = None
@@ -368,20 +368,16 @@ def as_list(x: Any) -> list[Any]:
     return list(x) if hasattr(type(x), "__iter__") else [x]
 
 
-def _inputs(module: Any, x: Any, expected: int) -> tuple[Any, ...]:
+def _inputs(module: Module, x: Any, expected: int) -> tuple[Any, ...]:
     """Check the inputs of a layer; plain numbers become constants here, once for all of its neurons."""
     given = as_list(x)
     if len(given) != expected:
+        sizes = f"{expected}, {len(module.neurons)}" if isinstance(module, Layer) else expected
         raise ValueError(
-            f"{_short(module)} takes {expected} input(s), got {len(given)}: {given!r:.100}. "
+            f"{type(module).__name__}({sizes}) takes {expected} input(s), got {len(given)}: {given!r:.100}. "
             "Give the numbers of one sample at a time, as many as the layer was made for"
         )
     return tuple([item if hasattr(type(item), "__apply__") else constant(item) for item in given])
-
-
-def _short(module: Any) -> str:
-    text = repr(module)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _size(what: str, n: Any) -> int:

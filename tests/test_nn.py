@@ -184,6 +184,24 @@ def test_parameters_are_the_leaves_in_attributes_lists_and_dicts_each_once_with_
     ]
 
 
+def test_a_class_in_micrograds_style_lists_its_own_parameters():
+    class Line(Module):
+        def __init__(self):
+            self._w = [Value(2.0)]
+
+        def __call__(self, x):
+            return self._w[0] * x
+
+        def parameters(self):
+            return self._w
+
+    line = Line()
+    line(3.0).backward()
+    assert line.parameters()[0].grad == 3.0
+    line.zero_grad()
+    assert line.parameters()[0].grad == 0.0
+
+
 def test_zero_grad_forgets_every_gradient():
     model = MLP(2, [3, 1], seed=0)
     model([1.0, 2.0]).backward()
@@ -368,8 +386,8 @@ def test_saving_through_a_link_replaces_the_file_that_it_leads_to(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
-        (lambda: Layer(2, 3)([1.0, 2.0, 3.0]), ValueError, ["takes 2 input(s), got 3", "[1.0, 2.0, 3.0]"]),
-        (lambda: Neuron(2)([1.0, 2.0, 3.0]), ValueError, ["ReLUNeuron(2)", "takes 2 input(s), got 3"]),
+        (lambda: Layer(2, 3)([1.0, 2.0, 3.0]), ValueError, ["Layer(2, 3) takes 2 input(s), got 3", "[1.0, 2.0, 3.0]"]),
+        (lambda: Neuron(2)([1.0, 2.0, 3.0]), ValueError, ["Neuron(2) takes 2 input(s), got 3"]),
         (lambda: Neuron(2)((1.0,)), ValueError, ["takes 2 input(s), got 1"]),
         (lambda: MLP(2, [16, 1])([]), ValueError, ["takes 2 input(s), got 0", "one sample"]),
         (lambda: Affine(64, 10)(1.0), ValueError, ["Affine(64, 10) takes 64 input(s), got 1"]),
@@ -563,6 +581,19 @@ def test_graphs_and_modules_die_with_their_last_reference():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_inputs_may_come_by_position_by_name_nested_or_not_at_all():
+    class Pair(Module):
+        def forward(self, *x, bias=1.0):
+            return [a * b + bias for a, b in zip(*x, strict=True)] if x else Value(1.0) + bias
+
+    a, b, bias = Value(1.0), [Value(2.0)], Value(3.0)
+    a2 = a * 2.0
+    (y,) = Pair()([a2], b, bias=bias)
+    assert y.origin.module.inputs == (a2, *b, bias)
+    assert {path for node, path in paths(y).items() if node in (a, a2, *b, bias)} == {None}
+    assert Pair()().origin.module.inputs == ()
 
 
 def test_a_failed_call_and_other_threads_do_not_disturb_the_names():

@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from microgrid.drawing.rounding import Rounding
+from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT
 
 OUTLINE_MODULES = 24
 """The most modules that an outline opens; with more, it shows the modules around them."""
+
+MANY = 20_000
+"""With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
 
 OUTLINE_STAGES = 10
 """Into how many stages the outline divides a graph that no module made."""
@@ -33,7 +36,7 @@ class Node:
         title: what a group is called; empty for a single Value, which has its own label.
         cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
         is_output: whether the picture was asked of a Value in it.
-        is_focus: whether the picture is of the neighbourhood of this Value.
+        is_marked: whether it is to be pointed out.
         hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
         data: the least and the largest number among the exits, with mere rounding noise as 0.
         gradient: the same of the gradients.
@@ -45,7 +48,7 @@ class Node:
     title: str = ""
     cluster: int | None = None
     is_output: bool = False
-    is_focus: bool = False
+    is_marked: bool = False
     hidden_operands: int = 0
     hidden_uses: int = 0
     data: tuple[float, float] = (0.0, 0.0)
@@ -114,14 +117,23 @@ class Graph:
     is_outline: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A module that was called, by its dotted name."""
+
+    path: str
+    title: str
+
+
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Values that share a box; ``path`` are the calls around it, outer ones first."""
+    """Values that share a box, within the given frames."""
 
     title: str
-    path: tuple[Any, ...] = ()
+    frames: tuple[_Frame, ...] = ()
 
 
+_Frames = dict[Value, tuple[_Frame, ...]]
 _Groups = dict[Value, _Group]
 
 
@@ -133,6 +145,7 @@ def extract(
     radius: int = 2,
     fold: int | None = None,
     limit: int | None = None,
+    mark: Value | None = None,
 ) -> Graph:
     """Return the graph of everything that the outputs depend on.
 
@@ -144,21 +157,22 @@ def extract(
         radius: see ``focus``.
         fold: of an operation with more operands than this, draw alike ones as one box; ``None``: never.
         limit: with more boxes than this, return the outline instead; ``None``: never.
+        mark: a Value to point out; ``focus`` unless given.
 
     Raises:
         ValueError: if the outputs do not depend on ``focus``.
     """
     everything = order = topological_order(*outputs)
-    paths = _paths(order)
+    frames = _frames_around(order)
     if focus is not None:
         order = _neighborhood(order, focus, radius)
-    groups: _Groups = {} if depth is None else _collapse(order, paths, depth)
-    if fold is not None:
-        _fold(order, groups, paths, fold)
+    groups: _Groups = {} if depth is None else _collapse(order, frames, depth)
+    if fold is not None and len(order) <= MANY:
+        _fold(order, groups, frames, fold)
     is_outline = limit is not None and _boxes(order, groups) > limit
     if is_outline:
-        groups = _outline(order, outputs, paths, depth)
-    return _Builder(order, groups, paths).build(everything, outputs, focus, is_outline)
+        groups = _outline(order, outputs, frames, depth)
+    return _Builder(order, groups, frames).build(everything, outputs, focus if mark is None else mark, is_outline)
 
 
 def exceeds(value: Value, limit: int) -> bool:
@@ -172,24 +186,20 @@ def exceeds(value: Value, limit: int) -> bool:
     return len(seen) > limit
 
 
-def _paths(order: Sequence[Value]) -> dict[Value, tuple[Any, ...]]:
-    """Return, for each node that modules made, the calls of these modules, outer ones first."""
+def _frames_around(order: Sequence[Value]) -> _Frames:
+    """Return, for each node that modules made, the frames of these modules, outer ones first."""
     if not any(node.origin is not None and node.origin.module is not None for node in order):
         return {}
     from microgrid.nn import makers  # pictures of plain expressions need no layers
 
-    known: dict[Any, tuple[Any, ...]] = {}
-    paths = {}
-    for node, call in makers(order).items():
-        if call is not None:
-            if call not in known:
-                path, outer = [call], call.outer
-                while outer is not None:
-                    path.append(outer)
-                    outer = outer.outer
-                known[call] = tuple(reversed(path))
-            paths[node] = known[call]
-    return paths
+    made_by = makers(order)
+    known = {}
+    for call in {call for call in made_by.values() if call is not None}:
+        chain = [call]
+        while chain[-1].outer is not None:
+            chain.append(chain[-1].outer)
+        known[call] = tuple([_Frame(each.path, _title(each)) for each in reversed(chain)])
+    return {node: known[call] for node, call in made_by.items() if call is not None}
 
 
 def _title(call: Any) -> str:
@@ -216,21 +226,21 @@ def _neighborhood(order: list[Value], focus: Value, radius: int) -> list[Value]:
     return [node for node in order if node in near]
 
 
-def _collapse(order: Sequence[Value], paths: dict[Value, tuple[Any, ...]], depth: int) -> _Groups:
+def _collapse(order: Sequence[Value], frames: _Frames, depth: int) -> _Groups:
     """Put what modules below a depth made into one box for each."""
-    boxes: dict[str, _Group] = {}
+    boxes: dict[_Frame, _Group] = {}
     groups = {}
     for node in order:
-        path = paths.get(node, ())
-        if len(path) > depth:
-            name = path[depth].path
-            if name not in boxes:
-                boxes[name] = _Group(_title(path[depth]), path[:depth])
-            groups[node] = boxes[name]
+        around = frames.get(node, ())
+        if len(around) > depth:
+            frame = around[depth]
+            if frame not in boxes:
+                boxes[frame] = _Group(frame.title, around[:depth])
+            groups[node] = boxes[frame]
     return groups
 
 
-def _fold(order: Sequence[Value], groups: _Groups, paths: dict[Value, tuple[Any, ...]], most: int) -> None:
+def _fold(order: Sequence[Value], groups: _Groups, frames: _Frames, most: int) -> None:
     """Put alike operands of one operation into one box: of w₀x₀ + ⋯ + w₆₃x₆₃ the middle.
 
     Operands are alike if the same operation made them from the same kinds of operands, and nothing else
@@ -246,7 +256,7 @@ def _fold(order: Sequence[Value], groups: _Groups, paths: dict[Value, tuple[Any,
 
     def fold(nodes: list[Value]) -> None:
         if len(nodes) > 1:
-            group = _Group(f"{len(nodes)} more", paths.get(nodes[0], ()))
+            group = _Group(f"{len(nodes)} more", frames.get(nodes[0], ()))
             folded.add(group)
             groups.update(dict.fromkeys(nodes, group))
 
@@ -262,11 +272,11 @@ def _fold(order: Sequence[Value], groups: _Groups, paths: dict[Value, tuple[Any,
     for node in reversed(order):
         boxes = {groups.get(user) for user in users[node]}
         if node not in groups and boxes and None not in boxes:
-            (box, *others), path = boxes, paths.get(node, ())
-            if box in folded and not others and box is not None and path == box.path:
+            (box, *others), around = boxes, frames.get(node, ())
+            if box in folded and not others and box is not None and around == box.frames:
                 groups[node] = box
             else:
-                together.setdefault((frozenset(boxes), node.op, path), []).append(node)
+                together.setdefault((frozenset(boxes), node.op, around), []).append(node)
     for (boxes, *_), nodes in together.items():
         nodes.reverse()
         if boxes <= folded:
@@ -279,24 +289,27 @@ def _boxes(order: Sequence[Value], groups: _Groups) -> int:
     return len(order) - len(groups) + len(set(groups.values()))
 
 
-def _outline(
-    order: Sequence[Value], outputs: Sequence[Value], paths: dict[Value, tuple[Any, ...]], depth: int | None
-) -> _Groups:
+def _outline(order: Sequence[Value], outputs: Sequence[Value], frames: _Frames, depth: int | None) -> _Groups:
     """Put every Value but the outputs into one of a few boxes: modules, or stages where there are none."""
     apart = set(outputs) if len(outputs) <= OUTLINE_MODULES else set()
-    if not paths:
+    if not frames:
         groups = _stages(order)
     else:
-        calls = {call.path: level for path in set(paths.values()) for level, call in enumerate(path)}
-        sizes = Counter(calls.values())
-        deepest = max((level for level in sizes if sizes[level] <= OUTLINE_MODULES), default=0)
-        groups = _collapse(order, paths, 0)
-        for level in range(1, min(deepest, len(sizes) if depth is None else depth) + 1):
-            groups |= _collapse(order, paths, level)
+        levels = Counter(
+            {frame: level for around in set(frames.values()) for level, frame in enumerate(around)}.values()
+        )
+        deepest = max([level for level in levels if levels[level] <= OUTLINE_MODULES], default=0)
+        level = deepest if depth is None else min(deepest, depth)
+        boxes: dict[_Frame, _Group] = {}
+        groups = {
+            node: boxes.setdefault(frame := around[: level + 1][-1], _Group(frame.title, around[:level]))
+            for node, around in frames.items()
+        }
         inputs, before, after = (_Group(title) for title in ("inputs", "before the modules", "after the modules"))
+        behind = {after, *boxes.values()}
         for node in order:
             if node not in groups and node.first is not None:
-                groups[node] = before if all(groups.get(p, before) is before for p in node.parents) else after
+                groups[node] = before if behind.isdisjoint([groups.get(p, inputs) for p in node.parents]) else after
             elif node not in groups and node.op is not CONSTANT:
                 groups[node] = inputs
     for node in reversed(order):  # a constant goes with what uses it
@@ -316,7 +329,7 @@ def _stages(order: Sequence[Value]) -> _Groups:
     last = max(steps.values(), default=0)
     size = -(-last // OUTLINE_STAGES) or 1
     stages = [
-        _Group(f"steps {1 + size * i} to {min(last, size * (i + 1))}" if size > 1 else f"step {i + 1}")
+        _Group(f"steps {1 + size * i:,} to {min(last, size * (i + 1)):,}" if size > 1 else f"step {i + 1}")
         for i in range(OUTLINE_STAGES)
     ]
     inputs = _Group("inputs")
@@ -334,10 +347,10 @@ def _stages(order: Sequence[Value]) -> _Groups:
 class _Builder:
     """Makes nodes, edges and clusters, once it is known what is drawn and what shares a box."""
 
-    def __init__(self, order: Sequence[Value], groups: _Groups, paths: dict[Value, tuple[Any, ...]]) -> None:
+    def __init__(self, order: Sequence[Value], groups: _Groups, frames: _Frames) -> None:
         self.order = order
         self.groups = groups
-        self.paths = paths
+        self.frames = frames
         self.members: dict[Value | _Group, list[Value]] = {}
         for node in order:
             self.members.setdefault(groups.get(node, node), []).append(node)
@@ -345,29 +358,32 @@ class _Builder:
         place = {node: i for i, node in enumerate(order)}
         boxes = sorted(self.members, key=lambda box: place[self.members[box][-1]])
         self.index = {box: i for i, box in enumerate(boxes)}
-        self.box = {node: self.index[groups.get(node, node)] for node in order}
-        self.clusters: dict[str, int] = {}
-        self.frames: list[Cluster] = []
+        self.box_of = {node: self.index[groups.get(node, node)] for node in order}
+        self.cluster_of: dict[_Frame, int] = {}
+        self.clusters: list[Cluster] = []
 
     def build(
-        self, everything: Sequence[Value], outputs: Sequence[Value], focus: Value | None, is_outline: bool
+        self, everything: Sequence[Value], outputs: Sequence[Value], mark: Value | None, is_outline: bool
     ) -> Graph:
-        box, wanted = self.box, set(outputs)
-        exits = wanted & box.keys()
+        box_of, wanted = self.box_of, set(outputs)
+        exits = wanted & box_of.keys()
+        uses: Counter[tuple[int, int]] = Counter()
         hidden_operands: Counter[int] = Counter()
         hidden_uses: Counter[int] = Counter()
         for node in everything:
+            target = box_of.get(node)
             for parent in node.parents:
-                if box.get(node) != box.get(parent):
-                    if parent not in box:
-                        hidden_operands[box[node]] += 1
-                    elif node not in box:
-                        hidden_uses[box[parent]] += 1
-                    else:
-                        exits.add(parent)
-        # An outline is of a large graph, where derivatives, and what is rounding, would take too long.
-        rounding = None if is_outline else Rounding(everything)
-        data, gradient = (rounding.data, rounding.gradient) if rounding else (_data, _gradient)
+                source = box_of.get(parent)
+                if source == target:
+                    pass
+                elif source is None and target is not None:
+                    hidden_operands[target] += 1
+                elif target is None and source is not None:
+                    hidden_uses[source] += 1
+                elif source is not None and target is not None:
+                    exits.add(parent)
+                    uses[target, source] += 1
+        numbers = Numbers(self.order if len(self.order) <= MANY else ())
         nodes = []
         for group, i in self.index.items():
             values = tuple(self.members[group])
@@ -378,34 +394,38 @@ class _Builder:
                     values,
                     shown,
                     "group" if is_group else self.kind(values[0]),
-                    group.title if is_group else "",
-                    self.frame(group.path if is_group else self.paths.get(values[0], ())),
+                    group.title if isinstance(group, _Group) else "",
+                    self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
-                    is_focus=focus in values,
+                    is_marked=mark in values,
                     hidden_operands=hidden_operands[i],
                     hidden_uses=hidden_uses[i],
-                    data=_extent(map(data, shown)),
-                    gradient=_extent(map(gradient, shown)),
+                    data=_extent(map(numbers.data, shown)),
+                    gradient=_extent(map(numbers.gradient, shown)),
                 )
             )
-        edges = self.edges(nodes, rounding) if rounding else self.counted_edges()
-        return Graph(tuple(nodes), tuple(edges), tuple(self.frames), len(everything), is_outline)
+        # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.
+        if is_outline:
+            edges = [Edge(source, target, count=count) for (target, source), count in sorted(uses.items())]
+        else:
+            edges = self.edges(nodes, numbers)
+        return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline)
 
     def kind(self, value: Value) -> str:
         if value.first is not None:
             return "operation"
-        return "constant" if value.op is CONSTANT else "parameter" if self.paths.get(value) else "input"
+        return "constant" if value.op is CONSTANT else "parameter" if self.frames.get(value) else "input"
 
-    def frame(self, path: Sequence[Any]) -> int | None:
+    def cluster(self, frames: Sequence[_Frame]) -> int | None:
         parent = None
-        for call in path:
-            if call.path not in self.clusters:
-                self.clusters[call.path] = len(self.frames)
-                self.frames.append(Cluster(_title(call), call.path, parent))
-            parent = self.clusters[call.path]
+        for frame in frames:
+            if frame not in self.cluster_of:
+                self.cluster_of[frame] = len(self.clusters)
+                self.clusters.append(Cluster(frame.title, frame.path, parent))
+            parent = self.cluster_of[frame]
         return parent
 
-    def edges(self, nodes: Sequence[Node], rounding: Rounding) -> list[Edge]:
+    def edges(self, nodes: Sequence[Node], numbers: Numbers) -> list[Edge]:
         """Return the edges with their numbers: through groups by the chain rule, sums over merged ones."""
         found: list[Edge] = []
         merged: dict[tuple[int, int], int] = {}
@@ -415,9 +435,9 @@ class _Builder:
             for node in reversed(box.values):
                 by_node = through.get(node, 0.0)
                 for argument, (parent, derivative, flow) in enumerate(
-                    zip(node.parents, rounding.local_derivatives(node), rounding.flows(node), strict=True)
+                    zip(node.parents, numbers.local_derivatives(node), numbers.flows(node), strict=True)
                 ):
-                    source = self.box.get(parent)
+                    source = self.box_of.get(parent)
                     if source == target:
                         through[parent] = through.get(parent, 0.0) + by_node * derivative
                     elif source is not None:
@@ -439,27 +459,11 @@ class _Builder:
                             found.append(edge)
         return found
 
-    def counted_edges(self) -> list[Edge]:
-        """Return the edges without their numbers, which take long for a large graph."""
-        box = self.box
-        counts = Counter([(box[node], box[parent]) for node in self.order for parent in node.parents])
-        return [
-            Edge(source, target, count=count) for (target, source), count in sorted(counts.items()) if source != target
-        ]
-
 
 def _merge(a: Edge, b: Edge) -> Edge:
     derivative = None if a.derivative is None or b.derivative is None else a.derivative + b.derivative
     flow = None if a.flow is None or b.flow is None else a.flow + b.flow
     return Edge(a.source, a.target, min(a.argument, b.argument), derivative, flow, a.count + b.count)
-
-
-def _data(value: Value) -> float:
-    return value.data
-
-
-def _gradient(value: Value) -> float:
-    return value.grad
 
 
 def _extent(numbers: Iterable[float]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Which numbers of a graph are nothing but rounding, so that a picture shows 0 and not 1.1102e-16.
+"""The numbers of a picture, and which of them are nothing but rounding: it shows 0, not 1.1102e-16.
 
 Every result is rounded to 53 bits, and every operation passes on the errors of its operands times its
 local derivatives. Added up along the graph, once forward and once back, this bounds the error of each number
@@ -17,65 +17,76 @@ SMALL = 1e-12
 """Only below this may a number be called nothing, whatever the bound: near a kink the bound is too wide."""
 
 
-class Rounding:
-    """The numbers of a graph with those that are only rounding replaced by 0.
+class Numbers:
+    """What a picture says of each Value.
 
     Args:
-        order: the nodes, as ``topological_order`` gives them.
+        order: the nodes of which to find what is rounding, as ``topological_order`` gives them. Their
+            operands beyond it count as right to the last bit. Of all other nodes the numbers are as they are.
     """
 
-    def __init__(self, order: Sequence[Value]) -> None:
-        self._data: dict[Value, float] = {}
-        self._gradient: dict[Value, float] = dict.fromkeys(order, 0.0)
-        self._derivatives: dict[Value, tuple[float, ...]] = {}
-        self._flows: dict[Value, tuple[float, ...]] = {}
+    def __init__(self, order: Sequence[Value] = ()) -> None:
+        self._data_errors: dict[Value, float] = {}
+        self._gradient_errors: dict[Value, float] = dict.fromkeys(order, 0.0)
+        self._derivative_errors: dict[Value, list[float]] = {}
         for node in order:
-            self._data[node] = UNIT * abs(node.data) + sum(
-                [abs(d) * self._data[p] for d, p in zip(node.local_derivatives(), node.parents, strict=True)]
+            self._data_errors[node] = UNIT * abs(node.data) + sum(
+                [
+                    abs(derivative) * self._data_error(parent)
+                    for derivative, parent in zip(node.local_derivatives(), node.parents, strict=True)
+                ]
             )
         for node in reversed(order):
-            self._back(node)
+            self._derivative_errors[node] = [
+                abs(there - here) for there, here in zip(self._moved(node), node.local_derivatives(), strict=True)
+            ]
+            for parent, error in zip(node.parents, self._flow_errors(node), strict=True):
+                if parent in self._gradient_errors:
+                    self._gradient_errors[parent] += error
 
-    def _back(self, node: Value) -> None:
-        derivatives, flows = node.local_derivatives(), []
-        parents, gradient, error = node.parents, node.grad, self._gradient[node] + UNIT * abs(node.grad)
-        moved = self._moved(node)
-        for parent, d, d_moved, partial in zip(parents, derivatives, moved, node.op.partials, strict=True):
-            constant_zero = not callable(partial) and not partial  # sends nothing back, not 0 × inf
-            d_error = abs(d_moved - d)
-            flow = 0.0 if constant_zero else gradient * d
-            flow_error = error * abs(d) + abs(gradient) * d_error
-            self._gradient[parent] += flow_error
-            flows.append(_settled(flow, flow_error))
-        self._derivatives[node] = tuple(
-            [_settled(d, abs(d_moved - d)) for d, d_moved in zip(derivatives, moved, strict=True)]
-        )
-        self._flows[node] = tuple(flows)
+    def data(self, node: Value) -> float:
+        """Return the node's number."""
+        return _settled(node.data, self._data_errors.get(node, 0.0))
+
+    def gradient(self, node: Value) -> float:
+        """Return the node's gradient."""
+        return _settled(node.grad, self._gradient_errors.get(node, 0.0))
+
+    def local_derivatives(self, node: Value) -> tuple[float, ...]:
+        """Return ∂node/∂parent for each parent."""
+        errors = self._derivative_errors.get(node)
+        derivatives = node.local_derivatives()
+        return tuple(map(_settled, derivatives, errors)) if errors else derivatives
+
+    def flows(self, node: Value) -> tuple[float, ...]:
+        """Return what ``backward()`` sends to each parent: the gradient times the local derivative."""
+        # A derivative that is always 0 sends nothing back, not 0 × inf.
+        flows = [
+            node.grad * derivative if callable(partial) or partial else 0.0
+            for derivative, partial in zip(node.local_derivatives(), node.op.partials, strict=True)
+        ]
+        return tuple(map(_settled, flows, self._flow_errors(node)) if node in self._derivative_errors else flows)
+
+    def _data_error(self, node: Value) -> float:
+        return self._data_errors.get(node, UNIT * abs(node.data))
 
     def _moved(self, node: Value) -> tuple[float, ...]:
         """The local derivatives where every number is off by its error: how well they are known."""
         try:
             return node.op.local_derivatives(
-                node.data + self._data[node], *[parent.data + self._data[parent] for parent in node.parents]
+                node.data + self._data_error(node), *[parent.data + self._data_error(parent) for parent in node.parents]
             )
         except (ArithmeticError, ValueError):  # a row of the user's may raise where it is not defined
             return node.local_derivatives()
 
-    def data(self, node: Value) -> float:
-        """Return the node's number."""
-        return _settled(node.data, self._data[node])
-
-    def gradient(self, node: Value) -> float:
-        """Return the node's gradient."""
-        return _settled(node.grad, self._gradient[node])
-
-    def local_derivatives(self, node: Value) -> tuple[float, ...]:
-        """Return ∂node/∂parent for each parent."""
-        return self._derivatives[node]
-
-    def flows(self, node: Value) -> tuple[float, ...]:
-        """Return what ``backward()`` sends to each parent: the gradient times the local derivative."""
-        return self._flows[node]
+    def _flow_errors(self, node: Value) -> list[float]:
+        error = self._gradient_errors[node] + UNIT * abs(node.grad)
+        return [
+            error * abs(derivative) + abs(node.grad) * derivative_error
+            for derivative, derivative_error in zip(
+                node.local_derivatives(), self._derivative_errors[node], strict=True
+            )
+        ]
 
 
 def _settled(number: float, error: float) -> float:
