@@ -215,23 +215,23 @@ class _Writer:
         text_color = self.color[f"{sign} text" if level else "muted"]
         # What comes into a frame from outside starts left of it, so that it does not wind around its nodes.
         enters = self.graph.nodes[edge.target].cluster not in (None, self.graph.nodes[edge.source].cluster)
-        marks, inks, numbers = [], [], []
-        if edge.derivative is not None:
-            marks, inks, numbers = ["∂"], [self.color["muted"]], [edge.derivative]
-        if self.backward and edge.flow is not None:
-            marks, inks, numbers = [*marks, BACK[self.direction]], [*inks, text_color], [*numbers, edge.flow]
-        rows = "".join(
-            f'<TR><TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
-            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
-            for mark, ink, text in zip(marks, inks, aligned(numbers), strict=True)
-        )
+        said = [("∂", self.color["muted"], edge.derivative)]
+        if self.backward:
+            said.append((BACK[self.direction], text_color, edge.flow))
+        known = [(mark, ink, number) for mark, ink, number in said if number is not None]
+        rows = [
+            f'<TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
+            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD>'
+            for (mark, ink, _), text in zip(known, aligned([number for _, _, number in known]), strict=True)
+        ]
         if edge.count > 1:
             muted = self.color["muted"]
-            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD></TR>'
-        label = (
-            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
-            '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>'
-        )
+            rows.append(f'<TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD>')
+        if self.dense and self.backward and not self.graph.is_outline and not level:
+            rows = []  # there is no room to say of each edge that nothing flows; its tooltip does
+        rows += ['<TD COLSPAN="2" HEIGHT="4"></TD>'] * bool(rows)
+        table = "".join(f"<TR>{row}</TR>" for row in rows)
+        label = f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>>'
         return (
             f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" '
             f"style={'dashed' if flow < 0 else 'solid'} "
