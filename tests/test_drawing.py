@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 
 import matplotlib as mpl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microgrid import ops
@@ -236,7 +236,6 @@ class Tags(HTMLParser):
         self.found.add(tag)
 
 
-@settings(max_examples=60)
 @given(
     st.text(max_size=60) | st.lists(st.sampled_from('<>&"\\{}|\n\r\0\x7f\x85\u2028\ud800\ufffe]-N사🍎')).map("".join)
 )

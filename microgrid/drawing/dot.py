@@ -351,6 +351,8 @@ def markup(text: str, align: str = "LEFT", limit: int = LABEL_COLUMNS) -> str:
 
 def escape(text: str) -> str:
     """Escape for an HTML-like label, where a backslash and an N would be the name of the node."""
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "\\\\")):
-        text = text.replace(character, entity)
-    return text
+    # Graphviz 2.43 refuses a text that is "]" alone: its XML parser waits for "]]>".
+    return "".join([ESCAPES.get(character, character) for character in text])
+
+
+ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\\": "\\\\", "]": "&#93;"}
