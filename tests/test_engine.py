@@ -286,6 +286,7 @@ def test_an_operand_that_is_no_number_is_a_type_error(operate):
 # 7. no recursion, no cycles
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_a_chain_of_a_million_nodes_builds_runs_copies_pickles_and_leaves_nothing():
 
     def living_values():
@@ -575,6 +576,7 @@ def test_a_notebook_shows_the_repr_where_there_is_no_picture(monkeypatch):
     assert Value(2.0)._repr_mimebundle_(include=None) == {"text/plain": "picture of 2.0"}
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_a_million_nodes_run_forward_and_backward_in_seconds():
     x = Value(0.5)
     start = time.perf_counter()
