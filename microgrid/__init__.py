@@ -23,7 +23,6 @@ from microgrid.engine import (
     no_grad,
     record_lines,
     topological_order,
-    watch,
 )
 from microgrid.ops import (
     Interval,
@@ -218,6 +217,5 @@ __all__ = [
     "topological_order",
     "total",
     "value_and_grad",
-    "watch",
     "where",
 ]

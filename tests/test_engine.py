@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgrid as mg
-from microgrid import Value, ops
+from microgrid import Value, engine, ops
 from microgrid.engine import Origin
 
 finite = st.floats(-1e6, 1e6)
@@ -555,9 +555,9 @@ def test_record_lines_notes_the_users_line_of_each_node():
 def test_watch_sees_every_new_node_until_its_block_ends_even_by_an_error():
     seen = []
     x = Value(1.0)
-    with mg.watch(seen.append):
+    with engine.watch(seen.append):
         y = x * 2 + 3
-    with pytest.raises(TypeError), mg.watch(seen.append):
+    with pytest.raises(TypeError), engine.watch(seen.append):
         x + "1"
     Value(1.0) * 2
     assert [node.op.name for node in seen] == ["constant", "mul", "constant", "add"]
