@@ -11,13 +11,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
+from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
 from microgrid.engine import (
     AnomalyError,
     Value,
     detect_anomaly,
+    enable_grad,
     no_grad,
     record_lines,
     topological_order,
+    watch,
 )
 from microgrid.ops import (
     Interval,
@@ -125,6 +129,7 @@ __all__ = [
     "digamma",
     "dot",
     "elu",
+    "enable_grad",
     "equal",
     "erf",
     "erfc",
@@ -133,9 +138,15 @@ __all__ = [
     "expm1",
     "floor",
     "gelu",
+    "grad",
+    "gradient_graph",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "hypot",
+    "jacobian",
+    "jvp",
     "leaky_relu",
     "less",
     "less_equal",
@@ -166,5 +177,7 @@ __all__ = [
     "tanh",
     "topological_order",
     "total",
+    "value_and_grad",
+    "watch",
     "where",
 ]

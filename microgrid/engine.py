@@ -13,13 +13,13 @@ True
 
 import linecache
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, SupportsFloat
 
 from microgrid import ops
@@ -268,12 +268,9 @@ class Value:
 
     @classmethod
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
-        operands = [_operand(argument) for argument in arguments]
-        if None in operands:
-            as_float(arguments[operands.index(None)])  # raises, naming the argument
-        first, second, *others = [*operands, None] if len(operands) == 1 else operands
-        data = op.forward(*[operand._data for operand in operands if operand is not None])
-        return _record(op, data, first, second, tuple(others))  # type: ignore[arg-type]
+        operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
+        data = op.forward(*[operand._data for operand in operands])
+        return _record(op, data, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
 
     def __float__(self) -> NoReturn:
         raise TypeError(
@@ -300,6 +297,8 @@ class Value:
 
     @property
     def _op(self) -> str:
+        if self.op.recipe is not None and self.op.recipe[0] is ops.power_of:
+            return f"**{self.op.recipe[1][0]:g}"
         return {"mul": "*", "sub": "-", "div": "/"}.get(self.op.name, self.op.symbol) if self.parents else ""
 
     def _backward(self) -> None:
@@ -383,7 +382,12 @@ def _operand(x: Any) -> Value | None:
     if isinstance(x, Value):
         return x
     number = _number(x)
-    return None if number is None else _record(CONSTANT, number, None, None, _no_others)
+    return None if number is None else constant(number)
+
+
+def constant(number: SupportsFloat) -> Value:
+    """Return a plain number as a node, marked as a constant, not a leaf."""
+    return _record(CONSTANT, as_float(number), None, None, _no_others)
 
 
 def _number(x: Any) -> float | None:
@@ -418,18 +422,14 @@ class Origin:
 Hook = Callable[[Value], None]
 
 _hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
-_open_hooks = 0  # how many watch() blocks are open in any thread; 0 spares every node a look at _hooks
+_open_hooks = 0  # how many such blocks are open in any thread; 0 spares every node a look at _hooks
 _open_hooks_lock = threading.Lock()
 
 
 @contextmanager
-def watch(hook: Hook) -> Iterator[None]:
-    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
-
-    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
-    """
+def _watched_by(hooks: tuple[Hook, ...]) -> Iterator[None]:
     global _open_hooks
-    token = _hooks.set((hook, *_hooks.get()))
+    token = _hooks.set(hooks)
     with _open_hooks_lock:
         _open_hooks += 1
     try:
@@ -441,12 +441,29 @@ def watch(hook: Hook) -> Iterator[None]:
 
 
 @contextmanager
+def watch(hook: Hook) -> Iterator[None]:
+    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
+
+    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
+    """
+    with _watched_by((hook, *_hooks.get())):
+        yield
+
+
+@contextmanager
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
     For measuring and predicting: it saves the memory of the graph.
     """
-    with watch(_cut):
+    with _watched_by((*_hooks.get(), _cut)):  # last, after the hooks that look at operands
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record although an outer block says ``no_grad()``."""
+    with _watched_by(tuple(hook for hook in _hooks.get() if hook is not _cut)):
         yield
 
 
@@ -470,7 +487,7 @@ def _note_line(node: Value) -> None:
     node.origin = Origin(frame.f_code.co_filename, frame.f_lineno)
 
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = os.path.dirname(__file__)
 
 
 class AnomalyError(ArithmeticError):
@@ -530,4 +547,6 @@ def _check_backward(node: Value) -> None:
 def _call(node: Value) -> str:
     """The operation with its operands, as in ``log(p=0.0)``."""
     operands = [f"{p.label}={p._data!r}" if p.label else repr(p._data) for p in node.parents]
+    if len(operands) > 8:
+        operands[8:] = [f"and {len(operands) - 8} more"]
     return f"{node.op.name}({', '.join(operands)})" if operands else f"the leaf {node!r}"

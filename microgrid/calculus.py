@@ -1,0 +1,307 @@
+"""Derivatives as functions, of any order.
+
+``gradient_graph`` is the reverse sweep of ``backward()`` run on Values instead of floats, with the same
+rows of the table: its results are graphs themselves and can be differentiated again. The rest is built on
+it: ``grad``, ``value_and_grad``, ``jacobian`` and ``hessian``; ``jvp`` and ``hvp`` push tangents forward.
+
+The functions to differentiate take floats, or lists, tuples, dicts and NumPy arrays of floats, nested as
+they like, and may be any Python: while they run, the numbers are Values.
+
+>>> grad(grad(lambda x: x**3))(2.0)
+12.0
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from microgrid import ops
+from microgrid.engine import Value, constant, enable_grad, topological_order
+from microgrid.ops import CONSTANT, LEAF
+
+Function = Callable[..., Any]
+
+
+def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
+    """Return ∂output/∂input for each input, as Values that can be differentiated in turn.
+
+    The inputs may be any nodes, not only leaves. One that the output does not depend on has gradient 0.
+    No ``grad`` is touched.
+    """
+    order = topological_order(output)
+    needed = set(inputs)
+    for node in order:
+        if node not in needed and not needed.isdisjoint(node.parents):
+            needed.add(node)
+    gradients: dict[Value, Value | float] = {output: 1.0}
+    with enable_grad():
+        for node in reversed(order):
+            gradient = gradients.get(node)
+            if gradient is None or node not in needed:
+                continue
+            parents = node.parents
+            for parent, partial in zip(parents, node.op.partials, strict=True):
+                if parent not in needed:
+                    continue
+                derivative = partial(node, *parents) if callable(partial) else partial
+                if type(derivative) is not Value and derivative == 0:
+                    continue
+                product = _product(gradient, derivative)
+                gradients[parent] = gradients[parent] + product if parent in gradients else product
+        return [_as_value(gradients.get(node, 0.0)) for node in inputs]
+
+
+def _product(a: Any, b: Any) -> Any:
+    """a·b without a node for a factor of 1 or −1, which most local derivatives are."""
+    for factor, other in ((a, b), (b, a)):
+        if type(factor) is not Value and factor in (1, -1):
+            return other if factor == 1 else -other
+    return a * b
+
+
+def _as_value(number: Any) -> Value:
+    return number if isinstance(number, Value) else constant(number)
+
+
+def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """Return the function that gives ``(f(*args), gradient)``; see ``grad``."""
+
+    def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
+            gradient = call.gradients(call.scalar())
+            return call.released(call.output), call.rebuild(gradient, argnums)
+
+    return value_and_gradient
+
+
+def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """Return the function that gives the gradient of ``f`` by one of its arguments, or by several.
+
+    Args:
+        f: a function whose result is one number.
+        argnums: the position of the argument; for a tuple of positions, the result is a tuple.
+
+    Returns:
+        A function with the arguments of ``f``; its result has the structure of the argument chosen.
+        Floats give floats. If a Value is among the arguments, or ``f`` uses one from outside, the result
+        is made of Values and keeps its graph, so ``grad`` nests, and no dependency is silently cut.
+
+    Raises:
+        TypeError: from the call, if ``f`` does not return one number, naming what it returned.
+    """
+    both = value_and_grad(f, argnums)
+    return lambda *args, **kwargs: both(*args, **kwargs)[1]
+
+
+def jacobian(f: Function, argnums: int = 0) -> Function:
+    """Return the function that gives every ∂outputᵢ/∂inputⱼ of ``f``.
+
+    The result has the structure of ``f``'s result, with each number replaced by the structure of the
+    argument: for a list of m numbers by a list of n it is m rows of n. One reverse sweep per output.
+    """
+
+    def jacobian_of_f(*args: Any, **kwargs: Any) -> Any:
+        with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
+            outputs, rebuild = flatten(call.output)
+            return rebuild([call.rebuild(call.gradients(output), argnums) for output in outputs])
+
+    return jacobian_of_f
+
+
+def hessian(f: Function, argnums: int = 0) -> Function:
+    """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``."""
+    return jacobian(grad(f, argnums), argnums)
+
+
+def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """Return ``f`` at a point and its derivative along a direction, in one pass forward.
+
+    The tangent of a node is Σ ∂node/∂parent · tangent of the parent, over its parents; it is computed
+    node by node in topological order, next to the value: forward-mode differentiation.
+
+    Args:
+        f: the function; its result may have any structure.
+        primals: the point: a tuple of the arguments of ``f``, or its only argument.
+        tangents: the direction, in the same structure.
+
+    Returns:
+        ``(f(*primals), Σ ∂f/∂xᵢ · tangentᵢ)``, both in the structure of ``f``'s result.
+
+    Raises:
+        ValueError: if the structures of primals and tangents differ.
+    """
+    args = primals if isinstance(primals, tuple) else (primals,)
+    direction, _ = flatten(tangents if isinstance(primals, tuple) else (tangents,))
+    with _Call(f, tuple(range(len(args))), args, {}) as call:
+        if len(direction) != len(call.inputs):
+            raise ValueError(
+                f"primals hold {len(call.inputs)} number(s) and tangents {len(direction)}: "
+                "give one tangent for each number, in the same structure"
+            )
+        keep_graph = call.keeps_graph or any(isinstance(tangent, Value) for tangent in direction)
+        outputs, rebuild = flatten(call.output)
+        pushed = _push_forward(outputs, dict(zip(call.inputs, direction, strict=True)), keep_graph)
+        if keep_graph:
+            return call.output, rebuild([_as_value(tangent) for tangent in pushed])
+        return call.released(call.output), rebuild([ops.as_float(tangent) for tangent in pushed])
+
+
+def _push_forward(outputs: list[Any], tangents: dict[Value, Any], keep_graph: bool) -> list[Any]:
+    """The tangents of the outputs, from those of the inputs; as graphs themselves if that is asked for."""
+    with enable_grad():
+        for node in topological_order(*[output for output in outputs if isinstance(output, Value)]):
+            parents = node.parents
+            if node in tangents or tangents.keys().isdisjoint(parents):
+                continue
+            numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
+            products = [
+                _product(derivative, tangents[parent])
+                for parent, derivative in zip(parents, node.op.local_derivatives(*numbers), strict=True)
+                if parent in tangents and (type(derivative) is Value or derivative != 0)
+            ]
+            tangents[node] = ops.total(products)
+        return [tangents.get(output, 0.0) for output in outputs]
+
+
+def hvp(f: Function, primals: Any, tangents: Any) -> Any:
+    """Return the Hessian of a scalar ``f``, times a direction, without forming the Hessian.
+
+    Forward over reverse: the derivative of the gradient along the direction (Pearlmutter, 1994), at a
+    small multiple of the cost of one gradient.
+
+    Args:
+        f: a function whose result is one number.
+        primals: the point: a tuple of the arguments of ``f``, or its only argument.
+        tangents: the direction, in the same structure.
+
+    Returns:
+        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``.
+    """
+    argnums = tuple(range(len(primals))) if isinstance(primals, tuple) else 0
+    return jvp(grad(f, argnums), primals, tangents)[1]
+
+
+def _chosen(f: Function, argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> tuple[int, ...]:
+    positions = argnums if isinstance(argnums, tuple) else (argnums,)
+    for position in positions:
+        if not -len(args) <= position < len(args):
+            raise ValueError(
+                f"argnums={argnums!r} asks for argument {position} of {getattr(f, '__name__', f)!s}, which was "
+                f"called with {len(args)} positional argument(s): count from 0, and pass by position what is "
+                "to be differentiated"
+            )
+    return tuple(position % len(args) for position in positions)
+
+
+class _Call:
+    """One call of ``f`` on fresh Values in place of the numbers of the chosen arguments.
+
+    The Values are fresh even where a Value was given: a node of its own, linked by ``identity``. So the
+    inner of two nested derivatives sees only the paths that lead through its own argument, and the outer
+    still sees all of them.
+    """
+
+    def __init__(self, f: Function, positions: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.f = f
+        self.inputs: list[Value] = []
+        self.rebuilds: list[tuple[int, Function]] = []
+        changed = list(args)
+        with enable_grad():
+            for position in positions:
+                numbers, rebuild = flatten(args[position])
+                values = [ops.identity(x) if isinstance(x, Value) else Value(x) for x in numbers]
+                self.inputs += values
+                self.rebuilds.append((len(values), rebuild))
+                changed[position] = rebuild(values)
+            self.output = f(*changed, **kwargs)
+        outputs, _ = flatten(self.output)
+        fresh = set(self.inputs)
+        self.keeps_graph = any(value.op is not LEAF for value in self.inputs) or any(
+            node.op is LEAF and node not in fresh
+            for node in topological_order(*[output for output in outputs if isinstance(output, Value)])
+        )
+
+    def __enter__(self) -> "_Call":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for value in self.inputs:  # to an outer derivative, the numbers of this call are constants
+            if value.op is LEAF:
+                value.op = CONSTANT
+
+    def scalar(self) -> Any:
+        """The result, which must be one number."""
+        outputs, _ = flatten(self.output)
+        if len(outputs) != 1 or outputs[0] is not self.output:
+            shown = repr(self.output)
+            raise TypeError(
+                f"{getattr(self.f, '__name__', self.f)!s} must return one number to have a gradient; it returned "
+                f"{shown if len(shown) < 80 else shown[:77] + '...'}: return a single Value, or use jacobian()"
+            )
+        return self.output
+
+    def gradients(self, output: Any) -> list[Any]:
+        """∂output/∂input for every input, in floats where nothing needs the graph."""
+        if not isinstance(output, Value):
+            ops.as_float(output)  # raises if it is no number at all
+            return [0.0] * len(self.inputs)
+        if self.keeps_graph:
+            return list(gradient_graph(output, self.inputs))
+        for value in self.inputs:
+            value.grad = 0.0
+        output.backward()
+        return [value.grad for value in self.inputs]
+
+    def released(self, output: Any) -> Any:
+        """The output as floats, unless it keeps its graph."""
+        if self.keeps_graph:
+            return output
+        numbers, rebuild = flatten(output)
+        return rebuild([x._data if isinstance(x, Value) else x for x in numbers])
+
+    def rebuild(self, numbers: list[Any], argnums: int | tuple[int, ...]) -> Any:
+        """The numbers in the structures of the chosen arguments."""
+        structures, start = [], 0
+        for length, rebuild in self.rebuilds:
+            structures.append(rebuild(numbers[start : start + length]))
+            start += length
+        return tuple(structures) if isinstance(argnums, tuple) else structures[0]
+
+
+def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
+    """Return the numbers of a nested structure in order, and the function that puts others in their place.
+
+    Lists, tuples, named tuples, dicts and NumPy arrays are structures; anything else counts as a number.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(structure, numpy.ndarray):
+        return list(structure.flat), lambda numbers: _array_like(numpy, structure.shape, list(numbers))
+    if isinstance(structure, dict):
+        keys, children = list(structure), list(structure.values())
+    elif isinstance(structure, (list, tuple)):
+        keys, children = None, list(structure)
+    else:
+        return [structure], lambda numbers: next(iter(numbers))
+    parts = [flatten(child) for child in children]
+
+    def rebuild(numbers: Iterable[Any]) -> Any:
+        remaining = iter(numbers)
+        rebuilt = [again([next(remaining) for _ in leaves]) for leaves, again in parts]
+        if keys is not None:
+            return dict(zip(keys, rebuilt, strict=True))
+        if hasattr(structure, "_fields"):
+            return type(structure)(*rebuilt)
+        return type(structure)(rebuilt)
+
+    return [number for leaves, _ in parts for number in leaves], rebuild
+
+
+def _array_like(numpy: Any, shape: tuple[int, ...], items: list[Any]) -> Any:
+    """An array of floats, of Values, or of arrays stacked along the given shape."""
+    if items and all(isinstance(item, numpy.ndarray) for item in items):
+        return numpy.stack(items).reshape(shape + items[0].shape)
+    kind = float if all(isinstance(item, (int, float)) for item in items) else object
+    array = numpy.empty(len(items), dtype=kind)
+    for i, item in enumerate(items):
+        array[i] = item
+    return array.reshape(shape)

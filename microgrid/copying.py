@@ -1,0 +1,58 @@
+"""How graphs are copied and pickled: node by node in topological order, never by recursion.
+
+Pickle and ``copy.deepcopy`` follow references by recursion, which a deep graph does not survive. So the
+first node that they meet hands them the list of all the nodes below it, parents first: each of these finds
+its parents stored already. Nodes keep their identity: what was shared is shared in the copy, also between
+several values that are stored together.
+"""
+
+import copyreg
+import threading
+from typing import Any
+
+from microgrid.engine import Origin, Value, topological_order
+
+_unfolding = threading.local()
+
+
+class _Unfold:
+    """Stands first and last in the list of the nodes below a value.
+
+    While the list is being stored, its nodes store themselves alone. The pickler asks these two for their
+    state just before the first node and just after the last one: that is how the nodes know.
+    """
+
+    def __init__(self, nodes: frozenset[Value] = frozenset()) -> None:
+        self.nodes = nodes
+
+    def __reduce__(self) -> Any:
+        _unfolding.nodes = self.nodes
+        return _Unfold, ()
+
+
+def _reduce(value: Value) -> Any:
+    below: list[Any] = []
+    if value.first is not None and value not in getattr(_unfolding, "nodes", ()):
+        nodes = topological_order(value)[:-1]
+        below = [_Unfold(frozenset(nodes)), *nodes, _Unfold()]
+    state = (value._data, value.grad, value.op, value.label, _portable(value.origin))
+    return _restore, (type(value), below, *state, *value.parents)
+
+
+def _portable(origin: Origin | None) -> Origin | None:
+    """The recorded line; the module that made a node stays behind, or a value would carry its whole network."""
+    return Origin(origin.file, origin.line) if origin is not None and origin.file else None
+
+
+def _restore(
+    kind: type[Value], below: list[Any], data: float, grad: float, op: Any, label: str, origin: Any, *parents: Value
+) -> Value:
+    value = object.__new__(kind)
+    value._data, value.grad, value.op, value.label, value.origin = data, grad, op, label, origin
+    value.first = parents[0] if parents else None
+    value.second = parents[1] if len(parents) > 1 else None
+    value.others = parents[2:]
+    return value
+
+
+copyreg.pickle(Value, _reduce)

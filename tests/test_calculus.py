@@ -1,0 +1,201 @@
+"""Derivatives as functions: against closed forms, against each other, and nested."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microgrid as mg
+from microgrid import Value
+
+numbers = st.floats(-3, 3)
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+
+
+def polynomial(v):
+    return v[0] ** 2 * v[1] + mg.sin(v[1] * v[0]) + 3 * v[2]
+
+
+def polynomial_gradient(a, b, c):
+    return [2 * a * b + b * math.cos(a * b), a * a + a * math.cos(a * b), 3.0]
+
+
+@given(st.lists(numbers, min_size=3, max_size=3))
+def test_grad_of_a_list_is_a_list(point):
+    assert mg.grad(polynomial)(point) == pytest.approx(polynomial_gradient(*point))
+
+
+@given(st.lists(numbers, min_size=3, max_size=3), st.lists(numbers, min_size=3, max_size=3))
+def test_hessian_jacobian_hvp_and_jvp_agree(point, direction):
+    hessian = np.array(mg.hessian(polynomial)(point))
+    assert hessian == pytest.approx(hessian.T)
+    assert np.array(mg.jacobian(mg.grad(polynomial))(point)) == pytest.approx(hessian)
+    assert mg.hvp(polynomial, point, direction) == pytest.approx(hessian @ direction)
+    value, slope = mg.jvp(polynomial, point, direction)
+    assert value == polynomial(point)
+    assert slope == pytest.approx(np.dot(mg.grad(polynomial)(point), direction))
+
+
+@pytest.mark.parametrize("order", range(1, 6))
+def test_grad_nests_to_any_order(order):
+    f = mg.exp
+    g = lambda x: mg.exp(2 * x)  # noqa: E731 - it is rebound in the loop
+    for _ in range(order):
+        f, g = mg.grad(f), mg.grad(g)
+    assert f(0.5) == pytest.approx(math.exp(0.5))
+    assert g(0.5) == pytest.approx(2**order * math.e)
+
+
+def test_an_inner_derivative_sees_only_its_own_argument():
+    assert mg.grad(lambda x: x * mg.grad(lambda y: x + y)(x))(5.0) == 1.0
+    assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(2.0))(5.0) == 10.0
+
+
+def test_an_outer_derivative_sees_through_an_inner_one():
+    assert mg.grad(lambda w: mg.grad(lambda x: w * x * x)(2.0))(3.0) == 4.0
+    assert mg.grad(lambda w: mg.jvp(lambda x: w * x * x, 2.0, 1.0)[1])(3.0) == 4.0
+    assert mg.grad(lambda w: mg.jvp(lambda x: x * x, 2.0, w)[1])(3.0) == 4.0
+    assert mg.grad(lambda w: mg.hvp(lambda x: w * x**3, 2.0, 1.0))(3.0) == 12.0
+
+
+def test_a_value_from_outside_keeps_its_graph():
+    w = Value(3.0)
+    gradient = mg.grad(lambda x: w * x * x)(2.0)
+    assert isinstance(gradient, Value)
+    gradient.backward()
+    assert w.grad == 4.0
+
+
+def test_a_value_as_argument_gives_values():
+    x = Value(3.0)
+    value, gradient = mg.value_and_grad(lambda v: v**3)(x)
+    assert (value.data, gradient.data) == (27.0, 27.0)
+    gradient.backward()
+    assert x.grad == 18.0
+
+
+def test_no_users_gradient_is_touched():
+    x = Value(3.0)
+    x.grad = 5.0
+    mg.grad(lambda v: v * x)(2.0)
+    mg.gradient_graph(x * x, [x])
+    assert x.grad == 5.0
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        (2.0, 4.0),
+        ([2.0, [1.0]], [4.0, [2.0]]),
+        ((2.0,), (4.0,)),
+        ({"b": 2.0, "a": [1.0, 0.0]}, {"b": 4.0, "a": [2.0, 0.0]}),
+        (Point(1.0, 2.0), Point(2.0, 4.0)),
+        (3, 6.0),
+    ],
+)
+def test_the_gradient_has_the_structure_of_the_argument(argument, expected):
+    def sum_of_squares(structure):
+        leaves, _ = mg.calculus.flatten(structure)
+        return mg.total(x * x for x in leaves)
+
+    gradient = mg.grad(sum_of_squares)(argument)
+    assert gradient == expected
+    assert type(gradient) is type(expected)
+
+
+def test_numpy_arrays_come_back_as_arrays():
+    a = np.array([[1.0, 2.0], [3.0, 4.0]])
+    gradient = mg.grad(lambda m: (m * m).sum())(a)
+    assert gradient.dtype == float
+    assert gradient.tolist() == (2 * a).tolist()
+    hessian = mg.hessian(lambda m: (m**3).sum())(a)
+    assert hessian.shape == (2, 2, 2, 2)
+    assert np.einsum("ijij->ij", hessian).tolist() == (6 * a).tolist()
+    v = np.array([1.0, 2.0])
+    assert mg.jacobian(lambda u: np.exp(u) * u[0])(v).shape == (2, 2)
+    w = Value(1.0)
+    assert mg.grad(lambda u: (u * w).sum())(v).dtype == object
+
+
+def test_argnums_choose_the_arguments():
+    def f(x, y, *, scale=1.0):
+        return scale * x * y * y
+
+    assert mg.grad(f)(2.0, 3.0) == 9.0
+    assert mg.grad(f, argnums=1)(2.0, 3.0) == 12.0
+    assert mg.grad(f, argnums=-1)(2.0, 3.0) == 12.0
+    assert mg.grad(f, argnums=(1, 0))(2.0, 3.0, scale=2.0) == (24.0, 18.0)
+    assert mg.value_and_grad(f, argnums=(0,))(2.0, 3.0) == (18.0, (9.0,))
+    assert mg.hvp(f, (2.0, 3.0), (1.0, 0.0)) == (0.0, 6.0)
+    assert mg.hessian(f, argnums=1)(2.0, 3.0) == 4.0
+
+
+def test_what_does_not_depend_on_the_argument_has_gradient_zero():
+    assert mg.grad(lambda x: 3.0)(1.0) == 0.0
+    assert mg.value_and_grad(lambda x: Value(3.0) * 1.0)(1.0)[1].data == 0.0
+    assert mg.jacobian(lambda v: [v[0], 7.0])([1.0, 2.0]) == [[1.0, 0.0], [0.0, 0.0]]
+    assert mg.jvp(lambda x: [3.0, x], 1.0, 2.0) == ([3.0, 1.0], [0.0, 2.0])
+    x, y = Value(1.0), Value(2.0)
+    assert [g.data for g in mg.gradient_graph(x * 2, [y, x])] == [0.0, 2.0]
+
+
+def test_gradient_graph_takes_interior_nodes_as_inputs():
+    x = Value(3.0)
+    h = x * x
+    y = h * h + x
+    by_h, by_x, by_y = mg.gradient_graph(y, [h, x, y])
+    assert (by_h.data, by_x.data, by_y.data) == (18.0, 109.0, 1.0)
+
+
+def test_derivatives_are_right_inside_no_grad():
+    with mg.no_grad():
+        assert mg.grad(lambda x: x**3)(2.0) == 12.0
+        assert mg.jvp(lambda x: x**3, 2.0, 1.0) == (8.0, 12.0)
+        x = Value(2.0)
+    with mg.no_grad():
+        assert mg.grad(mg.grad(lambda v: v**3))(x).data == 12.0
+
+
+def test_a_function_of_python_loops_and_branches():
+    def power(x, n=5):
+        result = 1.0
+        for _ in range(n):
+            result = result * x if x > 0 else result * -x
+        return result
+
+    assert mg.grad(power)(2.0) == 80.0
+    assert mg.grad(power)(-2.0) == -80.0
+
+
+def test_a_chain_of_a_hundred_thousand_nodes_has_second_derivatives():
+    def chain(x):
+        for _ in range(100_000):
+            x = x * 1.00001 + 0.000001 * x * x
+        return x
+
+    first = mg.grad(chain)
+    h = 1e-5
+    assert mg.grad(first)(0.5) == pytest.approx((first(0.5 + h) - first(0.5 - h)) / (2 * h), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mg.grad(lambda x: [x, x])(1.0), TypeError, "must return one number.*jacobian"),
+        (lambda: mg.grad(lambda x: None)(1.0), TypeError, "expected one real number, got None"),
+        (lambda: mg.grad(lambda x: [x] * 100)(1.0), TypeError, r"\.\.\.: return a single Value"),
+        (lambda: mg.grad(mg.exp, argnums=1)(1.0), ValueError, "argnums=1 asks for argument 1"),
+        (lambda: mg.grad(lambda x: x)("1"), TypeError, "expected one real number"),
+        (lambda: mg.jvp(mg.exp, 1.0, (1.0, 2.0)), ValueError, r"1 number\(s\) and tangents 2"),
+    ],
+)
+def test_wrong_calls_are_told_what_was_expected(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,77 @@
+"""The house: imports point down only, and opening the front door loads nothing from outside."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import microgrid as mg
+
+PACKAGE = Path(mg.__file__).parent
+
+FLOORS = [
+    ["ops"],
+    ["engine"],
+    ["calculus", "copying"],
+    ["nn"],
+    ["losses"],
+    ["optim"],
+    ["checking"],
+    ["drawing"],
+    ["compiler"],
+    ["data"],
+    ["expressions"],
+    ["training"],
+    ["strategies"],
+    ["__init__"],
+    ["__main__"],
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path):
+    """The rooms that a module imports from, at its top and inside its functions alike."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "microgrid":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("microgrid."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("microgrid."))
+            assert all(alias.name != "microgrid" for alias in node.names), f"{path} imports the whole package"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_module_imports_only_from_the_floors_below_it(path):
+    room = room_of(path)
+    for imported in imported_rooms(path):
+        if room != imported:
+            assert FLOOR_OF[imported] < FLOOR_OF[room], f"{room} imports {imported}, which is not below it"
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_loads_no_third_party_package():
+    loaded = run("import sys; old = set(sys.modules); import microgrid; print(*(set(sys.modules) - old))").split()
+    assert {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) == {"microgrid"}
+
+
+def test_every_public_name_is_there_and_a_wrong_one_is_an_attribute_error():
+    assert (
+        run(f"import microgrid as mg; print(all(getattr(mg, name) is not None for name in {mg.__all__!r}))") == "True\n"
+    )
+    assert set(mg.__all__) <= set(dir(mg))
+    with pytest.raises(AttributeError, match="has no attribute 'wrong'"):
+        mg.wrong  # noqa: B018 - reading it is the test
+
+
+def test_micrograds_import_paths_work():
+    assert run("from microgrid.engine import Value; from microgrid.nn import Neuron, Layer, MLP, Module") == ""
