@@ -1,0 +1,187 @@
+"""Every row of the table of operations against 50-digit arithmetic and against central differences.
+
+A new row joins by itself. Where a row cannot be right to the last digits, ``EXCEPTIONS`` says so and why.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+from exact import DEFINITIONS, FACTORIES, exact, ulp
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+
+from microgrid import ops
+from microgrid.calculus import gradient_graph
+from microgrid.engine import Value
+from microgrid.ops import Op
+from microgrid.strategies import arguments
+
+EPSILON = 2.0**-52
+LARGEST = 2.0**1023 * (2 - EPSILON)
+UNITS = (4, 16, 16)
+"""How many units in the last place of the exact result the forward value and the derivatives may be off."""
+
+Bound = Callable[..., Any]
+
+
+def _polygamma_terms(n: int) -> Bound:
+    """ψ⁽ⁿ⁾ near its zeros: the size of the terms whose difference it is, left of 0 by reflection."""
+    reflected = math.pi ** (n + 1) * math.factorial(n)
+    return lambda y, x: EPSILON * (4 * (1 + mp.log1p(abs(x))) + (reflected if x < 0 else 0))
+
+
+def _power_terms(y: Any, x: float, n: float) -> Any:
+    return EPSILON * (2 + abs(n)) * (2 + abs(mp.log(x))) * abs(y) if x > 1e-307 else mp.inf
+
+
+EXCEPTIONS: dict[tuple[str, int], tuple[str, Bound]] = {
+    ("power", 1): ("n − 1 is rounded; xⁿ⁻¹ overflows where n·xⁿ⁻¹ does not", lambda y, x, n: _power_terms(y, x, n)),
+    ("power", 2): ("n − 2 likewise", lambda y, x, n: _power_terms(y, x, n)),
+    ("tanh", 1): ("1 − y² as in the book: y² is rounded near 1", lambda y, x: EPSILON),
+    ("tanh", 2): ("−2y(1 − y²)", lambda y, x: 2 * EPSILON),
+    ("sigmoid", 1): ("y(1 − y) as in the book: y is rounded near 1", lambda y, x: EPSILON),
+    ("sigmoid", 2): ("y(1 − y)(1 − 2y): y is rounded near 1 and near its zero, ½", lambda y, x: EPSILON),
+    ("softplus", 2): ("the derivative of sigmoid", lambda y, x: EPSILON),
+    ("silu", 1): ("a sum with a zero at −1.278", lambda y, x: EPSILON),
+    ("silu", 2): ("the derivatives of sigmoid, times x", lambda y, x: EPSILON * (1 + abs(x))),
+    ("gelu", 1): ("a sum with a zero at −0.752; x² is rounded", lambda y, x: EPSILON * (1 + mpf(x) ** 2 * abs(y))),
+    ("gelu", 2): ("2 − x² has zeros at ±√2; x² is rounded", lambda y, x: EPSILON * (1 + mpf(x) ** 2 * abs(y))),
+    ("erf", 1): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("erf", 2): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("erfc", 1): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("erfc", 2): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("asin", 2): ("(1 − x) − (1 + x) near 0", lambda y, x: EPSILON * (1 - mpf(x) ** 2) ** -1.5),
+    ("acos", 2): ("(1 − x) − (1 + x) near 0", lambda y, x: EPSILON * (1 - mpf(x) ** 2) ** -1.5),
+    ("atanh", 2): ("(1 − x) − (1 + x) near 0", lambda y, x: EPSILON * (1 - mpf(x) ** 2) ** -2),
+    ("atan", 1): ("1 + x² overflows from |x| = 1.3e154 on", lambda y, x: 1e-308),
+    ("atan", 2): ("(1 + x²)⁻² underflows from |x| = 1e81 on", lambda y, x: 1e-242),
+    ("atan2", 0): ("mpmath has no −0; the table of special values has", lambda y, a, b: 7 if a == 0 else 0),
+    ("atan2", 2): ("a² − b² over (a² + b²)²: zero at |a| = |b|", lambda y, a, b: 4 * EPSILON / mp.hypot(a, b) ** 2),
+    ("hypot", 1): ("a/y where y overflows", lambda y, a, b: mp.hypot(a, b) > LARGEST),
+    ("hypot", 2): ("b²/y³ as 1/y − a²/y³; y overflows", lambda y, a, b: 4 * EPSILON / mp.hypot(a, b) + 1e-308),
+    ("lgamma", 0): ("zeros at 1, 2 and left of −2", lambda y, x: 4 * EPSILON),
+    ("lgamma", 1): ("digamma", _polygamma_terms(0)),
+    ("lgamma", 2): ("polygamma", _polygamma_terms(1)),
+    ("digamma", 0): ("a zero at 1.4616 and one between each two poles", _polygamma_terms(0)),
+    ("digamma", 1): ("polygamma", _polygamma_terms(1)),
+    ("digamma", 2): ("polygamma", _polygamma_terms(2)),
+}
+"""By the name of the row and the order of the derivative: why it is further off somewhere, and the absolute
+error that is allowed in addition, as a function of the exact result and the arguments. All are measured."""
+
+
+def allowed_error(op: Op, correct: Any, xs: tuple[float, ...], order: int) -> Any:
+    if op.recipe and op.recipe[0] is ops.polygamma_of:
+        bound = _polygamma_terms(int(op.recipe[1][0]) + order)
+    else:
+        _, bound = EXCEPTIONS.get((_name(op), order), ("", lambda y, *xs: 0))
+    return UNITS[order] * ulp(correct) + bound(correct, *xs)
+
+
+def check_against_exact(op: Op, computed: float, xs: tuple[float, ...], *by: int) -> None:
+    correct = exact(op, xs, *by)
+    if mp.isnan(correct):  # no derivative here: the table of special values has these points
+        return
+    allowed = allowed_error(op, correct, xs, len(by))
+    if math.isnan(computed) and len(by) == 2 and max(abs(correct), allowed) > LARGEST:
+        return  # the difference of two infinities
+    # beyond the largest float comes infinity: both count as one unit above it
+    beyond = mp.ldexp(1, 1024)
+    error = abs(min(max(mpf(computed), -beyond), beyond) - min(max(correct, -beyond), beyond))
+    assert error <= allowed, (
+        f"{op.name} at {xs}, derivative by {by}: {computed!r}, exactly {mp.nstr(correct, 20)}; "
+        f"{mp.nstr(error / ulp(correct), 3)} units off"
+    )
+
+
+def check_against_central_difference(op: Op, computed: float, xs: tuple[float, ...], *by: int) -> bool:
+    """Difference the forward value, or the first derivative if two are given; say whether that says anything."""
+    *before, i = by
+
+    def function(x: float) -> float:
+        zs = (*xs[:i], x, *xs[i + 1 :])
+        return op.local_derivatives(op(*zs), *zs)[before[0]] if before else op(*zs)
+
+    def noise(y: float) -> float:
+        return 2 * float(allowed_error(op, mpf(y), xs, len(before)))
+
+    x, y, third = xs[i], function(xs[i]), float(exact(op, xs, *before, i, i, i))
+    if not (math.isfinite(y) and math.isfinite(third)):
+        return False
+    # the step at which truncation h²|f'''|/6 and rounding are least together, as a power of two: x ± h is exact
+    scale = min(1.0, abs(x) or 1.0) / 1024
+    h = 2.0 ** math.floor(math.log2(min(math.cbrt(3 * noise(y) / abs(third)) if third else scale, scale) or 1))
+    low, high = x - h, x + h
+    beside = [(*xs[:i], z, *xs[i + 1 :]) for z in (low, high)]
+    if (
+        not high - x == x - low == h
+        or not all(_inside(op, zs) for zs in beside)
+        or (op.kink is not None and op.kink(*beside[0]) != op.kink(*beside[1]))
+    ):
+        return False
+    numeric = (function(high) - function(low)) / (high - low)
+    size = max(abs(y), abs(function(low)), abs(function(high)))
+    allowed = 4 * (h * h * abs(third) / 6 + noise(size) / h)
+    assert not abs(computed - numeric) > allowed, (
+        f"{op.name} at {xs}, derivative by {by}: {computed!r}, by central differences {numeric!r} ± {allowed:.1g}"
+    )
+    return allowed < 1e-3 * max(1.0, abs(computed))
+
+
+def _name(op: Op) -> str:
+    return op.recipe[0].__name__ if op.recipe else op.name
+
+
+def _inside(op: Op, xs: tuple[float, ...]) -> bool:
+    return all(domain.low < x < domain.high for x, domain in zip(xs, op.domain, strict=True))
+
+
+def _has_kink_beside(op: Op, xs: tuple[float, ...]) -> bool:
+    beside = product(*[(math.nextafter(x, -math.inf), x, math.nextafter(x, math.inf)) for x in xs])
+    return op.kink is not None and len({op.kink(*zs) for zs in beside}) > 1
+
+
+@pytest.mark.parametrize("op", list(ops.rows()), ids=lambda op: op.name)
+def test_row_agrees_with_50_digits_and_with_central_differences(op: Op) -> None:
+    resolved = set[int]()
+
+    @given(arguments(op, near=True), st.data())
+    def check(xs: tuple[float, ...], data: st.DataObject) -> None:
+        y = op(*xs)
+        if not mp.isfinite(exact(op, xs)):  # a pole: the table of special values has it
+            return
+        check_against_exact(op, y, xs)
+        if not _inside(op, xs) or _has_kink_beside(op, xs):
+            return
+        i = data.draw(st.integers(0, op.arity - 1), label="first derivative by argument")
+        j = data.draw(st.integers(0, op.arity - 1), label="second derivative by argument")
+        leaves = [Value(x) for x in xs]
+        first = gradient_graph(op(*leaves), leaves)[i]
+        assert first.data == pytest.approx(op.local_derivatives(y, *xs)[i], rel=0, abs=0, nan_ok=True)
+        check_against_exact(op, first.data, xs, i)
+        if mp.isnan(exact(op, xs, i)):
+            return
+        second = gradient_graph(first, leaves)[j].data
+        check_against_exact(op, second, xs, i, j)
+        if op is not ops.stop_gradient:  # whose derivative is not that of its forward value
+            resolved.update(
+                order
+                for order in (1, 2)
+                if check_against_central_difference(op, (first.data, second)[order - 1], xs, *(i, j)[:order])
+            )
+
+    check()
+    assert resolved == {1, 2} or op is ops.stop_gradient
+
+
+def test_every_row_has_a_definition_of_its_own() -> None:
+    for name in map(_name, ops.rows()):
+        assert name in DEFINITIONS or name in FACTORIES or name == "polygamma_of" or callable(getattr(mp, name, None))
+
+
+def test_every_exception_is_of_a_row() -> None:
+    assert {name for name, _ in EXCEPTIONS} <= set(map(_name, ops.rows()))
