@@ -285,7 +285,7 @@ def _power(x: float, n: float) -> float:
     except (OverflowError, ValueError):
         if x < 0 and n != math.floor(n):
             return nan
-        odd = math.fmod(n, 2.0) != 0.0
+        odd = abs(math.fmod(n, 2.0)) == 1.0
         return math.copysign(inf, x) if odd else inf
 
 
@@ -305,11 +305,11 @@ def _atanh(x: float) -> float:
 
 
 def _maximum(a: float, b: float) -> float:
-    return a if a > b or a != a else b
+    return b if b > a or b != b else a
 
 
 def _minimum(a: float, b: float) -> float:
-    return a if a < b or a != a else b
+    return b if b < a or b != b else a
 
 
 def _sigmoid(x: float) -> float:
@@ -361,9 +361,9 @@ def _polygamma(n: int, x: float) -> float:
     if x == inf:
         return inf if n == 0 else 0.0
     if x <= 0.0 and x == math.floor(x):
-        if n == 0:  # a two-sided pole: the side is known only at a signed zero
-            return -math.copysign(inf, x) if x == 0.0 else nan
-        return inf if n % 2 else nan
+        if n % 2:
+            return inf
+        return -math.copysign(inf, x) if x == 0.0 else nan  # +∞ on one side, −∞ on the other: 0 has a sign
     if x < 0.0:
         return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
     sign = -1.0 if n % 2 == 0 else 1.0
@@ -516,9 +516,7 @@ power: Op = _row(
     "power",
     _power,
     # 0·x⁻¹ is 0 where x⁻¹ is inf; but only there, as ∂²y/∂x∂n at n = 0 is 1/x
-    lambda y, x, n: where(
-        equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL)), 0.0, n * power(x, n - 1.0)
-    ),
+    lambda y, x, n: where(equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL)), 0.0, n * power(x, n - 1.0)),
     lambda y, x, n: where(equal(x, 0.0), where(greater_equal(n, 0.0), 0.0, y * log(x)), y * log(x)),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
@@ -715,7 +713,7 @@ atan2 = _row(
     kink=lambda a, b: b < 0 and math.copysign(1.0, a),
     array="xp.arctan2({0}, {1})",
     javascript="Math.atan2({0}, {1})",
-    doc="the angle of the point (b, a), with a jump at b < 0, a = 0; derivatives at (0, 0) are nan",
+    doc="the angle of the point (b, a), with a jump at b < 0, a = 0; derivatives at (0, 0) are nan: no limit",
 )
 sinh = _row(
     "sinh",

@@ -4,8 +4,10 @@ A new row joins by itself. Where a row cannot be right to the last digits, ``EXC
 """
 
 import math
+import re
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +187,124 @@ def test_every_row_has_a_definition_of_its_own() -> None:
 
 def test_every_exception_is_of_a_row() -> None:
     assert {name for name, _ in EXCEPTIONS} <= set(map(_name, ops.rows()))
+
+
+DIFFERENCES = {
+    "a number that underflows, or the sign of a zero": """
+        log1p(5e-324) = 5e-324; 1.0
+        log1p(-5e-324) = -5e-324; 1.0
+        relu(-0.0) = 0.0; 0.0
+        sum[5](-0.0, -0.0, -0.0, -0.0, -0.0) = -0.0; 1.0, 1.0, 1.0, 1.0, 1.0
+    """,
+    "the angle has no limit at the origin, and nan says so, as in JAX; PyTorch says 0": """
+        atan2(0.0, 0.0) = 0.0; nan, nan
+        atan2(0.0, -0.0) = 3.141592653589793; nan, nan
+        atan2(-0.0, 0.0) = -0.0; nan, nan
+        atan2(-0.0, -0.0) = -3.141592653589793; nan, nan
+    """,
+    "PyTorch squares numbers whose squares are no floats": """
+        atan2(5e-324, 5e-324) = 0.7853981633974483; inf, -inf
+        atan2(5e-324, 1e+300) = 0.0; 1e-300, -0.0
+        atan2(1e+300, 5e-324) = 1.5707963267948966; 0.0, -1e-300
+        atan2(1e+300, 1e+300) = 0.7853981633974483; 4.999999999999999e-301, -4.999999999999999e-301
+        atan2(-1e+300, 1e+300) = -0.7853981633974483; 4.999999999999999e-301, 4.999999999999999e-301
+        atan2(1e+300, 3.0) = 1.5707963267948966; 0.0, -1e-300
+        asinh(1e+300) = 691.4686750787736; 1e-300
+        asinh(-1e+300) = -691.4686750787736; 1e-300
+        acosh(1e+300) = 691.4686750787736; 1e-300
+    """,
+    "nan outside the domain, where PyTorch differentiates a formula of which only part is defined": """
+        acosh(-1.0) = nan; nan
+        acosh(-2.0) = nan; nan
+        acosh(-1e+300) = nan; nan
+        acosh(-inf) = nan; nan
+    """,
+    "PyTorch's trigamma is right to 9 digits": """
+        digamma(0.5) = -1.9635100260214235; 4.934802200544679
+        digamma(1.0) = -0.577215664901533; 1.6449340668482264
+        polygamma[1](0.5) = 4.934802200544679; -16.82879664423432
+        polygamma[1](1.0) = 1.6449340668482264; -2.4041138063191885
+    """,
+    "PyTorch takes no notice of poles left of 0, and has nan at inf": """
+        digamma(-1.0) = nan; inf
+        digamma(-2.0) = nan; inf
+        digamma(-1e+300) = nan; inf
+        polygamma[1](-0.0) = inf; inf
+        polygamma[1](-1.0) = inf; nan
+        polygamma[1](-2.0) = inf; nan
+        polygamma[1](-1e+300) = inf; nan
+        polygamma[1](inf) = 0.0; 0.0
+        polygamma[1](-inf) = nan; nan
+        polygamma[2](-0.0) = inf; inf
+        polygamma[2](-1.0) = nan; inf
+        polygamma[2](-2.0) = nan; inf
+        polygamma[2](-1e+300) = nan; inf
+        polygamma[2](inf) = 0.0; 0.0
+        polygamma[2](-inf) = nan; nan
+    """,
+    "nan stays nan": """
+        abs(nan) = nan; nan
+        sign(nan) = nan; 0.0
+        elu[1.0](nan) = nan; nan
+        elu[0.5](nan) = nan; nan
+    """,
+    "the limit, where PyTorch has −inf · 0": """
+        silu(-inf) = -0.0; nan
+        gelu(-inf) = -0.0; nan
+    """,
+    "C's pow(), which PyTorch replaces by sqrt": """
+        power[0.5](-0.0) = 0.0; inf
+        power[0.5](-inf) = inf; 0.0
+        power[1.5](-inf) = inf; inf
+    """,
+    "PyTorch has no cube root": """
+        cbrt(0.0) = 0.0; inf
+        cbrt(-0.0) = -0.0; inf
+        cbrt(5e-324) = 1.7031839360032601e-108; 1.149094221479581e+215
+        cbrt(-5e-324) = -1.7031839360032601e-108; 1.149094221479581e+215
+        cbrt(8.0) = 2.0; 0.08333333333333333
+        cbrt(-8.0) = -2.0; 0.08333333333333333
+        cbrt(1e+300) = 1e+100; 3.333333333333333e-201
+        cbrt(-1e+300) = -1e+100; 3.333333333333333e-201
+        cbrt(inf) = inf; 0.0
+        cbrt(-inf) = -inf; 0.0
+        cbrt(nan) = nan; nan
+    """,
+}
+"""Where a row is not PyTorch's, and why, with what it is."""
+
+
+def special_values(text: str) -> dict[str, list[float]]:
+    """Return the value and the derivatives for each point of lines like ``exp(0.0) = 1.0; 1.0``."""
+    lines = [line.strip().split(" = ") for line in text.splitlines() if line.strip()]
+    return {point: [float(x) for x in re.split("[;,]", numbers)] for point, numbers in lines}
+
+
+PYTORCH = special_values((Path(__file__).parent / "special_values.txt").read_text())
+OURS = special_values("".join(DIFFERENCES.values()))
+
+
+def same(a: float, b: float) -> bool:
+    """The same number to 13 digits, nan for nan."""
+    return a == b or math.isclose(a, b, rel_tol=1e-13) or (math.isnan(a) and math.isnan(b))
+
+
+def agrees(op: Op, point: str, expected: list[float]) -> bool:
+    """Whether value, with the sign of a zero, and derivatives at a point of the table are as expected."""
+    xs = [float(x) for x in point[len(op.name) + 1 : -1].split(",")]
+    y = op(*xs)
+    computed = [y, *op.local_derivatives(y, *xs)]
+    return all(map(same, computed, expected)) and (y != 0 or math.copysign(1, y) == math.copysign(1, expected[0]))
+
+
+@pytest.mark.parametrize("op", list(ops.rows()), ids=lambda op: op.name)
+def test_special_values_are_those_of_pytorch(op: Op) -> None:
+    points = {point: y for point, y in (PYTORCH | OURS).items() if point.startswith(f"{op.name}(")}
+    assert points, f"write tests/special_values.txt anew: it has no {op.name}; tests/oracles tells how"
+    assert [point for point, expected in points.items() if not agrees(op, point, expected)] == []
+
+
+def test_every_difference_from_pytorch_is_one() -> None:
+    rows = {op.name: op for op in ops.rows()}
+    alike = [point for point in OURS if point in PYTORCH and agrees(rows[point.split("(")[0]], point, PYTORCH[point])]
+    assert alike == []
