@@ -824,7 +824,7 @@ def polygamma_of(n: int) -> Op:
 
 # Kinks and steps: the derivative at a kink is PyTorch's
 
-absolute = _row(
+absolute: Op = _row(
     "abs",
     abs,
     lambda y, x: sign(x),

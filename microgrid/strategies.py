@@ -213,7 +213,7 @@ class Expression:
                 printer.text(line)
 
     def _names(self) -> list[str]:
-        """a, b, …, z, a1, b1, …"""
+        """The names a, b, …, z, a1, b1 and so on."""
         count = len(self.at) + len(self.steps)
         return [chr(ord("a") + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(count)]
 

@@ -36,13 +36,18 @@ def _polygamma_terms(n: int) -> Bound:
     return lambda y, x: EPSILON * (4 * (1 + mp.log1p(abs(x))) + (reflected if x < 0 else 0))
 
 
-def _power_terms(y: Any, x: float, n: float) -> Any:
-    return EPSILON * (2 + abs(n)) * (2 + abs(mp.log(x))) * abs(y) if x > 1e-307 else mp.inf
+def _power_terms(order: int) -> Bound:
+    def bound(y: Any, x: float, n: float) -> Any:
+        if mpf(x) ** -order > LARGEST or abs(n * mp.log(x)) > 700:
+            return mp.inf
+        return EPSILON * (2 + abs(n)) * (2 + abs(mp.log(x))) * abs(y)
+
+    return bound
 
 
 EXCEPTIONS: dict[tuple[str, int], tuple[str, Bound]] = {
-    ("power", 1): ("n − 1 is rounded; xⁿ⁻¹ overflows where n·xⁿ⁻¹ does not", lambda y, x, n: _power_terms(y, x, n)),
-    ("power", 2): ("n − 2 likewise", lambda y, x, n: _power_terms(y, x, n)),
+    ("power", 1): ("n − 1 is rounded; xⁿ or xⁿ⁻¹ overflows where n·xⁿ⁻¹ does not", _power_terms(1)),
+    ("power", 2): ("n − 2 is rounded; xⁿ or xⁿ⁻² overflows where n(n − 1)xⁿ⁻² does not", _power_terms(2)),
     ("tanh", 1): ("1 − y² as in the book: y² is rounded near 1", lambda y, x: EPSILON),
     ("tanh", 2): ("−2y(1 − y²)", lambda y, x: 2 * EPSILON),
     ("sigmoid", 1): ("y(1 − y) as in the book: y is rounded near 1", lambda y, x: EPSILON),
@@ -116,7 +121,8 @@ def check_against_central_difference(op: Op, computed: float, xs: tuple[float, .
         return False
     # the step at which truncation h²|f'''|/6 and rounding are least together, as a power of two: x ± h is exact
     scale = min(1.0, abs(x) or 1.0) / 1024
-    h = 2.0 ** math.floor(math.log2(min(math.cbrt(3 * noise(y) / abs(third)) if third else scale, scale) or 1))
+    best = math.cbrt(3 * noise(y)) / math.cbrt(abs(third)) if third else scale
+    h = 2.0 ** math.floor(math.log2(min(best, scale)))
     low, high = x - h, x + h
     beside = [(*xs[:i], z, *xs[i + 1 :]) for z in (low, high)]
     if (
