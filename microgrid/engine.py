@@ -116,7 +116,8 @@ class Value:
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
         """
         order = topological_order(self)
-        leaves = [(node, node.grad) for node in order if node.first is None]
+        leaves = [node for node in order if node.first is None]
+        before = [leaf.grad for leaf in leaves]  # not pairs: a tuple for each leaf would wake the collector
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
@@ -127,12 +128,12 @@ class Value:
                     _check_backward(node)
                 node.op.backpropagate(node)
         except BaseException:
-            for leaf, before in leaves:
-                leaf.grad = before
+            for leaf, was in zip(leaves, before, strict=True):
+                leaf.grad = was
             raise
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
-        for leaf, before in leaves:
-            leaf.grad += before
+        for leaf, was in zip(leaves, before, strict=True):
+            leaf.grad += was
 
     def forward(self) -> "Value":
         """Compute this value again, in place, after the ``data`` of leaves changed; return it."""
@@ -397,8 +398,13 @@ def _number(x: Any) -> float | None:
         return None
 
 
-def notebook_picture(value: Value) -> dict[str, str] | None:
-    """Return what a notebook shows for a value, by MIME type. The package puts its drawing here."""
+def notebook_picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
+    """Return what a notebook shows for a value, by MIME type. The package puts its drawing here.
+
+    Args:
+        value: the root of the graph.
+        mark: a node of the graph to point out, as a check does with the guilty one.
+    """
     return None
 
 
@@ -406,7 +412,7 @@ def notebook_picture(value: Value) -> dict[str, str] | None:
 # Watching nodes as they are recorded
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Origin:
     """Where a node was made: the line of the user's code, or the module of a network."""
 

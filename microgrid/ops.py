@@ -379,6 +379,11 @@ def _polygamma(n: int, x: float) -> float:
     return sign * math.fsum(series + shift)
 
 
+def _pole_to_the_left(x: float) -> Hashable:
+    """Between which two poles of Γ a number lies."""
+    return x > 0 or (math.floor(x) if math.isfinite(x) else x)
+
+
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 
 
@@ -390,7 +395,7 @@ def _cotangent_derivative(n: int, x: float) -> float:
     for _ in range(n):
         slope = [k * a for k, a in enumerate(coefficients)][1:]
         coefficients = [-a - b for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
-    return reduce(lambda total, a: total * c + a, reversed(coefficients), 0.0)
+    return reduce(lambda total, a: total * c + a, reversed(coefficients))
 
 
 def _lgamma(x: float) -> float:
@@ -789,7 +794,7 @@ lgamma = _row(
     _lgamma,
     lambda y, x: digamma(x),
     symbol="log|Γ|",
-    kink=lambda x: x > 0 or math.floor(x),
+    kink=_pole_to_the_left,
     array="special.lgamma({0})",
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
@@ -799,7 +804,7 @@ digamma: Op = _row(
     lambda x: _polygamma(0, x),
     lambda y, x: polygamma_of(1)(x),
     symbol="ψ",
-    kink=lambda x: x > 0 or math.floor(x),
+    kink=_pole_to_the_left,
     array="special.digamma({0})",
     javascript="mg.polygamma(0, {0})",
     doc="ψ(x) = d log Γ(x) / dx; ∓inf at ±0, nan at −1, −2, …",
@@ -814,7 +819,7 @@ def polygamma_of(n: int) -> Op:
         lambda x: _polygamma(n, x),
         (lambda y, x: polygamma_of(n + 1)(x),),
         symbol=f"ψ⁽{_superscript(n)}⁾",
-        kink=lambda x: x > 0 or math.floor(x),
+        kink=_pole_to_the_left,
         array=f"special.polygamma({n}, {{0}})",
         javascript=f"mg.polygamma({n}, {{0}})",
         doc=f"the derivative number {n} of digamma",
@@ -871,7 +876,7 @@ maximum = _row(
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     array="xp.maximum({0}, {1})",
-    javascript="Math.max({0}, {1})",
+    javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient",
 )
 minimum = _row(
@@ -882,7 +887,7 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     array="xp.minimum({0}, {1})",
-    javascript="Math.min({0}, {1})",
+    javascript="mg.minimum({0}, {1})",
     doc="the smaller of two, nan if either is; of equals each gets half the gradient",
 )
 clip = _row(
@@ -893,7 +898,7 @@ clip = _row(
     lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
     kink=lambda x, low, high: ((x > low) - (x < low), (x > high) - (x < high), low < high),
     array="xp.minimum(xp.maximum({0}, {1}), {2})",
-    javascript="Math.min(Math.max({0}, {1}), {2})",
+    javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
     doc="x held between low and high; at the ends the gradient goes to x",
 )
 where: Op = _row(
@@ -904,7 +909,7 @@ where: Op = _row(
     lambda y, condition, a, b: equal(condition, 0.0),
     kink=lambda condition, a, b: bool(condition),
     array="xp.where({0}, {1}, {2})",
-    javascript="({0} ? {1} : {2})",
+    javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph",
 )
 relu = _row(

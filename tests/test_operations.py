@@ -45,6 +45,11 @@ def _power_terms(order: int) -> Bound:
     return bound
 
 
+def _beyond(y: Any) -> Any:
+    """No bound where y or 1/y is no float."""
+    return mp.inf if y > LARGEST or y * LARGEST < 1 else 0
+
+
 EXCEPTIONS: dict[tuple[str, int], tuple[str, Bound]] = {
     ("power", 1): ("n − 1 is rounded; xⁿ or xⁿ⁻¹ overflows where n·xⁿ⁻¹ does not", _power_terms(1)),
     ("power", 2): ("n − 2 is rounded; xⁿ or xⁿ⁻² overflows where n(n − 1)xⁿ⁻² does not", _power_terms(2)),
@@ -68,8 +73,11 @@ EXCEPTIONS: dict[tuple[str, int], tuple[str, Bound]] = {
     ("atan", 2): ("(1 + x²)⁻² underflows from |x| = 1e81 on", lambda y, x: 1e-242),
     ("atan2", 0): ("mpmath has no −0; the table of special values has", lambda y, a, b: 7 if a == 0 else 0),
     ("atan2", 2): ("a² − b² over (a² + b²)²: zero at |a| = |b|", lambda y, a, b: 4 * EPSILON / mp.hypot(a, b) ** 2),
-    ("hypot", 1): ("a/y where y overflows", lambda y, a, b: mp.hypot(a, b) > LARGEST),
-    ("hypot", 2): ("b²/y³ as 1/y − a²/y³; y overflows", lambda y, a, b: 4 * EPSILON / mp.hypot(a, b) + 1e-308),
+    ("hypot", 1): ("a/y where y overflows", lambda y, a, b: _beyond(mp.hypot(a, b))),
+    ("hypot", 2): (
+        "b²/y³ as 1/y − a²/y³; y overflows",
+        lambda y, a, b: _beyond(mp.hypot(a, b)) + 4 * EPSILON / mp.hypot(a, b),
+    ),
     ("lgamma", 0): ("zeros at 1, 2 and left of −2", lambda y, x: 4 * EPSILON),
     ("lgamma", 1): ("digamma", _polygamma_terms(0)),
     ("lgamma", 2): ("polygamma", _polygamma_terms(1)),
