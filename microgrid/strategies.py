@@ -28,6 +28,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
+from microgrid.nn import MLP
 from microgrid.ops import Op
 
 SMOOTH: tuple[Op, ...] = tuple(op for op in ops.rows() if op.kink is None and op not in (ops.stop_gradient, ops.clip))
@@ -341,6 +342,67 @@ def _live(at: Sequence[float], steps: Sequence[Step]) -> Expression:
             if i in needed
         ),
     )
+
+
+# ---------------------------------------------------------------------------------------------------
+# Networks
+
+
+def mlps(
+    inputs: SearchStrategy[int] | int | None = None,
+    outputs: SearchStrategy[int] | int | None = None,
+    *,
+    max_hidden: int = 2,
+    max_width: int = 4,
+) -> SearchStrategy[MLP]:
+    """Draw small multi-layer perceptrons, with seeded parameters.
+
+    Args:
+        inputs: how many inputs, a number or a strategy; by default 1 to 4.
+        outputs: how many outputs; by default 1 to 4.
+        max_hidden: the largest number of hidden layers.
+        max_width: the largest number of neurons in a hidden layer.
+    """
+    widths = st.lists(st.integers(1, max_width), max_size=max_hidden)
+    sizes = st.builds(lambda hidden, last: [*hidden, last], widths, _count(outputs))
+    return st.builds(MLP, _count(inputs), sizes, seed=st.integers(0, 2**32 - 1))
+
+
+def _count(number: SearchStrategy[int] | int | None) -> SearchStrategy[int]:
+    if number is None:
+        return st.integers(1, 4)
+    return st.just(number) if isinstance(number, int) else number
+
+
+@st.composite
+def batches(
+    draw: DrawFn,
+    inputs: int,
+    *,
+    outputs: int = 1,
+    classes: int | None = None,
+    max_size: int = 8,
+    data: SearchStrategy[float] | None = None,
+) -> tuple[list[list[float]], list[Any]]:
+    """Draw samples X with their targets Y: what a model with so many inputs and outputs is trained on.
+
+    Args:
+        draw: given by Hypothesis.
+        inputs: how many numbers a sample has.
+        outputs: how many numbers a target has: 1 for a plain float, more for a list.
+        classes: for classification: how many classes there are; targets are their indices, from 0.
+        max_size: the largest number of samples; there is at least one.
+        data: the numbers of the samples and targets; by default −3 to 3.
+    """
+    numbers = st.floats(-3.0, 3.0) if data is None else data
+    sample = st.lists(numbers, min_size=inputs, max_size=inputs)
+    target: SearchStrategy[Any]
+    if classes is not None:
+        target = st.integers(0, classes - 1)
+    else:
+        target = numbers if outputs == 1 else st.lists(numbers, min_size=outputs, max_size=outputs)
+    pairs = draw(st.lists(st.tuples(sample, target), min_size=1, max_size=max_size))
+    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
 def _register() -> None:
