@@ -403,9 +403,7 @@ def _diagram(network: Network) -> dict[str, Any]:
         "shown": [shown_of(size) for size in sizes],
         "names": ["inputs", *[printable(layer.name) for layer in network.layers]],
         "weights": [_weights(layer.weights, shown_of(len(layer.weights))) for layer in network.layers],
-        "biases": [
-            [int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers
-        ],
+        "biases": [[int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers],
         "others": network.others,
     }
 
@@ -469,7 +467,7 @@ def _curve_svg(title: str, unit: str, moments: list[tuple[int, dict[str, float]]
         if curve:
             path = " ".join(place(at, x) for at, x in curve)
             lines.append(f'<polyline fill="none" stroke="{color[name]}" stroke-width="2" points="{path}"/>')
-            texts.append((260 + 190 * len(lines), 48, 12, name, f"{kind} {curve[-1][1]:.4g}"))
+            texts.append((120 + 170 * len(lines), 48, 12, name, f"{kind} {curve[-1][1]:.4g}"))
     texts += [(8, top + 5, 11, "muted", f"{high:.3g}"), (8, height - 36, 11, "muted", f"{low:.3g}")] if lines else []
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" class="microgrid-curve" '
