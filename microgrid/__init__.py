@@ -9,6 +9,7 @@
 """
 
 from importlib import import_module
+from sys import modules as _modules
 from typing import TYPE_CHECKING, Any
 
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
@@ -22,7 +23,6 @@ from microgrid.engine import (
     no_grad,
     record_lines,
     topological_order,
-    watch,
 )
 from microgrid.ops import (
     Interval,
@@ -108,6 +108,11 @@ def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
 
 
 _engine.notebook_picture = _picture
+
+if "graphviz" in _modules:  # as in micrograd's notebooks, which draw with that package themselves
+    from microgrid.drawing.rendering import lend_to_graphviz as _lend_to_graphviz
+
+    _lend_to_graphviz()
 
 
 def __getattr__(name: str) -> Any:
@@ -212,6 +217,5 @@ __all__ = [
     "topological_order",
     "total",
     "value_and_grad",
-    "watch",
     "where",
 ]

@@ -8,14 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from xml.etree import ElementTree
 
 import pytest
 
-from microgrid import Op, __version__, ops, training
+from microgrid import Op, __version__, data, ops, training
 from microgrid.__main__ import main
-from microgrid.data import digits
 from microgrid.expressions import FUNCTIONS
 from microgrid.nn import MLP
 from microgrid.training import evaluate
@@ -23,13 +21,13 @@ from microgrid.training import evaluate
 NEURON = ["explain", "tanh(x1*w1 + x2*w2 + b)", "x1=2", "x2=0", "w1=-3", "w2=1", "b=6.88"]
 
 
-def start(*arguments):
+def start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "microgrid", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
     )
 
 
@@ -47,7 +45,7 @@ def test_the_main_job_trains_checks_and_leaves_its_results(tmp_path, capsys):
     assert re.search(r"check +PASS +\d+ gradients match numeric ones to \de-1\d", printed)
 
     model = MLP(64, [32, 10]).load(out / "network.json")
-    split = digits()
+    split = data.digits()
     found = dict(re.findall(r"(train|test) +([\d.]+)%", printed))
     for name, X, y in (("train", split.X_train, split.y_train), ("test", split.X_test, split.y_test)):  # noqa: N806
         accuracy = evaluate(model, X, y).accuracy
@@ -61,9 +59,10 @@ def test_the_main_job_trains_checks_and_leaves_its_results(tmp_path, capsys):
 
 
 def test_control_c_keeps_the_network_and_the_curve(tmp_path):
-    process = start("--epochs", 1000, "--out", tmp_path)
-    assert "64-32-10" in process.stdout.readline()
-    time.sleep(2.0)
+    process = start("--epochs", 1000, "--out", tmp_path, FORCE_COLOR="1", COLUMNS="80")
+    shown = ""
+    while "epoch 1/1000  loss" not in shown:  # the bar shows the first loss after the first update
+        shown += process.stderr.read(1)
     process.send_signal(signal.SIGINT)
     _, log = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -230,6 +229,8 @@ def test_a_wrong_derivative_fails_the_explanation(capsys, monkeypatch):
 def test_a_wrong_derivative_fails_the_main_job(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ops, "relu", wrong_by_half("relu"))
     monkeypatch.setattr(training, "fit", lambda *arguments, **options: training.History())
+    few = data.Split(*(part[:10] for part in data.digits()))
+    monkeypatch.setattr(data, "digits", lambda seed: few)
     assert main(["--out", str(tmp_path)]) == 1
     printed, log = capsys.readouterr()
     assert re.search(r"check +FAIL", printed)

@@ -112,20 +112,31 @@ def test_idx_files_of_every_type_are_read_compressed_or_not(tmp_path, code, pack
 IMAGES = idx(np.zeros((2, 3), "u1"), 0x08)
 
 
+PACKED = gzip.compress(IMAGES, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "begin with 00 00, .* found an empty file"),
-        (b"PK\x03\x04abc", "found 50 4b 03 04"),
-        (b"\0\0\x07\x01" + IMAGES[4:], "unknown IDX type code 07 in byte 3; expected one of 08, 09, 0b, 0c, 0d, 0e"),
-        (b"\0\0\x08\x00", "expected at least 1 dimension of 4 bytes each, found 0 in byte 4 and 0 bytes after it"),
-        (IMAGES[:9], "found 2 in byte 4 and 5 bytes after it"),
-        (IMAGES[:-1], r"expected 18 bytes for 2 × 3 numbers of 1 byte\(s\), found 17"),
-        (IMAGES + b"!", "found 19"),
-        (gzip.compress(IMAGES)[:-9], "broken gzip file"),
-        (b"\x1f\x8bgarbage", "broken gzip file"),
-        (gzip.compress(IMAGES)[:15] + b"\xff" * 20, "broken gzip file"),
-        (idx(np.zeros((1, 1), "u1"), 0x08)[:4] + b"\xff" * 8, "expected 18446744065119617037 bytes"),
+        pytest.param(b"", "begin with 00 00, .* found an empty file", id="empty"),
+        pytest.param(b"PK\x03\x04abc", "found 50 4b 03 04", id="another format"),
+        pytest.param(
+            b"\0\0\x07\x01" + IMAGES[4:],
+            "unknown IDX type code 07 in byte 3; expected one of 08, 09, 0b, 0c, 0d, 0e",
+            id="another type",
+        ),
+        pytest.param(
+            b"\0\0\x08\x00",
+            "expected at least 1 dimension of 4 bytes each, found 0 in byte 4 and 0 bytes after it",
+            id="no dimensions",
+        ),
+        pytest.param(IMAGES[:9], "found 2 in byte 4 and 5 bytes after it", id="cut in the header"),
+        pytest.param(IMAGES[:-1], r"expected 18 bytes for 2 × 3 numbers of 1 byte\(s\), found 17", id="cut short"),
+        pytest.param(IMAGES + b"!", "found 19", id="too long"),
+        pytest.param(PACKED[:-9], "broken gzip file", id="cut gzip"),
+        pytest.param(b"\x1f\x8bgarbage", "broken gzip file", id="no gzip"),
+        pytest.param(PACKED[:15] + b"\xff" * 20, "broken gzip file", id="damaged gzip"),
+        pytest.param(IMAGES[:4] + b"\xff" * 8, "expected 18446744065119617037 bytes", id="huge"),
     ],
 )
 def test_a_bad_idx_file_is_named_with_what_was_found_and_expected(tmp_path, content, said):
