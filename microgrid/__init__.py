@@ -9,6 +9,7 @@
 """
 
 from importlib import import_module
+from sys import modules as _modules
 from typing import TYPE_CHECKING, Any
 
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
@@ -22,7 +23,6 @@ from microgrid.engine import (
     no_grad,
     record_lines,
     topological_order,
-    watch,
 )
 from microgrid.ops import (
     Interval,
@@ -86,11 +86,17 @@ from microgrid.ops import absolute as abs
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
-    from microgrid.drawing import Picture, draw
+    from microgrid.drawing import Picture, draw, name
+    from microgrid.drawing.boundary import plot_boundary
+    from microgrid.drawing.explorer import explore
+    from microgrid.training import History, TrainingError, evaluate, fit
 
 _ROOMS = {
     "checking": ("CheckError", "Report", "Verdict", "check", "check_op"),
-    "drawing": ("Picture", "draw"),
+    "drawing": ("Picture", "draw", "name"),
+    "drawing.boundary": ("plot_boundary",),
+    "drawing.explorer": ("explore",),
+    "training": ("History", "TrainingError", "evaluate", "fit"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -98,10 +104,15 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
     from microgrid.drawing import notebook_bundle
 
-    return notebook_bundle(value)
+    return notebook_bundle(value, mark)
 
 
 _engine.notebook_picture = _picture
+
+if "graphviz" in _modules:  # as in micrograd's notebooks, which draw with that package themselves
+    from microgrid.drawing.rendering import lend_to_graphviz as _lend_to_graphviz
+
+    _lend_to_graphviz()
 
 
 def __getattr__(name: str) -> Any:
@@ -124,10 +135,12 @@ __version__ = "0.1.0"
 __all__ = [
     "AnomalyError",
     "CheckError",
+    "History",
     "Interval",
     "Op",
     "Picture",
     "Report",
+    "TrainingError",
     "Value",
     "Verdict",
     "abs",
@@ -154,9 +167,12 @@ __all__ = [
     "equal",
     "erf",
     "erfc",
+    "evaluate",
     "exp",
     "exp2",
+    "explore",
     "expm1",
+    "fit",
     "floor",
     "gelu",
     "grad",
@@ -180,8 +196,10 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "name",
     "no_grad",
     "not_equal",
+    "plot_boundary",
     "power",
     "record_lines",
     "relu",
@@ -199,6 +217,5 @@ __all__ = [
     "topological_order",
     "total",
     "value_and_grad",
-    "watch",
     "where",
 ]

@@ -682,6 +682,16 @@ def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
     page.close()
 
 
+def test_notebook_column_shows_the_whole_graph_readably(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 836, "height": 680})
+    page.goto(explore(example()).save(tmp_path / "page.html").as_uri())
+    assert page.evaluate("view.scale") >= 0.85, "the panel leaves the graph the whole width"
+    shown = [page.locator(name).bounding_box() for name in ("#stage", "#now", "#node", "#leaves")]
+    assert all(box["y"] >= shown[0]["y"] + shown[0]["height"] for box in shown[1:])
+    assert all(box["y"] + box["height"] <= 680 for box in shown)
+    page.close()
+
+
 @pytest.mark.parametrize(
     ("theme", "viewer", "paper"),
     [("auto", "light", LIGHT), ("auto", "dark", DARK), ("dark", "light", DARK), ("light", "dark", LIGHT)],
