@@ -18,11 +18,11 @@ const mg = (() => {
   }
 
   function maximum(a, b) {
-    return a > b || a !== a ? a : b;
+    return b > a || b !== b ? b : a;
   }
 
   function minimum(a, b) {
-    return a < b || a !== a ? a : b;
+    return b < a || b !== b ? b : a;
   }
 
   function sign(x) {
