@@ -995,6 +995,55 @@ softplus = _row(
 )
 
 
+class Operators:
+    """Python's operators as operations of the table, for a number type of your own: give it ``__apply__``.
+
+    ``Value`` has faster ones of its own. A constant exponent or base is not differentiated.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> Any:
+        raise NotImplementedError(f"{cls.__name__} must say in __apply__ what {op.name} of it is")
+
+    def __add__(self, other: Any) -> Any:
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return sub(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return sub(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return mul(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return mul(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return div(other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        return power(self, exponent) if hasattr(type(exponent), "__apply__") else power_of(as_float(exponent))(self)
+
+    def __rpow__(self, base: Any) -> Any:
+        return base_of(as_float(base))(self)
+
+    def __neg__(self) -> Any:
+        return neg(self)
+
+    def __abs__(self) -> Any:
+        return absolute(self)
+
+
 # ---------------------------------------------------------------------------------------------------
 # Functions with options or with many arguments, out of the rows
 

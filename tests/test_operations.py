@@ -128,9 +128,9 @@ def check_against_central_difference(op: Op, computed: float, xs: tuple[float, .
     if not (math.isfinite(y) and math.isfinite(third)):
         return False
     # the step at which truncation h²|f'''|/6 and rounding are least together, as a power of two: x ± h is exact
-    scale = min(1.0, abs(x) or 1.0) / 1024
+    scale = max(min(1.0, abs(x) or 1.0) / 1024, 5e-324)
     best = math.cbrt(3 * noise(y)) / math.cbrt(abs(third)) if third else scale
-    h = 2.0 ** math.floor(math.log2(min(best, scale)))
+    h = 2.0 ** math.floor(math.log2(max(min(best, scale), 5e-324)))
     low, high = x - h, x + h
     beside = [(*xs[:i], z, *xs[i + 1 :]) for z in (low, high)]
     if (
