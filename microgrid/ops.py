@@ -444,7 +444,7 @@ def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], p
         0.0,
         symbol=symbol,
         kink=lambda a, b: (a > b) - (a < b),
-        array=f"xp.where({{0}} {python} {{1}}, 1.0, 0.0)",
+        array=f"{{0}} {python} {{1}}",
         javascript=f"({{0}} {python} {{1}} ? 1 : 0)",
         doc=f"1 where a {symbol} b, else 0; the derivative is 0. For a choice in a graph, with where().",
     )
