@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
+from microgrid import engine as _engine
 from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
 from microgrid.engine import (
     AnomalyError,
@@ -84,15 +85,28 @@ from microgrid.ops import (
 from microgrid.ops import absolute as abs
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
-    pass
+    from microgrid.checking import CheckError, Report, Verdict, check, check_op
+    from microgrid.drawing import Picture, draw
 
-_ROOMS: dict[str, str] = {}
-"""The public names that live in rooms loaded on demand."""
+_ROOMS = {
+    "checking": ("CheckError", "Report", "Verdict", "check", "check_op"),
+    "drawing": ("Picture", "draw"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
+    from microgrid.drawing import notebook_bundle
+
+    return notebook_bundle(value)
+
+
+_engine.notebook_picture = _picture
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(import_module(f"microgrid.{_ROOMS[name]}"), name)
+    if name in _ROOM_OF:
+        return getattr(import_module(f"microgrid.{_ROOM_OF[name]}"), name)
     try:
         return import_module(f"microgrid.{name}")
     except ModuleNotFoundError as error:
@@ -102,16 +116,20 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS])
+    return sorted([*globals(), *_ROOM_OF])
 
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError",
+    "CheckError",
     "Interval",
     "Op",
+    "Picture",
+    "Report",
     "Value",
+    "Verdict",
     "abs",
     "acos",
     "acosh",
@@ -122,12 +140,15 @@ __all__ = [
     "atanh",
     "cbrt",
     "ceil",
+    "check",
+    "check_op",
     "clip",
     "cos",
     "cosh",
     "detect_anomaly",
     "digamma",
     "dot",
+    "draw",
     "elu",
     "enable_grad",
     "equal",

@@ -397,8 +397,13 @@ def _number(x: Any) -> float | None:
         return None
 
 
-def notebook_picture(value: Value) -> dict[str, str] | None:
-    """Return what a notebook shows for a value, by MIME type. The package puts its drawing here."""
+def notebook_picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
+    """Return what a notebook shows for a value, by MIME type. The package puts its drawing here.
+
+    Args:
+        value: the root of the graph.
+        mark: a node of the graph to point out, as a check does with the guilty one.
+    """
     return None
 
 
@@ -406,7 +411,7 @@ def notebook_picture(value: Value) -> dict[str, str] | None:
 # Watching nodes as they are recorded
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Origin:
     """Where a node was made: the line of the user's code, or the module of a network."""
 

@@ -371,10 +371,15 @@ def _polygamma(n: int, x: float) -> float:
     while x < 16.0 + n:
         shift.append(_divide(factorial, _power(x, n + 1.0)))
         x += 1.0
-    series = [math.factorial(n - 1) / x**n if n else -math.log(x), factorial / (2.0 * x ** (n + 1))]
+    series = [math.factorial(n - 1) / _power(x, n) if n else -math.log(x), factorial / (2.0 * _power(x, n + 1))]
     for k, bernoulli in enumerate(_BERNOULLI, start=1):
-        series.append(bernoulli * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * x ** (2 * k + n)))
+        series.append(bernoulli * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * _power(x, 2 * k + n)))
     return sign * math.fsum(series + shift)
+
+
+def _pole_to_the_left(x: float) -> Hashable:
+    """Between which two poles of Γ a number lies."""
+    return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
@@ -382,13 +387,12 @@ _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617
 
 def _cotangent_derivative(n: int, x: float) -> float:
     """The n-th derivative of cot at πx, divided by πⁿ scaling: a polynomial in c = cot(πx), as c' = -(1 + c²)."""
-    fraction = x - math.floor(x)
-    c = 1.0 / math.tan(math.pi * fraction) if fraction <= 0.5 else -1.0 / math.tan(math.pi * (1.0 - fraction))
+    c = _divide(1.0, math.tan(math.pi * (x - round(x))))
     coefficients = [0.0, 1.0]
     for _ in range(n):
         slope = [k * a for k, a in enumerate(coefficients)][1:]
         coefficients = [-a - b for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
-    return reduce(lambda total, a: total * c + a, reversed(coefficients), 0.0)
+    return reduce(lambda total, a: total * c + a, reversed(coefficients))
 
 
 def _lgamma(x: float) -> float:
@@ -784,7 +788,7 @@ lgamma = _row(
     _lgamma,
     lambda y, x: digamma(x),
     symbol="log|Γ|",
-    kink=lambda x: x > 0 or math.floor(x),
+    kink=_pole_to_the_left,
     array="special.lgamma({0})",
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
@@ -794,7 +798,7 @@ digamma: Op = _row(
     lambda x: _polygamma(0, x),
     lambda y, x: polygamma_of(1)(x),
     symbol="ψ",
-    kink=lambda x: x > 0 or math.floor(x),
+    kink=_pole_to_the_left,
     array="special.digamma({0})",
     javascript="mg.polygamma(0, {0})",
     doc="ψ(x) = d log Γ(x) / dx; ∓inf at ±0, nan at −1, −2, …",
@@ -809,7 +813,7 @@ def polygamma_of(n: int) -> Op:
         lambda x: _polygamma(n, x),
         (lambda y, x: polygamma_of(n + 1)(x),),
         symbol=f"ψ⁽{_superscript(n)}⁾",
-        kink=lambda x: x > 0 or math.floor(x),
+        kink=_pole_to_the_left,
         array=f"special.polygamma({n}, {{0}})",
         javascript=f"mg.polygamma({n}, {{0}})",
         doc=f"the derivative number {n} of digamma",

@@ -1,0 +1,704 @@
+"""``check``: the gradient of a function, a graph or a model, against numeric derivatives."""
+
+import inspect
+import itertools
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from microgrid.calculus import flatten, gradient_graph
+from microgrid.checking.judging import METHODS, Primitive, judge
+from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, output_of, restored
+from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
+from microgrid.engine import Value, constant, enable_grad, record_lines
+from microgrid.ops import LEAF, as_float
+
+Leaves = list[tuple[str, Value]]
+
+
+def check(
+    f: Callable[..., Any] | Value,
+    at: Any = None,
+    /,
+    *,
+    order: int = 1,
+    method: str = "auto",
+    step: float | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    allow: Collection[str] = (),
+    progress: bool = True,
+    **named: Any,
+) -> Report:
+    """Check every derivative that ``backward()`` gives, against a numeric one whose error is known.
+
+    It takes a function and a point, a graph that is there already, or a model with a loss:
+
+        check(lambda x: x.tanh() * 2, 0.5)
+        check(f, (2.0, -3.0))            # f(2.0, -3.0); a list is one argument that is a list
+        check(f, x=2.0, w=[1.0, -3.0])   # by name; check(f, {"x": 2.0, "w": [1.0, -3.0]}) does the same
+        check(y)                         # a graph, by all its leaves
+        check(y, [x, w])                 # a graph, by these leaves
+        check(lambda: loss(model, batch), model)    # or model.parameters(), or a dict of Values
+
+    The numeric derivative is ∂f/∂x ≈ Im f(x + ih) / h where every operation on the way is analytic, else
+    the central difference (f(x + h) − f(x − h)) / 2h extrapolated to h = 0. Its error, and that of
+    ``backward()`` itself, come from computing again with random rounding; the *allowed* error of a row is
+    what they add up to. A row passes if backward and numeric agree within it, and if it leaves at least
+    three digits (or nothing that matters beside the terms that cancel in the derivative).
+
+    Before a row is called ``FAIL`` its cause is found: each node's local derivatives are checked in turn,
+    and the first wrong operation is named with its operands and its line; if all are right, the gradients
+    are accumulated anew to find the node where they went wrong; a number that was taken out of the graph
+    (``x.data``) is found by running ``f`` again nearby. A second ``backward()`` must add exactly the same.
+
+    Nothing is left behind: the data and gradients of leaves and graph are as before.
+
+    Args:
+        f: the function, of Values, returning one number; or the output of a graph.
+        at: the point: a number, a list, a dict or an array for one argument, a tuple for several; or the
+            leaves, as Values, where ``f`` is a graph or takes no arguments.
+        order: 2 checks the second derivatives too, by differences of the gradient.
+        method: ``"complex"`` or ``"difference"`` to insist on one, ``"auto"`` for the best that works.
+        step: the largest step. With it, a kink within the step is reported as such; without, steps stay
+            clear of kinks as long as digits remain.
+        sample: check this many leaves, and this many directions over all leaves, both drawn at random.
+        seed: for the sample and for random rounding; the same seed gives the same report.
+        allow: verdicts that count as passed beside ``PASS``, as in ``allow=["KINK"]``.
+        progress: whether to show a progress bar when it takes more than a second.
+        **named: arguments of ``f`` by name.
+
+    Returns:
+        The report: true if every derivative was verified. ``report.raise_()`` is for tests.
+
+    Raises:
+        TypeError: if ``f`` does not return one number, or ``at`` holds something that is none.
+        ValueError: for an unknown option, leaves that are results, a graph whose data is out of date, or a
+            function that gives another result when it is run again.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is unknown: choose 'auto', 'complex' or 'difference'")
+    if order not in (1, 2):
+        raise ValueError(f"order={order!r}: give 1 for gradients, or 2 for second derivatives as well")
+    if sample is not None and sample < 1:
+        raise ValueError(f"sample={sample!r}: give the number of leaves to draw, at least 1")
+    if step is not None and not 0.0 < step < math.inf:
+        raise ValueError(f"step={step!r}: give a positive number")
+    unknown = set(map(str, allow)) - set(Verdict)
+    if unknown or isinstance(allow, str):
+        raise ValueError(f"allow={allow!r}: give a list of verdicts out of {', '.join(Verdict)}")
+    problem = _problem(f, at, named)
+    with restored([leaf for _, leaf in problem.leaves]):
+        return _Check(problem, order, method, step, sample, seed, progress).report(allow)
+
+
+# ---------------------------------------------------------------------------------------------------
+# What is checked
+
+
+@dataclass(slots=True)
+class _Problem:
+    """What a call asks to check: the leaves, and how to build the graph (``None`` for one that is there)."""
+
+    title: str
+    leaves: Leaves
+    output: Value
+    build: Callable[[], Value] | None
+
+
+def _problem(f: Any, at: Any, named: dict[str, Any]) -> _Problem:
+    if isinstance(f, Value):
+        if named:
+            raise TypeError(f"a graph has no arguments to set, and {', '.join(named)} was given: check(y, leaves)")
+        return _Problem(f.label or "graph", _leaves_of_graph(f, at), f, None)
+    if not callable(f):
+        raise TypeError(f"check() takes a function or a Value, got {f!r} of type {type(f).__name__}")
+    title = getattr(f, "__name__", type(f).__name__)
+    title = "function" if title == "<lambda>" else title
+    leaves: Leaves = []
+    given = None if named or not _binds(f) else _given_leaves(at)
+    args, kwargs = ((), {}) if given is not None or (at is None and not named) else _arguments(f, at, named, leaves)
+
+    def build() -> Value:
+        with enable_grad():
+            output = f(*args, **kwargs)
+        return output if isinstance(output, Value) else _constant(title, output)
+
+    with record_lines():
+        output = build()
+    if given is not None:
+        leaves = given
+    elif not leaves:
+        again = set(Program(build()).nodes)  # leaves that f makes anew in each call are its constants
+        leaves = [(name, leaf) for name, leaf in _leaves_of_graph(output, None) if leaf in again]
+    return _Problem(title, leaves, output, build)
+
+
+def _constant(title: str, output: Any) -> Value:
+    try:
+        return constant(as_float(output))
+    except TypeError:
+        shown = repr(output)
+        raise TypeError(
+            f"{title} must return one number to be checked; it returned "
+            f"{shown if len(shown) < 80 else shown[:77] + '...'}: check each result on its own, as in "
+            "check(lambda x: f(x)[0], x), or their sum"
+        ) from None
+
+
+def _leaves_of_graph(output: Value, at: Any) -> Leaves:
+    if at is None:
+        found = [node for node in Program(output).nodes if node.op is LEAF]
+        return _named(found)
+    given = _given_leaves(at)
+    if given is None:
+        raise TypeError(f"a graph is checked by its leaves: give Values, or a module, not {at!r}")
+    return given
+
+
+def _given_leaves(at: Any) -> Leaves | None:
+    """The Values that ``at`` gives, with their names; ``None`` if it gives something else."""
+    pairs = at.named_parameters() if hasattr(at, "named_parameters") else at
+    if isinstance(pairs, Value):
+        pairs = [pairs]
+    if isinstance(pairs, dict):
+        pairs = pairs.items()
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        return None
+    items = list(pairs)
+    if all(isinstance(item, Value) for item in items):
+        leaves = _named(items)
+    elif all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Value) for item in items):
+        leaves = [(str(name), leaf) for name, leaf in items]
+    else:
+        return None
+    for name, leaf in leaves:
+        if not leaf.is_leaf:
+            raise ValueError(f"{name} is the result of {operation(leaf)}, not a leaf: check() moves leaves only")
+    return list({leaf: (name, leaf) for name, leaf in reversed(leaves)}.values())[::-1]
+
+
+def _named(leaves: Sequence[Value]) -> Leaves:
+    return [(leaf.label or f"leaf {i}", leaf) for i, leaf in enumerate(leaves, start=1)]
+
+
+def _binds(f: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether ``f`` can be called like this, as far as its signature tells."""
+    try:
+        inspect.signature(f).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # a function without a signature
+        return bool(args or kwargs)
+    return True
+
+
+def _arguments(f: Callable[..., Any], at: Any, named: dict[str, Any], leaves: Leaves) -> tuple[Any, dict[str, Any]]:
+    """The arguments to call ``f`` with, Values in place of numbers; the Values are added to ``leaves``."""
+    args: tuple[Any, ...] = () if at is None else at if isinstance(at, tuple) else (at,)
+    if isinstance(at, dict) and all(isinstance(key, str) for key in at) and _binds(f, **at, **named):
+        args, named = (), {**at, **named}
+    elif isinstance(at, list) and not _binds(f, at, **named) and _binds(f, *at, **named):
+        args = tuple(at)
+    elif isinstance(at, tuple) and not _binds(f, *at, **named) and _binds(f, at, **named):
+        args = (at,)
+    try:
+        names = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        names = []
+    positional = [p.name for p in names if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in names if p.kind is p.VAR_POSITIONAL), "x")
+    titles = [positional[i] if i < len(positional) else f"{rest}[{i - len(positional)}]" for i in range(len(args))]
+    return (
+        tuple([_place(title, argument, leaves) for title, argument in zip(titles, args, strict=True)]),
+        {name: _place(name, argument, leaves) for name, argument in named.items()},
+    )
+
+
+def _place(name: str, argument: Any, leaves: Leaves) -> Any:
+    """The argument with Values in place of its numbers."""
+    numbers, rebuild = flatten(argument)
+    placed = []
+    for path, x in zip(_paths(name, argument), numbers, strict=True):
+        if isinstance(x, Value):
+            leaves += _given_leaves({x.label or path: x}) or []
+            placed.append(x)
+        else:
+            placed.append(Value(x, label=path))
+            leaves.append((path, placed[-1]))
+    return rebuild(placed)
+
+
+def _paths(name: str, structure: Any) -> Iterator[str]:
+    """A name for each number of a structure, in the order of ``flatten``: ``w[0][1]``, ``p['bias']``."""
+    if isinstance(structure, dict):
+        for key, item in structure.items():
+            yield from _paths(f"{name}[{key!r}]", item)
+    elif isinstance(structure, (list, tuple)):
+        for i, item in enumerate(structure):
+            yield from _paths(f"{name}[{i}]", item)
+    elif getattr(structure, "shape", ()):
+        for index in itertools.product(*map(range, structure.shape)):
+            yield name + "".join(f"[{i}]" for i in index)
+    else:
+        yield name
+
+
+# ---------------------------------------------------------------------------------------------------
+# The check
+
+
+@dataclass(slots=True)
+class _Probe:
+    """One derivative to check: by a leaf, or along a direction."""
+
+    name: str
+    value: float
+    direction: dict[int, float]
+    along: list[tuple[Value, float]]
+    line: Line | None = None
+
+
+class _Check:
+    """One call of ``check``, on the graph as recorded at the point."""
+
+    def __init__(
+        self,
+        problem: _Problem,
+        order: int,
+        method: str,
+        step: float | None,
+        sample: int | None,
+        seed: int,
+        progress: bool,
+    ) -> None:
+        self.problem = problem
+        self.order = order
+        self.method = method
+        self.step = step
+        self.sample = sample
+        self.seed = seed
+        self.progress = progress
+        self.program = Program(problem.output)
+        self.size = len(self.program.nodes)
+        self.rows: list[Derivative] = []
+        self.notes: list[str] = []
+        self.fault: Fault | None = None
+        self.measure: Measure | None = None  # runs f anew, if numbers were taken out of its graph
+        self.branches = False  # whether f records another graph nearby
+        self.drifting: Value | None = None  # a constant of the graph that follows the leaves
+
+    def report(self, allow: Collection[str]) -> Report:
+        self._refuse_stale_data()
+        unfinished = self._not_finite()
+        if unfinished:
+            self.rows = [
+                Derivative(name, leaf.data, math.nan, math.nan, math.inf, Verdict.DOMAIN, unfinished)
+                for name, leaf in self.problem.leaves
+            ]
+        else:
+            if self.problem.build:
+                self._run_again()
+            with restored(self.program.nodes):
+                self._check_first()
+                if self.order == 2 and self.fault is None:
+                    self._check_second()
+                elif self.order == 2:
+                    self.notes.append("second derivatives were not checked: the first are wrong")
+        if not self.problem.leaves:
+            self.notes.append("there is no leaf to take a derivative by")
+        return Report(self.problem.title, self.rows, self.fault, self.problem.output, self.notes, allow)
+
+    def _refuse_stale_data(self) -> None:
+        for node, value in zip(self.program.nodes, self.program.values, strict=True):
+            if node.data != value and not (math.isnan(node.data) and math.isnan(value)):
+                raise ValueError(
+                    f"{operation(node)} is {number(value)} now, but the graph holds {number(node.data)}: the data of "
+                    "a leaf was changed after it was built; call y.forward() first"
+                )
+
+    def _not_finite(self) -> str:
+        """Why there is no derivative at all, if the value itself is no finite number."""
+        if math.isfinite(self.program.values[-1]):
+            return ""
+        node = next(n for n, y in zip(self.program.nodes, self.program.values, strict=True) if not math.isfinite(y))
+        made = "" if node.is_leaf else f", made at {where(node)}"
+        return (
+            f"the function is {number(self.program.values[-1])} at this point: "
+            f"{operation(node)} is {number(node.data)}{made}"
+        )
+
+    # -- f as Python: does it record the same graph elsewhere? -----------------------------------------
+
+    def _run_again(self) -> None:
+        """Run ``f`` at the same point and next to it, and compare the graphs that it records."""
+        shape, constants = self._signature(self.program)
+        again, numbers = self._signature(self._build_at({}))
+        if again != shape or numbers != constants:
+            raise ValueError(
+                f"{self.problem.title} gave another graph or other numbers when it was run again at the same point: "
+                "fix the seed of its random numbers, or put the model into eval() mode, and check again"
+            )
+        random = Random(self.seed)
+        moves = {
+            leaf: random.choice([-1.0, 1.0]) * random.uniform(0.5e-6, 1e-6) * max(abs(leaf.data), 1.0)
+            for _, leaf in self.problem.leaves
+        }
+        for sign in (1.0, -1.0):
+            there, numbers = self._signature(self._build_at({leaf: sign * move for leaf, move in moves.items()}))
+            if there != shape:
+                self.branches = True
+            elif self.drifting is None:
+                pairs = zip(constants, numbers, strict=True)
+                self.drifting = next((self.program.nodes[i] for (i, a), (_, b) in pairs if a != b and a == a), None)
+        if self.drifting is not None:
+            self.measure = self._run_f
+
+    def _build_at(self, moves: dict[Value, float]) -> Program:
+        assert self.problem.build is not None
+        with restored([leaf for _, leaf in self.problem.leaves]):
+            for leaf, move in moves.items():
+                leaf.data += move
+            return Program(self.problem.build())
+
+    def _run_f(self, values: list[float], random: Random | None) -> float:
+        """The value of ``f`` itself, run anew: what a replay of the graph would not see."""
+        if random is not None:
+            return values[-1]
+        moves = {
+            leaf: values[position] - leaf.data
+            for _, leaf in self.problem.leaves
+            if (position := self.program.position.get(leaf)) is not None
+        }
+        return self._build_at(moves).values[-1]
+
+    def _signature(self, program: Program) -> tuple[list[Any], list[tuple[int, float]]]:
+        """The shape of a graph, and the numbers in it that are neither leaves to check nor results."""
+        leaves = {leaf for _, leaf in self.problem.leaves}
+        shape: list[Any] = []
+        constants: list[tuple[int, float]] = []
+        for i, (node, operands) in enumerate(zip(program.nodes, program.operands, strict=True)):
+            if node in leaves:
+                shape.append(node)
+            elif operands:
+                factory, numbers = node.op.recipe or (node.op, ())
+                shape.append((factory, operands))
+                constants += [(i, x) for x in numbers]
+            else:
+                shape.append(None)
+                constants.append((i, node.data))
+        return shape, constants
+
+    def _other_path(self, probe: _Probe) -> str:
+        """Whether ``f`` takes another path through its Python code right beside the point, and where."""
+        assert probe.line is not None
+        shape, _ = self._signature(self.program)
+        near = self.step or max(probe.line.smallest, 1e-150)
+        for step in (near, -near):
+            program = self._build_at({leaf: step * c for leaf, c in probe.along})
+            there, _ = self._signature(program)
+            if there != shape:
+                i = next((i for i, (a, b) in enumerate(zip(shape, there, strict=False)) if a != b), -1)
+                while i >= 0 and not self.program.operands[i]:
+                    i += 1  # to the operation that uses the constant: it has a name
+                node = self.program.nodes[i]
+                return (
+                    f"the function takes another path through its code at ±{number(near, 2)}: its graph differs from "
+                    f"{operation(node)} ({where(node)}) on"
+                )
+        return ""
+
+    # -- first derivatives -----------------------------------------------------------------------------
+
+    def _check_first(self) -> None:
+        output, nodes = self.problem.output, self.program.nodes
+        leaves = [leaf for _, leaf in self.problem.leaves]
+        for value in [*nodes, *leaves]:
+            value.grad = 0.0
+        output.backward()
+        self.backward = [node.grad for node in nodes]
+        once = {leaf: leaf.grad for leaf in leaves}
+        output.backward()
+        twice = {leaf: leaf.grad for leaf in leaves}
+        self.rounding = self.program.rounding_of_gradients(self.seed)
+        self.sizes = self.program.absolute_gradients()
+        self.sums = [self.program.gradients(), self.program.gradients_in_another_order()]
+
+        probes = self._probes()
+        suspects: list[tuple[Derivative, _Probe]] = []
+        for probe in _shown(probes, "checking", self.progress):
+            row = self._first(probe, once)
+            self.rows.append(row)
+            if row.verdict is Verdict.FAIL:
+                suspects.append((row, probe))
+        for row, probe in suspects:
+            self._explain(row, probe)
+        for (name, leaf), row in zip(self.problem.leaves, self.rows, strict=False):
+            if row.name == name and not _same(twice[leaf], 2.0 * once[leaf]):
+                self._blame(
+                    row,
+                    leaf,
+                    None,
+                    twice[leaf] - once[leaf],
+                    once[leaf],
+                    f"A second backward() added {number(twice[leaf] - once[leaf])} to the gradient of {name}, "
+                    f"the first {number(once[leaf])}: it must add exactly the same.",
+                )
+
+    def _probes(self) -> list[_Probe]:
+        position = self.program.position
+        probes = []
+        for name, leaf in self.problem.leaves:
+            direction = {position[leaf]: 1.0} if leaf in position else {}
+            probes.append(_Probe(name, leaf.data, direction, [(leaf, 1.0)]))
+        if self.sample is None:
+            return probes
+        random = Random(self.seed)
+        chosen = sorted(random.sample(range(len(probes)), min(self.sample, len(probes))))
+        reached = [leaf for _, leaf in self.problem.leaves if leaf in position]
+        directions = []
+        for k in range(self.sample if reached else 0):
+            parts = [random.gauss(0.0, 1.0) for _ in reached]
+            length = math.hypot(*parts)
+            along = [(leaf, part / length) for leaf, part in zip(reached, parts, strict=True)]
+            directions.append(_Probe(f"direction {k + 1}", math.nan, {position[leaf]: c for leaf, c in along}, along))
+        self.notes.append(f"{len(chosen)} of {len(probes)} leaves and {len(directions)} directions, drawn at random")
+        return [*[probes[i] for i in chosen], *directions]
+
+    def _first(self, probe: _Probe, once: dict[Value, float]) -> Derivative:
+        backward = math.fsum(once[leaf] * c for leaf, c in probe.along) if _all_finite(once, probe) else math.nan
+        if len(probe.along) == 1:
+            backward = once[probe.along[0][0]]
+        if not probe.direction:
+            reason = "the output does not depend on it"
+            verdict = Verdict.PASS if backward == 0.0 else Verdict.FAIL
+            return Derivative(probe.name, probe.value, backward, 0.0, 0.0, verdict, reason)
+        line = probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
+        rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
+        size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
+        size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
+        negligible = 1e-9 * min(size, max(abs(line.base), 1.0) / max(line.scale, 1.0))
+        path = self._other_path(probe) if self.branches else ""
+        if path:
+            return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
+        return judge(
+            probe.name,
+            probe.value,
+            backward,
+            line,
+            rounding=rounding,
+            negligible=negligible if math.isfinite(negligible) else 0.0,
+            method="difference" if self.measure else self.method,
+            step=self.step,
+        )
+
+    # -- the cause ---------------------------------------------------------------------------------------
+
+    def _explain(self, row: Derivative, probe: _Probe) -> None:
+        """Find why a derivative is wrong; where there is no cause, it is the numeric one that is in doubt."""
+        if probe.line is None:
+            self._blame(row, probe.along[0][0], None, row.backward, 0.0, f"Nothing depends on {row.name}.")
+            return
+        plan, relevant = probe.line.plan, self.program.relevant(2)
+        kink: Value | None = None
+        moved = {*probe.direction, *[i for i, *_ in plan]}
+        for i, _, operands, _ in plan:
+            node = self.program.nodes[i]
+            if not relevant[i]:
+                continue
+            primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
+            for k, j in enumerate(operands):
+                if j in moved:
+                    local = primitive.first(k)
+                    if local.verdict is Verdict.FAIL:
+                        what = _wrong_local(node, k, local)
+                        self._blame(row, node, k, local.backward, local.numeric, what)
+                        return
+                    if local.verdict is Verdict.KINK:
+                        kink = kink or node
+        if not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
+            return
+        if self._explain_accumulation(row, moved):
+            return
+        if self.drifting is not None:
+            node = self.drifting
+            self._blame(
+                row,
+                node,
+                None,
+                row.backward,
+                row.numeric,
+                f"The number {number(node.data)} follows the inputs, but it was taken out of the graph "
+                "(by .data, float() or a function that is not of this package), so no gradient flows through it.",
+            )
+            return
+        if kink is not None:
+            row.verdict = Verdict.KINK
+            row.reason = (
+                f"{operation(kink)} ({where(kink)}) stands on a kink; backward() takes its derivatives there by "
+                "convention, and they do not add up to the slope of the whole"
+            )
+            return
+        row.verdict = Verdict.UNRESOLVED
+        row.reason = (
+            "backward and numeric differ, yet every local derivative is right and they are accumulated rightly: "
+            "the function is too rough here for a numeric derivative"
+        )
+
+    def _explain_not_finite(self, row: Derivative, plan: Plan) -> bool:
+        """Find the first operation that makes something infinite or nan out of finite operands."""
+        for i, _, operands, _ in plan:
+            node, local = self.program.nodes[i], self.program.locals[i]
+            if not all(math.isfinite(self.program.values[j]) for j in operands):
+                continue
+            k = next((k for k, derivative in enumerate(local) if not math.isfinite(derivative)), None)
+            if k is None and math.isfinite(node.data):
+                continue
+            subject = f"{node.op.name} is {number(node.data)}"
+            if k is not None:
+                subject = f"The local derivative of {node.op.name} by {_argument(node, k)} is {number(local[k])}"
+            what = (
+                f"{subject} here, and so the gradient is {number(row.backward)}, though the slope of the whole is "
+                "finite: 0 × ∞ and 0 × nan are nan. Choose the operand before the operation, not its result after, "
+                "with where()."
+            )
+            self._blame(row, node, k, row.backward, row.numeric, what)
+            return True
+        return False
+
+    def _explain_accumulation(self, row: Derivative, moved: set[int]) -> bool:
+        """Compare the gradient of each node with the sum over its children, from the output down."""
+        for i in reversed(range(self.size)):
+            node, given = self.program.nodes[i], self.backward[i]
+            if i not in moved:
+                continue
+            for right in self.sums:
+                if abs(given - right[i]) > self.rounding[i] + 1e-12 * abs(right[i]):
+                    what = (
+                        f"The gradient of {operation(node)} was accumulated wrongly: backward() gives "
+                        f"{number(given)}, and the products over its paths add up to {number(right[i])}. Every local "
+                        "derivative is right: look at backward() itself, or at how the operations that use this "
+                        "node send gradients back."
+                    )
+                    self._blame(row, node, None, given, right[i], what)
+                    return True
+        return False
+
+    def _blame(self, row: Derivative, node: Value, argument: int | None, given: float, right: float, what: str) -> None:
+        row.verdict = Verdict.FAIL
+        row.reason = what
+        position = self.program.position
+        if self.fault is None or position.get(node, -1) < position.get(self.fault.node, -1):
+            self.fault = Fault(node, argument, given, right, what)
+
+    # -- second derivatives ----------------------------------------------------------------------------
+
+    def _check_second(self) -> None:
+        position = self.program.position
+        leaves = [(name, leaf) for name, leaf in self.problem.leaves if leaf in position]
+        if self.sample is not None and len(leaves) > self.sample:
+            leaves = Random(self.seed).sample(leaves, self.sample)
+        gradients = gradient_graph(self.problem.output, [leaf for _, leaf in leaves])
+        pairs = [(i, j) for i in range(len(leaves)) for j in range(len(leaves))]
+        backward: dict[int, dict[Value, float]] = {}
+        rounding: dict[int, dict[Value, float]] = {}
+        for i, j in _shown(pairs, "second derivatives", self.progress):
+            (by, leaf), (then, other) = leaves[i], leaves[j]
+            if i not in backward:
+                backward[i], rounding[i] = self._second_backward(gradients[i], [leaf for _, leaf in leaves])
+            line = Line(self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), 2, self.seed)
+            name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
+            given = backward[i][other]
+            scale = max(abs(self.program.values[-1]), abs(line.base), 1.0) / max(line.scale, 1.0)
+            row = judge(
+                name,
+                (leaf.data, other.data) if i != j else leaf.data,
+                given,
+                line,
+                rounding=rounding[i][other],
+                negligible=1e-9 * scale,
+                method="difference",
+                step=self.step,
+            )
+            self.rows.append(row)
+            if row.verdict is Verdict.FAIL:
+                self._explain_second(row, line)
+
+    def _second_backward(self, gradient: Value, leaves: list[Value]) -> tuple[dict[Value, float], dict[Value, float]]:
+        program = Program(gradient)
+        with restored([*program.nodes, *leaves]):
+            for value in [*program.nodes, *leaves]:
+                value.grad = 0.0
+            gradient.backward()
+            rounding = program.rounding_of_gradients(self.seed)
+            off = {leaf: rounding[program.position[leaf]] if leaf in program.position else 0.0 for leaf in leaves}
+            return {leaf: leaf.grad for leaf in leaves}, off
+
+    def _gradient_by(self, i: int) -> Measure:
+        return lambda values, random: self.program.gradients(values, random)[i]
+
+    def _explain_second(self, row: Derivative, line: Line) -> None:
+        for i, _, operands, _ in line.plan:
+            node = self.program.nodes[i]
+            primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
+            for a, b in itertools.product(range(len(operands)), repeat=2):
+                local = primitive.second(a, b)
+                if local.verdict is Verdict.FAIL:
+                    what = (
+                        f"The second derivative of {node.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
+                        f"Values it is {number(local.backward)}, but the local derivative on floats changes at "
+                        f"{number(local.numeric)}. Write the partial with operations of the table, on its "
+                        "arguments themselves."
+                    )
+                    self._blame(row, node, a, local.backward, local.numeric, what)
+                    return
+        row.verdict = Verdict.UNRESOLVED
+        row.reason = "the second derivatives of every operation are right: the gradient is too rough here to differ"
+
+
+def _wrong_local(node: Value, k: int, local: Derivative) -> str:
+    off = ""
+    if local.numeric and math.isfinite(local.backward):
+        ratio = local.backward / local.numeric
+        off = " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({number(ratio, 4)} times what it should be)"
+    return (
+        f"The local derivative of {node.op.name} by {_argument(node, k)} is wrong: the row gives "
+        f"{number(local.backward)}, its forward function changes at {number(local.numeric)}{off}."
+    )
+
+
+def _argument(node: Value, k: int) -> str:
+    parent = node.parents[k]
+    return parent.label or ("its argument" if len(node.parents) == 1 else f"argument {k + 1}")
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _all_finite(once: dict[Value, float], probe: _Probe) -> bool:
+    return all(math.isfinite(once[leaf]) for leaf, _ in probe.along)
+
+
+def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:
+    """Yield the items; with a progress bar on stderr once it has taken more than a second."""
+    bar, task = None, None
+    started = time.perf_counter()
+    try:
+        for done, item in enumerate(items):
+            if bar is None and progress and done and time.perf_counter() - started > 1.0:
+                from rich.console import Console
+                from rich.progress import Progress
+
+                bar = Progress(console=Console(stderr=True), transient=True)
+                task = bar.add_task(what, total=len(items))
+                bar.start()
+            if bar is not None and task is not None:
+                bar.update(task, completed=done)
+            yield item
+    finally:
+        if bar is not None:
+            bar.stop()

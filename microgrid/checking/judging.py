@@ -1,0 +1,205 @@
+"""The verdict on one derivative: is it right, wrong, or impossible to tell, and why."""
+
+import math
+from random import Random
+
+from microgrid.checking.numeric import (
+    UNIT,
+    Estimate,
+    Line,
+    Measure,
+    Obstacle,
+    Program,
+    complex_step,
+    difference,
+    local_derivative,
+    resolution,
+    rounded,
+)
+from microgrid.checking.report import Derivative, Verdict, number, operation, where
+from microgrid.engine import Value, enable_grad
+from microgrid.ops import Op
+
+METHODS = ("auto", "complex", "difference")
+
+
+def judge(
+    name: str,
+    value: float | tuple[float, ...],
+    backward: float,
+    line: Line,
+    *,
+    rounding: float,
+    negligible: float,
+    method: str = "auto",
+    step: float | None = None,
+) -> Derivative:
+    """Compare a derivative with the numeric one of a line.
+
+    Args:
+        name: of the row.
+        value: of the row.
+        backward: the derivative to check.
+        line: the function along which the numeric derivative is taken.
+        rounding: how far ``backward`` may be off by rounding.
+        negligible: the error that counts as none beside the terms of which the derivative is the sum.
+        method: ``"auto"``, ``"complex"`` or ``"difference"``.
+        step: the largest step; a kink within it is a verdict, not an obstacle to step around.
+    """
+    estimate = _estimate(line, method, step, negligible)
+    row = _compare(name, value, backward, line, estimate, rounding, negligible)
+    if row.verdict is Verdict.FAIL and math.isfinite(backward) and method != "complex":
+        # A witness may err: before anything is called wrong, a second one that works at other steps is heard.
+        smaller = None if estimate.method == "complex" else estimate.step / 20.0
+        second = _compare(name, value, backward, line, difference(line, negligible, smaller), rounding, negligible)
+        if second.verdict is not Verdict.FAIL:
+            row = second
+    return row
+
+
+def _estimate(line: Line, method: str, step: float | None, negligible: float) -> Estimate:
+    near = step or max(line.smallest, 1e-150)
+    estimate = complex_step(line) if method != "difference" else None
+    obstacle = line.obstacle(near) if estimate or step else None
+    if obstacle is not None and obstacle.kind == "kink":
+        return Estimate(method="complex" if estimate else "difference", obstacle=obstacle, distance=near)
+    if estimate is not None and obstacle is None:
+        return estimate
+    if method == "complex":
+        return Estimate(method="complex", obstacle=obstacle, distance=near)
+    return difference(line, negligible, step)
+
+
+def _compare(
+    name: str,
+    value: float | tuple[float, ...],
+    backward: float,
+    line: Line,
+    estimate: Estimate,
+    rounding: float,
+    negligible: float,
+) -> Derivative:
+    numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
+    allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * (size if math.isfinite(size) else 0.0)
+    row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
+    known = estimate.worth(negligible) <= 1.0 or backward == 0.0 == numeric  # it moves at no step at all
+    obstacle = estimate.obstacle
+    if not known and obstacle is not None:
+        row.verdict = Verdict.KINK if obstacle.kind == "kink" else Verdict.DOMAIN
+        row.reason = _in_the_way(line, estimate, obstacle, backward)
+    elif not math.isfinite(backward):
+        if known:
+            row.verdict, row.reason = Verdict.FAIL, "backward() gives no finite number where the slope is finite"
+        else:
+            row.verdict = Verdict.DOMAIN
+            row.reason = "the slope grows without bound as the step shrinks: there is no finite derivative here"
+    elif math.isnan(numeric):
+        row.verdict = Verdict.UNRESOLVED
+        row.reason = (
+            "the complex step needs every operation on the way to be analytic, which is not so here: "
+            "use method='auto' or 'difference'"
+            if estimate.method == "complex"
+            else "no step gives a finite difference"
+        )
+    elif row.error > allowed:
+        row.verdict = Verdict.FAIL
+    elif allowed > resolution(size, negligible) and size:
+        row.verdict = Verdict.UNRESOLVED
+        row.reason = (
+            f"rounding in the function (±{number(line.noise, 2)} of {number(line.base, 6)}) leaves its numeric "
+            "derivative too few digits"
+            if estimate.error > 0.5 * rounding
+            else f"backward() itself is known to ±{number(rounding, 2)} only: terms that are rounded cancel in it"
+        )
+    elif obstacle is not None and obstacle.kind == "kink" and estimate.distance < 1e-3 * max(line.scale, 1.0):
+        row.reason = (
+            f"{_node(line, obstacle)} has a kink within {number(estimate.distance, 2)}; "
+            f"steps of {number(estimate.step, 2)} stay clear of it"
+        )
+    return row
+
+
+def _node(line: Line, obstacle: Obstacle) -> str:
+    if obstacle.position is None:
+        return "the function"
+    node = line.program.nodes[obstacle.position]
+    return operation(node) if not node.origin else f"{operation(node)} ({where(node)})"
+
+
+def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: float) -> str:
+    if obstacle.kind == "domain":
+        return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
+    left, right = line.slopes()
+    near = "at this very point"
+    if estimate.distance > 1e-9 * max(line.scale, 1e-3):
+        near = f"within ±{number(estimate.distance, 2)} of this point"
+    reason = (
+        f"{_node(line, obstacle)} changes its branch {near}; "
+        f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
+    )
+    margin = 1e-4 * max(abs(left), abs(right))
+    if not min(left, right) - margin <= backward <= max(left, right) + margin:
+        reason += (
+            f", and backward() gives {number(backward, 4)}, which is not between them: "
+            "conventions at kinks need not add up"
+        )
+    return reason
+
+
+# ---------------------------------------------------------------------------------------------------
+# One operation on its own
+
+
+class Primitive:
+    """One operation at one point: each of its local derivatives against its forward function."""
+
+    def __init__(self, op: Op, xs: tuple[float, ...], seed: int = 0) -> None:
+        self.op = op
+        self.xs = list(xs)
+        self.seed = seed
+        self.leaves = [Value(x) for x in xs]
+        with enable_grad():
+            self.program = Program(op(*self.leaves))
+        self.positions = [self.program.position[leaf] for leaf in self.leaves]
+        self.y = self.program.values[-1]
+
+    def first(self, i: int, name: str = "", method: str = "auto") -> Derivative:
+        """Check ∂y/∂xs[i]."""
+        line = Line(self.program, {self.positions[i]: 1.0}, seed=self.seed)
+        given = local_derivative(self.op, i, self.y, self.xs)
+        return self._judge(name, given, self._rounding(i, given), line, method)
+
+    def second(self, i: int, j: int, name: str = "") -> Derivative:
+        """Check ∂²y/∂xs[i]∂xs[j]: the derivative, by Values, of a local derivative.
+
+        The witness is the difference quotient of the same local derivative on floats.
+        """
+        with enable_grad():
+            y = self.op(*self.leaves)
+            partial = self.op.partials[i]
+            slope = partial(y, *self.leaves) if callable(partial) else partial
+        given, rounding = 0.0, 0.0
+        if isinstance(slope, Value):
+            program = Program(slope)
+            position = program.position.get(self.leaves[j])
+            if position is not None:
+                given = program.gradients()[position]
+                rounding = program.rounding_of_gradients(self.seed)[position]
+        line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), order=2, seed=self.seed)
+        return self._judge(name, given, rounding, line, "difference")
+
+    def _slope(self, i: int) -> Measure:
+        return lambda values, random: local_derivative(
+            self.op, i, values[-1], [values[position] for position in self.positions], random
+        )
+
+    def _rounding(self, i: int, given: float) -> float:
+        random = Random(self.seed)
+        others = [local_derivative(self.op, i, rounded(self.y, random), self.xs, random) for _ in range(4)]
+        return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
+
+    def _judge(self, name: str, given: float, rounding: float, line: Line, method: str) -> Derivative:
+        size = max(abs(line.base), line.noise / (8.0 * UNIT))  # rounding tells the size of terms that cancel
+        negligible = 1e-9 * size / max(line.scale, 1.0) if math.isfinite(size) else 0.0
+        value = tuple(self.xs)
+        return judge(name, value, given, line, rounding=rounding, negligible=negligible, method=method)

@@ -1,0 +1,552 @@
+"""Numeric derivatives that carry their own error.
+
+A tolerance that is guessed is either too tight for ``sin(1e6·x)`` or too loose for ``x⁹`` at 0.001. Here
+each number that takes part says how far it can be trusted:
+
+* **the function's own rounding** by random rounding: the graph is evaluated again with each result moved
+  by a random fraction of its last place, and the spread of the outcomes is the noise of the outcome
+  (Vignes, 1978; Parker, 1997). It needs no derivative, and it sees the cancellation in 1e16 + x − 1e16;
+* **the truncation of a difference** by extrapolation: central differences over a ladder of steps,
+  extrapolated to step 0 (Richardson, 1911); how much two neighbours in the tableau differ is the error
+  (Ridders, 1982);
+* **the rounding of the reverse sweep** by random rounding of the sweep.
+
+Where every operation on the way is analytic, the complex step replaces the differences; see ``analytic``.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cached_property
+from random import Random
+from typing import Any, NamedTuple
+
+from microgrid import ops
+from microgrid.checking.analytic import complex_forward
+from microgrid.engine import Value, topological_order
+from microgrid.ops import Op, as_float
+
+UNIT = 2.0**-53
+"""The largest relative error of one rounded operation."""
+
+SAMPLES = 4
+"""How many times a result is computed anew with random rounding."""
+
+RATIO = 4.0
+COLUMNS = 6
+LEVELS = 64
+RESOLVED = 1e-3
+"""A derivative is known if its error is below this fraction of it: three digits tell any wrong from right."""
+
+COMPLEX_STEP = 2.0**-332  # about 1e-100: its square vanishes beside any number
+
+
+def resolution(scale: float, negligible: float) -> float:
+    """The error below which a derivative of this size counts as known."""
+    return max(RESOLVED * scale, negligible)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Random rounding
+
+
+def rounded(y: float, random: Random, size: float = 0.0) -> float:
+    """Return y moved by up to two units in its last place, or in that of ``size``; 0, inf and nan stay."""
+    return y + math.ulp(size or y) * (4.0 * random.random() - 2.0) if (y or size) and y - y == 0.0 else y
+
+
+class Noisy:
+    """A number whose every operation rounds at random: it flows through the table as a Value does."""
+
+    __slots__ = ("data", "random")
+
+    def __init__(self, data: float, random: Random) -> None:
+        self.data = data
+        self.random = random
+
+    @classmethod
+    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Noisy":
+        random = next(x.random for x in arguments if isinstance(x, cls))
+        return cls(rounded(op.forward(*[as_float(x) for x in arguments]), random), random)
+
+    def __float__(self) -> float:
+        return self.data
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __add__(self, other: Any) -> Any:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return ops.sub(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return ops.sub(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return ops.mul(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return ops.mul(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return ops.div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return ops.div(other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        return ops.power(self, exponent) if isinstance(exponent, Noisy) else ops.power_of(as_float(exponent))(self)
+
+    def __rpow__(self, base: Any) -> Any:
+        return ops.base_of(as_float(base))(self)
+
+    def __neg__(self) -> Any:
+        return ops.neg(self)
+
+    def __abs__(self) -> Any:
+        return ops.absolute(self)
+
+    def __lt__(self, other: Any) -> bool:
+        return self.data < as_float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return self.data <= as_float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self.data > as_float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return self.data >= as_float(other)
+
+
+def _of_the_table(op: Op) -> bool:
+    return op.recipe is not None or ops.TABLE.get(op.name) is op
+
+
+def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
+    """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
+    partial = op.partials[i]
+    if not callable(partial):
+        return as_float(partial)
+    if random is not None:
+        try:
+            return as_float(partial(Noisy(y, random), *[Noisy(x, random) for x in xs]))
+        except (TypeError, AttributeError):  # a partial that takes floats only: its inner rounding stays unknown
+            pass
+    return as_float(partial(y, *xs))
+
+
+# ---------------------------------------------------------------------------------------------------
+# A graph as flat lists
+
+
+@contextmanager
+def restored(values: Iterable[Value]) -> Iterator[None]:
+    """Put back the data and the gradients of these Values at the end, come what may."""
+    before = [(value, value.data, value.grad) for value in values]
+    try:
+        yield
+    finally:
+        for value, data, gradient in before:
+            value.data = data
+            value.grad = gradient
+
+
+class Obstacle(NamedTuple):
+    """Why the function cannot be used at some point: another smooth branch, or not a finite number."""
+
+    kind: str  # "kink", "domain" or "path"
+    position: int | None  # of the node in the program
+
+
+class Program:
+    """A graph as flat lists, to be evaluated again and again with one pass over plain floats.
+
+    Nodes of ``stop_gradient`` are held at their value: the derivative is defined with them constant.
+
+    Attributes:
+        nodes: the graph in topological order; the output is the last.
+        operands: for each node the positions of its parents.
+        values: the number at each node.
+        locals: the local derivatives at each node.
+    """
+
+    def __init__(self, output: Value) -> None:
+        self.nodes = topological_order(output)
+        self.position = {node: i for i, node in enumerate(self.nodes)}
+        self.operands = [tuple([self.position[parent] for parent in node.parents]) for node in self.nodes]
+        self.values = [node.data for node in self.nodes]
+        self._steps: dict[int, Step] = {}
+        self._children: list[list[int]] = [[] for _ in self.nodes]
+        for i, (node, operands) in enumerate(zip(self.nodes, self.operands, strict=True)):
+            if operands and node.op is not ops.stop_gradient:
+                self._steps[i] = (i, node.op.forward, operands, _rounding_of(node.op))
+                for j in operands:
+                    self._children[j].append(i)
+        self.plan = list(self._steps.values())
+        advance(self.values, self.plan)
+        self.locals = [self._locals(i, self.values) for i in range(len(self.nodes))]
+        self._relevant: dict[int, list[bool]] = {}
+
+    def _locals(self, i: int, values: list[float], random: Random | None = None) -> tuple[float, ...]:
+        op, xs = self.nodes[i].op, [values[j] for j in self.operands[i]]
+        return tuple([local_derivative(op, k, values[i], xs, random) for k in range(len(xs))])
+
+    def plan_from(self, moved: Iterable[int]) -> "Plan":
+        """The steps that compute again whatever depends on the moved nodes, and nothing else."""
+        found: set[int] = set()
+        stack = list(moved)
+        while stack:
+            for i in self._children[stack.pop()]:
+                if i not in found:
+                    found.add(i)
+                    stack.append(i)
+        return [self._steps[i] for i in sorted(found)]
+
+    def relevant(self, order: int = 1) -> list[bool]:
+        """For each node, whether a change there reaches the output to first order.
+
+        An edge whose local derivative is 0 at this point stops it: the branch that ``where`` did not
+        choose has no say. For second derivatives, only edges whose derivative is the constant 0 do.
+        """
+        if order not in self._relevant:
+            relevant = [False] * len(self.nodes)
+            relevant[-1] = True
+            for i in reversed(range(len(self.nodes))):
+                if relevant[i]:
+                    derivatives = self.locals[i] if order == 1 else self.nodes[i].op.partials
+                    for j, derivative in zip(self.operands[i], derivatives, strict=True):
+                        if callable(derivative) or derivative != 0:
+                            relevant[j] = True
+            self._relevant[order] = relevant
+        return self._relevant[order]
+
+    def gradients(self, values: list[float] | None = None, random: Random | None = None) -> list[float]:
+        """Return ∂output/∂node of every node, by a reverse sweep that shares no code with the engine's."""
+        gradients = [0.0] * len(self.nodes)
+        gradients[-1] = 1.0
+        for i in reversed(range(len(self.nodes))):
+            gradient, operands = gradients[i], self.operands[i]
+            if not operands:
+                continue
+            derivatives = self.locals[i] if values is None else self._locals(i, values, random)
+            for j, derivative, partial in zip(operands, derivatives, self.nodes[i].op.partials, strict=True):
+                if callable(partial) or partial:
+                    product = gradient * derivative
+                    gradients[j] += product if random is None else rounded(product, random)
+                    if random is not None:
+                        gradients[j] = rounded(gradients[j], random)
+        return gradients
+
+    def gradients_in_another_order(self) -> list[float]:
+        """The same sweep, visiting the nodes breadth first: what must not matter."""
+        waiting = [0] * len(self.nodes)
+        for operands in self.operands:
+            for j in operands:
+                waiting[j] += 1
+        gradients = [0.0] * len(self.nodes)
+        gradients[-1] = 1.0
+        queue = [len(self.nodes) - 1]
+        for i in queue:  # the list grows while it is read
+            for k in reversed(range(len(self.operands[i]))):
+                j, partial = self.operands[i][k], self.nodes[i].op.partials[k]
+                if callable(partial) or partial:
+                    gradients[j] += gradients[i] * self.locals[i][k]
+                waiting[j] -= 1
+                if not waiting[j]:
+                    queue.append(j)
+        return gradients
+
+    def absolute_gradients(self) -> list[float]:
+        """Σ |product| over all paths from each node to the output: the size of the terms of its gradient."""
+        sizes = [0.0] * len(self.nodes)
+        sizes[-1] = 1.0
+        for i in reversed(range(len(self.nodes))):
+            for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
+                if derivative:
+                    sizes[j] += sizes[i] * abs(derivative)
+        return sizes
+
+    def rounding_of_gradients(self, seed: int) -> list[float]:
+        """How far the reverse sweep may be off at each node, by rounding alone."""
+        exact = self.gradients()
+        spread = [8.0 * UNIT * abs(gradient) for gradient in exact]
+        random = Random(seed)
+        for _ in range(SAMPLES):
+            values = self.values.copy()
+            advance(values, self.plan, random)
+            for i, gradient in enumerate(self.gradients(values, random)):
+                spread[i] = max(spread[i], 2.0 * abs(gradient - exact[i]))
+        return spread
+
+
+class Rounding(Enum):
+    """How an operation rounds its result."""
+
+    RESULT = auto()
+    """in the last place of the result"""
+    OPERANDS = auto()
+    """in the last place of the largest operand: a sum of many, whose partial sums may be large"""
+    NONE = auto()
+    """not at all: comparisons and other steps"""
+
+
+def _rounding_of(op: Op) -> Rounding:
+    constant = not any(map(callable, op.partials))
+    if constant and not any(op.partials):
+        return Rounding.NONE
+    return Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT
+
+
+Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
+"""The position of a node, its forward function, the positions of its operands, and how it rounds."""
+Plan = list[Step]
+
+
+def advance(values: list[float], plan: Plan, random: Random | None = None) -> None:
+    """Evaluate the steps of a plan in place; with random rounding of each result if asked for."""
+    if random is None:
+        for i, forward, operands, _ in plan:
+            values[i] = forward(*[values[j] for j in operands])
+        return
+    for i, forward, operands, rounding in plan:
+        xs = [values[j] for j in operands]
+        y = forward(*xs)
+        if rounding is Rounding.RESULT and y not in xs:  # what only chooses among its operands does not round
+            y = rounded(y, random)
+        elif rounding is Rounding.OPERANDS:
+            y = rounded(y, random, max(map(abs, xs)))
+        values[i] = y
+
+
+Measure = Callable[[list[float], Random | None], float]
+"""A number read off the values of a program: its output, or something computed from them."""
+
+
+def output_of(values: list[float], random: Random | None) -> float:
+    """The output itself."""
+    return values[-1]
+
+
+class Line:
+    """A number of a program as a function of t, where the nodes of a direction are moved by t times it.
+
+    Attributes:
+        base: the number at t = 0.
+        scale: the size of what is moved.
+        smallest: the smallest step that moves it.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        direction: Mapping[int, float],
+        measure: Measure = output_of,
+        order: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.program = program
+        self.direction = dict(direction)
+        self.measure = measure
+        self.seed = seed
+        self.plan = program.plan_from(direction)
+        self.base = measure(program.values, None)
+        moved = [(abs(program.values[i]), abs(c)) for i, c in direction.items() if c]
+        self.scale = max((x for x, _ in moved), default=0.0)
+        self.smallest = max((4.0 * math.ulp(x) / c for x, c in moved), default=1.0)
+        relevant = program.relevant(order)
+        self.kinks = []
+        for i, _, operands, _ in self.plan:
+            kink = program.nodes[i].op.kink
+            if kink is not None and relevant[i]:
+                self.kinks.append((i, kink, operands, kink(*[program.values[j] for j in operands])))
+
+    def at(self, t: float, random: Random | None = None) -> "tuple[float, float] | Obstacle":
+        """Return the step that was really made, after rounding, and the number there; or what is in the way."""
+        values = self.program.values.copy()
+        for i, c in self.direction.items():
+            values[i] += t * c
+            t = (values[i] - self.program.values[i]) / c if len(self.direction) == 1 else t
+        advance(values, self.plan, random)
+        for i, kink, operands, branch in self.kinks:
+            if random is None and kink(*[values[j] for j in operands]) != branch:
+                return Obstacle("kink", i)
+        y = self.measure(values, random)
+        if math.isfinite(y):
+            return t, y
+        return Obstacle("domain", next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
+
+    @cached_property
+    def noise(self) -> float:
+        """How far the number may be off by rounding alone."""
+        random = Random(self.seed)
+        points = [self.at(0.0, random) for _ in range(SAMPLES)]
+        deviations = [abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)]
+        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
+            deviations += self._roughness()
+        return 2.0 * max(deviations, default=0.0) + (math.ulp(self.base) if self.base else 0.0)
+
+    def _roughness(self) -> Iterator[float]:
+        """The second differences over a few of the smallest steps: what is not straight there is rounding.
+
+        It shows the rounding inside a user's forward function, where random rounding cannot reach.
+        """
+        near = [self.at(k * self.smallest) for k in range(-3, 4)]
+        for a, b, c in zip(near, near[1:], near[2:], strict=False):
+            if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle)):
+                yield abs(a[1] - 2.0 * b[1] + c[1])
+
+    def obstacle(self, step: float) -> Obstacle | None:
+        """What is in the way on either side, at this distance."""
+        sides = [self.at(step), self.at(-step)]
+        return next((side for side in sides if isinstance(side, Obstacle)), None)
+
+    def slopes(self) -> tuple[float, float]:
+        """The slopes of the left and of the right side, roughly: for a message."""
+        step = max(1e-6 * max(self.scale, 1e-3), self.smallest)
+        kinks, self.kinks = self.kinks, []
+        sides = [self.at(-step), self.at(step)]
+        self.kinks = kinks
+        left, right = [
+            math.nan if isinstance(side, Obstacle) or not side[0] else (side[1] - self.base) / side[0] for side in sides
+        ]
+        return left, right
+
+
+# ---------------------------------------------------------------------------------------------------
+# The derivative of a line at 0
+
+
+@dataclass(slots=True)
+class Estimate:
+    """A numeric derivative, how far it may be off, and what was in the way of a better one."""
+
+    value: float = math.nan
+    error: float = math.inf
+    method: str = "difference"
+    step: float = 0.0
+    obstacle: Obstacle | None = None
+    distance: float = field(default=math.inf)
+    """The smallest step at which the obstacle was met."""
+
+    def worth(self, negligible: float) -> float:
+        """The error in units of what may be left for the derivative to be known: the smaller the better.
+
+        Errors as such do not compare: far from a pole the slope is small, and so is the error of a wrong one.
+        """
+        if self.error == 0.0 or not math.isfinite(self.error):
+            return self.error
+        needed = resolution(abs(self.value), negligible)
+        return self.error / needed if needed else math.inf
+
+
+def complex_step(line: Line) -> Estimate | None:
+    """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic."""
+    plan = []
+    for i, _, operands, _ in line.plan:
+        forward = complex_forward(line.program.nodes[i].op)
+        if forward is None:
+            return None
+        plan.append((i, forward, operands))
+    try:
+        exact = _imaginary(line, plan, None)
+        random = Random(line.seed)
+        others = [_imaginary(line, plan, random) for _ in range(SAMPLES)]
+    except (ArithmeticError, ValueError):
+        return None
+    if not all(map(math.isfinite, [exact, *others])):
+        return None
+    spread = max(abs(other - exact) for other in others)
+    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), "complex", COMPLEX_STEP)
+
+
+def _imaginary(line: Line, plan: list[Any], random: Random | None) -> float:
+    values: list[Any] = list(line.program.values)
+    for i, c in line.direction.items():
+        if c and 0.0 < abs(values[i]) < 1e-60:
+            return math.nan  # the step would not be small beside it
+        values[i] = complex(values[i], COMPLEX_STEP * c)
+    if random is None:
+        for i, forward, operands in plan:
+            values[i] = forward(*[values[j] for j in operands])
+    else:
+        for i, forward, operands in plan:
+            z = forward(*[values[j] for j in operands])
+            values[i] = complex(rounded(z.real, random), rounded(z.imag, random))
+    z = values[-1]
+    off = abs(z.real - line.base)
+    if random is None and not off <= 1e-6 * abs(line.base) and not off <= line.noise:
+        return math.nan  # not the function that the graph computes
+    return float(z.imag / COMPLEX_STEP)
+
+
+def difference(line: Line, negligible: float = 0.0, largest: float | None = None) -> Estimate:
+    """Return the derivative from central differences, extrapolated to step 0, with its error.
+
+    The steps fall from ``largest``, or from a tenth of the size of the argument and of 1, until rounding
+    takes over. Steps that meet a kink or leave the domain are passed over. If rounding leaves too few
+    digits, larger steps are tried, which for functions near a straight line give more.
+    """
+    noise = line.noise
+    start = 0.1 * max(line.scale, 1.0) if largest is None else largest
+    best = _ladder(line, start, noise, negligible)
+    for larger in (1e3 * start, 1e6 * start) if largest is None else ():
+        if best.worth(negligible) <= 1.0:
+            break
+        found = _ladder(line, larger, noise, negligible)
+        if found.worth(negligible) <= 1.0 or found.error < best.error:
+            # What is in the way of larger steps only is no reason against a derivative here.
+            found.obstacle, found.distance = best.obstacle, best.distance
+            best = found
+    return best
+
+
+def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estimate:
+    best, narrowest = Estimate(), Estimate()
+    above: list[float] = []
+    obstacle, distance = None, math.inf
+    step = first * 1.0471975511965976  # no round number: periods and grids of a function are round
+    for _ in range(LEVELS):
+        if step < line.smallest:
+            break
+        point = _central(line, step, noise)
+        if isinstance(point, Obstacle):
+            obstacle, distance = point, step
+            above = []
+        else:
+            slope, rounding = point
+            row = [slope]
+            for j, coarser in enumerate(above[: COLUMNS - 1], start=1):
+                row.append(row[-1] + (row[-1] - coarser) / (RATIO ** (2 * j) - 1.0))
+                error = max(abs(row[j] - row[j - 1]), abs(row[j] - coarser)) + rounding
+                found = Estimate(row[j], error, step=step)
+                best = min(best, found, key=lambda estimate: estimate.worth(negligible))
+                narrowest = min(narrowest, found, key=lambda estimate: estimate.error)
+            above = row
+            if len(row) > 2 and (best.error <= max(1e-10 * abs(best.value), 0.1 * negligible) or rounding > best.error):
+                break
+        step /= RATIO
+    chosen = best if best.worth(negligible) <= 1.0 else narrowest
+    chosen.obstacle, chosen.distance = obstacle, distance
+    return chosen
+
+
+def _central(line: Line, step: float, noise: float) -> tuple[float, float] | Obstacle:
+    """The central difference over a step, and its error by rounding."""
+    right, left = line.at(step), line.at(-step)
+    if isinstance(right, Obstacle):
+        return right
+    if isinstance(left, Obstacle):
+        return left
+    (a, fa), (b, fb) = right, (-left[0], left[1])
+    # x ± step are rounded, so the two sides may differ a little in length; this weighs them accordingly.
+    slope = (fa - fb) / (a + b) if a == b else ((fa - line.base) * (b / a) + (line.base - fb) * (a / b)) / (a + b)
+    rounding = 2.0 * max(noise, 4.0 * UNIT * abs(fa), 4.0 * UNIT * abs(fb)) / (a + b)
+    return (slope, rounding) if math.isfinite(slope) else Obstacle("domain", None)

@@ -1,0 +1,321 @@
+"""``check_op``: one operation of the table, or of a user, over its whole domain."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from random import Random
+from typing import Any
+
+from microgrid.checking.judging import Primitive
+from microgrid.checking.numeric import local_derivative
+from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
+from microgrid.engine import Value
+from microgrid.ops import Interval, Op, as_float
+
+inf, nan = math.inf, math.nan
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, inf, -inf, nan, 1e308, -1e308, 1e17, 5e-324, -5e-324, 1e-200)
+"""The values at which forward functions and derivatives written in haste raise."""
+
+ULPS = 16.0
+"""How many units in the last place two computations of one function may differ by."""
+
+Point = tuple[float, ...]
+
+
+def check_op(
+    op: Op,
+    reference: Callable[..., Any] | None = None,
+    *,
+    points: int = 40,
+    seed: int = 0,
+    special: Any = None,
+) -> Report:
+    """Check one operation over its domain: what to call once for each row of your own.
+
+    - ``forward``: a number everywhere in the domain; equal to the reference, if one is given, to 16 units
+      in the last place.
+    - ``∂y/∂x``: each local derivative against the numeric derivative of ``forward``.
+    - ``∂²y/∂x²``: the local derivatives, computed on Values and differentiated, against differences of
+      themselves on floats: what gradients of gradients rely on.
+    - ``special values``: at ±0, ±inf, nan, huge and tiny numbers ``forward`` returns a float, and neither it
+      nor a derivative nor ``kink`` raises.
+    - ``kink``: within one branch, as ``kink`` tells them apart, neither ``forward`` nor a derivative jumps.
+    - ``array``: the lowering gives on NumPy arrays what ``forward`` gives on floats, special values
+      included; not checked if there is no template or NumPy is not installed.
+
+    Args:
+        op: the row.
+        reference: the definition to compare ``forward`` with, a function of floats.
+        points: at how many points of the domain the first derivatives are taken.
+        seed: for the choice of points.
+        special: what the name ``special`` in a lowering stands for.
+
+    Returns:
+        The report: one row for each of these, at the worst point. A row passes if no point fails and at least
+        half of the points could be decided.
+
+    Raises:
+        TypeError: if ``op`` is not an operation.
+    """
+    if not isinstance(op, Op):
+        raise TypeError(f"check_op() takes an operation, as in mg.Op('double', ...); got {op!r}")
+    return _OperationCheck(op, seed).report(reference, points, special)
+
+
+class _OperationCheck:
+    def __init__(self, op: Op, seed: int) -> None:
+        self.op = op
+        self.seed = seed
+        self.names = ["x"] if op.arity == 1 else [f"x{i + 1}" for i in range(op.arity)]
+        self.fault: Fault | None = None
+        self.notes: list[str] = []
+
+    def report(self, reference: Callable[..., Any] | None, count: int, special: Any) -> Report:
+        points = list(self._points(count))
+        rows = [self._forward(points, reference)]
+        usable = [xs for xs in points if math.isfinite(self._y(xs))]
+        arguments = range(self.op.arity)
+        for i in arguments:
+            name = f"∂y/∂{self.names[i]}"
+            rows.append(self._worst(name, i, [self._first(xs, i, name) for xs in usable]))
+        for i, j in itertools.product(arguments, arguments):
+            name = f"∂²y/∂{self.names[i]}" + ("²" if i == j else f"∂{self.names[j]}")
+            name = name if i != j else f"∂²y/∂{self.names[i]}²"
+            rows.append(self._worst(name, i, [self._second(xs, i, j, name) for xs in usable[: max(count // 3, 4)]]))
+        rows.append(self._special_values())
+        rows.append(self._kinks())
+        rows += self._array(points, special)
+        return Report(self.op.name, rows, self.fault, self.fault.node if self.fault else None, self.notes)
+
+    def _y(self, xs: Point) -> float:
+        try:
+            return as_float(self.op.forward(*xs))
+        except Exception:
+            return nan
+
+    def _points(self, count: int) -> Iterator[Point]:
+        random = Random(self.seed)
+        columns = [_points_of(interval, random) for interval in self.op.domain]
+        return itertools.islice(zip(*columns, strict=True), count)
+
+    # -- forward and derivatives -----------------------------------------------------------------------
+
+    def _forward(self, points: list[Point], reference: Callable[..., Any] | None) -> Derivative:
+        results = []
+        for xs in points:
+            try:
+                y = as_float(self.op.forward(*xs))
+                right = y if reference is None else as_float(reference(*xs))
+            except Exception as error:
+                return self._failed("forward", xs, f"forward{_call(xs)} raises {type(error).__name__}: {error}")
+            if math.isnan(y) and not math.isnan(right if reference else 0.0):
+                what = f"forward{_call(xs)} is nan inside the domain: narrow the domain, or define it there"
+                return self._failed("forward", xs, what, y, right)
+            allowed = ULPS * math.ulp(right) if math.isfinite(right) else 0.0
+            row = Derivative("forward", xs, y, right, allowed, Verdict.PASS)
+            if not row.error <= allowed:
+                what = f"forward{_call(xs)} is {number(y)}; its definition gives {number(right)}"
+                return self._failed("forward", xs, what, y, right, allowed)
+            results.append(row)
+        worst = max(results, key=lambda row: row.error / row.allowed if row.allowed else 0.0)
+        worst.reason = "" if reference else "no reference was given; it is a number everywhere in the domain"
+        return worst
+
+    def _first(self, xs: Point, i: int, name: str) -> Derivative:
+        return self._guarded(name, xs, lambda: Primitive(self.op, xs, self.seed).first(i, name))
+
+    def _second(self, xs: Point, i: int, j: int, name: str) -> Derivative:
+        return self._guarded(name, xs, lambda: Primitive(self.op, xs, self.seed).second(i, j, name))
+
+    def _guarded(self, name: str, xs: Point, judged: Callable[[], Derivative]) -> Derivative:
+        try:
+            return judged()
+        except Exception as error:  # whatever a user's partial raises is a finding, not a crash
+            reason = f"at {_call(xs)} it raises {type(error).__name__}: {error}"
+            return Derivative(name, xs, nan, nan, inf, Verdict.FAIL, reason)
+
+    def _worst(self, name: str, argument: int, rows: list[Derivative]) -> Derivative:
+        """One row for all points: the first that fails, else the one nearest to failing."""
+        counts = Counter(row.verdict for row in rows)
+        failed = next((row for row in rows if row.verdict is Verdict.FAIL), None)
+        if failed is not None:
+            what = failed.reason or (
+                f"{name} is wrong at {_call(failed.value)}: the row gives {number(failed.backward)}, "
+                f"right is {number(failed.numeric)}; so at {counts[Verdict.FAIL]} of {len(rows)} points"
+            )
+            return self._failed(
+                name, failed.value, what, failed.backward, failed.numeric, failed.allowed, argument=argument
+            )
+        decided = [row for row in rows if row.verdict is Verdict.PASS]
+        others = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if verdict is not Verdict.PASS)
+        if 2 * len(decided) < len(rows) or not rows:
+            return Derivative(name, (), nan, nan, inf, Verdict.UNRESOLVED, f"of {len(rows)} points: {others or 'none'}")
+        worst = max(decided, key=lambda row: row.error / row.allowed if row.allowed else 0.0)
+        worst.reason = f"{len(decided)} of {len(rows)} points agree; {others}" if others else ""
+        return worst
+
+    def _failed(
+        self,
+        name: str,
+        xs: Any,
+        what: str,
+        given: float = nan,
+        right: float = nan,
+        allowed: float = inf,
+        argument: int | None = None,
+    ) -> Derivative:
+        """A row that fails; the first such is the fault of the report."""
+        if self.fault is None:
+            node = Value(self._y(xs))
+            node.op = self.op
+            operands = [Value(x, label=label) for label, x in zip(self.names, xs, strict=True)]
+            node.first, node.second, *others = [*operands, None, None][: max(2, len(operands))]
+            node.others = tuple(operand for operand in others if operand is not None)
+            self.fault = Fault(node, argument, given, right, what)
+        return Derivative(name, tuple(xs), given, right, allowed, Verdict.FAIL, what)
+
+    # -- special values ----------------------------------------------------------------------------------
+
+    def _special_points(self) -> Iterable[Point]:
+        if self.op.arity <= 2:
+            return itertools.product(SPECIAL, repeat=self.op.arity)
+        random = Random(self.seed)
+        return [tuple(random.choice(SPECIAL) for _ in range(self.op.arity)) for _ in range(300)]
+
+    def _special_values(self) -> Derivative:
+        name = "special values"
+        for xs in self._special_points():
+            doing = f"forward{_call(xs)}"
+            try:
+                y = self.op.forward(*xs)
+                if type(y) is not float:
+                    return self._failed(name, xs, f"{doing} is {y!r} of type {type(y).__name__}; it must be a float")
+                for i in range(self.op.arity):
+                    doing = f"the local derivative by {self.names[i]} at {_call(xs)}"
+                    local_derivative(self.op, i, y, list(xs))
+                doing = f"a local derivative on Values at {_call(xs)}"
+                self.op.local_derivatives(Value(y), *map(Value, xs))
+                doing = f"kink{_call(xs)}"
+                hash(self.op.kink(*xs) if self.op.kink else None)
+            except Exception as error:
+                what = f"{doing} raises {type(error).__name__}: {error}; return inf or nan instead"
+                return self._failed(name, xs, what)
+        return Derivative(name, (), nan, nan, 0.0, Verdict.PASS)
+
+    # -- kinks ---------------------------------------------------------------------------------------------
+
+    def _kinks(self) -> Derivative:
+        """Look for a jump of the function or of a derivative where the predicate tells of none."""
+        for xs in self._points(6):
+            for i, interval in enumerate(self.op.domain):
+                for low, high in itertools.pairwise(_grid(interval)):
+                    for quantity in range(-1, self.op.arity):
+                        x = self._jump(xs, i, low, high, quantity)
+                        if x is not None:
+                            at = (*xs[:i], x, *xs[i + 1 :])
+                            jumping = "the function" if quantity < 0 else f"∂y/∂{self.names[quantity]}"
+                            predicate = (
+                                "there is no kink predicate" if self.op.kink is None else "kink() sees no change"
+                            )
+                            what = f"{jumping} jumps at {_call(at)}, and {predicate}: tell the two branches apart"
+                            return self._failed("kink", at, what)
+        return Derivative("kink", (), nan, nan, 0.0, Verdict.PASS)
+
+    def _jump(self, xs: Point, i: int, low: float, high: float, quantity: int) -> float | None:
+        """Where a quantity (−1: the function, k: its local derivative by argument k) jumps in an interval.
+
+        Bisection keeps the half with the larger change: of a smooth quantity little is left of it, of a
+        jump all. Beyond a million it is a pole, not a kink.
+        """
+
+        def at(x: float) -> tuple[float, Any]:
+            point = [*xs[:i], x, *xs[i + 1 :]]
+            y = self.op.forward(*point)
+            value = y if quantity < 0 else local_derivative(self.op, quantity, y, point)
+            return value, self.op.kink(*point) if self.op.kink else None
+
+        try:
+            (left, branch), (right, other) = at(low), at(high)
+            first = abs(right - left)
+            for halving in range(64):
+                if branch != other or not 1e-6 < abs(right - left) < inf:
+                    return None
+                if halving == 12 and abs(right - left) < first / 64.0:
+                    return None
+                middle = low + 0.5 * (high - low)
+                if not low < middle < high:
+                    break
+                value, between = at(middle)
+                if abs(value - left) >= abs(right - value):
+                    high, right, other = middle, value, between
+                else:
+                    low, left, branch = middle, value, between
+        except Exception:  # special values and derivatives report what raises
+            return None
+        return high if max(abs(left), abs(right)) < 1e6 else None
+
+    # -- the lowering ----------------------------------------------------------------------------------------
+
+    def _array(self, points: list[Point], special: Any) -> list[Derivative]:
+        op, name = self.op, "array"
+        missing = ""
+        if not op.array:
+            missing = "there is no array template, so compiled programs call forward for each number"
+        elif find_spec("numpy") is None:
+            missing = "the array template was not checked: NumPy is not installed"
+        elif special is None and "special" in op.array:
+            missing = "the array template was not checked: it needs special=, the functions that NumPy lacks"
+        if missing:
+            self.notes.append(missing)
+            return []
+        import numpy
+
+        every = [*points, *self._special_points()]
+        columns = [numpy.array(column) for column in zip(*every, strict=True)]
+        try:
+            with numpy.errstate(all="ignore"):
+                template = op.array.format(*[f"(x[{i}])" for i in range(op.arity)])
+                lowered = eval(template, {"xp": numpy, "special": special, "x": columns})
+            results = [float(y) for y in numpy.broadcast_to(lowered, (len(every),))]
+        except Exception as error:
+            return [self._failed(name, every[0], f"the template {op.array!r} raises {type(error).__name__}: {error}")]
+        rows = []
+        for xs, y in zip(every, results, strict=True):
+            right = self._y(xs)
+            allowed = ULPS * math.ulp(right) if math.isfinite(right) else 0.0
+            row = Derivative(name, xs, y, right, allowed, Verdict.PASS)
+            if not row.error <= allowed:
+                what = f"the template gives {number(y)} at {_call(xs)}, forward gives {number(right)}"
+                return [self._failed(name, xs, what, y, right, allowed)]
+            rows.append(row)
+        return [max(rows, key=lambda row: row.error / row.allowed if row.allowed else 0.0)]
+
+
+def _call(xs: Any) -> str:
+    return f"({', '.join(number(x, 17) for x in xs)})"
+
+
+def _ordinary(interval: Interval) -> tuple[float, float]:
+    """A stretch of a few units within an interval."""
+    low, high = max(interval.low, -4.0), min(interval.high, 4.0)
+    return (low, high) if low < high else (interval.low, interval.low + 8.0)
+
+
+def _points_of(interval: Interval, random: Random) -> Iterator[float]:
+    """Yield points of an interval: ordinary ones, and some of every order of magnitude from its ends or 0."""
+    low, high = _ordinary(interval)
+    ends = [(end, sign) for end, sign in ((interval.low, 1.0), (interval.high, -1.0)) if math.isfinite(end)]
+    while True:
+        x = random.uniform(low, high)
+        if random.random() < 0.3:
+            end, sign = random.choice(ends or [(0.0, 1.0), (0.0, -1.0)])
+            x = end + sign * 10.0 ** random.uniform(-6.0, 2.5)
+        if x in interval:
+            yield x
+
+
+def _grid(interval: Interval) -> list[float]:
+    low, high = _ordinary(interval)
+    return [x for k in range(34) if (x := low + (high - low) * k / 33.0) in interval]

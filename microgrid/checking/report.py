@@ -1,0 +1,344 @@
+"""What a check found: a table for the terminal, for a test's message and for a notebook."""
+
+import html
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from microgrid import engine, ops
+from microgrid.checking.numeric import restored
+from microgrid.engine import Origin, Value
+
+
+class Verdict(StrEnum):
+    """What is known of one derivative; every verdict but ``PASS`` says why in the row's ``reason``."""
+
+    PASS = "PASS"
+    """backward and numeric agree within the allowed error, which is small enough to mean something"""
+    FAIL = "FAIL"
+    """they differ by more than the allowed error, and the cause was found"""
+    KINK = "KINK"
+    """the point lies on a kink or a jump, or too near to tell: the derivative differs left and right of it"""
+    DOMAIN = "DOMAIN"
+    """the point lies at the end of a domain, or the function or its slope is not finite there"""
+    UNRESOLVED = "UNRESOLVED"
+    """rounding leaves too few digits to decide"""
+
+
+class CheckError(AssertionError):
+    """A check did not pass; the message is the report.
+
+    Attributes:
+        report: the report.
+    """
+
+    def __init__(self, report: "Report") -> None:
+        super().__init__(f"\n{report}")
+        self.report = report
+
+
+@dataclass(slots=True)
+class Derivative:
+    """One row of a report: a derivative as ``backward()`` gives it, beside the numeric one.
+
+    Attributes:
+        name: what it is taken by: the leaf's label, argument name or parameter name.
+        value: the point; several numbers for an operation of several arguments.
+        backward: what is checked.
+        numeric: what it should be.
+        error: |backward − numeric|.
+        allowed: how large the error may be by rounding and truncation alone.
+        verdict: whether the derivative is right, and if that cannot be said, why not.
+        reason: the verdict in words; may also say something of interest about a derivative that passes.
+        method: how the numeric derivative was computed: ``"complex"`` or ``"difference"``.
+    """
+
+    name: str
+    value: float | tuple[float, ...]
+    backward: float
+    numeric: float
+    allowed: float
+    verdict: Verdict
+    reason: str = ""
+    method: str = ""
+
+    @property
+    def error(self) -> float:
+        """|backward − numeric|; 0 for two equal infinities or two nans."""
+        if self.backward == self.numeric or (math.isnan(self.backward) and math.isnan(self.numeric)):
+            return 0.0
+        return abs(self.backward - self.numeric)
+
+    @property
+    def relative(self) -> float:
+        """The error as a part of the larger of the two."""
+        return 0.0 if self.error == 0.0 else self.error / max(abs(self.backward), abs(self.numeric), math.ulp(0.0))
+
+
+@dataclass(slots=True)
+class Fault:
+    """The first wrong operation of a graph.
+
+    Attributes:
+        node: the node that it made.
+        argument: the position of the operand whose local derivative is wrong; ``None`` if all are right.
+        given: the local derivative, or the gradient, as it was computed.
+        right: as it should be.
+        what: the fault in one sentence.
+    """
+
+    node: Value
+    argument: int | None
+    given: float
+    right: float
+    what: str
+
+    @property
+    def op(self) -> str:
+        """The name of the operation."""
+        return self.node.op.name
+
+    @property
+    def operands(self) -> tuple[float, ...]:
+        """The operands, as numbers."""
+        return tuple([parent.data for parent in self.node.parents])
+
+    @property
+    def origin(self) -> Origin | None:
+        """The line of the user's code that made the node; ``None`` if it was not recorded."""
+        return self.node.origin
+
+    @property
+    def definition(self) -> Origin | None:
+        """The line that defines the wrong local derivative; ``None`` for a number or a row of this package."""
+        partial = None if self.argument is None else self.node.op.partials[self.argument]
+        code = getattr(partial, "__code__", None)
+        if code is None or getattr(partial, "__module__", "") == ops.__name__:
+            return None
+        return Origin(code.co_filename, code.co_firstlineno)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if not self.node.is_leaf:
+            lines.append(f"    {operation(self.node)} = {number(self.node.data)}")
+        if self.node.origin or not self.node.is_leaf:
+            lines.append(f"    made at {where(self.node)}")
+        if self.definition:
+            lines.append(f"    the local derivative is defined at {self.definition}")
+        return "\n".join(lines)
+
+
+def operation(node: Value) -> str:
+    """The operation with its operands, as in ``mul(w=−3, x=2)``; the label or the number of a leaf."""
+    if node.is_leaf:
+        return node.label or number(node.data)
+    operands = [
+        f"{parent.label}={number(parent.data, 6)}" if parent.label else number(parent.data, 6)
+        for parent in node.parents[:4]
+    ]
+    if len(node.parents) > 4:
+        operands.append(f"… {len(node.parents) - 4} more")
+    return f"{node.op.name}({', '.join(operands)})"
+
+
+def where(node: Value) -> str:
+    """The line that made a node, or how to have it recorded."""
+    if node.origin is None or not node.origin.file:
+        return "a line that was not recorded: build the graph within mg.record_lines(), or check the function"
+    return str(node.origin)
+
+
+def number(x: float, digits: int = 10) -> str:
+    """A number as people write it: no more digits than asked for, a true minus sign, and no −0."""
+    x = x or 0.0
+    return f"{x:.{digits}g}".replace("-", "−").replace("inf", "∞")
+
+
+_MARKS = {
+    Verdict.PASS: ("✓", "green", "#00735c"),
+    Verdict.FAIL: ("✗", "bold red", "#c2410c"),
+    Verdict.KINK: ("∠", "yellow", "#6d28d9"),
+    Verdict.DOMAIN: ("⊘", "yellow", "#475569"),
+    Verdict.UNRESOLVED: ("?", "yellow", "#475569"),
+}
+_COLUMNS = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
+
+
+@dataclass(slots=True, repr=False)
+class Report:
+    """The result of a check. It is true if every derivative was verified: nothing passes in silence.
+
+    A verdict other than ``PASS`` makes the report false, unless it is among ``allow``; ``FAIL`` always
+    does. A report with nothing in it is false as well.
+
+    Attributes:
+        title: what was checked.
+        derivatives: one row per leaf, per direction, or per property of an operation.
+        fault: the first wrong operation, if there is one.
+        output: the root of the graph that was checked.
+        notes: what else there is to know.
+        allow: the verdicts that the user accepts beside ``PASS``.
+    """
+
+    title: str
+    derivatives: list[Derivative] = field(default_factory=list)
+    fault: Fault | None = None
+    output: Value | None = None
+    notes: list[str] = field(default_factory=list)
+    allow: Collection[str] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every derivative was verified, or has a verdict that the user accepts."""
+        accepted = {Verdict.PASS, *self.allow} - {Verdict.FAIL}
+        return bool(self.derivatives) and all(row.verdict in accepted for row in self.derivatives)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __getitem__(self, name: str) -> Derivative:
+        """The row of this name.
+
+        Raises:
+            KeyError: if there is none; names those that there are.
+        """
+        for row in self.derivatives:
+            if row.name == name:
+                return row
+        raise KeyError(f"no derivative by {name!r}; there are {', '.join(row.name for row in self.derivatives)}")
+
+    @property
+    def failures(self) -> list[Derivative]:
+        """The rows that are wrong."""
+        return [row for row in self.derivatives if row.verdict == Verdict.FAIL]
+
+    def raise_(self) -> "Report":
+        """Return the report if it passed; for tests.
+
+        Raises:
+            CheckError: an AssertionError, if it did not pass. Its message is the report.
+        """
+        if not self.passed:
+            raise CheckError(self)
+        return self
+
+    @property
+    def summary(self) -> str:
+        """How many derivatives have which verdict, in one line."""
+        counts = {verdict: sum(row.verdict == verdict for row in self.derivatives) for verdict in Verdict}
+        found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        return f"{self.title}: {found or 'nothing to check'}"
+
+    # -- as text -------------------------------------------------------------------------------------
+
+    def _cells(self) -> Iterable[tuple[Derivative, list[str]]]:
+        for row in self.derivatives:
+            value = row.value if isinstance(row.value, tuple) else (row.value,)
+            yield (
+                row,
+                [
+                    row.name,
+                    ", ".join(number(x, 6) for x in value if x == x),
+                    "—" if math.isnan(row.backward) and math.isnan(row.numeric) else number(row.backward),
+                    number(row.numeric) if row.numeric == row.numeric else "—",
+                    *[number(x, 2) if x < math.inf else "—" for x in (row.error, row.relative, row.allowed)],
+                    f"{_MARKS[row.verdict][0]} {row.verdict}",
+                ],
+            )
+
+    def _remarks(self) -> list[str]:
+        """Each reason once, with the names of the rows that it holds for."""
+        names: dict[str, list[str]] = {}
+        for row in self.derivatives:
+            if row.reason and not (self.fault and row.reason == self.fault.what):
+                names.setdefault(row.reason, []).append(row.name)
+        remarks = []
+        for reason, of in names.items():
+            more = f" and {len(of) - 5} more" if len(of) > 5 else ""
+            remarks.append(f"{', '.join(of[:5])}{more}: {reason}")
+        return [*remarks, *self.notes]
+
+    def __str__(self) -> str:
+        table = [list(_COLUMNS), *[cells for _, cells in self._cells()]]
+        widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i in (0, len(widths) - 1) else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ).rstrip()
+            for cells in table
+        ]
+        lines.insert(1, "─" * max(map(len, lines)))
+        if self.fault:
+            lines += ["", f"✗ {self.fault}"]
+        if self._remarks():
+            lines += ["", *[f"• {remark}" for remark in self._remarks()]]
+        return "\n".join([self.summary, "", *lines])
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        """The table in colour, for ``rich.print(report)``."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.summary, title_justify="left", title_style="bold")
+        for i, column in enumerate(_COLUMNS):
+            table.add_column(column, justify="left" if i in (0, len(_COLUMNS) - 1) else "right")
+        for row, cells in self._cells():
+            table.add_row(*map(Text, cells[:-1]), Text(cells[-1], style=_MARKS[row.verdict][1]))
+        parts = [table]
+        if self.fault:
+            parts.append(Text(f"✗ {self.fault}", style="bold red"))  # type: ignore[arg-type]
+        return Group(*parts, *[Text(f"• {remark}") for remark in self._remarks()])
+
+    # -- in a notebook -------------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook, in the colours of the page, with the picture of the guilty node."""
+        head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
+        body = "".join(
+            f"<tr class={row.verdict.lower()}>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[:-1])
+            + f'<td><span style="background:{_MARKS[row.verdict][2]}">{html.escape(cells[-1])}</span></td></tr>'
+            for row, cells in self._cells()
+        )
+        fault = f"<pre>✗ {html.escape(str(self.fault))}</pre>{self._picture()}" if self.fault else ""
+        remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self._remarks())
+        return (
+            f'<div class="microgrid-report">{_STYLE}<p><b>{html.escape(self.summary)}</b></p>'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{fault}"
+            + (f"<ul>{remarks}</ul>" if remarks else "")
+            + "</div>"
+        )
+
+    def _picture(self) -> str:
+        """The graph with the guilty node marked, as SVG or HTML; nothing where no picture can be made."""
+        if self.fault is None or self.output is None:
+            return ""
+        nodes = engine.topological_order(self.output)
+        with restored(nodes):
+            for node in nodes:
+                node.grad = 0.0
+            self.output.backward()
+            bundle = engine.notebook_picture(self.output, self.fault.node) or {}
+        return bundle.get("text/html") or bundle.get("image/svg+xml") or ""
+
+
+# The page's own colours are inherited, so it reads on light and dark; the badges carry their own contrast.
+_STYLE = """<style>
+.microgrid-report{font-size:1.05rem;line-height:1.5;overflow-x:auto}
+.microgrid-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:inherit}
+.microgrid-report th,.microgrid-report td{padding:.3em .8em;text-align:right;white-space:nowrap;
+border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit}
+.microgrid-report th:first-child,.microgrid-report td:first-child{text-align:left;font-weight:600}
+.microgrid-report th:last-child,.microgrid-report td:last-child{text-align:left}
+.microgrid-report td span{color:#fff;border-radius:.3em;padding:.1em .55em;font-weight:600}
+.microgrid-report tr.fail td{background:rgba(234,88,12,.14)}
+.microgrid-report pre{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;white-space:pre-wrap;
+font-size:inherit;background:rgba(128,128,128,.1);color:inherit}
+.microgrid-report svg{max-width:100%;height:auto}
+</style>"""

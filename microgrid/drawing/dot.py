@@ -1,0 +1,345 @@
+"""A graph as DOT text: what each node, edge and cluster looks like."""
+
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from microgrid.drawing.graph import Edge, Graph, Node
+from microgrid.drawing.theme import THEMES
+from microgrid.ops import LEAF
+
+SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
+SIZE = 13.0  # points
+LABEL_COLUMNS, LABEL_LINES = 40, 4  # longer labels are cut in the picture, and whole in the tooltip
+BACK = {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}
+"""Where the gradient goes, for each direction of the forward pass."""
+PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
+"""Symbols that the fonts of graphviz-pure lack, in letters that they have."""
+
+
+def to_dot(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light", note: str = "") -> str:
+    """Return the DOT text of a graph. It depends on the arguments alone: the same graph gives the same text."""
+    return _Writer(graph, direction, theme).write(title, note)
+
+
+def descriptions(graph: Graph) -> dict[str, str]:
+    """Return, for the id of each node and edge, what it is in words, with every digit."""
+    names = [_name(node) for node in graph.nodes]
+    texts = {f"v{i}": _describe(node) for i, node in enumerate(graph.nodes)}
+    for i, edge in enumerate(graph.edges):
+        parts = [f"{names[edge.source]} → {names[edge.target]}"]
+        if edge.count > 1:
+            parts.append(f"{edge.count:,} uses")
+        if edge.derivative is not None:
+            parts.append(f"local derivative {edge.derivative!r}")
+        if edge.flow is not None:
+            parts.append(f"gradient flowing back {edge.flow!r}")
+        texts[f"e{i}"] = ", ".join(parts)
+    return texts
+
+
+def _name(node: Node) -> str:
+    return node.title or node.exits[0].label or repr(node.exits[0].data)
+
+
+def _describe(node: Node) -> str:
+    value = node.exits[0]
+    if node.kind == "group":
+        name = f"{node.title}: {len(node.values):,} Values"
+    else:
+        name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
+    return f"{name}, data {_range(node.data, repr)}, gradient {_range(node.gradient, repr)}"
+
+
+class _Writer:
+    def __init__(self, graph: Graph, direction: str, theme: str) -> None:
+        self.graph = graph
+        self.direction = direction
+        self.color = THEMES[theme]
+        self.backward = any(any(node.gradient) for node in graph.nodes)
+        self.dense = len(graph.edges) > max(2 * len(graph.nodes), 24)
+        self.largest_gradient = _largest(x for node in graph.nodes for x in node.gradient)
+        self.largest_flow = _largest(edge.flow or 0.0 for edge in graph.edges)
+
+    def write(self, title: str, note: str) -> str:
+        color = self.color
+        return "\n".join(
+            [
+                "digraph {",
+                f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
+                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t ordering=in]',
+                f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
+                f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
+                f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]',
+                self.heading(title, note),
+                *self.nodes(),
+                *[self.edge(i, edge) for i, edge in enumerate(self.graph.edges)],
+                *[stub for i, node in enumerate(self.graph.nodes) for stub in self.stubs(i, node)],
+                "}",
+                "",
+            ]
+        )
+
+    def heading(self, title: str, note: str) -> str:
+        legend = "∂ local derivative"
+        if self.backward:
+            legend += f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, dashed if negative"
+        lines = [legend] if any(edge.derivative is not None for edge in self.graph.edges) else []
+        lines = [*note.splitlines(), *lines]
+        rows = [f"<B>{_label(title)}</B>"] if title else []
+        rows += [
+            f'<FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{_escape(line)}</FONT>' for line in lines
+        ]
+        table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
+        return f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>>' * bool(rows)
+
+    # -- nodes ---------------------------------------------------------------------------------------
+
+    def nodes(self) -> Iterable[str]:
+        """Yield the nodes, those of a cluster within it; DOT joins what is said of one cluster in two places."""
+        frames = self.graph.clusters
+        levels: list[int] = []
+        for frame in frames:
+            levels.append(0 if frame.parent is None else levels[frame.parent] + 1)
+        for i, node in enumerate(self.graph.nodes):
+            chain, cluster = [], node.cluster
+            while cluster is not None:
+                chain.append(cluster)
+                cluster = frames[cluster].parent
+            opening = "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
+            yield opening + self.node(i, node) + "}" * len(chain)
+        for i, frame in enumerate(frames):
+            chain, cluster = [], i
+            while cluster is not None:
+                chain.append(cluster)
+                cluster = frames[cluster].parent
+            fill = self.color["inner cluster" if levels[i] % 2 else "cluster"]
+            yield (
+                "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
+                + f'graph [style="rounded,filled" color="{self.color["faint"]}" fillcolor="{fill}" '
+                f'labeljust=l fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" id="c{i}" '
+                f"margin=9 label=<{_label(frame.title)}>]" + "}" * len(chain)
+            )
+
+    def node(self, index: int, node: Node) -> str:
+        value, color = node.exits[0], self.color
+        numbers = [("data", node.data)]
+        if self.backward and node.kind != "constant":
+            numbers.append(("grad", node.gradient))
+        rows = [
+            self.number_row(name, text, self.tint(node.gradient) if name == "grad" else "")
+            for (name, _), text in zip(numbers, _aligned_ranges([pair for _, pair in numbers]), strict=True)
+        ]
+        label = node.title or node.exits[0].label
+        if node.kind == "group":
+            rows = [self.text_row(text) for text in self.contents(node)] + rows
+        if label:
+            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(label)}"><B>{_label(label)}</B></TD>')
+        badge = ""
+        if node.kind == "operation":
+            paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
+            symbol = PLAIN_SYMBOLS.get(value.op.symbol, value.op.symbol)
+            badge = (
+                f'<TD ROWSPAN="{len(rows)}" BGCOLOR="{color[paper]}" STYLE="ROUNDED" CELLPADDING="6">'
+                f'<FONT COLOR="{color[ink]}" POINT-SIZE="{SIZE + 3:g}">{_label(symbol)}</FONT></TD>'
+            )
+        table = "".join(f"<TR>{badge if i == 0 else ''}{row}</TR>" for i, row in enumerate(rows))
+        line, fill, style, width = {
+            "operation": ("line", "operation", "rounded,filled", 1.0),
+            "input": ("ink", "input", "rounded,filled", 1.6),
+            "parameter": ("parameter line", "parameter", "rounded,filled", 1.6),
+            "constant": ("line", "paper", "rounded,filled,dashed", 1.0),
+            "group": ("line", "operation", "rounded,filled", 1.0),
+        }[node.kind]
+        if node.is_output:
+            line, width = "ink", 2.4
+        if node.is_focus:
+            line, width = "focus", 3.6
+        return (
+            f'v{index} [id="v{index}" class="{node.kind}" color="{color[line]}" fillcolor="{color[fill]}" '
+            f'style="{style}" penwidth={width:g}{" peripheries=2" * (node.kind == "group")} '
+            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{table}</TABLE>>]'
+        )
+
+    def contents(self, node: Node) -> list[str]:
+        """What a group holds, in a few words."""
+        lines = [f"{len(node.values):,} Values"]
+        if self.graph.is_outline:
+            counts = Counter(value.op.symbol for value in node.values if value.first is not None)
+            lines.append("  ".join(f"{n:,} {_escape(symbol)}" for symbol, n in counts.most_common(4)))
+            leaves = sum(value.op is LEAF for value in node.values)
+            lines.append(f"{leaves:,} parameters" if counts and leaves and node.cluster is not None else "")
+        return [line for line in lines if line]
+
+    def text_row(self, text: str) -> str:
+        return f'<TD ALIGN="LEFT"><FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{text}</FONT></TD>'
+
+    def number_row(self, name: str, number: str, fill: str) -> str:
+        tint = f' BGCOLOR="{fill}" STYLE="ROUNDED"' if fill else ""
+        return (
+            f'<TD ALIGN="LEFT"{tint}><FONT FACE="{MONO}"><FONT COLOR="{self.color["muted"]}" '
+            f'POINT-SIZE="{SIZE - 3:g}">{name}</FONT> {number}</FONT></TD>'
+        )
+
+    def tint(self, gradient: tuple[float, float]) -> str:
+        low, high = gradient
+        if low < 0 < high:
+            return ""
+        extreme = max(gradient, key=abs)
+        level = _level(extreme, self.largest_gradient)
+        return self.color[f"{_sign(extreme)} {level}"] if level else ""
+
+    def stubs(self, index: int, node: Node) -> Iterable[str]:
+        """Yield what stands for edges that lead out of the picture."""
+        color = self.color
+        for count, what, edge in (
+            (node.hidden_operands, "operand", f"b{index} -> v{index}"),
+            (node.hidden_uses, "use", f"v{index} -> a{index}"),
+        ):
+            if count:
+                name = edge.replace(f"v{index}", "").strip(" ->")
+                yield (
+                    f'{name} [shape=plaintext style="" fontsize={SIZE - 3:g} fontcolor="{color["muted"]}" '
+                    f'label="{count} more {what}{"s" * (count > 1)}"]'
+                )
+                yield f'{edge} [style=dotted color="{color["line"]}" arrowhead=none]'
+
+    # -- edges ---------------------------------------------------------------------------------------
+
+    def edge(self, index: int, edge: Edge) -> str:
+        flow = edge.flow or 0.0
+        level = _level(flow, self.largest_flow)
+        color = self.color[f"{_sign(flow)} line {level}" if level else "line"]
+        text_color = self.color[f"{_sign(flow)} text" if level else "muted"]
+        # What comes into a frame from outside starts left of it, so that it does not wind around its nodes.
+        enters = self.graph.nodes[edge.target].cluster not in (None, self.graph.nodes[edge.source].cluster)
+        signs, inks, numbers = [], [], []
+        if edge.derivative is not None:
+            signs, inks, numbers = ["∂"], [self.color["muted"]], [edge.derivative]
+        if self.backward and edge.flow is not None:
+            signs, inks, numbers = [*signs, BACK[self.direction]], [*inks, text_color], [*numbers, edge.flow]
+        rows = "".join(
+            f'<TR><TD><FONT FACE="{SANS}" COLOR="{ink}">{sign}</FONT></TD>'
+            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
+            for sign, ink, text in zip(signs, inks, aligned(numbers), strict=True)
+        )
+        if edge.count > 1:
+            muted = self.color["muted"]
+            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD></TR>'
+        label = (
+            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
+            '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>'
+        )
+        return (
+            f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" '
+            f"style={'dashed' if flow < 0 else 'solid'} "
+            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} {label * bool(rows)}{' minlen=2' * enters}]"
+        )
+
+
+# -- numbers -----------------------------------------------------------------------------------------
+
+
+def significant(number: float, digits: int = 4) -> str:
+    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full."""
+    if not math.isfinite(number):
+        return str(number)
+    if number == int(number) and abs(number) < 1e6:
+        return str(int(number))
+    text = f"{number:.{digits}g}"
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def aligned(numbers: Sequence[float]) -> list[str]:
+    """Return the numbers as texts of one width whose decimal points stand under one another."""
+    if not numbers:
+        return []
+    texts = [significant(number).partition(".") for number in numbers]
+    before = max(len(whole) for whole, _, _ in texts)
+    after = max(len(point + fraction) for _, point, fraction in texts)
+    return [f"{whole:>{before}}{point + fraction:<{after}}" for whole, point, fraction in texts]
+
+
+def _aligned_ranges(pairs: Sequence[tuple[float, float]]) -> list[str]:
+    """Return one number, or ``least … greatest``, for each pair, aligned one under another."""
+    if all(_same(low, high) for low, high in pairs):
+        return aligned([low for low, _ in pairs])
+    return [_range(pair, significant) for pair in pairs]
+
+
+def _range(pair: tuple[float, float], text: Callable[[float], str]) -> str:
+    low, high = pair
+    return text(low) if _same(low, high) else f"{text(low)} … {text(high)}"
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (a != a and b != b)
+
+
+def _sign(number: float) -> str:
+    return "negative" if number < 0 else "positive"
+
+
+def _largest(numbers: Iterable[float]) -> float:
+    return max((abs(n) for n in numbers if math.isfinite(n)), default=0.0)
+
+
+def _level(number: float, largest: float) -> int:
+    """How strong a colour is, from 0 for nothing to 4: the decade below the largest number shown."""
+    size = abs(number)
+    if not size:
+        return 0
+    if not size < largest * 0.5:  # nan and inf too
+        return 4
+    return 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1
+
+
+# -- text --------------------------------------------------------------------------------------------
+
+
+def printable(text: str) -> str:
+    """Replace what XML cannot hold: control characters by their pictures, half characters by �."""
+    return "".join(
+        chr(0x2400 + ord(c)) if c < " " else "␡" if c == "\x7f" else "�" if _unprintable(c) else c for c in text
+    )
+
+
+def _unprintable(c: str) -> bool:
+    return unicodedata.category(c) in ("Cc", "Cs") or ord(c) & 0xFFFE == 0xFFFE
+
+
+def _lines(label: str) -> list[str]:
+    lines = label.splitlines() or [""]
+    if len(lines) > LABEL_LINES:
+        lines = [*lines[: LABEL_LINES - 1], "…"]
+    return [printable(line if columns(line) <= LABEL_COLUMNS else _cut(line)) for line in lines]
+
+
+def _cut(line: str) -> str:
+    while columns(line) >= LABEL_COLUMNS:
+        line = line[: min(len(line) - 1, LABEL_COLUMNS)]
+    return line + "…"
+
+
+def columns(text: str) -> int:
+    """Return how wide a text is, in half widths of a Korean letter."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _width(label: str) -> int:
+    """The least width in points of a cell with this text, of which Graphviz measures Korean too narrow."""
+    return math.ceil(max(columns(line) for line in _lines(label)) * SIZE * 0.54) + 6
+
+
+def _label(text: str) -> str:
+    """A text of the user's for an HTML-like label: its lines, left aligned."""
+    lines = [_escape(line) or " " for line in _lines(text)]
+    return lines[0] if len(lines) == 1 else "".join(f'{line}<BR ALIGN="LEFT"/>' for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Escape for an HTML-like label, where a backslash and an N would be the name of the node."""
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "\\\\")):
+        text = text.replace(character, entity)
+    return text

@@ -1,0 +1,469 @@
+"""What a picture of a computation graph is made of: nodes, edges and clusters, as plain data.
+
+Nothing here knows of Graphviz, SVG or HTML: the static picture and the interactive page are both
+made from a ``Graph``. A picture need not show every Value by itself: ``extract`` can draw many as one box.
+To do so it only says which Values share a box; the numbers on the edges follow by the chain rule.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from microgrid.drawing.rounding import Numbers
+from microgrid.engine import Value, topological_order
+from microgrid.ops import CONSTANT
+
+OUTLINE_MODULES = 24
+"""The most modules that an outline opens; with more, it shows the modules around them."""
+
+MANY = 20_000
+"""With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
+
+OUTLINE_STAGES = 10
+"""Into how many stages the outline divides a graph that no module made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One box of a picture: one Value, or several drawn as one.
+
+    Attributes:
+        values: the Values it stands for, in topological order; usually one.
+        exits: those of them that are used outside the box, or are outputs; for one Value, itself.
+        kind: ``"input"`` (a leaf), ``"parameter"`` (a leaf that a module trains), ``"constant"``,
+            ``"operation"``, or ``"group"`` for several Values drawn as one.
+        title: what a group is called; empty for a single Value, which has its own label.
+        cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
+        is_output: whether the picture was asked of a Value in it.
+        is_focus: whether the picture is of the neighbourhood of this Value.
+        hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
+        data: the least and the largest number among the exits, with mere rounding noise as 0.
+        gradient: the same of the gradients.
+    """
+
+    values: tuple[Value, ...]
+    exits: tuple[Value, ...]
+    kind: str
+    title: str = ""
+    cluster: int | None = None
+    is_output: bool = False
+    is_focus: bool = False
+    hidden_operands: int = 0
+    hidden_uses: int = 0
+    data: tuple[float, float] = (0.0, 0.0)
+    gradient: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def value(self) -> Value | None:
+        """The one Value that comes out of the box; ``None`` for a group with several results."""
+        return self.exits[0] if len(self.exits) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One use of an operand: ``x * x`` has two edges from ``x``. Next to a group, all uses in one.
+
+    Attributes:
+        source: the index of the operand in ``Graph.nodes``.
+        target: the index of the result.
+        argument: which argument of the operation it is, from 0.
+        derivative: the local derivative ∂target/∂source for this argument; through a group with one
+            result, by the chain rule; ``None`` where an end of the edge has several results.
+        flow: the gradient that flows back along it: the gradient of the target × the local derivative;
+            ``None`` where several results of a group flow back as one.
+        count: how many uses are drawn as this one.
+    """
+
+    source: int
+    target: int
+    argument: int = 0
+    derivative: float | None = None
+    flow: float | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A frame around the nodes of a neuron, a layer or a network.
+
+    Attributes:
+        title: what it is called, ``"Neuron 3"``.
+        path: its dotted name from the module that the user called, ``"MLP.layers.0.neurons.3"``.
+        parent: the index in ``Graph.clusters`` of the frame around it, or ``None``.
+    """
+
+    title: str
+    path: str
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What a picture shows.
+
+    Attributes:
+        nodes: in topological order: every edge leads to a later node (unless groups make a cycle).
+        edges: in the order of their targets, and of the arguments of these.
+        clusters: outer ones first.
+        total: how many Values the whole computation graph has, drawn or not.
+        is_outline: whether it was too large to be drawn as asked, and groups stand for its parts.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    total: int = 0
+    is_outline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A module that was called, by its dotted name."""
+
+    path: str
+    title: str
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Values that share a box, within the given frames."""
+
+    title: str
+    frames: tuple[_Frame, ...] = ()
+
+
+_Frames = dict[Value, tuple[_Frame, ...]]
+_Groups = dict[Value, _Group]
+
+
+def extract(
+    outputs: Sequence[Value],
+    *,
+    depth: int | None = None,
+    focus: Value | None = None,
+    radius: int = 2,
+    fold: int | None = None,
+    limit: int | None = None,
+) -> Graph:
+    """Return the graph of everything that the outputs depend on.
+
+    Args:
+        outputs: the Values to draw.
+        depth: how many levels of modules are open; one below is one box. 0: the network is one box;
+            1: each of its layers is; ``None``: every level is open.
+        focus: draw only what is at most ``radius`` edges from this Value, on either side.
+        radius: see ``focus``.
+        fold: of an operation with more operands than this, draw alike ones as one box; ``None``: never.
+        limit: with more boxes than this, return the outline instead; ``None``: never.
+
+    Raises:
+        ValueError: if the outputs do not depend on ``focus``.
+    """
+    everything = order = topological_order(*outputs)
+    frames = _frames_around(order)
+    if focus is not None:
+        order = _neighborhood(order, focus, radius)
+    groups: _Groups = {} if depth is None else _collapse(order, frames, depth)
+    if fold is not None and len(order) <= MANY:
+        _fold(order, groups, frames, fold)
+    is_outline = limit is not None and _boxes(order, groups) > limit
+    if is_outline:
+        groups = _outline(order, outputs, frames, depth)
+    return _Builder(order, groups, frames).build(everything, outputs, focus, is_outline)
+
+
+def exceeds(value: Value, limit: int) -> bool:
+    """Return whether a graph has more than ``limit`` nodes, without walking further than that."""
+    seen = {value}
+    stack = [value]
+    while stack and len(seen) <= limit:
+        new = set(stack.pop().parents) - seen
+        seen |= new
+        stack.extend(new)
+    return len(seen) > limit
+
+
+def _frames_around(order: Sequence[Value]) -> _Frames:
+    """Return, for each node that modules made, the frames of these modules, outer ones first."""
+    if not any(node.origin is not None and node.origin.module is not None for node in order):
+        return {}
+    from microgrid.nn import makers  # pictures of plain expressions need no layers
+
+    made_by = makers(order)
+    known = {}
+    for call in {call for call in made_by.values() if call is not None}:
+        chain = [call]
+        while chain[-1].outer is not None:
+            chain.append(chain[-1].outer)
+        known[call] = tuple([_Frame(each.path, _title(each)) for each in reversed(chain)])
+    return {node: known[call] for node, call in made_by.items() if call is not None}
+
+
+def _title(call: Any) -> str:
+    """``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
+    name = call.name.rpartition(".")[2]
+    return f"{call.kind} {name}" if name.isdigit() else call.kind if name == call.kind else f"{name} ({call.kind})"
+
+
+# ---------------------------------------------------------------------------------------------------
+# What is drawn, and which Values share a box
+
+
+def _neighborhood(order: list[Value], focus: Value, radius: int) -> list[Value]:
+    uses: dict[Value, list[Value]] = {node: [] for node in order}
+    if focus not in uses:
+        raise ValueError(f"focus={focus!r} is not in the graph that is drawn: give a Value that the output depends on")
+    for node in order:
+        for parent in node.parents:
+            uses[parent].append(node)
+    near = rim = {focus}
+    for _ in range(radius):
+        rim = {other for node in rim for other in (*node.parents, *uses[node])} - near
+        near = near | rim
+    return [node for node in order if node in near]
+
+
+def _collapse(order: Sequence[Value], frames: _Frames, depth: int) -> _Groups:
+    """Put what modules below a depth made into one box for each."""
+    boxes: dict[_Frame, _Group] = {}
+    groups = {}
+    for node in order:
+        around = frames.get(node, ())
+        if len(around) > depth:
+            frame = around[depth]
+            if frame not in boxes:
+                boxes[frame] = _Group(frame.title, around[:depth])
+            groups[node] = boxes[frame]
+    return groups
+
+
+def _fold(order: Sequence[Value], groups: _Groups, frames: _Frames, most: int) -> None:
+    """Put alike operands of one operation into one box: of w₀x₀ + ⋯ + w₆₃x₆₃ the middle.
+
+    Operands are alike if the same operation made them from the same kinds of operands, and nothing else
+    uses them. What only they use goes with them, so a term takes its weight along. Then the operands of
+    what was put away share a box too, unless something that is still drawn uses them.
+    """
+    users: dict[Value, list[Value]] = {node: [] for node in order}
+    for node in order:
+        for parent in node.parents:
+            if parent in users:
+                users[parent].append(node)
+    folded: set[_Group | None] = set()
+
+    def fold(nodes: list[Value]) -> None:
+        if len(nodes) > 1:
+            group = _Group(f"{len(nodes)} more", frames.get(nodes[0], ()))
+            folded.add(group)
+            groups.update(dict.fromkeys(nodes, group))
+
+    for node in reversed(order):
+        if len(node.parents) > most and node not in groups:
+            alike: dict[Any, list[Value]] = {}
+            for parent in node.parents:
+                if parent not in groups and len(users.get(parent, ())) == 1:
+                    alike.setdefault((parent.op, *[operand.op for operand in parent.parents]), []).append(parent)
+            for terms in alike.values():
+                fold(terms[most // 2 : -1])
+    together: dict[Any, list[Value]] = {}
+    for node in reversed(order):
+        boxes = {groups.get(user) for user in users[node]}
+        if node not in groups and boxes and None not in boxes:
+            (box, *others), around = boxes, frames.get(node, ())
+            if box in folded and not others and box is not None and around == box.frames:
+                groups[node] = box
+            else:
+                together.setdefault((frozenset(boxes), node.op, around), []).append(node)
+    for (boxes, *_), nodes in together.items():
+        nodes.reverse()
+        if boxes <= folded:
+            fold(nodes)
+        elif len(nodes) > most:
+            fold(nodes[most // 2 : -1])
+
+
+def _boxes(order: Sequence[Value], groups: _Groups) -> int:
+    return len(order) - len(groups) + len(set(groups.values()))
+
+
+def _outline(order: Sequence[Value], outputs: Sequence[Value], frames: _Frames, depth: int | None) -> _Groups:
+    """Put every Value but the outputs into one of a few boxes: modules, or stages where there are none."""
+    apart = set(outputs) if len(outputs) <= OUTLINE_MODULES else set()
+    if not frames:
+        groups = _stages(order)
+    else:
+        levels = Counter(
+            {frame: level for around in set(frames.values()) for level, frame in enumerate(around)}.values()
+        )
+        deepest = max([level for level in levels if levels[level] <= OUTLINE_MODULES], default=0)
+        level = deepest if depth is None else min(deepest, depth)
+        boxes: dict[_Frame, _Group] = {}
+        groups = {
+            node: boxes.setdefault(frame := around[: level + 1][-1], _Group(frame.title, around[:level]))
+            for node, around in frames.items()
+        }
+        inputs, before, after = (_Group(title) for title in ("inputs", "before the modules", "after the modules"))
+        behind = {after, *boxes.values()}
+        for node in order:
+            if node not in groups and node.first is not None:
+                groups[node] = before if behind.isdisjoint([groups.get(p, inputs) for p in node.parents]) else after
+            elif node not in groups and node.op is not CONSTANT:
+                groups[node] = inputs
+    for node in reversed(order):  # a constant goes with what uses it
+        for parent in node.parents:
+            if parent.op is CONSTANT and node in groups:
+                groups.setdefault(parent, groups[node])
+    sizes_of = Counter(groups.values())
+    return {node: group for node, group in groups.items() if node not in apart and sizes_of[group] > 1}
+
+
+def _stages(order: Sequence[Value]) -> _Groups:
+    """Put the operations into boxes by how many operations lie before them."""
+    steps: dict[Value, int] = {}
+    for node in order:
+        if node.first is not None:
+            steps[node] = 1 + max([steps.get(parent, 0) for parent in node.parents])
+    last = max(steps.values(), default=0)
+    size = -(-last // OUTLINE_STAGES) or 1
+    stages = [
+        _Group(f"steps {1 + size * i:,} to {min(last, size * (i + 1)):,}" if size > 1 else f"step {i + 1}")
+        for i in range(OUTLINE_STAGES)
+    ]
+    inputs = _Group("inputs")
+    return {
+        node: stages[(steps[node] - 1) // size] if node in steps else inputs
+        for node in order
+        if node.op is not CONSTANT
+    }
+
+
+# ---------------------------------------------------------------------------------------------------
+# From boxes to nodes and edges
+
+
+class _Builder:
+    """Makes nodes, edges and clusters, once it is known what is drawn and what shares a box."""
+
+    def __init__(self, order: Sequence[Value], groups: _Groups, frames: _Frames) -> None:
+        self.order = order
+        self.groups = groups
+        self.frames = frames
+        self.members: dict[Value | _Group, list[Value]] = {}
+        for node in order:
+            self.members.setdefault(groups.get(node, node), []).append(node)
+        # A box stands where its last member does: after all that it uses.
+        place = {node: i for i, node in enumerate(order)}
+        boxes = sorted(self.members, key=lambda box: place[self.members[box][-1]])
+        self.index = {box: i for i, box in enumerate(boxes)}
+        self.box_of = {node: self.index[groups.get(node, node)] for node in order}
+        self.cluster_of: dict[_Frame, int] = {}
+        self.clusters: list[Cluster] = []
+
+    def build(
+        self, everything: Sequence[Value], outputs: Sequence[Value], focus: Value | None, is_outline: bool
+    ) -> Graph:
+        box_of, wanted = self.box_of, set(outputs)
+        exits = wanted & box_of.keys()
+        uses: Counter[tuple[int, int]] = Counter()
+        hidden_operands: Counter[int] = Counter()
+        hidden_uses: Counter[int] = Counter()
+        for node in everything:
+            target = box_of.get(node)
+            for parent in node.parents:
+                source = box_of.get(parent)
+                if source == target:
+                    pass
+                elif source is None and target is not None:
+                    hidden_operands[target] += 1
+                elif target is None and source is not None:
+                    hidden_uses[source] += 1
+                elif source is not None and target is not None:
+                    exits.add(parent)
+                    uses[target, source] += 1
+        numbers = Numbers(self.order if len(self.order) <= MANY else ())
+        nodes = []
+        for group, i in self.index.items():
+            values = tuple(self.members[group])
+            shown = tuple([value for value in values if value in exits]) or values[-1:]
+            is_group = isinstance(group, _Group)
+            nodes.append(
+                Node(
+                    values,
+                    shown,
+                    "group" if is_group else self.kind(values[0]),
+                    group.title if isinstance(group, _Group) else "",
+                    self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
+                    is_output=not wanted.isdisjoint(values),
+                    is_focus=focus in values,
+                    hidden_operands=hidden_operands[i],
+                    hidden_uses=hidden_uses[i],
+                    data=_extent(map(numbers.data, shown)),
+                    gradient=_extent(map(numbers.gradient, shown)),
+                )
+            )
+        # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.
+        if is_outline:
+            edges = [Edge(source, target, count=count) for (target, source), count in sorted(uses.items())]
+        else:
+            edges = self.edges(nodes, numbers)
+        return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline)
+
+    def kind(self, value: Value) -> str:
+        if value.first is not None:
+            return "operation"
+        return "constant" if value.op is CONSTANT else "parameter" if self.frames.get(value) else "input"
+
+    def cluster(self, frames: Sequence[_Frame]) -> int | None:
+        parent = None
+        for frame in frames:
+            if frame not in self.cluster_of:
+                self.cluster_of[frame] = len(self.clusters)
+                self.clusters.append(Cluster(frame.title, frame.path, parent))
+            parent = self.cluster_of[frame]
+        return parent
+
+    def edges(self, nodes: Sequence[Node], numbers: Numbers) -> list[Edge]:
+        """Return the edges with their numbers: through groups by the chain rule, sums over merged ones."""
+        found: list[Edge] = []
+        merged: dict[tuple[int, int], int] = {}
+        for target, box in enumerate(nodes):
+            # The derivative of the box's result by each of its members, from the result back.
+            through = {box.exits[0]: 1.0}
+            for node in reversed(box.values):
+                by_node = through.get(node, 0.0)
+                for argument, (parent, derivative, flow) in enumerate(
+                    zip(node.parents, numbers.local_derivatives(node), numbers.flows(node), strict=True)
+                ):
+                    source = self.box_of.get(parent)
+                    if source == target:
+                        through[parent] = through.get(parent, 0.0) + by_node * derivative
+                    elif source is not None:
+                        one_way_in, one_way_out = len(nodes[source].exits) == 1, len(box.exits) == 1
+                        edge = Edge(
+                            source,
+                            target,
+                            argument,
+                            by_node * derivative if one_way_in and one_way_out else None,
+                            flow if one_way_in else None,
+                        )
+                        if box.kind != "group" and nodes[source].kind != "group":
+                            found.append(edge)
+                        elif (source, target) in merged:
+                            place = merged[source, target]
+                            found[place] = _merge(found[place], edge)
+                        else:
+                            merged[source, target] = len(found)
+                            found.append(edge)
+        return found
+
+
+def _merge(a: Edge, b: Edge) -> Edge:
+    derivative = None if a.derivative is None or b.derivative is None else a.derivative + b.derivative
+    flow = None if a.flow is None or b.flow is None else a.flow + b.flow
+    return Edge(a.source, a.target, min(a.argument, b.argument), derivative, flow, a.count + b.count)
+
+
+def _extent(numbers: Iterable[float]) -> tuple[float, float]:
+    known = list(numbers)
+    return min(known), max(known)

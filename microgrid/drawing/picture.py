@@ -1,0 +1,154 @@
+"""A picture: DOT text that becomes SVG, PNG, PDF or a page when someone asks for it."""
+
+import base64
+import html
+import os
+import re
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from microgrid.drawing.dot import printable
+from microgrid.drawing.rendering import find_renderer, render
+from microgrid.drawing.theme import THEMES, follow_viewer
+
+RESOLUTION = 144  # dots per inch of a PNG: two pixels a point, sharp on a projector
+
+
+class Picture:
+    """A drawn graph. Jupyter shows it; ``save`` writes it; ``str`` is its DOT text.
+
+    Attributes:
+        dot: the picture as DOT text, Graphviz's language.
+    """
+
+    def __init__(self, dot: str, tooltips: dict[str, str], *, title: str, theme: str, renderer: str | None) -> None:
+        self.dot = dot
+        self._tooltips = tooltips
+        self._title = title
+        self._theme = theme
+        self._renderer = renderer
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture as SVG text. With ``theme="auto"`` it is dark for viewers who prefer dark."""
+        svg = render(self.dot, "svg", find_renderer(self._renderer)).decode()
+        return _finish(svg, self._title or "computation graph", self._tooltips, self._theme)
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as PNG, on light paper unless ``theme="dark"``."""
+        return render(self.dot, "png", find_renderer(self._renderer), f"-Gdpi={RESOLUTION}")
+
+    @property
+    def pdf(self) -> bytes:
+        """The picture as PDF, through the optional package CairoSVG.
+
+        Raises:
+            ModuleNotFoundError: if it is not installed; the message says how to install it.
+        """
+        try:
+            cairosvg = import_module("cairosvg")
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "PDF needs the package CairoSVG: pip install 'microgrid-autograd[pdf]'; .svg and .png need nothing more"
+            ) from error
+        data: bytes = cairosvg.svg2pdf(bytestring=self.svg.encode())
+        return data
+
+    @property
+    def html(self) -> str:
+        """The picture as a page that stands on its own."""
+        title = html.escape(printable(self._title or "computation graph"))
+        paper = {name: colors["paper"] for name, colors in THEMES.items()}
+        light, dark = (paper[self._theme],) * 2 if self._theme in paper else (paper["light"], paper["dark"])
+        return (
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            '<meta name="viewport" content="width=device-width"><style>'
+            f"body{{margin:0;background:{light};text-align:center}}svg{{max-width:100%;height:auto}}"
+            f"@media (prefers-color-scheme:dark){{body{{background:{dark}}}}}"
+            f"</style></head><body>\n{self.svg}</body></html>\n"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to a file, whole or not at all, and return its path.
+
+        Args:
+            path: its suffix says the format: ``.svg``, ``.png``, ``.pdf``, ``.html`` or ``.dot``.
+
+        Raises:
+            ValueError: for another suffix.
+            OSError: if the file cannot be written.
+            RendererError: if no renderer is installed, or it fails.
+            ModuleNotFoundError: for ``.pdf`` without CairoSVG.
+        """
+        path = Path(path)
+        kind = path.suffix.lower().removeprefix(".")
+        if kind not in ("svg", "png", "pdf", "html", "dot"):
+            raise ValueError(
+                f"cannot tell the format of a picture from {str(path)!r}: "
+                "end the name in .svg, .png, .pdf, .html or .dot"
+            )
+        content: str | bytes = getattr(self, kind)
+        write_whole(path, content.encode() if isinstance(content, str) else content)
+        return path
+
+    def __str__(self) -> str:
+        return self.dot
+
+    def __repr__(self) -> str:
+        return f"<Picture{f' {self._title!r}' if self._title else ''}: .save('graph.svg'), .svg, .png, .dot>"
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """SVG, and PNG for where SVG is not shown: an untrusted notebook, some web pages."""
+        return {
+            "image/svg+xml": self.svg,
+            "image/png": base64.b64encode(self.png).decode(),
+            "text/plain": repr(self),
+        }
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is complete or, if anything fails, as it was before.
+
+    Raises:
+        OSError: naming the path and what to do.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        try:
+            draft.write_bytes(content)
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"cannot write {str(path)!r} ({error.strerror}): give a path in a folder you can write to"
+        ) from error
+
+
+def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
+    """Make Graphviz's SVG fit to stand in a page: no prologue, sizes in pixels, names, fonts, dark mode."""
+    svg = re.sub(r"<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(
+        r'(<g id="([ve]\d+)"[^>]*>\s*<title>)[^<]*',
+        lambda match: match[1] + html.escape(printable(tooltips[match[2]])),
+        svg,
+    )
+    opening, rest = svg.split(">", 1)
+    opening = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', opening)
+    name = f"microgrid-{theme}"
+    style = (
+        f'.{name} text{{font-family:Helvetica,Arial,"Liberation Sans","Apple SD Gothic Neo","Malgun Gothic",'
+        '"Noto Sans KR","Noto Sans CJK KR",sans-serif}'
+        f'.{name} text[font-family^="Courier"]{{font-family:"SF Mono",Menlo,"DejaVu Sans Mono","Liberation Mono",'
+        "Courier,monospace}"
+    )
+    if theme == "auto":
+        style += follow_viewer(name)
+    label = html.escape(printable(title))
+    return f'{opening} class="{name}" role="img" aria-label="{label}"><style>{style}</style>{rest.rstrip()}\n'

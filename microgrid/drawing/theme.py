@@ -1,0 +1,90 @@
+"""The colours of a picture, for light and for dark paper.
+
+A colour has one name and one value per theme. Blue is a positive gradient and orange a negative one:
+the pair that people with any common colour blindness tell apart. Size is lightness, equal for both, so it
+survives greyscale; there the sign is still read from the number and from dashed lines.
+"""
+
+LIGHT = {
+    "paper": "#ffffff",
+    "ink": "#1f2328",
+    "muted": "#656d77",
+    "line": "#8c959f",
+    "faint": "#d0d7de",
+    "operation": "#f6f8fa",
+    "input": "#fffefb",
+    "parameter": "#f4f0fd",
+    "parameter line": "#7a5bc7",
+    "badge": "#e7ebf0",
+    "output": "#24292f",
+    "output text": "#fefefe",
+    "focus": "#bf3989",
+    "cluster": "#fafbfc",
+    "inner cluster": "#f3f5f8",
+    "positive 1": "#eaf3fc",
+    "positive 2": "#cfe3f7",
+    "positive 3": "#a6ccf0",
+    "positive 4": "#7db5e8",
+    "negative 1": "#fdf0e6",
+    "negative 2": "#fadcc3",
+    "negative 3": "#f5bd8e",
+    "negative 4": "#f0a05f",
+    "positive text": "#0a549d",
+    "negative text": "#954907",
+    "positive line 1": "#a3c1df",
+    "positive line 2": "#6a9fd2",
+    "positive line 3": "#2f7bbf",
+    "positive line 4": "#0b559f",
+    "negative line 1": "#e6bb97",
+    "negative line 2": "#d99156",
+    "negative line 3": "#c26a22",
+    "negative line 4": "#964a08",
+}
+
+DARK = {
+    "paper": "#0d1117",
+    "ink": "#e6edf3",
+    "muted": "#9aa4af",
+    "line": "#6e7681",
+    "faint": "#30363d",
+    "operation": "#161b22",
+    "input": "#10151c",
+    "parameter": "#1f1a33",
+    "parameter line": "#a78bfa",
+    "badge": "#262d37",
+    "output": "#dfe5ec",
+    "output text": "#0c1016",
+    "focus": "#f778ba",
+    "cluster": "#11161d",
+    "inner cluster": "#141a22",
+    "positive 1": "#0f2238",
+    "positive 2": "#143556",
+    "positive 3": "#1a4b7a",
+    "positive 4": "#20629f",
+    "negative 1": "#2c1b0d",
+    "negative 2": "#482a10",
+    "negative 3": "#693c13",
+    "negative 4": "#8c5019",
+    "positive text": "#8cc5fd",
+    "negative text": "#fdb579",
+    "positive line 1": "#355f8a",
+    "positive line 2": "#3f79b3",
+    "positive line 3": "#5ea4e5",
+    "positive line 4": "#8ec7ff",
+    "negative line 1": "#7a4f2c",
+    "negative line 2": "#a9682f",
+    "negative line 3": "#e08c45",
+    "negative line 4": "#ffb67a",
+}
+
+THEMES = {"light": LIGHT, "dark": DARK}
+
+
+def follow_viewer(svg_class: str) -> str:
+    """Return the CSS that turns a light SVG dark for viewers who prefer it, and only inside ``svg_class``."""
+    rules = "".join(
+        f'.{svg_class} [{attribute}="{LIGHT[name]}"]{{{attribute}:{DARK[name]}}}'
+        for name in LIGHT
+        for attribute in ("fill", "stroke")
+    )
+    return f"@media (prefers-color-scheme:dark){{{rules}}}"

@@ -1,0 +1,160 @@
+"""Losses for one sample: how far the outputs of a network are from their targets, as one Value.
+
+Outputs are Values or numbers, in a list or, where there is one, bare. Targets are numbers, or Values:
+then what the loss does with them is part of the graph, so a compiled loss takes them as arguments, and
+their values cannot be checked beforehand. For a minibatch take the mean of its samples:
+
+>>> from microgrid.ops import mean
+>>> mean(sum_of_squares(output, target) for output, target in [([0.5, 1.0], [0.0, 1.0]), (2.0, 1.0)])
+0.3125
+"""
+
+import math
+import operator
+from typing import Any
+
+from microgrid import ops
+from microgrid.nn import as_list
+from microgrid.ops import as_float
+
+
+def cross_entropy(logits: Any, target: Any) -> Any:
+    """Return −Σ tᵢ log yᵢ with y = softmax(logits): the book's Softmax-with-Loss (chapter 5.6.3), in nats.
+
+    The gradient at the logits is y − t. The loss is computed as Σ tᵢ (logsumexp(logits) − logitᵢ), so
+    large logits do not overflow and small probabilities do not become log(0); the book adds 1e-7 instead.
+    The same as PyTorch's ``cross_entropy`` of one sample.
+
+    Args:
+        logits: the scores of the n classes, before softmax.
+        target: the index of the right class, from 0 to n − 1; or n probabilities that sum to 1 (one-hot
+            or soft labels). An index may be a Value too; the loss is nan if it is none from 0 to n − 1.
+
+    Raises:
+        ValueError: if there are no logits, if an index is out of range, if the target has another length,
+            or if probabilities are below 0 or do not sum to 1 (within 1e-6).
+        TypeError: if something is not a real number.
+    """
+    logits = _numbers("cross_entropy", "logits", logits)
+    n = len(logits)
+    if hasattr(type(target), "__iter__"):
+        target = _numbers("cross_entropy", "targets", target, n)
+        _check_probabilities(target)
+        normalizer = ops.logsumexp(logits)
+        # A class of which the target plainly says 0 is left out: its logit may be −inf, and 0 · inf is nan.
+        return ops.total(t * (normalizer - x) for t, x in zip(target, logits, strict=True) if _is_variable(t) or t)
+    if _is_variable(target):
+        chosen = [ops.equal(target, float(i)) for i in range(n)]
+        logit = ops.total(ops.where(c, x, 0.0) for c, x in zip(chosen, logits, strict=True))
+        return ops.where(ops.total(chosen), ops.logsumexp(logits) - logit, math.nan)
+    return ops.logsumexp(logits) - logits[_index(target, n)]
+
+
+def binary_cross_entropy(logits: Any, targets: Any) -> Any:
+    """Return −t log y − (1 − t) log(1 − y) with y = sigmoid(logit), in nats; of several outputs their mean.
+
+    The gradient at a logit is y − t, divided by the number of outputs. It takes logits, not probabilities:
+    log y is then exact where y would round to 0 or 1. The same as PyTorch's
+    ``binary_cross_entropy_with_logits``; the loss of a probability p is that of log(p / (1 − p)).
+
+    Args:
+        logits: one score, or a list, before sigmoid.
+        targets: the probability of each, from 0 to 1; usually 0 or 1.
+
+    Raises:
+        ValueError: if there are no logits, if the lengths differ, or if a target is not between 0 and 1.
+        TypeError: if something is not a real number.
+    """
+    losses = []
+    for x, t in _pairs("binary_cross_entropy", "logits", logits, targets):
+        if not _is_variable(t) and not 0.0 <= t <= 1.0:
+            raise ValueError(f"binary_cross_entropy: a target is a probability, from 0 to 1; got {t!r}")
+        weights = ((t, -x), (1.0 - t, x))
+        losses.append(ops.total(w * ops.softplus(z) for w, z in weights if _is_variable(w) or w))
+    return ops.mean(losses)
+
+
+def mean_squared_error(outputs: Any, targets: Any) -> Any:
+    """Return Σ (yᵢ − tᵢ)² / n over the n outputs of a sample, as PyTorch's ``mse_loss``.
+
+    The gradient at yᵢ is 2 (yᵢ − tᵢ) / n.
+
+    Raises:
+        ValueError: if there are no outputs, or if the lengths differ.
+        TypeError: if something is not a real number.
+    """
+    return ops.mean(_squares(_pairs("mean_squared_error", "outputs", outputs, targets)))
+
+
+def sum_of_squares(outputs: Any, targets: Any) -> Any:
+    """Return ½ Σ (yᵢ − tᵢ)², the book's sum of squares (chapter 4.2.1).
+
+    After an identity output layer its gradient at yᵢ is yᵢ − tᵢ (chapter 5.6.3).
+
+    Raises:
+        ValueError: if there are no outputs, or if the lengths differ.
+        TypeError: if something is not a real number.
+    """
+    return 0.5 * ops.total(_squares(_pairs("sum_of_squares", "outputs", outputs, targets)))
+
+
+def hinge(scores: Any, targets: Any) -> Any:
+    """Return max(0, 1 − t·s) for a score s and a target t of −1 or 1; of several scores their mean.
+
+    It is 0 where the score is on the target's side with a margin of 1; at the margin its gradient is 0.
+
+    Raises:
+        ValueError: if there are no scores, if the lengths differ, or if a target is neither −1 nor 1.
+        TypeError: if something is not a real number.
+    """
+    losses = []
+    for s, t in _pairs("hinge", "scores", scores, targets):
+        if not _is_variable(t) and abs(t) != 1.0:
+            raise ValueError(f"hinge: a target is -1 or 1; got {t!r}. Of labels 0 and 1 make 2 * label - 1")
+        losses.append(ops.relu(1.0 - t * s))
+    return ops.mean(losses)
+
+
+def _squares(pairs: list[tuple[Any, Any]]) -> list[Any]:
+    differences = [y - t for y, t in pairs]
+    return list(map(operator.mul, differences, differences))
+
+
+def _is_variable(x: Any) -> bool:
+    """Whether x flows through the table: then its number must decide nothing here."""
+    return hasattr(type(x), "__apply__")
+
+
+def _numbers(loss: str, what: str, xs: Any, length: int | None = None) -> list[Any]:
+    """Return a sequence as a list of Values and floats, checked."""
+    given = as_list(xs)
+    if not given:
+        raise ValueError(f"{loss}: there are no {what}; give at least one number")
+    if length is not None and len(given) != length:
+        raise ValueError(f"{loss}: got {len(given)} {what} for {length} outputs; give one for each")
+    return [x if _is_variable(x) else as_float(x) for x in given]
+
+
+def _pairs(loss: str, what: str, outputs: Any, targets: Any) -> list[tuple[Any, Any]]:
+    numbers = _numbers(loss, what, outputs)
+    return list(zip(numbers, _numbers(loss, "targets", targets, len(numbers)), strict=True))
+
+
+def _check_probabilities(target: list[Any]) -> None:
+    if any(map(_is_variable, target)):
+        return
+    if not all(t >= 0.0 for t in target) or not abs(math.fsum(target) - 1.0) <= 1e-6:
+        raise ValueError(
+            f"cross_entropy: the target of {len(target)} classes must be probabilities that sum to 1, as in "
+            f"[0, 1, 0]; got {target!r:.100}, which sums to {math.fsum(target)!r}. For a class give its index"
+        )
+
+
+def _index(target: Any, n: int) -> int:
+    index = as_float(target)
+    if not index.is_integer() or not 0 <= index < n:
+        raise ValueError(
+            f"cross_entropy: the target {target!r} is not the index of one of {n} classes, 0 to {n - 1}; "
+            "classes count from 0"
+        )
+    return int(index)

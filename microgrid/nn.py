@@ -1,0 +1,624 @@
+"""Neural networks out of scalar nodes: a neuron is a sum of products, a layer is a list of neurons.
+
+The classes of micrograd are here under their names, with their arguments, attributes, reprs and, for the
+same ``random.seed``, their very numbers:
+
+>>> import random; random.seed(1337)
+>>> model = MLP(2, [16, 16, 1])
+>>> model([1.0, -2.0]).op.name
+'sum[17]'
+
+Everything composes: a module takes a list of Values and numbers (or a bare one) and returns a list, or a
+bare Value where there is one output. A class of your own needs a ``forward``:
+
+>>> class Residual(Module):
+...     def __init__(self, inner):
+...         self.inner = inner
+...     def forward(self, x):
+...         return [a + b for a, b in zip(x, self.inner(x), strict=True)]
+>>> network = Sequential(Residual(Affine(2, 2, seed=0)), Tanh(), Affine(2, 1, seed=1))
+>>> [name for name, _ in network.named_parameters()][:2]
+['modules.0.inner.neurons.0.w.0', 'modules.0.inner.neurons.0.w.1']
+"""
+
+import contextlib
+import json
+import math
+import operator
+import os
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from microgrid import ops
+from microgrid.engine import Origin, Value, constant
+from microgrid.ops import LEAF, Op, as_float
+
+Seed = int | random.Random | None
+"""An integer, a generator to draw from, or ``None`` for Python's global ``random``."""
+
+
+class Call(Origin):
+    """One call of a module, which is the origin of its output nodes: drawings group nodes by it.
+
+    It knows the module by name only, so that a graph keeps no module alive. A node whose line was
+    recorded too has an ``Origin`` of its own; ``node.origin.module`` is the Call in both cases.
+
+    Attributes:
+        kind: the class of the module, ``"Neuron"``.
+        outer: the call during which this one was made, or ``None``.
+    """
+
+    # Networks make a Call for each neuron of each sample, so it is one small object, filled by
+    # Module.__call__ in place of an __init__; what it can compute later is a property.
+    __slots__ = ("_arguments", "_called_as", "_module", "kind", "outer")
+
+    file = ""
+    line = 0
+
+    kind: str
+    outer: "Call | None"
+    _called_as: str
+    _module: "Module | None"  # while it runs: where the names of the modules within are found
+    _arguments: Any
+
+    @property
+    def module(self) -> "Call":
+        """This call: every ``node.origin.module`` is one, whether or not the line was recorded too."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the module is called in the one that called it, ``"neurons.3"``; its kind if the user called it.
+
+        The name is found when the module is first called, and kept.
+        """
+        return self.kind if self.outer is None else self._called_as
+
+    @property
+    def path(self) -> str:
+        """The names from the module that the user called, joined by dots: ``"MLP.layers.0.neurons.3"``."""
+        return self.name if self.outer is None else f"{self.outer.path}.{self.name}"
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The Values that the module was given, out of lists of any depth."""
+        return tuple(_values(self._arguments))
+
+    def __repr__(self) -> str:
+        return f"<call of {self.path}, {len(self.inputs)} input(s)>"
+
+    __str__ = __repr__
+
+
+class _Running(threading.local):
+    call: Call | None = None
+
+
+_running = _Running()
+_allocate = object.__new__
+
+
+def _name_within(outer: "Module | None", module: "Module") -> str:
+    for name, item in _walk(outer, into_modules=False):
+        if name and isinstance(item, Module):
+            item._called_as = name
+    return module._called_as or next((name for name, item in _walk(outer) if item is module), type(module).__name__)
+
+
+def makers(order: Sequence[Value]) -> dict[Value, Call | None]:
+    """Return, for each node of a graph, the innermost call of a module that it belongs to.
+
+    A call owns what lies between its outputs and its inputs, its parameters too. A node that several
+    calls use belongs to the innermost module that holds them all (calls of one path count as one).
+
+    Args:
+        order: the nodes, as ``topological_order`` gives them.
+    """
+    found: dict[Value, Call | None] = {}
+    inputs: dict[Call, frozenset[int]] = {}
+
+    def outside(call: Call | None, node: Value) -> Call | None:
+        while call is not None:
+            if call not in inputs:
+                inputs[call] = frozenset(map(id, call.inputs))
+            if id(node) not in inputs[call]:
+                break
+            call = call.outer
+        return call
+
+    for node in reversed(order):
+        made = node.origin.module if node.origin is not None else None
+        call = found[node] = outside(made if isinstance(made, Call) else found.get(node), node)
+        for parent in node.parents:
+            wanted = outside(call, parent)
+            found[parent] = _innermost_common(found[parent], wanted) if parent in found else wanted
+    return found
+
+
+def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
+    if a is b or a is None:
+        return a
+    paths = set()
+    while b is not None:
+        paths.add(b.path)
+        b = b.outer
+    while a is not None and a.path not in paths:
+        a = a.outer
+    return a
+
+
+class Module:
+    """What has parameters and computes: a neuron, a layer, a network.
+
+    Its parameters are the leaf Values found through its attributes, also within lists, tuples, dicts and
+    modules there; a name that begins with ``_`` keeps an attribute out. Each has a dotted name, such as
+    ``layers.0.neurons.3.w.1``; a parameter that is used in two places has its first name only.
+
+    Attributes:
+        training: whether ``Dropout`` drops; see ``train()`` and ``eval()``.
+    """
+
+    training = True
+    _called_as = ""
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Return ``forward(*inputs, **options)``, and note in its nodes which module made them."""
+        call = _allocate(Call)
+        call.kind = type(self).__name__
+        call.outer = outer = _running.call
+        call._called_as = "" if outer is None else self._called_as or _name_within(outer._module, self)
+        call._module = self
+        one = len(inputs) == 1 and not options
+        x = inputs[0] if one else (*inputs, *options.values())
+        # A list is copied, for it may change after the call; the tuple of a layer serves all its neurons.
+        call._arguments = tuple(x) if type(x) is list else x
+        _running.call = call
+        try:
+            outputs = self.forward(x) if one else self.forward(*inputs, **options)
+        finally:
+            _running.call = outer
+            call._module = None
+        for node in (outputs,) if type(outputs) is Value else _values(outputs):
+            if node.origin is None:
+                if node.first is not None:
+                    node.origin = call
+            elif node.origin.module is None:
+                node.origin = Origin(node.origin.file, node.origin.line, call)
+        return outputs
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the outputs; each kind of module has its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward(): define forward(self, x) in the class")
+
+    # -- parameters ----------------------------------------------------------------------------------
+
+    def named_parameters(self) -> Iterator[tuple[str, Value]]:
+        """Yield each parameter with its dotted name, in the order of the attributes."""
+        for name, item in _walk(self):
+            if type(item) is Value and item.op is LEAF:
+                yield name, item
+
+    def parameters(self) -> list[Value]:
+        """Return the parameters, each once, in the order of the attributes."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to 0."""
+        for parameter in self.parameters():
+            parameter.grad = 0.0
+
+    # -- modes ---------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set this module and those within to training mode, or to ``eval()`` mode; return it."""
+        for _, item in _walk(self):
+            if isinstance(item, Module):
+                item.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set this module and those within to the mode for use: nothing is dropped; return it."""
+        return self.train(False)
+
+    # -- the numbers, in memory and in files ---------------------------------------------------------
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the number of every parameter by its dotted name."""
+        return {name: parameter.data for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> Self:
+        """Set every parameter from what ``state_dict()`` gave; return the module.
+
+        Raises:
+            ValueError: if the names are not exactly those of this module's parameters.
+            TypeError: if something in it is not a real number. In both cases the module is unchanged.
+        """
+        parameters = dict(self.named_parameters())
+        missing = [name for name in parameters if name not in state]
+        unknown = [name for name in state if name not in parameters]
+        if missing or unknown:
+            differences = [
+                f"{len(names)} {what}: {', '.join(map(str, names[:3]))}{', …' if len(names) > 3 else ''}"
+                for names, what in ((missing, "missing"), (unknown, "not in the model"))
+                if names
+            ]
+            raise ValueError(
+                f"the parameters do not fit this {type(self).__name__}: expected {len(parameters)}, "
+                f"given {len(state)}; {'; '.join(differences)}. Load them into a model made with the same arguments; "
+                "this one is unchanged"
+            )
+        numbers = {name: _number(name, state[name]) for name in parameters}
+        for name, parameter in parameters.items():
+            parameter.data = numbers[name]
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters to a JSON file, exactly: ``load()`` gives the same bits.
+
+        A number that JSON lacks is a string there: ``"nan"``, ``"inf"``, ``"-inf"``. The file is written
+        beside and put in place whole, so whatever goes wrong, a file that was there before stays.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        numbers = {name: x if math.isfinite(x) else str(x) for name, x in self.state_dict().items()}
+        text = json.dumps({"format": _FORMAT, "model": type(self).__name__, "parameters": numbers}, indent=1)
+        place = Path(os.path.realpath(path))  # a link stays a link: the file it leads to is replaced
+        beside = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            try:
+                with open(beside, "x", encoding="utf-8") as file:
+                    file.write(text + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(beside, place)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    beside.unlink()
+                raise
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot save the model: {error.strerror}. Give a file in a folder that exists and that you can "
+                "write to; nothing was changed",
+                str(path),
+            ) from error
+
+    def load(self, path: str | os.PathLike[str]) -> Self:
+        """Set every parameter from a file that ``save()`` wrote; return the module.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is not such a file, or holds other parameters; the module is unchanged.
+        """
+        try:
+            text = Path(path).read_bytes().decode()
+            content = json.loads(text)
+            if not isinstance(content, dict) or content.get("format") != _FORMAT:
+                raise ValueError(f"no {_FORMAT!r} in it")
+            numbers = content.get("parameters")
+            if not isinstance(numbers, dict):
+                raise ValueError(f'"parameters" should be an object with names and numbers, and is {numbers!r:.60}')
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot read the model: {error.strerror}. Give the path that was given to save()",
+                str(path),
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: expected a JSON file written by save(), but {error}. "
+                "Give the path that was given to save(), or save the model again; this one is unchanged"
+            ) from error
+        special: dict[str, Any] = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+        try:
+            return self.load_state_dict(
+                {name: special.get(x, x) if isinstance(x, str) else x for name, x in numbers.items()}
+            )
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+_FORMAT = "microgrid parameters 1"
+
+
+def _number(name: str, x: Any) -> float:
+    try:
+        if isinstance(x, bool):
+            raise TypeError(f"expected one real number, got {x!r}")
+        return as_float(x)
+    except TypeError as error:
+        raise TypeError(f"parameter {name}: {error}; the model is unchanged") from None
+
+
+def _walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
+    """Yield what modules, lists, tuples and dicts hold, each once and in order, with its dotted name."""
+    stack: list[tuple[str, Any]] = [("", root)]
+    seen = set()
+    while stack:
+        name, item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield name, item
+        if isinstance(item, Module) and (into_modules or item is root):
+            within: Iterable[tuple[Any, Any]] = [pair for pair in vars(item).items() if pair[0][:1] != "_"]
+        elif isinstance(item, (list, tuple)):
+            within = enumerate(item)
+        elif isinstance(item, dict):
+            within = item.items()
+        else:
+            continue
+        dot = name and name + "."
+        stack.extend(reversed([(f"{dot}{key}", value) for key, value in within]))
+
+
+def _values(nested: Any) -> tuple[Value, ...] | list[Value]:
+    """Return the Values in lists of any depth; the usual plain list is quick."""
+    if type(nested) in (list, tuple) and {*map(type, nested)} == {Value}:
+        return nested  # type: ignore[no-any-return]
+    return [item for _, item in _walk(nested) if type(item) is Value]
+
+
+def as_list(x: Any) -> list[Any]:
+    """Return the numbers of a sequence as a list; a bare Value or number is a list of one."""
+    return list(x) if hasattr(type(x), "__iter__") else [x]
+
+
+def _inputs(module: Module, x: Any, expected: int) -> tuple[Any, ...]:
+    """Check the inputs of a layer; plain numbers become constants here, once for all of its neurons."""
+    given = as_list(x)
+    if len(given) != expected:
+        sizes = f"{expected}, {len(module.neurons)}" if isinstance(module, Layer) else expected
+        raise ValueError(
+            f"{type(module).__name__}({sizes}) takes {expected} input(s), got {len(given)}: {given!r:.100}. "
+            "Give the numbers of one sample at a time, as many as the layer was made for"
+        )
+    return tuple([item if hasattr(type(item), "__apply__") else constant(item) for item in given])
+
+
+def _size(what: str, n: Any) -> int:
+    try:
+        size = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, got {n!r} of type {type(n).__name__}") from None
+    if size < 1:
+        raise ValueError(f"{what} must be at least 1, got {n!r}: a layer needs something to compute")
+    return size
+
+
+# ---------------------------------------------------------------------------------------------------
+# Neurons and layers
+
+INITIALIZATIONS: dict[str, Callable[[Any, int], float]] = {
+    "uniform": lambda generator, nin: generator.uniform(-1, 1),
+    "he": lambda generator, nin: generator.gauss(0.0, math.sqrt(2.0 / nin)),
+    "xavier": lambda generator, nin: generator.gauss(0.0, math.sqrt(1.0 / nin)),
+}
+"""How a weight of a neuron with ``nin`` inputs is drawn: evenly between −1 and 1 (micrograd), or normally
+with the standard deviation √(2/nin) (He et al. 2015, for ReLU) or √(1/nin) (Xavier as chapter 6.2 has it,
+for sigmoid and tanh; Glorot & Bengio 2010 put nout beside nin). Biases start at 0."""
+
+
+class Neuron(Module):
+    """y = relu(b + Σ wᵢ·xᵢ), or b + Σ wᵢ·xᵢ if not ``nonlin``.
+
+    Args:
+        nin: how many inputs it takes.
+        nonlin: whether the sum goes through ReLU.
+        init: how the weights are drawn, a key of ``INITIALIZATIONS``.
+        seed: where from; with none, ``random.seed(1337)`` before gives the numbers that micrograd gets.
+
+    Attributes:
+        w: the weights, a list of ``nin`` Values.
+        b: the bias, a Value.
+        nonlin: as given.
+
+    Raises:
+        ValueError: if ``nin`` is less than 1 or ``init`` is unknown; when called with another number of inputs.
+    """
+
+    def __init__(self, nin: int, nonlin: bool = True, *, init: str = "uniform", seed: Seed = None) -> None:
+        nin = _size("the number of inputs, nin,", nin)
+        if init not in INITIALIZATIONS:
+            raise ValueError(f"init must be one of {', '.join(map(repr, INITIALIZATIONS))}; got {init!r}")
+        generator, draw = _generator(seed) or random, INITIALIZATIONS[init]
+        self.w = [Value(draw(generator, nin), f"w{i}") for i in range(nin)]
+        self.b = Value(0.0, "b")
+        self.nonlin = nonlin
+
+    def forward(self, x: Any) -> Value:
+        """Return the output for the inputs x, as one sum: the bias, then the products in order."""
+        if type(x) is not tuple or len(x) != len(self.w):
+            x = _inputs(self, x, len(self.w))
+        activation: Value = ops.total([self.b, *map(operator.mul, self.w, x)])
+        return activation.relu() if self.nonlin else activation
+
+    def __repr__(self) -> str:
+        return f"{'ReLU' if self.nonlin else 'Linear'}Neuron({len(self.w)})"
+
+
+class Layer(Module):
+    """``nout`` neurons side by side, each of which takes all the inputs; arguments as for ``Neuron``.
+
+    Attributes:
+        neurons: a list of ``nout`` neurons.
+
+    Raises:
+        ValueError: if a size is less than 1; when called with another number of inputs, naming both.
+    """
+
+    def __init__(self, nin: int, nout: int, nonlin: bool = True, *, init: str = "uniform", seed: Seed = None) -> None:
+        generator = _generator(seed)
+        nout = _size("the number of outputs, nout,", nout)
+        self.neurons = [Neuron(nin, nonlin, init=init, seed=generator) for _ in range(nout)]
+
+    def forward(self, x: Any) -> Any:
+        """Return the outputs for the inputs x: a list, or a bare Value if there is one neuron."""
+        x = _inputs(self, x, len(self.neurons[0].w))
+        outputs = [neuron(x) for neuron in self.neurons]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def __repr__(self) -> str:
+        return f"Layer of [{', '.join(map(str, self.neurons))}]"
+
+
+class Affine(Layer):
+    """y = W·x + b, the layer of chapter 5.6: ``nout`` neurons without nonlinearity, He-initialised."""
+
+    def __init__(self, nin: int, nout: int, *, init: str = "he", seed: Seed = None) -> None:
+        super().__init__(nin, nout, nonlin=False, init=init, seed=seed)
+
+    def __repr__(self) -> str:
+        return f"Affine({len(self.neurons[0].w)}, {len(self.neurons)})"
+
+
+class MLP(Module):
+    """A multi-layer perceptron: layers one after the other, all but the last with ReLU.
+
+    Args:
+        nin: how many inputs it takes.
+        nouts: the number of neurons of each layer, as in ``MLP(2, [16, 16, 1])``.
+        init: as for ``Neuron``.
+        seed: as for ``Neuron``.
+
+    Attributes:
+        layers: a list of layers.
+
+    Raises:
+        ValueError: if there is no layer or a size is less than 1.
+    """
+
+    def __init__(self, nin: int, nouts: Sequence[int], *, init: str = "uniform", seed: Seed = None) -> None:
+        if not isinstance(nouts, Sequence) or isinstance(nouts, str):
+            raise TypeError(f"nouts must be a list with the size of each layer, as in MLP(2, [16, 1]); got {nouts!r}")
+        if not nouts:
+            raise ValueError("nouts is empty: give the size of at least one layer, as in MLP(2, [16, 1])")
+        generator = _generator(seed)
+        sizes = [nin, *nouts]
+        self.layers = [
+            Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1, init=init, seed=generator)
+            for i in range(len(nouts))
+        ]
+
+    def forward(self, x: Any) -> Any:
+        """Return the outputs of the last layer: a list, or a bare Value if it has one neuron."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __repr__(self) -> str:
+        return f"MLP of [{', '.join(map(str, self.layers))}]"
+
+
+class Sequential(Module):
+    """Modules (or any functions) one after the other: each takes what the one before gave.
+
+    Attributes:
+        modules: a list of them.
+
+    Raises:
+        ValueError: if there is none.
+        TypeError: if one cannot be called.
+    """
+
+    def __init__(self, *modules: Callable[[Any], Any]) -> None:
+        if not modules:
+            raise ValueError("Sequential() is empty: give it modules, as in Sequential(Affine(2, 8), ReLU())")
+        for module in modules:
+            if not callable(module) or isinstance(module, type):
+                raise TypeError(
+                    f"Sequential takes modules one by one, as in Sequential(Affine(2, 8), ReLU()); got {module!r}"
+                )
+        self.modules = list(modules)
+
+    def forward(self, x: Any) -> Any:
+        """Return what the last one gives."""
+        for module in self.modules:
+            x = module(x)
+        return x
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(str, self.modules))})"
+
+
+class _Elementwise(Module):
+    """An operation on each input: a list for a list, a bare Value for a bare one."""
+
+    op: ClassVar[Op]
+
+    def forward(self, x: Any) -> Any:
+        """Return the operation of each input."""
+        return [self.op(item) for item in x] if hasattr(type(x), "__iter__") else self.op(x)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class ReLU(_Elementwise):
+    """y = max(x, 0) for each input (chapter 5.5.1)."""
+
+    op = ops.relu
+
+
+class Sigmoid(_Elementwise):
+    """y = 1 / (1 + e⁻ˣ) for each input (chapter 5.5.2)."""
+
+    op = ops.sigmoid
+
+
+class Tanh(_Elementwise):
+    """y = tanh(x) for each input."""
+
+    op = ops.tanh
+
+
+class Softmax(Module):
+    """yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ): probabilities, for looking at; ``cross_entropy`` takes what comes before."""
+
+    def forward(self, x: Any) -> list[Any]:
+        """Return the probabilities, a list."""
+        return ops.softmax(as_list(x))
+
+    def __repr__(self) -> str:
+        return "Softmax()"
+
+
+class Dropout(Module):
+    """In training, each input is 0 with probability ``rate``, else xᵢ / (1 − rate); in ``eval()`` it is xᵢ.
+
+    This is PyTorch's convention, which leaves the mean as it is. The book's class (chapter 6.4.3) does not
+    scale in training, and multiplies by 1 − rate in use.
+
+    Args:
+        rate: the probability, at least 0 and below 1.
+        seed: where the choice is drawn from, as for ``Neuron``.
+
+    Raises:
+        ValueError: for another rate.
+    """
+
+    def __init__(self, rate: float = 0.5, *, seed: Seed = None) -> None:
+        self.rate = as_float(rate)
+        if not 0.0 <= self.rate < 1.0:
+            raise ValueError(f"rate is the probability of dropping an input, at least 0 and below 1; got {rate!r}")
+        self._generator = _generator(seed)
+
+    def forward(self, x: Any) -> Any:
+        """Return the inputs, some of them times 0 if in training."""
+        if not self.training or not self.rate:
+            return x
+        kept = 1.0 / (1.0 - self.rate)
+        draw = (self._generator or random).random
+        y = [item * (0.0 if draw() < self.rate else kept) for item in as_list(x)]
+        return y if hasattr(type(x), "__iter__") else y[0]
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate!r})"
+
+
+def _generator(seed: Seed) -> random.Random | None:
+    return seed if seed is None or isinstance(seed, random.Random) else random.Random(seed)

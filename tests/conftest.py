@@ -1,0 +1,14 @@
+"""Hypothesis profiles: "ci" is fast and gives the same examples each time; "thorough" looks harder.
+
+``HYPOTHESIS_PROFILE=thorough python -m pytest`` draws twenty times as many examples, new ones each time.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ci", max_examples=100, derandomize=True, deadline=None, database=None)
+settings.register_profile(
+    "thorough", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -1,0 +1,280 @@
+"""Optimisers: literal formulas of the book, one rule for Values and arrays, and clear errors."""
+
+import copy
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microgrid.engine import Value
+from microgrid.nn import MLP
+from microgrid.optim import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+
+OPTIMIZERS = [
+    lambda p: SGD(p, 0.1),
+    lambda p: SGD(p, 0.1, weight_decay=0.2),
+    lambda p: Momentum(p, 0.1, 0.8),
+    lambda p: Nesterov(p, 0.1, 0.8, weight_decay=0.1),
+    lambda p: AdaGrad(p, 0.1),
+    lambda p: RMSprop(p, 0.01, 0.9, weight_decay=0.1),
+    lambda p: Adam(p, 0.05, weight_decay=0.1),
+    lambda p: Adam(p, 0.05, 0.0, 0.5, epsilon=0.1),
+    lambda p: AdamW(p, 0.05, weight_decay=0.3),
+]
+START = [1.0, -2.0, 0.5]
+GRADIENTS = [[1.0, -0.5, 0.0], [0.25, 3.0, 0.0], [-2.0, 1e-3, 1e-8], [0.5, 0.5, 1e8]]
+
+
+def kind(make):
+    return repr(make([Value(0.0)]))
+
+
+def run(optimizer, gradients):
+    """The numbers of the parameters after each step."""
+    for step in gradients:
+        for parameter, gradient in zip(optimizer.parameters, step, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        yield [parameter.data for parameter in optimizer.parameters]
+
+
+# -- the formulas, word for word as the book's code has them ------------------------------------------
+
+
+def book_sgd(w, gradients, rate=0.1):
+    for g in gradients:
+        yield (w := w - rate * g)
+
+
+def book_momentum(w, gradients, rate=0.1, momentum=0.9):
+    v = 0.0
+    for g in gradients:
+        v = momentum * v - rate * g
+        yield (w := w + v)
+
+
+def book_nesterov(w, gradients, rate=0.1, momentum=0.9):
+    v = 0.0
+    for g in gradients:
+        w = w + momentum * momentum * v
+        w = w - (1 + momentum) * rate * g
+        v = momentum * v - rate * g
+        yield w
+
+
+def book_adagrad(w, gradients, rate=0.1):
+    h = 0.0
+    for g in gradients:
+        h += g * g
+        yield (w := w - rate * g / (math.sqrt(h) + 1e-7))
+
+
+def book_rmsprop(w, gradients, rate=0.1, decay=0.99):
+    h = 0.0
+    for g in gradients:
+        h *= decay
+        h += (1 - decay) * g * g
+        yield (w := w - rate * g / (math.sqrt(h) + 1e-7))
+
+
+def book_adam(w, gradients, rate=0.1, beta1=0.9, beta2=0.999):
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        rate_t = rate * math.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
+        m += (1 - beta1) * (g - m)
+        v += (1 - beta2) * (g**2 - v)
+        # the book adds 1e-7 to √v; with 1e-15 it is PyTorch's ε as well, for gradients that are not tiny
+        yield (w := w - rate_t * m / (math.sqrt(v) + 1e-15))
+
+
+@pytest.mark.parametrize(
+    ("make", "book"),
+    [
+        (lambda p: SGD(p, 0.1), book_sgd),
+        (lambda p: Momentum(p, 0.1), book_momentum),
+        (lambda p: Nesterov(p, 0.1), book_nesterov),
+        (lambda p: AdaGrad(p, 0.1, epsilon=1e-7), book_adagrad),
+        (lambda p: RMSprop(p, 0.1, epsilon=1e-7), book_rmsprop),
+        (lambda p: Adam(p, 0.1, epsilon=1e-15), book_adam),
+    ],
+    ids=lambda f: getattr(f, "__name__", ""),
+)
+def test_the_steps_are_the_books(make, book):
+    gradients = [0.5, -1.0, 2.0, 0.1, 0.1]
+    ours = [numbers[0] for numbers in run(make([Value(3.0)]), [[g] for g in gradients])]
+    assert ours == pytest.approx(list(book(3.0, gradients)), rel=1e-12)
+
+
+def test_adamw_shrinks_the_weights_past_the_moments():
+    (decayed,), (plain,) = [
+        next(run(make([Value(2.0)]), [[0.5]]))
+        for make in (
+            lambda p: AdamW(p, 0.1, weight_decay=0.3),
+            lambda p: Adam(p, 0.1),
+        )
+    ]
+    assert decayed == pytest.approx(plain - 0.1 * 0.3 * 2.0, rel=1e-15)
+
+
+# -- Values and arrays ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+def test_arrays_and_values_take_the_same_steps_also_in_turn(make):
+    parameters = list(map(Value, START))
+    by_values = list(run(make(parameters), GRADIENTS))
+    theta, by_arrays = np.array(START), []
+    optimizer = make(list(map(Value, START)))
+    for gradient in GRADIENTS:
+        theta = optimizer.update(theta, np.array(gradient))
+        by_arrays.append(theta.tolist())
+    assert by_arrays == [pytest.approx(numbers, rel=1e-13) for numbers in by_values]
+    assert [p.data for p in optimizer.parameters] == START, "update() leaves the Values as they are"
+    in_turn = make(list(map(Value, START)))
+    *_, halfway = run(in_turn, GRADIENTS[:1])
+    theta = in_turn.update(in_turn.update(np.array(halfway), np.array(GRADIENTS[1])), np.array(GRADIENTS[2]))
+    for parameter, number in zip(in_turn.parameters, theta, strict=True):
+        parameter.data = number
+    assert list(run(in_turn, GRADIENTS[3:]))[-1] == pytest.approx(by_values[-1], rel=1e-13)
+    assert type(in_turn.parameters[0].data) is float
+    assert in_turn.steps == 4
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+def test_single_precision_stays_single(make):
+    optimizer = make(list(map(Value, START)))
+    theta = np.array(START, np.float32)
+    for _ in range(2):
+        theta = optimizer.update(theta, np.ones(3, np.float32))
+    assert theta.dtype == np.float32
+
+
+@given(st.lists(st.floats(), min_size=3, max_size=3))
+def test_no_gradient_makes_a_step_raise(gradient):
+    for make in OPTIMIZERS:
+        optimizer = make(list(map(Value, START)))
+        with np.errstate(all="ignore"):
+            expected = optimizer.update(np.array(START), np.array(gradient))
+        optimizer = make(list(map(Value, START)))
+        assert next(run(optimizer, [gradient])) == pytest.approx(expected.tolist(), rel=1e-13, nan_ok=True)
+
+
+# -- learning ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS[:1] + OPTIMIZERS[2:8:2] + OPTIMIZERS[4:6], ids=kind)
+def test_an_optimiser_goes_downhill(make):
+    x, y = Value(3.0), Value(-2.0)
+    optimizer = make([x, y])
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = x * x + 0.5 * y * y
+        loss.backward()
+        losses.append(loss.data)
+        optimizer.step()
+    assert losses[-1] < 0.75 * losses[0]
+    optimizer.zero_grad()
+    assert (x.grad, y.grad) == (0.0, 0.0)
+
+
+def test_the_learning_rate_may_change_between_steps():
+    (w,) = parameters = [Value(1.0)]
+    optimizer = SGD(parameters, 0.5)
+    w.grad = 1.0
+    optimizer.step()
+    optimizer.learning_rate = 0.25
+    optimizer.step()
+    assert w.data == 0.25
+    assert repr(optimizer) == "SGD(1 parameters, learning_rate=0.25, weight_decay=0.0)"
+
+
+# -- state ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+@pytest.mark.parametrize(
+    "store", [copy.deepcopy, lambda state: json.loads(json.dumps(state)), lambda s: pickle.loads(pickle.dumps(s))]
+)
+def test_an_optimiser_goes_on_from_its_state(make, store):
+    *_, expected = run(make(list(map(Value, START))), GRADIENTS)
+    first = make(list(map(Value, START)))
+    *_, halfway = run(first, GRADIENTS[:2])
+    second = type(first)(list(map(Value, halfway)))
+    second.load_state_dict(store(first.state_dict()))
+    assert list(run(second, GRADIENTS[2:]))[-1] == expected
+    assert (second.learning_rate, second.steps) == (first.learning_rate, 4)
+
+
+def test_the_state_after_an_update_of_arrays_is_plain_numbers():
+    optimizer = Adam(list(map(Value, START)))
+    optimizer.update(np.array(START), np.array(GRADIENTS[0]))
+    assert json.loads(json.dumps(optimizer.state_dict())) == optimizer.state_dict()
+
+
+STATE = Momentum([Value(0.0)], 0.1).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "says"),
+    [
+        (Adam([Value(0.0)]).state_dict(), ValueError, ["expected Momentum with", "velocity", "got Adam with", "beta1"]),
+        ({}, ValueError, ["got None"]),
+        ({**STATE, "extra": 1}, ValueError, ["extra"]),
+        ({**STATE, "memory": [0.0]}, ValueError, ["got Momentum"]),
+        ({**STATE, "memory": {}}, ValueError, ["expected Momentum"]),
+        ({**STATE, "memory": {"velocity": [0.0, 1.0]}}, ValueError, ["of 2 parameters (velocity)", "has 1"]),
+        ({**STATE, "memory": {"velocity": ["a"]}}, TypeError, ["'a'"]),
+        ({**STATE, "momentum": "0.9"}, TypeError, ["'0.9'"]),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(state, error, says):
+    optimizer = Momentum([Value(0.0)], 0.2)
+    list(run(optimizer, [[1.0]]))
+    before = optimizer.state_dict()
+    with pytest.raises(error) as raised:
+        optimizer.load_state_dict(state)
+    for part in says:
+        assert part in str(raised.value)
+    assert optimizer.state_dict() == before
+
+
+# -- wrong input ---------------------------------------------------------------------------------------
+
+w = Value(1.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (lambda: SGD([]), ValueError, ["at least one parameter"]),
+        (lambda: SGD(MLP(1, [1])), TypeError, ["model.parameters()", "MLP"]),
+        (lambda: SGD(w), TypeError, ["model.parameters()", "Value"]),
+        (lambda: SGD([1.0]), TypeError, ["leaf Values", "1.0"]),
+        (lambda: SGD([w * 2]), TypeError, ["leaf Values", "the result of mul"]),
+        (lambda: SGD([w, w]), ValueError, ["each parameter once", "Value(data=1.0"]),
+        (lambda: SGD([w], 0.0), ValueError, ["learning_rate must be above 0", "0.0"]),
+        (lambda: SGD([w], math.nan), ValueError, ["learning_rate", "nan"]),
+        (lambda: SGD([w], math.inf), ValueError, ["learning_rate", "finite", "inf"]),
+        (lambda: SGD([w], "0.1"), TypeError, ["'0.1'"]),
+        (lambda: SGD([w], weight_decay=-1), ValueError, ["weight_decay must be at least 0", "-1"]),
+        (lambda: Momentum([w], momentum=1), ValueError, ["momentum must be at least 0 and below 1; got 1"]),
+        (lambda: RMSprop([w], decay=1.5), ValueError, ["decay", "1.5"]),
+        (lambda: RMSprop([w], epsilon=0), ValueError, ["epsilon must be above 0"]),
+        (lambda: AdaGrad([w], epsilon=-1), ValueError, ["epsilon"]),
+        (lambda: Adam([w], beta1=-0.1), ValueError, ["beta1"]),
+        (lambda: Adam([w], beta2=1.0), ValueError, ["beta2"]),
+        (lambda: AdamW([w], epsilon=0.0), ValueError, ["epsilon"]),
+        (lambda: SGD([w]).update(np.ones(2), np.ones(2)), ValueError, ["parameters", "shape (1,)", "(2,)"]),
+        (lambda: SGD([w]).update(np.ones(1), [1.0]), ValueError, ["gradients", "shape (1,)", "list"]),
+    ],
+)
+def test_wrong_settings_are_errors_that_name_them(wrong, error, says):
+    with pytest.raises(error) as raised:
+        wrong()
+    for part in says:
+        assert part in str(raised.value)
