@@ -13,28 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from microgrid.compiler.arrays import MASKS, NUMBER, Array, Map, Operand, Shape, reachable
+from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable
 from microgrid.ops import Op
 
 _LINES = 2000
 """A function of more lines is cut in parts: Python compiles giant functions slowly."""
 
 _OPERATORS = {
-    "{0} + {1}": "add",
-    "{0} - {1}": "subtract",
-    "{0} * {1}": "multiply",
-    "{0} / {1}": "divide",
-    "-{0}": "negative",
-    "~{0}": "logical_not",
-    "{0} < {1}": "less",
-    "{0} <= {1}": "less_equal",
-    "{0} > {1}": "greater",
-    "{0} >= {1}": "greater_equal",
-    "{0} == {1}": "equal",
-    "{0} != {1}": "not_equal",
+    "+": "add",
+    "-": "subtract",
+    "*": "multiply",
+    "/": "divide",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "==": "equal",
+    "!=": "not_equal",
 }
 """The array functions that operators stand for; unlike operators, they can write to a buffer."""
 
+_BINARY = re.compile(r"(\{\d\}|[\d.]+) (\S+) (\{\d\}|[\d.]+)")
+_UNARY = {"-{0}": "negative({0}, {out})", "~{0}": "logical_not({0}, {out})", "{0}": "copyto({out}, {0})"}
 _CALL = re.compile(r"(xp|special)\.(\w+)\(([^()]*)\)")
 
 
@@ -284,10 +284,11 @@ class _NumPy(_Names):
 
     def _elementwise(self, x: Array, op: Op, out: str) -> str:
         texts = [self.operand(operand, x.batched) for operand in x.operands]
-        if op is NUMBER:
-            return f"multiply({texts[0]}, 1.0, {out})"
-        if op.array in _OPERATORS:
-            return f"{_OPERATORS[op.array]}({', '.join([*texts, out])})"
+        if op.array in _UNARY:
+            return _UNARY[op.array].format(*texts, out=out)
+        binary = _BINARY.fullmatch(op.array)
+        if binary and binary[2] in _OPERATORS:
+            return f"{_OPERATORS[binary[2]]}({binary[1]}, {binary[3]}, {out})".format(*texts)
         call = _CALL.fullmatch(op.array)
         if call:
             module, name, arguments = call.groups()
@@ -377,7 +378,7 @@ def map_text(shape: Shape) -> list[str]:
 def _matrix_product(left: str, right: str, result: str) -> tuple[bool, bool, bool] | None:
     """Return how a contraction is a product of two matrices: whether swapped, and which are transposed."""
     shared = set(left) & set(right)
-    if len(shared) != 1 or shared & set(result) or max(len(left), len(right)) > 2:
+    if len(shared) != 1 or set(left) ^ set(right) != set(result) or max(len(left), len(right)) > 2:
         return None
     (k,) = shared
     swapped = left.replace(k, "") + right.replace(k, "") != result

@@ -415,7 +415,8 @@ class Kernel:
             outs[-1] = gradient
         namespace = special.numpy_namespace(dtype, source.names)
         namespace |= {f"out{k}": out for k, out in enumerate(outs)}
-        namespace |= {"theta": theta, "seed": seed, "B": size, "count": float(size), "weight": 1.0 / size}
+        namespace |= {"theta": theta, "seed": seed, "B": size}
+        namespace |= {"count": np.array(size, dtype), "weight": np.array(1.0 / size, dtype)}
         with np.errstate(all="ignore"):
             exec(code, namespace)
         return _Plan(_quiet(namespace["run"]), theta, seed, outs)

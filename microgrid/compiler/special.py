@@ -72,8 +72,12 @@ class NumPySpecial:
 
     @staticmethod
     def power(x: Array, n: Array, out: Array = None) -> Array:
-        """xⁿ."""
-        return np.power(x, n, out=out)
+        """xⁿ; NumPy takes a square root for n = ½, which is nan for −inf and −0 for −0."""
+        result = np.power(x, n, out=out)
+        if isinstance(n, float) and n == 0.5:
+            result = np.add(result, 0.0, out=out)
+            result = _into(out, np.where(np.equal(x, -np.inf), np.inf, result))
+        return result
 
     @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
@@ -101,7 +105,7 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         name: value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
         for name, value in used.items()
     }
-    others = {name: getattr(np, name) for name in ("empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")}
+    others = {name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")}
     return {
         **functions,
         **others,
