@@ -273,6 +273,77 @@ class Kernel:
         numbers = [(parameter._data, parameter.label) for parameter in self.parameters]
         return _rebuilt, (self.program, numbers, self.signature, self.traced)
 
+    def to_jax(self) -> Callable[..., Any]:
+        """Return the kernel as a pure function ``f(theta, *batch)`` of JAX arrays.
+
+        It works under ``jax.jit``, ``jax.grad``, ``jax.vmap`` and with the batch sharded over a mesh of
+        devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX gets the lifted
+        program, and for the first derivative the kernel's own, with this package's conventions at kinks.
+
+        Returns:
+            A function that returns what ``value`` returns.
+
+        Raises:
+            ModuleNotFoundError: if JAX is not installed.
+            RuntimeError: if the kernel computes in float64 and JAX does not.
+        """
+        import jax
+        import jax.numpy as jnp
+
+        signature = self.signature
+        if signature.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise RuntimeError(
+                "this kernel computes in float64 but JAX is set to float32: call "
+                "jax.config.update('jax_enable_x64', True) before, or compile with dtype='float32'"
+            )
+        programs = {}
+        for task in ("value", "vjp"):
+            source = emit.functional_source(self._targets(task)[0])
+            namespace = special.jax_namespace(source.names, signature.dtype)
+            exec(self._code(f"{task} jax", source), namespace)  # definitions only
+            programs[task] = namespace["run"]
+
+        def run(task: str, seed: Any, theta: Any, batch: Sequence[Any]) -> list[Any]:
+            size = batch[0].shape[0] if signature.batched else 1
+            columns = [x.reshape(size, -1).T if signature.batched else x.reshape(-1) for x in batch]
+            count = jnp.asarray(size, signature.dtype)
+            results = map(jnp.asarray, programs[task](theta, 1 / count, count, seed, size, *columns))
+            return [
+                jnp.broadcast_to(
+                    x[..., None] if batched and x.ndim == len(shape) else x, (*shape, size) if batched else shape
+                )
+                for x, (shape, batched) in zip(results, self._targets(task)[1], strict=True)
+            ]
+
+        @jax.custom_vjp
+        def core(theta: Any, *batch: Any) -> Any:
+            values = run("value", None, theta, batch)
+            return values[0] if signature.outputs is None else jnp.stack(values, axis=-1)
+
+        def forward(theta: Any, *batch: Any) -> Any:
+            return core(theta, *batch), (theta, batch)
+
+        def backward(saved: Any, cotangent: Any) -> Any:
+            theta, batch = saved
+            seed = jnp.expand_dims(cotangent, 0) if signature.outputs is None else cotangent.T
+            by_theta, *by_arguments = run("vjp", seed, theta, batch)
+            return by_theta, *[g.T.reshape(x.shape) for g, x in zip(by_arguments, batch, strict=True)]
+
+        core.defvjp(forward, backward)
+
+        def function(theta: Any, *batch: Any) -> Any:
+            """The compiled function of parameters and a batch, on JAX arrays."""
+            if len(batch) != len(signature.shapes):
+                raise TypeError(f"this function takes theta and {len(signature.shapes)} argument(s); got {len(batch)}")
+            arrays = [jnp.asarray(x, signature.dtype) for x in batch]
+            for name, shape, array in zip(signature.names, signature.shapes, arrays, strict=True):
+                if array.shape[signature.batched :] != shape or array.ndim != len(shape) + signature.batched:
+                    expected = ", ".join([*["batch"] * signature.batched, *map(str, shape)])
+                    raise ValueError(f"argument {name} must have the shape ({expected}); got {array.shape}")
+            return core(jnp.asarray(theta, signature.dtype), *arrays)
+
+        return function
+
     # -- compilation, each part when it is needed -----------------------------------------------------
 
     def _lift(self) -> "tuple[Arrays, list[Operand], list[Array], list[list[Operand]]]":
@@ -299,11 +370,13 @@ class Kernel:
 
     def _differentiated(self, by: str) -> tuple[list[Operand], list[tuple[Shape, bool]]]:
         arrays, outputs, leaves, groups = self._lift()
-        per_sample, several = self.signature.per_sample, self.signature.outputs is not None
+        per_sample = self.signature.per_sample
         weight: Operand = 1.0
         if self.signature.batched and self.signature.reduce == "mean":
             weight = arrays.make("weight", (), (), False)
-        seeds = arrays.make("seed", (), (len(outputs),), per_sample) if several else None
+        seeds = None
+        if by == "vjp" or self.signature.outputs is not None:
+            seeds = arrays.make("seed", (), (len(outputs),), per_sample)
         results: list[Operand] = []
         pairs: list[tuple[Operand, Operand]] = []
         for k, output in enumerate(outputs):
@@ -321,6 +394,8 @@ class Kernel:
                     seed = arrays.sum_samples(seed)
             pairs.append((output, seed))
         shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
+        if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
+            results, shapes, by, per_sample = [], [], "both", False
         if by != "value":
             chosen = {"parameters": slice(0, 1), "arguments": slice(1, None), "both": slice(None)}[by]
             if groups:
