@@ -86,11 +86,17 @@ from microgrid.ops import absolute as abs
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
-    from microgrid.drawing import Picture, draw
+    from microgrid.drawing import Picture, draw, name
+    from microgrid.drawing.boundary import plot_boundary
+    from microgrid.drawing.explorer import explore
+    from microgrid.training import History, TrainingError, evaluate, fit
 
 _ROOMS = {
     "checking": ("CheckError", "Report", "Verdict", "check", "check_op"),
-    "drawing": ("Picture", "draw"),
+    "drawing": ("Picture", "draw", "name"),
+    "drawing.boundary": ("plot_boundary",),
+    "drawing.explorer": ("explore",),
+    "training": ("History", "TrainingError", "evaluate", "fit"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -98,7 +104,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
     from microgrid.drawing import notebook_bundle
 
-    return notebook_bundle(value)
+    return notebook_bundle(value, mark)
 
 
 _engine.notebook_picture = _picture
@@ -124,10 +130,12 @@ __version__ = "0.1.0"
 __all__ = [
     "AnomalyError",
     "CheckError",
+    "History",
     "Interval",
     "Op",
     "Picture",
     "Report",
+    "TrainingError",
     "Value",
     "Verdict",
     "abs",
@@ -154,9 +162,12 @@ __all__ = [
     "equal",
     "erf",
     "erfc",
+    "evaluate",
     "exp",
     "exp2",
+    "explore",
     "expm1",
+    "fit",
     "floor",
     "gelu",
     "grad",
@@ -180,8 +191,10 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "name",
     "no_grad",
     "not_equal",
+    "plot_boundary",
     "power",
     "record_lines",
     "relu",

@@ -116,7 +116,8 @@ class Value:
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
         """
         order = topological_order(self)
-        leaves = [(node, node.grad) for node in order if node.first is None]
+        leaves = [node for node in order if node.first is None]
+        before = [leaf.grad for leaf in leaves]  # not pairs: a tuple for each leaf would wake the collector
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
@@ -127,12 +128,12 @@ class Value:
                     _check_backward(node)
                 node.op.backpropagate(node)
         except BaseException:
-            for leaf, before in leaves:
-                leaf.grad = before
+            for leaf, was in zip(leaves, before, strict=True):
+                leaf.grad = was
             raise
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
-        for leaf, before in leaves:
-            leaf.grad += before
+        for leaf, was in zip(leaves, before, strict=True):
+            leaf.grad += was
 
     def forward(self) -> "Value":
         """Compute this value again, in place, after the ``data`` of leaves changed; return it."""

@@ -880,7 +880,7 @@ maximum = _row(
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     array="xp.maximum({0}, {1})",
-    javascript="Math.max({0}, {1})",
+    javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient",
 )
 minimum = _row(
@@ -891,7 +891,7 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     array="xp.minimum({0}, {1})",
-    javascript="Math.min({0}, {1})",
+    javascript="mg.minimum({0}, {1})",
     doc="the smaller of two, nan if either is; of equals each gets half the gradient",
 )
 clip = _row(
@@ -902,7 +902,7 @@ clip = _row(
     lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
     kink=lambda x, low, high: ((x > low) - (x < low), (x > high) - (x < high), low < high),
     array="xp.minimum(xp.maximum({0}, {1}), {2})",
-    javascript="Math.min(Math.max({0}, {1}), {2})",
+    javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
     doc="x held between low and high; at the ends the gradient goes to x",
 )
 where: Op = _row(
@@ -913,7 +913,7 @@ where: Op = _row(
     lambda y, condition, a, b: equal(condition, 0.0),
     kink=lambda condition, a, b: bool(condition),
     array="xp.where({0}, {1}, {2})",
-    javascript="({0} ? {1} : {2})",
+    javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph",
 )
 relu = _row(

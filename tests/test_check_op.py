@@ -1,11 +1,13 @@
 """One operation over its domain: the whole table passes, and each kind of wrong row is found and named."""
 
 import math
+from fractions import Fraction
 
 import mpmath
+import numpy as np
 import pytest
 
-from microgrid import ops
+from microgrid import Interval, Op, Value, ops
 from microgrid.checking import check_op
 
 ROWS = list(ops.rows())
@@ -29,3 +31,158 @@ def test_derivatives_of_lgamma_exist_at_huge_and_at_tiny_arguments():
 def test_the_branch_of_lgamma_is_known_at_every_float():
     for x in (-math.inf, math.inf, math.nan):
         hash(ops.lgamma.kink(x))
+
+
+def softplus(x):
+    return mpmath.log1p(mpmath.exp(x))
+
+
+@pytest.mark.parametrize(
+    ("op", "definition"),
+    [
+        (ops.softplus, softplus),
+        (ops.gelu, lambda x: mpmath.mpf(x) * mpmath.ncdf(x)),
+        (ops.sigmoid, lambda x: 1 / (1 + mpmath.exp(-mpmath.mpf(x)))),
+        (ops.hypot, lambda a, b: mpmath.sqrt(mpmath.mpf(a) ** 2 + mpmath.mpf(b) ** 2)),
+        (ops.power_of(3.0), lambda x: Fraction(x) ** 3),
+        (ops.sum_of(3), lambda *xs: math.fsum(xs) if len(xs) == 3 else None),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_forward_is_compared_with_a_definition(op, definition):
+    with mpmath.workdps(60):
+        row = check_op(op, definition).raise_()["forward"]
+    assert row.reason == ""
+
+
+def tanh_like(**changes):
+    """A right row for tanh, with some of its parts changed."""
+    parts = {"forward": math.tanh, "partials": (lambda y, x: 1.0 - y * y,), "array": "xp.tanh({0})"}
+    return Op("mine", **{**parts, **changes})
+
+
+def test_a_right_operation_of_ones_own_passes():
+    report = check_op(tanh_like(), math.tanh).raise_()
+    assert [row.name for row in report.derivatives] == [
+        "forward",
+        "∂y/∂x",
+        "∂²y/∂x²",
+        "special values",
+        "kink",
+        "array",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("op", "failing", "message"),
+    [
+        (tanh_like(partials=(lambda y, x: y * y - 1.0,)), "∂y/∂x", "of 40 points"),
+        (tanh_like(partials=(lambda y, x: 1.0 - y * y if x > 0 else 1.0,)), "∂y/∂x", "∂y/∂x is wrong at (−"),
+        (tanh_like(partials=(lambda y, x: 1.0 / x**9000,)), "∂y/∂x", "raises"),
+        (
+            Op(
+                "mine", math.exp, (lambda y, x: math.exp(min(getattr(x, "data", x), 700.0)),), domain=(Interval(-9, 9),)
+            ),
+            "∂²y/∂x²",
+            "∂²y/∂x² is wrong",
+        ),
+        (Op("mine", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: b)), "∂y/∂x2", "∂y/∂x2 is wrong at ("),
+        (Op("mine", lambda x: math.exp(x), (lambda y, x: y,)), "special values", "raises OverflowError"),
+        (Op("mine", lambda x: 1 if x > 0 else 0, (0.0,), kink=lambda x: x > 0), "special values", "of type int"),
+        (tanh_like(partials=(lambda y, x: 1.0 - math.tanh(x) ** 2,)), "∂²y/∂x²", "TypeError"),
+        (tanh_like(kink=lambda x: math.floor(x)), "special values", "kink(∞) raises OverflowError"),
+        (tanh_like(kink=lambda x: [x > 0]), "special values", "unhashable"),
+        (Op("mine", lambda x: max(x, 0.0), (lambda y, x: ops.greater(x, 0.0),)), "kink", "there is no kink predicate"),
+        (
+            Op("mine", lambda x: ops.floor(x), (0.0,), kink=lambda x: x > 0),
+            "kink",
+            "the function jumps at (",
+        ),
+        (
+            Op("mine", lambda x: ops.relu(x - 1), (lambda y, x: ops.greater(x, 1.0),), kink=lambda x: x > 0),
+            "kink",
+            "kink() sees no change",
+        ),
+        (tanh_like(array="xp.sinh({0})"), "array", "the template gives"),
+        (tanh_like(array="xp.tan_h({0})"), "array", "raises AttributeError"),
+        (Op("mine", ops.log.forward, ops.log.partials), "forward", "nan inside the domain"),
+        (Op("mine", lambda x: x + math.nan if x < 0 else x, (1.0,)), "forward", "narrow the domain"),
+        (Op("mine", lambda x: 1.0 / (x - x), (1.0,)), "forward", "raises ZeroDivisionError"),
+    ],
+)
+def test_each_kind_of_wrong_row_is_named_with_numbers(op, failing, message):
+    report = check_op(op)
+    assert not report
+    row = report[failing]
+    assert row.verdict == "FAIL"
+    assert message in row.reason
+    assert report.fault.op == "mine"
+    if "is wrong" in report.fault.what:
+        assert f"the local derivative is defined at {__file__}" in str(report)
+    assert "was not recorded" not in str(report)
+    assert op.name in report._repr_html_()
+
+
+def test_a_forward_that_differs_from_its_definition_is_named_at_its_point():
+    report = check_op(tanh_like(), lambda x: math.tanh(x) + (1e-9 if x > 1 else 0.0))
+    assert report["forward"].verdict == "FAIL"
+    assert report["forward"].value[0] > 1
+    assert "its definition gives" in report.fault.what
+
+
+def test_a_domain_keeps_the_points_inside():
+    check_op(
+        Op(
+            "mine",
+            lambda x: math.log(x) if x > 0 else math.nan,
+            (lambda y, x: ops.div(1.0, x),),
+            domain=(ops.POSITIVE,),
+        )
+    ).raise_()
+    far = Op(
+        "mine",
+        lambda x: math.sqrt(x - 100.0) if x >= 100 else math.nan,
+        (lambda y, x: ops.div(0.5, y),),
+        domain=(Interval(100.0),),
+    )
+    check_op(far).raise_()
+
+
+def test_an_operation_that_can_be_decided_nowhere_does_not_pass():
+    steps = Op("mine", lambda x: float(hash(x) % 7), (0.0,), kink=lambda x: x)
+    report = check_op(steps)
+    assert report["∂y/∂x"].verdict == "UNRESOLVED"
+    assert "of 40 points: 40 KINK" in report["∂y/∂x"].reason
+    assert not report
+
+
+def test_what_was_not_checked_is_said(monkeypatch):
+    assert any("there is no array template" in note for note in check_op(tanh_like(array="")).notes)
+    assert any("needs special=" in note for note in check_op(ops.gelu).notes)
+    monkeypatch.setattr("microgrid.checking.operation.find_spec", lambda name: None)
+    report = check_op(tanh_like())
+    assert any("NumPy is not installed" in note for note in report.notes)
+    assert report
+
+
+def test_lowerings_that_need_special_functions_are_checked_with_them():
+    class Special:
+        @staticmethod
+        def sigmoid(x):
+            return np.vectorize(ops.sigmoid.forward)(x)
+
+    assert check_op(ops.sigmoid, special=Special).raise_()["array"].verdict == "PASS"
+    Special.sigmoid = staticmethod(np.tanh)
+    assert check_op(ops.sigmoid, special=Special)["array"].verdict == "FAIL"
+
+
+def test_only_operations_are_taken():
+    with pytest.raises(TypeError, match="check_op\\(\\) takes an operation"):
+        check_op(math.tanh)
+
+
+def test_a_check_leaves_values_alone():
+    x = Value(0.5)
+    y = tanh_like()(x)
+    check_op(y.op)
+    assert (x.grad, y.grad, y.data) == (0.0, 0.0, math.tanh(0.5))

@@ -39,7 +39,7 @@ def imported_rooms(path):
     """The rooms that a module imports from, at its top and inside its functions alike."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "microgrid":
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name if alias.name in FLOOR_OF else "__init__" for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("microgrid."):
             yield node.module.split(".")[1]
         elif isinstance(node, ast.Import):

@@ -1,22 +1,19 @@
 """``check``: the gradient of a function, a graph or a model, against numeric derivatives."""
 
-import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from microgrid.calculus import flatten, gradient_graph
+from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import METHODS, Primitive, judge
 from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, output_of, restored
+from microgrid.checking.problem import Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
-from microgrid.engine import Value, constant, enable_grad, record_lines
-from microgrid.ops import LEAF, as_float
-
-Leaves = list[tuple[str, Value]]
+from microgrid.engine import Value
 
 
 def check(
@@ -48,7 +45,7 @@ def check(
     the central difference (f(x + h) − f(x − h)) / 2h extrapolated to h = 0. Its error, and that of
     ``backward()`` itself, come from computing again with random rounding; the *allowed* error of a row is
     what they add up to. A row passes if backward and numeric agree within it, and if it leaves at least
-    three digits (or nothing that matters beside the terms that cancel in the derivative).
+    four digits (or nothing that matters beside the terms that cancel in the derivative).
 
     Before a row is called ``FAIL`` its cause is found: each node's local derivatives are checked in turn,
     and the first wrong operation is named with its operands and its line; if all are right, the gradients
@@ -90,161 +87,9 @@ def check(
     unknown = set(map(str, allow)) - set(Verdict)
     if unknown or isinstance(allow, str):
         raise ValueError(f"allow={allow!r}: give a list of verdicts out of {', '.join(Verdict)}")
-    problem = _problem(f, at, named)
+    problem = problem_of(f, at, named)
     with restored([leaf for _, leaf in problem.leaves]):
         return _Check(problem, order, method, step, sample, seed, progress).report(allow)
-
-
-# ---------------------------------------------------------------------------------------------------
-# What is checked
-
-
-@dataclass(slots=True)
-class _Problem:
-    """What a call asks to check: the leaves, and how to build the graph (``None`` for one that is there)."""
-
-    title: str
-    leaves: Leaves
-    output: Value
-    build: Callable[[], Value] | None
-
-
-def _problem(f: Any, at: Any, named: dict[str, Any]) -> _Problem:
-    if isinstance(f, Value):
-        if named:
-            raise TypeError(f"a graph has no arguments to set, and {', '.join(named)} was given: check(y, leaves)")
-        return _Problem(f.label or "graph", _leaves_of_graph(f, at), f, None)
-    if not callable(f):
-        raise TypeError(f"check() takes a function or a Value, got {f!r} of type {type(f).__name__}")
-    title = getattr(f, "__name__", type(f).__name__)
-    title = "function" if title == "<lambda>" else title
-    leaves: Leaves = []
-    given = None if named or not _binds(f) else _given_leaves(at)
-    args, kwargs = ((), {}) if given is not None or (at is None and not named) else _arguments(f, at, named, leaves)
-
-    def build() -> Value:
-        with enable_grad():
-            output = f(*args, **kwargs)
-        return output if isinstance(output, Value) else _constant(title, output)
-
-    with record_lines():
-        output = build()
-    if given is not None:
-        leaves = given
-    elif not leaves:
-        again = set(Program(build()).nodes)  # leaves that f makes anew in each call are its constants
-        leaves = [(name, leaf) for name, leaf in _leaves_of_graph(output, None) if leaf in again]
-    return _Problem(title, leaves, output, build)
-
-
-def _constant(title: str, output: Any) -> Value:
-    try:
-        return constant(as_float(output))
-    except TypeError:
-        shown = repr(output)
-        raise TypeError(
-            f"{title} must return one number to be checked; it returned "
-            f"{shown if len(shown) < 80 else shown[:77] + '...'}: check each result on its own, as in "
-            "check(lambda x: f(x)[0], x), or their sum"
-        ) from None
-
-
-def _leaves_of_graph(output: Value, at: Any) -> Leaves:
-    if at is None:
-        found = [node for node in Program(output).nodes if node.op is LEAF]
-        return _named(found)
-    given = _given_leaves(at)
-    if given is None:
-        raise TypeError(f"a graph is checked by its leaves: give Values, or a module, not {at!r}")
-    return given
-
-
-def _given_leaves(at: Any) -> Leaves | None:
-    """The Values that ``at`` gives, with their names; ``None`` if it gives something else."""
-    pairs = at.named_parameters() if hasattr(at, "named_parameters") else at
-    if isinstance(pairs, Value):
-        pairs = [pairs]
-    if isinstance(pairs, dict):
-        pairs = pairs.items()
-    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
-        return None
-    items = list(pairs)
-    if all(isinstance(item, Value) for item in items):
-        leaves = _named(items)
-    elif all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Value) for item in items):
-        leaves = [(str(name), leaf) for name, leaf in items]
-    else:
-        return None
-    for name, leaf in leaves:
-        if not leaf.is_leaf:
-            raise ValueError(f"{name} is the result of {operation(leaf)}, not a leaf: check() moves leaves only")
-    return list({leaf: (name, leaf) for name, leaf in reversed(leaves)}.values())[::-1]
-
-
-def _named(leaves: Sequence[Value]) -> Leaves:
-    return [(leaf.label or f"leaf {i}", leaf) for i, leaf in enumerate(leaves, start=1)]
-
-
-def _binds(f: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether ``f`` can be called like this, as far as its signature tells."""
-    try:
-        inspect.signature(f).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    except ValueError:  # a function without a signature
-        return bool(args or kwargs)
-    return True
-
-
-def _arguments(f: Callable[..., Any], at: Any, named: dict[str, Any], leaves: Leaves) -> tuple[Any, dict[str, Any]]:
-    """The arguments to call ``f`` with, Values in place of numbers; the Values are added to ``leaves``."""
-    args: tuple[Any, ...] = () if at is None else at if isinstance(at, tuple) else (at,)
-    if isinstance(at, dict) and all(isinstance(key, str) for key in at) and _binds(f, **at, **named):
-        args, named = (), {**at, **named}
-    elif isinstance(at, list) and not _binds(f, at, **named) and _binds(f, *at, **named):
-        args = tuple(at)
-    elif isinstance(at, tuple) and not _binds(f, *at, **named) and _binds(f, at, **named):
-        args = (at,)
-    try:
-        names = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        names = []
-    positional = [p.name for p in names if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in names if p.kind is p.VAR_POSITIONAL), "x")
-    titles = [positional[i] if i < len(positional) else f"{rest}[{i - len(positional)}]" for i in range(len(args))]
-    return (
-        tuple([_place(title, argument, leaves) for title, argument in zip(titles, args, strict=True)]),
-        {name: _place(name, argument, leaves) for name, argument in named.items()},
-    )
-
-
-def _place(name: str, argument: Any, leaves: Leaves) -> Any:
-    """The argument with Values in place of its numbers."""
-    numbers, rebuild = flatten(argument)
-    placed = []
-    for path, x in zip(_paths(name, argument), numbers, strict=True):
-        if isinstance(x, Value):
-            leaves += _given_leaves({x.label or path: x}) or []
-            placed.append(x)
-        else:
-            placed.append(Value(x, label=path))
-            leaves.append((path, placed[-1]))
-    return rebuild(placed)
-
-
-def _paths(name: str, structure: Any) -> Iterator[str]:
-    """A name for each number of a structure, in the order of ``flatten``: ``w[0][1]``, ``p['bias']``."""
-    if isinstance(structure, dict):
-        for key, item in structure.items():
-            yield from _paths(f"{name}[{key!r}]", item)
-    elif isinstance(structure, (list, tuple)):
-        for i, item in enumerate(structure):
-            yield from _paths(f"{name}[{i}]", item)
-    elif getattr(structure, "shape", ()):
-        for index in itertools.product(*map(range, structure.shape)):
-            yield name + "".join(f"[{i}]" for i in index)
-    else:
-        yield name
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -267,7 +112,7 @@ class _Check:
 
     def __init__(
         self,
-        problem: _Problem,
+        problem: Problem,
         order: int,
         method: str,
         step: float | None,
@@ -282,7 +127,7 @@ class _Check:
         self.sample = sample
         self.seed = seed
         self.progress = progress
-        self.program = Program(problem.output)
+        self.program = Program(problem.output, [leaf for _, leaf in problem.leaves])
         self.size = len(self.program.nodes)
         self.rows: list[Derivative] = []
         self.notes: list[str] = []
@@ -359,20 +204,17 @@ class _Check:
 
     def _build_at(self, moves: dict[Value, float]) -> Program:
         assert self.problem.build is not None
-        with restored([leaf for _, leaf in self.problem.leaves]):
+        leaves = [leaf for _, leaf in self.problem.leaves]
+        with restored(leaves):
             for leaf, move in moves.items():
                 leaf.data += move
-            return Program(self.problem.build())
+            return Program(self.problem.build(), leaves)
 
     def _run_f(self, values: list[float], random: Random | None) -> float:
         """The value of ``f`` itself, run anew: what a replay of the graph would not see."""
         if random is not None:
             return values[-1]
-        moves = {
-            leaf: values[position] - leaf.data
-            for _, leaf in self.problem.leaves
-            if (position := self.program.position.get(leaf)) is not None
-        }
+        moves = {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
         return self._build_at(moves).values[-1]
 
     def _signature(self, program: Program) -> tuple[list[Any], list[tuple[int, float]]]:
@@ -416,8 +258,8 @@ class _Check:
     def _check_first(self) -> None:
         output, nodes = self.problem.output, self.program.nodes
         leaves = [leaf for _, leaf in self.problem.leaves]
-        for value in [*nodes, *leaves]:
-            value.grad = 0.0
+        for node in nodes:
+            node.grad = 0.0
         output.backward()
         self.backward = [node.grad for node in nodes]
         once = {leaf: leaf.grad for leaf in leaves}
@@ -436,47 +278,43 @@ class _Check:
                 suspects.append((row, probe))
         for row, probe in suspects:
             self._explain(row, probe)
-        for (name, leaf), row in zip(self.problem.leaves, self.rows, strict=False):
-            if row.name == name and not _same(twice[leaf], 2.0 * once[leaf]):
-                self._blame(
-                    row,
-                    leaf,
-                    None,
-                    twice[leaf] - once[leaf],
-                    once[leaf],
-                    f"A second backward() added {number(twice[leaf] - once[leaf])} to the gradient of {name}, "
-                    f"the first {number(once[leaf])}: it must add exactly the same.",
-                )
+        for probe, row in zip(probes, self.rows, strict=True):
+            for leaf, _ in probe.along:
+                if not _same(twice[leaf], 2.0 * once[leaf]):
+                    added = twice[leaf] - once[leaf]
+                    what = (
+                        f"A second backward() added {number(added)} to the gradient of {operation(leaf)}, the first "
+                        f"{number(once[leaf])}: it must add exactly the same."
+                    )
+                    self._blame(row, leaf, None, added, once[leaf], what)
+                    break
 
     def _probes(self) -> list[_Probe]:
         position = self.program.position
         probes = []
         for name, leaf in self.problem.leaves:
-            direction = {position[leaf]: 1.0} if leaf in position else {}
-            probes.append(_Probe(name, leaf.data, direction, [(leaf, 1.0)]))
+            probes.append(_Probe(name, leaf.data, {position[leaf]: 1.0}, [(leaf, 1.0)]))
         if self.sample is None:
             return probes
         random = Random(self.seed)
         chosen = sorted(random.sample(range(len(probes)), min(self.sample, len(probes))))
-        reached = [leaf for _, leaf in self.problem.leaves if leaf in position]
+        leaves = [leaf for _, leaf in self.problem.leaves]
         directions = []
-        for k in range(self.sample if reached else 0):
-            parts = [random.gauss(0.0, 1.0) for _ in reached]
+        for k in range(self.sample if leaves else 0):
+            parts = [random.gauss(0.0, 1.0) for _ in leaves]
             length = math.hypot(*parts)
-            along = [(leaf, part / length) for leaf, part in zip(reached, parts, strict=True)]
+            along = [(leaf, part / length) for leaf, part in zip(leaves, parts, strict=True)]
             directions.append(_Probe(f"direction {k + 1}", math.nan, {position[leaf]: c for leaf, c in along}, along))
         self.notes.append(f"{len(chosen)} of {len(probes)} leaves and {len(directions)} directions, drawn at random")
         return [*[probes[i] for i in chosen], *directions]
 
     def _first(self, probe: _Probe, once: dict[Value, float]) -> Derivative:
-        backward = math.fsum(once[leaf] * c for leaf, c in probe.along) if _all_finite(once, probe) else math.nan
-        if len(probe.along) == 1:
-            backward = once[probe.along[0][0]]
-        if not probe.direction:
-            reason = "the output does not depend on it"
-            verdict = Verdict.PASS if backward == 0.0 else Verdict.FAIL
-            return Derivative(probe.name, probe.value, backward, 0.0, 0.0, verdict, reason)
+        backward = sum(once[leaf] * c for leaf, c in probe.along)
         line = probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
+        last = self.size - 1
+        if not line.plan and last not in probe.direction and self.measure is None and backward == 0.0:
+            reason = "the output does not depend on it"
+            return Derivative(probe.name, probe.value, backward, 0.0, 0.0, Verdict.PASS, reason)
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
         size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
         size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
@@ -499,9 +337,7 @@ class _Check:
 
     def _explain(self, row: Derivative, probe: _Probe) -> None:
         """Find why a derivative is wrong; where there is no cause, it is the numeric one that is in doubt."""
-        if probe.line is None:
-            self._blame(row, probe.along[0][0], None, row.backward, 0.0, f"Nothing depends on {row.name}.")
-            return
+        assert probe.line is not None
         plan, relevant = probe.line.plan, self.program.relevant(2)
         kink: Value | None = None
         moved = {*probe.direction, *[i for i, *_ in plan]}
@@ -590,15 +426,15 @@ class _Check:
     def _blame(self, row: Derivative, node: Value, argument: int | None, given: float, right: float, what: str) -> None:
         row.verdict = Verdict.FAIL
         row.reason = what
-        position = self.program.position
-        if self.fault is None or position.get(node, -1) < position.get(self.fault.node, -1):
-            self.fault = Fault(node, argument, given, right, what)
+        fault = Fault(node, argument, given, right, what)
+        # A wrong local derivative comes before its consequences, and the first of them before the others.
+        self.fault = min(self.fault or fault, fault, key=lambda f: (f.argument is None, self.program.position[f.node]))
 
     # -- second derivatives ----------------------------------------------------------------------------
 
     def _check_second(self) -> None:
         position = self.program.position
-        leaves = [(name, leaf) for name, leaf in self.problem.leaves if leaf in position]
+        leaves = self.problem.leaves
         if self.sample is not None and len(leaves) > self.sample:
             leaves = Random(self.seed).sample(leaves, self.sample)
         gradients = gradient_graph(self.problem.output, [leaf for _, leaf in leaves])
@@ -677,10 +513,6 @@ def _argument(node: Value, k: int) -> str:
 
 def _same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
-
-
-def _all_finite(once: dict[Value, float], probe: _Probe) -> bool:
-    return all(math.isfinite(once[leaf]) for leaf, _ in probe.along)
 
 
 def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:

@@ -49,11 +49,13 @@ def judge(
     estimate = _estimate(line, method, step, negligible)
     row = _compare(name, value, backward, line, estimate, rounding, negligible)
     if row.verdict is Verdict.FAIL and math.isfinite(backward) and method != "complex":
-        # A witness may err: before anything is called wrong, a second one that works at other steps is heard.
-        smaller = None if estimate.method == "complex" else estimate.step / 20.0
-        second = _compare(name, value, backward, line, difference(line, negligible, smaller), rounding, negligible)
-        if second.verdict is not Verdict.FAIL:
-            row = second
+        # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
+        # is smooth at the size of 1 may have all its features at the size of the argument.
+        nearer = [estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None]
+        for largest in nearer:
+            other = _compare(name, value, backward, line, difference(line, negligible, largest), rounding, negligible)
+            if other.verdict is not Verdict.FAIL:
+                return other
     return row
 
 
@@ -82,7 +84,8 @@ def _compare(
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * (size if math.isfinite(size) else 0.0)
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    known = estimate.worth(negligible) <= 1.0 or backward == 0.0 == numeric  # it moves at no step at all
+    still = backward == 0.0 == numeric  # the function moves at no step at all
+    known = still or estimate.worth(negligible) <= 1.0
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
         row.verdict = Verdict.KINK if obstacle.kind == "kink" else Verdict.DOMAIN
@@ -103,12 +106,12 @@ def _compare(
         )
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
-    elif allowed > resolution(size, negligible) and size:
+    elif (rounding if still else allowed) > resolution(size, negligible):
         row.verdict = Verdict.UNRESOLVED
         row.reason = (
             f"rounding in the function (±{number(line.noise, 2)} of {number(line.base, 6)}) leaves its numeric "
             "derivative too few digits"
-            if estimate.error > 0.5 * rounding
+            if not still and estimate.error > 0.5 * rounding
             else f"backward() itself is known to ±{number(rounding, 2)} only: terms that are rounded cancel in it"
         )
     elif obstacle is not None and obstacle.kind == "kink" and estimate.distance < 1e-3 * max(line.scale, 1.0):
@@ -199,7 +202,7 @@ class Primitive:
         return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
 
     def _judge(self, name: str, given: float, rounding: float, line: Line, method: str) -> Derivative:
-        size = max(abs(line.base), line.noise / (8.0 * UNIT))  # rounding tells the size of terms that cancel
+        size = max(abs(line.base), line.noise / (8.0 * UNIT), rounding / (8.0 * UNIT))  # of terms that cancel, too
         negligible = 1e-9 * size / max(line.scale, 1.0) if math.isfinite(size) else 0.0
         value = tuple(self.xs)
         return judge(name, value, given, line, rounding=rounding, negligible=negligible, method=method)

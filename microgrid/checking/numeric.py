@@ -37,8 +37,8 @@ SAMPLES = 4
 RATIO = 4.0
 COLUMNS = 6
 LEVELS = 64
-RESOLVED = 1e-3
-"""A derivative is known if its error is below this fraction of it: three digits tell any wrong from right."""
+RESOLVED = 1e-4
+"""A derivative is known if its error is below this fraction of it: four digits tell wrong from right."""
 
 COMPLEX_STEP = 2.0**-332  # about 1e-100: its square vanishes beside any number
 
@@ -172,14 +172,16 @@ class Program:
     Nodes of ``stop_gradient`` are held at their value: the derivative is defined with them constant.
 
     Attributes:
-        nodes: the graph in topological order; the output is the last.
+        nodes: the graph in topological order, after any leaves that it does not reach; the output is the last.
         operands: for each node the positions of its parents.
         values: the number at each node.
         locals: the local derivatives at each node.
     """
 
-    def __init__(self, output: Value) -> None:
-        self.nodes = topological_order(output)
+    def __init__(self, output: Value, leaves: Iterable[Value] = ()) -> None:
+        order = topological_order(output)
+        reached = set(order)
+        self.nodes = [leaf for leaf in leaves if leaf not in reached] + order
         self.position = {node: i for i, node in enumerate(self.nodes)}
         self.operands = [tuple([self.position[parent] for parent in node.parents]) for node in self.nodes]
         self.values = [node.data for node in self.nodes]
@@ -391,7 +393,7 @@ class Line:
         deviations = [abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)]
         if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
             deviations += self._roughness()
-        return 2.0 * max(deviations, default=0.0) + (math.ulp(self.base) if self.base else 0.0)
+        return 2.0 * max(deviations, default=0.0) + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
     def _roughness(self) -> Iterator[float]:
         """The second differences over a few of the smallest steps: what is not straight there is rounding.
@@ -495,15 +497,18 @@ def difference(line: Line, negligible: float = 0.0, largest: float | None = None
     digits, larger steps are tried, which for functions near a straight line give more.
     """
     noise = line.noise
-    start = 0.1 * max(line.scale, 1.0) if largest is None else largest
+    start = largest or 0.1 * max(line.scale, 1.0)
     best = _ladder(line, start, noise, negligible)
-    for larger in (1e3 * start, 1e6 * start) if largest is None else ():
-        if best.worth(negligible) <= 1.0:
+    others = [1e3 * start, 1e6 * start] if largest is None else []
+    if 0.0 < line.scale < 1e-3 and largest is None:
+        others.insert(0, 0.1 * line.scale)
+    for other in others:
+        if best.worth(negligible) <= 0.01:
             break
-        found = _ladder(line, larger, noise, negligible)
-        if found.worth(negligible) <= 1.0 or found.error < best.error:
-            # What is in the way of larger steps only is no reason against a derivative here.
-            found.obstacle, found.distance = best.obstacle, best.distance
+        found = _ladder(line, other, noise, negligible)
+        if found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error:
+            if other > start:  # what is in the way of larger steps only is no reason against a derivative here
+                found.obstacle, found.distance = best.obstacle, best.distance
             best = found
     return best
 
@@ -549,4 +554,6 @@ def _central(line: Line, step: float, noise: float) -> tuple[float, float] | Obs
     # x ± step are rounded, so the two sides may differ a little in length; this weighs them accordingly.
     slope = (fa - fb) / (a + b) if a == b else ((fa - line.base) * (b / a) + (line.base - fb) * (a / b)) / (a + b)
     rounding = 2.0 * max(noise, 4.0 * UNIT * abs(fa), 4.0 * UNIT * abs(fb)) / (a + b)
+    if step > line.scale:  # the argument itself is rounded in x ± step, so this is the slope a little off the point
+        rounding += abs(fa - 2.0 * line.base + fb) / (a * b) * math.ulp(step)
     return (slope, rounding) if math.isfinite(slope) else Obstacle("domain", None)

@@ -3,6 +3,7 @@
 import html
 import math
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -123,7 +124,7 @@ class Fault:
         lines = [self.what]
         if not self.node.is_leaf:
             lines.append(f"    {operation(self.node)} = {number(self.node.data)}")
-        if self.node.origin or not self.node.is_leaf:
+        if self.node.origin.file if self.node.origin else not self.node.is_leaf:
             lines.append(f"    made at {where(self.node)}")
         if self.definition:
             lines.append(f"    the local derivative is defined at {self.definition}")
@@ -236,17 +237,14 @@ class Report:
     def _cells(self) -> Iterable[tuple[Derivative, list[str]]]:
         for row in self.derivatives:
             value = row.value if isinstance(row.value, tuple) else (row.value,)
-            yield (
-                row,
-                [
-                    row.name,
-                    ", ".join(number(x, 6) for x in value if x == x),
-                    "—" if math.isnan(row.backward) and math.isnan(row.numeric) else number(row.backward),
-                    number(row.numeric) if row.numeric == row.numeric else "—",
-                    *[number(x, 2) if x < math.inf else "—" for x in (row.error, row.relative, row.allowed)],
-                    f"{_MARKS[row.verdict][0]} {row.verdict}",
-                ],
-            )
+            numbers = ["—"] * 5
+            if not math.isnan(row.numeric):
+                errors = (row.error, row.relative, row.allowed)
+                numbers[1:] = [number(row.numeric), *[number(x, 2) if x < math.inf else "—" for x in errors]]
+            if not (math.isnan(row.backward) and math.isnan(row.numeric)):
+                numbers[0] = number(row.backward)
+            point = ", ".join(number(x, 6) for x in value if not math.isnan(x))
+            yield row, [row.name, point, *numbers, f"{_MARKS[row.verdict][0]} {row.verdict}"]
 
     def _remarks(self) -> list[str]:
         """Each reason once, with the names of the rows that it holds for."""
@@ -257,7 +255,8 @@ class Report:
         remarks = []
         for reason, of in names.items():
             more = f" and {len(of) - 5} more" if len(of) > 5 else ""
-            remarks.append(f"{', '.join(of[:5])}{more}: {reason}")
+            about = f"{', '.join(of[:5])}{more}"
+            remarks.append(reason if reason.startswith(about) else f"{about}: {reason}")
         return [*remarks, *self.notes]
 
     def __str__(self) -> str:
@@ -287,7 +286,7 @@ class Report:
 
         table = Table(title=self.summary, title_justify="left", title_style="bold")
         for i, column in enumerate(_COLUMNS):
-            table.add_column(column, justify="left" if i in (0, len(_COLUMNS) - 1) else "right")
+            table.add_column(column, overflow="fold", justify="left" if i in (0, len(_COLUMNS) - 1) else "right")
         for row, cells in self._cells():
             table.add_row(*map(Text, cells[:-1]), Text(cells[-1], style=_MARKS[row.verdict][1]))
         parts = [table]
@@ -306,10 +305,15 @@ class Report:
             + f'<td><span style="background:{_MARKS[row.verdict][2]}">{html.escape(cells[-1])}</span></td></tr>'
             for row, cells in self._cells()
         )
-        fault = f"<pre>✗ {html.escape(str(self.fault))}</pre>{self._picture()}" if self.fault else ""
+        fault = ""
+        if self.fault:
+            what, *details = str(self.fault).splitlines()
+            fault = f"<blockquote><b>✗ {html.escape(what)}</b>"
+            fault += "".join(f"<br><code>{html.escape(line.strip())}</code>" for line in details)
+            fault += f"</blockquote>{self._picture()}"
         remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self._remarks())
         return (
-            f'<div class="microgrid-report">{_STYLE}<p><b>{html.escape(self.summary)}</b></p>'
+            f'<div class="microgrid-report">{_STYLE}<p class=summary>{html.escape(self.summary)}</p>'
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{fault}"
             + (f"<ul>{remarks}</ul>" if remarks else "")
             + "</div>"
@@ -320,10 +324,11 @@ class Report:
         if self.fault is None or self.output is None:
             return ""
         nodes = engine.topological_order(self.output)
-        with restored(nodes):
+        with restored(nodes):  # the picture shows the gradients that were checked
             for node in nodes:
                 node.grad = 0.0
-            self.output.backward()
+            with suppress(Exception):  # a picture without gradients, if the derivative at fault raises
+                self.output.backward()
             bundle = engine.notebook_picture(self.output, self.fault.node) or {}
         return bundle.get("text/html") or bundle.get("image/svg+xml") or ""
 
@@ -331,6 +336,7 @@ class Report:
 # The page's own colours are inherited, so it reads on light and dark; the badges carry their own contrast.
 _STYLE = """<style>
 .microgrid-report{font-size:1.05rem;line-height:1.5;overflow-x:auto}
+.microgrid-report .summary{font-size:1.3em;font-weight:700;margin:.4em 0}
 .microgrid-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:inherit}
 .microgrid-report th,.microgrid-report td{padding:.3em .8em;text-align:right;white-space:nowrap;
 border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit}
@@ -338,7 +344,8 @@ border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inher
 .microgrid-report th:last-child,.microgrid-report td:last-child{text-align:left}
 .microgrid-report td span{color:#fff;border-radius:.3em;padding:.1em .55em;font-weight:600}
 .microgrid-report tr.fail td{background:rgba(234,88,12,.14)}
-.microgrid-report pre{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;white-space:pre-wrap;
-font-size:inherit;background:rgba(128,128,128,.1);color:inherit}
+.microgrid-report blockquote{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;
+background:rgba(128,128,128,.1);color:inherit}
+.microgrid-report code{white-space:pre-wrap;background:none;color:inherit}
 .microgrid-report svg{max-width:100%;height:auto}
 </style>"""

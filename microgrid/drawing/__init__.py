@@ -1,15 +1,18 @@
 """Pictures of computation graphs: ``draw`` makes one, Jupyter shows it, ``save`` writes it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from microgrid.drawing.dot import descriptions, to_dot
 from microgrid.drawing.graph import Graph, exceeds, extract
+from microgrid.drawing.naming import name
+from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.rendering import RendererError
 from microgrid.drawing.theme import THEMES
 from microgrid.engine import Value
 
-__all__ = ["Picture", "RendererError", "draw", "notebook_bundle"]
+__all__ = ["Picture", "RendererError", "draw", "name", "notebook_bundle"]
 
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 NOTEBOOK_LIMIT = 64
@@ -17,7 +20,7 @@ NOTEBOOK_LIMIT = 64
 
 
 def draw(
-    what: Value | Iterable[Value],
+    what: Value | Iterable[Value] | Any,
     *,
     title: str = "",
     direction: str = "LR",
@@ -26,17 +29,22 @@ def draw(
     radius: int = 2,
     fold: int | None = 8,
     limit: int | None = 200,
+    mark: Value | None = None,
     theme: str = "auto",
     renderer: str | None = None,
 ) -> Picture:
-    """Draw the computation graph of a Value, or of several in one picture.
+    """Draw the computation graph of a Value, or of several in one picture; or the network of a model.
 
     A node shows label, data and gradient. An edge shows the local derivative ∂result/∂operand, and under
     it the gradient that flows back along it: the gradient of the result times the local derivative. The
     gradients are those of the last ``backward()``; before one, they are left out.
 
+    A model, such as ``MLP(2, [4, 4, 1])``, is drawn as the classic diagram: a circle per neuron, and a line
+    per weight, whose width is its size and whose colour is its sign. Only ``title``, ``theme`` and
+    ``renderer`` are for it.
+
     Args:
-        what: the output, or several outputs.
+        what: the output, or several outputs, or a model.
         title: a heading.
         direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
         depth: how many levels of modules to open: with 0 a network is one box, with 1 each layer is,
@@ -46,6 +54,7 @@ def draw(
         fold: alike operands of one operation beyond this many share a box, as in w₀x₀ + ⋯ + w₆₃x₆₃;
             ``None`` draws every one.
         limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
+        mark: a Value to point out by a thick outline; ``focus`` unless given.
         theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG and HTML follow the viewer, PNG is light.
         renderer: a Graphviz program's name or path. Unless given it is the one named by the environment
             variable ``MICROGRID_DOT``, else a system ``dot``, else the one of ``graphviz-pure``.
@@ -55,16 +64,20 @@ def draw(
         were when it was drawn.
 
     Raises:
-        TypeError: if something that is drawn is not a Value.
-        ValueError: for an unknown direction or theme, or nothing to draw.
+        TypeError: if something that is drawn is neither a Value nor a model.
+        ValueError: for an unknown direction or theme, nothing to draw, a focus outside of the graph, or a
+            model whose layers do not follow one another.
     """
-    outputs = _outputs(what)
     _one_of("direction", direction, DIRECTIONS)
     _one_of("theme", theme, ("auto", *THEMES))
-    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit)
-    dot = to_dot(
-        graph, title=title, direction=direction, theme="dark" if theme == "dark" else "light", note=_note(graph)
-    )
+    paper = "dark" if theme == "dark" else "light"
+    if is_model(what):
+        network = network_of(what)
+        dot = network_dot(network, title=title, theme=paper)
+        return Picture(dot, network_descriptions(network), title=title, theme=theme, renderer=renderer)
+    outputs = _outputs(what)
+    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
+    dot = to_dot(graph, title=title, direction=direction, theme=paper, note=_note(graph))
     return Picture(dot, descriptions(graph), title=title, theme=theme, renderer=renderer)
 
 
@@ -77,24 +90,34 @@ def _note(graph: Graph) -> str:
     )
 
 
-def notebook_bundle(value: Value) -> dict[str, str] | None:
+def notebook_bundle(value: Value, mark: Value | None = None) -> dict[str, str] | None:
     """Return what a notebook shows for a cell that ends in a Value: a picture of a graph of up to 64 nodes.
 
     For a larger graph, or where no picture can be made, it is ``None``: the notebook shows the repr.
+
+    Args:
+        value: the root of the graph.
+        mark: a node to point out; then of a larger graph the part around it is shown.
     """
-    if exceeds(value, NOTEBOOK_LIMIT):
-        return None
     try:
-        return {**draw(value)._repr_mimebundle_(), "text/plain": repr(value)}
+        if not exceeds(value, NOTEBOOK_LIMIT):
+            picture = draw(value, mark=mark)
+        elif mark is not None:
+            picture = draw(value, focus=mark)
+        else:
+            return None
+        return {**picture._repr_mimebundle_(), "text/plain": repr(value)}
     except Exception:  # a value must show in any notebook, with or without a working renderer
         return None
 
 
-def _outputs(what: Value | Iterable[Value]) -> tuple[Value, ...]:
+def _outputs(what: Any) -> tuple[Value, ...]:
     outputs = (what,) if isinstance(what, Value) else tuple(what) if isinstance(what, Iterable) else (what,)
     for output in outputs:
         if not isinstance(output, Value):
-            raise TypeError(f"draw() draws a Value, or a list of them; got {output!r} of type {type(output).__name__}")
+            raise TypeError(
+                f"draw() draws a Value, a list of them, or a model; got {output!r:.60} of type {type(output).__name__}"
+            )
     if not outputs:
         raise ValueError("draw() got an empty sequence: give at least one Value")
     return outputs

@@ -11,7 +11,7 @@ from microgrid.ops import LEAF
 
 SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
 SIZE = 13.0  # points
-LABEL_COLUMNS, LABEL_LINES = 40, 4  # longer labels are cut in the picture, and whole in the tooltip
+LABEL_COLUMNS, TITLE_COLUMNS, LABEL_LINES = 40, 100, 4  # longer texts are cut; the tooltip has them whole
 BACK = {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}
 """Where the gradient goes, for each direction of the forward pass."""
 PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
@@ -21,6 +21,14 @@ PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
 def to_dot(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light", note: str = "") -> str:
     """Return the DOT text of a graph. It depends on the arguments alone: the same graph gives the same text."""
     return _Writer(graph, direction, theme).write(title, note)
+
+
+def heading(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
+    """Return the attribute that puts a title over a picture, and smaller lines under it."""
+    rows = [f"<B>{markup(title, limit=TITLE_COLUMNS)}</B>"] if title else []
+    rows += [f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{escape(note)}</FONT>' for note in notes]
+    table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
+    return f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>>' if rows else ""
 
 
 def descriptions(graph: Graph) -> dict[str, str]:
@@ -59,8 +67,12 @@ class _Writer:
         self.color = THEMES[theme]
         self.backward = any(any(node.gradient) for node in graph.nodes)
         self.dense = len(graph.edges) > max(2 * len(graph.nodes), 24)
-        self.largest_gradient = _largest(x for node in graph.nodes for x in node.gradient)
-        self.largest_flow = _largest(edge.flow or 0.0 for edge in graph.edges)
+        clusters = [node.cluster for node in graph.nodes]
+        self.frames_with_operands = {
+            clusters[edge.target] for edge in graph.edges if clusters[edge.source] == clusters[edge.target]
+        } - {None}
+        self.largest_gradient = largest(x for node in graph.nodes for x in node.gradient)
+        self.largest_flow = largest(edge.flow or 0.0 for edge in graph.edges)
 
     def write(self, title: str, note: str) -> str:
         color = self.color
@@ -72,7 +84,7 @@ class _Writer:
                 f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
                 f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
                 f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]',
-                self.heading(title, note),
+                heading(title, [*note.splitlines(), *self.legend()], color),
                 *self.nodes(),
                 *[self.edge(i, edge) for i, edge in enumerate(self.graph.edges)],
                 *[stub for i, node in enumerate(self.graph.nodes) for stub in self.stubs(i, node)],
@@ -81,46 +93,38 @@ class _Writer:
             ]
         )
 
-    def heading(self, title: str, note: str) -> str:
-        legend = "∂ local derivative"
-        if self.backward:
-            legend += f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, dashed if negative"
-        lines = [legend] if any(edge.derivative is not None for edge in self.graph.edges) else []
-        lines = [*note.splitlines(), *lines]
-        rows = [f"<B>{_label(title)}</B>"] if title else []
-        rows += [
-            f'<FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{_escape(line)}</FONT>' for line in lines
-        ]
-        table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
-        return f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>>' * bool(rows)
+    def legend(self) -> list[str]:
+        if all(edge.derivative is None for edge in self.graph.edges):
+            return []
+        back = f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, dashed if negative"
+        return ["∂ local derivative" + back * self.backward]
 
     # -- nodes ---------------------------------------------------------------------------------------
 
     def nodes(self) -> Iterable[str]:
-        """Yield the nodes, those of a cluster within it; DOT joins what is said of one cluster in two places."""
-        frames = self.graph.clusters
-        levels: list[int] = []
-        for frame in frames:
-            levels.append(0 if frame.parent is None else levels[frame.parent] + 1)
+        """Yield the nodes and clusters; DOT joins what is said of one cluster in several places."""
         for i, node in enumerate(self.graph.nodes):
-            chain, cluster = [], node.cluster
-            while cluster is not None:
-                chain.append(cluster)
-                cluster = frames[cluster].parent
-            opening = "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
-            yield opening + self.node(i, node) + "}" * len(chain)
-        for i, frame in enumerate(frames):
-            chain, cluster = [], i
-            while cluster is not None:
-                chain.append(cluster)
-                cluster = frames[cluster].parent
-            fill = self.color["inner cluster" if levels[i] % 2 else "cluster"]
-            yield (
-                "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
-                + f'graph [style="rounded,filled" color="{self.color["faint"]}" fillcolor="{fill}" '
-                f'labeljust=l fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" id="c{i}" '
-                f"margin=9 label=<{_label(frame.title)}>]" + "}" * len(chain)
+            yield self.within(node.cluster, self.node(i, node))
+        for i, frame in enumerate(self.graph.clusters):
+            level = len(self.around(frame.parent))
+            yield self.within(
+                i,
+                f'graph [id="c{i}" style="rounded,filled" color="{self.color["faint"]}" '
+                f'fillcolor="{self.color["inner cluster" if level % 2 else "cluster"]}" labeljust=l margin=9 '
+                f'fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" label=<{markup(frame.title)}>]',
             )
+
+    def around(self, cluster: int | None) -> list[int]:
+        """The numbers of a cluster and of those around it, outer ones first."""
+        chain: list[int] = []
+        while cluster is not None:
+            chain.insert(0, cluster)
+            cluster = self.graph.clusters[cluster].parent
+        return chain
+
+    def within(self, cluster: int | None, text: str) -> str:
+        chain = self.around(cluster)
+        return "".join(f"subgraph cluster_{number} {{" for number in chain) + text + "}" * len(chain)
 
     def node(self, index: int, node: Node) -> str:
         value, color = node.exits[0], self.color
@@ -135,14 +139,14 @@ class _Writer:
         if node.kind == "group":
             rows = [self.text_row(text) for text in self.contents(node)] + rows
         if label:
-            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(label)}"><B>{_label(label)}</B></TD>')
+            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(label)}"><B>{markup(label)}</B></TD>')
         badge = ""
         if node.kind == "operation":
             paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
             symbol = PLAIN_SYMBOLS.get(value.op.symbol, value.op.symbol)
             badge = (
                 f'<TD ROWSPAN="{len(rows)}" BGCOLOR="{color[paper]}" STYLE="ROUNDED" CELLPADDING="6">'
-                f'<FONT COLOR="{color[ink]}" POINT-SIZE="{SIZE + 3:g}">{_label(symbol)}</FONT></TD>'
+                f'<FONT COLOR="{color[ink]}" POINT-SIZE="{SIZE + 3:g}">{markup(symbol)}</FONT></TD>'
             )
         table = "".join(f"<TR>{badge if i == 0 else ''}{row}</TR>" for i, row in enumerate(rows))
         line, fill, style, width = {
@@ -154,8 +158,8 @@ class _Writer:
         }[node.kind]
         if node.is_output:
             line, width = "ink", 2.4
-        if node.is_focus:
-            line, width = "focus", 3.6
+        if node.is_marked:
+            line, width = "mark", 3.6
         return (
             f'v{index} [id="v{index}" class="{node.kind}" color="{color[line]}" fillcolor="{color[fill]}" '
             f'style="{style}" penwidth={width:g}{" peripheries=2" * (node.kind == "group")} '
@@ -167,7 +171,7 @@ class _Writer:
         lines = [f"{len(node.values):,} Values"]
         if self.graph.is_outline:
             counts = Counter(value.op.symbol for value in node.values if value.first is not None)
-            lines.append("  ".join(f"{n:,} {_escape(symbol)}" for symbol, n in counts.most_common(4)))
+            lines.append("  ".join(f"{n:,} {escape(symbol)}" for symbol, n in counts.most_common(4)))
             leaves = sum(value.op is LEAF for value in node.values)
             lines.append(f"{leaves:,} parameters" if counts and leaves and node.cluster is not None else "")
         return [line for line in lines if line]
@@ -187,8 +191,8 @@ class _Writer:
         if low < 0 < high:
             return ""
         extreme = max(gradient, key=abs)
-        level = _level(extreme, self.largest_gradient)
-        return self.color[f"{_sign(extreme)} {level}"] if level else ""
+        sign, level = sign_and_level(extreme, self.largest_gradient)
+        return self.color[f"{sign} {level}"] if level else ""
 
     def stubs(self, index: int, node: Node) -> Iterable[str]:
         """Yield what stands for edges that lead out of the picture."""
@@ -209,32 +213,39 @@ class _Writer:
 
     def edge(self, index: int, edge: Edge) -> str:
         flow = edge.flow or 0.0
-        level = _level(flow, self.largest_flow)
-        color = self.color[f"{_sign(flow)} line {level}" if level else "line"]
-        text_color = self.color[f"{_sign(flow)} text" if level else "muted"]
-        # What comes into a frame from outside starts left of it, so that it does not wind around its nodes.
-        enters = self.graph.nodes[edge.target].cluster not in (None, self.graph.nodes[edge.source].cluster)
-        signs, inks, numbers = [], [], []
-        if edge.derivative is not None:
-            signs, inks, numbers = ["∂"], [self.color["muted"]], [edge.derivative]
-        if self.backward and edge.flow is not None:
-            signs, inks, numbers = [*signs, BACK[self.direction]], [*inks, text_color], [*numbers, edge.flow]
-        rows = "".join(
-            f'<TR><TD><FONT FACE="{SANS}" COLOR="{ink}">{sign}</FONT></TD>'
-            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
-            for sign, ink, text in zip(signs, inks, aligned(numbers), strict=True)
-        )
+        sign, level = sign_and_level(flow, self.largest_flow)
+        color = self.color[f"{sign} line {level}" if level else "line"]
+        text_color = self.color[f"{sign} text" if level else "muted"]
+        said = [("∂", self.color["muted"], edge.derivative)]
+        if self.backward:
+            said.append((BACK[self.direction], text_color, edge.flow))
+        known = [(mark, ink, number) for mark, ink, number in said if number is not None]
+        rows = [
+            f'<TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
+            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD>'
+            for (mark, ink, _), text in zip(known, aligned([number for _, _, number in known]), strict=True)
+        ]
         if edge.count > 1:
             muted = self.color["muted"]
-            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD></TR>'
-        label = (
-            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
-            '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>'
+            rows.append(f'<TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD>')
+        if self.dense and self.backward and not self.graph.is_outline and not level:
+            rows = []  # there is no room to say of each edge that nothing flows; its tooltip does
+        rows += ['<TD COLSPAN="2" HEIGHT="4"></TD>'] * bool(rows)
+        table = "".join(f"<TR>{row}</TR>" for row in rows)
+        label = f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>>'
+        line = (
+            f'color="{color}" style={"dashed" if flow < 0 else "solid"} penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g}'
         )
+        outer, inner = (self.graph.nodes[end].cluster for end in (edge.source, edge.target))
+        if inner in (None, outer):
+            return f'v{edge.source} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)}]'
+        if inner not in self.frames_with_operands:
+            return f'v{edge.source} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)} minlen=2]'
+        # A line from outside winds around the operands in a frame, unless it has a place among them.
+        place = self.within(inner, f"p{index} [shape=point style=invis width=0 height=0]")
         return (
-            f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" '
-            f"style={'dashed' if flow < 0 else 'solid'} "
-            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} {label * bool(rows)}{' minlen=2' * enters}]"
+            f'{place}\nv{edge.source} -> p{index} [id="e{index}" {line} arrowhead=none headclip=false]\n'
+            f'p{index} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)} tailclip=false]'
         )
 
 
@@ -277,22 +288,21 @@ def _same(a: float, b: float) -> bool:
     return a == b or (a != a and b != b)
 
 
-def _sign(number: float) -> str:
-    return "negative" if number < 0 else "positive"
-
-
-def _largest(numbers: Iterable[float]) -> float:
+def largest(numbers: Iterable[float]) -> float:
+    """Return the largest size of a finite number, 0 if there is none."""
     return max((abs(n) for n in numbers if math.isfinite(n)), default=0.0)
 
 
-def _level(number: float, largest: float) -> int:
-    """How strong a colour is, from 0 for nothing to 4: the decade below the largest number shown."""
+def sign_and_level(number: float, largest: float) -> tuple[str, int]:
+    """Return the name of a number's colour, and how strong it is: 0 for nothing, 4 for near the largest."""
     size = abs(number)
     if not size:
-        return 0
-    if not size < largest * 0.5:  # nan and inf too
-        return 4
-    return 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1
+        level = 0
+    elif not size < largest * 0.5:  # nan and inf too
+        level = 4
+    else:
+        level = 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1
+    return "negative" if number < 0 else "positive", level
 
 
 # -- text --------------------------------------------------------------------------------------------
@@ -309,16 +319,17 @@ def _unprintable(c: str) -> bool:
     return unicodedata.category(c) in ("Cc", "Cs") or ord(c) & 0xFFFE == 0xFFFE
 
 
-def _lines(label: str) -> list[str]:
+def _lines(label: str, limit: int = LABEL_COLUMNS) -> list[str]:
     lines = label.splitlines() or [""]
     if len(lines) > LABEL_LINES:
         lines = [*lines[: LABEL_LINES - 1], "…"]
-    return [printable(line if columns(line) <= LABEL_COLUMNS else _cut(line)) for line in lines]
+    return [printable(line if columns(line) <= limit else _cut(line, limit)) for line in lines]
 
 
-def _cut(line: str) -> str:
-    while columns(line) >= LABEL_COLUMNS:
-        line = line[: min(len(line) - 1, LABEL_COLUMNS)]
+def _cut(line: str, limit: int) -> str:
+    line = line[:limit]
+    while columns(line) >= limit:
+        line = line[:-1]
     return line + "…"
 
 
@@ -332,14 +343,16 @@ def _width(label: str) -> int:
     return math.ceil(max(columns(line) for line in _lines(label)) * SIZE * 0.54) + 6
 
 
-def _label(text: str) -> str:
-    """A text of the user's for an HTML-like label: its lines, left aligned."""
-    lines = [_escape(line) or " " for line in _lines(text)]
-    return lines[0] if len(lines) == 1 else "".join(f'{line}<BR ALIGN="LEFT"/>' for line in lines)
+def markup(text: str, align: str = "LEFT", limit: int = LABEL_COLUMNS) -> str:
+    """Return any text for an HTML-like label: its lines, escaped."""
+    lines = [escape(line) or " " for line in _lines(text, limit)]
+    return lines[0] if len(lines) == 1 else "".join(f'{line}<BR ALIGN="{align}"/>' for line in lines)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Escape for an HTML-like label, where a backslash and an N would be the name of the node."""
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "\\\\")):
-        text = text.replace(character, entity)
-    return text
+    # Graphviz 2.43 refuses a text that is "]" alone: its XML parser waits for "]]>".
+    return "".join([ESCAPES.get(character, character) for character in text])
+
+
+ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\\": "\\\\", "]": "&#93;"}

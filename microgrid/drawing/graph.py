@@ -20,6 +20,8 @@ OUTLINE_MODULES = 24
 MANY = 20_000
 """With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
 
+OUTSIDE = -1
+
 OUTLINE_STAGES = 10
 """Into how many stages the outline divides a graph that no module made."""
 
@@ -36,7 +38,7 @@ class Node:
         title: what a group is called; empty for a single Value, which has its own label.
         cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
         is_output: whether the picture was asked of a Value in it.
-        is_focus: whether the picture is of the neighbourhood of this Value.
+        is_marked: whether it is to be pointed out.
         hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
         data: the least and the largest number among the exits, with mere rounding noise as 0.
         gradient: the same of the gradients.
@@ -48,7 +50,7 @@ class Node:
     title: str = ""
     cluster: int | None = None
     is_output: bool = False
-    is_focus: bool = False
+    is_marked: bool = False
     hidden_operands: int = 0
     hidden_uses: int = 0
     data: tuple[float, float] = (0.0, 0.0)
@@ -145,6 +147,7 @@ def extract(
     radius: int = 2,
     fold: int | None = None,
     limit: int | None = None,
+    mark: Value | None = None,
 ) -> Graph:
     """Return the graph of everything that the outputs depend on.
 
@@ -156,6 +159,7 @@ def extract(
         radius: see ``focus``.
         fold: of an operation with more operands than this, draw alike ones as one box; ``None``: never.
         limit: with more boxes than this, return the outline instead; ``None``: never.
+        mark: a Value to point out; ``focus`` unless given.
 
     Raises:
         ValueError: if the outputs do not depend on ``focus``.
@@ -170,7 +174,7 @@ def extract(
     is_outline = limit is not None and _boxes(order, groups) > limit
     if is_outline:
         groups = _outline(order, outputs, frames, depth)
-    return _Builder(order, groups, frames).build(everything, outputs, focus, is_outline)
+    return _Builder(order, groups, frames).build(everything, outputs, focus if mark is None else mark, is_outline)
 
 
 def exceeds(value: Value, limit: int) -> bool:
@@ -361,7 +365,7 @@ class _Builder:
         self.clusters: list[Cluster] = []
 
     def build(
-        self, everything: Sequence[Value], outputs: Sequence[Value], focus: Value | None, is_outline: bool
+        self, everything: Sequence[Value], outputs: Sequence[Value], mark: Value | None, is_outline: bool
     ) -> Graph:
         box_of, wanted = self.box_of, set(outputs)
         exits = wanted & box_of.keys()
@@ -369,16 +373,16 @@ class _Builder:
         hidden_operands: Counter[int] = Counter()
         hidden_uses: Counter[int] = Counter()
         for node in everything:
-            target = box_of.get(node)
+            target = box_of.get(node, OUTSIDE)
             for parent in node.parents:
-                source = box_of.get(parent)
+                source = box_of.get(parent, OUTSIDE)
                 if source == target:
                     pass
-                elif source is None and target is not None:
+                elif source == OUTSIDE:
                     hidden_operands[target] += 1
-                elif target is None and source is not None:
+                elif target == OUTSIDE:
                     hidden_uses[source] += 1
-                elif source is not None and target is not None:
+                else:
                     exits.add(parent)
                     uses[target, source] += 1
         numbers = Numbers(self.order if len(self.order) <= MANY else ())
@@ -395,7 +399,7 @@ class _Builder:
                     group.title if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
-                    is_focus=focus in values,
+                    is_marked=mark in values,
                     hidden_operands=hidden_operands[i],
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),

@@ -4,14 +4,22 @@ import base64
 import html
 import os
 import re
+import sys
+import warnings
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from microgrid.drawing.dot import printable
 from microgrid.drawing.rendering import find_renderer, render
 from microgrid.drawing.theme import THEMES, follow_viewer
+
+FOREIGN = re.compile("[\u0590-\u1dff\u2400-\u243f\u2e80-\uffff\U00010000-\U0010ffff]")
+"""Letters that the fonts inside graphviz-pure lack."""
+
+KOREAN_FONT = {"darwin": "Apple SD Gothic Neo", "win32": "Malgun Gothic"}.get(sys.platform, "Noto Sans CJK KR")
 
 RESOLUTION = 144  # dots per inch of a PNG: two pixels a point, sharp on a projector
 
@@ -33,28 +41,59 @@ class Picture:
     @cached_property
     def svg(self) -> str:
         """The picture as SVG text. With ``theme="auto"`` it is dark for viewers who prefer dark."""
-        svg = render(self.dot, "svg", find_renderer(self._renderer)).decode()
-        return _finish(svg, self._title or "computation graph", self._tooltips, self._theme)
+        return _finish(self._graphviz_svg, self._title or "computation graph", self._tooltips, self._theme)
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as PNG, on light paper unless ``theme="dark"``."""
+        """The picture as PNG, on light paper unless ``theme="dark"``.
+
+        The fonts inside ``graphviz-pure`` have no Korean letters, nor Chinese or Japanese ones, nor emoji.
+        A picture with such labels is made with CairoSVG and the fonts of the system, if it is installed; if
+        not, they are boxes, and a warning says so. SVG and HTML need neither.
+        """
+        if self._needs_fonts:
+            if find_spec("cairosvg"):
+                return self._with_cairosvg("png", scale=RESOLUTION / 72)
+            letters = "".join(dict.fromkeys(FOREIGN.findall(self.dot)))
+            warnings.warn(
+                f"the fonts inside graphviz-pure lack {letters:.20}: this PNG shows boxes for them. SVG and HTML show "
+                "them; for PNG, pip install 'microgrid-autograd[pdf]' or install the system package graphviz",
+                stacklevel=2,
+            )
         return render(self.dot, "png", find_renderer(self._renderer), f"-Gdpi={RESOLUTION}")
 
     @property
     def pdf(self) -> bytes:
-        """The picture as PDF, through the optional package CairoSVG.
+        """The picture as PDF, on light paper unless ``theme="dark"``, through the optional package CairoSVG.
 
         Raises:
             ModuleNotFoundError: if it is not installed; the message says how to install it.
         """
+        return self._with_cairosvg("pdf")
+
+    @cached_property
+    def _graphviz_svg(self) -> str:
+        return render(self.dot, "svg", find_renderer(self._renderer)).decode()
+
+    @property
+    def _needs_fonts(self) -> bool:
+        return bool(FOREIGN.search(self.dot)) and Path(find_renderer(self._renderer)).stem == "graphviz-pure"
+
+    def _with_cairosvg(self, kind: str, **options: float) -> bytes:
         try:
             cairosvg = import_module("cairosvg")
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # OSError: the package is there, the library cairo is not
             raise ModuleNotFoundError(
-                "PDF needs the package CairoSVG: pip install 'microgrid-autograd[pdf]'; .svg and .png need nothing more"
+                f"{kind.upper()} needs the package CairoSVG with the library cairo: "
+                f"pip install 'microgrid-autograd[pdf]' ({error}); SVG and HTML need nothing more"
             ) from error
-        data: bytes = cairosvg.svg2pdf(bytestring=self.svg.encode())
+        # Cairo takes one font for a text and looks for letters in no other.
+        svg = re.sub(
+            r'(<text[^>]*font-family=")[^"]*("[^>]*>)(?=[^<]*' + FOREIGN.pattern + ")",
+            rf"\g<1>{KOREAN_FONT}\g<2>",
+            self._graphviz_svg,
+        )
+        data: bytes = getattr(cairosvg, f"svg2{kind}")(bytestring=svg.encode(), **options)
         return data
 
     @property
@@ -105,11 +144,10 @@ class Picture:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """SVG, and PNG for where SVG is not shown: an untrusted notebook, some web pages."""
-        return {
-            "image/svg+xml": self.svg,
-            "image/png": base64.b64encode(self.png).decode(),
-            "text/plain": repr(self),
-        }
+        bundle = {"image/svg+xml": self.svg, "text/plain": repr(self)}
+        if not self._needs_fonts:
+            bundle["image/png"] = base64.b64encode(self.png).decode()
+        return bundle
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -135,8 +173,8 @@ def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
     """Make Graphviz's SVG fit to stand in a page: no prologue, sizes in pixels, names, fonts, dark mode."""
     svg = re.sub(r"<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(
-        r'(<g id="([ve]\d+)"[^>]*>\s*<title>)[^<]*',
-        lambda match: match[1] + html.escape(printable(tooltips[match[2]])),
+        r'(<g id="([^"]*)"[^>]*>\s*<title>)[^<]*',
+        lambda match: match[1] + html.escape(printable(tooltips.get(match[2], ""))),
         svg,
     )
     opening, rest = svg.split(">", 1)

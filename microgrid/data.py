@@ -1,0 +1,211 @@
+"""Data sets: two toys, the handwritten digits, MNIST-format files; and minibatches.
+
+Every set is a pair of NumPy arrays ``X, y`` with one sample in each row of ``X``.
+"""
+
+# ruff: noqa: N803, N806 - X is the field's name for a matrix of samples
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+def require(module: str, what: str, extra: str) -> Any:
+    """Import a third-party module for ``what``, or raise ``ImportError`` naming the extra that brings it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package != module.partition(".")[0]:
+            raise  # it is there, but something that it needs itself is not
+        raise ImportError(
+            f'{what} needs {package}, which is not installed; run: pip install "microgrid-autograd[{extra}]"',
+            name=package,
+        ) from None
+
+
+np = require("numpy", "microgrid.data", "data")
+
+
+class Split(NamedTuple):
+    """A data set in two parts: one to learn from, one that the network never sees until it is measured."""
+
+    X_train: Any
+    y_train: Any
+    X_test: Any
+    y_test: Any
+
+
+def moons(n: int = 100, noise: float = 0.1, seed: int = 0) -> tuple[Any, Any]:
+    """Return two interleaved half circles: ``X`` of shape (n, 2), ``y`` of 0 and 1.
+
+    The upper moon (0) is (cos t, sin t), the lower (1) is (1 − cos t, ½ − sin t), with t evenly in [0, π];
+    samples are in random order. For the hinge loss take ``2 * y - 1``.
+
+    Args:
+        n: the number of samples, half of each moon.
+        noise: the standard deviation of the normal noise added to both coordinates.
+        seed: of the noise and the order.
+
+    Raises:
+        ValueError: if ``n`` is not a positive whole number, or ``noise`` is negative or not finite.
+    """
+    at_least("n", n, 1)
+    label = np.arange(n) * 2 // n
+    t = np.concatenate([np.linspace(0.0, math.pi, int(count)) for count in np.bincount(label, minlength=2)])
+    upper = np.column_stack([np.cos(t), np.sin(t)])
+    lower = np.column_stack([1.0 - np.cos(t), 0.5 - np.sin(t)])
+    return _noisy(np.where(label[:, None] == 0, upper, lower), label, noise, seed)
+
+
+def spirals(n: int = 300, classes: int = 3, noise: float = 0.02, seed: int = 0) -> tuple[Any, Any]:
+    """Return spiral arms around the origin: ``X`` of shape (n, 2), ``y`` of 0 to classes − 1.
+
+    Arm c runs through (r cos t, r sin t) with r evenly in [0, 1] and t = 4 r + 2π c / classes; samples are
+    in random order.
+
+    Args:
+        n: the number of samples, about n / classes in each arm.
+        classes: the number of arms.
+        noise: the standard deviation of the normal noise added to both coordinates.
+        seed: of the noise and the order.
+
+    Raises:
+        ValueError: if ``n`` or ``classes`` is not a positive whole number, ``n < classes``, or ``noise`` is
+            negative or not finite.
+    """
+    at_least("classes", classes, 1)
+    at_least("n", n, classes)
+    label = np.arange(n) * classes // n
+    r = np.concatenate([np.linspace(0.0, 1.0, int(count)) for count in np.bincount(label)])
+    t = 4.0 * r + 2.0 * math.pi * label / classes
+    return _noisy(np.column_stack([r * np.cos(t), r * np.sin(t)]), label, noise, seed)
+
+
+def _noisy(points: Any, label: Any, noise: float, seed: int) -> tuple[Any, Any]:
+    if not 0.0 <= noise < math.inf:
+        raise ValueError(f"noise must be a finite standard deviation, 0 or more; got {noise!r}")
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(points))
+    return points[order] + generator.normal(0.0, noise, points.shape), label[order]
+
+
+def digits(test: float = 0.2, seed: int = 0) -> Split:
+    """Return scikit-learn's 1,797 images of handwritten digits, split into training and test.
+
+    An image is 8 × 8 pixels in a row of 64 numbers, scaled from 0…16 to 0…1; its target is the digit.
+    The split is stratified: each digit has the same share in both parts.
+
+    Args:
+        test: the share of images kept for the test, between 0 and 1.
+        seed: of the split.
+
+    Raises:
+        ImportError: without scikit-learn, naming the extra that brings it.
+        ValueError: if ``test`` is not between 0.01 and 0.99.
+    """
+    datasets = require("sklearn.datasets", "digits()", "data")
+    selection = require("sklearn.model_selection", "digits()", "data")
+    images, targets = datasets.load_digits(return_X_y=True)
+    if not 0.01 <= test <= 0.99:
+        raise ValueError(f"test must be a share between 0.01 and 0.99, to leave images in both parts; got {test!r}")
+    X_train, X_test, y_train, y_test = selection.train_test_split(
+        images / 16.0, targets, test_size=float(test), stratify=targets, random_state=seed
+    )
+    return Split(X_train, y_train, X_test, y_test)
+
+
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def load_idx(path: str | PathLike[str]) -> Any:
+    """Return the array in a file of MNIST's format, IDX, compressed with gzip or not.
+
+    IDX is: two zero bytes, one byte for the type, one for the number of dimensions, each dimension as
+    32 bits, then the numbers, all big-endian (http://yann.lecun.com/exdb/mnist/).
+
+    >>> images = load_idx("train-images-idx3-ubyte.gz").reshape(-1, 784) / 255.0  # doctest: +SKIP
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an IDX file or is cut short; it names the file, what was found and expected.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: there is no such file; load_idx() reads files like train-images-idx3-ubyte.gz"
+        ) from None
+    except IsADirectoryError:
+        raise ValueError(f"{path}: is a folder; expected an IDX file in it, like train-images-idx3-ubyte.gz") from None
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{path}: broken gzip file ({error}); download it again") from None
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise ValueError(
+            f"{path}: not an IDX file: expected it to begin with 00 00, a type and a number of dimensions, "
+            f"found {content[:4].hex(' ') or 'an empty file'}"
+        )
+    type_code, dimensions = content[2], content[3]
+    if type_code not in _IDX_TYPES:
+        known = ", ".join(f"{code:02x}" for code in _IDX_TYPES)
+        raise ValueError(f"{path}: unknown IDX type code {type_code:02x} in byte 3; expected one of {known}")
+    start = 4 + 4 * dimensions
+    if dimensions == 0 or len(content) < start:
+        raise ValueError(
+            f"{path}: expected at least 1 dimension of 4 bytes each, found {dimensions} in byte 4 "
+            f"and {len(content) - 4} bytes after it"
+        )
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    dtype = np.dtype(_IDX_TYPES[type_code])
+    expected = start + math.prod(shape) * dtype.itemsize
+    if len(content) != expected:
+        raise ValueError(
+            f"{path}: expected {expected} bytes for {' × '.join(map(str, shape))} numbers of "
+            f"{dtype.itemsize} byte(s), found {len(content)}; the file is cut short or has more than its header says"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def minibatches(X: Any, y: Any, size: int, seed: Any = 0) -> Iterator[tuple[Any, Any]]:
+    """Yield the samples once, in random order, as pairs of arrays ``(X_batch, y_batch)`` of ``size`` samples.
+
+    The last batch holds what is left.
+
+    Args:
+        X: the samples, one in each row.
+        y: the targets, one per sample.
+        size: the number of samples in a batch.
+        seed: a whole number, for the same batches each time; or a ``numpy.random.Generator``, which goes
+            on, for other batches in each epoch.
+
+    Raises:
+        ValueError: if there are no samples, not one target per sample, or ``size`` is not a positive whole number.
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    at_least("the batch size", size, 1)
+    same_length(X, y)
+    order = np.random.default_rng(seed).permutation(len(X))
+    return ((X[order[i : i + size]], y[order[i : i + size]]) for i in range(0, len(order), size))
+
+
+def same_length(X: Any, y: Any) -> None:
+    """Raise ``ValueError`` unless there is one target per sample, and a sample."""
+    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+        raise ValueError(f"X and y must have one row per sample; got arrays of shape {X.shape} and {y.shape}")
+    if not len(X):
+        raise ValueError("X and y are empty: there is no sample to learn from")
+
+
+def at_least(name: str, number: Any, least: int) -> None:
+    """Raise ``ValueError`` unless ``number`` is a whole number and not below ``least``."""
+    if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more; got {number!r}")

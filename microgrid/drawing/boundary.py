@@ -1,0 +1,99 @@
+"""Where a classifier of points in the plane changes its mind."""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from microgrid.drawing.theme import LIGHT
+from microgrid.engine import Value, no_grad
+
+COLORS = ("#964a08", "#0b559f", "#2b7a3d", "#7a5bc7", "#8a6d00", "#bf3989", "#3c7d86", "#656d77", "#1f2328", "#9a2c2c")
+MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
+MARGIN = 0.12  # of the range of the points, on each side
+
+
+def plot_boundary(
+    model: Callable[[list[float]], Any],
+    points: Sequence[Sequence[float]],
+    classes: Sequence[float],
+    *,
+    resolution: int = 60,
+    title: str = "",
+    axes: Any = None,
+) -> Any:
+    """Draw the regions that a model assigns to classes in the plane, with the points it learned from.
+
+    A model with one output decides by its sign; the shade is how sure it is. One with several outputs
+    decides for the largest.
+
+    Args:
+        model: takes two numbers and returns an output, or a list of them.
+        points: pairs of numbers.
+        classes: the class of each point: −1 and 1, or 0 and 1, or 0, 1, 2, ….
+        resolution: how many places the model is asked at, in each direction.
+        title: a heading.
+        axes: matplotlib axes to draw on; unless given, a new figure.
+
+    Returns:
+        The matplotlib ``Figure``; ``.savefig("boundary.png")`` writes it.
+
+    Raises:
+        ValueError: if there are no points, they are not pairs, or there are more or fewer classes.
+        ModuleNotFoundError: without matplotlib; the message says how to install it.
+    """
+    points, classes = [list(map(float, point)) for point in points], list(classes)
+    if not points or len(points) != len(classes) or any(len(point) != 2 for point in points):
+        raise ValueError(
+            f"plot_boundary() takes pairs of numbers and one class for each; got {len(points)} points"
+            f"{'' if not points else f', the first of {len(points[0])} numbers,'} and {len(classes)} classes"
+        )
+    try:
+        pyplot = import_module("matplotlib.pyplot")
+        colors = import_module("matplotlib.colors")
+    except ImportError as error:
+        raise ModuleNotFoundError("plot_boundary() needs matplotlib: pip install 'microgrid-autograd[plot]'") from error
+    if axes is None:
+        _, axes = pyplot.subplots(figsize=(5.0, 4.2), layout="constrained")
+    across, up = (_ticks([point[i] for point in points], resolution) for i in (0, 1))
+    with no_grad():
+        outputs = [[_numbers(model([x, y])) for x in across] for y in up]
+    if len(outputs[0][0]) == 1:
+        score = [[output[0] for output in row] for row in outputs]
+        size = max(abs(s) for row in score for s in row) or 1.0
+        shades = colors.LinearSegmentedColormap.from_list(
+            "boundary", [LIGHT["negative 3"], LIGHT["paper"], LIGHT["positive 3"]]
+        )
+        axes.contourf(across, up, score, levels=24, cmap=shades, vmin=-size / 2, vmax=size / 2)
+        axes.contour(across, up, score, levels=[0.0], colors=LIGHT["ink"], linewidths=1.5)
+    else:
+        winner = [[output.index(max(output)) for output in row] for row in outputs]
+        count = len(outputs[0][0])
+        regions = colors.ListedColormap([COLORS[i % len(COLORS)] for i in range(count)])
+        axes.pcolormesh(across, up, winner, shading="nearest", cmap=regions, vmin=0, vmax=count - 1, alpha=0.25)
+    for i, kind in enumerate(sorted(set(classes))):
+        xs, ys = zip(*[point for point, c in zip(points, classes, strict=True) if c == kind], strict=True)
+        axes.scatter(
+            xs,
+            ys,
+            s=22,
+            label=f"{kind:g}",
+            marker=MARKERS[i % len(MARKERS)],
+            color=COLORS[i % len(COLORS)],
+            edgecolors=LIGHT["paper"],
+            linewidths=0.6,
+        )
+    axes.legend(title="class", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.set_title(title)
+    return axes.figure
+
+
+def _ticks(numbers: Sequence[float], resolution: int) -> list[float]:
+    low, high = min(numbers), max(numbers)
+    margin = (high - low) * MARGIN or 1.0
+    step = (high - low + 2 * margin) / (resolution - 1)
+    return [low - margin + step * i for i in range(resolution)]
+
+
+def _numbers(output: Any) -> list[float]:
+    outputs = output if isinstance(output, (list, tuple)) else [output]
+    return [item.data if isinstance(item, Value) else float(item) for item in outputs]

@@ -1,0 +1,38 @@
+"""Labels without effort: a Value is called what the variable is called that holds it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from microgrid.engine import Value
+
+
+def name(variables: Mapping[str, Any]) -> None:
+    """Label the Values among variables by the names of these: ``mg.name(locals())``.
+
+    >>> a = Value(2.0)
+    >>> weights = [Value(0.5), Value(-1.0)]
+    >>> name({"a": a, "weights": weights})
+    >>> a.label, weights[1].label
+    ('a', 'weights[1]')
+
+    Lists, tuples and dicts are looked into. A label that is there stays, so the first name of a Value wins,
+    and names that begin with ``_`` are passed over.
+
+    Args:
+        variables: what ``locals()``, ``globals()`` or ``vars(object)`` returns.
+
+    Raises:
+        TypeError: if it is not a mapping.
+    """
+    if not isinstance(variables, Mapping):
+        raise TypeError(f"name() takes the variables with their names, as in name(locals()); got {variables!r:.60}")
+    stack = [(str(key), item) for key, item in reversed(list(variables.items())) if not str(key).startswith("_")]
+    seen = {id(variables)}
+    while stack:
+        label, item = stack.pop()
+        if isinstance(item, Value):
+            item.label = item.label or label
+        elif isinstance(item, (list, tuple, dict)) and id(item) not in seen:
+            seen.add(id(item))
+            inner = item.items() if isinstance(item, dict) else enumerate(item)
+            stack.extend(reversed([(f"{label}[{key!r}]", each) for key, each in inner]))

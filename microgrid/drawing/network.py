@@ -1,0 +1,157 @@
+"""The classic diagram of a network: a circle per neuron, and a line per weight."""
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from microgrid.drawing.dot import SANS, SIZE, heading, largest, markup, sign_and_level
+from microgrid.drawing.theme import THEMES
+
+SHOWN = 16
+"""The most neurons of a layer that are drawn: of more, the first and the last ones."""
+
+NEURON_DISTANCE, RADIUS = 0.55, 0.19  # inches
+
+PARAMETER = re.compile(r"(?:(?P<layer>.*?)\.?neurons\.(?P<neuron>\d+)\.)?(?:w\.(?P<input>\d+)|b)")
+"""The name of a parameter of a neuron, as ``named_parameters()`` gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Neurons side by side: ``weights[j][i]`` leads from unit ``i`` of the layer before to neuron ``j``."""
+
+    name: str
+    weights: dict[int, dict[int, float]]
+    biases: dict[int, float]
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers a neuron takes."""
+        return len(self.weights[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The layers of a model one after the other; ``others`` counts parameters that are in no neuron."""
+
+    layers: list[Layer]
+    others: int
+
+
+def is_model(what: Any) -> bool:
+    """Return whether something has parameters with names, as every module has."""
+    return callable(getattr(what, "named_parameters", None)) and not isinstance(what, type)
+
+
+def network_of(model: Any) -> Network:
+    """Return the layers of neurons of a model, in the order in which it holds them.
+
+    Raises:
+        ValueError: if it has none, or one does not take what the one before gives.
+    """
+    layers: dict[str, Layer] = {}
+    others = 0
+    for name, parameter in model.named_parameters():
+        match = PARAMETER.fullmatch(name)
+        if match is None:
+            others += 1
+            continue
+        layer = layers.setdefault(match["layer"] or "", Layer(match["layer"] or type(model).__name__, {}, {}))
+        neuron = int(match["neuron"] or 0)
+        if match["input"] is None:
+            layer.biases[neuron] = parameter.data
+        else:
+            layer.weights.setdefault(neuron, {})[int(match["input"])] = parameter.data
+    found = list(layers.values())
+    if not found:
+        raise ValueError(
+            f"draw() draws the neurons of a model, and {model!r:.60} has none; draw(model(x)) draws its graph"
+        )
+    for before, after in pairwise(found):
+        if len(before.weights) != after.inputs:
+            raise ValueError(
+                f"draw() draws layers one after the other, but {before.name} gives {len(before.weights)} numbers "
+                f"and {after.name} takes {after.inputs}; draw(model(x)) draws the graph of any model"
+            )
+    return Network(found, others)
+
+
+def network_dot(network: Network, *, title: str, theme: str) -> str:
+    """Return the DOT text of the diagram, in which every position is given."""
+    color = THEMES[theme]
+    layers = network.layers
+    sizes = [layers[0].inputs, *[len(layer.weights) for layer in layers]]
+    shown = [_shown(size) for size in sizes]
+    lines_drawn = sum(len(a) * len(b) for a, b in pairwise(shown))
+    dense = lines_drawn > 200
+    widest = 3.8 * min(1.0, math.sqrt(200 / lines_drawn))
+    most = largest(w for layer in layers for weights in layer.weights.values() for w in weights.values())
+    notes = [f"line: weight, wide if large, blue if positive, orange {'' if dense else 'and dashed '}if negative"]
+    if network.others:
+        notes.append(f"{network.others:,} parameters of the model are in no neuron, and not shown")
+    height = max(map(len, shown)) * NEURON_DISTANCE
+    layer_distance = max(2.2, height / 3)
+    lines = [
+        "graph {",
+        f'graph [layout=neato splines=line outputorder=edgesfirst bgcolor="{color["paper"]}" pad=0.2 '
+        f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t]',
+        heading(title, notes, color),
+        f"node [shape=circle style=filled fixedsize=true width={2 * RADIUS:g} penwidth=1.4 "
+        f'color="{color["ink"]}" fillcolor="{color["input"]}" fontname="{SANS}" fontsize={SIZE - 4:g} '
+        f'fontcolor="{color["ink"]}"]',
+    ]
+    for column, (size, units) in enumerate(zip(sizes, shown, strict=True)):
+        rows = [*units[: len(units) // 2], None, *units[len(units) // 2 :]] if len(units) < size else [*units]
+        x = column * layer_distance
+        top = (len(rows) - 1) / 2 * NEURON_DISTANCE
+        for row, unit in enumerate(rows):
+            y = top - row * NEURON_DISTANCE
+            if unit is None:
+                lines.append(f'{_plain(f"gap{column}", x, y, color["muted"])} label="{size - len(units)} more"]')
+            else:
+                fill = ""
+                if column:
+                    sign, level = sign_and_level(layers[column - 1].biases.get(unit, 0.0), most)
+                    fill = f' fillcolor="{color[f"{sign} {level}"]}"' if level else ""
+                lines.append(f'u{column}_{unit} [id="u{column}_{unit}" pos="{x:g},{y:g}!"{fill} label="{unit}"]')
+        kind = "input" if column == 0 else "neuron"
+        name = f"{size:,} {kind}{'s' * (size > 1)}"
+        if column:
+            name = f"{layers[column - 1].name}\n{name}"
+        lines.append(
+            f"{_plain(f'name{column}', x, -height / 2 - NEURON_DISTANCE, color['muted'])} "
+            f"fontsize={SIZE - 2:g} label=<{markup(name, 'CENTER')}>]"
+        )
+    for column, layer in enumerate(layers):
+        for neuron in shown[column + 1]:
+            for unit in shown[column]:
+                weight = layer.weights[neuron][unit]
+                sign, level = sign_and_level(weight, most)
+                lines.append(
+                    f'u{column}_{unit} -- u{column + 1}_{neuron} [id="w{column}_{neuron}_{unit}" '
+                    f'color="{color[f"{sign} line {level}" if level else "faint"]}" '
+                    f"penwidth={0.3 + widest * abs(weight) / most if level else 0.3:.3g}"
+                    f"{' style=dashed' * (weight < 0 and not dense)}]"
+                )
+    return "\n".join([*lines, "}", ""])
+
+
+def network_descriptions(network: Network) -> dict[str, str]:
+    """Return, for the id of each circle and line, what it is in words."""
+    texts = {f"u0_{i}": f"input {i}" for i in range(network.layers[0].inputs)}
+    for column, layer in enumerate(network.layers):
+        for neuron, weights in layer.weights.items():
+            texts[f"u{column + 1}_{neuron}"] = f"{layer.name}, neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
+            for unit, weight in weights.items():
+                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.name}, neuron {neuron}: weight {unit} = {weight!r}"
+    return texts
+
+
+def _shown(size: int) -> list[int]:
+    return list(range(size)) if size <= SHOWN else [*range(SHOWN // 2), *range(size - SHOWN // 2, size)]
+
+
+def _plain(name: str, x: float, y: float, color: str) -> str:
+    return f'{name} [shape=plaintext style="" fixedsize=false width=0 fontcolor="{color}" pos="{x:g},{y:g}!"'

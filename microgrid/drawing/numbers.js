@@ -1,0 +1,161 @@
+// The functions that JavaScript's Math lacks, or gives otherwise than IEEE 754 has them.
+// The rows of the table of operations name them: javascript="mg.erf({0})".
+"use strict";
+
+const mg = (() => {
+  const BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330];
+
+  function factorial(n) {
+    let product = 1;
+    for (let k = 2; k <= n; k++) product *= k;
+    return product;
+  }
+
+  // C and Python have pow(1, nan) = pow(1, ±inf) = pow(−1, ±inf) = 1; JavaScript has nan.
+  function pow(x, n) {
+    if (x === 1 || (x === -1 && Math.abs(n) === Infinity)) return 1;
+    return Math.pow(x, n);
+  }
+
+  function maximum(a, b) {
+    return a > b || a !== a ? a : b;
+  }
+
+  function minimum(a, b) {
+    return a < b || a !== a ? a : b;
+  }
+
+  function sign(x) {
+    return x > 0 ? 1 : x < 0 ? -1 : x !== x ? x : 0;
+  }
+
+  function sigmoid(x) {
+    if (x >= 0) return 1 / (1 + Math.exp(-x));
+    const e = Math.exp(x);
+    return e / (1 + e);
+  }
+
+  function silu(x) {
+    return x === -Infinity ? -0 : x * sigmoid(x);
+  }
+
+  function softplus(x) {
+    return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+  }
+
+  // exp(−scale·x²): x² is split in two, because its rounding alone would cost three digits in the tail.
+  function gaussian(x, scale) {
+    if (!(Math.abs(x) < 60)) return x === x ? 0 : x;
+    const high = Math.round(x * 16) / 16;
+    return Math.exp(-scale * high * high) * Math.exp(-scale * (x - high) * (x + high));
+  }
+
+  // exp(x²)·erfc(x) for x ≥ 2, by its continued fraction (Abramowitz & Stegun 7.1.14).
+  function scaledErfc(x) {
+    let tail = x;
+    for (let k = 60; k >= 1; k--) tail = x + (0.5 * k) / tail;
+    return 1 / (tail * Math.sqrt(Math.PI));
+  }
+
+  // Near 0 by the series of positive terms (Abramowitz & Stegun 7.1.6), so that no digit cancels.
+  function erf(x) {
+    if (Math.abs(x) >= 2) return x > 0 ? 1 - erfc(x) : erfc(-x) - 1;
+    let term = 1;
+    let sum = 1;
+    for (let n = 1; term > 1e-18 * sum; n++) {
+      term *= (2 * x * x) / (2 * n + 1);
+      sum += term;
+    }
+    return x === x ? (2 / Math.sqrt(Math.PI)) * x * gaussian(x, 1) * sum : x;
+  }
+
+  function erfc(x) {
+    if (x < 0) return 2 - erfc(-x);
+    if (x < 2) return 1 - erf(x);
+    return x === x ? scaledErfc(x) * gaussian(x, 1) : x;
+  }
+
+  function gelu(x) {
+    const z = x * Math.SQRT1_2;
+    if (x === -Infinity) return -0;
+    return x * (z > -2 ? 0.5 * erfc(-z) : x === x ? 0.5 * scaledErfc(-z) * gaussian(x, 0.5) : x);
+  }
+
+  // The n-th derivative of cot at πx over πⁿ: a polynomial in c = cot(πx), as c' = −(1 + c²).
+  function cotangentDerivative(n, x) {
+    const c = 1 / Math.tan(Math.PI * (x - Math.round(x)));
+    let coefficients = [0, 1];
+    for (let step = 0; step < n; step++) {
+      const next = new Array(coefficients.length + 1).fill(0);
+      coefficients.forEach((a, k) => {
+        if (k === 0) return;
+        next[k - 1] -= k * a;
+        next[k + 1] -= k * a;
+      });
+      coefficients = next;
+    }
+    return coefficients.reduceRight((total, a) => total * c + a);
+  }
+
+  // The n-th derivative of digamma (Abramowitz & Stegun 6.3, 6.4): by reflection left of zero, then by
+  // recurrence up to where the asymptotic series is exact.
+  function polygamma(n, x) {
+    if (x !== x || x === -Infinity) return NaN;
+    if (x === Infinity) return n === 0 ? Infinity : 0;
+    if (x <= 0 && x === Math.floor(x)) {
+      if (n === 0) return x === 0 ? -1 / x : NaN;
+      return n % 2 ? Infinity : NaN;
+    }
+    const sign = n % 2 === 0 ? 1 : -1;
+    if (x < 0) return sign * polygamma(n, 1 - x) - Math.pow(Math.PI, n + 1) * cotangentDerivative(n, x);
+    const terms = [];
+    for (; x < 16 + n; x++) terms.push(factorial(n) / Math.pow(x, n + 1));
+    terms.push(n ? factorial(n - 1) / Math.pow(x, n) : -Math.log(x), factorial(n) / (2 * Math.pow(x, n + 1)));
+    BERNOULLI.forEach((b, i) => {
+      const k = i + 1;
+      terms.push((b * factorial(2 * k + n - 1)) / (factorial(2 * k) * Math.pow(x, 2 * k + n)));
+    });
+    return -sign * sumExactly(terms);
+  }
+
+  // Kahan's sum with Neumaier's improvement: digamma's terms nearly cancel at its zero.
+  function sumExactly(terms) {
+    let sum = 0;
+    let lost = 0;
+    for (const term of terms) {
+      const next = sum + term;
+      lost += Math.abs(sum) >= Math.abs(term) ? sum - next + term : term - next + sum;
+      sum = next;
+    }
+    return lost === lost ? sum + lost : sum;
+  }
+
+  // log Γ(2 + z) for |z| ≤ ½ is a Taylor series without constant term: exact where log Γ crosses zero.
+  const AROUND_TWO = Array.from({ length: 30 }, (_, i) => polygamma(i, 2) / factorial(i + 1));
+
+  function lgamma(x) {
+    if (x !== x) return x;
+    if (Math.abs(x) === Infinity || (x <= 0 && x === Math.floor(x))) return Infinity;
+    if (Math.abs(x) < 1e-16) return -Math.log(Math.abs(x));
+    if (x < 0) {
+      const distance = Math.abs(x - Math.round(x));
+      return Math.log(Math.PI) - Math.log(Math.sin(Math.PI * distance)) - lgamma(1 - x);
+    }
+    if (x < 0.5) return lgamma(1 + x) - Math.log(x);
+    if (x < 1.5) return aroundTwo(x - 1) - Math.log1p(x - 1);
+    if (x < 10) {
+      let product = 1;
+      for (; x > 2.5; x--) product *= x - 1;
+      return aroundTwo(x - 2) + Math.log(product);
+    }
+    let series = 0;
+    BERNOULLI.forEach((b, i) => (series += b / ((2 * i + 2) * (2 * i + 1) * Math.pow(x, 2 * i + 1))));
+    return (x - 0.5) * (Math.log(x) - 1) - 0.5 + 0.5 * Math.log(2 * Math.PI) + series;
+  }
+
+  function aroundTwo(z) {
+    return AROUND_TWO.reduceRight((sum, coefficient) => (sum + coefficient) * z, 0);
+  }
+
+  return { pow, maximum, minimum, sign, sigmoid, silu, softplus, erf, erfc, gelu, polygamma, lgamma };
+})();

@@ -1,0 +1,503 @@
+"""Learning: a minibatch, its gradients, an update, again; and the history of how it went."""
+
+# ruff: noqa: N803, N806 - X is the field's name for a matrix of samples
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from os import PathLike
+from typing import Any, NamedTuple, Protocol
+
+from microgrid.data import at_least, minibatches, require, same_length
+from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
+from microgrid.losses import binary_cross_entropy, cross_entropy
+from microgrid.nn import as_list
+from microgrid.optim import Adam
+
+np = require("numpy", "microgrid.training", "data")
+
+Loss = Callable[[Any, Any], Any]
+"""``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
+
+Accuracy = Callable[[Any, Any], bool]
+"""``accuracy(output, target)`` of one sample: whether what the model gave is right."""
+
+
+class Measured(NamedTuple):
+    """How well a model does: means over samples. The accuracy is nan where no answer is right or wrong."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(repr=False)
+class History:
+    """How training went, epoch by epoch.
+
+    Attributes:
+        loss: the mean loss of the samples, each as it came up in the epoch.
+        accuracy: the share of them that the model had right; empty in regression.
+        validation_loss: the mean loss of the validation set after the epoch; empty without one.
+        validation_accuracy: the share of it that the model had right.
+        seconds: what the epoch took, validation included.
+        batch_loss: the mean loss of each minibatch, also of an epoch that was not finished.
+        batches: how many minibatches an epoch has.
+        interrupted: whether Ctrl-C ended the training.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    batch_loss: list[float] = field(default_factory=list)
+    batches: int = 0
+    interrupted: bool = False
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.loss)} epoch{'s' * (len(self.loss) != 1)}"]
+        for name, unit in (
+            ("loss", ".4g"),
+            ("accuracy", ".1%"),
+            ("validation_loss", ".4g"),
+            ("validation_accuracy", ".1%"),
+        ):
+            if numbers := getattr(self, name):
+                parts.append(f"{name.replace('_', ' ')} {numbers[-1]:{unit}}")
+        return f"{', '.join(parts)}, {sum(self.seconds):.1f} s{', interrupted' if self.interrupted else ''}"
+
+    def _add(self, training: Measured, validation: Measured | None, seconds: float) -> None:
+        for name, measured in (("", training), ("validation_", validation)):
+            if measured is not None:
+                getattr(self, f"{name}loss").append(measured.loss)
+                if not math.isnan(measured.accuracy):
+                    getattr(self, f"{name}accuracy").append(measured.accuracy)
+        self.seconds.append(seconds)
+
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
+        """Draw the learning curve: the loss, and the accuracy if there is one, over the epochs.
+
+        Args:
+            path: the picture to write, ``.png``, ``.svg`` or ``.pdf``. Without one it is shown, in the
+                notebook or in a window.
+
+        Returns:
+            The matplotlib ``Figure`` if it was written; nothing if it was shown, or a notebook shows it twice.
+
+        Raises:
+            ImportError: without matplotlib, naming the extra that brings it.
+            OSError: if the picture cannot be written.
+            ValueError: without a path where there is no screen, or for an unknown kind of picture.
+        """
+        size = {"figsize": (8.0, 3.2), "layout": "constrained"}
+        if path is not None:
+            figure = require("matplotlib.figure", "History.plot()", "plot").Figure(**size)
+            self._draw(figure)
+            figure.savefig(path, dpi=150)
+            return figure
+        pyplot = require("matplotlib.pyplot", "History.plot()", "plot")
+        if pyplot.get_backend().lower() == "agg":
+            raise ValueError("there is no screen to show the curve on; write it: history.plot('curve.png')")
+        self._draw(pyplot.figure(**size))
+        pyplot.show()
+        return None
+
+    def _draw(self, figure: Any) -> None:
+        charts = [("loss", self.loss, self.validation_loss)]
+        if self.accuracy or self.validation_accuracy:
+            training, validation = ([100.0 * x for x in xs] for xs in (self.accuracy, self.validation_accuracy))
+            charts.append(("right answers, %", training, validation))
+        for number, (title, training, validation) in enumerate(charts, start=1):
+            axes = figure.add_subplot(1, len(charts), number)
+            if title == "loss" and self.batches:
+                steps = [(i + 0.5) / self.batches for i in range(len(self.batch_loss))]
+                axes.plot(steps, self.batch_loss, color="#b8c7d6", linewidth=0.8, label="each minibatch")
+            for numbers, colour, label in ((training, "#0072b2", "training"), (validation, "#d55e00", "validation")):
+                if numbers:
+                    epochs = list(range(1, len(numbers) + 1))
+                    axes.plot(epochs, numbers, "o-", color=colour, markersize=3.5, label=label)
+            axes.set_title(title, loc="left", fontsize=11)
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+            if axes.lines:
+                axes.legend(frameon=False)
+
+
+class TrainingError(ArithmeticError):
+    """The loss or a gradient became nan or infinite; the parameters are those of the last good step.
+
+    Attributes:
+        history: how training went until then; the last of its ``batch_loss`` is the bad one.
+        epoch: the epoch, from 1.
+        batch: the minibatch in it, from 1.
+    """
+
+    def __init__(self, reason: str, history: History, epoch: int, batch: int) -> None:
+        self.history = history
+        self.epoch = epoch
+        self.batch = batch
+        super().__init__(
+            f"training stopped in epoch {epoch}, minibatch {batch}, whose loss is {history.batch_loss[-1]}: {reason}. "
+            "The model is as it was before its last update; a smaller learning rate often helps"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------
+# The four steps
+
+
+class Step(Protocol):
+    """One step of learning, whichever way it is computed: on Values here, or compiled."""
+
+    def gradients(self, X: Any, y: Any) -> Measured:
+        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
+
+    def finite(self) -> bool:
+        """Return whether every gradient is a finite number."""
+
+    def update(self) -> None:
+        """Let the optimiser move the parameters by their gradients."""
+
+    def read(self) -> Any:
+        """Return a copy of the parameters."""
+
+    def write(self, parameters: Any) -> None:
+        """Set the parameters to what ``read()`` gave."""
+
+
+class EagerStep:
+    """A step on Values, sample by sample: gradients add up, and one sample's graph is in memory at a time."""
+
+    def __init__(self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.accuracy = accuracy
+        self.parameters: list[Value] = list(model.parameters())
+
+    def gradients(self, X: Any, y: Any) -> Measured:
+        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+        share = 1.0 / len(X)
+        total, right = 0.0, 0
+        for x, target in zip(X.tolist(), y.tolist(), strict=True):
+            output = self.model(x)
+            loss = self.loss(output, target)
+            loss.backward(share)  # the gradients of loss / n: added up, those of the mean
+            total += loss.data
+            right += self.accuracy is not None and self.accuracy(output, target)
+        return Measured(total * share, right * share if self.accuracy else math.nan)
+
+    def finite(self) -> bool:
+        """Return whether every gradient is a finite number."""
+        return all(math.isfinite(parameter.grad) for parameter in self.parameters)
+
+    def update(self) -> None:
+        """Let the optimiser move the parameters by their gradients."""
+        self.optimizer.step()
+
+    def read(self) -> list[float]:
+        """Return a copy of the parameters."""
+        return [parameter.data for parameter in self.parameters]
+
+    def write(self, parameters: Sequence[float]) -> None:
+        """Set the parameters to what ``read()`` gave."""
+        for parameter, number in zip(self.parameters, parameters, strict=True):
+            parameter.data = number
+
+
+def fit(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    loss: Loss = cross_entropy,
+    optimizer: Any = None,
+    epochs: int = 10,
+    batch_size: int = 32,
+    validation: tuple[Any, Any] | None = None,
+    accuracy: Accuracy | str | None = "auto",
+    seed: Any = 0,
+    after_epoch: Callable[[History], object] | None = None,
+    quiet: bool = False,
+) -> History:
+    """Train a model in place, in the four steps of chapter 5.7.1; return how it went.
+
+    Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
+    so far is returned, marked ``interrupted``. The same seed gives the same minibatches.
+
+    Args:
+        model: a module, or any function of one sample's numbers that has ``parameters()``.
+        X: the samples, one in each row.
+        y: the target of each sample, as the loss takes it: a class, a number, or a row of numbers.
+        loss: ``loss(output, target)`` of one sample.
+        optimizer: what moves the parameters; unless given, ``Adam(model.parameters())``.
+        epochs: how often each sample is seen.
+        batch_size: the number of samples in a minibatch. Each update lowers the mean loss of one.
+        validation: samples and targets ``(X, y)`` to measure after each epoch; nothing is learned from them.
+        accuracy: ``accuracy(output, target)``, whether the output for a sample is right; ``None`` if there
+            is no such thing; unless given, ``is_right`` where the targets are classes.
+        seed: of the order of the samples: a whole number or a ``numpy.random.Generator``.
+        after_epoch: called with the history after each epoch, to lower ``optimizer.learning_rate``, to save.
+        quiet: whether to show no progress.
+
+    Raises:
+        ValueError: if the data is empty, ragged, not finite, of different lengths, or does not fit the model
+            or the loss; or if a size is not a positive whole number. The model is untouched.
+        TypeError: if the data is not numbers, or the loss gives no Value. The model is untouched.
+        TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
+            and the first operation at fault, and carries the history; the model is as after the last good step.
+    """
+    at_least("epochs", epochs, 1)
+    at_least("batch_size", batch_size, 1)
+    X, y = _samples("", X, y)
+    tests = validation and _samples("validation ", *validation)
+    output = _rehearse(model, loss, X, y)
+    if isinstance(accuracy, str):
+        accuracy = is_right if _are_classes(loss, output, y) else None
+    step: Step = EagerStep(model, loss, _optimizer(model, optimizer), accuracy)
+
+    history = History(batches=-(-len(X) // batch_size))
+    generator = np.random.default_rng(seed)
+    good = step.read()
+    with _Progress(epochs * history.batches, epochs, quiet) as progress, _mode(model, training=True):
+        try:
+            for epoch in range(1, epochs + 1):
+                began = time.perf_counter()
+                results, sizes = [], []
+                # Step 1, the minibatch: some of the samples, at random.
+                for X_batch, y_batch in minibatches(X, y, batch_size, generator):
+                    # Step 2, the gradients: which way the loss of the minibatch grows.
+                    result = step.gradients(X_batch, y_batch)
+                    results.append(result)
+                    sizes.append(len(X_batch))
+                    history.batch_loss.append(result.loss)
+                    if not (math.isfinite(result.loss) and step.finite()):
+                        try:
+                            reason = _first_fault(model, loss, X_batch, y_batch)
+                        finally:
+                            step.write(good)
+                        raise TrainingError(reason, history, epoch, batch=len(results))
+                    # Step 3, the update: the parameters move a little the other way. All of them, or none.
+                    good = step.read()
+                    try:
+                        step.update()
+                    except BaseException:
+                        step.write(good)
+                        raise
+                    progress.update(history)
+                # Step 4: again.
+                measured = tests and evaluate(model, *tests, loss=loss, accuracy=accuracy)
+                mean = Measured(*np.average(results, axis=0, weights=sizes).tolist())
+                history._add(mean, measured, time.perf_counter() - began)
+                progress.update(history)
+                if after_epoch is not None:
+                    after_epoch(history)
+        except KeyboardInterrupt:
+            history.interrupted = True
+            progress.update(history)
+    return history
+
+
+def evaluate(
+    model: Any, X: Any, y: Any, *, loss: Loss = cross_entropy, accuracy: Accuracy | str | None = "auto"
+) -> Measured:
+    """Return the mean loss and the accuracy of a model on a data set; no graph is recorded.
+
+    It takes and raises what ``fit`` does.
+    """
+    X, y = _samples("", X, y)
+    total, right = 0.0, 0
+    with no_grad(), _mode(model, training=False):
+        for x, target in zip(X.tolist(), y.tolist(), strict=True):
+            output = model(x)
+            if isinstance(accuracy, str):
+                accuracy = is_right if _are_classes(loss, output, y) else None
+            total += loss(output, target).data
+            right += accuracy is not None and accuracy(output, target)
+    return Measured(total / len(X), right / len(X) if accuracy else math.nan)
+
+
+def is_right(output: Any, target: Any) -> bool:
+    """Return whether the largest output is that of the target, which is a class or one-hot.
+
+    A single output is right if it is positive where the target is, and only there.
+    """
+    outputs = [getattr(number, "data", number) for number in as_list(output)]
+    targets = as_list(target)
+    if len(outputs) == 1:
+        return bool((outputs[0] > 0) == (targets[0] > 0))
+    return bool(outputs.index(max(outputs)) == (targets.index(max(targets)) if len(targets) > 1 else targets[0]))
+
+
+def _are_classes(loss: Loss, output: Any, y: Any) -> bool:
+    """Whether targets say which of several outputs is right, by index or one-hot; or the sign of one."""
+    if len(as_list(output)) == 1:
+        return loss is binary_cross_entropy or bool((np.abs(y) == 1).all())
+    if y.ndim == 1:
+        return bool(y.dtype.kind in "iu")
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+
+
+# ---------------------------------------------------------------------------------------------------
+# Checks, before anything is learned and when it goes wrong
+
+
+def _samples(what: str, X: Any, y: Any) -> tuple[Any, Any]:
+    X, y = _numbers(f"{what}X", X, (2,)), _numbers(f"{what}y", y, (1, 2))
+    same_length(X, y)
+    return X, y
+
+
+def _numbers(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
+    try:
+        array = np.asarray(data)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must have rows of one length: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got an array of {array.dtype}: {str(data)[:60]}")
+    if array.ndim not in dimensions:
+        expected = "one row of numbers" if dimensions == (2,) else "one number, or one row of numbers,"
+        raise ValueError(f"{name} must have {expected} for each sample; got an array of shape {array.shape}")
+    if not np.isfinite(array).all():
+        place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        raise ValueError(f"{name}{list(place)} is {array[place]}: there is nothing to learn from it; leave it out")
+    return array.astype(int) if array.dtype.kind == "b" else array
+
+
+def _rehearse(model: Any, loss: Loss, X: Any, y: Any) -> Any:
+    """Return the output for the first sample, after trying its loss with each different target."""
+    if not model.parameters():
+        raise ValueError(f"the model has no parameters, so it cannot learn: {model!r:.80}")
+    targets, places = np.unique(y, axis=0, return_index=True)
+    with no_grad(), _mode(model, training=False):
+        output = model(X[0].tolist())
+        for target, place in zip(targets[:1000].tolist(), places.tolist(), strict=False):
+            try:
+                result = loss(output, target)
+            except (ValueError, TypeError, IndexError) as error:
+                raise type(error)(f"the target y[{place}] = {target!r} does not fit: {error}") from error
+            if not isinstance(result, Value):
+                raise TypeError(f"loss(output, target) must return one Value; got {result!r:.80}")
+    return output
+
+
+def _optimizer(model: Any, optimizer: Any) -> Any:
+    if optimizer is None:
+        return Adam(model.parameters())
+    if not set(model.parameters()) & set(optimizer.parameters):
+        raise ValueError(f"{optimizer!r} moves no parameter of this model: make it with model.parameters()")
+    return optimizer
+
+
+def _first_fault(model: Any, loss: Loss, X: Any, y: Any) -> str:
+    """Compute a minibatch again, watched; return what went wrong first."""
+    for number, parameter in enumerate(model.parameters()):
+        if not math.isfinite(parameter.data):
+            return f"the last update made {parameter.label or 'the parameter'} (number {number}) {parameter.data}"
+    try:
+        with detect_anomaly():
+            for x, target in zip(X.tolist(), y.tolist(), strict=True):
+                loss(model(x), target).backward()
+    except AnomalyError as error:
+        return str(error)
+    return "each sample alone is finite, only the sum over the minibatch is not"
+
+
+@contextmanager
+def _mode(model: Any, *, training: bool) -> Iterator[None]:
+    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
+    before = getattr(model, "training", None)
+    if before is None:
+        yield
+        return
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Progress
+
+
+SECONDS_BETWEEN_UPDATES = 0.1
+
+
+class _Progress:
+    """How far training is: a bar in a terminal, a bar in a notebook's cell, at most ten lines in a log."""
+
+    def __init__(self, total: int, epochs: int, quiet: bool) -> None:
+        self.total = total
+        self.epochs = epochs
+        self.shown = 0.0
+        self.printed = 0
+        self.bar: Any = None
+        self.handle: Any = None
+        self.show: Callable[[History], None] | None = None
+        if quiet:
+            return
+        self.console = import_module("rich.console").Console(stderr=True)
+        if self.console.is_jupyter:
+            self.show = self._show_in_notebook
+        elif self.console.is_terminal:
+            rich = import_module("rich.progress")
+            columns = [rich.BarColumn(16), rich.TimeElapsedColumn(), rich.TextColumn("{task.description}")]
+            self.bar = rich.Progress(*columns, console=self.console, auto_refresh=False)
+            self.task = self.bar.add_task("", total=self.total)
+            self.show = self._show_in_terminal
+        else:
+            self.show = self._show_in_log
+
+    def __enter__(self) -> "_Progress":
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, history: History) -> None:
+        """Show the history, unless it was shown just before; the end in any case."""
+        now = time.monotonic()
+        over = history.interrupted or len(history.loss) == self.epochs
+        if self.show is not None and (over or now - self.shown >= SECONDS_BETWEEN_UPDATES):
+            self.shown = now
+            self.show(history)
+
+    def _text(self, history: History) -> str:
+        """The epoch that is running with the recent loss; when it is over, with its mean."""
+        done = len(history.loss)
+        running = len(history.batch_loss) > done * history.batches
+        recent = history.batch_loss[-20:] if running else history.loss[-1:]
+        text = f"epoch {done + running}/{self.epochs}"
+        text += f"  loss {sum(recent) / len(recent):.3g}" if recent else ""
+        for name, shares in (("right", history.accuracy), ("validation", history.validation_accuracy)):
+            text += f"  {name} {shares[-1]:.1%}" if shares else ""
+        return text + ("  interrupted" if history.interrupted else "")
+
+    def _show_in_terminal(self, history: History) -> None:
+        self.bar.update(self.task, completed=len(history.batch_loss), description=self._text(history), refresh=True)
+
+    def _show_in_notebook(self, history: History) -> None:
+        text = self._text(history)
+        bar = f'<progress value="{len(history.batch_loss)}" max="{self.total}" style="width: 10em"></progress>'
+        shown = {"text/plain": text, "text/html": f"{bar} {text}"}
+        if self.handle is None:
+            self.handle = import_module("IPython.display").display(shown, raw=True, display_id=True)
+        else:
+            self.handle.update(shown, raw=True)
+
+    def _show_in_log(self, history: History) -> None:
+        done = len(history.loss)
+        if done == self.epochs or history.interrupted or done >= self.printed + max(1.0, self.epochs / 10):
+            self.printed = done
+            self.console.print(self._text(history), soft_wrap=True, highlight=False)

@@ -1,0 +1,68 @@
+"""A real browser: Debian's Chromium. Where it is missing these tests fail, they do not skip."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+from microgrid.drawing.explorer import Explorer
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+OPTIONS = [
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--force-color-profile=srgb",
+]
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    assert Path(CHROMIUM).exists(), f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM to its path"
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    yield browser
+    browser.close()
+
+
+class Opened:
+    """A page opened from disk, which notes every request and every error."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+
+    def open(self, explorer: Explorer, path: Path) -> Page:
+        explorer.save(path)
+        self.page.goto(path.as_uri())
+        return self.page
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Opened]:
+    page = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme="light")
+    page.set_default_timeout(10_000)
+    opened = Opened(page)
+    yield opened
+    page.close()
+    assert not opened.errors, opened.errors
+
+
+@pytest.fixture
+def show(opened: Opened, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Return a function that opens an explorer in the browser and returns the page."""
+    return lambda explorer: opened.open(explorer, tmp_path / "page.html")

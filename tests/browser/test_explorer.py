@@ -1,0 +1,705 @@
+"""The explorer's page in a real browser: every control by mouse and by keyboard, every number against Python."""
+
+import math
+import random
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+import microgrid as mg
+from microgrid import ops
+from microgrid.drawing.explorer import explore
+from microgrid.drawing.program import number
+from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.nn import MLP
+
+
+def example():
+    """micrograd's first graph: L = (a·b + c)·f."""
+    a, b, c, f = (mg.Value(x, label=name) for name, x in {"a": 2.0, "b": -3.0, "c": 10.0, "f": -2.0}.items())
+    e = a * b
+    e.label = "e"
+    d = e + c
+    d.label = "d"
+    output = d * f
+    output.label = "L"
+    return output
+
+
+def wait_until(page, expression):
+    """Wait until an expression holds; Playwright's own way would be eval(), which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"not within 5 seconds: {expression}")
+
+
+def step_of(page):
+    return page.evaluate("now")
+
+
+# ---------------------------------------------------------------------------------------------------
+# The numbers
+
+
+def samples(op, generator):
+    """Arguments at which the operation is smooth and well conditioned."""
+    if op.name == "where":
+        return [1.0, generator.uniform(-2, 2), generator.uniform(-2, 2)]
+    if op.name == "clip":
+        return [generator.uniform(-2, 2), -1.0, 1.0]
+    return [generator.uniform(max(domain.low, -2.5), min(domain.high, 2.5)) for domain in op.domain]
+
+
+ROWS = list(ops.rows())
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_after_editing_the_numbers_equal_pythons_for_every_operation(show, part):
+    generator = random.Random(part)
+    rows = ROWS[part::4]
+    nodes = [op(*[mg.Value(x) for x in samples(op, generator)]) for op in rows]
+    weights = [mg.Value(generator.uniform(0.5, 2)) for _ in nodes]
+    output = ops.total(node * weight for node, weight in zip(nodes, weights, strict=True))
+    page = show(explore(output))
+    order = mg.topological_order(output)
+    index = {node: i for i, node in enumerate(order)}
+    for _ in range(4):
+        edited = {}
+        for op, node in zip(rows, nodes, strict=True):
+            for leaf, x in zip(node.parents, samples(op, generator), strict=True):
+                leaf.data = edited[index[leaf]] = x
+        page.evaluate("edited => Object.entries(edited).forEach(([i, x]) => setLeaf(Number(i), x))", edited)
+        output.forward()
+        for node in order:
+            node.grad = 0.0
+        output.backward()
+        found = page.evaluate("({data: [...passes.data], gradient: [...passes.gradient]})")
+        derivatives = page.evaluate("program.op.map((_, i) => passes.localDerivatives(i))")
+        for i, node in enumerate(order):
+            # Terms that nearly cancel, as in 1 − tanh², keep their absolute accuracy only.
+            near = {"rel": 1e-12, "abs": 1e-15}
+            assert found["data"][i] == pytest.approx(node.data, **near), f"data of {node.op.name}"
+            assert found["gradient"][i] == pytest.approx(node.grad, **near), f"gradient at {node.op.name}"
+            expected = [float(d) for d in node.local_derivatives()]
+            assert derivatives[i] == pytest.approx(expected, **near), f"local derivative of {node.op.name}"
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.0, math.inf, -math.inf, math.nan, 1e-300, -1e-300, 5e-324, 1e300, -1e300]
+
+
+def test_operations_agree_with_python_on_infinities_nan_and_signed_zeros(show):
+    generator = random.Random(7)
+    used = [op for op in ROWS if op.arity]
+    page = show(explore(ops.total(op(*[mg.Value(1.0) for _ in range(op.arity)]) for op in used)))
+    functions = {name: i for i, name in enumerate(page.evaluate("passes.rows.map(row => row.name)"))}
+    calls = []
+    for op in used:
+        for k in range(60):
+            xs = [SPECIAL[k % len(SPECIAL)], *[generator.choice(SPECIAL) for _ in range(op.arity - 1)]]
+            calls.append((op, functions[op.name], xs, op.forward(*xs)))
+    asked = [[f, [number(x) for x in xs]] for _, f, xs, _ in calls]
+    results = page.evaluate("asked => asked.map(([f, xs]) => operations[f](...xs.map(Number)))", asked)
+    for (op, _, xs, expected), found in zip(calls, results, strict=True):
+        if math.isnan(expected) or math.isinf(expected) or expected == 0.0:
+            assert repr(float(found)) == repr(expected), f"{op.name}{xs} is {expected} in Python, {found} on the page"
+        else:
+            assert found == pytest.approx(expected, rel=1e-12), f"{op.name}{xs}"
+
+
+def test_special_functions_are_accurate_far_out_and_near_their_zeros(show):
+    generator = random.Random(3)
+    names = ["erf", "erfc", "gelu", "lgamma", "digamma", "polygamma[1]", "polygamma[2]", "sigmoid", "silu", "softplus"]
+    table = {op.name: op for op in ROWS}
+    page = show(explore(ops.total(table[name](mg.Value(1.0)) for name in names)))
+    functions = {name: i for i, name in enumerate(page.evaluate("passes.rows.map(row => row.name)"))}
+    for name in names:
+        xs = [generator.uniform(-30, 30) for _ in range(200)] + [1 + 1e-9, 2 - 1e-9, 1e-8, -1e-8, 700.0, 26.0]
+        found = page.evaluate(f"xs => xs.map(operations[{functions[name]}])", xs)
+        for x, y in zip(xs, found, strict=True):
+            expected = table[name].forward(x)
+            # lgamma and digamma cross zero between their poles, where a relative error means nothing.
+            near = {"rel": 1e-12, "abs": 1e-13 if name in ("lgamma", "digamma") else 0.0}
+            assert y == pytest.approx(expected, **near), f"{name}({x!r})"
+
+
+# ---------------------------------------------------------------------------------------------------
+# Steps
+
+
+def test_every_step_says_in_words_and_numbers_what_happens(show):
+    page = show(explore(example()))
+    now = page.locator("#now")
+    said = []
+    for _ in range(9):
+        said.append(re.sub(r"\s+", " ", now.inner_text()))
+        page.locator("#forward").click(force=True)
+    assert "The leaves a = 2, b = −3, c = 10, f = −2" in said[0]
+    assert "Forward 1 of 3 e = a × b = 2 × −3 = −6" in said[1]
+    assert "d = e + c = −6 + 10 = 4" in said[2]
+    assert "L = d × f = 4 × −2 = −8" in said[3]
+    assert "L.grad = 1" in said[4]
+    assert "Backward 1 of 3" in said[5]
+    assert "d.grad += 1 × −2 = −2" in said[5]
+    assert "f.grad += 1 × 4 = 4" in said[5]
+    assert "e.grad += −2 × 1 = −2" in said[6]
+    assert "a.grad += −2 × −3 = 6" in said[7]
+    assert "b.grad += −2 × 2 = −4" in said[7]
+    assert step_of(page) == 7, "there are eight steps, and no ninth"
+
+
+def test_nodes_fill_with_data_then_gradients_and_edges_with_both_numbers(show):
+    page = show(explore(example()))
+    texts = "nodes.map(node => [node.dataText.textContent, node.gradientText.textContent])"
+    order = page.evaluate("nodes.map(node => nameOf(node.values[0]))")
+    assert dict(zip(order, page.evaluate(texts), strict=True))["e"] == ["", ""]
+    page.evaluate("goTo(3)")
+    assert [data for data, _ in page.evaluate(texts)] == ["2", "−3", "−6", "10", "4", "−2", "−8"]
+    assert page.locator(".edge-label:not(.hidden)").count() == 0
+    page.evaluate("goTo(5)")
+    assert page.locator(".edge-label:not(.hidden)").all_text_contents() == ["∂ −2← −2", "∂ 4← 4"]
+    assert page.locator(".edge.active.backward").count() == 2
+    page.evaluate("goTo(7)")
+    assert [gradient for _, gradient in page.evaluate(texts)] == ["6", "−4", "−2", "−2", "−2", "4", "1"]
+
+
+CONTROLS = [
+    ("#forward", "ArrowRight", 3, 4),
+    ("#back", "ArrowLeft", 3, 2),
+    ("#first", "Home", 3, 0),
+    ("#last", "End", 3, 7),
+]
+
+
+@pytest.mark.parametrize(("button", "key", "start", "end"), CONTROLS)
+def test_each_control_works_by_mouse_by_key_and_by_focus_and_enter(show, button, key, start, end):
+    page = show(explore(example()))
+    for act in (
+        lambda: page.click(button),
+        lambda: page.keyboard.press(key),
+        lambda: (page.focus(button), page.keyboard.press("Enter")),
+    ):
+        page.evaluate(f"goTo({start}); document.activeElement.blur()")
+        act()
+        assert step_of(page) == end
+
+
+def test_play_runs_to_the_end_pauses_and_starts_again(show):
+    page = show(explore(example()))
+    page.select_option("#speed", "20")
+    page.click("#play")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
+    expect(page.locator("#now")).to_have_attribute("aria-live", "off")
+    wait_until(page, "now === lastStep")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("#now")).to_have_attribute("aria-live", "polite")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    wait_until(page, "now > 1 && now < lastStep")
+    page.keyboard.press("Space")
+    stopped = step_of(page)
+    page.wait_for_timeout(200)
+    assert step_of(page) == stopped
+
+
+def test_speed_sets_the_pace(show):
+    page = show(explore(example()))
+    counts = {}
+    for speed in ("0.5", "20"):
+        page.evaluate("goTo(0)")
+        page.select_option("#speed", speed)
+        page.click("#play")
+        page.wait_for_timeout(500)
+        counts[speed] = step_of(page)
+        page.evaluate("setPlaying(false)")
+    assert counts["0.5"] <= 1
+    assert counts["20"] >= 3
+
+
+def test_slider_moves_by_mouse_and_by_keys(show):
+    page = show(explore(example()))
+    box = page.locator("#slider").bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    assert step_of(page) == 7
+    page.focus("#slider")
+    page.keyboard.press("ArrowLeft")
+    assert step_of(page) == 6
+    expect(page.locator("#slider")).to_have_attribute("aria-valuetext", "Step 6 of 7: backward at d")
+
+
+# ---------------------------------------------------------------------------------------------------
+# The selected node
+
+
+def test_reused_node_shows_both_contributions_and_the_sum_over_paths(show):
+    a = mg.Value(3.0, label="a")
+    b = a + a
+    b.label = "b"
+    c = b * a
+    c.label = "c"
+    page = show(explore(c))
+    page.evaluate("goTo(lastStep)")
+    page.locator("#nodes .node", has_text="a").first.click()
+    text = re.sub(r"\s+", " ", page.locator("#node").inner_text())
+    assert "a.grad += 1 × 6 = 6 from c" in text
+    assert text.count("a.grad += 3 × 1 = 3 from b") == 2
+    assert "Sum over 3 paths to the output" in text
+    assert "a → b → c 1 × 3 = 3" in text
+    assert "sum = 12" in text
+    path = page.locator(".path").first
+    path.hover()
+    assert page.locator(".edge.on-path").count() > 0
+
+
+def test_click_shows_formula_and_local_derivatives_as_formula_and_number(show):
+    n = mg.Value(0.5, label="n")
+    o = mg.tanh(n)
+    o.label = "o"
+    page = show(explore(o))
+    page.evaluate("goTo(lastStep)")
+    page.locator("#nodes .node", has_text="o").first.click()
+    text = re.sub(r"\s+", " ", page.locator("#node").inner_text())
+    assert "o = tanh(n) = tanh(0.5) = 0.4621" in text
+    assert "∂o/∂n = 1 − o × o = 0.7864" in text
+    assert float(page.locator("#full-data").inner_text()) == pytest.approx(o.data, rel=1e-15)
+    page.keyboard.press("Escape")
+    expect(page.locator("#node h2")).to_have_text("This node")
+
+
+def test_gradient_in_the_making_says_what_has_not_arrived(show):
+    a = mg.Value(3.0, label="a")
+    b = a * 2
+    b.label = "b"
+    c = b * a
+    page = show(explore(c))
+    page.evaluate("goTo(4); select(nodes[0])")
+    text = page.locator("#node").inner_text()
+    assert "so far" in text
+    assert "not yet" in text
+    assert page.evaluate("nodes[0].gradientText.textContent") == "6 …"
+
+
+def test_exponentially_many_paths_are_counted_and_the_first_shown(show):
+    x = y = mg.Value(1.0, label="x")
+    for _ in range(40):
+        y = y + y
+    page = show(explore(y))
+    page.evaluate("goTo(lastStep); select(nodes[0])")
+    assert page.locator(".path").count() == 8
+    assert "1.1e12 paths" in page.locator("#node").inner_text()
+    x.grad = 0.0
+    y.backward()
+    expect(page.locator("#full-gradient")).to_have_text(str(int(x.grad)))
+
+
+def test_graph_is_walked_by_keyboard_and_read_aloud(show):
+    page = show(explore(example()))
+    page.evaluate("goTo(lastStep)")
+    page.focus("#nodes [tabindex='0']")
+    expect(page.locator("#nodes :focus")).to_have_attribute("aria-label", "a, input, data 2, gradient 6")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#nodes :focus")).to_have_attribute("aria-label", "e = a × b, data −6, gradient −2")
+    assert page.evaluate("document.querySelectorAll('#nodes [tabindex=\"0\"]').length") == 1
+    page.keyboard.press("Enter")
+    expect(page.locator("#node h2")).to_contain_text("Selected")
+    page.keyboard.press("ArrowLeft")
+    assert step_of(page) == 6, "left and right step even within the graph"
+
+
+def test_whole_page_can_be_reached_by_tab_and_shows_where_the_focus_is(show):
+    page = show(explore(example()))
+    page.evaluate("goTo(2)")
+    seen = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        seen.append(
+            page.evaluate(
+                """() => {
+                  const at = document.activeElement;
+                  const style = getComputedStyle(at);
+                  const card = at.querySelector?.(".card");
+                  const ring = card ? getComputedStyle(card).strokeWidth : style.outlineWidth;
+                  return [at.id || at.dataset?.node || at.className, parseFloat(ring)];
+                }"""
+            )
+        )
+    reached = {name for name, _ in seen}
+    assert {"first", "back", "play", "forward", "last", "slider", "speed", "0", "zoom-in", "reset", "leaf-0"} <= reached
+    assert all(ring >= 2 for name, ring in seen if name), seen
+
+
+def test_controls_have_names_for_screen_readers(show):
+    page = show(explore(example()))
+    nameless = page.evaluate(
+        """[...document.querySelectorAll("button, input, select, [role=slider]")].filter(
+             e => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).length"""
+    )
+    assert nameless == 0
+    expect(page.get_by_role("slider", name="Step")).to_be_visible()
+    expect(page.get_by_role("spinbutton", name="a", exact=True)).to_be_visible()
+
+
+# ---------------------------------------------------------------------------------------------------
+# Editing
+
+
+def test_typing_a_number_recomputes_both_passes(show):
+    page = show(explore(example()))
+    page.evaluate("goTo(lastStep)")
+    page.get_by_label("a", exact=True).fill("5.25")
+    assert page.evaluate("nodes.map(n => n.dataText.textContent)") == [
+        "5.25",
+        "−3",
+        "−15.75",
+        "10",
+        "−5.75",
+        "−2",
+        "11.5",
+    ]
+    assert page.evaluate("nodes.map(n => n.gradientText.textContent)") == ["6", "−10.5", "−2", "−2", "−2", "−5.75", "1"]
+    expect(page.locator("#result")).to_have_text("L = 11.5")
+    page.get_by_label("a", exact=True).fill("")
+    expect(page.locator("#result")).to_have_text("L = 11.5")
+    page.click("#reset")
+    expect(page.locator("#result")).to_have_text("L = −8")
+
+
+def test_dragging_the_handle_or_the_leaf_itself_changes_it(show):
+    page = show(explore(example()))
+    page.evaluate("goTo(lastStep)")
+    for target in (page.locator(".handle").first, page.locator("#nodes .node").first):
+        page.click("#reset")
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 30, y, steps=3)
+        page.mouse.move(x + 50, y, steps=3)
+        page.mouse.up()
+        assert page.evaluate("passes.data[0]") == 2.5
+        expect(page.locator("#result")).to_have_text("L = −5")
+    assert page.evaluate("selected") is None, "a drag is not a click"
+
+
+def test_arrow_keys_change_a_leaf_from_its_handle_and_its_field(show):
+    page = show(explore(example()))
+    page.locator(".handle").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("passes.data[0]") == 2.1
+    page.get_by_label("a", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("passes.data[0]") == 1.9
+    assert step_of(page) == 0, "no step was taken"
+
+
+def no_javascript():
+    return mg.Op("secret", lambda x: x * x * x, (lambda y, x: 3 * x * x,))
+
+
+def broken_javascript():
+    return mg.Op("broken", lambda x: x * x, (lambda y, x: 2 * x,), javascript="({0} * * {0})")
+
+
+def wrong_javascript():
+    return mg.Op("wrong", lambda x: x * x, (lambda y, x: 2 * x,), javascript="({0} * 3)")
+
+
+def untraceable_derivative():
+    return mg.Op("choosy", lambda x: abs(x), (lambda y, x: 1.0 if x > 0 else -1.0,), javascript="Math.abs({0})")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (no_javascript, "the operation secret has no JavaScript expression"),
+        (broken_javascript, "the JavaScript expression of broken cannot be read"),
+        (wrong_javascript, "the JavaScript expression of wrong gives 12 where Python gives 16"),
+        (untraceable_derivative, "the local derivative of choosy is not written with operations of the table"),
+    ],
+)
+def test_leaves_behind_an_operation_without_javascript_are_read_only_with_the_reason(opened, tmp_path, make, reason):
+    x, w = mg.Value(4.0, label="x"), mg.Value(2.0, label="w")
+    output = make()(x) * w
+    output.backward()
+    page = opened.open(explore(output), tmp_path / "page.html")
+    page.evaluate("goTo(lastStep)")
+    assert page.evaluate("passes.data[passes.output]") == output.data
+    assert page.evaluate("passes.gradient[0]") == x.grad
+    expect(page.get_by_label("x", exact=True)).to_be_disabled()
+    assert reason in page.locator(".leaf.locked").inner_text()
+    page.get_by_label("w", exact=True).fill("3")
+    x.grad = 0.0
+    w.data = 3.0
+    output.forward().backward()
+    assert page.evaluate("passes.data[passes.output]") == output.data
+    assert page.evaluate("passes.gradient[0]") == x.grad
+    opened.errors = [error for error in opened.errors if make is not broken_javascript or "Unexpected" not in error]
+
+
+def test_own_operation_with_javascript_is_edited_like_any_other(show):
+    cube = mg.Op("cube", lambda x: x**3, (lambda y, x: 3 * x * x,), javascript="({0} * {0} * {0})")
+    page = show(explore(cube(mg.Value(2.0, label="x"))))
+    page.get_by_label("x", exact=True).fill("3")
+    assert page.evaluate("[passes.data[1], passes.gradient[0]]") == [27, 27]
+
+
+def test_rounding_noise_is_shown_as_zero_and_in_full_in_the_panel(show):
+    y = mg.sin(mg.Value(math.pi, label="x"))
+    page = show(explore(y))
+    page.evaluate("goTo(lastStep); select(nodes[1])")
+    assert page.evaluate("nodes[1].dataText.textContent") == "0"
+    expect(page.locator("#full-data")).to_have_text("1.2246467991473532e−16")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Safety
+
+NASTY = [
+    "</script><script>window.pwned = 1</script>",
+    "<img src=x onerror='window.pwned = 1'>",
+    "<!--<script>",
+    "]]><svg onload=window.pwned=1>",
+    "\"'`${window.pwned = 1}",
+    "{{data}} {{scripts}}",
+    "{0} {y}",
+    "\u2028window.pwned = 1\u2029",
+    "javascript:window.pwned=1",
+    "경사 하강법 <b>굵게</b>",
+    "\ud800 half a letter \x00",
+    "__proto__",
+    "x" * 5000,
+]
+
+
+def test_labels_and_titles_that_inject_markup_are_only_text(opened, tmp_path):
+    leaves = [mg.Value(float(i + 1), label=label) for i, label in enumerate(NASTY)]
+    output = ops.total(leaves)
+    output.label = NASTY[0]
+    page = opened.open(explore(output, title=NASTY[1] + NASTY[0]), tmp_path / "page.html")
+    scripts = page.evaluate("document.scripts.length")
+    for step in range(4):
+        page.evaluate(f"goTo({step})")
+        page.evaluate("nodes.forEach(node => select(node))")
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.scripts.length") == scripts
+    assert page.locator("img, svg[onload], b b").count() == 0
+    page.evaluate("select(nodes[0])")
+    assert page.locator("#node .title b").inner_text() == NASTY[0]
+    expect(page.locator("h1")).to_contain_text("<img src=x onerror='window.pwned = 1'>")
+    assert page.evaluate("passes.data[passes.output]") == output.data
+
+
+def test_no_request_leaves_the_page_and_none_could(opened, tmp_path):
+    page = opened.open(explore(example()), tmp_path / "page.html")
+    page.evaluate("goTo(lastStep); select(nodes[0]); setLeaf(0, 3)")
+    assert opened.requests == [(tmp_path / "page.html").as_uri()]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        attempts = page.evaluate(
+            """async address => {
+              const image = new Image();
+              const failed = new Promise(done => (image.onerror = () => done("blocked")));
+              image.src = address + "x.png";
+              return [await fetch(address).catch(() => "blocked"), await failed];
+            }""",
+            f"http://127.0.0.1:{server.getsockname()[1]}/",
+        )
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert attempts == ["blocked", "blocked"]
+    assert all("Content Security Policy" in error or "violates" in error for error in opened.errors), opened.errors
+    opened.errors.clear()
+
+
+def test_markup_that_gets_into_the_page_still_runs_no_script(opened, tmp_path):
+    page = opened.open(explore(example()), tmp_path / "page.html")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned = 1\">')")
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.pwned") is None
+    assert any("Content Security Policy" in error for error in opened.errors)
+    opened.errors.clear()
+
+
+# ---------------------------------------------------------------------------------------------------
+# Sizes, colours, motion
+
+
+def network(inputs, hidden):
+    generator = random.Random(0)
+    x = [mg.Value(generator.gauss(0, 1), label=f"x{i}") for i in range(inputs)]
+    rows = [[mg.Value(generator.gauss(0, 1)) for _ in x] for _ in range(hidden)]
+    return ops.total(mg.tanh(mg.dot(row, x)) for row in rows)
+
+
+def test_two_thousand_nodes_respond_to_a_step_in_under_fifty_milliseconds(show):
+    output = network(25, 37)
+    count = len(mg.topological_order(output))
+    assert 1900 < count <= 2000
+    page = show(explore(output))
+    assert page.locator("#nodes .node").count() == count
+    # The processor time of the page's thread, from the key to the painted frame: other programs do not count.
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy():
+        return next(
+            m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration"
+        )
+
+    for following in ("false", "true"):
+        page.evaluate(f"setFollowing({following}); goTo(1200)")
+        page.wait_for_timeout(300)
+        start = busy()
+        page.evaluate(
+            """async () => {
+              for (let k = 0; k < 20; k++) {
+                step(1);
+                await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+              }
+            }"""
+        )
+        assert (busy() - start) / 20 < 0.050
+    assert page.evaluate("(() => {const t = performance.now(); setLeaf(0, 2); return performance.now() - t})()") < 500
+
+
+def test_larger_graph_is_played_on_its_outline_and_its_leaves_still_edited(show):
+    output = network(40, 60)
+    page = show(explore(output))
+    assert page.locator("#nodes .node").count() < 30
+    expect(page.locator("#note")).to_have_text(f"{len(mg.topological_order(output)):,} nodes in outline")
+    page.evaluate("goTo(lastStep)")
+    page.get_by_label("x0", exact=True).fill("0.5")
+    leaf = next(node for node in mg.topological_order(output) if node.label == "x0")
+    leaf.data = 0.5
+    output.forward().backward()
+    assert page.evaluate("passes.data[passes.output]") == pytest.approx(output.data, rel=1e-12)
+    index = mg.topological_order(output).index(leaf)
+    assert page.evaluate(f"passes.gradient[{index}]") == pytest.approx(leaf.grad, rel=1e-12)
+
+
+def test_modules_are_frames_and_with_depth_boxes(show):
+    model = MLP(2, [3, 1])
+    output = model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")])
+    page = show(explore(output))
+    assert {"MLP", "Layer 0", "Neuron 0"} <= set(page.locator("#clusters text").all_text_contents())
+    page = show(explore(output, depth=1))
+    assert page.locator("#nodes .group").count() >= 1
+    page.evaluate("goTo(lastStep)")
+    assert "pass gradients on" in page.locator("#now").inner_text()
+    page.locator("#nodes .group").first.click()
+    assert "stands for" in page.locator("#node").inner_text()
+
+
+def test_one_node_is_a_page_too(show):
+    page = show(explore(mg.Value(3.0, label="x")))
+    page.click("#last")
+    assert "x.grad = 1" in page.locator("#now").inner_text()
+    page.get_by_label("x", exact=True).fill("4")
+    assert page.evaluate("nodes[0].dataText.textContent") == "4"
+
+
+def test_view_zooms_and_pans_by_wheel_drag_buttons_and_keys(show):
+    page = show(explore(example()))
+    view = "[view.x, view.y, view.scale]"
+    start = page.evaluate(view)
+    page.mouse.move(300, 600)
+    page.mouse.wheel(0, -300)
+    wait_until(page, f"view.scale > {start[2]}")
+    page.mouse.down()
+    page.mouse.move(340, 620, steps=4)
+    page.mouse.up()
+    page.keyboard.press("0")
+    wait_until(page, f"Math.abs(view.scale - {start[2]}) < 1e-9")
+    assert page.evaluate(view) == pytest.approx(start)
+    before = page.evaluate(view)
+    page.mouse.move(300, 620)
+    page.mouse.down()
+    page.mouse.move(350, 640, steps=5)
+    page.mouse.up()
+    assert page.evaluate(view)[0] > before[0] + 30
+    for larger, smaller in (("#zoom-in", "#zoom-out"), ("+", "-")):
+        scale = page.evaluate("view.scale")
+        page.click(larger) if larger.startswith("#") else page.keyboard.press(larger)
+        assert page.evaluate("view.scale") > scale
+        page.click(smaller) if smaller.startswith("#") else page.keyboard.press(smaller)
+        assert page.evaluate("view.scale") == pytest.approx(scale)
+    page.click("#follow")
+    expect(page.locator("#follow")).to_have_attribute("aria-pressed", "true")
+
+
+def test_following_brings_the_current_node_into_view(show):
+    y = mg.Value(0.5, label="x")
+    for _ in range(30):
+        y = mg.sin(y)
+    page = show(explore(y))
+    expect(page.locator("#follow")).to_have_attribute("aria-pressed", "true")
+    page.evaluate("goTo(30)")
+    wait_until(
+        page,
+        """() => {
+          const node = document.querySelector(".node.current").getBoundingClientRect();
+          const room = stage.getBoundingClientRect();
+          return node.left > room.left && node.right < room.right && node.height > 35;
+        }""",
+    )
+
+
+def test_reduced_motion_is_respected(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 1280, "height": 760}, reduced_motion="reduce")
+    page.goto(explore(example()).save(tmp_path / "page.html").as_uri())
+    page.evaluate("goTo(5)")
+    moving = "document.getAnimations().filter(a => a.playState === 'running').length"
+    assert page.evaluate(moving) == 0
+    page.evaluate("zoomMiddle(2); fit()")
+    assert page.evaluate("view.scale === view.fitted"), "the view jumps"
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moving) > 0
+    page.close()
+
+
+def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.goto(explore(example()).save(tmp_path / "page.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("first", "back", "play", "forward", "last"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert min(box["width"], box["height"]) >= 40
+    for _ in range(5):
+        page.tap("#forward")
+    assert "d.grad += 1 × −2 = −2" in page.locator("#now").inner_text()
+    stage, now = page.locator("#stage").bounding_box(), page.locator("#now").bounding_box()
+    assert now["y"] >= stage["y"] + stage["height"]
+    assert now["y"] < 844, "the words stand below the graph on the same screen"
+    page.locator("#nodes .current").tap()
+    expect(page.locator("#node h2")).to_contain_text("Selected")
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("theme", "viewer", "paper"),
+    [("auto", "light", LIGHT), ("auto", "dark", DARK), ("dark", "light", DARK), ("light", "dark", LIGHT)],
+)
+def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer, paper):
+    page = browser.new_page(color_scheme=viewer)
+    page.goto(explore(example(), theme=theme).save(tmp_path / "page.html").as_uri())
+    red, green, blue = (int(paper["paper"][k : k + 2], 16) for k in (1, 3, 5))
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == f"rgb({red}, {green}, {blue})"
+    page.close()
+
+
+def test_static_files_of_the_page_are_complete():
+    folder = Path(mg.__file__).parent / "drawing"
+    assert {path.name for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")} == {
+        "page.html",
+        "page.css",
+        "page.js",
+        "numbers.js",
+    }
+    assert "http" not in (folder / "page.js").read_text().replace("http://www.w3.org/2000/svg", "")

@@ -1,0 +1,737 @@
+"""check: what it says of right derivatives, of wrong ones, and of those that nobody can decide."""
+
+import inspect
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import microgrid as mg
+from microgrid import Op, Value, engine, nn, ops
+from microgrid.checking import CheckError, Verdict, check
+from microgrid.checking.analytic import complex_forward
+from microgrid.checking.judging import Primitive
+from microgrid.checking.numeric import Noisy
+
+PASS, FAIL, KINK, DOMAIN, UNRESOLVED = Verdict
+
+
+def line_of(function, marker):
+    """The number of the source line that carries a comment."""
+    lines, first = inspect.getsourcelines(function)
+    return first + next(i for i, line in enumerate(lines) if f"# {marker}" in line)
+
+
+# Right derivatives pass, at points where a guessed tolerance would fail them
+
+
+@pytest.mark.parametrize("method", ["auto", "difference"])
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: mg.sin(1e6 * x), 1.0),
+        (lambda x: mg.sin(2 * math.pi * 1000 * x), 0.0),
+        (lambda x: x**9, 1e-3),
+        (lambda x: x**9, 1e-30),
+        (lambda x: x**2 + 1, 1e-30),
+        (lambda x: (x + 1e16) - 1e16, 1.0),
+        (lambda x: x + 1e16, 1.0),
+        (lambda x: mg.total([x, 1e16, -1e16]), 1.0),
+        (lambda x: 1 / (x - 1), 1 + 1e-8),
+        (lambda x: mg.tan(x), math.pi / 2 - 1e-7),
+        (lambda x: mg.log(x), 1e-300),
+        (lambda x: mg.exp(x), 700.0),
+        (lambda x: mg.tanh(x), 20.0),
+        (lambda x: mg.sin(x), 1e10),
+        (lambda x: x * x, 1e150),
+        (lambda x: mg.exp(x) - mg.expm1(x), 2.0),
+        (lambda x: x * mg.exp(-x * x), 26.0),
+        (lambda x: mg.where(x > 0, mg.sqrt(x), 0.0 * x), 1e-12),
+        (lambda x: mg.maximum(x, x), 2.0),
+        (lambda x: x, 3.0),
+    ],
+)
+def test_a_right_derivative_passes_where_it_is_hard_to_compute(f, x, method):
+    report = check(f, x, method=method)
+    if method == "difference" and report.derivatives[0].verdict is UNRESOLVED:
+        assert "rounding" in report.derivatives[0].reason  # tanh(20) is 1 to all its digits
+        assert report.derivatives[0].backward == pytest.approx(check(f, x).derivatives[0].numeric, abs=1e-15)
+    else:
+        report.raise_()
+
+
+def test_a_derivative_of_which_rounding_leaves_nothing_is_unresolved_and_says_why():
+    cancelling = check(lambda x: x * 1e16 + x - x * 1e16, 1.0)
+    assert not cancelling
+    assert cancelling["x"].verdict is UNRESOLVED
+    assert "backward() itself is known to ±" in cancelling["x"].reason
+    tail = check(lambda x: mg.erf(x), 7.0)
+    assert tail["x"].verdict is UNRESOLVED
+    assert "rounding in the function" in tail["x"].reason
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 0.0, 1.001, 2.0])
+def test_nothing_passes_because_its_neighbourhood_is_rough(wrong):
+    op = Op("off", lambda x: x, (wrong,))
+    for f in (lambda x: op(x) * 1e-3 + 1e6, lambda x: mg.sin(1e6 * op(x)), lambda x: op(x) ** 9):
+        assert check(f, 0.7).fault.op == "off"
+    assert check(lambda x: op(x) + 1e16, 1.0)["x"].verdict in (FAIL, UNRESOLVED)
+
+
+# Kinks, jumps and the ends of domains
+
+
+@pytest.mark.parametrize("method", ["auto", "difference"])
+@pytest.mark.parametrize(
+    ("f", "x", "op"),
+    [
+        (lambda x: mg.relu(x), 0.0, "relu"),
+        (lambda x: mg.relu(1e-10 * x), 0.0, "relu"),
+        (lambda x: mg.abs(x - 2), 2.0, "abs"),
+        (lambda x: mg.maximum(x, 2 - x), 1.0, "maximum"),
+        (lambda x: mg.floor(x) * 1.0, 3.0, "floor"),
+        (lambda x: mg.clip(x, 0.0, 1.0), 1.0, "clip"),
+        (lambda x: mg.where(mg.less(x, 1.0), x, 2 * x), 1.0, "where"),
+    ],
+)
+def test_a_kink_is_no_failure_and_is_named_with_its_line(f, x, op, method):
+    report = check(f, x, method=method)
+    row = report["x"]
+    assert row.verdict is KINK
+    assert not report
+    assert report.fault is None
+    assert row.reason.startswith(f"{op}(")
+    assert "test_checking.py:" in row.reason
+    assert "on the left" in row.reason
+    assert check(f, x, method=method, allow=["KINK"])
+
+
+@pytest.mark.parametrize("method", ["auto", "difference"])
+def test_a_kink_nearby_is_stepped_around(method):
+    assert check(lambda x: mg.relu(x) * x, 1e-9, method=method)
+    if method == "difference":
+        row = check(lambda x: mg.relu(x) * x, 1e-9, method=method)["x"]
+        assert "has a kink within" in row.reason
+
+
+def test_with_a_step_of_ones_own_a_kink_within_it_is_reported():
+    f = lambda x: mg.relu(x - 1.0)  # noqa: E731 - its line is the message's
+    for method in ("auto", "difference"):
+        assert check(f, 1.00005, step=1e-4, method=method)["x"].verdict is KINK
+        assert check(f, 1.0005, step=1e-4, method=method)
+
+
+def test_ties_behind_stop_gradient_or_in_a_branch_not_taken_are_no_kinks():
+    check(lambda xs: mg.logsumexp(xs), [1.0, 1.0, 0.0]).raise_()
+    check(lambda xs: mg.softmax(xs)[0], [1.0, 1.0, 1.0]).raise_()
+    check(lambda x: mg.where(mg.Value(0.0), mg.abs(x), 3 * x), 0.0).raise_()
+
+
+def test_stop_gradient_counts_as_a_constant():
+    row = check(lambda x: x * mg.stop_gradient(x), 3.0).raise_()["x"]
+    assert row.backward == 3.0
+
+
+def test_slopes_that_conventions_get_wrong_are_said_to_be_so():
+    row = check(lambda x: mg.relu(x) - mg.relu(-x), 0.0)["x"]
+    assert row.verdict is KINK
+    assert "not between them" in row.reason
+    tie = check(lambda x, low: mg.clip(x, low, low), (-5.0, 1.0))["low"]
+    assert tie.verdict is KINK
+    assert "by convention" in tie.reason
+
+
+@pytest.mark.parametrize("method", ["auto", "difference"])
+@pytest.mark.parametrize(
+    ("f", "x", "reason"),
+    [
+        (lambda x: mg.sqrt(x), 0.0, "sqrt(x=0)"),
+        (lambda x: mg.asin(x), 1.0, "asin(x=1)"),
+        (lambda x: mg.cbrt(x), 0.0, "grows without bound"),
+        (lambda x: mg.log(x) * 2, -1.0, "log(x=−1) is nan"),
+        (lambda x: 1 / x, 0.0, "div(1, x=0) is ∞"),
+        (lambda x: x * 2, math.inf, "x is ∞"),
+    ],
+)
+def test_the_end_of_a_domain_is_named(f, x, reason, method):
+    report = check(f, x, method=method)
+    assert report["x"].verdict is DOMAIN
+    assert reason in report["x"].reason
+    assert not report
+
+
+def test_another_path_through_python_is_a_kink_named_with_its_line():
+    def f(x, w):
+        if x > 1:
+            return w * 3
+        y = x * 2
+        return mg.sin(y) * w  # differs
+
+    report = check(f, x=1.0, w=0.5)
+    assert report["x"].verdict is KINK
+    assert "another path" in report["x"].reason
+    assert report["w"].verdict is PASS
+    assert check(f, x=1.0 - 1e-9, w=0.5)
+
+
+# Wrong derivatives are found, named and located
+
+
+WRONG = {
+    "sign": Op("wrong", math.tanh, (lambda y, x: y * y - 1,)),
+    "factor": Op("wrong", math.tanh, (lambda y, x: 0.5 * (1 - y * y),)),
+    "constant": Op("wrong", math.tanh, (1.0,)),
+    "lost": Op("wrong", math.tanh, (0.0,)),
+    "of x for y": Op("wrong", math.tanh, (lambda y, x: 1 - x * x,)),
+    "half the domain": Op("wrong", lambda x: x * abs(x), (lambda y, x: 2 * x,)),
+    "small": Op("wrong", math.tanh, (lambda y, x: (1 - y * y) * (1 + 1e-7),)),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("method", ["auto", "difference"])
+def test_a_wrong_local_derivative_is_named_with_operands_and_line(kind, method):
+    wrong = WRONG[kind]
+
+    def f(x, w):
+        a = mg.sin(x) * w
+        h = a - 1.5
+        b = wrong(h) + a  # guilty
+        return mg.exp(b) * x
+
+    report = check(f, x=0.4, w=2.0, method=method)
+    assert not report
+    assert {row.verdict for row in report.derivatives} == {FAIL}
+    fault = report.fault
+    assert (fault.op, fault.argument) == ("wrong", 0)
+    assert fault.operands == (math.sin(0.4) * 2.0 - 1.5,)
+    assert fault.origin.line == line_of(f, "guilty")
+    assert fault.origin.file == __file__
+    assert fault.right == pytest.approx(
+        (
+            check(lambda x: x * abs(x) if kind == "half the domain" else mg.tanh(x), fault.operands[0])
+            .derivatives[0]
+            .backward
+        ),
+        rel=1e-6,
+    )
+    assert f"test_checking.py:{line_of(f, 'guilty')}" in str(report)
+    assert fault.definition.file == __file__ if callable(wrong.partials[0]) else fault.definition is None
+
+
+def test_the_first_wrong_operation_is_the_fault_and_the_right_argument_is_named():
+    late = Op("late", lambda x: x * x, (lambda y, x: x,))
+    early = Op("early", lambda a, b: a / b, (lambda y, a, b: ops.div(1.0, b), lambda y, a, b: ops.div(y, b)))
+
+    def f(a, b):
+        q = early(a, b)  # guilty
+        return late(q)
+
+    report = check(f, a=1.5, b=0.7)
+    assert (report.fault.op, report.fault.argument) == ("early", 1)
+    assert report.fault.origin.line == line_of(f, "guilty")
+    assert "by b is wrong" in report.fault.what
+    assert "the sign is wrong" in report.fault.what
+    assert report["a"].reason.startswith("The local derivative of late")
+
+
+def assign(node):
+    """A backward step that assigns where it must add."""
+    node.first.grad = node.grad
+
+
+def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulation():
+    op = Op("assigning", lambda x: x, (1.0,))
+    object.__setattr__(op, "backpropagate", assign)
+
+    def f(x):
+        h = x * 2
+        return op(h) + h * h
+
+    report = check(f, 3.0)
+    assert report["x"].verdict is FAIL
+    assert "accumulated wrongly" in report.fault.what
+    assert report.fault.op == "mul"
+    assert report.fault.argument is None
+    assert "Every local derivative is right" in str(report)
+
+
+def test_a_lost_edge_of_a_repeated_operand_is_an_error_of_accumulation(monkeypatch):
+    def backward(self):
+        self.grad = 1.0
+        for node in reversed(mg.topological_order(self)):
+            for parent, derivative in dict(zip(node.parents, node.local_derivatives(), strict=True)).items():
+                parent.grad += node.grad * derivative
+
+    monkeypatch.setattr(Value, "backward", backward)
+    report = check(lambda x: x * x, 3.0)
+    assert "accumulated wrongly" in report.fault.what
+    assert (report.fault.given, report.fault.right) == (3.0, 6.0)
+
+
+def test_a_second_backward_that_does_not_add_the_same_fails(monkeypatch):
+    def backward(self):
+        for node in mg.topological_order(self):
+            node.grad = 0.0
+        right(self)
+
+    right = Value.backward
+    monkeypatch.setattr(Value, "backward", backward)
+    report = check(lambda x, w: x * w, (2.0, 3.0))
+    assert {row.verdict for row in report.derivatives} == {FAIL}
+    assert "A second backward() added 0" in report.fault.what
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x * x.data,
+        lambda x: x * math.exp(x.data),
+        lambda x: mg.Value(x.data * 2) * x,
+        lambda x: x**x.data,
+        lambda x: mg.Value(x.data),
+        lambda x: math.sin(x.data),
+    ],
+)
+def test_a_number_taken_out_of_the_graph_is_found(f):
+    report = check(f, 1.5)
+    assert report["x"].verdict is FAIL
+    assert "taken out of the graph" in report.fault.what
+    assert check(f, 1.5, method="difference").fault
+
+
+def test_a_number_taken_out_of_the_graph_that_changes_nothing_is_no_fault():
+    def logsumexp(xs):
+        top = max(x.data for x in xs)
+        return mg.log(mg.total(mg.exp(x - top) for x in xs)) + top
+
+    check(logsumexp, [1.0, 2.0, -1.0]).raise_()
+
+
+def test_a_nan_that_comes_back_from_a_branch_not_taken_is_a_failure_with_a_remedy():
+    report = check(lambda x: mg.where(x > 0, mg.sqrt(x), 0.0), -1.0)
+    assert report["x"].verdict is FAIL
+    assert report.fault.op == "sqrt"
+    assert "with where()" in report.fault.what
+    assert check(lambda x: mg.sqrt(mg.where(x > 0, x, 0.0) + 1e-6), -1.0)
+    out_of_log = check(lambda x: mg.where(x > 0, mg.sqrt(mg.log(x)), 0.0), -1.0)
+    assert out_of_log.fault.op == "log"
+
+
+# Second derivatives
+
+
+def test_second_derivatives_pass_and_have_names():
+    report = check(lambda x, w: mg.sin(x * w) * mg.exp(x), x=0.5, w=2.0, order=2).raise_()
+    assert [row.name for row in report.derivatives] == ["x", "w", "∂²/∂x²", "∂²/∂x∂w", "∂²/∂w∂x", "∂²/∂w²"]
+    check(lambda x: mg.relu(x) * x, 2.0, order=2).raise_()
+    check(lambda x, unused: x**3, (2.0, 1.0), order=2).raise_()
+
+
+def test_a_local_derivative_that_leaves_the_graph_is_found_in_second_order():
+    cut = Op("cut", math.exp, (lambda y, x: math.exp(getattr(x, "data", x)),))
+    check(lambda x: cut(x) * x, 0.3).raise_()
+    report = check(lambda x: cut(x) * x, 0.3, order=2)
+    assert report["∂²/∂x²"].verdict is FAIL
+    assert report.fault.op == "cut"
+    assert "Write the partial with operations of the table" in report.fault.what
+
+
+def test_wrong_first_derivatives_keep_the_second_from_being_checked():
+    report = check(lambda x: WRONG["sign"](x), 0.3, order=2)
+    assert len(report.derivatives) == 1
+    assert any("second derivatives were not checked" in note for note in report.notes)
+
+
+# What can be checked: functions, graphs, models
+
+
+@pytest.mark.parametrize(
+    ("f", "args", "names"),
+    [
+        (lambda x: x * 2, (3.0,), ["x"]),
+        (lambda x, w: x * w, ((3.0, 2.0),), ["x", "w"]),
+        (lambda x, w: x * w, ([3.0, 2.0],), ["x", "w"]),
+        (lambda p: p[0] * p[1], ((3.0, 2.0),), ["p[0]", "p[1]"]),
+        (lambda xs: mg.total(xs), ([1, 2, 3],), ["xs[0]", "xs[1]", "xs[2]"]),
+        (lambda m: m[0][1] * m[1][0], ([[1.0, 2.0], [3.0, 4.0]],), ["m[0][0]", "m[0][1]", "m[1][0]", "m[1][1]"]),
+        (lambda p: p["a"] * p["b"][0], ({"a": 1.0, "b": [2.0]},), ["p['a']", "p['b'][0]"]),
+        (lambda a, b: a * b, ({"a": 1.0, "b": 2.0},), ["a", "b"]),
+        (lambda *xs: mg.total(xs), ((1.0, 2.0, 3.0),), ["xs[0]", "xs[1]", "xs[2]"]),
+        (lambda a: mg.total(a.flat), (np.array([[1.0, 2.0]]),), ["a[0][0]", "a[0][1]"]),
+        (lambda x: x * x, (Value(2.0, label="speed"),), ["speed"]),
+        (mg.hypot, ((3.0, 4.0),), ["arguments[0]", "arguments[1]"]),
+    ],
+)
+def test_functions_are_checked_at_points_of_any_structure(f, args, names):
+    report = check(f, *args).raise_()
+    assert [row.name for row in report.derivatives] == names
+
+
+def test_arguments_go_by_name():
+    report = check(lambda x, w, b=1.0: x * w[0] + b, x=2.0, w=[3.0]).raise_()
+    assert [(row.name, row.backward) for row in report.derivatives] == [("x", 3.0), ("w[0]", 2.0)]
+
+
+def test_a_graph_is_checked_by_all_its_leaves_or_by_some():
+    x, w = Value(2.0, label="x"), Value(-3.0)
+    y = (x * w + 1).tanh() * x
+    assert [row.name for row in check(y).raise_().derivatives] == ["x", "leaf 2"]
+    assert [row.name for row in check(y, [x]).raise_().derivatives] == ["x"]
+    assert [row.name for row in check(y, x).raise_().derivatives] == ["x"]
+    assert [row.name for row in check(y, {"weight": w}).raise_().derivatives] == ["weight"]
+    alone = Value(1.0, label="alone")
+    assert check(y, [x, alone])["alone"].reason == "the output does not depend on it"
+
+
+def test_a_fault_in_a_graph_without_recorded_lines_says_how_to_record_them():
+    x = Value(0.5, label="x")
+    assert "mg.record_lines()" in str(check(WRONG["sign"](x)))
+    with mg.record_lines():
+        y = WRONG["sign"](x)
+    assert "test_checking.py" in str(check(y))
+
+
+def model_and_batch():
+    model = nn.MLP(2, [3, 1])
+    generator = random.Random(3)
+    for parameter in model.parameters():
+        parameter.data = generator.gauss(0.0, 1.0)
+    return model, [([0.3, -0.7], 1.0), ([-1.1, 0.2], -1.0)]
+
+
+def test_a_model_is_checked_with_a_batch_by_its_parameters():
+    model, batch = model_and_batch()
+
+    def loss():
+        return mg.mean([(model(x) - t) ** 2 for x, t in batch])
+
+    report = check(loss, model).raise_()
+    assert [row.name for row in report.derivatives] == [name for name, _ in model.named_parameters()]
+    assert len(check(loss, model.parameters()).raise_().derivatives) == len(model.parameters())
+    assert len(check(loss, dict(model.named_parameters())).raise_().derivatives) == len(model.parameters())
+    assert len(check(loss).raise_().derivatives) == len(model.parameters())
+    assert len(check(loss, iter(model.parameters())).raise_().derivatives) == len(model.parameters())
+
+
+def test_a_sample_of_leaves_and_of_directions_is_drawn_by_its_seed():
+    model, batch = model_and_batch()
+
+    def loss(op=ops.identity):
+        return mg.mean([(op(model(x)) - t) ** 2 for x, t in batch])
+
+    report = check(loss, model, sample=2, seed=5).raise_()
+    assert [row.name for row in report.derivatives][2:] == ["direction 1", "direction 2"]
+    assert "2 of 13 leaves" in str(report)
+    assert str(check(loss, model, sample=2, seed=5)) == str(report)
+    assert str(check(loss, model, sample=2, seed=6)) != str(report)
+    wrong = check(lambda: loss(WRONG["sign"]), model, sample=1)
+    assert wrong["direction 1"].verdict is FAIL
+    assert wrong.fault.op == "wrong"
+    assert len(check(loss, model, sample=100, order=1).derivatives) == 13 + 100
+    assert check(lambda x, y, z: x * y * z * z, (1.0, 2.0, 3.0), sample=2, order=2)
+
+
+def test_a_function_without_leaves_passes_nothing():
+    report = check(lambda: mg.Value(2.0) * 3)
+    assert not report
+    assert "no leaf" in str(report)
+
+
+def test_a_constant_function_has_derivative_zero():
+    assert check(lambda x: 3.0, 1.0).raise_()["x"].backward == 0.0
+
+
+# Nothing is lost
+
+
+def test_data_and_gradients_are_as_before():
+    x, w, other = Value(2.0), Value(3.0), Value(5.0)
+    h = x * w
+    y = h + other * x
+    for value, gradient in ((x, 0.25), (w, 7.0), (other, -1.0), (h, 4.0), (y, 9.0)):
+        value.grad = gradient
+    check(y, [x, w])
+    check(y, order=2)
+    check(lambda: x * w * other, [x])
+    check(lambda a: a * w, x)
+    check(lambda: x * x.data * other, [x])
+    assert [v.grad for v in (x, w, other, h, y)] == [0.25, 7.0, -1.0, 4.0, 9.0]
+    assert [v.data for v in (x, w, other)] == [2.0, 3.0, 5.0]
+
+
+def test_data_and_gradients_are_restored_when_the_function_raises():
+    x = Value(2.0)
+    x.grad = 0.5
+    calls = []
+
+    def f():
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return x * 2
+
+    with pytest.raises(KeyboardInterrupt):
+        check(f, [x])
+    assert (x.data, x.grad) == (2.0, 0.5)
+
+
+def test_the_graph_is_recorded_even_within_no_grad():
+    with mg.no_grad():
+        check(lambda x: x * x, 2.0).raise_()
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: check(3.0, 1.0), TypeError, "takes a function or a Value"),
+        (lambda: check(lambda x: [x], 1.0), TypeError, "must return one number"),
+        (lambda: check(lambda x: "y" * 99, 1.0), TypeError, "must return one number"),
+        (lambda: check(lambda x: x, "2"), TypeError, "expected one real number"),
+        (lambda: check(lambda x: x, 1.0, method="fd"), ValueError, "'auto', 'complex' or 'difference'"),
+        (lambda: check(lambda x: x, 1.0, order=3), ValueError, "order=3"),
+        (lambda: check(lambda x: x, 1.0, sample=0), ValueError, "at least 1"),
+        (lambda: check(lambda x: x, 1.0, step=-1.0), ValueError, "positive"),
+        (lambda: check(lambda x: x, 1.0, allow="KINK"), ValueError, "list of verdicts"),
+        (lambda: check(lambda x: x, 1.0, allow=["OK"]), ValueError, "PASS, FAIL, KINK"),
+        (lambda: check(Value(1.0) * 2, 3.0), TypeError, "give Values, or a module"),
+        (lambda: check(Value(1.0) * 2, x=3.0), TypeError, "no arguments to set"),
+        (lambda: check(lambda: Value(1.0) * 2, [Value(1.0) * 2]), ValueError, "not a leaf"),
+        (lambda: check(lambda x: x, Value(1.0) * 2), ValueError, "not a leaf"),
+    ],
+)
+def test_bad_input_is_refused_with_a_remedy(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_graph_with_stale_data_is_refused():
+    x = Value(2.0)
+    y = x * 3
+    x.data = 5.0
+    with pytest.raises(ValueError, match=r"call y\.forward\(\) first"):
+        check(y)
+    check(y.forward()).raise_()
+
+
+def test_a_random_function_is_refused():
+    generator = random.Random(0)
+    with pytest.raises(ValueError, match="fix the seed"):
+        check(lambda x: x * generator.random(), 1.0)
+    generator.seed(4)
+    with pytest.raises(ValueError, match="fix the seed"):
+        check(lambda x: x * x if generator.randrange(2) else mg.sin(x) + 1, 1.0, seed=1)
+
+
+def test_the_complex_step_says_where_it_cannot_go():
+    row = check(lambda x: mg.erf(x), 0.5, method="complex")["x"]
+    assert row.verdict is UNRESOLVED
+    assert "analytic" in row.reason
+    assert check(lambda x: mg.sin(x), 0.5, method="complex")["x"].method == "complex"
+    assert check(lambda x: mg.sin(x), 0.5)["x"].method == "complex"
+    assert check(lambda x: mg.sin(x), 0.5, method="difference")["x"].method == "difference"
+
+
+# The report
+
+
+def failing_report():
+    return check(lambda x, y: WRONG["sign"](x) * y, x=0.5, y=2.0)
+
+
+def test_a_report_reads_as_a_table_with_every_column():
+    text = str(failing_report())
+    first, _, head, rule, *rows = text.splitlines()
+    assert first == "function: 1 PASS, 1 FAIL"
+    assert head.split() == ["value", "backward", "numeric", "error", "relative", "allowed", "verdict"]
+    assert set(rule) == {"─"}
+    assert rows[0].split()[:2] == ["x", "0.5"]
+    assert rows[0].endswith("✗ FAIL")
+    assert rows[1].endswith("✓ PASS")
+    assert text.count("The local derivative of wrong") == 1
+    assert repr(failing_report()) == text
+
+
+def test_a_report_raises_with_itself_as_the_message():
+    report = failing_report()
+    with pytest.raises(AssertionError, match="The local derivative of wrong by x is wrong") as caught:
+        report.raise_()
+    assert caught.type is CheckError
+    assert caught.value.report is report
+    assert str(report) in str(caught.value)
+    passing = check(lambda x: x * x, 2.0)
+    assert passing.raise_() is passing
+
+
+def test_rows_are_found_by_name():
+    report = failing_report()
+    assert [row.name for row in report.failures] == ["x"]
+    assert report["y"].relative < 1e-10
+    assert report["x"].relative == pytest.approx(2.0)
+    with pytest.raises(KeyError, match="there are x, y"):
+        report["z"]
+
+
+def test_a_failure_can_not_be_allowed():
+    report = failing_report()
+    assert not check(lambda x: WRONG["sign"](x), 0.5, allow=["FAIL", "KINK"])
+    assert report.summary == "function: 1 PASS, 1 FAIL"
+
+
+def test_a_report_of_many_leaves_says_each_reason_once():
+    text = str(check(lambda xs: mg.total([mg.relu(x) for x in xs]) * 0.0, [0.0] * 8))
+    assert "xs[0], xs[1], xs[2], xs[3], xs[4] and 3 more" in text or "xs[0]" in text
+
+
+def test_a_report_is_coloured_in_a_terminal():
+    from rich.console import Console
+
+    console = Console(width=120, force_terminal=True, color_system="standard", record=True)
+    console.print(failing_report())
+    console.print(check(lambda x: mg.relu(x), 0.0))
+    text = console.export_text(styles=True)
+    assert "✗ FAIL" in text
+    assert "The local derivative of wrong" in text
+    assert "\x1b[1;31m" in text
+    assert "changes its branch" in " ".join(text.split())
+
+
+def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_guilty_node(monkeypatch):
+    seen = []
+
+    def picture(value, mark=None):
+        seen.append((value, mark, mark.grad, mark.first.grad))
+        return {"image/svg+xml": "<svg>graph</svg>"}
+
+    monkeypatch.setattr(engine, "notebook_picture", picture)
+    x = Value(0.5, label="<b>x</b>")
+    y = WRONG["sign"](x)
+    report = check(y)
+    page = report._repr_html_()
+    assert "<svg>graph</svg>" in page
+    assert seen == [(y, y, 1.0, math.tanh(0.5) ** 2 - 1)]
+    assert (x.grad, y.grad) == (0.0, 0.0)
+    assert "<b>x" not in page
+    assert "&lt;b&gt;x" in page
+    assert "✗ FAIL" in page
+    monkeypatch.setattr(engine, "notebook_picture", lambda value, mark=None: None)
+    assert "<svg" not in report._repr_html_()
+    passing = check(lambda x: x * x, 1.0)._repr_html_()
+    assert "blockquote>" not in passing.split("</style>")[1]
+
+
+def test_a_long_check_shows_its_progress(monkeypatch, capsys):
+    import time
+
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5).raise_()
+    assert "checking" in capsys.readouterr().err
+    check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5, progress=False).raise_()
+    assert capsys.readouterr().err == ""
+
+
+# Properties
+
+
+SAFE = [op for op in ops.rows() if op.arity]
+
+
+@st.composite
+def programs(draw):
+    """A straight-line program over earlier results, as a list of operations with their operands."""
+    steps = []
+    for i in range(draw(st.integers(1, 6))):
+        op = draw(st.sampled_from(SAFE))
+        steps.append((op, [draw(st.integers(0, i + 1)) for _ in range(op.arity)]))
+    return steps
+
+
+def run(steps, xs, replace=None):
+    values = list(xs)
+    for i, (op, operands) in enumerate(steps):
+        op = replace[1] if replace and replace[0] == i else op
+        values.append(op(*[values[j] for j in operands]))
+    return values[-1]
+
+
+points = st.tuples(*[st.floats(-3, 3) | st.floats(-1e4, 1e4)] * 2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(programs(), points, st.sampled_from(["auto", "difference"]))
+def test_no_right_program_fails_except_by_a_gradient_that_is_no_number(steps, at, method):
+    report = check(lambda a, b: run(steps, (a, b)), at, method=method)
+    for row in report.failures:
+        assert not math.isfinite(row.backward), str(report)
+    str(report)
+
+
+@settings(max_examples=200, deadline=None)
+@given(programs(), points, st.data())
+def test_a_wrong_derivative_in_a_random_program_is_blamed_on_nothing_else(steps, at, data):
+    i = data.draw(st.integers(0, len(steps) - 1))
+    op = steps[i][0]
+    wrong = Op("wrong", op.forward, tuple([_scaled(p) for p in op.partials]), domain=op.domain, kink=op.kink)
+    report = check(lambda a, b: run(steps, (a, b), (i, wrong)), at)
+    if report.fault and all(math.isfinite(row.backward) for row in report.failures):
+        assert report.fault.op == "wrong", str(report)
+    right = check(lambda a, b: run(steps, (a, b)), at)
+    for before, after in zip(right.derivatives, report.derivatives, strict=True):
+        if before.verdict is PASS and not math.isclose(before.backward, after.backward, rel_tol=1e-3, abs_tol=1e-9):
+            assert after.verdict in (FAIL, KINK, UNRESOLVED), str(report)
+
+
+def _scaled(partial):
+    return (lambda *numbers: 1.5 * partial(*numbers)) if callable(partial) else 1.5 * partial
+
+
+@pytest.mark.parametrize("op", [op for op in ops.rows() if complex_forward(op)], ids=lambda op: op.name)
+def test_the_complex_step_and_differences_agree_on_every_analytic_row(op):
+    generator = random.Random(op.name)
+    methods = set()
+    for _ in range(10):
+        xs = tuple(generator.uniform(max(d.low, -3.0), min(d.high, 3.0)) or 0.5 for d in op.domain)
+        xs = tuple(x if x > d.low else x + 1.1 for x, d in zip(xs, op.domain, strict=True))
+        for i in range(op.arity):
+            if math.isfinite(op(*xs)):
+                row = Primitive(op, xs).first(i)
+                assert row.verdict is PASS, (xs, row)
+                methods.add(row.method)
+    assert methods == {"complex"}
+
+
+@given(st.floats(0.1, 3), st.floats(0.1, 3))
+def test_numbers_that_round_at_random_stay_within_a_few_units_of_the_result(a, b):
+    generator = random.Random(1)
+    x, y = Noisy(a, generator), Noisy(b, generator)
+
+    def expression(x, y):
+        return ((1 + x) * y - x / y + (2 - y) / (3 * x) + x**2 + 2**x + x**y + abs(-x) + 1 / x - 1) * 2
+
+    exact, noisy = expression(a, b), [float(expression(x, y)) for _ in range(5)]
+    assert noisy == pytest.approx([exact] * 5, rel=1e-12, abs=1e-12)
+    assert len(set(noisy)) > 1
+    assert (x < 10, x <= 10, x > 10, x >= 10, bool(x)) == (True, True, False, False, True)
+
+
+def test_a_numeric_derivative_without_a_culprit_is_doubted_itself():
+    def f(x):  # all that happens, happens between two neighbouring floats
+        return mg.erf((x - 0.5) * 1e25 - 1.0) * 1e-25
+
+    report = check(f, 0.5, order=2)
+    assert report["x"].verdict is UNRESOLVED
+    assert "every local derivative is right" in report["x"].reason
+    assert report["∂²/∂x²"].verdict is UNRESOLVED
+    assert "too rough" in report["∂²/∂x²"].reason
+
+
+def test_functions_without_a_signature_are_checked():
+    assert check(max, (Value(2.0), Value(1.0))).raise_().derivatives[0].backward == 1.0

@@ -1,0 +1,21 @@
+"""The special functions over the whole range of floats, where powers of x overflow and vanish."""
+
+import math
+
+import pytest
+
+from microgrid import ops
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
+@pytest.mark.parametrize("size", [1e300, 1e155, 1e-155, 1e-300, 5e-324])
+def test_polygamma_never_raises_and_meets_its_limits(n: int, size: float) -> None:
+    op = ops.polygamma_of(n) if n else ops.digamma
+    at_right, at_left = op(size), op(-size)
+    if size > 1:  # log x for n = 0, and (−1)ⁿ⁺¹ (n − 1)! / xⁿ beyond
+        expected = math.log(size) if n == 0 else (-1) ** (n + 1) * math.factorial(n - 1) * ops.power(size, -n)
+        assert at_right == pytest.approx(expected, rel=1e-12)
+    else:  # the pole (−1)ⁿ⁺¹ n! / xⁿ⁺¹, seen from both sides
+        pole = (-1) ** (n + 1) * math.factorial(n) * ops.power(size, -n - 1)
+        assert at_right == pytest.approx(pole, rel=1e-12)
+        assert at_left == pytest.approx(pole * (-1) ** (n + 1), rel=1e-12)
