@@ -167,7 +167,9 @@ class Arrays:
         self.last = last  # whether derivatives have been taken, so that stop_gradient has no use any more
         self._known: dict[Any, Array] = {}
 
-    def make(self, op: Op | str, operands: tuple[Operand, ...], shape: Shape, batched: bool, detail: Any = None) -> Array:
+    def make(
+        self, op: Op | str, operands: tuple[Operand, ...], shape: Shape, batched: bool, detail: Any = None
+    ) -> Array:
         """Return the statement, the one that stands already if there is one."""
         key = (op, *[x.number if isinstance(x, Array) else x.hex() for x in operands], shape, detail)
         if key not in self._known:
@@ -239,7 +241,7 @@ class Arrays:
                     return self.apply(ops.neg, other)  # type: ignore[arg-type]
                 if _is(factor, ops.neg):
                     return self.apply(ops.neg, self.apply(ops.mul, factor.operands[0], other))  # type: ignore[union-attr, arg-type]
-            if _is(a, "weight") and _is(b, "count") or _is(a, "count") and _is(b, "weight"):
+            if (_is(a, "weight") and _is(b, "count")) or (_is(a, "count") and _is(b, "weight")):
                 return 1.0
         elif op is ops.neg:
             if _is(a, ops.neg):
@@ -350,7 +352,9 @@ class Arrays:
         zeros = np.flatnonzero(reset)
         operands = tuple(value for _, value in parts)
         batched = any(x.batched for x in operands if isinstance(x, Array))
-        return self.make("scatter", operands, shape, batched, Scatter(tuple(placed), Map.of(zeros) if len(zeros) else None))
+        return self.make(
+            "scatter", operands, shape, batched, Scatter(tuple(placed), Map.of(zeros) if len(zeros) else None)
+        )
 
     def _rearranged(self, shape: Shape, map: Map, value: Operand) -> Operand:
         """Return an array whose members are those of ``value``, each once, in another order."""

@@ -144,7 +144,15 @@ class _NumPy(_Names):
 
     @staticmethod
     def _computed(x: Operand) -> bool:
-        return isinstance(x, Array) and x.op not in ("argument", "parameters", "weight", "count", "seed", "constant", "view")
+        return isinstance(x, Array) and x.op not in (
+            "argument",
+            "parameters",
+            "weight",
+            "count",
+            "seed",
+            "constant",
+            "view",
+        )
 
     def source(self) -> Source:
         parts = [self.lines[k : k + _LINES] for k in range(0, len(self.lines), _LINES)] or [[]]
@@ -409,7 +417,9 @@ class _Functional(_Names):
         results = ", ".join(self._operand(x, False) for x in self.outputs)
         found = sorted(f"x{x.detail}" for x in self.live if x.op == "argument")
         head = ["def run(theta, weight, count, seed, B, *X):", *[f"    {x} = X[{x[1:]}]" for x in found]]
-        return Source("\n".join([*head, *["    " + line for line in self.lines], f"    return ({results},)"]) + "\n", self.names)
+        return Source(
+            "\n".join([*head, *["    " + line for line in self.lines], f"    return ({results},)"]) + "\n", self.names
+        )
 
     def _operand(self, x: Operand, batched: bool) -> str:
         if not isinstance(x, Array):
@@ -494,7 +504,9 @@ class _Scalar(_Names):
         return self.loaded[key]
 
     def _expression(self, op: Op, texts: list[str]) -> str:
-        inline = op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
+        inline = (
+            op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
+        )
         if inline:
             return op.array.format(*texts)
         if op not in self.functions:

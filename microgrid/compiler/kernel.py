@@ -187,9 +187,7 @@ class Kernel:
             ValueError: if they have not one number per parameter, or the function has several outputs.
         """
         for name, array in (("theta", theta), ("gradient", gradient)):
-            if not (
-                isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous
-            ):
+            if not (isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous):
                 raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.signature.dtype}")
             self._check_length(name, array)
         if self.signature.outputs is not None or self.signature.per_sample:
@@ -382,9 +380,7 @@ class Kernel:
         for k, output in enumerate(outputs):
             seed: Operand = 1.0 if seeds is None else arrays.view(seeds, Map((), k))
             alone = not (isinstance(output, Array) and output.batched)
-            if per_sample or not self.signature.batched:
-                results.append(output)
-            elif self.signature.reduce == "mean" and alone:
+            if per_sample or not self.signature.batched or (self.signature.reduce == "mean" and alone):
                 results.append(output)
             else:
                 results.append(arrays.apply(ops.mul, arrays.sum_samples(output), weight))
@@ -465,7 +461,7 @@ class Kernel:
         plan = plans.pop() if plans else self._bound(by, size)
         plan.theta[...] = parameters
         if seed is not None:
-            plan.seed[...] = np.asarray(seed).T
+            plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
         plan.run(*arrays)
         results = [out.copy() for out in plan.outs]
         with self._lock:
@@ -497,14 +493,14 @@ class Kernel:
         return _Plan(_quiet(namespace["run"]), theta, seed, outs)
 
     def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
-        numbers = [theta.tolist(), [] if seed is None else np.asarray(seed).tolist()]
+        count = self.signature.outputs or 1
+        numbers = [theta.tolist(), [] if seed is None else self._seed(seed, (count,)).tolist()]
         source = self._source(by)
         used = {f"x{k}": a.ravel().tolist() for k, a in enumerate(arrays)}
         try:
             flat = self._scalar_run(by, source, numbers, used)
         except (ArithmeticError, ValueError):  # Python raised where IEEE 754 has inf or nan
             flat = self._scalar_run(f"{by} careful", self._source(by, careful=True), numbers, used)
-        count = self.signature.outputs or 1
         results = [np.array(number, self.signature.dtype) for number in flat[:count]]
         _, shapes = self._targets(by)
         start = count
@@ -543,7 +539,7 @@ class Kernel:
         if by == "parameters":
             return value, theta
         leading = (size,) if signature.batched else ()
-        arguments = [g.T.reshape(*leading, *shape) for g, shape in zip(found, signature.shapes, strict=True)]
+        arguments = [g.T.reshape((*leading, *shape)) for g, shape in zip(found, signature.shapes, strict=True)]
         return value, arguments if by == "arguments" else (theta, arguments)
 
     # -- checking what came in ------------------------------------------------------------------------
@@ -558,6 +554,12 @@ class Kernel:
                 f"{name} must be a flat array of {len(self.parameters)} numbers, one per parameter; "
                 f"got shape {array.shape}"
             )
+
+    def _seed(self, seed: Any, shape: Shape) -> Floats:
+        array = _real(seed, "seed", self.signature.dtype)
+        if array.shape not in (shape, shape[-1:]):
+            raise ValueError(f"seed must have the shape {shape}, a weight per output; got {array.shape}")
+        return array
 
     def _theta(self, theta: ArrayLike) -> Floats:
         array = _real(theta, "theta", self.signature.dtype)
@@ -602,7 +604,7 @@ def _node(call: "CompiledCall", number: float, parents: Sequence[Value]) -> Valu
 
 
 def _quiet(run: Callable[..., None]) -> Callable[..., None]:
-    """inf and nan are results here, not warnings."""
+    """Inf and nan are results here, not warnings."""
 
     def quiet(*arrays: Floats) -> None:
         with np.errstate(all="ignore"):
@@ -750,7 +752,11 @@ class CompiledCall(Op):
         """The derivatives by all parents; the latest are kept, as they are asked for one by one."""
         key = tuple(xs)
         last, found = self.last
-        if last and len(last) == len(key) and all(a is b or (a == b and type(a) is float) for a, b in zip(last, key, strict=True)):
+        if (
+            last
+            and len(last) == len(key)
+            and all(a is b or (a == b and type(a) is float) for a, b in zip(last, key, strict=True))
+        ):
             return found  # type: ignore[no-any-return]
         found = self._graph(xs) if any(isinstance(x, Value) for x in xs) else self._floats(xs)
         object.__setattr__(self, "last", (key, found))
@@ -835,9 +841,9 @@ class Compiled:
                 if known == captured:
                     return kernel
             samples = [array[0] if batched else array for array in arrays]
-            kernel = _traced_kernel(self.function, samples, Signature(
-                tuple(names), shapes, batched, self.reduce, None, self.dtype
-            ))
+            kernel = _traced_kernel(
+                self.function, samples, Signature(tuple(names), shapes, batched, self.reduce, None, self.dtype)
+            )
             self._kernels[shapes] = kernel, captured
             return kernel
 

@@ -148,13 +148,13 @@ class _Lift:
             self._lift(number, row)
 
     def outputs(self) -> list[Operand]:
-        return [
-            self._read(int(self.of[node]), self.position[np.array(node)], ()) for node in self.program.outputs
-        ]
+        return [self._read(int(self.of[node]), self.position[np.array(node)], ()) for node in self.program.outputs]
 
     def _products_for_sums(self) -> set[int]:
         """The classes of products whose every member is one term of one sum: they need not be stored."""
-        candidates = {n for n, row in enumerate(self.classes.rows) if row is ops.mul and len(self.classes.members[n]) > 1}
+        candidates = {
+            n for n, row in enumerate(self.classes.rows) if row is ops.mul and len(self.classes.members[n]) > 1
+        }
         if not candidates:
             return set()
         is_sum = np.array([row in (SUM, ops.add) for row in self.classes.rows])
@@ -163,9 +163,7 @@ class _Lift:
         total = np.bincount(used, minlength=len(self.classes.rows))
         in_sums = np.bincount(used[is_sum[user]], minlength=len(self.classes.rows))
         outputs = {int(self.of[node]) for node in self.program.outputs}
-        return {
-            n for n in candidates - outputs if total[n] == in_sums[n] == len(self.classes.members[n])
-        }
+        return {n for n in candidates - outputs if total[n] == in_sums[n] == len(self.classes.members[n])}
 
     # -- one class ------------------------------------------------------------------------------------
 
@@ -203,7 +201,9 @@ class _Lift:
         nodes = self._terms(members, row.arity)
         sources = self.of[nodes[0]]
         columns = [self.position[nodes[:, k]] for k in range(row.arity)]
-        members, varying = self._ordered(members, [c for c, s in zip(columns, sources, strict=True) if not self._constant(s)])
+        members, varying = self._ordered(
+            members, [c for c, s in zip(columns, sources, strict=True) if not self._constant(s)]
+        )
         nodes = self._terms(members, row.arity)
         shape = _shape(len(members), [(column, 1) for column in varying])
         operands = [
@@ -291,16 +291,12 @@ class _Lift:
         if source not in self.virtual:
             return [self.position[nodes]]
         factors = self._terms(nodes, 2)
-        return [
-            self.position[factors[:, k]] for k in (0, 1) if not self._constant(int(self.of[factors[0, k]]))
-        ]
+        return [self.position[factors[:, k]] for k in (0, 1) if not self._constant(int(self.of[factors[0, k]]))]
 
     def _factors(self, source: int, nodes: Indices, shape: Shape) -> list[Operand]:
         factors = self._terms(nodes, 2)
         sources = self.of[factors[0]]
-        return [
-            self._read(int(s), self._indices(int(s), factors[:, k]), shape) for k, s in enumerate(sources)
-        ]
+        return [self._read(int(s), self._indices(int(s), factors[:, k]), shape) for k, s in enumerate(sources)]
 
     def _term(self, source: int, nodes: Indices, shape: Shape) -> Operand:
         if source in self.virtual:

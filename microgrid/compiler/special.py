@@ -81,7 +81,7 @@ class NumPySpecial:
 
     @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
-        """a where the condition is not 0, else b."""
+        """A where the condition is not 0, else b."""
         if out is None:
             return np.where(condition, a, b)
         np.copyto(out, b)
@@ -89,7 +89,9 @@ class NumPySpecial:
         return out
 
 
-def _view(source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...], batch: int | None = None) -> Array:
+def _view(
+    source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...], batch: int | None = None
+) -> Array:
     """Return the members ``base + Σ index · stride`` of a contiguous array, without copying."""
     step = source.itemsize * (batch if batch is not None else 1)
     tail = (batch,) if batch is not None else ()
@@ -100,12 +102,17 @@ def _view(source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, 
 def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return what programs on NumPy arrays find under their names."""
     functions = {name: getattr(np, name) for name in dir(np) if isinstance(getattr(np, name), np.ufunc)}
-    used = {name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value for name, value in names.items()}
+    used = {
+        name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value
+        for name, value in names.items()
+    }
     typed = {
         name: value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
         for name, value in used.items()
     }
-    others = {name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")}
+    others = {
+        name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")
+    }
     return {
         **functions,
         **others,
