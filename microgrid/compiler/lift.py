@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,17 +58,15 @@ def classify(program: Program) -> Classes:
     known: dict[object, int] = {}
     for i, row in enumerate(rows):
         start, end = starts[i], starts[i + 1]
-        key: object
         if start == end:
-            key = row
+            key: tuple[object, ...] = (row,)
         elif row in _VARIADIC:
             kinds = [of[a] for a in arguments[start:end]]
             key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
         else:
-            key = (row, *[of[a] for a in arguments[start:end]])
-            if row is ops.mul and key[1] > key[2]:  # type: ignore[misc, index]
+            if row is ops.mul and of[arguments[start]] > of[arguments[start + 1]]:
                 arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
-                key = (row, key[2], key[1])  # type: ignore[index]
+            key = (row, *[of[a] for a in arguments[start:end]])
         number = known.get(key)
         if number is None:
             number = known[key] = len(classes.rows)
@@ -250,7 +249,7 @@ class _Lift:
             return self._term(source, nodes[:, 0], shape)
         if self._constant(source):
             values = self.data[nodes]
-            folded = {ops.add: np.sum, ops.maximum: np.max, ops.minimum: np.min}[pair](values, axis=1)
+            folded = values.sum(1) if pair is ops.add else values.max(1) if pair is ops.maximum else values.min(1)
             return self.arrays.constant(folded.reshape(shape))
         inner = _shape(count, [(column.reshape(nodes.shape)[0], 1) for column in self._columns(source, nodes.ravel())])
         axes = range(len(shape), len(shape) + len(inner))
@@ -359,7 +358,7 @@ def _shape(size: int, columns: Iterable[tuple[Indices, int]]) -> Shape:
         mine = {math.prod(s for s, _ in nest[k:]) for k in range(len(nest))}
         outer = {cut // count for cut in mine if cut > count and cut % count == 0}
         joint = sorted(cuts | outer)
-        if all(b % a == 0 for a, b in zip(joint, joint[1:], strict=False)):
+        if all(b % a == 0 for a, b in pairwise(joint)):
             cuts |= outer
     chain = sorted(cuts)
-    return tuple(b // a for a, b in zip(chain, chain[1:], strict=False))[::-1]
+    return tuple(b // a for a, b in pairwise(chain))[::-1]

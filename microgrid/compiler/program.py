@@ -213,7 +213,7 @@ class Traced(Value):
     def _write(self, _: Any) -> NoReturn:
         self._refuse("the .data of a traced value was written", "make a new value by operations instead")
 
-    data = property(_read, _write)  # type: ignore[assignment]
+    data = property(_read, _write)
 
 
 def traced_leaf(number: float) -> Traced:

@@ -5,6 +5,7 @@ program of each dialect finds under its names.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,15 +140,15 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
 
     def mapped(op: Op) -> Any:
         def function(*xs: Array) -> Array:
-            xs = jnp.broadcast_arrays(*xs)
-            shape = jax.ShapeDtypeStruct(xs[0].shape, dtype)
+            same = jnp.broadcast_arrays(*xs)
+            shape: Any = jax.eval_shape(lambda: jnp.empty(same[0].shape, dtype))
             call = _elementwise(op.forward, op.arity)
 
             def on_host(*ys: Array) -> Array:
                 with np.errstate(all="ignore"):
                     return np.asarray(call(*map(np.asarray, ys)), dtype)
 
-            return jax.pure_callback(on_host, shape, *xs, vmap_method="broadcast_all")
+            return jax.pure_callback(on_host, shape, *same, vmap_method="broadcast_all")
 
         return function
 
@@ -195,10 +196,10 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
     def scatter(shape: Any, pieces: Any, batch: Any = None) -> Array:
         """The transpose of ``view``: XLA gets pads and sums, not a scatter of single numbers."""
         tail = () if batch is None else (batch,)
-        like = jax.ShapeDtypeStruct((*shape, *tail), dtype)
+        like: Any = jax.eval_shape(lambda: jnp.empty((*shape, *tail), dtype))
         total = jnp.zeros(like.shape, dtype)
-        for (*where, value), count in zip(pieces, range(len(pieces)), strict=True):
-            read = jax.linear_transpose(lambda x, where=where: view(x, *where, batch), like)
+        for *where, value in pieces:
+            read = jax.linear_transpose(partial(_read, view, where, batch), like)
             value = jnp.asarray(value, dtype)
             if batch is not None and value.ndim < len(where[1]) + 1:
                 value = value[..., None]
@@ -220,6 +221,10 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         "nan": math.nan,
         **used,
     }
+
+
+def _read(view: Any, where: Any, batch: Any, x: Array) -> Array:
+    return view(x, *where, batch)
 
 
 def _points(base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
