@@ -373,6 +373,7 @@ class Kernel:
                     seed = arrays.sum_samples(seed)
             pairs.append((output, seed))
         shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
+        flat_lists = self.scalar and by != "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
         if by != "value":
@@ -381,7 +382,7 @@ class Kernel:
                 flat = [x for group in groups[chosen] for x in group]
                 found = iter(gradients(arrays, pairs, flat, per_sample))  # type: ignore[arg-type]
                 pieces = [[next(found) for _ in group] for group in groups[chosen]]
-                if self.scalar:
+                if flat_lists:
                     results += [x for group in pieces for x in group]
                 else:
                     results += [
