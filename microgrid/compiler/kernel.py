@@ -31,6 +31,8 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
     SMALLEST: lambda xs: functools.reduce(ops.minimum, xs),
 }
 
+_TILE_BYTES = 1_500_000
+_TILE_ROWS = 512
 _PLANS = 8
 """Buffers are kept for so many different batch sizes."""
 
@@ -441,9 +443,40 @@ class Kernel:
         parameters = self._theta(theta)
         if self.scalar:
             return self._run_scalar(by, parameters, arrays, seed)
-        plans = self._plans.get((by, size))
-        plan = plans.pop() if plans else self._bound(by, size)
-        plan.theta[...] = parameters
+        tile = self._tile(by, size)
+        if tile >= size:
+            return self._shaped(by, self._run_tile(by, parameters, arrays, size, seed), size)
+        _, shapes = self._targets(by)
+        dtype = self.signature.dtype
+        results = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
+        for start in range(0, size, tile):
+            rows = slice(start, min(start + tile, size))
+            count = rows.stop - start
+            scale = count / size if self.signature.reduce == "mean" else 1.0
+            mine = seed[rows] if np.ndim(seed) == 2 else seed
+            parts = self._run_tile(by, parameters, [a[rows] for a in arrays], count, mine)
+            for result, part, (_, batched) in zip(results, parts, shapes, strict=True):
+                if batched:
+                    result[..., rows] = part if scale == 1.0 else part * scale
+                else:
+                    result += part * scale
+        return self._shaped(by, results, size)
+
+    def _tile(self, by: str, size: int) -> int:
+        """How many samples are computed at a time: so few that their buffers stay in the processor's cache."""
+        if not self.signature.batched or size < _TILE_ROWS:
+            return size
+        outputs, _ = self._targets(by)
+        row = 8 * sum(x.size for x in reachable(outputs) if x.batched and x.op not in ("view", "argument"))
+        return size if row * size <= 2 * _TILE_BYTES else max(_TILE_ROWS, _TILE_BYTES // row)
+
+    def _run_tile(self, by: str, theta: Floats, arrays: Sequence[Floats], size: int, seed: Any) -> list[Floats]:
+        with self._lock:
+            plans = self._plans.get((by, size))
+            plan = plans.pop() if plans else None
+        if plan is None:
+            plan = self._bound(by, size)
+        plan.theta[...] = theta
         if seed is not None:
             plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
         plan.run(*arrays)
@@ -453,7 +486,7 @@ class Kernel:
             self._plans.move_to_end((by, size))
             while len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
-        return self._shaped(by, results, size)
+        return results
 
     def _bound(self, by: str, size: int, theta: Floats | None = None, gradient: Floats | None = None) -> _Plan:
         """Execute the program for a batch size: it makes its buffers and views."""

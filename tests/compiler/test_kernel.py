@@ -310,6 +310,22 @@ def test_threads_share_a_kernel():
     assert not wrong
 
 
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_a_huge_batch_is_computed_in_tiles_with_the_same_result(reduce):
+    w = [mg.Value(0.3), mg.Value(-0.2)]
+    f = lambda x: mg.tanh(w[0] * x[0]) * mg.exp(w[1] * x[1]) + w[0] * w[0]  # noqa: E731
+    kernel = compile(f, reduce=reduce).kernel([[1.0, 2.0]])
+    x = np.random.default_rng(0).normal(size=(40_000, 2))
+    assert kernel._tile("both", len(x)) < len(x)
+    value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), x, by="both")
+    tiles = [kernel.value_and_grad(kernel.read(), part, by="both") for part in np.split(x, 100)]
+    join = {"mean": lambda a: np.mean(a, 0), "sum": lambda a: np.sum(a, 0), None: np.concatenate}[reduce]
+    assert value == pytest.approx(join([t[0] for t in tiles]), rel=1e-12)
+    assert by_theta == pytest.approx(join([t[1][0] for t in tiles]), rel=1e-12)
+    by_tile = np.concatenate([t[1][1][0] for t in tiles]) / (100 if reduce == "mean" else 1)
+    assert by_x == pytest.approx(by_tile, rel=1e-12)
+
+
 def test_results_are_not_overwritten_by_the_next_call():
     loss, _ = linear()
     kernel = compile(loss).kernel(X, Y)
