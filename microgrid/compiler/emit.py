@@ -45,10 +45,12 @@ class Source:
     Attributes:
         text: the program.
         names: arrays and functions that the text refers to.
+        resident: how many numbers per sample its buffers hold.
     """
 
     text: str
     names: dict[str, Any] = field(default_factory=dict)
+    resident: int = 0
 
 
 def number(x: float) -> str:
@@ -132,8 +134,10 @@ class _NumPy(_Names):
         for k, (output, form) in enumerate(zip(outputs, shapes, strict=True)):
             if isinstance(output, Array) and self._computed(output) and (output.shape, output.batched) == form:
                 self.target.setdefault(output.number, f"out{k}")
+        self.buffered: set[int] = set()
         for statement in reversed(self.live):
             self._place(statement)
+        self._share_buffers()
         for statement in self.live:
             self._state(statement)
         for k, (output, (_, batched)) in enumerate(zip(outputs, shapes, strict=True)):
@@ -168,7 +172,7 @@ class _NumPy(_Names):
             text += [f"    global {', '.join(views)}"] * bool(count)
             text += ["    " + line for line in self.prologue]
             text += [f"    part{k}()" for k in range(len(parts))]
-        return Source("\n".join(text) + "\n", self.names)
+        return Source("\n".join(text) + "\n", self.names, self.resident)
 
     # -- where arrays live ----------------------------------------------------------------------------
 
@@ -178,10 +182,10 @@ class _NumPy(_Names):
             return
         if x.number not in self.target:
             self.target[x.number] = self.name[x.number]
-            kind = "bool" if x.op in MASKS else "dtype"
-            sizes = [*map(str, x.shape), *["B"] * x.batched]
-            shape = "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
-            self.bound.append(f"{self.name[x.number]} = {'zeros' if x.op == 'scatter' else 'empty'}({shape}, {kind})")
+            if x.op == "scatter":  # what no piece reaches stays 0
+                self.bound.append(f"{self.name[x.number]} = zeros({self._sizes(x)}, dtype)")
+            else:
+                self.buffered.add(x.number)
         elif self.target[x.number].startswith("out"):
             self.bound.append(f"{self.name[x.number]} = {self.target[x.number]}")
         if x.op == "scatter":
@@ -199,6 +203,62 @@ class _NumPy(_Names):
                 ):
                     self.target[value.number] = f"{self.name[x.number]}[piece]"
                     self.bound.append(self._view_line(self.name[value.number], x, piece.map))
+
+    @staticmethod
+    def _sizes(x: Array) -> str:
+        sizes = [*map(str, x.shape), *["B"] * x.batched]
+        return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
+
+    def _share_buffers(self) -> None:
+        """Give each array a buffer; the buffer of an array that is not used any more goes to a later one.
+
+        So a program touches little memory, which stays in the processor's cache.
+        """
+        last: dict[int, int] = {}
+        for i, x in enumerate(self.live):
+            for operand in x.arrays():
+                if x.op != "view":
+                    last[_source(operand).number] = i
+        for output in self.outputs:
+            if isinstance(output, Array):
+                last[_source(output).number] = len(self.live)
+        ending: dict[int, list[Array]] = {}
+        for x in self.live:
+            if x.number in self.buffered:
+                ending.setdefault(last.get(x.number, len(self.live)), []).append(x)
+        free: dict[Any, list[Array]] = {}
+        self.resident = sum(x.size for x in self.live if x.op == "scatter" and x.batched)
+        self.resident += sum(x.size for x in self.outputs if isinstance(x, Array) and x.batched)
+        for i, x in enumerate(self.live):
+            done = ending.get(i, [])
+            early = [y for y in done if self._computed_in_place(x) and _form(y) == _form(x) and _read_in_place(x, y)]
+            for y in early:
+                free.setdefault(_form(y), []).append(y)
+            if x.number in self.buffered:
+                name, spare = self.name[x.number], free.get(_form(x))
+                if spare:
+                    old = spare.pop()
+                    reshaped = "" if old.shape == x.shape else f".reshape({self._sizes(x)})"
+                    self.bound.append(f"{name} = {self.name[old.number]}{reshaped}")
+                else:
+                    kind = "bool" if x.op in MASKS else "dtype"
+                    self.bound.append(f"{name} = empty({self._sizes(x)}, {kind})")
+                    self.resident += x.size * x.batched
+            for y in done:
+                if y not in early:
+                    free.setdefault(_form(y), []).append(y)
+
+    @staticmethod
+    def _computed_in_place(x: Array) -> bool:
+        """Whether each number depends on the numbers at its own place alone, and is written after they are read."""
+        if not isinstance(x.op, Op):
+            return False
+        call = _CALL.fullmatch(x.op.array)
+        return bool(
+            x.op.array in _UNARY
+            or _BINARY.fullmatch(x.op.array)
+            or (call and call[1] == "xp" and isinstance(getattr(np, call[2], None), np.ufunc))
+        )
 
     def _view_line(self, name: str, source: Array, index: Map) -> str:
         batch = ", B" if source.batched else ""
@@ -378,6 +438,23 @@ class _NumPy(_Names):
             stop = index.base + index.strides[0] * (index.shape[0] - 1) + 1
             return f"{index.base}:{stop}:{index.strides[0] or 1}"
         return self.keep("table", index.points())
+
+
+def _source(x: Array) -> Array:
+    """The array that a view reads; an array itself."""
+    while x.op == "view":
+        x = x.operands[0]  # type: ignore[assignment]
+    return x
+
+
+def _read_in_place(x: Array, y: Array) -> bool:
+    """Whether ``x`` reads ``y`` itself, not through a view."""
+    return all(operand is y for operand in x.arrays() if _source(operand) is y)
+
+
+def _form(x: Array) -> tuple[int, bool, bool]:
+    """What two arrays must have in common to use one buffer in turn."""
+    return x.size, x.batched, x.op in MASKS
 
 
 def map_text(shape: Shape) -> list[str]:

@@ -31,7 +31,7 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
     SMALLEST: lambda xs: functools.reduce(ops.minimum, xs),
 }
 
-_TILE_BYTES = 1_500_000
+_TILE_BYTES = 1_000_000
 _TILE_ROWS = 512
 _PLANS = 8
 """Buffers are kept for so many different batch sizes."""
@@ -466,8 +466,7 @@ class Kernel:
         """How many samples are computed at a time: so few that their buffers stay in the processor's cache."""
         if not self.signature.batched or size < _TILE_ROWS:
             return size
-        outputs, _ = self._targets(by)
-        row = 8 * sum(x.size for x in reachable(outputs) if x.batched and x.op not in ("view", "argument"))
+        row = 8 * self._source(by).resident
         return size if row * size <= 2 * _TILE_BYTES else max(_TILE_ROWS, _TILE_BYTES // row)
 
     def _run_tile(self, by: str, theta: Floats, arrays: Sequence[Floats], size: int, seed: Any) -> list[Floats]:
