@@ -157,7 +157,7 @@ def classifier(name: str, sizes: list[int], batch: int) -> Problem:
 
 
 def moons() -> Problem:
-    """micrograd's demo: 2-16-16-1, hinge loss and L2, on 100 points."""
+    """Micrograd's demo: 2-16-16-1, hinge loss and L2, on 100 points."""
     sizes, batch, decay = [2, 16, 16, 1], 100, 1e-4
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(batch, 2)), rng.choice([-1.0, 1.0], batch)
