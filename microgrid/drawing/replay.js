@@ -180,7 +180,7 @@ function buildPlane() {
   const tick = (from, to, k) => from + ((to - from) * k) / (plane.side - 1);
   plane.xs = new Float64Array(plane.side ** 2).map((_, i) => tick(left, right, i % plane.side));
   plane.ys = new Float64Array(plane.side ** 2).map((_, i) => tick(high, low, Math.floor(i / plane.side)));
-  plane.mapped = [...new Set([...boundary.outputs, ...boundary.neurons.flat().filter((i) => i !== null)])];
+  plane.mapped = [...new Set([...boundary.outputs, ...boundary.inputs, ...boundary.neurons.flat()])].filter((i) => i !== null && i >= 0);
 
   const { points, targets } = boundary;
   plane.pointXs = Float64Array.from(points, (point) => point[0]);
@@ -423,8 +423,7 @@ function paintNetwork() {
     const bias = column ? weights[network.biases[column - 1][row]] : undefined;
     if (bias !== undefined) box.title = `${name}: bias ${format(bias)}`;
     if (canvas) {
-      const field = plane.fields.get(node) ?? (node === boundary.inputs[0] ? plane.xs : plane.ys);
-      paint(canvas, plane.side, plane.side, Uint32Array.from(field, (x) => shade(Math.tanh(x))));
+      paint(canvas, plane.side, plane.side, Uint32Array.from(plane.fields.get(node), (x) => shade(Math.tanh(x))));
     } else if (column) box.className = `neuron round ${signAndLevel(bias ?? 0, diagram.most)}`;
   }
   diagram.svg.setAttribute("aria-label", `${network.sizes.map((size, k) => `${network.names[k]}: ${size}`).join(", ")}. The largest weight shown is ${format(largest(diagram.lines.map(({ index }) => weights[index])))}.`);

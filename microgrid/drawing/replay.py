@@ -1,12 +1,10 @@
 """The replay: a page that plays back a training that was recorded, with its curve, weights and boundary."""
 
-# ruff: noqa: N803 - X is the field's name for a matrix of samples
-
 import base64
 import html
 import math
 import re
-import sys
+import struct
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -374,12 +372,7 @@ class _Trace:
 
 
 def _base64(frames: Iterable["array[float]"]) -> str:
-    numbers = array("f")
-    for frame in frames:
-        numbers.extend(frame)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return base64.b64encode(numbers.tobytes()).decode()
+    return base64.b64encode(b"".join(struct.pack(f"<{len(frame)}f", *frame) for frame in frames)).decode()
 
 
 def _network(model: str, names: list[str]) -> Network | None:
