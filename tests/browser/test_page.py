@@ -704,12 +704,10 @@ def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer
     page.close()
 
 
-def test_static_files_of_the_page_are_complete():
+def test_static_files_of_the_pages_are_complete_and_name_no_address():
     folder = Path(mg.__file__).parent / "drawing"
-    assert {path.name for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")} == {
-        "page.html",
-        "page.css",
-        "page.js",
-        "numbers.js",
-    }
-    assert "http" not in (folder / "page.js").read_text().replace("http://www.w3.org/2000/svg", "")
+    assets = {path.name: path for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")}
+    shared = {"page.html", "page.css", "page.js", "numbers.js"}
+    assert set(assets) == shared | {f"{page}.{kind}" for page in ("explorer", "replay") for kind in ("html", "css", "js")}
+    for name, path in assets.items():
+        assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http-equiv", ""), name
