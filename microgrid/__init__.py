@@ -86,6 +86,7 @@ from microgrid.ops import absolute as abs
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
+    from microgrid.compiler import Kernel, TraceError, compile
     from microgrid.drawing import Picture, draw, name
     from microgrid.drawing.boundary import plot_boundary
     from microgrid.drawing.explorer import explore
@@ -93,6 +94,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time the r
 
 _ROOMS = {
     "checking": ("CheckError", "Report", "Verdict", "check", "check_op"),
+    "compiler": ("Kernel", "TraceError", "compile"),
     "drawing": ("Picture", "draw", "name"),
     "drawing.boundary": ("plot_boundary",),
     "drawing.explorer": ("explore",),
@@ -137,9 +139,11 @@ __all__ = [
     "CheckError",
     "History",
     "Interval",
+    "Kernel",
     "Op",
     "Picture",
     "Report",
+    "TraceError",
     "TrainingError",
     "Value",
     "Verdict",
@@ -156,6 +160,7 @@ __all__ = [
     "check",
     "check_op",
     "clip",
+    "compile",
     "cos",
     "cosh",
     "detect_anomaly",

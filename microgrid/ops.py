@@ -250,6 +250,12 @@ def _ieee(function: Callable[[float], float], overflow: Callable[[float], float]
         except ValueError:
             return nan
 
+    return _wrapping(function, forward)
+
+
+def _wrapping(function: Callable[..., float], forward: Callable[..., float]) -> Callable[..., float]:
+    """Note that ``forward`` is ``function`` wherever that one does not raise: programs may call it directly."""
+    forward.__wrapped__ = function  # type: ignore[attr-defined]  # the attribute functools.wraps sets, too
     return forward
 
 
@@ -269,7 +275,7 @@ def _logarithm(function: Callable[[float], float], pole: float = 0.0) -> Callabl
             return function(x)
         return -inf if x == pole else nan
 
-    return forward
+    return _wrapping(function, forward)
 
 
 def _divide(a: float, b: float) -> float:
@@ -451,7 +457,7 @@ def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], p
         0.0,
         symbol=symbol,
         kink=lambda a, b: (a > b) - (a < b),
-        array=f"xp.where({{0}} {python} {{1}}, 1.0, 0.0)",
+        array=f"{{0}} {python} {{1}}",
         javascript=f"({{0}} {python} {{1}} ? 1 : 0)",
         doc=f"1 where a {symbol} b, else 0; the derivative is 0. For a choice in a graph, with where().",
     )
@@ -531,6 +537,10 @@ power: Op = _row(
 )
 
 
+_PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
+"""Powers that are one product or quotient of arrays, many times faster than a power."""
+
+
 @_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
@@ -542,7 +552,7 @@ def power_of(n: float) -> Op:
         symbol=f"x{_superscript(n)}",
         domain=(REALS if whole else POSITIVE,),
         kink=None if n >= 0 else lambda x: x > 0,
-        array=f"special.power({{0}}, {n!r})",
+        array=_PRODUCTS.get(n, f"special.power({{0}}, {n!r})"),
         javascript=f"mg.pow({{0}}, {_javascript_number(n)})",
         doc=f"x to the constant power {n!r}",
         recipe=(power_of, (n,)),
@@ -993,6 +1003,55 @@ softplus = _row(
     javascript="mg.softplus({0})",
     doc="log(1 + eˣ), without overflow",
 )
+
+
+class Operators:
+    """Python's operators as operations of the table, for a number type of your own: give it ``__apply__``.
+
+    ``Value`` has faster ones of its own. A constant exponent or base is not differentiated.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> Any:
+        raise NotImplementedError(f"{cls.__name__} must say in __apply__ what {op.name} of it is")
+
+    def __add__(self, other: Any) -> Any:
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return sub(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return sub(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return mul(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return mul(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return div(other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        return power(self, exponent) if hasattr(type(exponent), "__apply__") else power_of(as_float(exponent))(self)
+
+    def __rpow__(self, base: Any) -> Any:
+        return base_of(as_float(base))(self)
+
+    def __neg__(self) -> Any:
+        return neg(self)
+
+    def __abs__(self) -> Any:
+        return absolute(self)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -270,7 +270,7 @@ def expressions(
 ) -> Expression:
     """Draw programs of one to ``max_steps`` operations of up to ``leaves`` leaves, sharing earlier results.
 
-    Every line of a program counts: what its output does not need is left out.
+    Every line of a program counts: its output is the result that needs most lines, the others are left out.
 
     Args:
         draw: given by Hypothesis.
@@ -293,26 +293,41 @@ def expressions(
         )
     numbers = st.floats(-3.0, 3.0) if data is None else data.map(float)  # an int among the operands is a reference
     at = draw(st.lists(numbers, min_size=1, max_size=leaves))
-    arity = max(op.arity for op in choice)
-    operand = st.integers(0, 1) | st.integers(0, leaves + max_steps) | numbers
-    raw = st.tuples(st.integers(0, len(choice) - 1), st.lists(operand, min_size=arity, max_size=arity))
-    results, steps = list(at), list[Step]()
-    for first, drawn in draw(st.lists(raw, min_size=1, max_size=max_steps)):
-        # counted back from the latest result, so that 0, to which Hypothesis shrinks, needs every line before
-        operands = [(-1 - x) % len(results) if isinstance(x, int) else x for x in drawn]
+    constants = draw(st.lists(numbers, max_size=2))
+    results, steps, used = list(at), list[Step](), set[int]()
+    for first, references in draw(st.lists(_raw_step(choice), min_size=1, max_size=max_steps)):
+        # half of the references go to what nothing uses yet, the latest as 0, to which Hypothesis shrinks:
+        # so few lines are idle
+        anything: list[int | float] = [*reversed(range(len(results))), *constants]
+        idle = [x for x in anything if x not in used and isinstance(x, int)] or anything
         # from the drawn operation down to the simplest: the first that these operands allow
         for op in choice[first::-1]:
-            used = tuple(operands[: op.arity])
-            if not any(isinstance(x, int) for x in used):
-                used = (len(results) - 1, *used[1:])
-            xs = [results[x] if isinstance(x, int) else x for x in used]
+            operands = [
+                idle[r % len(idle)] if r < _FAR else anything[(r - _FAR) % len(anything)]
+                for r in (*references, *[0] * op.arity)[: op.arity]
+            ]
+            if not any(isinstance(x, int) for x in operands):
+                operands[0] = anything[0]
+            xs = [results[x] if isinstance(x, int) else x for x in operands]
             y = op(*xs)
             if largest == math.inf or _is_tame(op, y, xs, largest):
                 results.append(y)
-                steps.append(Step(op, used))
+                steps.append(Step(op, tuple(operands)))
+                used.update(x for x in operands if isinstance(x, int))
                 break
     assume(steps)
-    return _live(at, steps)
+    return max((_live(at, steps[:n]) for n in range(1, len(steps) + 1)), key=lambda program: len(program.steps))
+
+
+@st.composite
+def _raw_step(draw: DrawFn, choice: list[Op]) -> tuple[int, list[int]]:
+    """Draw the number of an operation and of its operands: few draws, so that whole steps shrink away."""
+    first = draw(st.integers(0, len(choice) - 1))
+    return first, [draw(st.integers(0, 2 * _FAR - 1)) for _ in range(choice[first].arity)]
+
+
+_FAR = 6
+"""From here on a drawn reference is to any result or constant, below to one that nothing uses yet."""
 
 
 def _all_rows() -> list[Op]:

@@ -100,7 +100,7 @@ class Layout:
         return "\n".join(
             [
                 "digraph {",
-                f"graph [rankdir={self.direction} nodesep=0.22 ranksep={0.5 if self.labelled else 1.1}]",
+                f"graph [rankdir={self.direction} nodesep=0.22 ranksep={0.46 if self.labelled else 1.1}]",
                 'node [shape=box fixedsize=true label="" margin=0]',
                 f"edge [arrowhead=none tailport={ports[0]} headport={ports[1]}]",
                 *inside[None],

@@ -115,8 +115,9 @@ def test_jupyterlab_runs_the_cell_steps_and_edits(browser: Browser, tmp_path: Pa
     with jupyter_lab(tmp_path) as address:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{address}/lab/tree/lesson.ipynb?reset")
-        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click(timeout=60_000)
-        page.keyboard.press("Control+Enter")
+        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+        page.get_by_role("button", name="Run this cell and advance").click()
         plays(page.frame_locator(".jp-OutputArea iframe[sandbox=allow-scripts]"))
         expect(page.locator(".microgrid-still")).to_be_hidden()
         page.close()
