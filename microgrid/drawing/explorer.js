@@ -381,7 +381,7 @@ function explain() {
   const consumers = passes.received[i].length;
   const why = !sent.length
     ? "Nothing flows back from here: the local derivatives are always 0, or the operands are constants."
-    : `${consumers > 1 ? `All ${consumers} parts of ${name}.grad have arrived and are added up, so it` : `${name}.grad is complete, so it`} is passed on: times each local derivative.`;
+    : `${consumers > 1 ? `${consumers === 2 ? "Both" : `All ${consumers}`} parts of ${name}.grad have arrived and are added up, so it` : `${name}.grad is complete, so it`} is passed on: times each local derivative.`;
   return [
     heading("Backward ", counted(now - seedStep, order.length)),
     line(bold(name), ` = ${formulaOf(i)} has gradient `, num(passes.shown.gradient[i])),
@@ -509,7 +509,7 @@ function drawEdge(edge) {
   shape("path", { class: "head", d: "M0 0L-9 -4.2L-9 4.2Z", transform: `translate(${x} ${y}) rotate(${angle})` }, edge.element);
   if (edge.count > 1) {
     const at = edge.label ?? middle(path);
-    shape("text", { class: "times", x: at[0], y: at[1] + 4, "text-anchor": "middle" }, edge.element, `×${edge.count}`);
+    shape("text", { class: "times", x: at[0], y: at[1] + 4, "text-anchor": "middle" }, edge.element, `×${edge.count.toLocaleString("en")}`);
   }
 }
 
