@@ -70,9 +70,7 @@ class Page(ABC):
             f'style="border:0;display:block" srcdoc="{html.escape(self.html)}"></iframe>'
         )
 
-    def _fill(
-        self, name: str, data: dict[str, Any], functions: list[str], ends: tuple[str, str]
-    ) -> str:
+    def _fill(self, name: str, data: dict[str, Any], functions: list[str], ends: tuple[str, str]) -> str:
         """Put together the assets that are called ``name``, the data and the functions of operations.
 
         Args:

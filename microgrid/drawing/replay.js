@@ -112,28 +112,38 @@ function readColors() {
   const rgb = (name) => [1, 3, 5].map((k) => parseInt(style.getPropertyValue(name).trim().slice(k, k + 2), 16));
   colors = { paper: rgb("--paper"), ink: rgb("--ink"), negative: rgb("--negative-4"), positive: rgb("--positive-4") };
   colors.classes = Array.from({ length: 10 }, (_, i) => rgb(`--class-${i}`));
+  mixShades();
 }
 
 function mix(color, share) {
   return color.map((c, k) => Math.round(colors.paper[k] + share * (c - colors.paper[k])));
 }
 
-// From the colour of −1 over paper to that of 1.
-function shade(x) {
-  if (x !== x) return [128, 128, 128];
-  return x < 0 ? mix(colors.negative, Math.min(1, -x)) : mix(colors.positive, Math.min(1, x));
+// Colours are one number each, as the pixels of a canvas have them.
+const SHADES = 512;
+const shades = new Uint32Array(SHADES + 1);
+
+function pixelOf(rgb) {
+  return new Uint32Array(Uint8Array.of(...rgb, 255).buffer)[0];
 }
 
-function paint(canvas, width, height, colorAt) {
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    image.data.set(colorAt(i), 4 * i);
-    image.data[4 * i + 3] = 255;
+function mixShades() {
+  for (let i = 0; i <= SHADES; i++) {
+    const x = (2 * i) / SHADES - 1;
+    shades[i] = pixelOf(mix(x < 0 ? colors.negative : colors.positive, Math.abs(x)));
   }
-  context.putImageData(image, 0, 0);
+  colors.unknown = pixelOf([128, 128, 128]);
+}
+
+// From the colour of −1 over paper to that of 1.
+function shade(x) {
+  return x === x ? shades[Math.round((SHADES / 2) * (1 + Math.min(1, Math.max(-1, x))))] : colors.unknown;
+}
+
+function paint(canvas, width, height, pixels) {
+  if (canvas.width !== width) Object.assign(canvas, { width, height });
+  const image = new ImageData(new Uint8ClampedArray(pixels.buffer), width, height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -170,7 +180,7 @@ function buildPlane() {
   const tick = (from, to, k) => from + ((to - from) * k) / (plane.side - 1);
   plane.xs = new Float64Array(plane.side ** 2).map((_, i) => tick(left, right, i % plane.side));
   plane.ys = new Float64Array(plane.side ** 2).map((_, i) => tick(high, low, Math.floor(i / plane.side)));
-  plane.mapped = [...new Set([...boundary.outputs, ...boundary.neurons.flat().filter((i) => i !== null)])];
+  plane.mapped = [...new Set([...boundary.outputs, ...boundary.inputs, ...boundary.neurons.flat()])].filter((i) => i !== null && i >= 0);
 
   const { points, targets } = boundary;
   plane.pointXs = Float64Array.from(points, (point) => point[0]);
@@ -190,18 +200,16 @@ function buildPlane() {
     const corner = (k) => center.map((c, axis) => c + 5.4 * [Math.cos, Math.sin][axis](turn + (2 * Math.PI * k) / corners));
     return shape("polygon", { class: "point", points: Array.from({ length: corners }, (_, k) => corner(k).join(",")).join(" ") }, byId("points"));
   });
-  const label = (x, y, anchor, text) => shape("text", { x, y, "text-anchor": anchor }, byId("points"), text);
-  label(6, 314, "start", format(Number(left.toPrecision(2))));
-  label(314, 314, "end", `x₁ ${format(Number(right.toPrecision(2)))}`);
-  label(6, 14, "start", `x₂ ${format(Number(high.toPrecision(2)))}`);
-  label(6, 300, "start", format(Number(low.toPrecision(2))));
+  const range = (from, to) => `${format(Number(from.toPrecision(2)))} to ${format(Number(to.toPrecision(2)))}`;
+  byId("ranges").replaceChildren(element("span", {}, `x₁ → ${range(left, right)}`), element("span", {}, `x₂ ↑ ${range(low, high)}`));
 }
 
 function colorPoints() {
   plane.marks.forEach((mark, i) => {
     const { targets } = boundary;
     const index = targets ? plane.classOf(targets[i]) % 10 : 8;
-    const color = plane.isRegression ? shade(targets[i] / plane.scale) : colors.classes[index];
+    const x = targets ? targets[i] / plane.scale : 0;
+    const color = plane.isRegression ? mix(x < 0 ? colors.negative : colors.positive, Math.abs(x)) : colors.classes[index];
     mark.setAttribute("fill", `rgb(${color})`);
     mark.classList.toggle("wrong", plane.isRegression);
   });
@@ -213,14 +221,26 @@ function winner(outputs, i) {
   return best;
 }
 
-// Between the computed places by bilinear interpolation.
-function interpolate(field, across, up) {
+function runnerUp(outputs, i, first) {
+  let best = first === 0 ? 1 : 0;
+  for (let k = 0; k < outputs.length; k++) if (k !== first && outputs[k][i] > outputs[best][i]) best = k;
+  return best;
+}
+
+// Fill in between the computed places, bilinearly.
+function refine(field) {
   const { side } = plane;
-  const x = Math.min(side - 1.000001, Math.max(0, across * side - 0.5));
-  const y = Math.min(side - 1.000001, Math.max(0, up * side - 0.5));
-  const i = Math.floor(y) * side + Math.floor(x);
-  const [u, v] = [x % 1, y % 1];
-  return (field[i] * (1 - u) + field[i + 1] * u) * (1 - v) + (field[i + side] * (1 - u) + field[i + side + 1] * u) * v;
+  const fine = new Float32Array(FIELD * FIELD);
+  const places = Array.from({ length: FIELD }, (_, k) => Math.min(side - 1.000001, ((k + 0.5) / FIELD) * (side - 1)));
+  for (let row = 0; row < FIELD; row++) {
+    const [above, v] = [Math.floor(places[row]) * side, places[row] % 1];
+    for (let column = 0; column < FIELD; column++) {
+      const i = above + Math.floor(places[column]);
+      const u = places[column] % 1;
+      fine[row * FIELD + column] = (field[i] * (1 - u) + field[i + 1] * u) * (1 - v) + (field[i + side] * (1 - u) + field[i + side + 1] * u) * v;
+    }
+  }
+  return fine;
 }
 
 function computePlane() {
@@ -230,14 +250,30 @@ function computePlane() {
 
 function paintPlane() {
   const chosen = plane.chosen === null ? boundary.outputs : [plane.chosen];
-  const fields = chosen.map((node) => plane.fields.get(node));
-  const fine = fields.map((field) => Float32Array.from({ length: FIELD * FIELD }, (_, i) => interpolate(field, ((i % FIELD) + 0.5) / FIELD, (Math.floor(i / FIELD) + 0.5) / FIELD)));
-  const region = new Uint8Array(FIELD * FIELD).map((_, i) => (fields.length === 1 ? Number(fine[0][i] > 0) : winner(fine, i)));
-  // Twice the width of a pixel, to be seen.
-  const isEdge = (i) => [1, FIELD, FIELD + 1].some((next) => i + next < region.length && ((i % FIELD) + (next % FIELD) < FIELD) && region[i + next] !== region[i]);
-  const soft = fields.length > 1 ? colors.classes.map((color) => mix(color, 0.28)) : [];
-  const lined = fields.length > 1 || !plane.isRegression;
-  paint(byId("field"), FIELD, FIELD, (i) => (lined && isEdge(i) ? colors.ink : fields.length === 1 ? shade(Math.tanh(fine[0][i] / plane.scale)) : soft[region[i] % 10]));
+  const fine = chosen.map((node) => refine(plane.fields.get(node)));
+  const pixels = new Uint32Array(FIELD * FIELD);
+  if (fine.length === 1) fine[0].forEach((x, i) => (pixels[i] = shade(Math.tanh(x / plane.scale))));
+  else {
+    const soft = colors.classes.map((color) => pixelOf(mix(color, 0.28)));
+    for (let i = 0; i < pixels.length; i++) pixels[i] = soft[winner(fine, i) % 10];
+  }
+  if (fine.length > 1 || !plane.isRegression) drawEdge(fine, pixels);
+  paint(byId("field"), FIELD, FIELD, pixels);
+}
+
+// A line where the answer changes: how far a pixel is from it is the margin over the margin's slope.
+function drawEdge(fine, pixels) {
+  const bytes = new Uint8ClampedArray(pixels.buffer);
+  for (let i = 0; i < pixels.length; i++) {
+    const first = winner(fine, i);
+    const second = fine.length > 1 ? runnerUp(fine, i, first) : -1;
+    const margin = (k) => fine[first][k] - (second < 0 ? 0 : fine[second][k]);
+    const here = margin(i);
+    const right = i % FIELD < FIELD - 1 ? i + 1 : i - 1;
+    const below = i < pixels.length - FIELD ? i + FIELD : i - FIELD;
+    const share = 1.6 - Math.abs(here) / Math.hypot(margin(right) - here, margin(below) - here);
+    if (share > 0) for (let k = 0; k < 3; k++) bytes[4 * i + k] += Math.min(1, share) * (colors.ink[k] - bytes[4 * i + k]);
+  }
 }
 
 function judge() {
@@ -287,7 +323,7 @@ function buildNetwork() {
       // The output of a single neuron, of inputs the input itself.
       const node = !plane.model ? null : column ? boundary.neurons[column - 1][row] : boundary.inputs[row] ?? null;
       const isMapped = node !== null && node >= 0;
-      const name = column ? `${network.names[column]}, neuron ${unit}` : `input ${unit}`;
+      const name = column ? `${network.names[column]}, neuron ${unit}` : isMapped ? `input x${"₁₂"[unit]}` : `input ${unit}`;
       const box = element(isMapped ? "button" : "div", { class: `neuron ${isMapped ? "mapped" : "round"}`, title: name, tabindex: isMapped ? "-1" : undefined, "aria-label": isMapped ? `${name}: show it on the plane` : undefined });
       const neuron = { column, row, unit, node, box, name, canvas: isMapped ? element("canvas", {}) : null };
       box.append(neuron.canvas ?? String(unit));
@@ -310,6 +346,7 @@ function buildNetwork() {
         diagram.lines.push(entry);
       }),
     );
+  diagram.inputs = plane.model ? network.shown[0].map((unit) => shape("text", { class: "layer" }, diagram.svg, `x${"₁₂"[unit]}`)) : [];
   diagram.texts = network.sizes.map((size, column) => [
     shape("text", { class: "layer" }, diagram.svg, network.names[column]),
     shape("text", {}, diagram.svg, `${size.toLocaleString("en")} ${column ? "neuron" : "input"}${size > 1 ? "s" : ""}`),
@@ -366,6 +403,7 @@ function placeNetwork() {
     const half = (x1 + x2) / 2;
     line.setAttribute("d", `M${x1} ${y1}C${half} ${y1} ${half} ${y2} ${x2} ${y2}`);
   }
+  diagram.inputs.forEach((text, row) => (text.setAttribute("x", x(0) - size / 2 - 12), text.setAttribute("y", y(0, row) + 4)));
   diagram.texts.forEach(([name, count, gap], column) => {
     const put = (text, down) => (text.setAttribute("x", x(column)), text.setAttribute("y", down));
     put(name, height - 22);
@@ -385,8 +423,7 @@ function paintNetwork() {
     const bias = column ? weights[network.biases[column - 1][row]] : undefined;
     if (bias !== undefined) box.title = `${name}: bias ${format(bias)}`;
     if (canvas) {
-      const field = plane.fields.get(node) ?? (node === boundary.inputs[0] ? plane.xs : plane.ys);
-      paint(canvas, plane.side, plane.side, (i) => shade(Math.tanh(field[i])));
+      paint(canvas, plane.side, plane.side, Uint32Array.from(plane.fields.get(node), (x) => shade(Math.tanh(x))));
     } else if (column) box.className = `neuron round ${signAndLevel(bias ?? 0, diagram.most)}`;
   }
   diagram.svg.setAttribute("aria-label", `${network.sizes.map((size, k) => `${network.names[k]}: ${size}`).join(", ")}. The largest weight shown is ${format(largest(diagram.lines.map(({ index }) => weights[index])))}.`);
@@ -410,7 +447,7 @@ function buildImages() {
 
 function paintImages() {
   const { side, weights, most, canvases } = images;
-  canvases.forEach((canvas, k) => paint(canvas, side, side, (i) => shade(parametersAt(now)[weights[k] + i] / most)));
+  canvases.forEach((canvas, k) => paint(canvas, side, side, Uint32Array.from(parametersAt(now).subarray(weights[k], weights[k] + side * side), (x) => shade(x / most))));
 }
 
 function buildTable() {
@@ -449,7 +486,7 @@ function paintTable() {
 // The curves
 
 const charts = [];
-const [CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM] = [42, 346, 8, 82];
+const [CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM] = [42, 346, 7, 74];
 const lastMoment = moments[moments.length - 1];
 
 function inWords(name, x) {
@@ -473,9 +510,9 @@ function buildCharts() {
     const svg = element("div", { class: "chart" });
     const legend = curves.map(([kind]) => element("span", { class: kind }, curves.length > 1 ? `${kind} ` : "", element("b", {})));
     svg.append(element("h2", {}, name.replaceAll("_", " "), ...legend));
-    const drawing = shape("svg", { viewBox: "0 0 354 92", preserveAspectRatio: "none", role: "img" }, svg);
+    const drawing = shape("svg", { viewBox: "0 0 354 80", role: "img" }, svg);
     shape("path", { class: "axis", d: `M${CHART_LEFT} ${CHART_TOP}V${CHART_BOTTOM}H${CHART_RIGHT}` }, drawing);
-    const clip = shape("rect", { x: 0, y: 0, width: 0, height: 92 }, shape("clipPath", { id: `past-${charts.length}` }, shape("defs", {}, drawing)));
+    const clip = shape("rect", { x: 0, y: 0, width: 0, height: 80 }, shape("clipPath", { id: `past-${charts.length}` }, shape("defs", {}, drawing)));
     const dots = curves.map(([kind, list]) => {
       let d = "";
       list.forEach((value, i) => {
@@ -536,7 +573,7 @@ function measuresNow() {
 }
 
 function showFrame() {
-  const parts = measuresNow().map(([name, x, key]) => element("span", {}, `${name} `, element("b", {}, inWords(key, x))));
+  const parts = measuresNow().map(([name, x, key]) => element("span", { class: "spoken" }, `${name} ${inWords(key, x)}`));
   byId("now").replaceChildren(element("strong", {}, placeInWords()[0].toUpperCase() + placeInWords().slice(1)), ...parts);
   if (plane.model) {
     computePlane();

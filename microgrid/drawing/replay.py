@@ -1,12 +1,10 @@
 """The replay: a page that plays back a training that was recorded, with its curve, weights and boundary."""
 
-# ruff: noqa: N803 - X is the field's name for a matrix of samples
-
 import base64
 import html
 import math
 import re
-import sys
+import struct
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -374,12 +372,7 @@ class _Trace:
 
 
 def _base64(frames: Iterable["array[float]"]) -> str:
-    numbers = array("f")
-    for frame in frames:
-        numbers.extend(frame)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return base64.b64encode(numbers.tobytes()).decode()
+    return base64.b64encode(b"".join(struct.pack(f"<{len(frame)}f", *frame) for frame in frames)).decode()
 
 
 def _network(model: str, names: list[str]) -> Network | None:
@@ -403,9 +396,7 @@ def _diagram(network: Network) -> dict[str, Any]:
         "shown": [shown_of(size) for size in sizes],
         "names": ["inputs", *[printable(layer.name) for layer in network.layers]],
         "weights": [_weights(layer.weights, shown_of(len(layer.weights))) for layer in network.layers],
-        "biases": [
-            [int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers
-        ],
+        "biases": [[int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers],
         "others": network.others,
     }
 
@@ -469,7 +460,7 @@ def _curve_svg(title: str, unit: str, moments: list[tuple[int, dict[str, float]]
         if curve:
             path = " ".join(place(at, x) for at, x in curve)
             lines.append(f'<polyline fill="none" stroke="{color[name]}" stroke-width="2" points="{path}"/>')
-            texts.append((260 + 190 * len(lines), 48, 12, name, f"{kind} {curve[-1][1]:.4g}"))
+            texts.append((120 + 170 * len(lines), 48, 12, name, f"{kind} {curve[-1][1]:.4g}"))
     texts += [(8, top + 5, 11, "muted", f"{high:.3g}"), (8, height - 36, 11, "muted", f"{low:.3g}")] if lines else []
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" class="microgrid-curve" '

@@ -708,6 +708,8 @@ def test_static_files_of_the_pages_are_complete_and_name_no_address():
     folder = Path(mg.__file__).parent / "drawing"
     assets = {path.name: path for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")}
     shared = {"page.html", "page.css", "page.js", "numbers.js"}
-    assert set(assets) == shared | {f"{page}.{kind}" for page in ("explorer", "replay") for kind in ("html", "css", "js")}
+    assert set(assets) == shared | {
+        f"{page}.{kind}" for page in ("explorer", "replay") for kind in ("html", "css", "js")
+    }
     for name, path in assets.items():
         assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http-equiv", ""), name
