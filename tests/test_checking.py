@@ -259,6 +259,11 @@ def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulatio
     assert "Every local derivative is right" in str(report)
 
 
+def test_a_nearly_right_local_derivative_is_told_with_the_digits_that_differ():
+    double = Op("double", lambda x: 2.0 * x, (2.000001,))
+    assert "(1.0000005 times what it should be)" in check(double, 3.0).fault.what
+
+
 def test_a_wrong_gradient_is_explained_before_what_a_second_backward_makes_of_it(monkeypatch):
     def backward(self):
         self.grad = 1.0
