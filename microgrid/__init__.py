@@ -90,6 +90,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time the r
     from microgrid.drawing import Picture, draw, name
     from microgrid.drawing.boundary import plot_boundary
     from microgrid.drawing.explorer import explore
+    from microgrid.drawing.replay import watch
     from microgrid.training import History, TrainingError, evaluate, fit
 
 _ROOMS = {
@@ -98,6 +99,7 @@ _ROOMS = {
     "drawing": ("Picture", "draw", "name"),
     "drawing.boundary": ("plot_boundary",),
     "drawing.explorer": ("explore",),
+    "drawing.replay": ("watch",),
     "training": ("History", "TrainingError", "evaluate", "fit"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -222,5 +224,6 @@ __all__ = [
     "topological_order",
     "total",
     "value_and_grad",
+    "watch",
     "where",
 ]

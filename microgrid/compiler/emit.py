@@ -16,7 +16,7 @@ import numpy as np
 from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable
 from microgrid.ops import Op
 
-_LINES = 2000
+LINES = 2000
 """A function of more lines is cut in parts: Python compiles giant functions slowly."""
 
 _OPERATORS = {
@@ -157,7 +157,7 @@ class _NumPy(_Names):
         )
 
     def source(self) -> Source:
-        parts = [self.lines[k : k + _LINES] for k in range(0, len(self.lines), _LINES)] or [[]]
+        parts = [self.lines[k : k + LINES] for k in range(0, len(self.lines), LINES)] or [[]]
         count = len(self.prologue)
         text = ["# Made once for a batch of B samples: buffers and views.", *self.bound, ""]
         arguments = ", ".join(sorted(f"X{x.detail}" for x in self.live if x.op == "argument"))
@@ -558,18 +558,38 @@ def scalar_source(outputs: Sequence[Operand], careful: bool = False) -> Source:
     return _Scalar(outputs, careful).source()
 
 
+class Functions:
+    """The functions of plain floats that a program calls, under the names by which it calls them."""
+
+    def __init__(self, careful: bool) -> None:
+        self.careful = careful
+        self.names: dict[str, Any] = {}
+        self._known: dict[Op, str] = {}
+
+    def expression(self, op: Op, texts: Sequence[str]) -> str:
+        """Return a row of the table on operands: by Python's operators if it is one, else by a call."""
+        plain = op.array and not re.search(r"xp|special|[<>=~]", op.array)
+        if plain and not (self.careful and "/" in op.array):
+            return op.array.format(*texts)
+        if op not in self._known:
+            name = f"{re.sub('[^a-z0-9]', '_', op.name)}_"
+            self._known[op] = name + str(len(self.names)) * (name in self.names)
+            function = op.forward if self.careful else getattr(op.forward, "__wrapped__", op.forward)
+            self.names[self._known[op]] = function
+        return f"{self._known[op]}({', '.join(texts)})"
+
+
 class _Scalar(_Names):
     def __init__(self, outputs: Sequence[Operand], careful: bool) -> None:
         super().__init__(outputs)
-        self.careful = careful
-        self.functions: dict[Op, str] = {}
+        self.functions = Functions(careful)
         self.lines: list[tuple[str, str, list[str]]] = []  # name, expression, names used
         self.loaded: dict[tuple[int, int], str] = {}
         for x in self.live:
             if isinstance(x.op, Op):
                 texts = [self._text(operand) for operand in x.operands]
                 used = [t for t, operand in zip(texts, x.operands, strict=True) if isinstance(operand, Array)]
-                self.lines.append((self.name[x.number], self._expression(x.op, texts), used))
+                self.lines.append((self.name[x.number], self.functions.expression(x.op, texts), used))
 
     def _text(self, x: Operand) -> str:
         if not isinstance(x, Array):
@@ -584,34 +604,20 @@ class _Scalar(_Names):
             self.lines.append((self.loaded[key], f"{self.name[source.number]}[{base}]", []))
         return self.loaded[key]
 
-    def _expression(self, op: Op, texts: list[str]) -> str:
-        inline = (
-            op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
-        )
-        if inline:
-            return op.array.format(*texts)
-        if op not in self.functions:
-            plain = getattr(op.forward, "__wrapped__", op.forward)
-            self.functions[op] = f"{re.sub('[^a-z0-9]', '_', op.name)}_"
-            if self.functions[op] in self.names:
-                self.functions[op] += str(len(self.names))
-            self.names[self.functions[op]] = op.forward if self.careful else plain
-        return f"{self.functions[op]}({', '.join(texts)})"
-
     def source(self) -> Source:
         results = [self._text(x) for x in self.outputs]
         head = sorted({f"x{x.detail}" for x in self.live if x.op == "argument"})
         arguments = ", ".join(["theta", "seed", *head])
-        if len(self.lines) <= _LINES:
+        if len(self.lines) <= LINES:
             body = [f"{name} = {expression}" for name, expression, _ in self.lines]
             text = [f"def run({arguments}):", *[f"    {line}" for line in body], f"    return [{', '.join(results)}]"]
-            return Source("\n".join(text) + "\n", self.names)
+            return Source("\n".join(text) + "\n", self.functions.names)
         return self._in_parts(arguments, results)
 
     def _in_parts(self, arguments: str, results: list[str]) -> Source:
         """Cut a long program in functions, which leave in a dictionary what later ones need."""
-        part_of = {name: k // _LINES for k, (name, _, _) in enumerate(self.lines)}
-        count = (len(self.lines) - 1) // _LINES + 1
+        part_of = {name: k // LINES for k, (name, _, _) in enumerate(self.lines)}
+        count = (len(self.lines) - 1) // LINES + 1
         reads: list[set[str]] = [set() for _ in range(count + 1)]
         writes: list[set[str]] = [set() for _ in range(count + 1)]
         users = [(part_of[name], used) for name, _, used in self.lines]
@@ -624,10 +630,10 @@ class _Scalar(_Names):
         text = []
         for k in range(count):
             body = [f"{name} = m[{name!r}]" for name in sorted(reads[k])]
-            body += [f"{name} = {expression}" for name, expression, _ in self.lines[k * _LINES : (k + 1) * _LINES]]
+            body += [f"{name} = {expression}" for name, expression, _ in self.lines[k * LINES : (k + 1) * LINES]]
             body += [f"m[{name!r}] = {name}" for name in sorted(writes[k])]
             text += [f"def part{k}(m, {arguments}):", *[f"    {line}" for line in body], ""]
         last = ", ".join(f"m[{t!r}]" if t in reads[count] else t for t in results)
         calls = [f"    part{k}(m, {arguments})" for k in range(count)]
         text += [f"def run({arguments}):", "    m = {}", *calls, f"    return [{last}]"]
-        return Source("\n".join(text) + "\n", self.names)
+        return Source("\n".join(text) + "\n", self.functions.names)

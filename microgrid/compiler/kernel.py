@@ -18,6 +18,7 @@ from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
+from microgrid.compiler.roll import loop_source
 from microgrid.engine import Value
 from microgrid.ops import Op
 
@@ -33,6 +34,9 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
 
 _TILE_BYTES = 1_000_000
 _TILE_ROWS = 512
+_LONG = 2000
+"""A program of floats of more nodes is searched for loops."""
+
 _PLANS = 8
 """Buffers are kept for so many different batch sizes."""
 
@@ -99,6 +103,7 @@ class Kernel:
             # A statement on arrays costs some 20 times what one on floats does, however short the array.
             self.spelled_out = len(program) <= 20 * count
         self.scalar = self.spelled_out and not signature.batched
+        self.long = _LONG
         self._lock = threading.RLock()
         self._lifted: tuple[Arrays, list[Operand], list[Array], list[list[Operand]]] | None = None
         self._outputs: dict[str, tuple[list[Operand], list[tuple[Shape, bool]]]] = {}
@@ -249,7 +254,7 @@ class Kernel:
         arguments = ", ".join(self.signature.names)
         return (
             f"<kernel of ({arguments}), {len(self.parameters)} parameters: {self.traced} nodes, "
-            f"{len(self.statements('parameters'))} statements>"
+            f"{len(self.source.splitlines())} lines>"
         )
 
     def __reduce__(self) -> Any:
@@ -400,11 +405,12 @@ class Kernel:
         key = f"{by} careful" if careful else by
         with self._lock:
             if key not in self._sources:
-                outputs, shapes = self._targets(by)
-                if self.scalar:
-                    self._sources[key] = emit.scalar_source(outputs, careful)
+                if self.scalar and len(self.program) > self.long:
+                    self._sources[key] = loop_source(self.program, by, careful)
+                elif self.scalar:
+                    self._sources[key] = emit.scalar_source(self._targets(by)[0], careful)
                 else:
-                    self._sources[key] = emit.numpy_source(outputs, shapes)
+                    self._sources[key] = emit.numpy_source(*self._targets(by))
             return self._sources[key]
 
     def _code(self, key: str, source: emit.Source) -> Any:
@@ -518,10 +524,11 @@ class Kernel:
         except (ArithmeticError, ValueError):  # Python raised where IEEE 754 has inf or nan
             flat = self._scalar_run(f"{by} careful", self._source(by, careful=True), numbers, used)
         results = [np.array(number, self.signature.dtype) for number in flat[:count]]
-        _, shapes = self._targets(by)
         start = count
-        for shape, _ in shapes[count:]:
-            size = int(np.prod(shape))
+        sizes = {"value": [], "parameters": [len(theta)], "arguments": self.program.sizes}.get(
+            by, [len(theta), *self.program.sizes]
+        )
+        for size in sizes:
             results.append(np.array(flat[start : start + size], self.signature.dtype))
             start += size
         return self._shaped(by, results, 1)

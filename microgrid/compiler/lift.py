@@ -20,7 +20,7 @@ from microgrid.compiler.arrays import Array, Arrays, Constant, Indices, Map, Ope
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
-_VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
+VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
 _UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
 
 
@@ -60,7 +60,7 @@ def classify(program: Program) -> Classes:
         start, end = starts[i], starts[i + 1]
         if start == end:
             key: tuple[object, ...] = (row,)
-        elif row in _VARIADIC:
+        elif row in VARIADIC:
             kinds = [of[a] for a in arguments[start:end]]
             key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
         else:
@@ -105,13 +105,13 @@ def spell_out(program: Program, arrays: Arrays, batched: Sequence[bool]) -> tupl
         groups.append([arrays.view(argument, Map((), position)) for position in range(size)])
 
     def leaf(row: Op, position: int) -> Operand:
-        return groups[0 if row is PARAMETER else 1 + _argument(row)][position]
+        return groups[0 if row is PARAMETER else 1 + argument_number(row)][position]
 
     return instantiate(arrays, program, leaf), groups
 
 
-def _argument(row: Op) -> int:
-    """The argument whose numbers a row marks; −1 if it marks none."""
+def argument_number(row: Op) -> int:
+    """Return the argument whose numbers a row marks; −1 if it marks none."""
     return int(row.recipe[1][0]) if row.recipe is not None and row.recipe[0] is argument_of else -1
 
 
@@ -123,10 +123,10 @@ def instantiate(arrays: Arrays, program: Program, leaf: Callable[[Op, int], Oper
             values.append(data)
         elif not arguments:
             values.append(leaf(row, int(data)))
-        elif row in _VARIADIC:
+        elif row in VARIADIC:
             total = values[arguments[0]]
             for a in arguments[1:]:
-                total = arrays.apply(_VARIADIC[row], total, values[a])
+                total = arrays.apply(VARIADIC[row], total, values[a])
             values.append(total)
         else:
             values.append(arrays.apply(row, *[values[a] for a in arguments]))
@@ -173,12 +173,12 @@ class _Lift:
         if row is PARAMETER:
             self.position[members] = self.data[members]
             self.lifted[number] = self.arrays.parameters(self.program.parameters)
-        elif (k := _argument(row)) >= 0:
+        elif (k := argument_number(row)) >= 0:
             self.position[members] = self.data[members]
             self.lifted[number] = self.arrays.argument(k, self.program.sizes[k], self.batched[k])
         elif number in self.virtual:
             self.position[members] = np.arange(len(members))
-        elif row in _VARIADIC or row is ops.add:
+        elif row in VARIADIC or row is ops.add:
             self._lift_chain(number, row, members)
         else:
             self._lift_elementwise(number, row, members)
@@ -227,7 +227,7 @@ class _Lift:
         parts = [(int(s), nodes[:, kinds == s]) for s in sources]
         columns = [(c, part.shape[1]) for s, part in parts for c in self._columns(s, part.ravel())]
         shape = _shape(len(ordered), columns)
-        pair = _VARIADIC.get(row, row)
+        pair = VARIADIC.get(row, row)
         reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, parts)]
         result: Operand = reduced[0]
         for term in reduced[1:]:
