@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgrid as mg
-from microgrid import Value, ops
+from microgrid import Value, engine, ops
 from microgrid.engine import Origin
 
 finite = st.floats(-1e6, 1e6)
@@ -286,6 +286,7 @@ def test_an_operand_that_is_no_number_is_a_type_error(operate):
 # 7. no recursion, no cycles
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_a_chain_of_a_million_nodes_builds_runs_copies_pickles_and_leaves_nothing():
 
     def living_values():
@@ -554,9 +555,9 @@ def test_record_lines_notes_the_users_line_of_each_node():
 def test_watch_sees_every_new_node_until_its_block_ends_even_by_an_error():
     seen = []
     x = Value(1.0)
-    with mg.watch(seen.append):
+    with engine.watch(seen.append):
         y = x * 2 + 3
-    with pytest.raises(TypeError), mg.watch(seen.append):
+    with pytest.raises(TypeError), engine.watch(seen.append):
         x + "1"
     Value(1.0) * 2
     assert [node.op.name for node in seen] == ["constant", "mul", "constant", "add"]
@@ -575,6 +576,7 @@ def test_a_notebook_shows_the_repr_where_there_is_no_picture(monkeypatch):
     assert Value(2.0)._repr_mimebundle_(include=None) == {"text/plain": "picture of 2.0"}
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_a_million_nodes_run_forward_and_backward_in_seconds():
     x = Value(0.5)
     start = time.perf_counter()

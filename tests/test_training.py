@@ -1,7 +1,5 @@
 """fit, evaluate and the history."""
 
-# ruff: noqa: N806 - X is the field's name for a matrix of samples
-
 import math
 import os
 import re

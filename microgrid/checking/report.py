@@ -347,5 +347,4 @@ border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inher
 .microgrid-report blockquote{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;
 background:rgba(128,128,128,.1);color:inherit}
 .microgrid-report code{white-space:pre-wrap;background:none;color:inherit}
-.microgrid-report svg{max-width:100%;height:auto}
 </style>"""
