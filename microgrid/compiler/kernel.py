@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from microgrid import engine, ops
 from microgrid.compiler import emit, special
-from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
+from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable, source_of
 from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
@@ -65,6 +65,25 @@ class Signature:
     def per_sample(self) -> bool:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One array of a program, as a drawing shows it.
+
+    Attributes:
+        name: the operation, or the name of an argument.
+        symbol: what a drawing shows of it.
+        shape: its axes as text, ``"50 × batch"``.
+        operands: for each operand the place of its box in the list, an int, or a plain number, a float.
+        results: what it is to the user: ``"output"``, ``"gradient"``.
+    """
+
+    name: str
+    symbol: str
+    shape: str
+    operands: tuple[int | float, ...]
+    results: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -246,9 +265,47 @@ class Kernel:
         raise ValueError(f"stage must be 'program', 'classes', 'arrays' or 'source'; got {stage!r}")
 
     def statements(self, by: By | Literal["value"] = "parameters") -> list[Array]:
-        """Return the statements of the array program, without views and leaves: what a drawing shows."""
+        """Return the statements of the array program, without leaves and views."""
         outputs, _ = self._targets(by)
         return [x for x in reachable(outputs) if x.operands and x.op != "view"]
+
+    def boxes(self, by: By | Literal["value"] = "parameters") -> list["Box"]:
+        """Return the array program as boxes with shapes, for a drawing: leaves and statements, operands first.
+
+        Raises:
+            ValueError: if the program is a loop of plain floats, which has no arrays to draw.
+        """
+        if self.looped:
+            raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
+        outputs, _ = self._targets(by)
+        place: dict[int, int] = {}
+        results: dict[int, list[str]] = {}
+        count = self.signature.outputs or 1
+        for k, output in enumerate(outputs):
+            if isinstance(output, Array):
+                label = ("output" if count == 1 else f"output {k}") if k < count else "gradient"
+                results.setdefault(source_of(output).number, []).append(label)
+        found: list[Box] = []
+        for x in reachable(outputs):
+            if x.op == "view":
+                place[x.number] = place[source_of(x).number]
+                continue
+            place[x.number] = len(found)
+            name = self.signature.names[x.detail] if x.op == "argument" else x.name
+            symbol = (
+                x.op.symbol
+                if isinstance(x.op, Op)
+                else {"sum": "Σ", "contract": "Σ ×", "largest": "max"}.get(name, name)
+            )
+            axes = [*map(str, x.shape), *["batch"] * x.batched]
+            operands = tuple(place[y.number] if isinstance(y, Array) else y for y in x.operands)
+            found.append(Box(name, symbol, " × ".join(axes) or "1", operands, tuple(results.get(x.number, ()))))
+        return found
+
+    @property
+    def looped(self) -> bool:
+        """Whether the program is too long for straight text, and is searched for loops of plain floats."""
+        return self.scalar and len(self.program) > self.long
 
     def __repr__(self) -> str:
         arguments = ", ".join(self.signature.names)
@@ -405,7 +462,7 @@ class Kernel:
         key = f"{by} careful" if careful else by
         with self._lock:
             if key not in self._sources:
-                if self.scalar and len(self.program) > self.long:
+                if self.looped:
                     self._sources[key] = loop_source(self.program, by, careful)
                 elif self.scalar:
                     self._sources[key] = emit.scalar_source(self._targets(by)[0], careful)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_compiled_call_has_derivatives_of_every_order():
 
 
 def test_a_hessian_compiles_as_any_graph_does():
-    rosenbrock = lambda x: mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in zip(x, x[1:], strict=False)])  # noqa: E731
+    rosenbrock = lambda x: mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(x)])  # noqa: E731
     kernel = compile(lambda x: hessian(rosenbrock)(x), batch=False).kernel([0.5, -1.0, 2.0])
     expected = hessian(rosenbrock)([0.5, -1.0, 2.0])
     assert kernel.value([], [0.5, -1.0, 2.0]).reshape(3, 3).tolist() == pytest.approx(np.array(expected))
@@ -177,7 +178,7 @@ def test_a_kernel_works_on_flat_arrays_and_leaves_the_values_alone():
 
 
 def test_gradients_by_the_arguments_have_the_arguments_shapes():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     kernel = compile(loss, reduce=None).kernel(X, Y)
     values, (by_x, by_y) = kernel.value_and_grad(kernel.read(), X, Y, by="arguments")
     assert (values.shape, by_x.shape, by_y.shape) == ((3,), (3, 2), (3,))
@@ -187,7 +188,7 @@ def test_gradients_by_the_arguments_have_the_arguments_shapes():
 
 
 def test_a_bound_kernel_reads_and_writes_in_place():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     kernel = compile(loss).kernel(X, Y)
     theta, gradient = kernel.read(), np.zeros(3)
     step = kernel.bind(theta, gradient)
@@ -241,7 +242,7 @@ def test_a_graph_that_exists_compiles_with_its_inputs_named():
     graph = mg.tanh(x * w) + y * w
     kernel = compile(graph, inputs=[x, [y]])
     assert kernel.signature.names == ("x", "input 1")
-    value, gradient = kernel.value_and_grad(kernel.read(), [2.0, 1.0], [[0.5], [0.25]])
+    value, _gradient = kernel.value_and_grad(kernel.read(), [2.0, 1.0], [[0.5], [0.25]])
     assert value == pytest.approx((math.tanh(-6) - 1.5 + math.tanh(-3) - 0.75) / 2)
     assert kernel.parameters == [w]
     assert compile(graph).value([2.0, -3.0, 0.5]) == pytest.approx(graph.data)
@@ -285,7 +286,7 @@ def test_a_pickled_kernel_computes_the_same_in_another_process(tmp_path):
 
 
 def test_a_graph_with_a_compiled_call_pickles():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     again = pickle.loads(pickle.dumps(compile(loss)(X, Y) * 3.0))
     assert again.forward().data == pytest.approx(3.0 * eager_mean(loss, X, Y).data)
 
@@ -298,16 +299,15 @@ def test_threads_share_a_kernel():
     wrong = []
 
     def work(k):
-        for _ in range(200):
-            if kernel.value_and_grad(thetas[k], X, Y)[1].tolist() != expected[k]:
-                wrong.append(k)
+        wrong.extend(kernel.value_and_grad(thetas[k], X, Y)[1].tolist() != expected[k] for _ in range(200))
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong
+    assert len(wrong) == 1600
+    assert not any(wrong)
 
 
 @pytest.mark.parametrize("reduce", ["mean", "sum", None])
@@ -373,6 +373,21 @@ def test_stages_can_be_read():
     assert repr(kernel).startswith("<kernel of (x, y), 3 parameters")
     with pytest.raises(ValueError, match="stage must be"):
         kernel.dump("object code")
+
+
+def test_a_kernel_describes_itself_as_boxes_with_shapes():
+    loss, _ = linear()
+    boxes = compile(loss).kernel(X, Y).boxes()
+    assert {box.name for box in boxes if not box.operands} == {"x", "y", "parameters", "weight"}
+    product = next(box for box in boxes if box.name == "contract" and box.shape == "batch")
+    assert product.symbol == "Σ ×"
+    assert {boxes[k].name for k in product.operands} == {"x", "parameters"}
+    assert sorted(result for box in boxes for result in box.results) == ["gradient", "output"]
+    kernel = compile(lambda x: mg.sin(x) * 2.0, batch=False).kernel(1.0)
+    kernel.long = 0
+    with pytest.raises(ValueError, match=r"read kernel.source"):
+        kernel.boxes()
+    assert "lines>" in repr(kernel)
 
 
 def test_a_function_without_arguments_has_parameters_only():
