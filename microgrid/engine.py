@@ -487,10 +487,15 @@ def record_lines() -> Iterator[None]:
 
 
 def _note_line(node: Value) -> None:
+    node.origin = user_line()
+
+
+def user_line() -> Origin:
+    """Return the line outside of this package that led to the present call."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    node.origin = Origin(frame.f_code.co_filename, frame.f_lineno)
+    return Origin(frame.f_code.co_filename, frame.f_lineno)
 
 
 _PACKAGE = os.path.dirname(__file__)

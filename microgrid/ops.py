@@ -249,6 +249,12 @@ def _ieee(function: Callable[[float], float], overflow: Callable[[float], float]
         except ValueError:
             return nan
 
+    return _wrapping(function, forward)
+
+
+def _wrapping(function: Callable[..., float], forward: Callable[..., float]) -> Callable[..., float]:
+    """Note that ``forward`` is ``function`` wherever that one does not raise: programs may call it directly."""
+    forward.__wrapped__ = function  # type: ignore[attr-defined]  # the attribute functools.wraps sets, too
     return forward
 
 
@@ -268,7 +274,7 @@ def _logarithm(function: Callable[[float], float], pole: float = 0.0) -> Callabl
             return function(x)
         return -inf if x == pole else nan
 
-    return forward
+    return _wrapping(function, forward)
 
 
 def _divide(a: float, b: float) -> float:
@@ -448,7 +454,7 @@ def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], p
         0.0,
         symbol=symbol,
         kink=lambda a, b: (a > b) - (a < b),
-        array=f"xp.where({{0}} {python} {{1}}, 1.0, 0.0)",
+        array=f"{{0}} {python} {{1}}",
         javascript=f"({{0}} {python} {{1}} ? 1 : 0)",
         doc=f"1 where a {symbol} b, else 0; the derivative is 0. For a choice in a graph, with where().",
     )
@@ -526,6 +532,10 @@ power: Op = _row(
 )
 
 
+_PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
+"""Powers that are one product or quotient of arrays, many times faster than a power."""
+
+
 @_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
@@ -537,7 +547,7 @@ def power_of(n: float) -> Op:
         symbol=f"x{_superscript(n)}",
         domain=(REALS if whole else POSITIVE,),
         kink=None if n >= 0 else lambda x: x > 0,
-        array=f"special.power({{0}}, {n!r})",
+        array=_PRODUCTS.get(n, f"special.power({{0}}, {n!r})"),
         javascript=f"mg.pow({{0}}, {_javascript_number(n)})",
         doc=f"x to the constant power {n!r}",
         recipe=(power_of, (n,)),

@@ -1,0 +1,11 @@
+"""The compiler: graphs of scalars in, programs on arrays out.
+
+``program`` traces a function to flat lists, ``simplify`` removes what is double or dead, ``lift`` finds the
+arrays, ``differentiate`` runs the reverse sweep on them, ``emit`` writes the program as text and ``kernel``
+runs it. Each stage can be read: ``Kernel.dump(stage)``.
+"""
+
+from microgrid.compiler.kernel import Compiled, CompiledCall, Kernel, compile
+from microgrid.compiler.program import TraceError
+
+__all__ = ["Compiled", "CompiledCall", "Kernel", "TraceError", "compile"]

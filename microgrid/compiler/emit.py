@@ -1,0 +1,540 @@
+"""Emit an array program as text that a person can read and Python can run.
+
+There are three dialects. ``numpy_source`` makes buffers and views once for a batch size and writes every
+result where it will be needed. ``functional_source`` writes the same statements without side effects, for
+``jax.numpy``. ``scalar_source`` writes plain Python floats, for small programs and for those that are one
+long chain.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable
+from microgrid.ops import Op
+
+_LINES = 2000
+"""A function of more lines is cut in parts: Python compiles giant functions slowly."""
+
+_OPERATORS = {
+    "+": "add",
+    "-": "subtract",
+    "*": "multiply",
+    "/": "divide",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "==": "equal",
+    "!=": "not_equal",
+}
+"""The array functions that operators stand for; unlike operators, they can write to a buffer."""
+
+_BINARY = re.compile(r"(\{\d\}|[\d.]+) (\S+) (\{\d\}|[\d.]+)")
+_UNARY = {"-{0}": "negative({0}, {out})", "~{0}": "logical_not({0}, {out})", "{0}": "copyto({out}, {0})"}
+_CALL = re.compile(r"(xp|special)\.(\w+)\(([^()]*)\)")
+
+
+@dataclass(slots=True)
+class Source:
+    """A program as text, with the objects that its text names.
+
+    Attributes:
+        text: the program.
+        names: arrays and functions that the text refers to.
+    """
+
+    text: str
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+def number(x: float) -> str:
+    """Return a number as Python text; ``inf`` and ``nan`` are names that every program knows."""
+    return repr(x) if x >= 0 else f"({x!r})"
+
+
+class _Names:
+    """What both array dialects share: the names of arrays, views, constants and functions."""
+
+    def __init__(self, outputs: Sequence[Operand]) -> None:
+        self.outputs = outputs
+        self.live = reachable(outputs)
+        self.names: dict[str, Any] = {}
+        self.name: dict[int, str] = {}
+        counter = 0
+        for x in self.live:
+            if x.op == "argument":
+                self.name[x.number] = f"x{x.detail}"
+            elif x.op == "parameters":
+                self.name[x.number] = "theta"
+            elif x.op in ("weight", "count"):
+                self.name[x.number] = str(x.op)
+            elif x.op == "seed":
+                self.name[x.number] = "seed"
+            elif x.op == "constant":
+                self.name[x.number] = self.keep("constant", x.detail.values)
+            elif x.op != "view":
+                counter += 1
+                self.name[x.number] = f"v{counter}"
+
+    def keep(self, kind: str, value: Any) -> str:
+        """Return a name under which the text finds an object."""
+        name = f"{kind}{sum(key.startswith(kind) for key in self.names) + 1}"
+        self.names[name] = value
+        return name
+
+    def function(self, op: Op) -> str:
+        """Return the name of a row's forward, mapped over arrays."""
+        for name, value in self.names.items():
+            if value is op:
+                return name
+        return self.keep("mapped", op)
+
+
+def _shape_text(shape: Shape) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+# ---------------------------------------------------------------------------------------------------
+# NumPy, with buffers
+
+
+def numpy_source(outputs: Sequence[Operand], shapes: Sequence[tuple[Shape, bool]]) -> Source:
+    """Return a program that binds buffers, and ``run(*arguments)`` that fills ``out0``, ``out1``, ….
+
+    The names ``theta``, ``seed``, ``out0``, … (arrays), ``B`` (the batch size), ``weight``, ``count`` and
+    ``dtype`` must be there when it is executed.
+
+    Args:
+        outputs: the arrays to compute.
+        shapes: the shape of each output and whether it is batched.
+    """
+    return _NumPy(outputs, shapes).source()
+
+
+class _NumPy(_Names):
+    def __init__(self, outputs: Sequence[Operand], shapes: Sequence[tuple[Shape, bool]]) -> None:
+        super().__init__(outputs)
+        self.bound: list[str] = []
+        self.prologue: list[str] = []
+        self.lines: list[str] = []
+        self.views: dict[Any, str] = {}
+        self.run_time = {x.number for x in self.live if x.op == "argument"}
+        uses: dict[int, int] = {}
+        for x in self.live:
+            for operand in x.arrays():
+                uses[operand.number] = uses.get(operand.number, 0) + 1
+        self.uses = uses
+        self.target: dict[int, str] = {}
+        for k, (x, (shape, batched)) in enumerate(zip(outputs, shapes, strict=True)):
+            if self._computed(x) and x.shape == shape and x.batched == batched and x.number not in self.target:  # type: ignore[union-attr]
+                self.target[x.number] = f"out{k}"  # type: ignore[union-attr]
+        for x in reversed(self.live):
+            self._place(x)
+        for x in self.live:
+            self._state(x)
+        for k, x in enumerate(outputs):
+            if not (isinstance(x, Array) and self.target.get(x.number) == f"out{k}"):
+                batched = shapes[k][1]
+                text = self.operand(x, batched) if isinstance(x, Array) else number(x)
+                self.lines.append(f"out{k}[...] = {text}")
+
+    @staticmethod
+    def _computed(x: Operand) -> bool:
+        return isinstance(x, Array) and x.op not in ("argument", "parameters", "weight", "count", "seed", "constant", "view")
+
+    def source(self) -> Source:
+        parts = [self.lines[k : k + _LINES] for k in range(0, len(self.lines), _LINES)] or [[]]
+        count = len(self.prologue)
+        text = ["# Made once for a batch of B samples: buffers and views.", *self.bound, ""]
+        arguments = ", ".join(sorted(f"X{x.detail}" for x in self.live if x.op == "argument"))
+        if len(parts) == 1:
+            body = [*self.prologue, *parts[0]] or ["pass"]
+            text += [f"def run({arguments + ', ' if arguments else ''}*_):", *["    " + line for line in body]]
+        else:
+            views = [line.split(" = ")[0] for line in self.prologue]
+            for k, part in enumerate(parts):
+                text += [f"def part{k}():", *["    " + line for line in part], ""]
+            text += [f"def run({arguments + ', ' if arguments else ''}*_):"]
+            text += [f"    global {', '.join(views)}"] * bool(count)
+            text += ["    " + line for line in self.prologue]
+            text += [f"    part{k}()" for k in range(len(parts))]
+        return Source("\n".join(text) + "\n", self.names)
+
+    # -- where arrays live ----------------------------------------------------------------------------
+
+    def _place(self, x: Array) -> None:
+        """Decide where an array is stored, from the last to the first: a scatter says it to its pieces."""
+        if not self._computed(x):
+            return
+        if x.number not in self.target:
+            self.target[x.number] = self.name[x.number]
+            kind = "bool" if x.op in MASKS else "dtype"
+            sizes = [*map(str, x.shape), *["B"] * x.batched]
+            shape = "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
+            self.bound.append(f"{self.name[x.number]} = {'zeros' if x.op == 'scatter' else 'empty'}({shape}, {kind})")
+        elif self.target[x.number].startswith("out"):
+            self.bound.append(f"{self.name[x.number]} = {self.target[x.number]}")
+        if x.op == "scatter":
+            for value, piece in zip(x.operands, x.detail.pieces, strict=True):
+                if (
+                    isinstance(value, Array)
+                    and self._computed(value)
+                    and not piece.adds
+                    and piece.map.regular
+                    and value.op != "scatter"
+                    and value.op not in MASKS
+                    and self.uses[value.number] == 1
+                    and value.batched == x.batched
+                    and value.number not in self.target
+                ):
+                    self.target[value.number] = f"{self.name[x.number]}[piece]"
+                    self.bound.append(self._view_line(self.name[value.number], x, piece.map))
+
+    def _view_line(self, name: str, source: Array, map: Map) -> str:
+        batch = ", B" if source.batched else ""
+        return f"{name} = view({self.name[source.number]}, {map.base}, {map.shape}, {map.strides}{batch})"
+
+    # -- operands -------------------------------------------------------------------------------------
+
+    def operand(self, x: Operand, batched: bool) -> str:
+        """Return the text of an operand of a statement that is batched or not."""
+        if not isinstance(x, Array):
+            return number(x)
+        name = self._named(x)
+        if batched and not x.batched and x.shape:
+            key = (name, "column")
+            if key not in self.views:
+                self.views[key] = f"{name}_"
+                self._define(x, f"{name}_ = {name}[..., None]")
+            return self.views[key]
+        return name
+
+    def _define(self, x: Array, line: str) -> None:
+        source = x.operands[0] if x.op == "view" else x
+        (self.prologue if source.number in self.run_time else self.bound).append(line)  # type: ignore[union-attr]
+
+    def _named(self, x: Array) -> str:
+        if x.op == "argument":
+            key: Any = ("argument", x.number)
+            if key not in self.views:
+                self.views[key] = self.name[x.number]
+                self.prologue.append(f"x{x.detail} = X{x.detail}" + (".T" if x.batched else ""))
+            return self.views[key]
+        if x.op != "view":
+            return self.name[x.number]
+        source, map = x.operands[0], x.detail
+        assert isinstance(source, Array)
+        key = (source.number, map)
+        if key in self.views:
+            return self.views[key]
+        base = self.name[source.number]
+        name = f"{base}_{sum(k[0] == source.number for k in self.views if isinstance(k[0], int)) + 1}"
+        self.views[key] = name
+        if not map.regular:
+            table = self.keep("table", map.table)
+            self.bound.append(f"{name} = empty(({', '.join([*map_text(map.shape), *['B'] * source.batched])},), dtype)")
+            flat = f"X{source.detail}.T" if source.op == "argument" and source.batched else f"{base}"
+            if source.op == "argument":
+                flat = f"X{source.detail}" + (".T" if source.batched else "")
+            elif len(source.shape) != 1:
+                flat = f"{base}.reshape({source.size}{', B' if source.batched else ''})"
+            line = f"take({flat}, {table}, 0, {name}, 'clip')"
+            (self.prologue if source.number in self.run_time else self.lines).append(line)
+            if source.number not in self.run_time and source.op in ("parameters", "seed"):
+                pass
+        elif source.op == "argument":
+            self.prologue.append(f"{name} = {self._argument_view(source, map)}")
+        else:
+            self.bound.append(self._view_line(name, source, map))
+        return name
+
+    def _argument_view(self, source: Array, map: Map) -> str:
+        text, size = f"X{source.detail}", source.size
+        rows = ":, " if source.batched else ""
+        if not map.shape:
+            return f"{text}[{rows}{map.base}]"
+        if len(map.shape) == 1 and map.strides[0] > 0:
+            step, stop = map.strides[0], map.base + map.strides[0] * (map.shape[0] - 1) + 1
+            return f"{text}[{rows}{map.base}:{stop}{f':{step}' if step > 1 else ''}]" + (".T" if source.batched else "")
+        shape = ", ".join([*map_text(map.shape), *["B"] * source.batched])
+        strides = ", ".join([*[f"{s} * I" for s in map.strides], *[f"{size} * I"] * source.batched])
+        return f"ndarray(({shape},), dtype, {text}, {map.base} * I, ({strides},))"
+
+    # -- statements -----------------------------------------------------------------------------------
+
+    def _state(self, x: Array) -> None:
+        if not self._computed(x):
+            return
+        out = self.name[x.number]
+        if isinstance(x.op, Op):
+            self.lines.append(self._elementwise(x, x.op, out))
+        elif x.op in ("sum", "largest", "smallest"):
+            self._reduction(x, out)
+        elif x.op == "contract":
+            self.lines.append(self._contraction(x, out))
+        elif x.op == "segment_sum":
+            starts = self.keep("starts", x.detail.values)
+            self.lines.append(f"add.reduceat({self.operand(x.operands[0], x.batched)}, {starts}, 0, None, {out})")
+        else:
+            self._scatter(x, out)
+
+    def _elementwise(self, x: Array, op: Op, out: str) -> str:
+        texts = [self.operand(operand, x.batched) for operand in x.operands]
+        if op.array in _UNARY:
+            return _UNARY[op.array].format(*texts, out=out)
+        binary = _BINARY.fullmatch(op.array)
+        if binary and binary[2] in _OPERATORS:
+            return f"{_OPERATORS[binary[2]]}({binary[1]}, {binary[3]}, {out})".format(*texts)
+        call = _CALL.fullmatch(op.array)
+        if call:
+            module, name, arguments = call.groups()
+            filled = arguments.format(*texts)
+            if module == "special" or isinstance(getattr(np, name, None), np.ufunc):
+                return f"{'special.' if module == 'special' else ''}{name}({filled}, out={out})"
+            if name == "where":
+                return f"special.where({filled}, out={out})"
+        if op.array:
+            return f"{out}[...] = {op.array.format(*texts)}"
+        return f"{out}[...] = {self.function(op)}({', '.join(texts)})"
+
+    def _reduction(self, x: Array, out: str) -> None:
+        (source,), (axes, batch) = x.arrays(), x.detail
+        text = self.operand(source, source.batched)
+        if batch:
+            axes = (*axes, len(source.shape))
+        function = {"sum": "add", "largest": "maximum", "smallest": "minimum"}[str(x.op)]
+        rank = len(source.shape) + source.batched
+        if x.op == "sum" and rank == 2 and axes in ((0,), (1,)):
+            # A product with ones is several times faster than a reduction of a small array.
+            size = "B" if batch else str(source.shape[axes[0]])
+            ones = f"ones_{size}"
+            if ("ones", size) not in self.views:
+                self.views["ones", size] = ones
+                self.bound.append(f"{ones} = ones({size}, dtype)")
+            pair = f"{ones}, {text}" if axes == (0,) else f"{text}, {ones}"
+            self.lines.append(f"matmul({pair}, {out})")
+            return
+        axis = "None" if len(axes) == rank else repr(axes[0] if len(axes) == 1 else tuple(axes))
+        self.lines.append(f"{function}.reduce({text}, {axis}, None, {out})")
+
+    def _contraction(self, x: Array, out: str) -> str:
+        a, b = x.arrays()
+        left, right, result = x.detail
+        names = {id(v): self.operand(v, v.batched) for v in (a, b)}
+        product = _matrix_product(left, right, result)
+        if product is None:
+            return f"einsum('{left},{right}->{result}', {names[id(a)]}, {names[id(b)]}, out={out})"
+        swapped, transpose_a, transpose_b = product
+        first, second = (b, a) if swapped else (a, b)
+        texts = [
+            self._transposed(v, names[id(v)]) if turn else names[id(v)]
+            for v, turn in ((first, transpose_a), (second, transpose_b))
+        ]
+        return f"matmul({texts[0]}, {texts[1]}, {out})"
+
+    def _transposed(self, x: Array, name: str) -> str:
+        key = (name, "T")
+        if key not in self.views:
+            self.views[key] = f"{name}_T"
+            self._define(x, f"{name}_T = {name}.T")
+        return self.views[key]
+
+    def _scatter(self, x: Array, out: str) -> None:
+        batch = ", B" if x.batched else ""
+        flat = f"{out}.reshape({x.size}{batch})" if len(x.shape) != 1 else out
+        if x.detail.zeros is not None:
+            self.lines.append(f"{flat}[{self._points(x.detail.zeros)}] = 0.0")
+        for value, piece in zip(x.operands, x.detail.pieces, strict=True):
+            if isinstance(value, Array) and self.target.get(value.number) == f"{out}[piece]":
+                continue
+            text = self.operand(value, x.batched)
+            if not piece.map.regular:
+                points = self.keep("table", piece.map.table)
+                self.lines.append(f"{flat}[{points}] {'+=' if piece.adds else '='} {text}")
+                continue
+            key = (x.number, piece.map)
+            if key not in self.views:
+                self.views[key] = f"{out}_{sum(k[0] == x.number for k in self.views if isinstance(k[0], int)) + 1}"
+                self.bound.append(self._view_line(self.views[key], x, piece.map))
+            place = self.views[key]
+            self.lines.append(f"add({place}, {text}, {place})" if piece.adds else f"{place}[...] = {text}")
+
+    def _points(self, map: Map) -> str:
+        if map.regular and len(map.shape) == 1 and map.strides[0] >= 0:
+            stop = map.base + map.strides[0] * (map.shape[0] - 1) + 1
+            return f"{map.base}:{stop}:{map.strides[0] or 1}"
+        return self.keep("table", map.points())
+
+
+def map_text(shape: Shape) -> list[str]:
+    """Return the sizes of a shape as text."""
+    return [str(size) for size in shape]
+
+
+def _matrix_product(left: str, right: str, result: str) -> tuple[bool, bool, bool] | None:
+    """Return how a contraction is a product of two matrices: whether swapped, and which are transposed."""
+    shared = set(left) & set(right)
+    if len(shared) != 1 or set(left) ^ set(right) != set(result) or max(len(left), len(right)) > 2:
+        return None
+    (k,) = shared
+    swapped = left.replace(k, "") + right.replace(k, "") != result
+    if swapped:
+        left, right = right, left
+    return swapped, len(left) == 2 and left[0] == k, len(right) == 2 and right[1] == k
+
+
+# ---------------------------------------------------------------------------------------------------
+# Pure functions, for jax.numpy
+
+
+def functional_source(outputs: Sequence[Operand]) -> Source:
+    """Return a program ``run(theta, weight, count, seed, *arguments)`` without side effects."""
+    return _Functional(outputs).source()
+
+
+class _Functional(_Names):
+    def __init__(self, outputs: Sequence[Operand]) -> None:
+        super().__init__(outputs)
+        self.lines: list[str] = []
+        self.views: dict[tuple[int, Map], str] = {}
+        for x in self.live:
+            if x.op not in ("argument", "parameters", "weight", "count", "seed", "constant", "view"):
+                self.lines.append(f"{self.name[x.number]} = {self._expression(x)}")
+
+    def source(self) -> Source:
+        results = ", ".join(self._operand(x, False) for x in self.outputs)
+        found = sorted(f"x{x.detail}" for x in self.live if x.op == "argument")
+        head = ["def run(theta, weight, count, seed, B, *X):", *[f"    {x} = X[{x[1:]}]" for x in found]]
+        return Source("\n".join([*head, *["    " + line for line in self.lines], f"    return ({results},)"]) + "\n", self.names)
+
+    def _operand(self, x: Operand, batched: bool) -> str:
+        if not isinstance(x, Array):
+            return number(x)
+        name = self.name.get(x.number) or self._view(x)
+        return f"{name}[..., None]" if batched and not x.batched and x.shape else name
+
+    def _view(self, x: Array) -> str:
+        source, map = x.operands[0], x.detail
+        assert isinstance(source, Array)
+        key = (source.number, map)
+        if key not in self.views:
+            base = self.name[source.number]
+            self.views[key] = f"{base}_{sum(k[0] == source.number for k in self.views) + 1}"
+            self.lines.append(f"{self.views[key]} = view({base}, {self._where(map)}{', B' if source.batched else ''})")
+        return self.views[key]
+
+    def _where(self, map: Map) -> str:
+        if map.regular:
+            return f"{map.base}, {map.shape}, {map.strides}"
+        return f"{self.keep('table', map.table)}, {map.shape}, None"
+
+    def _expression(self, x: Array) -> str:
+        texts = [self._operand(operand, x.batched) for operand in x.operands]
+        if isinstance(x.op, Op):
+            return x.op.array.format(*texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
+        if x.op == "contract":
+            a, b = (self._operand(operand, False) for operand in x.operands)
+            return f"xp.einsum('{x.detail[0]},{x.detail[1]}->{x.detail[2]}', {a}, {b})"
+        if x.op == "scatter":
+            pieces = ", ".join(
+                f"({self._where(piece.map)}, {text})" for piece, text in zip(x.detail.pieces, texts, strict=True)
+            )
+            return f"scatter({x.shape}, [{pieces}]{', B' if x.batched else ''})"
+        source = x.operands[0]
+        assert isinstance(source, Array)
+        text = self._operand(source, False)
+        if x.op == "segment_sum":
+            return f"segment_sum({text}, {self.keep('starts', x.detail.values)})"
+        axes, batch = x.detail
+        axes = (*axes, len(source.shape)) if batch else axes
+        return f"xp.{ {'sum': 'sum', 'largest': 'max', 'smallest': 'min'}[str(x.op)] }({text}, axis={tuple(axes)})"
+
+
+# ---------------------------------------------------------------------------------------------------
+# Plain Python floats
+
+
+def scalar_source(outputs: Sequence[Operand], careful: bool = False) -> Source:
+    """Return a program ``run(theta, seed, *arguments)`` on lists of floats, when every statement is one number.
+
+    Python's own operators and functions are used, which raise where IEEE 754 has inf or nan; the
+    ``careful`` program, with the rows' forward functions, is for when they did.
+    """
+    return _Scalar(outputs, careful).source()
+
+
+class _Scalar(_Names):
+    def __init__(self, outputs: Sequence[Operand], careful: bool) -> None:
+        super().__init__(outputs)
+        self.careful = careful
+        self.functions: dict[Op, str] = {}
+        self.lines: list[tuple[str, str, list[str]]] = []  # name, expression, names used
+        self.loaded: dict[tuple[int, int], str] = {}
+        for x in self.live:
+            if isinstance(x.op, Op):
+                texts = [self._text(operand) for operand in x.operands]
+                used = [t for t, operand in zip(texts, x.operands, strict=True) if isinstance(operand, Array)]
+                self.lines.append((self.name[x.number], self._expression(x.op, texts), used))
+
+    def _text(self, x: Operand) -> str:
+        if not isinstance(x, Array):
+            return number(x)
+        if x.op != "view":
+            return self.name[x.number]
+        source, base = x.operands[0], x.detail.base
+        assert isinstance(source, Array)
+        key = (source.number, base)
+        if key not in self.loaded:
+            self.loaded[key] = f"{self.name[source.number]}_{base}"
+            self.lines.append((self.loaded[key], f"{self.name[source.number]}[{base}]", []))
+        return self.loaded[key]
+
+    def _expression(self, op: Op, texts: list[str]) -> str:
+        inline = op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
+        if inline:
+            return op.array.format(*texts)
+        if op not in self.functions:
+            plain = getattr(op.forward, "__wrapped__", op.forward)
+            self.functions[op] = f"{re.sub('[^a-z0-9]', '_', op.name)}_"
+            if self.functions[op] in self.names:
+                self.functions[op] += str(len(self.names))
+            self.names[self.functions[op]] = op.forward if self.careful else plain
+        return f"{self.functions[op]}({', '.join(texts)})"
+
+    def source(self) -> Source:
+        results = [self._text(x) for x in self.outputs]
+        head = sorted({f"x{x.detail}" for x in self.live if x.op == "argument"})
+        arguments = ", ".join(["theta", "seed", *head])
+        if len(self.lines) <= _LINES:
+            body = [f"{name} = {expression}" for name, expression, _ in self.lines]
+            text = [f"def run({arguments}):", *[f"    {line}" for line in body], f"    return [{', '.join(results)}]"]
+            return Source("\n".join(text) + "\n", self.names)
+        return self._in_parts(arguments, results)
+
+    def _in_parts(self, arguments: str, results: list[str]) -> Source:
+        """Cut a long program in functions, which leave in a dictionary what later ones need."""
+        part_of = {name: k // _LINES for k, (name, _, _) in enumerate(self.lines)}
+        count = (len(self.lines) - 1) // _LINES + 1
+        reads: list[set[str]] = [set() for _ in range(count + 1)]
+        writes: list[set[str]] = [set() for _ in range(count + 1)]
+        users = [(part_of[name], used) for name, _, used in self.lines]
+        users.append((count, [text for text, x in zip(results, self.outputs, strict=True) if isinstance(x, Array)]))
+        for part, used in users:
+            for name in used:
+                if part_of[name] != part:
+                    reads[part].add(name)
+                    writes[part_of[name]].add(name)
+        text = []
+        for k in range(count):
+            body = [f"{name} = m[{name!r}]" for name in sorted(reads[k])]
+            body += [f"{name} = {expression}" for name, expression, _ in self.lines[k * _LINES : (k + 1) * _LINES]]
+            body += [f"m[{name!r}] = {name}" for name in sorted(writes[k])]
+            text += [f"def part{k}(m, {arguments}):", *[f"    {line}" for line in body], ""]
+        last = ", ".join(f"m[{t!r}]" if t in reads[count] else t for t in results)
+        calls = [f"    part{k}(m, {arguments})" for k in range(count)]
+        text += [f"def run({arguments}):", "    m = {}", *calls, f"    return [{last}]"]
+        return Source("\n".join(text) + "\n", self.names)

@@ -1,0 +1,1014 @@
+"""``compile``: a function of scalars becomes a kernel, which computes it and its gradient for whole batches."""
+
+import builtins
+import functools
+import inspect
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from microgrid import engine, ops
+from microgrid.calculus import flatten, gradient_graph
+from microgrid.compiler import emit, special
+from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
+from microgrid.compiler.differentiate import gradients
+from microgrid.compiler.lift import Classes, classify, lift, spell_out
+from microgrid.compiler.program import (
+    LARGEST,
+    PARAMETER,
+    SMALLEST,
+    SUM,
+    Program,
+    Traced,
+    argument_of,
+    from_graph,
+    from_values,
+    trace,
+    traced_leaf,
+    without_collector,
+)
+from microgrid.compiler.simplify import simplify
+from microgrid.engine import Value
+from microgrid.ops import Op
+
+Reduce = Literal["mean", "sum"] | None
+By = Literal["parameters", "arguments", "both"]
+Floats = NDArray[np.floating[Any]]
+Shape = tuple[int, ...]
+
+_PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
+    SUM: ops.total,
+    LARGEST: lambda xs: functools.reduce(ops.maximum, xs),
+    SMALLEST: lambda xs: functools.reduce(ops.minimum, xs),
+}
+
+_PLANS = 8
+"""Buffers are kept for so many different batch sizes."""
+
+
+@dataclass(slots=True)
+class Signature:
+    """What a kernel takes and gives.
+
+    Attributes:
+        names: the name of each argument, for messages.
+        shapes: the shape of each argument for one sample.
+        batched: whether the arguments have a leading axis over samples.
+        reduce: how the samples' outputs become one.
+        outputs: how many numbers the function returns; ``None`` if it returns one that is not in a list.
+        dtype: the floating-point type of arrays.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    batched: bool
+    reduce: Reduce
+    outputs: int | None
+    dtype: str
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether each sample keeps its own outputs."""
+        return self.batched and self.reduce is None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A program bound to buffers for one batch size."""
+
+    run: Callable[..., None]
+    theta: Floats
+    seed: Floats
+    outs: list[Floats]
+
+
+class Kernel:
+    """A compiled function of scalars: its value and its gradient, for a batch at a time.
+
+    The parameters, the leaves that the function found outside its arguments, are one flat array ``theta``
+    here, in the order of ``parameters``. A kernel may be used from several threads at once, and pickled.
+
+    Attributes:
+        program: the scalars that were traced, simplified.
+        signature: what the kernel takes and gives.
+        parameters: the leaves that ``theta`` stands for.
+        traced: how many nodes the function recorded.
+    """
+
+    def __init__(self, program: Program, parameters: list[Value], signature: Signature, traced: int = 0) -> None:
+        self.program = program
+        self.parameters = parameters
+        self.signature = signature
+        self.traced = traced or len(program)
+        self.classes: Classes = classify(program)
+        count = len(self.classes.rows)
+        if signature.batched:
+            self.spelled_out = 2 * count > len(program)
+        else:
+            # A statement on arrays costs some 20 times what one on floats does, however short the array.
+            self.spelled_out = len(program) <= 20 * count
+        self.scalar = self.spelled_out and not signature.batched
+        self._lock = threading.RLock()
+        self._lifted: tuple[Arrays, list[Operand], list[Array], list[list[Operand]]] | None = None
+        self._outputs: dict[str, tuple[list[Operand], list[tuple[Shape, bool]]]] = {}
+        self._sources: dict[str, emit.Source] = {}
+        self._codes: dict[str, Any] = {}
+        self._plans: OrderedDict[tuple[str, int], list[_Plan]] = OrderedDict()
+
+    # -- what a user calls ----------------------------------------------------------------------------
+
+    def read(self) -> Floats:
+        """Return the numbers of the parameters as a flat array."""
+        return np.array([parameter._data for parameter in self.parameters], dtype=self.signature.dtype)
+
+    def write(self, theta: ArrayLike) -> None:
+        """Set the parameters to the numbers of a flat array."""
+        for parameter, number in zip(self.parameters, self._theta(theta).tolist(), strict=True):
+            parameter._data = number
+
+    def value(self, theta: ArrayLike, *batch: ArrayLike) -> Any:
+        """Return the function of a batch, at parameters ``theta``.
+
+        Args:
+            theta: the parameters, a flat array in the order of ``parameters``.
+            *batch: the arguments; their leading axis is the sample.
+
+        Returns:
+            A float; for ``reduce=None`` an array with one number per sample; with several outputs, an
+            array with one more axis behind.
+
+        Raises:
+            TypeError: if an argument is not an array of real numbers, or there are too many or too few.
+            ValueError: if a shape is wrong; it names the argument, what was expected and what was given.
+        """
+        return self._run("value", theta, batch)[0]
+
+    def value_and_grad(self, theta: ArrayLike, *batch: ArrayLike, by: By = "parameters", seed: Any = None) -> Any:
+        """Return the function of a batch and its gradient, at parameters ``theta``.
+
+        Args:
+            theta: the parameters, a flat array in the order of ``parameters``.
+            *batch: the arguments; their leading axis is the sample.
+            by: by what to differentiate: ``"parameters"``, ``"arguments"`` or ``"both"``.
+            seed: for several outputs, the weight of each in the sum that is differentiated; without it
+                the gradient of each output is computed, and stacked: the Jacobian.
+
+        Returns:
+            The value as ``value`` returns it; and the gradient: a flat array like ``theta`` (for
+            ``reduce=None`` one row per sample), a list with an array like each argument, or both.
+
+        Raises:
+            TypeError: as ``value``.
+            ValueError: as ``value``, or for an unknown ``by``.
+        """
+        if by not in ("parameters", "arguments", "both"):
+            raise ValueError(f"by must be 'parameters', 'arguments' or 'both'; got {by!r}")
+        count = self.signature.outputs
+        if count is None or seed is not None:
+            return self._run(by, theta, batch, seed)
+        rows = [self._run(by, theta, batch, unit) for unit in np.eye(count)]
+        return rows[0][0], _stacked([gradient for _, gradient in rows])
+
+    def bind(self, theta: Floats, gradient: Floats) -> Callable[..., float]:
+        """Return ``step(*batch)``, which returns the value and writes the gradient where you said.
+
+        It is ``value_and_grad`` for a training loop: ``theta`` is read where it is, so an optimiser may
+        change it in place, and ``gradient`` is written where it is; nothing is copied and no view is made
+        anew. One bound function is for one thread.
+
+        Raises:
+            TypeError: if the arrays are not contiguous arrays of the kernel's dtype.
+            ValueError: if they have not one number per parameter, or the function has several outputs.
+        """
+        for name, array in (("theta", theta), ("gradient", gradient)):
+            if not (
+                isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous
+            ):
+                raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.signature.dtype}")
+            self._check_length(name, array)
+        if self.signature.outputs is not None or self.signature.per_sample:
+            raise ValueError("bind() is for a function of one output and reduce='mean' or 'sum'")
+        if self.scalar:
+
+            def scalar_step(*batch: ArrayLike) -> float:
+                value, gradient[...] = self._run("parameters", theta, batch)
+                return float(value)
+
+            return scalar_step
+        plans: dict[int, _Plan] = {}
+
+        def step(*batch: ArrayLike) -> float:
+            arrays, size = self._arguments(batch)
+            plan = plans.get(size)
+            if plan is None:
+                plan = plans[size] = self._bound("parameters", size, theta, gradient)
+            plan.run(*arrays)
+            return plan.outs[0].item()  # type: ignore[no-any-return]
+
+        return step
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return the function as a Value, one node of an ordinary graph; ``backward()`` fills ``grad``.
+
+        Arguments are arrays or nested lists, of numbers or of Values. For several outputs it is a list,
+        for ``reduce=None`` a list with an entry per sample.
+        """
+        split = [_Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)]
+        batch = [part.numbers for part in split]
+        if self.signature.per_sample:
+            arrays, size = self._arguments(batch)
+            shaped = [a.reshape(size, *shape) for a, shape in zip(arrays, self.signature.shapes, strict=True)]
+            return [
+                self._values([part.sample(k, size) for part in split], [a[k : k + 1] for a in shaped])
+                for k in range(size)
+            ]
+        return self._values(split, batch)
+
+    def _values(self, split: "list[_Split]", batch: list[Any]) -> Any:
+        count = self.signature.outputs
+        arrays, _ = self._arguments(batch)
+        calls = [CompiledCall(self, k, arrays, [part.values for part in split]) for k in range(count or 1)]
+        parents = [*self.parameters, *[value for part in split for value in part.values.values()]]
+        numbers = np.atleast_1d(np.squeeze(self._run("value", self.read(), batch)[0])).tolist()
+        results = [_node(call, number, parents) for call, number in zip(calls, numbers, strict=True)]
+        return results[0] if count is None else results
+
+    @property
+    def source(self) -> str:
+        """The program that computes the value and the gradient by the parameters, as text."""
+        return self._source("parameters" if self.parameters else "arguments" if self.signature.shapes else "value").text
+
+    def dump(self, stage: str = "arrays") -> str:
+        """Return a stage of the compilation as text: ``program``, ``classes``, ``arrays`` or ``source``."""
+        if stage == "program":
+            return self.program.dump()
+        if stage == "classes":
+            return self.classes.dump(self.program)
+        if stage == "arrays":
+            outputs, _ = self._targets("parameters")
+            return dump(reachable(outputs), outputs)
+        if stage == "source":
+            return self.source
+        raise ValueError(f"stage must be 'program', 'classes', 'arrays' or 'source'; got {stage!r}")
+
+    def statements(self, by: By | Literal["value"] = "parameters") -> list[Array]:
+        """Return the statements of the array program, without views and leaves: what a drawing shows."""
+        outputs, _ = self._targets(by)
+        return [x for x in reachable(outputs) if x.operands and x.op != "view"]
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(self.signature.names)
+        return (
+            f"<kernel of ({arguments}), {len(self.parameters)} parameters: {self.traced} nodes, "
+            f"{len(self.statements('parameters'))} statements>"
+        )
+
+    def __reduce__(self) -> Any:
+        numbers = [(parameter._data, parameter.label) for parameter in self.parameters]
+        return _rebuilt, (self.program, numbers, self.signature, self.traced)
+
+    def to_jax(self) -> Callable[..., Any]:
+        """Return the kernel as a pure function ``f(theta, *batch)`` of JAX arrays.
+
+        It works under ``jax.jit``, ``jax.grad``, ``jax.vmap`` and with the batch sharded over a mesh of
+        devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX gets the lifted
+        program, and for the first derivative the kernel's own, with this package's conventions at kinks.
+
+        Returns:
+            A function that returns what ``value`` returns.
+
+        Raises:
+            ModuleNotFoundError: if JAX is not installed.
+            RuntimeError: if the kernel computes in float64 and JAX does not.
+        """
+        import jax
+        import jax.numpy as jnp
+
+        signature = self.signature
+        if signature.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise RuntimeError(
+                "this kernel computes in float64 but JAX is set to float32: call "
+                "jax.config.update('jax_enable_x64', True) before, or compile with dtype='float32'"
+            )
+        programs = {}
+        for task in ("value", "vjp"):
+            source = emit.functional_source(self._targets(task)[0])
+            namespace = special.jax_namespace(source.names, signature.dtype)
+            exec(self._code(f"{task} jax", source), namespace)  # definitions only
+            programs[task] = namespace["run"]
+
+        def run(task: str, seed: Any, theta: Any, batch: Sequence[Any]) -> list[Any]:
+            size = batch[0].shape[0] if signature.batched else 1
+            columns = [x.reshape(size, -1).T if signature.batched else x.reshape(-1) for x in batch]
+            count = jnp.asarray(size, signature.dtype)
+            results = map(jnp.asarray, programs[task](theta, 1 / count, count, seed, size, *columns))
+            return [
+                jnp.broadcast_to(
+                    x[..., None] if batched and x.ndim == len(shape) else x, (*shape, size) if batched else shape
+                )
+                for x, (shape, batched) in zip(results, self._targets(task)[1], strict=True)
+            ]
+
+        @jax.custom_vjp
+        def core(theta: Any, *batch: Any) -> Any:
+            values = run("value", None, theta, batch)
+            return values[0] if signature.outputs is None else jnp.stack(values, axis=-1)
+
+        def forward(theta: Any, *batch: Any) -> Any:
+            return core(theta, *batch), (theta, batch)
+
+        def backward(saved: Any, cotangent: Any) -> Any:
+            theta, batch = saved
+            seed = jnp.expand_dims(cotangent, 0) if signature.outputs is None else cotangent.T
+            by_theta, *by_arguments = run("vjp", seed, theta, batch)
+            return by_theta, *[g.T.reshape(x.shape) for g, x in zip(by_arguments, batch, strict=True)]
+
+        core.defvjp(forward, backward)
+
+        def function(theta: Any, *batch: Any) -> Any:
+            """The compiled function of parameters and a batch, on JAX arrays."""
+            if len(batch) != len(signature.shapes):
+                raise TypeError(f"this function takes theta and {len(signature.shapes)} argument(s); got {len(batch)}")
+            arrays = [jnp.asarray(x, signature.dtype) for x in batch]
+            for name, shape, array in zip(signature.names, signature.shapes, arrays, strict=True):
+                if array.shape[signature.batched :] != shape or array.ndim != len(shape) + signature.batched:
+                    expected = ", ".join([*["batch"] * signature.batched, *map(str, shape)])
+                    raise ValueError(f"argument {name} must have the shape ({expected}); got {array.shape}")
+            return core(jnp.asarray(theta, signature.dtype), *arrays)
+
+        return function
+
+    # -- compilation, each part when it is needed -----------------------------------------------------
+
+    def _lift(self) -> "tuple[Arrays, list[Operand], list[Array], list[list[Operand]]]":
+        """The function on arrays: the program, its outputs, and its leaves (parameters first)."""
+        if self._lifted is None:
+            arrays = Arrays()
+            batched = [self.signature.batched] * len(self.program.sizes)
+            groups: list[list[Operand]] = []
+            if self.spelled_out:
+                outputs, groups = spell_out(self.program, arrays, batched)
+            else:
+                outputs = lift(self.program, self.classes, arrays, batched)
+            leaves = [arrays.parameters(self.program.parameters)]
+            leaves += [arrays.argument(k, size, batched[k]) for k, size in enumerate(self.program.sizes)]
+            self._lifted = arrays, outputs, leaves, groups
+        return self._lifted
+
+    def _targets(self, by: str) -> tuple[list[Operand], list[tuple[Shape, bool]]]:
+        """What the program for a task computes: the outputs, then the gradients, and their shapes."""
+        with self._lock, without_collector():
+            if by not in self._outputs:
+                self._outputs[by] = self._differentiated(by)
+            return self._outputs[by]
+
+    def _differentiated(self, by: str) -> tuple[list[Operand], list[tuple[Shape, bool]]]:
+        arrays, outputs, leaves, groups = self._lift()
+        per_sample = self.signature.per_sample
+        weight: Operand = 1.0
+        if self.signature.batched and self.signature.reduce == "mean":
+            weight = arrays.make("weight", (), (), False)
+        seeds = None
+        if by == "vjp" or self.signature.outputs is not None:
+            seeds = arrays.make("seed", (), (len(outputs),), per_sample)
+        results: list[Operand] = []
+        pairs: list[tuple[Operand, Operand]] = []
+        for k, output in enumerate(outputs):
+            seed: Operand = 1.0 if seeds is None else arrays.view(seeds, Map((), k))
+            alone = not (isinstance(output, Array) and output.batched)
+            if per_sample or not self.signature.batched:
+                results.append(output)
+            elif self.signature.reduce == "mean" and alone:
+                results.append(output)
+            else:
+                results.append(arrays.apply(ops.mul, arrays.sum_samples(output), weight))
+                if self.signature.reduce == "mean":
+                    seed = arrays.apply(ops.mul, seed, weight)
+                elif alone:
+                    seed = arrays.sum_samples(seed)
+            pairs.append((output, seed))
+        shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
+        if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
+            results, shapes, by, per_sample = [], [], "both", False
+        if by != "value":
+            chosen = {"parameters": slice(0, 1), "arguments": slice(1, None), "both": slice(None)}[by]
+            if groups:
+                flat = [x for group in groups[chosen] for x in group]
+                found = iter(gradients(arrays, pairs, flat, per_sample))  # type: ignore[arg-type]
+                pieces = [[next(found) for _ in group] for group in groups[chosen]]
+                if self.scalar:
+                    results += [x for group in pieces for x in group]
+                else:
+                    results += [
+                        arrays.scatter((len(group),), [(Map((), k), x) for k, x in enumerate(group)]) if group else 0.0
+                        for group in pieces
+                    ]
+            else:
+                results += gradients(arrays, pairs, leaves[chosen], per_sample)
+            shapes += [(leaf.shape, leaf.batched or per_sample) for leaf in leaves[chosen]]
+        return fuse(results)[1], shapes
+
+    def _source(self, by: str, careful: bool = False) -> emit.Source:
+        key = f"{by} careful" if careful else by
+        with self._lock:
+            if key not in self._sources:
+                outputs, shapes = self._targets(by)
+                if self.scalar:
+                    self._sources[key] = emit.scalar_source(outputs, careful)
+                else:
+                    self._sources[key] = emit.numpy_source(outputs, shapes)
+            return self._sources[key]
+
+    def _code(self, key: str, source: emit.Source) -> Any:
+        with self._lock:
+            if key not in self._codes:
+                self._codes[key] = builtins.compile(source.text, "<kernel>", "exec")
+            return self._codes[key]
+
+    def replay(self, theta: Sequence[Any], batch: Sequence[Sequence[Any]], output: int = 0) -> Any:
+        """Return an output as an ordinary graph: the program, played back on Values, sample by sample."""
+        signature = self.signature
+        samples = len(batch[0]) // max(self.program.sizes[0], 1) if signature.batched else 1
+        results = []
+        for k in range(samples):
+            values: list[Any] = []
+            for row, arguments, data in self.program.nodes():
+                if arguments:
+                    mine = [values[a] for a in arguments]
+                    values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+                elif row is PARAMETER:
+                    values.append(theta[int(data)])
+                elif row.recipe is not None and row.recipe[0] is argument_of:
+                    argument = int(row.recipe[1][0])
+                    values.append(batch[argument][k * self.program.sizes[argument] + int(data)])
+                else:
+                    values.append(data)
+            results.append(values[self.program.outputs[output]])
+        total = ops.total(results)
+        total = total * (1.0 / samples) if signature.reduce == "mean" and signature.batched else total
+        return total if isinstance(total, Value) else engine.constant(total)
+
+    # -- running --------------------------------------------------------------------------------------
+
+    def _run(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
+        arrays, size = self._arguments(batch)
+        parameters = self._theta(theta)
+        if self.scalar:
+            return self._run_scalar(by, parameters, arrays, seed)
+        plans = self._plans.get((by, size))
+        plan = plans.pop() if plans else self._bound(by, size)
+        plan.theta[...] = parameters
+        if seed is not None:
+            plan.seed[...] = np.asarray(seed).T
+        plan.run(*arrays)
+        results = [out.copy() for out in plan.outs]
+        with self._lock:
+            self._plans.setdefault((by, size), []).append(plan)
+            self._plans.move_to_end((by, size))
+            while len(self._plans) > _PLANS:
+                self._plans.popitem(last=False)
+        return self._shaped(by, results, size)
+
+    def _bound(self, by: str, size: int, theta: Floats | None = None, gradient: Floats | None = None) -> _Plan:
+        """Execute the program for a batch size: it makes its buffers and views."""
+        source = self._source(by)
+        code = self._code(by, source)
+        dtype = self.signature.dtype
+        outputs, shapes = self._targets(by)
+        if theta is None:
+            theta = np.empty(len(self.parameters), dtype)
+        count = self.signature.outputs or 0
+        seed = np.ones((count, size) if self.signature.per_sample else count, dtype)
+        outs = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
+        if gradient is not None:
+            outs[-1] = gradient
+        namespace = special.numpy_namespace(dtype, source.names)
+        namespace |= {f"out{k}": out for k, out in enumerate(outs)}
+        namespace |= {"theta": theta, "seed": seed, "B": size}
+        namespace |= {"count": np.array(size, dtype), "weight": np.array(1.0 / size, dtype)}
+        with np.errstate(all="ignore"):
+            exec(code, namespace)
+        return _Plan(_quiet(namespace["run"]), theta, seed, outs)
+
+    def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
+        numbers = [theta.tolist(), [] if seed is None else np.asarray(seed).tolist()]
+        source = self._source(by)
+        used = {f"x{k}": a.ravel().tolist() for k, a in enumerate(arrays)}
+        try:
+            flat = self._scalar_run(by, source, numbers, used)
+        except (ArithmeticError, ValueError):  # Python raised where IEEE 754 has inf or nan
+            flat = self._scalar_run(f"{by} careful", self._source(by, careful=True), numbers, used)
+        count = self.signature.outputs or 1
+        results = [np.array(number, self.signature.dtype) for number in flat[:count]]
+        _, shapes = self._targets(by)
+        start = count
+        for shape, _ in shapes[count:]:
+            size = int(np.prod(shape))
+            results.append(np.array(flat[start : start + size], self.signature.dtype))
+            start += size
+        return self._shaped(by, results, 1)
+
+    def _scalar_run(self, key: str, source: emit.Source, numbers: Sequence[Any], used: dict[str, Any]) -> Any:
+        code = self._code(key, source)
+        with self._lock:
+            run = self._codes.get(f"{key} run")
+            if run is None:
+                namespace = {"inf": ops.inf, "nan": ops.nan, **source.names}
+                exec(code, namespace)
+                run = self._codes[f"{key} run"] = namespace["run"]
+        return run(*numbers, **{name: used[name] for name in run.__code__.co_varnames if name in used})
+
+    def _shaped(self, by: str, results: list[Floats], size: int) -> tuple[Any, Any]:
+        """Give results the shapes that a user expects: samples first."""
+        signature = self.signature
+        count = signature.outputs or 1
+        values = results[:count]
+        value: Any
+        if signature.outputs is None:
+            value = values[0] if signature.per_sample else values[0].item()
+        else:
+            value = np.stack(values, axis=-1)
+        if by == "value":
+            return value, None
+        found = iter(results[count:])
+        theta: Any = None
+        if by != "arguments":
+            theta = next(found).T if signature.per_sample else next(found)
+        if by == "parameters":
+            return value, theta
+        leading = (size,) if signature.batched else ()
+        arguments = [g.T.reshape(*leading, *shape) for g, shape in zip(found, signature.shapes, strict=True)]
+        return value, arguments if by == "arguments" else (theta, arguments)
+
+    # -- checking what came in ------------------------------------------------------------------------
+
+    def _name(self, k: int) -> str:
+        names = self.signature.names
+        return names[k] if k < len(names) else f"number {k + 1}"
+
+    def _check_length(self, name: str, array: Floats) -> None:
+        if array.shape != (len(self.parameters),):
+            raise ValueError(
+                f"{name} must be a flat array of {len(self.parameters)} numbers, one per parameter; "
+                f"got shape {array.shape}"
+            )
+
+    def _theta(self, theta: ArrayLike) -> Floats:
+        array = _real(theta, "theta", self.signature.dtype)
+        self._check_length("theta", array)
+        return array
+
+    def _arguments(self, batch: Sequence[Any]) -> tuple[list[Floats], int]:
+        """Check a batch; return contiguous arrays, one row a sample, and the number of samples."""
+        signature = self.signature
+        if len(batch) != len(signature.shapes):
+            raise TypeError(
+                f"this kernel takes {len(signature.shapes)} argument(s) ({', '.join(signature.names)}); got {len(batch)}"
+            )
+        arrays: list[Floats] = []
+        size = -1
+        for name, shape, given in zip(signature.names, signature.shapes, batch, strict=True):
+            array = _real(given, name, signature.dtype)
+            if signature.batched:
+                if array.shape[1:] != shape or array.ndim != len(shape) + 1:
+                    expected = ", ".join(["batch", *map(str, shape)])
+                    raise ValueError(f"argument {name} must have the shape ({expected}); got {array.shape}")
+                if size >= 0 and len(array) != size:
+                    raise ValueError(
+                        f"argument {name} has {len(array)} samples but {signature.names[0]} has {size}; give as many"
+                    )
+                size = len(array)
+                if not size:
+                    raise ValueError(f"argument {name} has no samples; give at least one")
+                arrays.append(np.ascontiguousarray(array).reshape(size, -1))
+            else:
+                if array.shape != shape:
+                    raise ValueError(f"argument {name} must have the shape {shape}; got {array.shape}")
+                arrays.append(np.ascontiguousarray(array).reshape(-1))
+        return arrays, max(size, 1)
+
+
+def _node(call: "CompiledCall", number: float, parents: Sequence[Value]) -> Value:
+    if not parents:
+        return engine.constant(number)
+    second = parents[1] if len(parents) > 1 else None
+    return engine._record(call, number, parents[0], second, tuple(parents[2:]))
+
+
+def _quiet(run: Callable[..., None]) -> Callable[..., None]:
+    """inf and nan are results here, not warnings."""
+
+    def quiet(*arrays: Floats) -> None:
+        with np.errstate(all="ignore"):
+            run(*arrays)
+
+    return quiet
+
+
+def _real(given: Any, name: str, dtype: str) -> Floats:
+    """Return real numbers as an array of a type.
+
+    Raises:
+        TypeError: for text, complex numbers, objects and ragged lists, naming the argument.
+    """
+    if type(given) is np.ndarray and given.dtype == dtype:
+        return given
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise TypeError(f"argument {name} must be an array of numbers; its rows differ in length") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"argument {name} must be an array of real numbers; got {array.dtype} ({type(given).__name__})")
+    return array.astype(dtype)
+
+
+def _stacked(gradients: list[Any]) -> Any:
+    first = gradients[0]
+    if isinstance(first, np.ndarray):
+        return np.stack(gradients)
+    return type(first)(_stacked([g[k] for g in gradients]) for k in range(len(first)))
+
+
+def _rebuilt(program: Program, numbers: list[tuple[float, str]], signature: Signature, traced: int) -> Kernel:
+    return Kernel(program, [Value(number, label) for number, label in numbers], signature, traced)
+
+
+# ---------------------------------------------------------------------------------------------------
+# A compiled call as one node of an ordinary graph
+
+
+@dataclass(slots=True)
+class _Split:
+    """An argument as plain numbers, and the Values among them by their place."""
+
+    numbers: Any
+    values: dict[int, Value] = field(default_factory=dict)
+    size: int = 0
+
+    @classmethod
+    def of(cls, argument: Any, name: str) -> "_Split":
+        if isinstance(argument, np.ndarray) and argument.dtype != object:
+            return cls(argument)
+        numbers, rebuild = flatten(argument)
+        values = {k: x for k, x in enumerate(numbers) if isinstance(x, Value)}
+        if not values and not isinstance(argument, np.ndarray):
+            return cls(argument)
+        try:
+            plain = [x._data if isinstance(x, Value) else ops.as_float(x) for x in numbers]
+        except TypeError as error:
+            raise TypeError(f"argument {name}: {error}") from None
+        return cls(rebuild(plain), values, len(numbers))
+
+    def sample(self, k: int, samples: int) -> "_Split":
+        """The Values of one sample."""
+        step = self.size // samples
+        return _Split(None, {at - k * step: x for at, x in self.values.items() if at // step == k})
+
+
+class CompiledCall(Op):
+    """The row of one call of a kernel: its parents are the parameters, and Values among the arguments.
+
+    Its derivatives by floats are the kernel's; by Values, for derivatives of higher order, the program is
+    played back on Values.
+    """
+
+    __slots__ = ("arrays", "kernel", "last", "output", "places")
+
+    def __init__(self, kernel: Kernel, output: int, arrays: Sequence[Floats], places: Sequence[Sequence[int]]) -> None:
+        fields = {
+            "name": "compiled",
+            "symbol": "compiled",
+            "kink": None,
+            "array": "",
+            "javascript": "",
+            "doc": "A compiled function of its parameters, on one batch.",
+            "recipe": None,
+            "kernel": kernel,
+            "output": output,
+            "arrays": list(arrays),
+            "places": [list(place) for place in places],
+            "last": ((), None),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def arity(self) -> int:
+        """The number of parents."""
+        return len(self.kernel.parameters) + sum(map(len, self.places))
+
+    @property
+    def domain(self) -> Any:  # type: ignore[override]
+        """All reals, for each parent."""
+        return (ops.REALS,) * self.arity
+
+    @property
+    def partials(self) -> Any:  # type: ignore[override]
+        """A function for each parent."""
+        return tuple(lambda y, *xs, i=i: self._gradient(xs)[i] for i in range(self.arity))
+
+    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
+        """Return the derivative by each parent."""
+        return tuple(self._gradient(xs))
+
+    def forward(self, *xs: float) -> float:  # type: ignore[override]
+        """Run the kernel."""
+        theta, batch = self._filled(xs)
+        value = np.asarray(self.kernel._run("value", theta, batch)[0])
+        return float(value.reshape(-1)[self.output])
+
+    def backpropagate(self, node: Any) -> None:  # type: ignore[override]
+        """Add the node's gradient, times each derivative, to the gradients of its parents."""
+        gradient = node.grad
+        parents = node.parents
+        for parent, derivative in zip(parents, self._gradient([p._data for p in parents]), strict=True):
+            parent.grad += gradient * derivative
+
+    def __reduce__(self) -> Any:
+        return CompiledCall, (self.kernel, self.output, self.arrays, self.places)
+
+    def _filled(self, xs: Sequence[float]) -> tuple[Floats, list[Floats]]:
+        """The parameters, and the arguments with the data of their Values."""
+        signature = self.kernel.signature
+        count = len(self.kernel.parameters)
+        rest = iter(xs[count:])
+        batch = []
+        for array, places, shape in zip(self.arrays, self.places, signature.shapes, strict=True):
+            if places:
+                array = array.copy()
+                array.ravel()[places] = [next(rest) for _ in places]
+            batch.append(array.reshape(-1, *shape) if signature.batched else array.reshape(shape))
+        return np.array(xs[:count], signature.dtype), batch
+
+    def _gradient(self, xs: Sequence[Any]) -> list[Any]:
+        """The derivatives by all parents; the latest are kept, as they are asked for one by one."""
+        key = tuple(xs)
+        last, found = self.last
+        if last and len(last) == len(key) and all(a is b or (a == b and type(a) is float) for a, b in zip(last, key, strict=True)):
+            return found  # type: ignore[no-any-return]
+        found = self._graph(xs) if any(isinstance(x, Value) for x in xs) else self._floats(xs)
+        object.__setattr__(self, "last", (key, found))
+        return found
+
+    def _floats(self, xs: Sequence[float]) -> list[float]:
+        theta, batch = self._filled(xs)
+        count = self.kernel.signature.outputs
+        seed = None if count is None else np.eye(count)[self.output]
+        if self.kernel.signature.per_sample and seed is not None:
+            seed = seed[None]
+        if not any(self.places):
+            return self.kernel._run("parameters", theta, batch, seed)[1].reshape(-1).tolist()  # type: ignore[no-any-return]
+        by_theta, by_arguments = self.kernel._run("both", theta, batch, seed)[1]
+        found: list[float] = by_theta.reshape(-1).tolist()
+        for gradient, places in zip(by_arguments, self.places, strict=True):
+            found += gradient.reshape(-1)[places].tolist()
+        return found
+
+    def _graph(self, xs: Sequence[Any]) -> list[Any]:
+        """The derivatives as Values: the program, played back on Values, differentiated as any graph."""
+        inputs = [ops.identity(x) if isinstance(x, Value) else engine.constant(x) for x in xs]
+        count = len(self.kernel.parameters)
+        rest = iter(inputs[count:])
+        batch: list[list[Any]] = []
+        for array, places in zip(self.arrays, self.places, strict=True):
+            numbers: list[Any] = array.ravel().tolist()
+            for place in places:
+                numbers[place] = next(rest)
+            batch.append(numbers)
+        return list(gradient_graph(self.kernel.replay(inputs[:count], batch, self.output), inputs))
+
+
+# ---------------------------------------------------------------------------------------------------
+# compile
+
+
+class Compiled:
+    """A function of scalars that runs compiled: it is traced once for each structure of its arguments.
+
+    A call returns a Value, one node of an ordinary graph, whose ``backward()`` fills the gradients of the
+    parameters. ``kernel(*batch)`` gives the kernel, which works on flat arrays.
+    """
+
+    def __init__(self, function: Callable[..., Any], reduce: Reduce, batch: bool, dtype: str) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.reduce, self.batch, self.dtype = function, reduce, batch, dtype
+        self._kernels: dict[tuple[Shape, ...], tuple[Kernel, list[Value]]] = {}
+        self._lock = threading.RLock()
+
+    def __call__(self, *batch: Any) -> Any:
+        """Return the function of a batch as a Value; see ``Kernel.__call__``."""
+        if any(type(x) is Traced for argument in batch for x in _numbers(argument)):
+            return self._inline(batch)
+        split = [_Split.of(argument, name) for argument, name in zip(batch, self._names(len(batch)), strict=True)]
+        return self.kernel(*[part.numbers for part in split])(*batch)
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """Bind a compiled method to its object."""
+        if instance is None:
+            return self
+        return Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype)
+
+    def kernel(self, *batch: Any) -> Kernel:
+        """Return the kernel for arguments like these, traced and compiled at the first call.
+
+        If the leaves that the function reaches are not those it was traced with, it is traced again.
+        """
+        names = self._names(len(batch))
+        arrays = [_real(argument, name, self.dtype) for argument, name in zip(batch, names, strict=True)]
+        batched = self.batch and bool(arrays)
+        for array, name in zip(arrays, names, strict=True):
+            if batched and not array.ndim:
+                raise ValueError(f"argument {name} must have a leading axis over the samples; got one number")
+            if batched and not len(array):
+                raise ValueError(f"argument {name} has no samples; give at least one")
+        shapes = tuple(array.shape[batched:] for array in arrays)
+        with self._lock:
+            captured = list(_captured(self.function))
+            if shapes in self._kernels:
+                kernel, known = self._kernels[shapes]
+                if known == captured:
+                    return kernel
+            samples = [array[0] if batched else array for array in arrays]
+            kernel = _traced_kernel(self.function, samples, Signature(
+                tuple(names), shapes, batched, self.reduce, None, self.dtype
+            ))
+            self._kernels[shapes] = kernel, captured
+            return kernel
+
+    def _names(self, count: int) -> list[str]:
+        try:
+            parameters = list(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):
+            parameters = []
+        return [parameters[k] if k < len(parameters) else f"number {k + 1}" for k in range(count)]
+
+    def _inline(self, batch: Sequence[Any]) -> Any:
+        """Within the trace of another function, become a part of it."""
+        if not self.batch:
+            return self.function(*batch)
+        results = [self.function(*sample) for sample in zip(*batch, strict=True)]
+        if self.reduce is None:
+            return results
+        total = ops.total(results)
+        return total * (1.0 / len(results)) if self.reduce == "mean" else total
+
+
+def compile(  # it stands beside Python's own name in our namespace alone
+    f: Any = None,
+    *,
+    inputs: Sequence[Any] = (),
+    reduce: Reduce = "mean",
+    batch: bool = True,
+    dtype: str = "float64",
+) -> Any:
+    """Compile a function of scalars, or a graph, to a program on arrays.
+
+    ``f`` is written for one sample, in scalars, and is run once on Values to see what it computes. Leaves
+    that it finds outside its arguments are its parameters. Also a decorator.
+
+    >>> w = Value(2.0)
+    >>> loss = compile(lambda x, y: (w * x - y) ** 2)
+    >>> error = loss([1.0, 2.0], [2.0, 5.0])
+    >>> error.data, error.backward(), w.grad
+    (0.5, None, -2.0)
+
+    Args:
+        f: the function; or a Value or a list of Values, a graph that exists already.
+        inputs: for a graph, the leaves that become arguments: one argument per leaf or list of leaves.
+            The other leaves are parameters.
+        reduce: how the outputs of the samples become one: ``"mean"``, ``"sum"``; ``None`` keeps them apart.
+        batch: whether the arguments have a leading axis over samples; without it they are one sample.
+        dtype: ``"float64"``, or ``"float32"``.
+
+    Returns:
+        A ``Compiled`` function; for a graph its ``Kernel``.
+
+    Raises:
+        TraceError: from the first call, if ``f`` branches on a traced value or reads its data.
+        TypeError: if ``f`` is neither a function nor Values.
+        ValueError: for an unknown ``reduce`` or ``dtype``.
+    """
+    if reduce not in ("mean", "sum", None):
+        raise ValueError(f"reduce must be 'mean', 'sum' or None; got {reduce!r}")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
+    if f is None:
+        return lambda function: compile(function, reduce=reduce, batch=batch, dtype=dtype)
+    if isinstance(f, (Value, list, tuple)):
+        return _graph_kernel(f, inputs, reduce, batch, dtype)
+    if not callable(f):
+        raise TypeError(f"compile() takes a function, a Value or a list of Values; got {f!r}")
+    return Compiled(f, reduce, batch, dtype)
+
+
+def _traced_kernel(function: Callable[..., Any], samples: Sequence[Floats], signature: Signature) -> Kernel:
+    """Run a function on traced numbers and make its kernel."""
+    inputs: list[list[Value]] = []
+    arguments = []
+    for sample in samples:
+        inputs.append([traced_leaf(number) for number in sample.ravel().tolist()])
+        arguments.append(_nested(iter(inputs[-1]), sample.shape))
+    result, nodes = trace(lambda: function(*arguments))
+    numbers, _ = flatten(result)
+    name = getattr(function, "__name__", "the function")
+    outputs = _output_values(numbers, name)
+    with without_collector():
+        program, parameters = from_values(nodes, outputs, inputs)
+        signature.outputs = None if numbers and numbers[0] is result else len(outputs)
+        return Kernel(simplify(program), parameters, signature, len(program))
+
+
+def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dtype: str) -> Kernel:
+    numbers, _ = flatten(f)
+    leaves, shapes = [], []
+    for argument in inputs:
+        values, _ = flatten(argument)
+        for value in values:
+            if not isinstance(value, Value) or value.first is not None:
+                raise TypeError(f"inputs must be leaves of the graph, or lists of leaves; got {value!r}")
+        leaves.append(values)
+        shapes.append(_shape_of(argument))
+    program, parameters = from_graph(_output_values(numbers, "the graph"), leaves)
+    names = tuple(getattr(argument, "label", "") or f"input {k}" for k, argument in enumerate(inputs))
+    outputs = None if isinstance(f, Value) else len(numbers)
+    signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype)
+    return Kernel(simplify(program), parameters, signature, len(program))
+
+
+def _shape_of(argument: Any) -> Shape:
+    return () if isinstance(argument, Value) else (len(argument), *_shape_of(argument[0]))
+
+
+def _output_values(numbers: Sequence[Any], name: str) -> list[Value]:
+    if not numbers:
+        raise TypeError(f"{name} must return a number or several; it returned an empty structure")
+    outputs = []
+    for number in numbers:
+        try:
+            outputs.append(number if isinstance(number, Value) else engine.constant(number))
+        except TypeError as error:
+            raise TypeError(f"{name} must return numbers: {error}") from None
+    return outputs
+
+
+def _nested(numbers: Iterator[Any], shape: Shape) -> Any:
+    """Numbers in nested lists of a shape."""
+    return [_nested(numbers, shape[1:]) for _ in range(shape[0])] if shape else next(numbers)
+
+
+def _numbers(argument: Any) -> Iterator[Any]:
+    """The numbers of an argument in which there may be Values."""
+    if isinstance(argument, np.ndarray) and argument.dtype != object:
+        return iter(())
+    return iter(flatten(argument)[0])
+
+
+def _captured(function: Any) -> Iterator[Value]:
+    """Yield the leaves that a function can reach outside of its arguments: through its closure, the globals
+    that it names, its defaults and its object; in lists, dicts, modules with ``parameters()``, objects.
+    """
+    seen: set[int] = set()
+    stack: list[Any] = [function]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Value):
+            if x.first is None:
+                yield x
+            continue
+        if isinstance(x, (str, bytes, int, float, complex, type, type(np), np.ndarray, CodeType)) or x is None:
+            continue
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, FunctionType):
+            stack += [cell.cell_contents for cell in x.__closure__ or () if _filled(cell)]
+            stack += [x.__globals__[name] for name in _names_in(x.__code__) if name in x.__globals__]
+            stack += x.__defaults__ or ()
+        elif isinstance(x, MethodType):
+            stack += [x.__self__, x.__func__]
+        elif isinstance(x, dict):
+            stack += x.values()
+        elif isinstance(x, (list, tuple, set, frozenset)):
+            stack += x
+        elif callable(getattr(x, "parameters", None)):
+            stack.append(list(x.parameters()))
+        elif not getattr(type(x), "__module__", "").startswith(("builtins", "microgrid.ops")):
+            stack += getattr(x, "__dict__", {}).values()
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable that is not assigned yet
+        return False

@@ -1,0 +1,369 @@
+"""Lift a program of scalars to a program of arrays.
+
+Nodes of one structure, that is of one operation on arguments of one structure, form a class; a sum is
+known by how many terms of each class it has. A class becomes one array, and each argument a map from its
+members to members of another class. Loops in the user's code make these maps regular, ``base + i·s₀ +
+j·s₁``, so they become views; a map that is not becomes a table of indices: slower, never wrong.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microgrid import ops
+from microgrid.compiler.arrays import Array, Arrays, Constant, Indices, Map, Operand, Shape
+from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
+from microgrid.ops import CONSTANT, Op
+
+_VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
+_UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
+
+
+@dataclass(slots=True)
+class Classes:
+    """A program's nodes by structure.
+
+    Attributes:
+        rows: the operation of each class; classes stand after those of their arguments.
+        members: the nodes of each class, in the order in which they were recorded.
+        of: the class of each node.
+    """
+
+    rows: list[Op]
+    members: list[list[int]]
+    of: list[int]
+
+    def dump(self, program: Program) -> str:
+        """Return the classes as text, one a line."""
+        lines = []
+        for number, (row, members) in enumerate(zip(self.rows, self.members, strict=True)):
+            node = members[0]
+            mine = program.arguments[program.starts[node] : program.starts[node + 1]]
+            counts = Counter(self.of[a] for a in mine)
+            inside = ", ".join(f"class {c}" + (f" × {n}" if n > 1 else "") for c, n in counts.items())
+            lines.append(f"class {number}: {len(members)} × {row.name}" + (f" of {inside}" if inside else ""))
+        return "\n".join(lines)
+
+
+def classify(program: Program) -> Classes:
+    """Partition the nodes of a program by structure."""
+    rows, starts, arguments, _ = program.columns
+    classes = Classes([], [], [0] * len(rows))
+    of = classes.of
+    known: dict[object, int] = {}
+    for i, row in enumerate(rows):
+        start, end = starts[i], starts[i + 1]
+        key: object
+        if start == end:
+            key = row
+        elif row in _VARIADIC:
+            kinds = [of[a] for a in arguments[start:end]]
+            key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
+        else:
+            key = (row, *[of[a] for a in arguments[start:end]])
+            if row is ops.mul and key[1] > key[2]:  # type: ignore[misc, index]
+                arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
+                key = (row, key[2], key[1])  # type: ignore[index]
+        number = known.get(key)
+        if number is None:
+            number = known[key] = len(classes.rows)
+            classes.rows.append(row)
+            classes.members.append([])
+        of[i] = number
+        classes.members[number].append(i)
+    return classes
+
+
+def lift(program: Program, classes: Classes, arrays: Arrays, batched: Sequence[bool]) -> list[Operand]:
+    """Write a simplified program as statements on arrays.
+
+    Args:
+        program: the scalars.
+        classes: its nodes by structure.
+        arrays: where the statements go.
+        batched: for each argument, whether it has an axis over samples.
+
+    Returns:
+        The outputs, each of shape ().
+    """
+    return _Lift(program, arrays, batched, classes).outputs()
+
+
+def spell_out(program: Program, arrays: Arrays, batched: Sequence[bool]) -> tuple[list[Operand], list[list[Operand]]]:
+    """Write a program as statements on single numbers, for one that has no repetition to lift.
+
+    Returns:
+        The outputs; and for the parameters, then for each argument, the statement that reads each number.
+    """
+    theta = arrays.parameters(program.parameters)
+    groups = [[arrays.view(theta, Map((), k)) for k in range(program.parameters)]]
+    for k, (size, has_batch) in enumerate(zip(program.sizes, batched, strict=True)):
+        argument = arrays.argument(k, size, has_batch)
+        groups.append([arrays.view(argument, Map((), position)) for position in range(size)])
+
+    def leaf(row: Op, position: int) -> Operand:
+        return groups[0 if row is PARAMETER else 1 + _argument(row)][position]
+
+    return instantiate(arrays, program, leaf), groups
+
+
+def _argument(row: Op) -> int:
+    """The argument whose numbers a row marks; −1 if it marks none."""
+    return int(row.recipe[1][0]) if row.recipe is not None and row.recipe[0] is argument_of else -1
+
+
+def instantiate(arrays: Arrays, program: Program, leaf: Callable[[Op, int], Operand]) -> list[Operand]:
+    """Write a program out, node by node, on arrays of one shape; ``leaf(row, position)`` gives what a leaf is."""
+    values: list[Operand] = []
+    for row, arguments, data in program.nodes():
+        if row is CONSTANT:
+            values.append(data)
+        elif not arguments:
+            values.append(leaf(row, int(data)))
+        elif row in _VARIADIC:
+            total = values[arguments[0]]
+            for a in arguments[1:]:
+                total = arrays.apply(_VARIADIC[row], total, values[a])
+            values.append(total)
+        else:
+            values.append(arrays.apply(row, *[values[a] for a in arguments]))
+    return [values[output] for output in program.outputs]
+
+
+class _Lift:
+    def __init__(self, program: Program, arrays: Arrays, batched: Sequence[bool], classes: Classes) -> None:
+        self.program, self.arrays, self.batched, self.classes = program, arrays, batched, classes
+        self.starts = np.array(program.starts)
+        self.arguments = np.array(program.arguments, dtype=np.int64)
+        self.data = np.array(program.data)
+        self.of = np.array(classes.of)
+        self.position = np.zeros(len(program), dtype=np.int64)
+        self.lifted: list[Array | None] = [None] * len(classes.rows)
+        self.virtual = self._products_for_sums()
+        for number, row in enumerate(classes.rows):
+            self._lift(number, row)
+
+    def outputs(self) -> list[Operand]:
+        return [
+            self._read(int(self.of[node]), self.position[np.array(node)], ()) for node in self.program.outputs
+        ]
+
+    def _products_for_sums(self) -> set[int]:
+        """The classes of products whose every member is one term of one sum: they need not be stored."""
+        candidates = {n for n, row in enumerate(self.classes.rows) if row is ops.mul and len(self.classes.members[n]) > 1}
+        if not candidates:
+            return set()
+        is_sum = np.array([row in (SUM, ops.add) for row in self.classes.rows])
+        user = np.repeat(self.of, np.diff(self.starts))
+        used = self.of[self.arguments]
+        total = np.bincount(used, minlength=len(self.classes.rows))
+        in_sums = np.bincount(used[is_sum[user]], minlength=len(self.classes.rows))
+        outputs = {int(self.of[node]) for node in self.program.outputs}
+        return {
+            n for n in candidates - outputs if total[n] == in_sums[n] == len(self.classes.members[n])
+        }
+
+    # -- one class ------------------------------------------------------------------------------------
+
+    def _lift(self, number: int, row: Op) -> None:
+        members = np.array(self.classes.members[number])
+        if row is CONSTANT:
+            return
+        if row is PARAMETER:
+            self.position[members] = self.data[members]
+            self.lifted[number] = self.arrays.parameters(self.program.parameters)
+        elif (k := _argument(row)) >= 0:
+            self.position[members] = self.data[members]
+            self.lifted[number] = self.arrays.argument(k, self.program.sizes[k], self.batched[k])
+        elif number in self.virtual:
+            self.position[members] = np.arange(len(members))
+        elif row in _VARIADIC or row is ops.add:
+            self._lift_chain(number, row, members)
+        else:
+            self._lift_elementwise(number, row, members)
+
+    def _terms(self, members: Indices, count: int) -> Indices:
+        """The arguments of each member, one row a member."""
+        return self.arguments[self.starts[members][:, None] + np.arange(count)]
+
+    def _ordered(self, members: Indices, columns: Sequence[Indices]) -> tuple[Indices, list[Indices]]:
+        """The members in an order that makes the maps to their arguments regular, if there is one."""
+        orders = [np.arange(len(members))]
+        if len(members) > 2 and not all(_runs(column) is not None for column in columns):
+            orders += [np.lexsort(keys) for keys in (columns[::-1], columns)]
+        best = max(orders, key=lambda order: sum(_runs(column[order]) is not None for column in columns))
+        self.position[members[best]] = np.arange(len(members))
+        return members[best], [column[best] for column in columns]
+
+    def _lift_elementwise(self, number: int, row: Op, members: Indices) -> None:
+        nodes = self._terms(members, row.arity)
+        sources = self.of[nodes[0]]
+        columns = [self.position[nodes[:, k]] for k in range(row.arity)]
+        members, varying = self._ordered(members, [c for c, s in zip(columns, sources, strict=True) if not self._constant(s)])
+        nodes = self._terms(members, row.arity)
+        shape = _shape(len(members), [(column, 1) for column in varying])
+        operands = [
+            self._read(int(source), self._indices(int(source), nodes[:, k]), shape) for k, source in enumerate(sources)
+        ]
+        result = self.arrays.apply(row, *operands)
+        self.lifted[number] = self._stored(result, shape)
+
+    def _lift_chain(self, number: int, row: Op, members: Indices) -> None:
+        count = int(self.starts[members[0] + 1] - self.starts[members[0]])
+        nodes = self._terms(members, count)
+        kinds = self.of[nodes]
+        if (kinds != kinds[0]).any():
+            nodes = np.take_along_axis(nodes, np.argsort(kinds, axis=1, kind="stable"), axis=1)
+        kinds = self.of[nodes[0]]
+        sources = list(dict.fromkeys(kinds.tolist()))
+        first = [self.position[nodes[:, int(np.argmax(kinds == s))]] for s in sources if not self._constant(s)]
+        ordered, _ = self._ordered(members, first)
+        if not np.array_equal(ordered, members):
+            rank = {int(node): k for k, node in enumerate(members)}
+            nodes = nodes[[rank[int(node)] for node in ordered]]
+        parts = [(int(s), nodes[:, kinds == s]) for s in sources]
+        columns = [(c, part.shape[1]) for s, part in parts for c in self._columns(s, part.ravel())]
+        shape = _shape(len(ordered), columns)
+        pair = _VARIADIC.get(row, row)
+        reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, parts)]
+        result: Operand = reduced[0]
+        for term in reduced[1:]:
+            result = self.arrays.apply(pair, result, term)
+        self.lifted[number] = self._stored(result, shape)
+
+    def _drop(self, source: int, nodes: Indices, parts: Sequence[tuple[int, Indices]]) -> bool:
+        """Whether these terms are the zero that Python's sum() starts from, and the rest is a long sum."""
+        return (
+            self._constant(source)
+            and not self.data[nodes].any()
+            and any(s != source and part.shape[1] > _UNROLLED for s, part in parts)
+        )
+
+    def _reduced(self, source: int, nodes: Indices, shape: Shape, pair: Op) -> Operand:
+        """The sum, or the extreme, of the terms of one class."""
+        count = nodes.shape[1]
+        if count == 1:
+            return self._term(source, nodes[:, 0], shape)
+        if self._constant(source):
+            values = self.data[nodes]
+            folded = {ops.add: np.sum, ops.maximum: np.max, ops.minimum: np.min}[pair](values, axis=1)
+            return self.arrays.constant(folded.reshape(shape))
+        inner = _shape(count, [(column.reshape(nodes.shape)[0], 1) for column in self._columns(source, nodes.ravel())])
+        axes = range(len(shape), len(shape) + len(inner))
+        alone = not shape or count > _UNROLLED
+        if alone or (pair is ops.add and self._is_matrix_product(source, nodes, shape + inner)):
+            terms = self._term(source, nodes.ravel(), shape + inner)
+            if not isinstance(terms, Array):
+                return float(count) * terms if pair is ops.add else terms
+            if pair is ops.add:
+                return self.arrays.sum(terms, axes)
+            return self.arrays.extreme("largest" if pair is ops.maximum else "smallest", terms, axes)
+        total = self._term(source, nodes[:, 0], shape)
+        for k in range(1, count):
+            total = self.arrays.apply(pair, total, self._term(source, nodes[:, k], shape))
+        return total
+
+    def _is_matrix_product(self, source: int, nodes: Indices, shape: Shape) -> bool:
+        """Whether the terms are products of which one factor repeats where the other does not."""
+        if source not in self.virtual:
+            return False
+        factors = [x for x in self._factors(source, nodes.ravel(), shape) if isinstance(x, Array)]
+        spans = {(x.batched, x.detail.repeats() if x.op == "view" else ()) for x in factors}
+        return len(spans) == 2
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def _constant(self, source: int) -> bool:
+        return self.classes.rows[source] is CONSTANT
+
+    def _indices(self, source: int, nodes: Indices) -> Indices:
+        """Where members stand in their class; for constants the nodes themselves, whose data is read."""
+        return nodes if self._constant(source) else self.position[nodes]
+
+    def _columns(self, source: int, nodes: Indices) -> list[Indices]:
+        """The index maps by which these members are read: of both factors, for products that are not stored."""
+        if self._constant(source):
+            return []
+        if source not in self.virtual:
+            return [self.position[nodes]]
+        factors = self._terms(nodes, 2)
+        return [
+            self.position[factors[:, k]] for k in (0, 1) if not self._constant(int(self.of[factors[0, k]]))
+        ]
+
+    def _factors(self, source: int, nodes: Indices, shape: Shape) -> list[Operand]:
+        factors = self._terms(nodes, 2)
+        sources = self.of[factors[0]]
+        return [
+            self._read(int(s), self._indices(int(s), factors[:, k]), shape) for k, s in enumerate(sources)
+        ]
+
+    def _term(self, source: int, nodes: Indices, shape: Shape) -> Operand:
+        if source in self.virtual:
+            return self.arrays.apply(ops.mul, *self._factors(source, nodes, shape))
+        return self._read(source, self._indices(source, nodes), shape)
+
+    def _read(self, source: int, indices: Indices, shape: Shape) -> Operand:
+        """The members of a class at these indices, in a shape; for constants, their values."""
+        if self._constant(source):
+            return self.arrays.constant(self.data[indices].reshape(shape))
+        array = self.lifted[source]
+        assert array is not None
+        return self.arrays.view(array, Map.of(indices.reshape(shape)))
+
+    def _stored(self, result: Operand, shape: Shape) -> Array:
+        """A class whose members are all one known number is kept as an array too, so that it can be read."""
+        if isinstance(result, Array):
+            return result
+        return self.arrays.make("constant", (), shape, False, _full(shape, result))
+
+
+def _full(shape: Shape, number: float) -> Constant:
+    values: NDArray[np.float64] = np.full(shape, number)
+    return Constant(values.tobytes(), values)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Finding loops in index maps
+
+
+def _runs(indices: Indices) -> list[tuple[int, int]] | None:
+    """The loop nest that yields these indices, as (size, stride) from the outermost; None if there is none."""
+    nest: list[tuple[int, int]] = []
+    while len(indices) > 1:
+        stride = int(indices[1] - indices[0])
+        breaks = np.flatnonzero(np.diff(indices) != stride)
+        run = int(breaks[0]) + 1 if len(breaks) else len(indices)
+        if len(indices) % run:
+            return None
+        rows = indices.reshape(-1, run)
+        if len(rows) > 1 and (np.diff(rows, axis=1) != stride).any():
+            return None
+        nest.insert(0, (run, stride))
+        indices = rows[:, 0]
+    return nest
+
+
+def _shape(size: int, columns: Iterable[tuple[Indices, int]]) -> Shape:
+    """The axes into which ``size`` members must be split so that every regular map is regular along each.
+
+    Args:
+        size: the number of members.
+        columns: index maps, each with the number of its entries per member.
+    """
+    cuts = {1, size}
+    for indices, count in columns:
+        nest = _runs(indices)
+        if nest is None:
+            continue
+        mine = {math.prod(s for s, _ in nest[k:]) for k in range(len(nest))}
+        outer = {cut // count for cut in mine if cut > count and cut % count == 0}
+        joint = sorted(cuts | outer)
+        if all(b % a == 0 for a, b in zip(joint, joint[1:], strict=False)):
+            cuts |= outer
+    chain = sorted(cuts)
+    return tuple(b // a for a, b in zip(chain, chain[1:], strict=False))[::-1]

@@ -1,0 +1,247 @@
+"""Program: a graph of scalars as flat lists, one entry per node, and the trace that makes it.
+
+A function is run once on Values that know they are being traced. What it recorded, in the order in which
+it recorded it, is the program: for each node its row of the table and the numbers of its arguments.
+"""
+
+import gc
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
+from typing import Any, NoReturn
+
+from microgrid import engine, ops
+from microgrid.engine import Value, enable_grad, topological_order, watch
+from microgrid.ops import CONSTANT, Op
+
+def named(name: str) -> Op:
+    """Return a row of this module by its name: what a pickled program stores of it."""
+    return _ROWS[name]
+
+
+def _row(name: str, forward: Callable[..., float], doc: str) -> Op:
+    return Op(name, forward, (), doc=doc, recipe=(named, (name,)))  # type: ignore[arg-type]
+
+
+PARAMETER = _row("parameter", lambda: ops.nan, "A leaf that the function found outside its arguments.")
+SUM = _row("sum", lambda *xs: reduce(operator.add, xs), "The sum of any number of arguments.")
+LARGEST = _row("largest", lambda *xs: reduce(ops.maximum.forward, xs), "The largest of the arguments.")
+SMALLEST = _row("smallest", lambda *xs: reduce(ops.minimum.forward, xs), "The smallest of the arguments.")
+_ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST)}
+
+
+@lru_cache(maxsize=None)
+def argument_of(k: int) -> Op:
+    """Return the row that marks a number of argument ``k``."""
+    return Op(f"argument[{k}]", lambda: ops.nan, (), doc=f"A number of argument {k}.", recipe=(argument_of, (k,)))
+
+
+class TraceError(TypeError):
+    """The function did something with a traced number that a compiled program cannot repeat."""
+
+
+@dataclass(slots=True)
+class Program:
+    """A graph of scalars, flat: node ``i`` is ``rows[i]`` of the nodes ``arguments[starts[i]:starts[i+1]]``.
+
+    Arguments stand before what uses them. A leaf carries a number in ``data``: a constant its value, an
+    argument or a parameter its position.
+
+    Attributes:
+        rows: the operation of each node.
+        starts: where the arguments of each node start; one more entry than there are nodes.
+        arguments: the arguments of all nodes, one after the other.
+        data: the number that a leaf carries; 0 for an operation.
+        outputs: the nodes that the program computes.
+        sizes: how many numbers each argument of the function has.
+        parameters: how many parameters there are.
+    """
+
+    rows: list[Op] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+    arguments: list[int] = field(default_factory=list)
+    data: list[float] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    parameters: int = 0
+
+    def append(self, row: Op, arguments: Iterable[int] = (), data: float = 0) -> int:
+        """Add a node and return its number."""
+        self.rows.append(row)
+        self.arguments.extend(arguments)
+        self.starts.append(len(self.arguments))
+        self.data.append(data)
+        return len(self.rows) - 1
+
+    @property
+    def columns(self) -> tuple[list[Op], list[int], list[int], list[float]]:
+        """The lists of rows, starts, arguments and data, for the passes that run over all nodes."""
+        return self.rows, self.starts, self.arguments, self.data
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def nodes(self) -> Iterator[tuple[Op, list[int], float]]:
+        """Yield the row, the arguments and the data of each node."""
+        start = 0
+        for row, end, data in zip(self.rows, self.starts[1:], self.data, strict=True):
+            yield row, self.arguments[start:end], data
+            start = end
+
+    def dump(self, limit: int = 200) -> str:
+        """Return the program as text, one node a line, at most ``limit`` of them."""
+        lines = []
+        for i, (row, arguments, data) in enumerate(self.nodes()):
+            if i == limit:
+                lines.append(f"... and {len(self) - limit} more")
+                break
+            inside = ", ".join(f"%{a}" for a in arguments) if arguments else f"{data}"
+            lines.append(f"%{i} = {row.name}({inside})")
+        lines.append("return " + ", ".join(f"%{i}" for i in self.outputs))
+        return "\n".join(lines)
+
+
+def from_values(
+    nodes: Iterable[Value], outputs: Sequence[Value], inputs: Sequence[Sequence[Value]] = ()
+) -> tuple[Program, list[Value]]:
+    """Return the program of recorded nodes, and the leaves among them that are parameters.
+
+    Args:
+        nodes: the nodes, parents before children; leaves, and what was computed before, may be left out.
+        outputs: the nodes to compute.
+        inputs: the leaves of each argument.
+
+    Returns:
+        The program, and the leaves that are neither inputs nor constants, in the order of their first use.
+
+    Raises:
+        TraceError: if a node was cut out of the graph by ``no_grad()``.
+        ValueError: if one leaf stands twice among the inputs.
+    """
+    program = Program(sizes=[len(argument) for argument in inputs])
+    number: dict[Value, int] = {}
+    parameters: list[Value] = []
+    for k, argument in enumerate(inputs):
+        for position, leaf in enumerate(argument):
+            if leaf in number:
+                raise ValueError(f"{leaf!r} stands twice among the inputs; give each leaf once")
+            number[leaf] = program.append(argument_of(k), (), position)
+
+    def place(node: Value) -> int:
+        """Add a node that the trace did not record: a leaf, or a result computed before it from leaves."""
+        if node.first is not None:
+            add(node for node in topological_order(node) if node not in number)
+        elif node.op is CONSTANT:
+            number[node] = program.append(CONSTANT, (), node._data)
+        elif type(node) is Traced:
+            raise TraceError(
+                f"{node!r} was computed in a traced function but cut out of its graph by no_grad(), so it would "
+                "be frozen at the number of this trace; use mg.stop_gradient(x) instead"
+            )
+        else:
+            number[node] = program.append(PARAMETER, (), len(parameters))
+            parameters.append(node)
+        return number[node]
+
+    def add(nodes: Iterable[Value]) -> None:
+        get, (rows, starts, arguments, data) = number.get, program.columns
+        for node in nodes:
+            first, second = node.first, node.second
+            if first is None:
+                place(node)
+                continue
+            a = get(first)
+            if a is None:
+                a = place(first)
+            if second is None:
+                arguments.append(a)
+            else:
+                b = get(second)
+                if b is None:
+                    b = place(second)
+                if node.others:
+                    rest = [place(other) if c is None else c for other in node.others for c in (get(other),)]
+                    arguments += (a, b, *rest)
+                else:
+                    arguments += (a, b)
+            number[node] = len(rows)
+            rows.append(node.op)
+            starts.append(len(arguments))
+            data.append(0)
+
+    add(node for node in nodes if node not in number)
+    program.outputs = [number[node] if node in number else place(node) for node in outputs]
+    program.parameters = len(parameters)
+    return program, parameters
+
+
+def from_graph(outputs: Sequence[Value], inputs: Sequence[Sequence[Value]] = ()) -> tuple[Program, list[Value]]:
+    """Return the program of a graph that is there already; see ``from_values``."""
+    with without_collector():
+        return from_values(topological_order(*outputs), outputs, inputs)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Tracing
+
+
+class Traced(Value):
+    """A Value of a function being traced: what is done with it is recorded, so its number must not matter."""
+
+    __slots__ = ()
+
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
+        raise TraceError(
+            f"{what} at {engine.user_line()}: while a function is compiled its numbers stand for every sample "
+            f"of every batch, so the program cannot depend on one of them; {remedy}"
+        )
+
+    def _branch(self, *_: Any) -> NoReturn:
+        self._refuse(
+            "a branch on a traced value",
+            "for a choice write mg.where(mg.less(a, b), x, y), mg.maximum(a, b) or mg.minimum(a, b)",
+        )
+
+    __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _branch
+
+    def _read(self) -> NoReturn:
+        self._refuse("the .data of a traced value was read", "use the value itself, or mg.stop_gradient(x)")
+
+    def _write(self, _: Any) -> NoReturn:
+        self._refuse("the .data of a traced value was written", "make a new value by operations instead")
+
+    data = property(_read, _write)  # type: ignore[assignment]
+
+
+def traced_leaf(number: float) -> Traced:
+    """Return a leaf that stands for a number of an argument."""
+    leaf = Value(number)
+    leaf.__class__ = Traced
+    return leaf  # type: ignore[return-value]
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Switch the garbage collector off: a trace makes many objects and no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def trace(function: Callable[[], Any]) -> tuple[Any, list[Value]]:
+    """Run a function and return its result and the nodes that it recorded, in order."""
+    nodes: list[Value] = []
+    append = nodes.append
+
+    def record(node: Value) -> None:
+        node.__class__ = Traced
+        append(node)
+
+    with without_collector(), enable_grad(), watch(record):
+        return function(), nodes

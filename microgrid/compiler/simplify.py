@@ -1,0 +1,144 @@
+"""Simplify a program of scalars: equal nodes become one, constants are computed, dead nodes go.
+
+No rule here changes a number: ``x * 0`` stays, as it is nan for an infinite x. Chains of additions become
+one sum; chains of maxima become one too where no gradient passes, as in a softmax, because a chain shares
+the gradient of equal arguments differently.
+"""
+
+from microgrid import ops
+from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
+from microgrid.ops import CONSTANT, Op
+
+
+def simplify(program: Program) -> Program:
+    """Return a program that computes the same outputs with fewer nodes."""
+    return flatten_chains(number_values(program))
+
+
+def number_values(program: Program) -> Program:
+    """Keep live nodes, each different one once; compute what depends on constants only."""
+    rows, starts, arguments, data = program.columns
+    live = bytearray(len(rows))
+    for output in program.outputs:
+        live[output] = 1
+    for i in range(len(rows) - 1, -1, -1):
+        if live[i]:
+            for a in arguments[starts[i] : starts[i + 1]]:
+                live[a] = 1
+
+    result = Program(sizes=program.sizes, parameters=program.parameters)
+    new = [-1] * len(rows)
+    known: dict[tuple[Op | int | str, ...], int] = {}
+    constants: set[int] = set()
+    result_rows, result_starts, result_arguments, result_data = result.columns
+
+    def constant(number: float) -> int:
+        key = (CONSTANT, number.hex())  # hex tells −0.0 from 0.0, and nan is one number
+        if key not in known:
+            known[key] = result.append(CONSTANT, (), number)
+            constants.add(known[key])
+        return known[key]
+
+    for i, row in enumerate(rows):
+        if not live[i]:
+            continue
+        start, end = starts[i], starts[i + 1]
+        if start == end:
+            if row is CONSTANT:
+                new[i] = constant(data[i])
+            else:
+                new[i] = result.append(row, (), data[i])
+            continue
+        mine = tuple([new[a] for a in arguments[start:end]])
+        if row is ops.identity:
+            new[i] = mine[0]
+            continue
+        if mine[0] in constants and constants.issuperset(mine):
+            new[i] = constant(row.forward(*[result_data[a] for a in mine]))
+            continue
+        key = (row, *mine)
+        number = known.get(key)
+        if number is None:
+            known[key] = number = len(result_rows)
+            result_rows.append(row)
+            result_arguments += mine
+            result_starts.append(len(result_arguments))
+            result_data.append(0)
+        new[i] = number
+    result.outputs = [new[output] for output in program.outputs]
+    return result
+
+
+def flatten_chains(program: Program) -> Program:
+    """Turn chains of additions, and of maxima without a gradient, into one node each."""
+    rows, starts, arguments, data = program.columns
+    uses = [0] * len(rows)
+    for a in arguments:
+        uses[a] += 1
+    for output in program.outputs:
+        uses[output] += 2  # an output must stay a node of its own
+    frozen = _without_gradient(program)
+    kinds: dict[Op, Op | None] = {}
+    chains: list[list[int] | None] = [None] * len(rows)
+    absorbed = bytearray(len(rows))
+    chain_rows: list[Op] = list(rows)
+    for i, row in enumerate(rows):
+        kind = kinds[row] if row in kinds else kinds.setdefault(row, _chain(row))
+        if kind is None or (kind is not SUM and not frozen[i]):
+            continue
+        chain_rows[i] = kind
+        terms: list[int] = []
+        for a in arguments[starts[i] : starts[i + 1]]:
+            inner = chains[a]
+            if inner is None or uses[a] > 1 or chain_rows[a] is not kind:
+                terms.append(a)
+                continue
+            absorbed[a] = 1
+            chains[a] = None
+            if len(inner) > len(terms):  # add the shorter list to the longer one: linear time for a long chain
+                terms, inner = inner, terms
+            terms.extend(inner)
+        chains[i] = terms
+
+    result = Program(sizes=program.sizes, parameters=program.parameters)
+    new = [-1] * len(rows)
+    for i, row in enumerate(chain_rows):
+        if absorbed[i]:
+            continue
+        mine = chains[i]
+        if mine is None:
+            mine = arguments[starts[i] : starts[i + 1]]
+        if len(mine) == 2:
+            row = _PAIR.get(row, row)
+        new[i] = result.append(row, [new[a] for a in mine], data[i])
+    result.outputs = [new[output] for output in program.outputs]
+    return result
+
+
+_CHAINS = {ops.add: SUM, ops.maximum: LARGEST, ops.minimum: SMALLEST}
+_PAIR = {chain: pair for pair, chain in _CHAINS.items()}
+
+
+def _chain(row: Op) -> Op | None:
+    """The row of many arguments that a chain of this row makes."""
+    if row.recipe is not None and row.recipe[0] is ops.sum_of:
+        return SUM
+    return _CHAINS.get(row)
+
+
+def _without_gradient(program: Program) -> bytearray:
+    """For each node, whether no gradient flows back to it from any of its uses."""
+    rows, starts, arguments, _ = program.columns
+    frozen = bytearray(b"\1") * len(rows)
+    for output in program.outputs:
+        frozen[output] = 0
+    blocking: dict[Op, bool] = {}
+    for i in range(len(rows) - 1, -1, -1):
+        if not frozen[i]:
+            row = rows[i]
+            if row not in blocking:
+                blocking[row] = all(not callable(p) and p == 0 for p in row.partials)
+            if not blocking[row]:
+                for a in arguments[starts[i] : starts[i + 1]]:
+                    frozen[a] = 0
+    return frozen

@@ -1,0 +1,264 @@
+"""Functions on arrays that NumPy lacks, with the conventions of the table.
+
+Programs call them as ``special.sigmoid(x, out=y)``. ``numpy_namespace`` and ``jax_namespace`` hold what a
+program of each dialect finds under its names.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from microgrid import ops
+from microgrid.ops import Op
+
+Array = Any
+
+
+def _elementwise(forward: Any, arguments: int) -> Any:
+    """Return a function of floats as a function of arrays; slow, as it calls Python for each number."""
+    mapped = np.frompyfunc(forward, arguments, 1)
+
+    def function(*xs: Array, out: Array = None) -> Array:
+        result = mapped(*xs)
+        if out is None:
+            return np.asarray(result, dtype=np.result_type(*xs, np.float32))
+        out[...] = result
+        return out
+
+    return function
+
+
+def _into(out: Array, result: Array) -> Array:
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
+class NumPySpecial:
+    """The namespace ``special`` of programs on NumPy arrays."""
+
+    erf = staticmethod(_elementwise(ops.erf.forward, 1))
+    erfc = staticmethod(_elementwise(ops.erfc.forward, 1))
+    lgamma = staticmethod(_elementwise(ops.lgamma.forward, 1))
+    digamma = staticmethod(_elementwise(ops.digamma.forward, 1))
+
+    @staticmethod
+    def polygamma(n: int, x: Array, out: Array = None) -> Array:
+        """ψ⁽ⁿ⁾(x)."""
+        return _elementwise(ops.polygamma_of(n).forward, 1)(x, out=out)
+
+    @staticmethod
+    def gelu(x: Array, out: Array = None) -> Array:
+        """x·Φ(x)."""
+        return _elementwise(ops.gelu.forward, 1)(x, out=out)
+
+    @staticmethod
+    def sigmoid(x: Array, out: Array = None) -> Array:
+        """1 / (1 + e⁻ˣ), by e⁻|x|, which cannot overflow."""
+        e = np.exp(-np.abs(x))
+        return np.divide(np.where(np.less(x, 0.0), e, 1.0), 1.0 + e, out=out)
+
+    @staticmethod
+    def silu(x: Array, out: Array = None) -> Array:
+        """x·σ(x); −0 at −inf."""
+        return _into(out, np.where(np.equal(x, -np.inf), -0.0, x * NumPySpecial.sigmoid(x)))
+
+    @staticmethod
+    def softplus(x: Array, out: Array = None) -> Array:
+        """log(1 + eˣ) = max(x, 0) + log1p(e⁻|x|)."""
+        return np.add(np.maximum(x, 0.0), np.log1p(np.exp(-np.abs(x))), out=out)
+
+    @staticmethod
+    def power(x: Array, n: Array, out: Array = None) -> Array:
+        """xⁿ; NumPy takes a square root for n = ½, which is nan for −inf and −0 for −0."""
+        result = np.power(x, n, out=out)
+        if isinstance(n, float) and n == 0.5:
+            result = np.add(result, 0.0, out=out)
+            result = _into(out, np.where(np.equal(x, -np.inf), np.inf, result))
+        return result
+
+    @staticmethod
+    def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
+        """a where the condition is not 0, else b."""
+        if out is None:
+            return np.where(condition, a, b)
+        np.copyto(out, b)
+        np.copyto(out, a, where=condition if condition.dtype == bool else np.not_equal(condition, 0.0))
+        return out
+
+
+def _view(source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...], batch: int | None = None) -> Array:
+    """Return the members ``base + Σ index · stride`` of a contiguous array, without copying."""
+    step = source.itemsize * (batch if batch is not None else 1)
+    tail = (batch,) if batch is not None else ()
+    last = (source.itemsize,) if batch is not None else ()
+    return np.ndarray((*shape, *tail), source.dtype, source, base * step, (*[s * step for s in strides], *last))
+
+
+def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
+    """Return what programs on NumPy arrays find under their names."""
+    functions = {name: getattr(np, name) for name in dir(np) if isinstance(getattr(np, name), np.ufunc)}
+    used = {name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value for name, value in names.items()}
+    typed = {
+        name: value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
+        for name, value in used.items()
+    }
+    others = {name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")}
+    return {
+        **functions,
+        **others,
+        "xp": np,
+        "special": NumPySpecial,
+        "view": _view,
+        "inf": math.inf,
+        "nan": math.nan,
+        "dtype": np.dtype(dtype),
+        "I": np.dtype(dtype).itemsize,
+        **typed,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------
+# JAX
+
+
+def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """Return what pure programs on JAX arrays find under their names."""
+    import jax
+    import jax.numpy as jnp
+    from jax.scipy import special as jsp
+
+    def mapped(op: Op) -> Any:
+        def function(*xs: Array) -> Array:
+            xs = jnp.broadcast_arrays(*xs)
+            shape = jax.ShapeDtypeStruct(xs[0].shape, dtype)
+            call = _elementwise(op.forward, op.arity)
+
+            def on_host(*ys: Array) -> Array:
+                with np.errstate(all="ignore"):
+                    return np.asarray(call(*map(np.asarray, ys)), dtype)
+
+            return jax.pure_callback(on_host, shape, *xs, vmap_method="broadcast_all")
+
+        return function
+
+    def logistic(x: Array) -> Array:
+        e = jnp.exp(-jnp.abs(x))
+        return jnp.where(x < 0, e, 1.0) / (1.0 + e)
+
+    class JaxSpecial:
+        """The namespace ``special`` of programs on JAX arrays."""
+
+        erf = staticmethod(jsp.erf)
+        erfc = staticmethod(jsp.erfc)
+        lgamma = staticmethod(mapped(ops.lgamma))
+        digamma = staticmethod(mapped(ops.digamma))
+        gelu = staticmethod(mapped(ops.gelu))
+        sigmoid = staticmethod(logistic)
+
+        @staticmethod
+        def polygamma(n: int, x: Array) -> Array:
+            """ψ⁽ⁿ⁾(x)."""
+            return mapped(ops.polygamma_of(n))(x)
+
+        @staticmethod
+        def silu(x: Array) -> Array:
+            """x·σ(x); −0 at −inf."""
+            return jnp.where(x == -jnp.inf, -0.0, x * logistic(x))
+
+        @staticmethod
+        def softplus(x: Array) -> Array:
+            """log(1 + eˣ)."""
+            return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+        @staticmethod
+        def power(x: Array, n: Array) -> Array:
+            """xⁿ."""
+            return jnp.power(x, n)
+
+    def view(source: Array, base: Any, shape: Any, strides: Any, batch: Any = None) -> Array:
+        flat = source.reshape(-1, *([] if batch is None else [batch]))
+        if strides is None:
+            return flat[base]
+        sliced = _sliced(flat, base, shape, strides)
+        return flat[_points(base, shape, strides)] if sliced is None else sliced
+
+    def scatter(shape: Any, pieces: Any, batch: Any = None) -> Array:
+        """The transpose of ``view``: XLA gets pads and sums, not a scatter of single numbers."""
+        tail = () if batch is None else (batch,)
+        like = jax.ShapeDtypeStruct((*shape, *tail), dtype)
+        total = jnp.zeros(like.shape, dtype)
+        for (*where, value), count in zip(pieces, range(len(pieces)), strict=True):
+            read = jax.linear_transpose(lambda x, where=where: view(x, *where, batch), like)
+            value = jnp.asarray(value, dtype)
+            if batch is not None and value.ndim < len(where[1]) + 1:
+                value = value[..., None]
+            total = total + read(jnp.broadcast_to(value, (*where[1], *tail)))[0]
+        return total
+
+    def segment_sum(x: Array, starts: Any) -> Array:
+        segments = np.repeat(np.arange(len(starts)), np.diff([*starts, x.shape[0]]))
+        return jax.ops.segment_sum(x, segments, num_segments=len(starts))
+
+    used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
+    return {
+        "xp": jnp,
+        "special": JaxSpecial,
+        "view": view,
+        "scatter": scatter,
+        "segment_sum": segment_sum,
+        "inf": math.inf,
+        "nan": math.nan,
+        **used,
+    }
+
+
+def _points(base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    points = np.full(shape, base)
+    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
+        points = points + (stride * np.arange(size)).reshape((-1,) + (1,) * (len(shape) - axis - 1))
+    return points
+
+
+def _sliced(flat: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array | None:
+    """Return a strided view of axis 0 by slices and reshapes; ``None`` if it takes a table of indices.
+
+    JAX has no strides: an axis of stride s becomes a reshape to rows of s, of which a part is read.
+    """
+    import jax.numpy as jnp
+
+    rank = len(shape)
+    axes = [k for k in range(rank) if strides[k]]
+    start = base + sum(strides[k] * (shape[k] - 1) for k in axes if strides[k] < 0)
+    order = sorted(axes, key=lambda k: -abs(strides[k]))
+    found = _rows(flat, start, [(shape[k], abs(strides[k])) for k in order])
+    if found is None:
+        return None
+    found = jnp.flip(found, [place for place, k in enumerate(order) if strides[k] < 0])
+    tail = list(range(len(order), found.ndim))
+    found = jnp.transpose(found, [order.index(k) for k in axes] + tail)
+    found = jnp.expand_dims(found, [k for k in range(rank) if not strides[k]])
+    return jnp.broadcast_to(found, (*shape, *found.shape[rank:]))
+
+
+def _rows(flat: Array, start: int, axes: list[tuple[int, int]]) -> Array | None:
+    if not axes:
+        return flat[start]
+    (size, stride), inner = axes[0], axes[1:]
+    if not inner:
+        return flat[start : start + (size - 1) * stride + 1 : stride]
+    span = 1 + sum((n - 1) * s for n, s in inner)
+    first = min(start, flat.shape[0] - size * stride)
+    if first < 0 or start - first + span > stride:
+        return None
+    rows = flat[first : first + size * stride].reshape(size, stride, *flat.shape[1:])
+    found = _rows(rows.swapaxes(0, 1), start - first, inner)
+    return None if found is None else _moved(found, len(inner))
+
+
+def _moved(array: Array, axis: int) -> Array:
+    """Return the array with an axis brought to the front."""
+    order = [axis, *[k for k in range(array.ndim) if k != axis]]
+    return array.transpose(order)

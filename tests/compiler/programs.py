@@ -1,0 +1,107 @@
+"""Random functions of scalars, as text that a shrunk failure can be pasted from, and the eager reference."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+import microgrid as mg
+
+UNARY = ["-{a}", "mg.sin({a})", "mg.tanh({a})", "mg.exp({a} * 0.1)", "mg.relu({a})", "mg.sigmoid({a})", "abs({a})",
+         "{a} ** 2", "{a} ** 3", "mg.softplus({a})", "mg.sqrt({a} * {a} + 1.0)", "{a} * {c}", "{a} + {c}", "{c} - {a}",
+         "mg.log({a} * {a} + 0.5)", "mg.stop_gradient({a})", "mg.erf({a})", "mg.gelu({a})", "1.0 * {a}", "{a} / 1.0"]  # fmt: skip
+BINARY = ["{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / ({b} * {b} + 1.0)", "mg.maximum({a}, {b})", "mg.minimum({a}, {b})",
+          "mg.where(mg.less({a}, {b}), {a}, 2.0 * {b})", "mg.hypot({a}, {b} + 3.0)", "mg.atan2({a}, {b} + 5.0)",
+          "mg.less_equal({a}, {b}) * {a}"]  # fmt: skip
+FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "mg.mean([t * t for t in {v}])",
+         "mg.dot({v}, {w}[::-1])", "mg.total([s * t for s in {v} for t in {w}]) * 0.1", "max_of({v})"]  # fmt: skip
+MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * {a} + {c} for t in {v}]",
+        "mg.softmax({v})", "{v}[::-1]", "[s - t for s, t in zip({v}[1:], {v})] + [{a}]",
+        "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
+        "[mg.maximum(s, t) for s, t in zip({v}, {w})]", "[s if k % 2 else s * s for k, s in enumerate({v})]"]  # fmt: skip
+
+
+@dataclass
+class Case:
+    """A function ``f(x)`` or ``f(x, y)`` as text, with its parameters ``p`` and a batch."""
+
+    text: str
+    parameters: list[float]
+    batch: list[list[list[float]]]
+
+    def function(self, parameters):
+        namespace = {"mg": mg, "p": parameters, "max_of": max_of}
+        exec(self.text, namespace)
+        return namespace["f"]
+
+    def __str__(self):
+        return f"p = {self.parameters}\n{self.text}\n# batch: {self.batch}"
+
+    __repr__ = __str__
+
+
+def max_of(xs):
+    """The largest, as a chain whose gradient counts."""
+    result = xs[0]
+    for x in xs[1:]:
+        result = mg.maximum(result, x)
+    return result
+
+
+numbers = st.floats(-3, 3).map(lambda x: round(x, 3) + 0.0)
+
+
+@st.composite
+def cases(draw, max_steps=8):
+    size = draw(st.integers(2, 6))
+    samples = draw(st.integers(1, 4))
+    scalars, vectors = ["p[0]", "x[0]"], ["x", "y", f"p[:{size}]", f"p[1:{size + 1}]"]
+    lines = []
+    for step in range(draw(st.integers(1, max_steps))):
+        kind = draw(st.sampled_from(["unary", "binary", "fold", "map"]))
+        template = draw(st.sampled_from({"unary": UNARY, "binary": BINARY, "fold": FOLDS, "map": MAPS}[kind]))
+        name = f"{'v' if kind == 'map' else 's'}{step}"
+        lines.append(
+            f"    {name} = "
+            + template.format(
+                a=draw(st.sampled_from(scalars)),
+                b=draw(st.sampled_from(scalars)),
+                v=draw(st.sampled_from(vectors)),
+                w=draw(st.sampled_from(vectors)),
+                c=draw(numbers),
+            )
+        )
+        (vectors if kind == "map" else scalars).append(name)
+    result = " + ".join([*scalars[2:], *[f"mg.total({v})" for v in vectors[4:]]])
+    text = "\n".join(["def f(x, y):", *lines, f"    return {result} + p[0] * x[0]"])
+    parameters = draw(st.lists(numbers, min_size=size + 2, max_size=size + 2))
+    batch = draw(st.lists(st.lists(st.lists(numbers, min_size=size, max_size=size), min_size=samples, max_size=samples), min_size=2, max_size=2))  # fmt: skip
+    return Case(text, parameters, batch)
+
+
+def eager(case, reduce="mean", nudge=0.0):
+    """The value, the gradient by each parameter and by each argument, by the engine alone."""
+    parameters = [mg.Value(x * (1 + nudge)) for x in case.parameters]
+    arguments = [[[mg.Value(x * (1 + nudge)) for x in sample] for sample in argument] for argument in case.batch]
+    f = case.function(parameters)
+    results = [f(*sample) for sample in zip(*arguments, strict=True)]
+    total = mg.total(results) * (1.0 / len(results) if reduce == "mean" else 1.0)
+    total.backward()
+    by_arguments = [np.array([[x.grad for x in sample] for sample in argument]) for argument in arguments]
+    return total.data, np.array([p.grad for p in parameters]), by_arguments
+
+
+def assert_close(actual, expected, nudged):
+    """Equal to 1e-12 relative, or to what a change of the last digit of the input does to the result."""
+    actual, expected, nudged = (np.asarray(x, dtype=float) for x in (actual, expected, nudged))
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.where(finite, 0.0, actual), np.where(finite, 0.0, expected))
+    actual, expected, nudged = actual[finite], expected[finite], nudged[finite]
+    scale = np.max(np.abs(expected), initial=1.0)
+    allowed = 1e-12 * scale + 50 * np.abs(nudged - expected)
+    assert np.all(np.abs(actual - expected) <= allowed), (actual, expected, allowed)
+
+
+def is_nan(x):
+    return isinstance(x, float) and math.isnan(x)
