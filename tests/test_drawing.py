@@ -1,77 +1,764 @@
 """Pictures: what they show, that no label can break them, and how they are rendered and saved."""
 
+import gc
+import importlib.metadata
+import math
+import os
 import re
+import stat
+import subprocess
+import sys
+import warnings
 import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
 
+import matplotlib as mpl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from microgrid.drawing import Picture, draw
+from microgrid import ops
+from microgrid.calculus import gradient_graph
+from microgrid.drawing import draw, name, notebook_bundle, picture, rendering
+from microgrid.drawing.boundary import plot_boundary
+from microgrid.drawing.dot import aligned, columns, significant
+from microgrid.drawing.graph import extract
+from microgrid.drawing.rendering import RendererError, find_renderer
+from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.engine import Value
+from microgrid.losses import cross_entropy
+from microgrid.nn import MLP, Affine, Layer, Module, Neuron, ReLU, Sequential
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def neuron() -> Value:
-    x1, x2 = Value(2.0, "x1"), Value(0.0, "x2")
-    w1, w2 = Value(-3.0, "w1"), Value(1.0, "w2")
-    b = Value(6.8813735870195432, "b")
-    o = (x1 * w1 + x2 * w2 + b).tanh()
-    o.label = "o"
-    o.backward()
-    return o
+def apples():
+    """The apples of chapter 5: 2 × 100, with a tax of 10 %."""
+    price, count, tax = Value(100, "price"), Value(2, "count"), Value(1.1, "tax")
+    total = price * count * tax
+    total.label = "total"
+    total.backward()
+    return total
 
 
-def texts(picture: Picture) -> list[str]:
-    return ["".join(t.itertext()) for t in ElementTree.fromstring(picture.svg).iter(f"{SVG}text")]
+def neuron(inputs=64):
+    xs = [Value(0.1 * i, f"x{i}") for i in range(inputs)]
+    y = Neuron(inputs, seed=0)(xs)
+    y.backward()
+    return y
 
 
-def groups(picture: Picture, kind: str) -> list[ElementTree.Element]:
-    return [g for g in ElementTree.fromstring(picture.svg).iter(f"{SVG}g") if kind in g.get("class", "").split()]
+def network():
+    model = MLP(2, [4, 4, 1], seed=1)
+    xs = [Value(1.0, "x0"), Value(-2.0, "x1")]
+    y = model(xs)
+    y.backward()
+    return model, xs, y
 
 
-def test_a_node_shows_label_data_and_gradient() -> None:
-    shown = texts(draw(neuron()))
-    assert {"x1", "w1", "x2", "w2", "b", "o"} <= set(shown)
-    joined = " ".join(shown)
-    assert "0.7071" in joined
-    assert "-1.5" in joined
+def chain(steps):
+    x = y = Value(1.0, "x")
+    one = Value(1e-9)
+    for _ in range(steps):
+        y = y + one
+    return x, y
 
 
-def test_x_times_x_has_two_edges() -> None:
+def tree(picture):
+    return ElementTree.fromstring(picture.svg)
+
+
+def texts(element):
+    return ["".join(text.itertext()).replace("\xa0", " ") for text in element.iter(f"{SVG}text")]
+
+
+def groups(picture, kind):
+    """The nodes, edges or clusters of a picture, as lists of the texts in them."""
+    return [texts(g) for g in tree(picture).iter(f"{SVG}g") if kind in g.get("class", "").split()]
+
+
+def of_node(picture, label):
+    return next(" ".join(" ".join(words).split()) for words in groups(picture, "node") if label in words)
+
+
+# -- what a picture shows ----------------------------------------------------------------------------
+
+
+def test_a_node_shows_label_data_and_gradient_and_an_operation_its_symbol():
+    picture = draw(apples())
+    assert of_node(picture, "price") == "price data 100 grad 2.2"
+    assert of_node(picture, "total") == "× total data 220 grad 1"
+
+
+def test_an_edge_shows_the_local_derivative_and_under_it_what_flows_back():
+    edges = [" ".join(" ".join(words).split()) for words in groups(draw(apples()), "edge")]
+    assert sorted(edges) == sorted(["∂ 2 ← 2.2", "∂ 100 ← 110", "∂ 1.1 ← 1.1", "∂ 200 ← 200"])
+
+
+def test_before_backward_there_are_local_derivatives_and_no_gradients():
+    x = Value(3.0, "x")
+    shown = " ".join(texts(tree(draw(x * x))))
+    assert "∂" in shown
+    assert "grad" not in shown
+    assert "←" not in shown
+
+
+def test_x_times_x_has_two_edges():
     x = Value(3.0, "x")
     assert len(groups(draw(x * x), "edge")) == 2
 
 
+def test_kinds_of_nodes_look_different():
+    model = Neuron(1, seed=0)
+    y = model([Value(2.0, "x")]) * 3.0
+    nodes = re.findall(r'class="(\w+)" (.*?) label=', draw(y).dot)
+    assert {kind for kind, _ in nodes} == {"input", "parameter", "constant", "operation"}
+    assert len(set(nodes)) == len({look for _, look in nodes}) == 5  # the output is an operation that stands out
+
+
+def test_several_outputs_share_one_picture():
+    x = Value(2.0, "x")
+    shown = [words for words in groups(draw([x * 2.0, x * 3.0]), "node") if "x" in words]
+    assert len(shown) == 1
+
+
+def test_the_same_graph_gives_the_same_bytes():
+    first, second = draw(neuron(12), title="twice"), draw(neuron(12), title="twice")
+    assert (first.dot, first.svg, first.png, first.html) == (second.dot, second.svg, second.png, second.html)
+
+
+def test_a_picture_keeps_the_numbers_of_the_moment():
+    x = Value(3.0, "x")
+    picture = draw(x * 2.0)
+    x.data = 5.0
+    assert "data 3" in of_node(picture, "x")
+
+
+@pytest.mark.parametrize(("direction", "arrow"), [("LR", "←"), ("TB", "↑"), ("RL", "→"), ("BT", "↓")])
+def test_the_gradient_flows_against_the_direction(direction, arrow):
+    picture = draw(apples(), direction=direction)
+    assert f"rankdir={direction}" in picture.dot
+    assert arrow in texts(tree(picture))
+
+
+def test_the_title_heads_the_picture_and_names_it_for_screen_readers():
+    picture = draw(apples(), title="Two apples")
+    assert "Two apples" in texts(tree(picture))
+    assert tree(picture).get("aria-label") == "Two apples"
+    assert tree(picture).get("role") == "img"
+
+
+def test_the_tooltip_has_every_digit():
+    x = Value(1 / 3, "third")
+    titles = [element.text for element in tree(draw(x * 3.0)).iter(f"{SVG}title")]
+    assert any(text and text.startswith("third") and repr(1 / 3) in text for text in titles)
+
+
 @pytest.mark.parametrize(
-    "label",
+    ("number", "text"),
+    [(0.0, "0"), (220.00000000000003, "220"), (-3.0, "-3"), (123456.0, "123456"), (1234567.0, "1.235e6"),
+     (0.000012345, "1.234e-5"), (1e-300, "1e-300"), (math.inf, "inf"), (math.nan, "nan"), (2 / 3, "0.6667")],
+)  # fmt: skip
+def test_numbers_have_four_significant_digits(number, text):
+    assert significant(number) == text
+
+
+@pytest.mark.parametrize(
+    "make",
     [
-        "사과",
-        "<b>bold</b>",
-        "{|}",
-        '"quoted"',
-        "back\\slash \\N \\G \\\\",
-        "]]>",
-        "<script>alert(1)</script>",
-        "a & b &amp;",
-        "-->",
-        "é ∂ 🍎",
+        lambda: ops.sin(Value(math.pi)),
+        lambda: Value(0.1) + Value(0.2) - Value(0.3),
+        lambda: ops.sin(Value(math.pi / 2)),
+        lambda: ops.cos(Value(math.pi)) * 1.0 + 1.0,
     ],
 )
-def test_any_label_is_shown_as_itself(label: str) -> None:
-    picture = draw(Value(1.0, label))
-    assert label in [text.replace("\xa0", " ") for text in texts(picture)]
-    assert not list(ElementTree.fromstring(picture.svg).iter(f"{SVG}script"))
+def test_rounding_noise_is_shown_as_zero(make):
+    y = make()
+    y.backward()
+    assert not re.search(r"e-1\d", " ".join(texts(tree(draw(y)))))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.text(max_size=60))
-def test_no_text_breaks_a_picture(label: str) -> None:
-    y = Value(2.0, label) * Value(3.0, label)
-    picture = draw(y, title=label)
-    elements = [e.tag.removeprefix(SVG) for e in ElementTree.fromstring(picture.svg).iter()]
-    assert set(elements) <= {"svg", "style", "g", "title", "path", "polygon", "polyline", "text"}
+def test_small_numbers_that_mean_something_are_shown():
+    x = Value(1e-20, "x")
+    y = x * 2.0
+    y.backward(1e-30)
+    assert of_node(draw(y), "x") == "x data 1e-20 grad 2e-30"
+
+
+def test_a_row_whose_derivative_raises_near_the_point_is_drawn():
+    def root_slope(y, x):
+        if x > 4.0:
+            raise ValueError("not here")
+        return 0.25
+
+    row = ops.Op("edge", lambda x: math.sqrt(x), (root_slope,))
+    y = row(Value(4.0, "x"))
+    y.backward()
+    assert "∂ 0.25" in " ".join(texts(tree(draw(y))))
+
+
+def test_the_decimal_points_of_a_node_stand_under_one_another():
+    assert aligned([-12.5, 3.0, 0.125]) == ["-12.5  ", "  3    ", "  0.125"]
+    assert aligned([]) == []
+
+
+def test_infinite_numbers_are_drawn():
+    y = ops.log(Value(0.0, "x")) * 2.0
+    y.backward()
+    assert "data -inf" in of_node(draw(y), "log")
+
+
+def test_a_derivative_that_is_always_zero_sends_nothing_back():
+    y = ops.log(ops.floor(Value(0.5, "x")))
+    y.backward()
+    assert extract([y]).edges[0].flow == 0.0
+
+
+# -- any text is safe --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["사과", "<b>bold</b>", "{|}", '"quoted"', "back\\slash \\N \\G \\\\", "]]>", "<script>alert(1)</script>",
+     "a & b &amp; &#65;", "-->", "é ∂ 🍎", "x" * 39, "' onload='alert(1)"],
+)  # fmt: skip
+def test_any_label_is_shown_as_itself(label):
+    assert label in texts(tree(draw(Value(1.0, label), title=label)))
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.found = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.add(tag)
+
+
+@given(
+    st.text(max_size=60) | st.lists(st.sampled_from('<>&"\\{}|\n\r\0\x7f\x85\u2028\ud800\ufffe]-N사🍎')).map("".join)
+)
+def test_no_text_breaks_a_picture(label):
+    picture = draw(Value(2.0, label) * Value(3.0, label), title=label)
+    assert {element.tag.removeprefix(SVG) for element in tree(picture).iter()} <= {
+        "svg", "style", "g", "title", "path", "polygon", "polyline", "text",
+    }  # fmt: skip
     assert len(groups(picture, "node")) == 3
-    assert picture.png.startswith(b"\x89PNG")
-    ElementTree.fromstring(re.sub(r"^<!DOCTYPE html>|<meta[^>]*>", "", picture.html))
+    page = Tags(picture.html).found - {element.tag.removeprefix(SVG) for element in tree(picture).iter()}
+    assert page == {"html", "head", "meta", "title", "body"} - {"title"}
+
+
+def test_lines_of_a_label_stand_under_one_another_and_long_ones_are_cut():
+    shown = texts(tree(draw(Value(1.0, "first\nsecond"))))
+    assert {"first", "second"} <= set(shown)
+    picture = draw(Value(1.0, "\n".join("가" * 50 for _ in range(9))))
+    shown = texts(tree(picture))
+    assert max(map(columns, shown)) <= 40
+    assert shown.count("…") == 1
+    assert "가" * 50 in " ".join(element.text or "" for element in tree(picture).iter(f"{SVG}title"))
+
+
+def test_korean_labels_fit_their_boxes():
+    # A Korean letter is as wide as the font is high.
+    label = "사과의 개수와 값"
+    node = next(g for g in tree(draw(Value(1.0, label))).iter(f"{SVG}g") if "node" in g.get("class", ""))
+    path = next(node.iter(f"{SVG}path"))
+    xs = [float(x) for x in re.findall(r"(-?[\d.]+),", path.get("d"))]
+    text = next(t for t in node.iter(f"{SVG}text") if label in "".join(t.itertext()))
+    width = sum(1.0 if c != " " else 0.3 for c in label) * float(text.get("font-size"))
+    assert min(xs) < float(text.get("x"))
+    assert float(text.get("x")) + width <= max(xs)
+
+
+# -- large graphs: modules, neighbourhoods, folds, outlines ------------------------------------------
+
+
+def test_neurons_and_layers_are_clusters():
+    _, _, y = network()
+    shown = [words[0] for words in groups(draw(y), "cluster")]
+    assert shown.count("MLP") == 1
+    assert {"Layer 0", "Layer 1", "Layer 2", "Neuron 3"} <= set(shown)
+    assert len(shown) == 1 + 3 + 9
+
+
+@pytest.mark.parametrize(("depth", "boxes"), [(0, 2 + 1), (1, 2 + 3), (2, 2 + 9)])
+def test_depth_says_how_many_levels_of_modules_are_open(depth, boxes):
+    _, _, y = network()
+    assert len(extract([y], depth=depth).nodes) == boxes
+    assert len(groups(draw(y, depth=depth), "node")) == boxes
+
+
+def test_the_derivative_through_a_collapsed_network_is_its_gradient():
+    _, xs, y = network()
+    graph = extract([y], depth=0)
+    wanted = [g.data for g in gradient_graph(y, xs)]
+    got = {graph.nodes[edge.source].value: edge for edge in graph.edges}
+    assert [got[x].derivative for x in xs] == pytest.approx(wanted, rel=1e-12)
+    assert [got[x].flow for x in xs] == pytest.approx([x.grad for x in xs], rel=1e-12)
+    assert [got[x].count for x in xs] == [4, 4]
+
+
+def test_modules_with_names_of_their_own_are_called_so():
+    class Twin(Module):
+        def __init__(self):
+            self.encoder = Neuron(1, seed=0)
+
+        def forward(self, x):
+            return self.encoder(x) * 2.0
+
+    shown = [words[0] for words in groups(draw(Twin()([Value(1.0)])), "cluster")]
+    assert shown == ["Twin", "encoder (Neuron)"]
+
+
+def test_of_many_alike_terms_the_middle_shares_a_box():
+    y = neuron(64)
+    graph = extract([y], fold=8)
+    folded = [node for node in graph.nodes if node.kind == "group"]
+    assert [node.title for node in folded] == ["59 more", "59 more"]
+    assert len(graph.nodes) < 25
+    assert len(extract([y]).nodes) == 64 * 3 + 3
+    shown = " ".join(texts(tree(draw(y))))
+    assert "59 uses" in shown
+    assert {"x0", "x3", "x63", "w0", "w63"} <= set(texts(tree(draw(y))))
+
+
+def test_terms_that_something_else_uses_are_not_folded():
+    xs = [Value(float(i), f"x{i}") for i in range(20)]
+    squares = [x * x for x in xs]
+    y = ops.total(squares) + ops.total(squares)
+    assert all(node.kind != "group" for node in extract([y], fold=4).nodes)
+
+
+def test_many_inputs_of_a_collapsed_layer_are_folded():
+    y = ops.total(Layer(40, 3, seed=0)([Value(float(i), f"x{i}") for i in range(40)]))
+    graph = extract([y], depth=1, fold=8)
+    assert [node.title for node in graph.nodes if node.kind == "group"] == ["35 more", "Layer"] or len(graph.nodes) < 12
+
+
+def test_focus_draws_a_neighbourhood_and_says_what_lies_beyond():
+    model, _, y = network()
+    weight = model.layers[1].neurons[2].w[0]
+    picture = draw(y, focus=weight, radius=1)
+    assert len(groups(picture, "node")) == 2 + 2
+    assert {"1 more operand", "1 more use"} <= set(texts(tree(picture)))
+    wider = draw(y, focus=weight, radius=2)
+    assert "4 more operands" in texts(tree(wider))
+
+
+def test_a_marked_node_stands_out():
+    y = apples()
+    marked = y.first
+    assert draw(y, mark=marked).dot.count(LIGHT["mark"]) == 1
+    assert LIGHT["mark"] not in draw(y).dot
+
+
+def test_focus_outside_of_the_graph_is_an_error():
+    with pytest.raises(ValueError, match="give a Value that the output depends on"):
+        draw(apples(), focus=Value(1.0, "stranger"))
+
+
+def test_a_large_network_is_drawn_as_its_outline_with_counts_per_layer():
+    model = Sequential(Affine(100, 40, seed=0), ReLU(), Affine(40, 10, seed=1))
+    loss = cross_entropy(model([Value(0.01 * i) for i in range(100)]), 3)
+    loss.backward()
+    picture = draw(loss)
+    assert len(groups(picture, "node")) <= 8
+    affine = of_node(picture, "Affine 0")
+    assert "8,080 Values" in affine
+    assert "4,000 ×" in affine
+    assert "4,040 parameters" in affine
+    note = " ".join(texts(tree(picture)))
+    assert "focus=v" in note
+    assert "limit=1000" in note
+    assert "4,000 uses" in note
+
+
+def test_operations_before_the_modules_and_after_them_are_told_apart():
+    xs = [Value(0.1 * i, f"x{i}") * 2.0 for i in range(30)]
+    outputs = Sequential(Affine(30, 20, seed=0), Affine(20, 5, seed=1))(xs)
+    y = ops.total([o * o for o in outputs])
+    titles = [node.title for node in extract([y], limit=50).nodes]
+    assert {"inputs", "before the modules", "after the modules"} <= set(titles)
+
+
+def test_an_outline_opens_no_deeper_than_depth_says():
+    y = ops.total(MLP(30, [20, 5], seed=0)([Value(0.1 * i) for i in range(30)]))
+    titles = [node.title for node in extract([y], limit=5, depth=0).nodes]
+    assert "MLP" in titles
+    assert "Layer 0" not in titles
+
+
+def test_a_long_chain_is_drawn_in_stages_at_once():
+    _, y = chain(200_000)
+    picture = draw(y)
+    assert len(groups(picture, "node")) <= 13
+    assert any("steps 1 to 20,000" in words for words in groups(picture, "node"))
+    assert "200,002 Values" in " ".join(texts(tree(picture)))
+    gc.collect()
+
+
+def test_limit_none_draws_every_value():
+    _, y = chain(300)
+    assert len(extract([y], limit=None).nodes) == 302
+    assert extract([y], limit=200).is_outline
+    shallow = ops.total([Value(float(i)) * Value(1.0) * Value(2.0) for i in range(100)])
+    assert {node.title for node in extract([shallow], limit=50).nodes} >= {"inputs", "step 1", "step 2"}
+
+
+def test_where_there_is_no_room_edges_without_flow_have_no_label():
+    model = MLP(6, [6, 6, 1], seed=1)
+    y = model([Value(float(i), f"x{i}") for i in range(6)])
+    y.backward()
+    picture = draw(y, depth=2)
+    edges = groups(picture, "edge")
+    assert [] in edges
+    assert all("0" not in words for words in edges)
+    assert "gradient flowing back 0.0" in picture.svg
+
+
+# -- colours -----------------------------------------------------------------------------------------
+
+
+def luminance(color):
+    def linear(c):
+        return c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = (linear(int(color[i : i + 2], 16) / 255) for i in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a, b):
+    high, low = sorted([luminance(a), luminance(b)], reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_is_legible_on_everything_that_it_stands_on(theme):
+    papers = ["paper", "operation", "input", "parameter", "cluster", "inner cluster", "badge"]
+    tints = [f"{sign} {level}" for sign in ("positive", "negative") for level in (1, 2, 3, 4)]
+    assert min(contrast(theme["ink"], theme[paper]) for paper in papers + tints) >= 4.5
+    assert contrast(theme["output"], theme["output text"]) >= 4.5
+    for text in ("muted", "positive text", "negative text"):
+        assert min(contrast(theme[text], theme[paper]) for paper in ("paper", "cluster", "inner cluster")) >= 4.5
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("kind", ["", " line"])
+def test_larger_gradients_stand_out_more_and_equally_for_both_signs_in_greyscale(theme, kind):
+    steps = {
+        sign: [contrast(theme[f"{sign}{kind} {level}"], theme["paper"]) for level in (1, 2, 3, 4)]
+        for sign in ("positive", "negative")
+    }
+    for contrasts in steps.values():
+        assert contrasts == sorted(contrasts)
+    assert all(0.75 < a / b < 1.34 for a, b in zip(*steps.values(), strict=True))
+
+
+def test_negative_flow_is_dashed_so_that_its_sign_survives_greyscale():
+    y = Value(2.0) * -3.0
+    y.backward()
+    styles = re.findall(r'id="e\d".*?style=(\w+)', draw(y).dot)
+    assert sorted(styles) == ["dashed", "solid"]
+
+
+def test_a_picture_follows_the_viewers_theme_in_every_colour():
+    _, _, y = network()
+    svg = draw(y).svg
+    colors = set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', svg))
+    assert colors <= set(LIGHT.values())
+    assert len(set(LIGHT.values())) == len(LIGHT)  # each needs its own counterpart
+    for key, color in LIGHT.items():
+        if color in colors:
+            assert f'[fill="{color}"]{{fill:{DARK[key]}}}' in svg
+    assert "prefers-color-scheme:dark" in svg
+
+
+@pytest.mark.parametrize(("theme", "colors"), [("light", LIGHT), ("dark", DARK)])
+def test_a_fixed_theme_is_for_every_viewer(theme, colors):
+    picture = draw(apples(), theme=theme)
+    assert "prefers-color-scheme" not in picture.svg
+    assert set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', picture.svg)) <= set(colors.values())
+    assert f"background:{colors['paper']}" in picture.html
+
+
+# -- names -------------------------------------------------------------------------------------------
+
+
+def test_variables_give_their_names_to_values():
+    a, b = Value(1.0), Value(2.0, "mine")
+    weights = [a * b, (Value(3.0),)]
+    table = {"first": Value(4.0), "loop": weights}
+    weights.append(weights)
+    _hidden = Value(5.0)
+    other = a
+    name(locals())
+    assert (a.label, b.label, other.label, _hidden.label) == ("a", "mine", "a", "")
+    assert [weights[0].label, weights[1][0].label, table["first"].label] == [
+        "weights[0]", "weights[1][0]", "table['first']",
+    ]  # fmt: skip
+
+
+def test_name_takes_a_mapping():
+    with pytest.raises(TypeError, match=r"name\(locals\(\)\)"):
+        name([Value(1.0)])
+
+
+# -- networks and boundaries -------------------------------------------------------------------------
+
+
+def test_a_model_is_drawn_with_a_circle_per_neuron_and_a_line_per_weight():
+    model = MLP(2, [4, 4, 1], seed=1)
+    picture = draw(model, title="network")
+    shown = texts(tree(picture))
+    assert len(groups(picture, "edge")) == 8 + 16 + 4
+    assert shown.count("0") == 4
+    assert {"network", "2 inputs", "layers.0", "4 neurons", "1 neuron"} <= set(shown)
+
+
+def test_the_width_of_a_line_is_the_size_of_the_weight_and_its_colour_the_sign():
+    model = Neuron(3, seed=0)
+    for weight, number in zip(model.w, (2.0, -1.0, 0.0), strict=True):
+        weight.data = number
+    model.b.data = -2.0
+    lines = [line for line in draw(model).dot.splitlines() if " -- " in line]
+    widths = [float(re.search(r"penwidth=([\d.]+)", line)[1]) for line in lines]
+    assert widths[0] > widths[1] > widths[2]
+    assert [LIGHT["positive line 4"] in lines[0], LIGHT["negative line 4"] in lines[1]] == [True, True]
+    assert "dashed" in lines[1]
+    assert LIGHT["faint"] in lines[2]
+    assert LIGHT["negative 4"] in draw(model).dot
+
+
+def test_of_a_wide_layer_the_first_and_the_last_neurons_are_drawn():
+    shown = texts(tree(draw(Sequential(Affine(64, 32, seed=0), ReLU(), Affine(32, 10, seed=0)))))
+    assert {"48 more", "16 more", "64 inputs", "63"} <= set(shown)
+    assert "30" in shown
+    assert "20" not in shown
+
+
+def test_parameters_outside_of_neurons_are_counted():
+    class Scaled(Module):
+        def __init__(self):
+            self.scale = Value(2.0)
+            self.layer = Layer(2, 2, seed=0)
+
+    assert "1 parameters of the model are in no neuron, and not shown" in texts(tree(draw(Scaled())))
+
+
+def test_a_model_that_is_no_stack_of_layers_is_an_error_that_says_what_works():
+    with pytest.raises(ValueError, match=r"draw\(model\(x\)\)"):
+        draw(ReLU())
+    with pytest.raises(ValueError, match=r"gives 3 numbers and modules.1 takes 4; draw\(model\(x\)\)"):
+        draw(Sequential(Affine(2, 3, seed=0), Affine(4, 1, seed=0)))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_boundary_is_drawn_where_the_model_changes_its_mind(outputs):
+    mpl.use("agg")
+    points = [[float(i % 4), float(i // 4)] for i in range(12)]
+    classes = [i % max(outputs, 2) for i in range(12)]
+    figure = plot_boundary(MLP(2, [4, outputs], seed=3), points, classes, resolution=8, title="moons")
+    axes = figure.axes[0]
+    assert axes.get_title() == "moons"
+    assert len(axes.get_legend().get_texts()) == max(outputs, 2)
+    low, high = axes.get_xlim()
+    assert low < 0.0 < 3.0 < high
+    again = plot_boundary(lambda p: p[0] - p[1], points, classes, resolution=5, axes=axes)
+    assert again is figure
+    mpl.pyplot.close(figure)
+
+
+@pytest.mark.parametrize(("points", "classes"), [([], []), ([[1.0, 2.0]], [0, 1]), ([[1.0]], [0])])
+def test_a_boundary_needs_pairs_and_a_class_for_each(points, classes):
+    with pytest.raises(ValueError, match="pairs of numbers and one class for each"):
+        plot_boundary(MLP(2, [1], seed=0), points, classes)
+
+
+def test_without_matplotlib_a_boundary_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ModuleNotFoundError, match=r"microgrid-autograd\[plot\]"):
+        plot_boundary(MLP(2, [1], seed=0), [[0.0, 1.0]], [1])
+
+
+# -- notebooks ---------------------------------------------------------------------------------------
+
+
+def test_a_leaf_and_a_small_graph_show_as_pictures_in_a_notebook():
+    for value in (Value(1.0, "x"), apples()):
+        bundle = notebook_bundle(value)
+        assert bundle["image/svg+xml"].startswith("<svg")
+        assert bundle["image/png"].startswith("iVBOR")
+        assert bundle["text/plain"] == repr(value)
+
+
+def test_a_large_graph_shows_as_text_unless_a_node_in_it_is_marked():
+    x, y = chain(1000)
+    assert notebook_bundle(y) is None
+    assert LIGHT["mark"] in notebook_bundle(y, mark=x)["image/svg+xml"]
+    y = apples()
+    assert LIGHT["mark"] in notebook_bundle(y, mark=y.first)["image/svg+xml"]
+
+
+def test_a_value_shows_as_text_where_no_picture_can_be_made(monkeypatch):
+    monkeypatch.setenv(rendering.VARIABLE, "no-such-program")
+    assert notebook_bundle(apples()) is None
+
+
+def test_a_notebook_shows_a_picture():
+    picture = draw(apples(), title="apples")
+    assert picture._repr_svg_() == picture.svg
+    assert set(picture._repr_mimebundle_(include=None)) == {"image/svg+xml", "image/png", "text/plain"}
+    assert repr(picture) == "<Picture 'apples': .save('graph.svg'), .svg, .png, .dot>"
+    assert str(picture) == picture.dot
+
+
+# -- files -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [("svg", b"<svg"), ("PNG", b"\x89PNG"), ("pdf", b"%PDF"), ("html", b"<!DOCTYPE html>"), ("dot", b"digraph")],
+)
+def test_the_suffix_of_a_file_says_its_format(tmp_path, suffix, start):
+    path = draw(apples()).save(tmp_path / f"y.{suffix}")
+    assert path.read_bytes().startswith(start)
+    assert [file.name for file in tmp_path.iterdir()] == [f"y.{suffix}"]
+
+
+@pytest.mark.parametrize("path", ["y.jpg", "y", "svg"])
+def test_an_unknown_suffix_is_an_error_that_names_the_known_ones(tmp_path, path):
+    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, \.html or \.dot"):
+        draw(apples()).save(tmp_path / path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*y\.svg.*folder you can write to"):
+        draw(apples()).save(tmp_path / "missing" / "y.svg")
+    (tmp_path / "y.svg").mkdir()
+    with pytest.raises(IsADirectoryError, match="cannot write"):
+        draw(apples()).save(tmp_path / "y.svg")
+    assert [file.name for file in tmp_path.iterdir()] == ["y.svg"]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "y.svg"
+    path.write_text("old")
+    with pytest.raises(RendererError):
+        draw(apples(), renderer=sys.executable).save(path)
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left on device"):
+        draw(apples()).save(path)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["y.svg"]
+
+
+def without_cairosvg(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+    monkeypatch.setattr(picture, "find_spec", lambda name: None)
+
+
+def test_pdf_without_cairosvg_says_what_to_install(tmp_path, monkeypatch):
+    without_cairosvg(monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'microgrid-autograd\[pdf\]'"):
+        draw(apples()).save(tmp_path / "y.pdf")
+
+
+def test_korean_in_a_png_is_drawn_with_the_fonts_of_the_system():
+    korean = draw(Value(1.0, "사과"), renderer="graphviz-pure")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert korean.png.startswith(b"\x89PNG")
+    assert "image/png" not in korean._repr_mimebundle_()
+
+
+def test_korean_in_a_png_without_cairosvg_is_a_warning_that_says_what_to_do(monkeypatch):
+    without_cairosvg(monkeypatch)
+    with pytest.warns(UserWarning, match=r"lack 사과.*microgrid-autograd\[pdf\]"):
+        assert draw(Value(1.0, "사과"), renderer="graphviz-pure").png.startswith(b"\x89PNG")
+
+
+# -- renderers ---------------------------------------------------------------------------------------
+
+
+def program(path, text="#!/bin/sh\nexit 0\n"):
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return str(path)
+
+
+def test_the_renderer_is_the_users_choice_then_the_systems_then_the_packages(tmp_path, monkeypatch):
+    monkeypatch.delenv(rendering.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    package = find_renderer()
+    assert os.path.basename(package).startswith("graphviz-pure")
+    system = program(tmp_path / "dot")
+    assert find_renderer() == system
+    assert find_renderer("graphviz-pure") == package
+    chosen = program(tmp_path / "chosen")
+    monkeypatch.setenv(rendering.VARIABLE, chosen)
+    assert find_renderer() == chosen
+    assert find_renderer("dot") == system
+
+
+@pytest.mark.parametrize("files", [None, []])
+def test_without_any_renderer_the_error_names_what_to_install(tmp_path, monkeypatch, files):
+    def distribution(name):
+        if files is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return type("Distribution", (), {"files": files})
+
+    monkeypatch.delenv(rendering.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(rendering, "distribution", distribution)
+    picture = draw(apples())
+    with pytest.raises(RendererError, match="pip install graphviz-pure"):
+        picture.save(tmp_path / "y.svg")
+    assert picture.save(tmp_path / "y.dot").read_text() == picture.dot
+
+
+def test_a_choice_that_is_no_program_is_an_error_that_names_it():
+    with pytest.raises(RendererError, match="'nowhere/dot' is not a program"):
+        draw(apples(), renderer="nowhere/dot").svg  # noqa: B018 - reading it renders
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("#!/bin/sh\necho wrong picture >&2\nexit 3\n", r"exit code 3\): wrong picture"),
+        ("#!/bin/sh\nsleep 60\n", "did not finish in 0.2 seconds.*focus="),
+        ("no program", "could not be run"),
+    ],
+)
+def test_a_renderer_that_fails_is_an_error_with_its_words(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(rendering, "TIME_LIMIT", 0.2 if "sleep" in text else 20.0)
+    with pytest.raises(RendererError, match=message):
+        draw(apples(), renderer=program(tmp_path / "dot", text)).svg  # noqa: B018 - reading it renders
+
+
+# -- wrong arguments ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "error", "message"),
+    [
+        (3.0, {}, TypeError, "a Value, a list of them, or a model; got 3.0 of type float"),
+        ([Value(1.0), "x"], {}, TypeError, "got 'x' of type str"),
+        ([], {}, ValueError, "at least one Value"),
+        (Value(1.0), {"direction": "up"}, ValueError, "direction must be one of LR, TB, RL, BT; got 'up'"),
+        (Value(1.0), {"theme": "blue"}, ValueError, "theme must be one of auto, light, dark; got 'blue'"),
+    ],
+)
+def test_wrong_arguments_are_errors_that_name_them(what, options, error, message):
+    with pytest.raises(error, match=message):
+        draw(what, **options)
+
+
+def test_drawing_loads_no_third_party_package():
+    code = (
+        "import sys; old = set(sys.modules); import microgrid.drawing as d; from microgrid.engine import Value;"
+        "d.draw(Value(1.0) * 2.0).svg; print(*{m.split('.')[0] for m in set(sys.modules) - old})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(loaded) - set(sys.stdlib_module_names) == {"microgrid"}

@@ -5,7 +5,9 @@ arrays, ``differentiate`` runs the reverse sweep on them, ``emit`` writes the pr
 runs it. Each stage can be read: ``Kernel.dump(stage)``.
 """
 
-from microgrid.compiler.kernel import Compiled, CompiledCall, Kernel, compile
+from microgrid.compiler.call import CompiledCall
+from microgrid.compiler.compiled import Compiled, compile
+from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import TraceError
 
 __all__ = ["Compiled", "CompiledCall", "Kernel", "TraceError", "compile"]

@@ -43,7 +43,7 @@ class Map:
         base = int(points.flat[0])
         corner = (0,) * points.ndim
         strides = tuple(
-            int(points[corner[:axis] + (1,) + corner[axis + 1 :]]) - base if size > 1 else 0
+            int(points[(*corner[:axis], 1, *corner[axis + 1 :])]) - base if size > 1 else 0
             for axis, size in enumerate(points.shape)
         )
         affine = Map(points.shape, base, strides)
@@ -167,7 +167,9 @@ class Arrays:
         self.last = last  # whether derivatives have been taken, so that stop_gradient has no use any more
         self._known: dict[Any, Array] = {}
 
-    def make(self, op: Op | str, operands: tuple[Operand, ...], shape: Shape, batched: bool, detail: Any = None) -> Array:
+    def make(
+        self, op: Op | str, operands: tuple[Operand, ...], shape: Shape, batched: bool, detail: Any = None
+    ) -> Array:
         """Return the statement, the one that stands already if there is one."""
         key = (op, *[x.number if isinstance(x, Array) else x.hex() for x in operands], shape, detail)
         if key not in self._known:
@@ -199,7 +201,7 @@ class Arrays:
         """Return a row of the table on arrays of one shape and on plain numbers."""
         arrays = [x for x in operands if isinstance(x, Array)]
         if not arrays:
-            return op.forward(*operands)  # type: ignore[arg-type]
+            return op.forward(*operands)
         simple = self._simplified(op, operands)
         if simple is not None:
             return simple
@@ -239,7 +241,7 @@ class Arrays:
                     return self.apply(ops.neg, other)  # type: ignore[arg-type]
                 if _is(factor, ops.neg):
                     return self.apply(ops.neg, self.apply(ops.mul, factor.operands[0], other))  # type: ignore[union-attr, arg-type]
-            if _is(a, "weight") and _is(b, "count") or _is(a, "count") and _is(b, "weight"):
+            if (_is(a, "weight") and _is(b, "count")) or (_is(a, "count") and _is(b, "weight")):
                 return 1.0
         elif op is ops.neg:
             if _is(a, ops.neg):
@@ -264,15 +266,15 @@ class Arrays:
             return a if op.recipe[1][0] else 1.0
         return None
 
-    def view(self, x: Operand, map: Map) -> Operand:
+    def view(self, x: Operand, index: Map) -> Operand:
         """Return the members of ``x`` that a map reads, in the map's shape."""
-        if not isinstance(x, Array) or map == Map.whole(x.shape):
+        if not isinstance(x, Array) or index == Map.whole(x.shape):
             return x
         if x.op == "constant":
-            return self.constant(x.detail.values.ravel()[map.points()])
+            return self.constant(x.detail.values.ravel()[index.points()])
         if x.op == "view":
-            return self.view(x.operands[0], map.after(x.detail))
-        return self.make("view", (x,), map.shape, x.batched, map)
+            return self.view(x.operands[0], index.after(x.detail))
+        return self.make("view", (x,), index.shape, x.batched, index)
 
     def sum(self, x: Operand, axes: Sequence[int], batch: bool = False) -> Operand:
         """Return the sum over member axes, and over the samples if ``batch``."""
@@ -333,48 +335,50 @@ class Arrays:
         """Return the array of a shape in which each piece is added where its map points, and 0 elsewhere."""
         size = math.prod(shape)
         parts: list[tuple[Map, Operand]] = []
-        for map, value in pieces:
-            parts.extend(self._without_overlap(map, value))
+        for index, value in pieces:
+            parts.extend(self._without_overlap(index, value))
         if len(parts) == 1 and isinstance(parts[0][1], Array) and math.prod(parts[0][0].shape) == size:
             return self._rearranged(shape, *parts[0])
         covered = np.zeros(size, dtype=bool)
         reset = np.zeros(size, dtype=bool)
         placed = []
-        for map, _ in parts:
-            points = map.points().ravel()
+        for index, _ in parts:
+            points = index.points().ravel()
             adds = bool(covered[points].any())
             if adds:
                 reset[points] |= ~covered[points]
             covered[points] = True
-            placed.append(Piece(map, adds))
+            placed.append(Piece(index, adds))
         zeros = np.flatnonzero(reset)
         operands = tuple(value for _, value in parts)
         batched = any(x.batched for x in operands if isinstance(x, Array))
-        return self.make("scatter", operands, shape, batched, Scatter(tuple(placed), Map.of(zeros) if len(zeros) else None))
+        return self.make(
+            "scatter", operands, shape, batched, Scatter(tuple(placed), Map.of(zeros) if len(zeros) else None)
+        )
 
-    def _rearranged(self, shape: Shape, map: Map, value: Operand) -> Operand:
+    def _rearranged(self, shape: Shape, index: Map, value: Operand) -> Operand:
         """Return an array whose members are those of ``value``, each once, in another order."""
         inverse = np.empty(math.prod(shape), dtype=np.int64)
-        inverse[map.points().ravel()] = np.arange(inverse.size)
+        inverse[index.points().ravel()] = np.arange(inverse.size)
         return self.view(value, Map.of(inverse.reshape(shape)))
 
-    def _without_overlap(self, map: Map, value: Operand) -> list[tuple[Map, Operand]]:
+    def _without_overlap(self, index: Map, value: Operand) -> list[tuple[Map, Operand]]:
         """Split a piece into pieces that reach each member at most once."""
         if not isinstance(value, Array):
-            points, counts = np.unique(map.points(), return_counts=True)
-            numbers = self.constant(value * counts)
+            points, counts = np.unique(index.points(), return_counts=True)
+            numbers = self.constant(np.multiply(value, counts, dtype=np.float64))
             return [(Map.of(points), numbers)]
-        repeated = map.repeats()
-        if any(map.shape[k] > 1 for k in repeated):
-            value, map = self.sum(value, repeated), map.without(repeated)
-            return self._without_overlap(map, value)
-        points = map.points().ravel()
+        repeated = index.repeats()
+        if any(index.shape[k] > 1 for k in repeated):
+            value, index = self.sum(value, repeated), index.without(repeated)
+            return self._without_overlap(index, value)
+        points = index.points().ravel()
         if len(np.unique(points)) == len(points):
-            return [(map, value)]
-        axis = min(range(len(map.shape)), key=lambda k: map.shape[k])
-        if map.shape[axis] <= 16 and len(map.shape) > 1:
-            slices = np.moveaxis(np.arange(len(points)).reshape(map.shape), axis, 0)
-            targets = np.moveaxis(map.points(), axis, 0)
+            return [(index, value)]
+        axis = min(range(len(index.shape)), key=lambda k: index.shape[k])
+        if index.shape[axis] <= 16 and len(index.shape) > 1:
+            slices = np.moveaxis(np.arange(len(points)).reshape(index.shape), axis, 0)
+            targets = np.moveaxis(index.points(), axis, 0)
             return [
                 piece
                 for one, where in zip(slices, targets, strict=True)
@@ -438,7 +442,7 @@ def _contracted(arrays: Arrays, x: Operand, axes: Sequence[int], batch: bool) ->
         return arrays.sum(x, axes, batch)
     letters, factors = [], []
     for factor in x.arrays():
-        spanned = [k for k in range(len(x.shape))]
+        spanned = list(range(len(x.shape)))
         if factor.op == "view":
             repeated = factor.detail.repeats()
             spanned = [k for k in spanned if k not in repeated]

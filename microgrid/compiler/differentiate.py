@@ -38,8 +38,8 @@ def gradients(
             active.add(x.number)
     pieces: dict[int, list[tuple[Map, Operand]]] = {}
 
-    def send(x: Operand, map: Map, gradient: Operand) -> None:
-        pieces.setdefault(x.number, []).append((map, gradient))  # type: ignore[union-attr]
+    def send(x: Operand, index: Map, gradient: Operand) -> None:
+        pieces.setdefault(x.number, []).append((index, gradient))  # type: ignore[union-attr]
 
     for output, seed in outputs:
         if isinstance(output, Array) and output.number in active:
@@ -90,11 +90,11 @@ def _collected(arrays: Arrays, x: Array, pieces: list[tuple[Map, Operand]]) -> O
     whole = Map.whole(x.shape)
     total: Operand | None = None
     rest = []
-    for map, value in pieces:
-        if map == whole:
+    for index, value in pieces:
+        if index == whole:
             total = value if total is None else arrays.apply(ops.add, total, value)
         else:
-            rest.append((map, value))
+            rest.append((index, value))
     if not rest:
         assert total is not None
         return total

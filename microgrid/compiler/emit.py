@@ -129,22 +129,28 @@ class _NumPy(_Names):
                 uses[operand.number] = uses.get(operand.number, 0) + 1
         self.uses = uses
         self.target: dict[int, str] = {}
-        for k, (x, (shape, batched)) in enumerate(zip(outputs, shapes, strict=True)):
-            if self._computed(x) and x.shape == shape and x.batched == batched and x.number not in self.target:  # type: ignore[union-attr]
-                self.target[x.number] = f"out{k}"  # type: ignore[union-attr]
-        for x in reversed(self.live):
-            self._place(x)
-        for x in self.live:
-            self._state(x)
-        for k, x in enumerate(outputs):
-            if not (isinstance(x, Array) and self.target.get(x.number) == f"out{k}"):
-                batched = shapes[k][1]
-                text = self.operand(x, batched) if isinstance(x, Array) else number(x)
-                self.lines.append(f"out{k}[...] = {text}")
+        for k, (output, form) in enumerate(zip(outputs, shapes, strict=True)):
+            if isinstance(output, Array) and self._computed(output) and (output.shape, output.batched) == form:
+                self.target.setdefault(output.number, f"out{k}")
+        for statement in reversed(self.live):
+            self._place(statement)
+        for statement in self.live:
+            self._state(statement)
+        for k, (output, (_, batched)) in enumerate(zip(outputs, shapes, strict=True)):
+            if not (isinstance(output, Array) and self.target.get(output.number) == f"out{k}"):
+                self.lines.append(f"out{k}[...] = {self.operand(output, batched)}")
 
     @staticmethod
-    def _computed(x: Operand) -> bool:
-        return isinstance(x, Array) and x.op not in ("argument", "parameters", "weight", "count", "seed", "constant", "view")
+    def _computed(x: Array) -> bool:
+        return x.op not in (
+            "argument",
+            "parameters",
+            "weight",
+            "count",
+            "seed",
+            "constant",
+            "view",
+        )
 
     def source(self) -> Source:
         parts = [self.lines[k : k + _LINES] for k in range(0, len(self.lines), _LINES)] or [[]]
@@ -194,9 +200,9 @@ class _NumPy(_Names):
                     self.target[value.number] = f"{self.name[x.number]}[piece]"
                     self.bound.append(self._view_line(self.name[value.number], x, piece.map))
 
-    def _view_line(self, name: str, source: Array, map: Map) -> str:
+    def _view_line(self, name: str, source: Array, index: Map) -> str:
         batch = ", B" if source.batched else ""
-        return f"{name} = view({self.name[source.number]}, {map.base}, {map.shape}, {map.strides}{batch})"
+        return f"{name} = view({self.name[source.number]}, {index.base}, {index.shape}, {index.strides}{batch})"
 
     # -- operands -------------------------------------------------------------------------------------
 
@@ -226,17 +232,19 @@ class _NumPy(_Names):
             return self.views[key]
         if x.op != "view":
             return self.name[x.number]
-        source, map = x.operands[0], x.detail
+        source, index = x.operands[0], x.detail
         assert isinstance(source, Array)
-        key = (source.number, map)
+        key = (source.number, index)
         if key in self.views:
             return self.views[key]
         base = self.name[source.number]
         name = f"{base}_{sum(k[0] == source.number for k in self.views if isinstance(k[0], int)) + 1}"
         self.views[key] = name
-        if not map.regular:
-            table = self.keep("table", map.table)
-            self.bound.append(f"{name} = empty(({', '.join([*map_text(map.shape), *['B'] * source.batched])},), dtype)")
+        if not index.regular:
+            table = self.keep("table", index.table)
+            self.bound.append(
+                f"{name} = empty(({', '.join([*map_text(index.shape), *['B'] * source.batched])},), dtype)"
+            )
             flat = f"X{source.detail}.T" if source.op == "argument" and source.batched else f"{base}"
             if source.op == "argument":
                 flat = f"X{source.detail}" + (".T" if source.batched else "")
@@ -247,22 +255,24 @@ class _NumPy(_Names):
             if source.number not in self.run_time and source.op in ("parameters", "seed"):
                 pass
         elif source.op == "argument":
-            self.prologue.append(f"{name} = {self._argument_view(source, map)}")
+            self.prologue.append(f"{name} = {self._argument_view(source, index)}")
         else:
-            self.bound.append(self._view_line(name, source, map))
+            self.bound.append(self._view_line(name, source, index))
         return name
 
-    def _argument_view(self, source: Array, map: Map) -> str:
+    def _argument_view(self, source: Array, index: Map) -> str:
         text, size = f"X{source.detail}", source.size
         rows = ":, " if source.batched else ""
-        if not map.shape:
-            return f"{text}[{rows}{map.base}]"
-        if len(map.shape) == 1 and map.strides[0] > 0:
-            step, stop = map.strides[0], map.base + map.strides[0] * (map.shape[0] - 1) + 1
-            return f"{text}[{rows}{map.base}:{stop}{f':{step}' if step > 1 else ''}]" + (".T" if source.batched else "")
-        shape = ", ".join([*map_text(map.shape), *["B"] * source.batched])
-        strides = ", ".join([*[f"{s} * I" for s in map.strides], *[f"{size} * I"] * source.batched])
-        return f"ndarray(({shape},), dtype, {text}, {map.base} * I, ({strides},))"
+        if not index.shape:
+            return f"{text}[{rows}{index.base}]"
+        if len(index.shape) == 1 and index.strides[0] > 0:
+            step, stop = index.strides[0], index.base + index.strides[0] * (index.shape[0] - 1) + 1
+            return f"{text}[{rows}{index.base}:{stop}{f':{step}' if step > 1 else ''}]" + (
+                ".T" if source.batched else ""
+            )
+        shape = ", ".join([*map_text(index.shape), *["B"] * source.batched])
+        strides = ", ".join([*[f"{s} * I" for s in index.strides], *[f"{size} * I"] * source.batched])
+        return f"ndarray(({shape},), dtype, {text}, {index.base} * I, ({strides},))"
 
     # -- statements -----------------------------------------------------------------------------------
 
@@ -363,11 +373,11 @@ class _NumPy(_Names):
             place = self.views[key]
             self.lines.append(f"add({place}, {text}, {place})" if piece.adds else f"{place}[...] = {text}")
 
-    def _points(self, map: Map) -> str:
-        if map.regular and len(map.shape) == 1 and map.strides[0] >= 0:
-            stop = map.base + map.strides[0] * (map.shape[0] - 1) + 1
-            return f"{map.base}:{stop}:{map.strides[0] or 1}"
-        return self.keep("table", map.points())
+    def _points(self, index: Map) -> str:
+        if index.regular and len(index.shape) == 1 and index.strides[0] >= 0:
+            stop = index.base + index.strides[0] * (index.shape[0] - 1) + 1
+            return f"{index.base}:{stop}:{index.strides[0] or 1}"
+        return self.keep("table", index.points())
 
 
 def map_text(shape: Shape) -> list[str]:
@@ -409,7 +419,9 @@ class _Functional(_Names):
         results = ", ".join(self._operand(x, False) for x in self.outputs)
         found = sorted(f"x{x.detail}" for x in self.live if x.op == "argument")
         head = ["def run(theta, weight, count, seed, B, *X):", *[f"    {x} = X[{x[1:]}]" for x in found]]
-        return Source("\n".join([*head, *["    " + line for line in self.lines], f"    return ({results},)"]) + "\n", self.names)
+        return Source(
+            "\n".join([*head, *["    " + line for line in self.lines], f"    return ({results},)"]) + "\n", self.names
+        )
 
     def _operand(self, x: Operand, batched: bool) -> str:
         if not isinstance(x, Array):
@@ -418,19 +430,21 @@ class _Functional(_Names):
         return f"{name}[..., None]" if batched and not x.batched and x.shape else name
 
     def _view(self, x: Array) -> str:
-        source, map = x.operands[0], x.detail
+        source, index = x.operands[0], x.detail
         assert isinstance(source, Array)
-        key = (source.number, map)
+        key = (source.number, index)
         if key not in self.views:
             base = self.name[source.number]
             self.views[key] = f"{base}_{sum(k[0] == source.number for k in self.views) + 1}"
-            self.lines.append(f"{self.views[key]} = view({base}, {self._where(map)}{', B' if source.batched else ''})")
+            self.lines.append(
+                f"{self.views[key]} = view({base}, {self._where(index)}{', B' if source.batched else ''})"
+            )
         return self.views[key]
 
-    def _where(self, map: Map) -> str:
-        if map.regular:
-            return f"{map.base}, {map.shape}, {map.strides}"
-        return f"{self.keep('table', map.table)}, {map.shape}, None"
+    def _where(self, index: Map) -> str:
+        if index.regular:
+            return f"{index.base}, {index.shape}, {index.strides}"
+        return f"{self.keep('table', index.table)}, {index.shape}, None"
 
     def _expression(self, x: Array) -> str:
         texts = [self._operand(operand, x.batched) for operand in x.operands]
@@ -494,7 +508,9 @@ class _Scalar(_Names):
         return self.loaded[key]
 
     def _expression(self, op: Op, texts: list[str]) -> str:
-        inline = op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
+        inline = (
+            op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
+        )
         if inline:
             return op.array.format(*texts)
         if op not in self.functions:

@@ -1,45 +1,28 @@
-"""``compile``: a function of scalars becomes a kernel, which computes it and its gradient for whole batches."""
+"""A kernel computes a function of scalars and its gradient for whole batches, on flat arrays."""
 
 import builtins
 import functools
-import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from microgrid import engine, ops
-from microgrid.calculus import flatten, gradient_graph
 from microgrid.compiler import emit, special
 from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
+from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
-from microgrid.compiler.program import (
-    LARGEST,
-    PARAMETER,
-    SMALLEST,
-    SUM,
-    Program,
-    Traced,
-    argument_of,
-    from_graph,
-    from_values,
-    trace,
-    traced_leaf,
-    without_collector,
-)
-from microgrid.compiler.simplify import simplify
+from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.engine import Value
 from microgrid.ops import Op
 
 Reduce = Literal["mean", "sum"] | None
 By = Literal["parameters", "arguments", "both"]
-Floats = NDArray[np.floating[Any]]
 Shape = tuple[int, ...]
 
 _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
@@ -187,9 +170,7 @@ class Kernel:
             ValueError: if they have not one number per parameter, or the function has several outputs.
         """
         for name, array in (("theta", theta), ("gradient", gradient)):
-            if not (
-                isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous
-            ):
+            if not (isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous):
                 raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.signature.dtype}")
             self._check_length(name, array)
         if self.signature.outputs is not None or self.signature.per_sample:
@@ -209,7 +190,7 @@ class Kernel:
             if plan is None:
                 plan = plans[size] = self._bound("parameters", size, theta, gradient)
             plan.run(*arrays)
-            return plan.outs[0].item()  # type: ignore[no-any-return]
+            return plan.outs[0].item()
 
         return step
 
@@ -219,7 +200,7 @@ class Kernel:
         Arguments are arrays or nested lists, of numbers or of Values. For several outputs it is a list,
         for ``reduce=None`` a list with an entry per sample.
         """
-        split = [_Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)]
+        split = [Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)]
         batch = [part.numbers for part in split]
         if self.signature.per_sample:
             arrays, size = self._arguments(batch)
@@ -230,13 +211,13 @@ class Kernel:
             ]
         return self._values(split, batch)
 
-    def _values(self, split: "list[_Split]", batch: list[Any]) -> Any:
+    def _values(self, split: "list[Split]", batch: list[Any]) -> Any:
         count = self.signature.outputs
         arrays, _ = self._arguments(batch)
         calls = [CompiledCall(self, k, arrays, [part.values for part in split]) for k in range(count or 1)]
         parents = [*self.parameters, *[value for part in split for value in part.values.values()]]
         numbers = np.atleast_1d(np.squeeze(self._run("value", self.read(), batch)[0])).tolist()
-        results = [_node(call, number, parents) for call, number in zip(calls, numbers, strict=True)]
+        results = [node(call, number, parents) for call, number in zip(calls, numbers, strict=True)]
         return results[0] if count is None else results
 
     @property
@@ -291,7 +272,7 @@ class Kernel:
         import jax.numpy as jnp
 
         signature = self.signature
-        if signature.dtype == "float64" and not jax.config.jax_enable_x64:
+        if signature.dtype == "float64" and not jnp.zeros(0).dtype == np.float64:
             raise RuntimeError(
                 "this kernel computes in float64 but JAX is set to float32: call "
                 "jax.config.update('jax_enable_x64', True) before, or compile with dtype='float32'"
@@ -382,9 +363,7 @@ class Kernel:
         for k, output in enumerate(outputs):
             seed: Operand = 1.0 if seeds is None else arrays.view(seeds, Map((), k))
             alone = not (isinstance(output, Array) and output.batched)
-            if per_sample or not self.signature.batched:
-                results.append(output)
-            elif self.signature.reduce == "mean" and alone:
+            if per_sample or not self.signature.batched or (self.signature.reduce == "mean" and alone):
                 results.append(output)
             else:
                 results.append(arrays.apply(ops.mul, arrays.sum_samples(output), weight))
@@ -465,7 +444,7 @@ class Kernel:
         plan = plans.pop() if plans else self._bound(by, size)
         plan.theta[...] = parameters
         if seed is not None:
-            plan.seed[...] = np.asarray(seed).T
+            plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
         plan.run(*arrays)
         results = [out.copy() for out in plan.outs]
         with self._lock:
@@ -480,7 +459,7 @@ class Kernel:
         source = self._source(by)
         code = self._code(by, source)
         dtype = self.signature.dtype
-        outputs, shapes = self._targets(by)
+        _, shapes = self._targets(by)
         if theta is None:
             theta = np.empty(len(self.parameters), dtype)
         count = self.signature.outputs or 0
@@ -497,14 +476,14 @@ class Kernel:
         return _Plan(_quiet(namespace["run"]), theta, seed, outs)
 
     def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
-        numbers = [theta.tolist(), [] if seed is None else np.asarray(seed).tolist()]
+        count = self.signature.outputs or 1
+        numbers = [theta.tolist(), [] if seed is None else self._seed(seed, (count,)).tolist()]
         source = self._source(by)
         used = {f"x{k}": a.ravel().tolist() for k, a in enumerate(arrays)}
         try:
             flat = self._scalar_run(by, source, numbers, used)
         except (ArithmeticError, ValueError):  # Python raised where IEEE 754 has inf or nan
             flat = self._scalar_run(f"{by} careful", self._source(by, careful=True), numbers, used)
-        count = self.signature.outputs or 1
         results = [np.array(number, self.signature.dtype) for number in flat[:count]]
         _, shapes = self._targets(by)
         start = count
@@ -543,7 +522,7 @@ class Kernel:
         if by == "parameters":
             return value, theta
         leading = (size,) if signature.batched else ()
-        arguments = [g.T.reshape(*leading, *shape) for g, shape in zip(found, signature.shapes, strict=True)]
+        arguments = [g.T.reshape((*leading, *shape)) for g, shape in zip(found, signature.shapes, strict=True)]
         return value, arguments if by == "arguments" else (theta, arguments)
 
     # -- checking what came in ------------------------------------------------------------------------
@@ -559,8 +538,14 @@ class Kernel:
                 f"got shape {array.shape}"
             )
 
+    def _seed(self, seed: Any, shape: Shape) -> Floats:
+        array = real_array(seed, "seed", self.signature.dtype)
+        if array.shape not in (shape, shape[-1:]):
+            raise ValueError(f"seed must have the shape {shape}, a weight per output; got {array.shape}")
+        return array
+
     def _theta(self, theta: ArrayLike) -> Floats:
-        array = _real(theta, "theta", self.signature.dtype)
+        array = real_array(theta, "theta", self.signature.dtype)
         self._check_length("theta", array)
         return array
 
@@ -569,12 +554,13 @@ class Kernel:
         signature = self.signature
         if len(batch) != len(signature.shapes):
             raise TypeError(
-                f"this kernel takes {len(signature.shapes)} argument(s) ({', '.join(signature.names)}); got {len(batch)}"
+                f"this kernel takes {len(signature.shapes)} argument(s) ({', '.join(signature.names)}); "
+                f"got {len(batch)}"
             )
         arrays: list[Floats] = []
         size = -1
         for name, shape, given in zip(signature.names, signature.shapes, batch, strict=True):
-            array = _real(given, name, signature.dtype)
+            array = real_array(given, name, signature.dtype)
             if signature.batched:
                 if array.shape[1:] != shape or array.ndim != len(shape) + 1:
                     expected = ", ".join(["batch", *map(str, shape)])
@@ -594,15 +580,8 @@ class Kernel:
         return arrays, max(size, 1)
 
 
-def _node(call: "CompiledCall", number: float, parents: Sequence[Value]) -> Value:
-    if not parents:
-        return engine.constant(number)
-    second = parents[1] if len(parents) > 1 else None
-    return engine._record(call, number, parents[0], second, tuple(parents[2:]))
-
-
 def _quiet(run: Callable[..., None]) -> Callable[..., None]:
-    """inf and nan are results here, not warnings."""
+    """Inf and nan are results here, not warnings."""
 
     def quiet(*arrays: Floats) -> None:
         with np.errstate(all="ignore"):
@@ -611,7 +590,7 @@ def _quiet(run: Callable[..., None]) -> Callable[..., None]:
     return quiet
 
 
-def _real(given: Any, name: str, dtype: str) -> Floats:
+def real_array(given: Any, name: str, dtype: str) -> Floats:
     """Return real numbers as an array of a type.
 
     Raises:
@@ -637,378 +616,3 @@ def _stacked(gradients: list[Any]) -> Any:
 
 def _rebuilt(program: Program, numbers: list[tuple[float, str]], signature: Signature, traced: int) -> Kernel:
     return Kernel(program, [Value(number, label) for number, label in numbers], signature, traced)
-
-
-# ---------------------------------------------------------------------------------------------------
-# A compiled call as one node of an ordinary graph
-
-
-@dataclass(slots=True)
-class _Split:
-    """An argument as plain numbers, and the Values among them by their place."""
-
-    numbers: Any
-    values: dict[int, Value] = field(default_factory=dict)
-    size: int = 0
-
-    @classmethod
-    def of(cls, argument: Any, name: str) -> "_Split":
-        if isinstance(argument, np.ndarray) and argument.dtype != object:
-            return cls(argument)
-        numbers, rebuild = flatten(argument)
-        values = {k: x for k, x in enumerate(numbers) if isinstance(x, Value)}
-        if not values and not isinstance(argument, np.ndarray):
-            return cls(argument)
-        try:
-            plain = [x._data if isinstance(x, Value) else ops.as_float(x) for x in numbers]
-        except TypeError as error:
-            raise TypeError(f"argument {name}: {error}") from None
-        return cls(rebuild(plain), values, len(numbers))
-
-    def sample(self, k: int, samples: int) -> "_Split":
-        """The Values of one sample."""
-        step = self.size // samples
-        return _Split(None, {at - k * step: x for at, x in self.values.items() if at // step == k})
-
-
-class CompiledCall(Op):
-    """The row of one call of a kernel: its parents are the parameters, and Values among the arguments.
-
-    Its derivatives by floats are the kernel's; by Values, for derivatives of higher order, the program is
-    played back on Values.
-    """
-
-    __slots__ = ("arrays", "kernel", "last", "output", "places")
-
-    def __init__(self, kernel: Kernel, output: int, arrays: Sequence[Floats], places: Sequence[Sequence[int]]) -> None:
-        fields = {
-            "name": "compiled",
-            "symbol": "compiled",
-            "kink": None,
-            "array": "",
-            "javascript": "",
-            "doc": "A compiled function of its parameters, on one batch.",
-            "recipe": None,
-            "kernel": kernel,
-            "output": output,
-            "arrays": list(arrays),
-            "places": [list(place) for place in places],
-            "last": ((), None),
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def arity(self) -> int:
-        """The number of parents."""
-        return len(self.kernel.parameters) + sum(map(len, self.places))
-
-    @property
-    def domain(self) -> Any:  # type: ignore[override]
-        """All reals, for each parent."""
-        return (ops.REALS,) * self.arity
-
-    @property
-    def partials(self) -> Any:  # type: ignore[override]
-        """A function for each parent."""
-        return tuple(lambda y, *xs, i=i: self._gradient(xs)[i] for i in range(self.arity))
-
-    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
-        """Return the derivative by each parent."""
-        return tuple(self._gradient(xs))
-
-    def forward(self, *xs: float) -> float:  # type: ignore[override]
-        """Run the kernel."""
-        theta, batch = self._filled(xs)
-        value = np.asarray(self.kernel._run("value", theta, batch)[0])
-        return float(value.reshape(-1)[self.output])
-
-    def backpropagate(self, node: Any) -> None:  # type: ignore[override]
-        """Add the node's gradient, times each derivative, to the gradients of its parents."""
-        gradient = node.grad
-        parents = node.parents
-        for parent, derivative in zip(parents, self._gradient([p._data for p in parents]), strict=True):
-            parent.grad += gradient * derivative
-
-    def __reduce__(self) -> Any:
-        return CompiledCall, (self.kernel, self.output, self.arrays, self.places)
-
-    def _filled(self, xs: Sequence[float]) -> tuple[Floats, list[Floats]]:
-        """The parameters, and the arguments with the data of their Values."""
-        signature = self.kernel.signature
-        count = len(self.kernel.parameters)
-        rest = iter(xs[count:])
-        batch = []
-        for array, places, shape in zip(self.arrays, self.places, signature.shapes, strict=True):
-            if places:
-                array = array.copy()
-                array.ravel()[places] = [next(rest) for _ in places]
-            batch.append(array.reshape(-1, *shape) if signature.batched else array.reshape(shape))
-        return np.array(xs[:count], signature.dtype), batch
-
-    def _gradient(self, xs: Sequence[Any]) -> list[Any]:
-        """The derivatives by all parents; the latest are kept, as they are asked for one by one."""
-        key = tuple(xs)
-        last, found = self.last
-        if last and len(last) == len(key) and all(a is b or (a == b and type(a) is float) for a, b in zip(last, key, strict=True)):
-            return found  # type: ignore[no-any-return]
-        found = self._graph(xs) if any(isinstance(x, Value) for x in xs) else self._floats(xs)
-        object.__setattr__(self, "last", (key, found))
-        return found
-
-    def _floats(self, xs: Sequence[float]) -> list[float]:
-        theta, batch = self._filled(xs)
-        count = self.kernel.signature.outputs
-        seed = None if count is None else np.eye(count)[self.output]
-        if self.kernel.signature.per_sample and seed is not None:
-            seed = seed[None]
-        if not any(self.places):
-            return self.kernel._run("parameters", theta, batch, seed)[1].reshape(-1).tolist()  # type: ignore[no-any-return]
-        by_theta, by_arguments = self.kernel._run("both", theta, batch, seed)[1]
-        found: list[float] = by_theta.reshape(-1).tolist()
-        for gradient, places in zip(by_arguments, self.places, strict=True):
-            found += gradient.reshape(-1)[places].tolist()
-        return found
-
-    def _graph(self, xs: Sequence[Any]) -> list[Any]:
-        """The derivatives as Values: the program, played back on Values, differentiated as any graph."""
-        inputs = [ops.identity(x) if isinstance(x, Value) else engine.constant(x) for x in xs]
-        count = len(self.kernel.parameters)
-        rest = iter(inputs[count:])
-        batch: list[list[Any]] = []
-        for array, places in zip(self.arrays, self.places, strict=True):
-            numbers: list[Any] = array.ravel().tolist()
-            for place in places:
-                numbers[place] = next(rest)
-            batch.append(numbers)
-        return list(gradient_graph(self.kernel.replay(inputs[:count], batch, self.output), inputs))
-
-
-# ---------------------------------------------------------------------------------------------------
-# compile
-
-
-class Compiled:
-    """A function of scalars that runs compiled: it is traced once for each structure of its arguments.
-
-    A call returns a Value, one node of an ordinary graph, whose ``backward()`` fills the gradients of the
-    parameters. ``kernel(*batch)`` gives the kernel, which works on flat arrays.
-    """
-
-    def __init__(self, function: Callable[..., Any], reduce: Reduce, batch: bool, dtype: str) -> None:
-        functools.update_wrapper(self, function)
-        self.function, self.reduce, self.batch, self.dtype = function, reduce, batch, dtype
-        self._kernels: dict[tuple[Shape, ...], tuple[Kernel, list[Value]]] = {}
-        self._lock = threading.RLock()
-
-    def __call__(self, *batch: Any) -> Any:
-        """Return the function of a batch as a Value; see ``Kernel.__call__``."""
-        if any(type(x) is Traced for argument in batch for x in _numbers(argument)):
-            return self._inline(batch)
-        split = [_Split.of(argument, name) for argument, name in zip(batch, self._names(len(batch)), strict=True)]
-        return self.kernel(*[part.numbers for part in split])(*batch)
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        """Bind a compiled method to its object."""
-        if instance is None:
-            return self
-        return Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype)
-
-    def kernel(self, *batch: Any) -> Kernel:
-        """Return the kernel for arguments like these, traced and compiled at the first call.
-
-        If the leaves that the function reaches are not those it was traced with, it is traced again.
-        """
-        names = self._names(len(batch))
-        arrays = [_real(argument, name, self.dtype) for argument, name in zip(batch, names, strict=True)]
-        batched = self.batch and bool(arrays)
-        for array, name in zip(arrays, names, strict=True):
-            if batched and not array.ndim:
-                raise ValueError(f"argument {name} must have a leading axis over the samples; got one number")
-            if batched and not len(array):
-                raise ValueError(f"argument {name} has no samples; give at least one")
-        shapes = tuple(array.shape[batched:] for array in arrays)
-        with self._lock:
-            captured = list(_captured(self.function))
-            if shapes in self._kernels:
-                kernel, known = self._kernels[shapes]
-                if known == captured:
-                    return kernel
-            samples = [array[0] if batched else array for array in arrays]
-            kernel = _traced_kernel(self.function, samples, Signature(
-                tuple(names), shapes, batched, self.reduce, None, self.dtype
-            ))
-            self._kernels[shapes] = kernel, captured
-            return kernel
-
-    def _names(self, count: int) -> list[str]:
-        try:
-            parameters = list(inspect.signature(self.function).parameters)
-        except (TypeError, ValueError):
-            parameters = []
-        return [parameters[k] if k < len(parameters) else f"number {k + 1}" for k in range(count)]
-
-    def _inline(self, batch: Sequence[Any]) -> Any:
-        """Within the trace of another function, become a part of it."""
-        if not self.batch:
-            return self.function(*batch)
-        results = [self.function(*sample) for sample in zip(*batch, strict=True)]
-        if self.reduce is None:
-            return results
-        total = ops.total(results)
-        return total * (1.0 / len(results)) if self.reduce == "mean" else total
-
-
-def compile(  # it stands beside Python's own name in our namespace alone
-    f: Any = None,
-    *,
-    inputs: Sequence[Any] = (),
-    reduce: Reduce = "mean",
-    batch: bool = True,
-    dtype: str = "float64",
-) -> Any:
-    """Compile a function of scalars, or a graph, to a program on arrays.
-
-    ``f`` is written for one sample, in scalars, and is run once on Values to see what it computes. Leaves
-    that it finds outside its arguments are its parameters. Also a decorator.
-
-    >>> w = Value(2.0)
-    >>> loss = compile(lambda x, y: (w * x - y) ** 2)
-    >>> error = loss([1.0, 2.0], [2.0, 5.0])
-    >>> error.data, error.backward(), w.grad
-    (0.5, None, -2.0)
-
-    Args:
-        f: the function; or a Value or a list of Values, a graph that exists already.
-        inputs: for a graph, the leaves that become arguments: one argument per leaf or list of leaves.
-            The other leaves are parameters.
-        reduce: how the outputs of the samples become one: ``"mean"``, ``"sum"``; ``None`` keeps them apart.
-        batch: whether the arguments have a leading axis over samples; without it they are one sample.
-        dtype: ``"float64"``, or ``"float32"``.
-
-    Returns:
-        A ``Compiled`` function; for a graph its ``Kernel``.
-
-    Raises:
-        TraceError: from the first call, if ``f`` branches on a traced value or reads its data.
-        TypeError: if ``f`` is neither a function nor Values.
-        ValueError: for an unknown ``reduce`` or ``dtype``.
-    """
-    if reduce not in ("mean", "sum", None):
-        raise ValueError(f"reduce must be 'mean', 'sum' or None; got {reduce!r}")
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
-    if f is None:
-        return lambda function: compile(function, reduce=reduce, batch=batch, dtype=dtype)
-    if isinstance(f, (Value, list, tuple)):
-        return _graph_kernel(f, inputs, reduce, batch, dtype)
-    if not callable(f):
-        raise TypeError(f"compile() takes a function, a Value or a list of Values; got {f!r}")
-    return Compiled(f, reduce, batch, dtype)
-
-
-def _traced_kernel(function: Callable[..., Any], samples: Sequence[Floats], signature: Signature) -> Kernel:
-    """Run a function on traced numbers and make its kernel."""
-    inputs: list[list[Value]] = []
-    arguments = []
-    for sample in samples:
-        inputs.append([traced_leaf(number) for number in sample.ravel().tolist()])
-        arguments.append(_nested(iter(inputs[-1]), sample.shape))
-    result, nodes = trace(lambda: function(*arguments))
-    numbers, _ = flatten(result)
-    name = getattr(function, "__name__", "the function")
-    outputs = _output_values(numbers, name)
-    with without_collector():
-        program, parameters = from_values(nodes, outputs, inputs)
-        signature.outputs = None if numbers and numbers[0] is result else len(outputs)
-        return Kernel(simplify(program), parameters, signature, len(program))
-
-
-def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dtype: str) -> Kernel:
-    numbers, _ = flatten(f)
-    leaves, shapes = [], []
-    for argument in inputs:
-        values, _ = flatten(argument)
-        for value in values:
-            if not isinstance(value, Value) or value.first is not None:
-                raise TypeError(f"inputs must be leaves of the graph, or lists of leaves; got {value!r}")
-        leaves.append(values)
-        shapes.append(_shape_of(argument))
-    program, parameters = from_graph(_output_values(numbers, "the graph"), leaves)
-    names = tuple(getattr(argument, "label", "") or f"input {k}" for k, argument in enumerate(inputs))
-    outputs = None if isinstance(f, Value) else len(numbers)
-    signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype)
-    return Kernel(simplify(program), parameters, signature, len(program))
-
-
-def _shape_of(argument: Any) -> Shape:
-    return () if isinstance(argument, Value) else (len(argument), *_shape_of(argument[0]))
-
-
-def _output_values(numbers: Sequence[Any], name: str) -> list[Value]:
-    if not numbers:
-        raise TypeError(f"{name} must return a number or several; it returned an empty structure")
-    outputs = []
-    for number in numbers:
-        try:
-            outputs.append(number if isinstance(number, Value) else engine.constant(number))
-        except TypeError as error:
-            raise TypeError(f"{name} must return numbers: {error}") from None
-    return outputs
-
-
-def _nested(numbers: Iterator[Any], shape: Shape) -> Any:
-    """Numbers in nested lists of a shape."""
-    return [_nested(numbers, shape[1:]) for _ in range(shape[0])] if shape else next(numbers)
-
-
-def _numbers(argument: Any) -> Iterator[Any]:
-    """The numbers of an argument in which there may be Values."""
-    if isinstance(argument, np.ndarray) and argument.dtype != object:
-        return iter(())
-    return iter(flatten(argument)[0])
-
-
-def _captured(function: Any) -> Iterator[Value]:
-    """Yield the leaves that a function can reach outside of its arguments: through its closure, the globals
-    that it names, its defaults and its object; in lists, dicts, modules with ``parameters()``, objects.
-    """
-    seen: set[int] = set()
-    stack: list[Any] = [function]
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Value):
-            if x.first is None:
-                yield x
-            continue
-        if isinstance(x, (str, bytes, int, float, complex, type, type(np), np.ndarray, CodeType)) or x is None:
-            continue
-        if id(x) in seen:
-            continue
-        seen.add(id(x))
-        if isinstance(x, FunctionType):
-            stack += [cell.cell_contents for cell in x.__closure__ or () if _filled(cell)]
-            stack += [x.__globals__[name] for name in _names_in(x.__code__) if name in x.__globals__]
-            stack += x.__defaults__ or ()
-        elif isinstance(x, MethodType):
-            stack += [x.__self__, x.__func__]
-        elif isinstance(x, dict):
-            stack += x.values()
-        elif isinstance(x, (list, tuple, set, frozenset)):
-            stack += x
-        elif callable(getattr(x, "parameters", None)):
-            stack.append(list(x.parameters()))
-        elif not getattr(type(x), "__module__", "").startswith(("builtins", "microgrid.ops")):
-            stack += getattr(x, "__dict__", {}).values()
-
-
-def _names_in(code: CodeType) -> set[str]:
-    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a variable that is not assigned yet
-        return False

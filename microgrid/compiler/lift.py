@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,17 +58,15 @@ def classify(program: Program) -> Classes:
     known: dict[object, int] = {}
     for i, row in enumerate(rows):
         start, end = starts[i], starts[i + 1]
-        key: object
         if start == end:
-            key = row
+            key: tuple[object, ...] = (row,)
         elif row in _VARIADIC:
             kinds = [of[a] for a in arguments[start:end]]
             key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
         else:
-            key = (row, *[of[a] for a in arguments[start:end]])
-            if row is ops.mul and key[1] > key[2]:  # type: ignore[misc, index]
+            if row is ops.mul and of[arguments[start]] > of[arguments[start + 1]]:
                 arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
-                key = (row, key[2], key[1])  # type: ignore[index]
+            key = (row, *[of[a] for a in arguments[start:end]])
         number = known.get(key)
         if number is None:
             number = known[key] = len(classes.rows)
@@ -148,13 +147,13 @@ class _Lift:
             self._lift(number, row)
 
     def outputs(self) -> list[Operand]:
-        return [
-            self._read(int(self.of[node]), self.position[np.array(node)], ()) for node in self.program.outputs
-        ]
+        return [self._read(int(self.of[node]), self.position[np.array(node)], ()) for node in self.program.outputs]
 
     def _products_for_sums(self) -> set[int]:
         """The classes of products whose every member is one term of one sum: they need not be stored."""
-        candidates = {n for n, row in enumerate(self.classes.rows) if row is ops.mul and len(self.classes.members[n]) > 1}
+        candidates = {
+            n for n, row in enumerate(self.classes.rows) if row is ops.mul and len(self.classes.members[n]) > 1
+        }
         if not candidates:
             return set()
         is_sum = np.array([row in (SUM, ops.add) for row in self.classes.rows])
@@ -163,9 +162,7 @@ class _Lift:
         total = np.bincount(used, minlength=len(self.classes.rows))
         in_sums = np.bincount(used[is_sum[user]], minlength=len(self.classes.rows))
         outputs = {int(self.of[node]) for node in self.program.outputs}
-        return {
-            n for n in candidates - outputs if total[n] == in_sums[n] == len(self.classes.members[n])
-        }
+        return {n for n in candidates - outputs if total[n] == in_sums[n] == len(self.classes.members[n])}
 
     # -- one class ------------------------------------------------------------------------------------
 
@@ -203,7 +200,9 @@ class _Lift:
         nodes = self._terms(members, row.arity)
         sources = self.of[nodes[0]]
         columns = [self.position[nodes[:, k]] for k in range(row.arity)]
-        members, varying = self._ordered(members, [c for c, s in zip(columns, sources, strict=True) if not self._constant(s)])
+        members, varying = self._ordered(
+            members, [c for c, s in zip(columns, sources, strict=True) if not self._constant(s)]
+        )
         nodes = self._terms(members, row.arity)
         shape = _shape(len(members), [(column, 1) for column in varying])
         operands = [
@@ -250,7 +249,7 @@ class _Lift:
             return self._term(source, nodes[:, 0], shape)
         if self._constant(source):
             values = self.data[nodes]
-            folded = {ops.add: np.sum, ops.maximum: np.max, ops.minimum: np.min}[pair](values, axis=1)
+            folded = values.sum(1) if pair is ops.add else values.max(1) if pair is ops.maximum else values.min(1)
             return self.arrays.constant(folded.reshape(shape))
         inner = _shape(count, [(column.reshape(nodes.shape)[0], 1) for column in self._columns(source, nodes.ravel())])
         axes = range(len(shape), len(shape) + len(inner))
@@ -291,16 +290,12 @@ class _Lift:
         if source not in self.virtual:
             return [self.position[nodes]]
         factors = self._terms(nodes, 2)
-        return [
-            self.position[factors[:, k]] for k in (0, 1) if not self._constant(int(self.of[factors[0, k]]))
-        ]
+        return [self.position[factors[:, k]] for k in (0, 1) if not self._constant(int(self.of[factors[0, k]]))]
 
     def _factors(self, source: int, nodes: Indices, shape: Shape) -> list[Operand]:
         factors = self._terms(nodes, 2)
         sources = self.of[factors[0]]
-        return [
-            self._read(int(s), self._indices(int(s), factors[:, k]), shape) for k, s in enumerate(sources)
-        ]
+        return [self._read(int(s), self._indices(int(s), factors[:, k]), shape) for k, s in enumerate(sources)]
 
     def _term(self, source: int, nodes: Indices, shape: Shape) -> Operand:
         if source in self.virtual:
@@ -363,7 +358,7 @@ def _shape(size: int, columns: Iterable[tuple[Indices, int]]) -> Shape:
         mine = {math.prod(s for s, _ in nest[k:]) for k in range(len(nest))}
         outer = {cut // count for cut in mine if cut > count and cut % count == 0}
         joint = sorted(cuts | outer)
-        if all(b % a == 0 for a, b in zip(joint, joint[1:], strict=False)):
+        if all(b % a == 0 for a, b in pairwise(joint)):
             cuts |= outer
     chain = sorted(cuts)
-    return tuple(b // a for a, b in zip(chain, chain[1:], strict=False))[::-1]
+    return tuple(b // a for a, b in pairwise(chain))[::-1]

@@ -9,12 +9,13 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from functools import cache, reduce
 from typing import Any, NoReturn
 
 from microgrid import engine, ops
 from microgrid.engine import Value, enable_grad, topological_order, watch
 from microgrid.ops import CONSTANT, Op
+
 
 def named(name: str) -> Op:
     """Return a row of this module by its name: what a pickled program stores of it."""
@@ -32,7 +33,7 @@ SMALLEST = _row("smallest", lambda *xs: reduce(ops.minimum.forward, xs), "The sm
 _ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def argument_of(k: int) -> Op:
     """Return the row that marks a number of argument ``k``."""
     return Op(f"argument[{k}]", lambda: ops.nan, (), doc=f"A number of argument {k}.", recipe=(argument_of, (k,)))
@@ -212,7 +213,7 @@ class Traced(Value):
     def _write(self, _: Any) -> NoReturn:
         self._refuse("the .data of a traced value was written", "make a new value by operations instead")
 
-    data = property(_read, _write)  # type: ignore[assignment]
+    data = property(_read, _write)
 
 
 def traced_leaf(number: float) -> Traced:

@@ -28,7 +28,7 @@ def number_values(program: Program) -> Program:
 
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
-    known: dict[tuple[Op | int | str, ...], int] = {}
+    known: dict[tuple[object, ...], int] = {}
     constants: set[int] = set()
     result_rows, result_starts, result_arguments, result_data = result.columns
 

@@ -5,6 +5,7 @@ program of each dialect finds under its names.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class NumPySpecial:
 
     @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
-        """a where the condition is not 0, else b."""
+        """A where the condition is not 0, else b."""
         if out is None:
             return np.where(condition, a, b)
         np.copyto(out, b)
@@ -89,7 +90,9 @@ class NumPySpecial:
         return out
 
 
-def _view(source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...], batch: int | None = None) -> Array:
+def _view(
+    source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...], batch: int | None = None
+) -> Array:
     """Return the members ``base + Σ index · stride`` of a contiguous array, without copying."""
     step = source.itemsize * (batch if batch is not None else 1)
     tail = (batch,) if batch is not None else ()
@@ -100,12 +103,17 @@ def _view(source: Array, base: int, shape: tuple[int, ...], strides: tuple[int, 
 def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return what programs on NumPy arrays find under their names."""
     functions = {name: getattr(np, name) for name in dir(np) if isinstance(getattr(np, name), np.ufunc)}
-    used = {name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value for name, value in names.items()}
+    used = {
+        name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value
+        for name, value in names.items()
+    }
     typed = {
         name: value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
         for name, value in used.items()
     }
-    others = {name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")}
+    others = {
+        name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")
+    }
     return {
         **functions,
         **others,
@@ -132,15 +140,15 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
 
     def mapped(op: Op) -> Any:
         def function(*xs: Array) -> Array:
-            xs = jnp.broadcast_arrays(*xs)
-            shape = jax.ShapeDtypeStruct(xs[0].shape, dtype)
+            same = jnp.broadcast_arrays(*xs)
+            shape: Any = jax.eval_shape(lambda: jnp.empty(same[0].shape, dtype))
             call = _elementwise(op.forward, op.arity)
 
             def on_host(*ys: Array) -> Array:
                 with np.errstate(all="ignore"):
                     return np.asarray(call(*map(np.asarray, ys)), dtype)
 
-            return jax.pure_callback(on_host, shape, *xs, vmap_method="broadcast_all")
+            return jax.pure_callback(on_host, shape, *same, vmap_method="broadcast_all")
 
         return function
 
@@ -188,10 +196,10 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
     def scatter(shape: Any, pieces: Any, batch: Any = None) -> Array:
         """The transpose of ``view``: XLA gets pads and sums, not a scatter of single numbers."""
         tail = () if batch is None else (batch,)
-        like = jax.ShapeDtypeStruct((*shape, *tail), dtype)
+        like: Any = jax.eval_shape(lambda: jnp.empty((*shape, *tail), dtype))
         total = jnp.zeros(like.shape, dtype)
-        for (*where, value), count in zip(pieces, range(len(pieces)), strict=True):
-            read = jax.linear_transpose(lambda x, where=where: view(x, *where, batch), like)
+        for *where, value in pieces:
+            read = jax.linear_transpose(partial(_read, view, where, batch), like)
             value = jnp.asarray(value, dtype)
             if batch is not None and value.ndim < len(where[1]) + 1:
                 value = value[..., None]
@@ -213,6 +221,10 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         "nan": math.nan,
         **used,
     }
+
+
+def _read(view: Any, where: Any, batch: Any, x: Array) -> Array:
+    return view(x, *where, batch)
 
 
 def _points(base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:

@@ -67,6 +67,10 @@ class _Writer:
         self.color = THEMES[theme]
         self.backward = any(any(node.gradient) for node in graph.nodes)
         self.dense = len(graph.edges) > max(2 * len(graph.nodes), 24)
+        clusters = [node.cluster for node in graph.nodes]
+        self.frames_with_operands = {
+            clusters[edge.target] for edge in graph.edges if clusters[edge.source] == clusters[edge.target]
+        } - {None}
         self.largest_gradient = largest(x for node in graph.nodes for x in node.gradient)
         self.largest_flow = largest(edge.flow or 0.0 for edge in graph.edges)
 
@@ -98,30 +102,29 @@ class _Writer:
     # -- nodes ---------------------------------------------------------------------------------------
 
     def nodes(self) -> Iterable[str]:
-        """Yield the nodes, those of a cluster within it; DOT joins what is said of one cluster in two places."""
-        frames = self.graph.clusters
-        levels: list[int] = []
-        for frame in frames:
-            levels.append(0 if frame.parent is None else levels[frame.parent] + 1)
+        """Yield the nodes and clusters; DOT joins what is said of one cluster in several places."""
         for i, node in enumerate(self.graph.nodes):
-            chain, cluster = [], node.cluster
-            while cluster is not None:
-                chain.append(cluster)
-                cluster = frames[cluster].parent
-            opening = "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
-            yield opening + self.node(i, node) + "}" * len(chain)
-        for i, frame in enumerate(frames):
-            chain, cluster = [], i
-            while cluster is not None:
-                chain.append(cluster)
-                cluster = frames[cluster].parent
-            fill = self.color["inner cluster" if levels[i] % 2 else "cluster"]
-            yield (
-                "".join(f"subgraph cluster_{number} {{" for number in reversed(chain))
-                + f'graph [style="rounded,filled" color="{self.color["faint"]}" fillcolor="{fill}" '
-                f'labeljust=l fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" id="c{i}" '
-                f"margin=9 label=<{markup(frame.title)}>]" + "}" * len(chain)
+            yield self.within(node.cluster, self.node(i, node))
+        for i, frame in enumerate(self.graph.clusters):
+            level = len(self.around(frame.parent))
+            yield self.within(
+                i,
+                f'graph [id="c{i}" style="rounded,filled" color="{self.color["faint"]}" '
+                f'fillcolor="{self.color["inner cluster" if level % 2 else "cluster"]}" labeljust=l margin=9 '
+                f'fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" label=<{markup(frame.title)}>]',
             )
+
+    def around(self, cluster: int | None) -> list[int]:
+        """The numbers of a cluster and of those around it, outer ones first."""
+        chain: list[int] = []
+        while cluster is not None:
+            chain.insert(0, cluster)
+            cluster = self.graph.clusters[cluster].parent
+        return chain
+
+    def within(self, cluster: int | None, text: str) -> str:
+        chain = self.around(cluster)
+        return "".join(f"subgraph cluster_{number} {{" for number in chain) + text + "}" * len(chain)
 
     def node(self, index: int, node: Node) -> str:
         value, color = node.exits[0], self.color
@@ -213,29 +216,36 @@ class _Writer:
         sign, level = sign_and_level(flow, self.largest_flow)
         color = self.color[f"{sign} line {level}" if level else "line"]
         text_color = self.color[f"{sign} text" if level else "muted"]
-        # What comes into a frame from outside starts left of it, so that it does not wind around its nodes.
-        enters = self.graph.nodes[edge.target].cluster not in (None, self.graph.nodes[edge.source].cluster)
-        marks, inks, numbers = [], [], []
-        if edge.derivative is not None:
-            marks, inks, numbers = ["∂"], [self.color["muted"]], [edge.derivative]
-        if self.backward and edge.flow is not None:
-            marks, inks, numbers = [*marks, BACK[self.direction]], [*inks, text_color], [*numbers, edge.flow]
-        rows = "".join(
-            f'<TR><TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
-            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD></TR>'
-            for mark, ink, text in zip(marks, inks, aligned(numbers), strict=True)
-        )
+        said = [("∂", self.color["muted"], edge.derivative)]
+        if self.backward:
+            said.append((BACK[self.direction], text_color, edge.flow))
+        known = [(mark, ink, number) for mark, ink, number in said if number is not None]
+        rows = [
+            f'<TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
+            f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD>'
+            for (mark, ink, _), text in zip(known, aligned([number for _, _, number in known]), strict=True)
+        ]
         if edge.count > 1:
             muted = self.color["muted"]
-            rows += f'<TR><TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD></TR>'
-        label = (
-            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}'
-            '<TR><TD COLSPAN="2" HEIGHT="4"></TD></TR></TABLE>>'
+            rows.append(f'<TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD>')
+        if self.dense and self.backward and not self.graph.is_outline and not level:
+            rows = []  # there is no room to say of each edge that nothing flows; its tooltip does
+        rows += ['<TD COLSPAN="2" HEIGHT="4"></TD>'] * bool(rows)
+        table = "".join(f"<TR>{row}</TR>" for row in rows)
+        label = f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>>'
+        line = (
+            f'color="{color}" style={"dashed" if flow < 0 else "solid"} penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g}'
         )
+        outer, inner = (self.graph.nodes[end].cluster for end in (edge.source, edge.target))
+        if inner in (None, outer):
+            return f'v{edge.source} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)}]'
+        if inner not in self.frames_with_operands:
+            return f'v{edge.source} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)} minlen=2]'
+        # A line from outside winds around the operands in a frame, unless it has a place among them.
+        place = self.within(inner, f"p{index} [shape=point style=invis width=0 height=0]")
         return (
-            f'v{edge.source} -> v{edge.target} [id="e{index}" color="{color}" '
-            f"style={'dashed' if flow < 0 else 'solid'} "
-            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g} {label * bool(rows)}{' minlen=2' * enters}]"
+            f'{place}\nv{edge.source} -> p{index} [id="e{index}" {line} arrowhead=none headclip=false]\n'
+            f'p{index} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)} tailclip=false]'
         )
 
 
@@ -341,6 +351,8 @@ def markup(text: str, align: str = "LEFT", limit: int = LABEL_COLUMNS) -> str:
 
 def escape(text: str) -> str:
     """Escape for an HTML-like label, where a backslash and an N would be the name of the node."""
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "\\\\")):
-        text = text.replace(character, entity)
-    return text
+    # Graphviz 2.43 refuses a text that is "]" alone: its XML parser waits for "]]>".
+    return "".join([ESCAPES.get(character, character) for character in text])
+
+
+ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\\": "\\\\", "]": "&#93;"}

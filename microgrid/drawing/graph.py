@@ -20,6 +20,8 @@ OUTLINE_MODULES = 24
 MANY = 20_000
 """With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
 
+OUTSIDE = -1
+
 OUTLINE_STAGES = 10
 """Into how many stages the outline divides a graph that no module made."""
 
@@ -371,16 +373,16 @@ class _Builder:
         hidden_operands: Counter[int] = Counter()
         hidden_uses: Counter[int] = Counter()
         for node in everything:
-            target = box_of.get(node)
+            target = box_of.get(node, OUTSIDE)
             for parent in node.parents:
-                source = box_of.get(parent)
+                source = box_of.get(parent, OUTSIDE)
                 if source == target:
                     pass
-                elif source is None and target is not None:
+                elif source == OUTSIDE:
                     hidden_operands[target] += 1
-                elif target is None and source is not None:
+                elif target == OUTSIDE:
                     hidden_uses[source] += 1
-                elif source is not None and target is not None:
+                else:
                     exits.add(parent)
                     uses[target, source] += 1
         numbers = Numbers(self.order if len(self.order) <= MANY else ())

@@ -247,6 +247,9 @@ nodes.forEach((node) => {
   node.reached = node.completeStep > 0;
 });
 
+const LARGE = 300; // nodes; with more, what is out of sight is taken out of the document, and the view jumps
+const isLarge = nodes.length > LARGE;
+
 let now = 0;
 let selected = null;
 
@@ -309,7 +312,7 @@ function nameOf(i, length) {
 // Which module a value belongs to: "Layer 0 · Neuron 3". The outermost is the same for all.
 function contextOf(i) {
   const node = nodes[nodeOf[i]];
-  const titles = node.single ? [] : [node.title];
+  const titles = node.single || node.cluster === null ? [] : [node.title];
   for (let c = node.cluster; c !== null && picture.clusters[c][1] !== null; c = picture.clusters[c][1]) titles.unshift(picture.clusters[c][0]);
   return titles.join(" · ");
 }
@@ -513,8 +516,10 @@ function drawNode(node) {
   const room = Math.max(2, Math.floor((width - left - 4) / 7));
   shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 19 }, g, node.single ? nameOf(i, room) : shorten(node.title, room));
   if (!node.single) shape("text", { class: "caption", x: width - 11, y: 19, "text-anchor": "end" }, g, count(node.values.length, "node"));
-  shape("text", { class: "caption", x: 11, y: 37 }, g, "data");
-  shape("text", { class: "caption", x: 11, y: 55 }, g, "grad");
+  if (!isLarge) {
+    shape("text", { class: "caption", x: 11, y: 37 }, g, "data");
+    shape("text", { class: "caption", x: 11, y: 55 }, g, "grad");
+  }
   node.dataText = shape("text", { class: "data", x: width - 11, y: 37, "text-anchor": "end" }, g);
   node.gradientText = shape("text", { class: "gradient", x: width - 11, y: 55, "text-anchor": "end" }, g);
 }
@@ -643,8 +648,6 @@ function measure() {
 // ---------------------------------------------------------------------------------------------------
 // Pan, zoom and follow
 
-const LARGE = 300; // nodes; with more, what is out of sight is taken out of the document, and the view jumps
-const isLarge = nodes.length > LARGE;
 const room = { width: 1, height: 1 }; // of the stage: measured when it changes, as measuring costs a layout
 const view = { x: 0, y: 0, scale: 1, fitted: 1 };
 

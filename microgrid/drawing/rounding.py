@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from microgrid.engine import Value
 
-UNIT = 2.0**-53
-"""The largest relative error of one rounding."""
+UNIT = 2.0**-52
+"""The distance from 1 to the next float: a little more than the error of one rounding, so that it moves a number."""
 
 SMALL = 1e-12
 """Only below this may a number be called nothing, whatever the bound: near a kink the bound is too wide."""

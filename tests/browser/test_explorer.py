@@ -1,9 +1,9 @@
 """The explorer's page in a real browser: every control by mouse and by keyboard, every number against Python."""
 
-import json
 import math
 import random
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,15 @@ def example():
     output = d * f
     output.label = "L"
     return output
+
+
+def wait_until(page, expression):
+    """Wait until an expression holds; Playwright's own way would be eval(), which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"not within 5 seconds: {expression}")
 
 
 def step_of(page):
@@ -152,7 +161,7 @@ def test_nodes_fill_with_data_then_gradients_and_edges_with_both_numbers(show):
     assert [data for data, _ in page.evaluate(texts)] == ["2", "−3", "−6", "10", "4", "−2", "−8"]
     assert page.locator(".edge-label:not(.hidden)").count() == 0
     page.evaluate("goTo(5)")
-    assert page.locator(".edge-label:not(.hidden)").all_inner_texts() == ["∂ −2← −2", "∂ 4← 4"]
+    assert page.locator(".edge-label:not(.hidden)").all_text_contents() == ["∂ −2← −2", "∂ 4← 4"]
     assert page.locator(".edge.active.backward").count() == 2
     page.evaluate("goTo(7)")
     assert [gradient for _, gradient in page.evaluate(texts)] == ["6", "−4", "−2", "−2", "−2", "4", "1"]
@@ -185,12 +194,12 @@ def test_play_runs_to_the_end_pauses_and_starts_again(show):
     page.click("#play")
     expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
     expect(page.locator("#now")).to_have_attribute("aria-live", "off")
-    page.wait_for_function("now === lastStep")
+    wait_until(page, "now === lastStep")
     expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
     expect(page.locator("#now")).to_have_attribute("aria-live", "polite")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Space")
-    page.wait_for_function("now > 1 && now < lastStep")
+    wait_until(page, "now > 1 && now < lastStep")
     page.keyboard.press("Space")
     stopped = step_of(page)
     page.wait_for_timeout(200)
@@ -256,7 +265,7 @@ def test_click_shows_formula_and_local_derivatives_as_formula_and_number(show):
     text = re.sub(r"\s+", " ", page.locator("#node").inner_text())
     assert "o = tanh(n) = tanh(0.5) = 0.4621" in text
     assert "∂o/∂n = 1 − o × o = 0.7864" in text
-    expect(page.locator("#full-data")).to_have_text("0.46211715726000973")
+    assert float(page.locator("#full-data").inner_text()) == pytest.approx(o.data, rel=1e-15)
     page.keyboard.press("Escape")
     expect(page.locator("#node h2")).to_have_text("This node")
 
@@ -365,6 +374,7 @@ def test_dragging_the_handle_or_the_leaf_itself_changes_it(show):
     page.evaluate("goTo(lastStep)")
     for target in (page.locator(".handle").first, page.locator("#nodes .node").first):
         page.click("#reset")
+        target.scroll_into_view_if_needed()
         box = target.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(x, y)
@@ -488,19 +498,23 @@ def test_labels_and_titles_that_inject_markup_are_only_text(opened, tmp_path):
 
 def test_no_request_leaves_the_page_and_none_could(opened, tmp_path):
     page = opened.open(explore(example()), tmp_path / "page.html")
-    page.evaluate("goTo(lastStep); select(nodes[0])")
-    attempts = page.evaluate(
-        """async () => {
-          const image = new Image();
-          const failed = new Promise(done => (image.onerror = () => done("blocked")));
-          image.src = "https://example.org/x.png";
-          return [await fetch("https://example.org/").catch(() => "blocked"), await failed];
-        }"""
-    )
-    assert attempts == ["blocked", "blocked"]
+    page.evaluate("goTo(lastStep); select(nodes[0]); setLeaf(0, 3)")
     assert opened.requests == [(tmp_path / "page.html").as_uri()]
-    assert opened.errors
-    assert all("Content Security Policy" in error or "Failed to fetch" in error for error in opened.errors)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        attempts = page.evaluate(
+            """async address => {
+              const image = new Image();
+              const failed = new Promise(done => (image.onerror = () => done("blocked")));
+              image.src = address + "x.png";
+              return [await fetch(address).catch(() => "blocked"), await failed];
+            }""",
+            f"http://127.0.0.1:{server.getsockname()[1]}/",
+        )
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert attempts == ["blocked", "blocked"]
+    assert all("Content Security Policy" in error or "violates" in error for error in opened.errors), opened.errors
     opened.errors.clear()
 
 
@@ -530,21 +544,28 @@ def test_two_thousand_nodes_respond_to_a_step_in_under_fifty_milliseconds(show):
     assert 1900 < count <= 2000
     page = show(explore(output))
     assert page.locator("#nodes .node").count() == count
-    measure = """async following => {
-      setFollowing(following);
-      const times = [];
-      for (let k = 0; k < 15; k++) {
-        goTo(1100 + 40 * k);
-        await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-        const start = performance.now();
-        goTo(now + 1);
-        document.body.getBoundingClientRect();  // the new layout is done
-        times.push(performance.now() - start);
-      }
-      return times.sort((a, b) => a - b)[7];
-    }"""
-    assert page.evaluate(measure, False) < 50
-    assert page.evaluate(measure, True) < 50
+    # The processor time of the page's thread, from the key to the painted frame: other programs do not count.
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy():
+        return next(
+            m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration"
+        )
+
+    for following in ("false", "true"):
+        page.evaluate(f"setFollowing({following}); goTo(1200)")
+        page.wait_for_timeout(300)
+        start = busy()
+        page.evaluate(
+            """async () => {
+              for (let k = 0; k < 20; k++) {
+                step(1);
+                await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+              }
+            }"""
+        )
+        assert (busy() - start) / 20 < 0.050
     assert page.evaluate("(() => {const t = performance.now(); setLeaf(0, 2); return performance.now() - t})()") < 500
 
 
@@ -552,9 +573,7 @@ def test_larger_graph_is_played_on_its_outline_and_its_leaves_still_edited(show)
     output = network(40, 60)
     page = show(explore(output))
     assert page.locator("#nodes .node").count() < 30
-    assert "7,361 nodes in outline" in page.locator("#legend").inner_text().replace("\u202f", ",") or page.evaluate(
-        "passes.count"
-    ) == len(mg.topological_order(output))
+    expect(page.locator("#note")).to_have_text(f"{len(mg.topological_order(output)):,} nodes in outline")
     page.evaluate("goTo(lastStep)")
     page.get_by_label("x0", exact=True).fill("0.5")
     leaf = next(node for node in mg.topological_order(output) if node.label == "x0")
@@ -569,7 +588,7 @@ def test_modules_are_frames_and_with_depth_boxes(show):
     model = MLP(2, [3, 1])
     output = model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")])
     page = show(explore(output))
-    assert {"MLP", "Layer 0", "Neuron 0"} <= set(page.locator("#clusters text").all_inner_texts())
+    assert {"MLP", "Layer 0", "Neuron 0"} <= set(page.locator("#clusters text").all_text_contents())
     page = show(explore(output, depth=1))
     assert page.locator("#nodes .group").count() >= 1
     page.evaluate("goTo(lastStep)")
@@ -592,12 +611,12 @@ def test_view_zooms_and_pans_by_wheel_drag_buttons_and_keys(show):
     start = page.evaluate(view)
     page.mouse.move(300, 600)
     page.mouse.wheel(0, -300)
-    page.wait_for_function(f"view.scale > {start[2]}")
+    wait_until(page, f"view.scale > {start[2]}")
     page.mouse.down()
     page.mouse.move(340, 620, steps=4)
     page.mouse.up()
     page.keyboard.press("0")
-    page.wait_for_function(f"Math.abs(view.scale - {start[2]}) < 1e-9")
+    wait_until(page, f"Math.abs(view.scale - {start[2]}) < 1e-9")
     assert page.evaluate(view) == pytest.approx(start)
     before = page.evaluate(view)
     page.mouse.move(300, 620)
@@ -622,12 +641,13 @@ def test_following_brings_the_current_node_into_view(show):
     page = show(explore(y))
     expect(page.locator("#follow")).to_have_attribute("aria-pressed", "true")
     page.evaluate("goTo(30)")
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => {
           const node = document.querySelector(".node.current").getBoundingClientRect();
           const room = stage.getBoundingClientRect();
           return node.left > room.left && node.right < room.right && node.height > 35;
-        }"""
+        }""",
     )
 
 
@@ -683,4 +703,3 @@ def test_static_files_of_the_page_are_complete():
         "numbers.js",
     }
     assert "http" not in (folder / "page.js").read_text().replace("http://www.w3.org/2000/svg", "")
-    assert json.dumps("") == '""'

@@ -1,7 +1,7 @@
 """Random functions of scalars, as text that a shrunk failure can be pasted from, and the eager reference."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import strategies as st
@@ -29,6 +29,7 @@ class Case:
     text: str
     parameters: list[float]
     batch: list[list[list[float]]]
+    values: list = field(default_factory=list)
 
     def function(self, parameters):
         namespace = {"mg": mg, "p": parameters, "max_of": max_of}

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from programs import Case, assert_close, cases, eager
+
+import microgrid as mg
+from microgrid.compiler import compile
+
+
+def check(case, kernel, reduce, *batch):
+    """A kernel's value and gradients, by parameters and by arguments, are those of the engine."""
+    expected, nudged = eager(case, reduce), eager(case, reduce, nudge=4e-16)
+    value, (by_theta, by_arguments) = kernel.value_and_grad(kernel.read(), *batch, by="both")
+    at = {id(parameter): derivative for parameter, derivative in zip(kernel.parameters, by_theta, strict=True)}
+    assert_close(value, expected[0], nudged[0])
+    assert_close([at.get(id(p), 0.0) for p in case.values], expected[1], nudged[1])
+    for actual, wanted, near in zip(by_arguments, expected[2], nudged[2], strict=True):
+        assert_close(actual.reshape(wanted.shape), wanted, near)
+
+
+@given(cases())
+def test_a_compiled_batch_equals_the_engine(case):
+    case.values = [mg.Value(x) for x in case.parameters]
+    for reduce in ("mean", "sum"):
+        check(case, compile(case.function(case.values), reduce=reduce).kernel(*case.batch), reduce, *case.batch)
+
+
+@given(cases())
+def test_one_sample_equals_the_engine_as_floats_and_as_arrays(case):
+    case.values = [mg.Value(x) for x in case.parameters]
+    sample = [argument[0] for argument in case.batch]
+    one = Case(case.text, case.parameters, [[x] for x in sample])
+    one.values = case.values
+    for scalar in (True, False):
+        kernel = compile(case.function(case.values), batch=False).kernel(*sample)
+        kernel.scalar = kernel.spelled_out = scalar
+        check(one, kernel, "sum", *sample)
+
+
+@given(cases())
+def test_samples_kept_apart_have_the_gradients_of_each(case):
+    case.values = [mg.Value(x) for x in case.parameters]
+    kernel = compile(case.function(case.values), reduce=None).kernel(*case.batch)
+    values, by_theta = kernel.value_and_grad(kernel.read(), *case.batch)
+    assert np.array_equal(values, kernel.value(kernel.read(), *case.batch), equal_nan=True)
+    for k, (value, derivatives) in enumerate(zip(values, by_theta, strict=True)):
+        one = Case(case.text, case.parameters, [[argument[k]] for argument in case.batch])
+        expected, nudged = eager(one, "sum"), eager(one, "sum", nudge=4e-16)
+        at = dict(zip(map(id, kernel.parameters), derivatives, strict=True))
+        assert_close(value, expected[0], nudged[0])
+        assert_close([at.get(id(p), 0.0) for p in case.values], expected[1], nudged[1])
+
+
+@given(cases(max_steps=4))
+def test_a_compiled_call_is_one_node_of_an_ordinary_graph(case):
+    parameters = [mg.Value(x) for x in case.parameters]
+    compiled = compile(case.function(parameters))
+    result = mg.tanh(compiled(*case.batch) * 0.1) + parameters[0] ** 2
+    result.backward()
+    actual = [p.grad for p in parameters]
+    for parameter in parameters:
+        parameter.grad = 0.0
+    f = case.function(parameters)
+    samples = [f([mg.Value(v) for v in x], [mg.Value(v) for v in y]) for x, y in zip(*case.batch, strict=True)]
+    expected = mg.tanh(mg.mean(samples) * 0.1) + parameters[0] ** 2
+    expected.backward()
+    assert result.data == pytest.approx(expected.data, rel=1e-9, abs=1e-9)
+    assert actual == pytest.approx([p.grad for p in parameters], rel=1e-9, abs=1e-9)

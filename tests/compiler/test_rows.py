@@ -1,0 +1,71 @@
+"""Every row of the table, compiled, at its special values: the same inf, nan and kinks as the engine's."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import microgrid as mg
+from microgrid import ops
+from microgrid.compiler import compile
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 3.0, math.inf, -math.inf, math.nan, 1e-300, 1e300, -1e300, 30.0, -30.0,
+           700.0, -700.0, 5e-324, 0.1, 1.3, 2.2, -9.3]  # fmt: skip
+
+
+def columns(row):
+    """The special values in every combination; a random choice of them for rows of many arguments."""
+    if row.arity <= 2:
+        return [np.array(column) for column in zip(*itertools.product(SPECIAL, repeat=row.arity), strict=True)]
+    return list(np.random.default_rng(0).choice(SPECIAL, (row.arity, 400)))
+
+
+def function(row):
+    """A function with as many arguments as the row, as compile() reads them."""
+    names = ", ".join(f"x{k}" for k in range(row.arity))
+    return eval(f"lambda {names}: row({names})", {"row": row})
+
+
+def same(actual, expected):
+    with np.errstate(all="ignore"):
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        close = np.abs(actual - expected) <= 1e-12 * np.maximum(np.abs(actual), np.abs(expected))
+    return (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | close
+
+
+@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+def test_a_compiled_row_has_the_engines_numbers_at_special_values(row):
+    xs = columns(row)
+    kernel = compile(function(row), reduce=None).kernel(*xs)
+    values, gradients = kernel.value_and_grad([], *xs, by="arguments")
+    for k, numbers in enumerate(zip(*xs, strict=True)):
+        leaves = [mg.Value(x) for x in numbers]
+        y = row(*leaves)
+        y.backward()
+        assert same(values[k], y.data), (numbers, values[k], y.data)
+        for gradient, leaf in zip(gradients, leaves, strict=True):
+            assert same(gradient[k], leaf.grad), (numbers, gradient[k], leaf.grad)
+
+
+@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+def test_a_row_on_floats_has_the_engines_numbers_at_special_values(row):
+    kernel = compile(function(row), batch=False).kernel(*[1.0] * row.arity)
+    for numbers in list(zip(*columns(row), strict=True))[::7]:
+        leaves = [mg.Value(x) for x in numbers]
+        y = row(*leaves)
+        y.backward()
+        value, gradients = kernel.value_and_grad([], *numbers, by="arguments")
+        assert same(value, y.data), numbers
+        assert same(gradients, [leaf.grad for leaf in leaves]).all(), numbers
+
+
+def test_an_operation_of_the_user_without_array_form_is_mapped():
+    cube = mg.Op("cube", lambda x: x * x * x, (lambda y, x: 3.0 * x * x,))
+    branching = mg.Op("bend", lambda x: x if x > 0 else 0.5 * x, (lambda y, x: 1.0 if x > 0 else 0.5,))
+    x = np.array([-2.0, 0.5, 3.0])
+    values, (gradient,) = (
+        compile(lambda x: cube(x) + branching(x), reduce=None).kernel(x).value_and_grad([], x, by="arguments")
+    )
+    assert values.tolist() == [-9.0, 0.625, 30.0]
+    assert gradient.tolist() == [12.5, 1.75, 28.0]

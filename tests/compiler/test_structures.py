@@ -1,0 +1,129 @@
+"""Regular structures are found: the number of array statements does not depend on the size."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+import microgrid as mg
+from microgrid.compiler import compile
+
+
+def weights(n, seed=0):
+    rng = random.Random(seed)
+    return [mg.Value(rng.uniform(-1, 1)) for _ in range(n)]
+
+
+def dot(n):
+    w = weights(n)
+    return lambda x: mg.dot(w, x), w
+
+
+def convolution(n):
+    w = weights(3)
+    return lambda x: mg.total([mg.tanh(mg.dot(w, x[i : i + 3])) for i in range(n - 2)]), w
+
+
+def stencil(n):
+    w = weights(1)
+    return lambda x: mg.total([(x[i - 1] - 2.0 * x[i] + x[i + 1]) ** 2 * w[0] for i in range(1, n - 1)]), w
+
+
+def pairwise_distances(n):
+    w = weights(2)
+    scaled = lambda x: [x[k] * w[k % 2] for k in range(n)]  # noqa: E731
+    return lambda x: mg.total([mg.sqrt((a - b) ** 2 + 0.1) for a in scaled(x) for b in scaled(x)]), w
+
+
+def attention(n):
+    w = weights(3)
+
+    def f(x):
+        queries, keys, values = [[t * weight for t in x] for weight in w]
+        rows = [mg.softmax([q * k for k in keys]) for q in queries]
+        return mg.total([mg.dot(row, values) ** 2 for row in rows])
+
+    return f, w
+
+
+def network(n):
+    w = weights(n * n + n + n)
+
+    def f(x):
+        hidden = [mg.relu(mg.dot(w[i * n : (i + 1) * n], x) + w[n * n + i]) for i in range(n)]
+        return mg.logsumexp([h * v for h, v in zip(hidden, w[n * n + n :], strict=True)])
+
+    return f, w
+
+
+def recurrent(n):
+    """A recurrent network of n units over four steps: what is serial is time, not the units."""
+    w = weights(n * n + n)
+
+    def f(x):
+        state = [0.1 * t for t in x]
+        for _ in range(4):
+            state = [mg.tanh(mg.dot(w[i * n : (i + 1) * n], state) + w[n * n + i]) for i in range(n)]
+        return mg.total(state)
+
+    return f, w
+
+
+@pytest.mark.parametrize(
+    ("structure", "at_most"),
+    [(dot, 5), (convolution, 10), (stencil, 9), (pairwise_distances, 18), (attention, 28), (network, 23), (recurrent, 47)],
+)  # fmt: skip
+def test_a_regular_structure_lifts_whatever_its_size(structure, at_most):
+    counts = []
+    for n in (8, 13):
+        f, parameters = structure(n)
+        x = np.random.default_rng(1).uniform(-1, 1, (5, n))
+        kernel = compile(f).kernel(x)
+        counts.append(len(kernel.statements()))
+        value, gradient = kernel.value_and_grad(kernel.read(), x)
+        expected = mg.mean([f([mg.Value(t) for t in sample]) for sample in x.tolist()])
+        expected.backward()
+        at = dict(zip(map(id, kernel.parameters), gradient.tolist(), strict=True))
+        assert value == pytest.approx(expected.data, rel=1e-12)
+        assert [at.get(id(p), 0.0) for p in parameters] == pytest.approx([p.grad for p in parameters], rel=1e-11)
+    assert counts[0] == counts[1] <= at_most
+
+
+def test_the_network_of_the_design_becomes_products_of_matrices():
+    f, _ = network(30)
+    kernel = compile(f).kernel(np.ones((2, 30)))
+    assert kernel.source.count("matmul") >= 4
+    assert len(kernel.source.splitlines()) < 80
+    assert kernel.traced > 1800
+
+
+def test_a_long_recurrence_is_plain_floats_and_grows_linearly():
+    def f(x):
+        for _ in range(3000):
+            x = mg.sin(x) * 1.1
+        return x
+
+    kernel = compile(f, batch=False).kernel(0.5)
+    value, (gradient,) = kernel.value_and_grad([], 0.5, by="arguments")
+    x, slope = 0.5, 1.0
+    for _ in range(3000):
+        x, slope = math.sin(x) * 1.1, slope * math.cos(x) * 1.1
+    assert value == pytest.approx(x, rel=1e-12)
+    assert gradient == pytest.approx(slope, rel=1e-9)
+
+
+def test_what_is_not_regular_becomes_gathers():
+    rng = random.Random(0)
+    w = weights(40)
+    pairs = [(rng.randrange(40), rng.randrange(12)) for _ in range(200)]
+    f = lambda x: mg.total([mg.tanh(w[i] * x[j]) for i, j in pairs])  # noqa: E731
+    x = np.random.default_rng(0).normal(size=(3, 12))
+    kernel = compile(f).kernel(x)
+    value, gradient = kernel.value_and_grad(kernel.read(), x)
+    expected = mg.mean([f(sample) for sample in x.tolist()])
+    expected.backward()
+    assert "take(" in kernel.source
+    assert len(kernel.statements()) < 20
+    assert value == pytest.approx(expected.data, rel=1e-12)
+    assert gradient == pytest.approx([p.grad for p in kernel.parameters], rel=1e-12)
