@@ -188,13 +188,14 @@ class Kernel:
             return scalar_step
         plans: dict[int, _Plan] = {}
 
-        def step(*batch: ArrayLike) -> float:
+        def step(*batch: ArrayLike) -> Any:
             arrays, size = self._arguments(batch)
             plan = plans.get(size)
             if plan is None:
                 plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
             plan.run(*arrays)
-            return np.stack(plan.outs[:-1], axis=-1) if several else plan.outs[0].item()
+            value: Any = np.stack(plan.outs[:-1], axis=-1) if several else plan.outs[0].item()
+            return value
 
         return step
 
