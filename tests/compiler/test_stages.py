@@ -1,5 +1,7 @@
 """The stages one by one: programs, simplification, array statements."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -140,7 +142,7 @@ def test_sums_of_terms_in_different_orders_lift_together():
 
     def f(x):
         mixed = [mg.sin(w[k] * x[k]) + mg.cos(w[k]) if k % 2 else mg.cos(w[k]) + mg.sin(w[k] * x[k]) for k in range(12)]
-        return mg.total(mixed) * mg.total([t + s for t, s in zip(mixed, mixed[1:], strict=False)])
+        return mg.total(mixed) * mg.total([t + s for t, s in itertools.pairwise(mixed)])
 
     assert len(check(f, w, np.random.default_rng(0).normal(size=(3, 12))).statements()) < 40
 
