@@ -59,7 +59,10 @@ def serve(folder: Path, *command: str) -> Iterator[str]:
             yield address
         finally:
             server.terminate()
-            server.wait(timeout=20)
+            try:
+                server.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                server.kill()  # Jupyter waits for ever for a kernel that was just starting; without Jupyter it ends
 
 
 @contextmanager
