@@ -17,15 +17,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # one core for everyone
 
-import numpy as np
+import numpy as np  # noqa: E402 - NumPy reads those when it is loaded
 
-import microgrid as mg
-from microgrid.compiler import Kernel, compile
+import microgrid as mg  # noqa: E402
+from microgrid.compiler import Kernel, compile  # noqa: E402
 
 Run = Callable[[], Any]
 
@@ -46,7 +47,7 @@ def network(sizes: list[int], seed: int = 0) -> tuple[list[Any], Callable[[Any],
     rng = random.Random(seed)
     layers = [
         [([mg.Value(rng.gauss(0, 1) * math.sqrt(2 / m)) for _ in range(m)], mg.Value(0.0)) for _ in range(n)]
-        for m, n in zip(sizes, sizes[1:], strict=False)
+        for m, n in pairwise(sizes)
     ]
 
     def scores(x: Any) -> Any:
@@ -62,7 +63,7 @@ def network(sizes: list[int], seed: int = 0) -> tuple[list[Any], Callable[[Any],
 def matrices(theta: np.ndarray, sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """The flat parameters as W, b of each layer, as views."""
     result, start = [], 0
-    for m, n in zip(sizes, sizes[1:], strict=False):
+    for m, n in pairwise(sizes):
         rows = theta[start : start + (m + 1) * n].reshape(n, m + 1)
         result.append((rows[:, :m], rows[:, m]))
         start += (m + 1) * n
@@ -72,8 +73,8 @@ def matrices(theta: np.ndarray, sizes: list[int]) -> list[tuple[np.ndarray, np.n
 def classifier(name: str, sizes: list[int], batch: int) -> Problem:
     """A network of scalars with softmax cross-entropy, on a batch."""
     rng = np.random.default_rng(0)
-    X = rng.random((batch, sizes[0]))
-    Y = np.eye(sizes[-1])[rng.integers(0, sizes[-1], batch)]
+    xs = rng.random((batch, sizes[0]))
+    ys = np.eye(sizes[-1])[rng.integers(0, sizes[-1], batch)]
     _, scores = network(sizes)
     state: dict[str, np.ndarray] = {}
 
@@ -82,16 +83,16 @@ def classifier(name: str, sizes: list[int], batch: int) -> Problem:
             z = scores(x)
             return mg.logsumexp(z) - mg.dot(y, z)
 
-        kernel = compile(loss).kernel(X, Y)
+        kernel = compile(loss).kernel(xs, ys)
         state["theta"], gradient = kernel.read(), np.empty(len(kernel.parameters))
         step = kernel.bind(state["theta"], gradient)
-        return kernel, lambda: (step(X, Y), gradient)
+        return kernel, lambda: (step(xs, ys), gradient)
 
     def by_hand() -> Run:
         pairs = [(np.ascontiguousarray(w), b.copy()) for w, b in matrices(state["theta"], sizes)]
 
         def run() -> Any:
-            h, hidden = X, [X]
+            h, hidden = xs, [xs]
             for depth, (w, b) in enumerate(pairs):
                 h = h @ w.T + b
                 if depth < len(pairs) - 1:
@@ -100,8 +101,8 @@ def classifier(name: str, sizes: list[int], batch: int) -> Problem:
             top = h.max(axis=1, keepdims=True)
             e = np.exp(h - top)
             s = e.sum(axis=1, keepdims=True)
-            value = (np.log(s) + top).mean() - (h * Y).sum() / batch
-            d = (e / s - Y) / batch
+            value = (np.log(s) + top).mean() - (h * ys).sum() / batch
+            d = (e / s - ys) / batch
             found = []
             for depth in range(len(pairs) - 1, -1, -1):
                 found.append((d.T @ hidden[depth], d.sum(axis=0)))
@@ -120,7 +121,7 @@ def classifier(name: str, sizes: list[int], batch: int) -> Problem:
         import torch
 
         torch.set_num_threads(1)
-        x, y = torch.tensor(X), torch.tensor(Y.argmax(1))
+        x, y = torch.tensor(xs), torch.tensor(ys.argmax(1))
         pairs = [
             (torch.tensor(w.copy(), requires_grad=True), torch.tensor(b.copy(), requires_grad=True))
             for w, b in matrices(state["theta"], sizes)
@@ -150,17 +151,17 @@ def classifier(name: str, sizes: list[int], batch: int) -> Problem:
 
         step = jax.jit(jax.value_and_grad(loss))
         pairs = [(jnp.array(w), jnp.array(b)) for w, b in matrices(state["theta"], sizes)]
-        x, y = jnp.array(X), jnp.array(Y)
+        x, y = jnp.array(xs), jnp.array(ys)
         return lambda: jax.block_until_ready(step(pairs, x, y))
 
     return Problem(name, build, {"NumPy by hand": by_hand, "torch eager": torch_eager, "jax.jit": jax_jit})
 
 
 def moons() -> Problem:
-    """Micrograd's demo: 2-16-16-1, hinge loss and L2, on 100 points."""
+    """The demo of micrograd: 2-16-16-1, hinge loss and L2, on 100 points."""
     sizes, batch, decay = [2, 16, 16, 1], 100, 1e-4
     rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(batch, 2)), rng.choice([-1.0, 1.0], batch)
+    xs, ys = rng.normal(size=(batch, 2)), rng.choice([-1.0, 1.0], batch)
     layers, scores = network(sizes)
     parameters = [p for layer in layers for weights, b in layer for p in (*weights, b)]
     state: dict[str, np.ndarray] = {}
@@ -169,25 +170,25 @@ def moons() -> Problem:
         def loss(x: Any, y: Any) -> Any:
             return mg.relu(1.0 - y * scores(x)[0]) + decay * mg.total([p * p for p in parameters])
 
-        kernel = compile(loss).kernel(X, Y)
+        kernel = compile(loss).kernel(xs, ys)
         state["theta"], gradient = kernel.read(), np.empty(len(kernel.parameters))
         step = kernel.bind(state["theta"], gradient)
-        return kernel, lambda: (step(X, Y), gradient)
+        return kernel, lambda: (step(xs, ys), gradient)
 
     def by_hand() -> Run:
         theta = state["theta"]
         (w1, b1), (w2, b2), (w3, b3) = ((np.ascontiguousarray(w), b.copy()) for w, b in matrices(theta, sizes))
 
         def run() -> Any:
-            h1 = np.maximum(X @ w1.T + b1, 0.0)
+            h1 = np.maximum(xs @ w1.T + b1, 0.0)
             h2 = np.maximum(h1 @ w2.T + b2, 0.0)
-            margin = 1.0 - Y * (h2 @ w3[0] + b3[0])
+            margin = 1.0 - ys * (h2 @ w3[0] + b3[0])
             value = np.maximum(margin, 0.0).mean() + decay * sum((w * w).sum() for w in (w1, b1, w2, b2, w3, b3))
-            d = -Y * (margin > 0) / batch
+            d = -ys * (margin > 0) / batch
             d2 = np.outer(d, w3[0]) * (h2 > 0)
             d1 = (d2 @ w2) * (h1 > 0)
             return value, [
-                d1.T @ X + 2 * decay * w1,
+                d1.T @ xs + 2 * decay * w1,
                 d1.sum(0) + 2 * decay * b1,
                 d2.T @ h1 + 2 * decay * w2,
                 d2.sum(0) + 2 * decay * b2,
@@ -207,7 +208,7 @@ def moons() -> Problem:
         import torch
 
         torch.set_num_threads(1)
-        x, y = torch.tensor(X), torch.tensor(Y)
+        x, y = torch.tensor(xs), torch.tensor(ys)
         leaves = [torch.tensor(t.copy(), requires_grad=True) for pair in matrices(state["theta"], sizes) for t in pair]
 
         def run() -> Any:
@@ -230,7 +231,7 @@ def moons() -> Problem:
 
         step = jax.jit(jax.value_and_grad(loss))
         p = [jnp.array(t) for pair in matrices(state["theta"], sizes) for t in pair]
-        x, y = jnp.array(X), jnp.array(Y)
+        x, y = jnp.array(xs), jnp.array(ys)
         return lambda: jax.block_until_ready(step(p, x, y))
 
     return Problem(
@@ -246,9 +247,7 @@ def rosenbrock(n: int) -> Problem:
         leaves = [mg.Value(t) for t in x.tolist()]
 
         def f() -> Any:
-            return mg.total(
-                [100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in zip(leaves, leaves[1:], strict=False)]
-            )
+            return mg.total([100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(leaves)])
 
         kernel = compile(f).kernel()
         theta, gradient = kernel.read(), np.empty(n)
@@ -459,9 +458,7 @@ def growth(kind: str, nodes: int) -> None:
         leaves = [mg.Value(0.01 * k) for k in range(n)]
 
         def f() -> Any:
-            return mg.total(
-                [100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in zip(leaves, leaves[1:], strict=False)]
-            )
+            return mg.total([100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(leaves)])
 
     compile(lambda: mg.sin(mg.Value(1.0))).kernel().value_and_grad([1.0])  # what is loaded once
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -470,9 +467,8 @@ def growth(kind: str, nodes: int) -> None:
     kernel.value_and_grad(kernel.read())
     seconds = time.perf_counter() - start
     peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    print(
-        f"  {kernel.traced:9,} nodes  {seconds:7.2f} s  {1e6 * seconds / kernel.traced:7.1f} us and {peak / kernel.traced:6.0f} bytes a node"
-    )
+    each = f"{1e6 * seconds / kernel.traced:7.1f} us and {peak / kernel.traced:6.0f} bytes a node"
+    print(f"  {kernel.traced:9,} nodes  {seconds:7.2f} s  {each}")
 
 
 def main() -> None:
@@ -501,9 +497,8 @@ def main() -> None:
                 )
     if not options.only or "growth" in options.only:
         for kind in ("sum", "chain"):
-            print(
-                f"\ncompile time, {'a sum of many terms' if kind == 'sum' else 'one long chain'}, each in a fresh process:"
-            )
+            what = {"sum": "a sum of many terms", "chain": "one long chain"}[kind]
+            print(f"\ncompile time of {what}, each in a fresh process:", flush=True)
             for nodes in (100, 1_000, 10_000, 100_000):
                 command = [sys.executable, __file__, "--nodes", str(nodes), "--kind", kind]
                 subprocess.run(command, check=True)

@@ -10,6 +10,7 @@ import threading
 import time
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -567,6 +568,14 @@ def test_no_grad_inside_detect_anomaly_still_detects_the_anomaly():
         x.log()
     with mg.detect_anomaly(), mg.no_grad(), pytest.raises(mg.AnomalyError):
         x.log()
+
+
+def test_a_line_of_a_notebook_is_told_by_its_cell(monkeypatch):
+    cells = {"/tmp/1.py": ("Cell", "In[6]")}
+    notebook = SimpleNamespace(compile=SimpleNamespace(format_code_name=cells.get))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: notebook))
+    assert str(Origin("/tmp/1.py", 3)) == "Cell In[6], line 3"
+    assert str(Origin("/tmp/2.py", 3)) == "/tmp/2.py:3"
 
 
 def test_record_lines_notes_the_users_line_of_each_node():

@@ -470,9 +470,14 @@ def _is(x: Operand | None, op: Op | str) -> bool:
 
 def _is_mask(x: Operand | None) -> bool:
     """Whether an operand is a comparison, seen through views."""
-    while isinstance(x, Array) and x.op == "view":
-        x = x.operands[0]
-    return isinstance(x, Array) and x.op in MASKS
+    return isinstance(x, Array) and source_of(x).op in MASKS
+
+
+def source_of(x: Array) -> Array:
+    """Return the array that a view reads; an array itself."""
+    while x.op == "view":
+        x = x.operands[0]  # type: ignore[assignment]
+    return x
 
 
 def dump(arrays: Iterable[Array], outputs: Iterable[Operand] = ()) -> str:

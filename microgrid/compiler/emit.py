@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable
+from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable, source_of
 from microgrid.ops import Op
 
 LINES = 2000
@@ -218,10 +218,10 @@ class _NumPy(_Names):
         for i, x in enumerate(self.live):
             for operand in x.arrays():
                 if x.op != "view":
-                    last[_source(operand).number] = i
+                    last[source_of(operand).number] = i
         for output in self.outputs:
             if isinstance(output, Array):
-                last[_source(output).number] = len(self.live)
+                last[source_of(output).number] = len(self.live)
         ending: dict[int, list[Array]] = {}
         for x in self.live:
             if x.number in self.buffered:
@@ -440,16 +440,9 @@ class _NumPy(_Names):
         return self.keep("table", index.points())
 
 
-def _source(x: Array) -> Array:
-    """The array that a view reads; an array itself."""
-    while x.op == "view":
-        x = x.operands[0]  # type: ignore[assignment]
-    return x
-
-
 def _read_in_place(x: Array, y: Array) -> bool:
     """Whether ``x`` reads ``y`` itself, not through a view."""
-    return all(operand is y for operand in x.arrays() if _source(operand) is y)
+    return all(operand is y for operand in x.arrays() if source_of(operand) is y)
 
 
 def _form(x: Array) -> tuple[int, bool, bool]:

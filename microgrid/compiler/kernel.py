@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from microgrid import engine, ops
 from microgrid.compiler import emit, special
-from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
+from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable, source_of
 from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
@@ -65,6 +65,25 @@ class Signature:
     def per_sample(self) -> bool:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One array of a program, as a drawing shows it.
+
+    Attributes:
+        name: the operation, or the name of an argument.
+        symbol: what a drawing shows of it.
+        shape: its axes as text, ``"50 × batch"``.
+        operands: for each operand the place of its box in the list, an int, or a plain number, a float.
+        results: what it is to the user: ``"output"``, ``"gradient"``.
+    """
+
+    name: str
+    symbol: str
+    shape: str
+    operands: tuple[int | float, ...]
+    results: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -165,23 +184,27 @@ class Kernel:
         rows = [self._run(by, theta, batch, unit) for unit in np.eye(count)]
         return rows[0][0], _stacked([gradient for _, gradient in rows])
 
-    def bind(self, theta: Floats, gradient: Floats) -> Callable[..., float]:
+    def bind(self, theta: Floats, gradient: Floats) -> Callable[..., Any]:
         """Return ``step(*batch)``, which returns the value and writes the gradient where you said.
 
         It is ``value_and_grad`` for a training loop: ``theta`` is read where it is, so an optimiser may
         change it in place, and ``gradient`` is written where it is; nothing is copied and no view is made
         anew. One bound function is for one thread.
 
+        Of a function with several outputs and ``reduce=None`` the first is the loss: ``step`` returns the
+        outputs of each sample, one row each, and the gradient is that of the mean of the first.
+
         Raises:
             TypeError: if the arrays are not contiguous arrays of the kernel's dtype.
-            ValueError: if they have not one number per parameter, or the function has several outputs.
+            ValueError: if they have not one number per parameter, or ``reduce`` does not fit the outputs.
         """
         for name, array in (("theta", theta), ("gradient", gradient)):
             if not (isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous):
                 raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.signature.dtype}")
             self._check_length(name, array)
-        if self.signature.outputs is not None or self.signature.per_sample:
-            raise ValueError("bind() is for a function of one output and reduce='mean' or 'sum'")
+        several = self.signature.outputs is not None
+        if several != self.signature.per_sample:
+            raise ValueError("bind() is for one output and reduce='mean' or 'sum', or several and reduce=None")
         if self.scalar:
 
             def scalar_step(*batch: ArrayLike) -> float:
@@ -191,13 +214,14 @@ class Kernel:
             return scalar_step
         plans: dict[int, _Plan] = {}
 
-        def step(*batch: ArrayLike) -> float:
+        def step(*batch: ArrayLike) -> Any:
             arrays, size = self._arguments(batch)
             plan = plans.get(size)
             if plan is None:
-                plan = plans[size] = self._bound("parameters", size, theta, gradient)
+                plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
             plan.run(*arrays)
-            return plan.outs[0].item()
+            value: Any = np.stack(plan.outs[:-1], axis=-1) if several else plan.outs[0].item()
+            return value
 
         return step
 
@@ -246,9 +270,47 @@ class Kernel:
         raise ValueError(f"stage must be 'program', 'classes', 'arrays' or 'source'; got {stage!r}")
 
     def statements(self, by: By | Literal["value"] = "parameters") -> list[Array]:
-        """Return the statements of the array program, without views and leaves: what a drawing shows."""
+        """Return the statements of the array program, without leaves and views."""
         outputs, _ = self._targets(by)
         return [x for x in reachable(outputs) if x.operands and x.op != "view"]
+
+    def boxes(self, by: By | Literal["value"] = "parameters") -> list["Box"]:
+        """Return the array program as boxes with shapes, for a drawing: leaves and statements, operands first.
+
+        Raises:
+            ValueError: if the program is a loop of plain floats, which has no arrays to draw.
+        """
+        if self.looped:
+            raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
+        outputs, _ = self._targets(by)
+        place: dict[int, int] = {}
+        results: dict[int, list[str]] = {}
+        count = self.signature.outputs or 1
+        for k, output in enumerate(outputs):
+            if isinstance(output, Array):
+                label = ("output" if count == 1 else f"output {k}") if k < count else "gradient"
+                results.setdefault(source_of(output).number, []).append(label)
+        found: list[Box] = []
+        for x in reachable(outputs):
+            if x.op == "view":
+                place[x.number] = place[source_of(x).number]
+                continue
+            place[x.number] = len(found)
+            name = self.signature.names[x.detail] if x.op == "argument" else x.name
+            symbol = (
+                x.op.symbol
+                if isinstance(x.op, Op)
+                else {"sum": "Σ", "contract": "Σ ×", "largest": "max"}.get(name, name)
+            )
+            axes = [*map(str, x.shape), *["batch"] * x.batched]
+            operands = tuple(place[y.number] if isinstance(y, Array) else y for y in x.operands)
+            found.append(Box(name, symbol, " × ".join(axes) or "1", operands, tuple(results.get(x.number, ()))))
+        return found
+
+    @property
+    def looped(self) -> bool:
+        """Whether the program is too long for straight text, and is searched for loops of plain floats."""
+        return self.scalar and len(self.program) > self.long
 
     def __repr__(self) -> str:
         arguments = ", ".join(self.signature.names)
@@ -383,6 +445,10 @@ class Kernel:
         flat_lists = self.scalar and by != "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
+        if by == "first":  # what bind() computes of several outputs
+            batched = isinstance(outputs[0], Array) and outputs[0].batched
+            pairs = [(outputs[0], arrays.make("weight", (), (), False) if batched else 1.0)]
+            by, per_sample = "parameters", False
         if by != "value":
             chosen = {"parameters": slice(0, 1), "arguments": slice(1, None), "both": slice(None)}[by]
             if groups:
@@ -405,7 +471,7 @@ class Kernel:
         key = f"{by} careful" if careful else by
         with self._lock:
             if key not in self._sources:
-                if self.scalar and len(self.program) > self.long:
+                if self.looped:
                     self._sources[key] = loop_source(self.program, by, careful)
                 elif self.scalar:
                     self._sources[key] = emit.scalar_source(self._targets(by)[0], careful)

@@ -329,7 +329,7 @@ class _Loops:
         if not isinstance(x, Array):
             return number(x)
         if not isinstance(x.op, Op):
-            return texts[x.detail]
+            return texts[int(x.detail)]
         inner = []
         for operand in x.operands:
             text = self._expression(operand, texts)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_compiled_call_has_derivatives_of_every_order():
 
 
 def test_a_hessian_compiles_as_any_graph_does():
-    rosenbrock = lambda x: mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in zip(x, x[1:], strict=False)])  # noqa: E731
+    rosenbrock = lambda x: mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(x)])  # noqa: E731
     kernel = compile(lambda x: hessian(rosenbrock)(x), batch=False).kernel([0.5, -1.0, 2.0])
     expected = hessian(rosenbrock)([0.5, -1.0, 2.0])
     assert kernel.value([], [0.5, -1.0, 2.0]).reshape(3, 3).tolist() == pytest.approx(np.array(expected))
@@ -177,7 +178,7 @@ def test_a_kernel_works_on_flat_arrays_and_leaves_the_values_alone():
 
 
 def test_gradients_by_the_arguments_have_the_arguments_shapes():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     kernel = compile(loss, reduce=None).kernel(X, Y)
     values, (by_x, by_y) = kernel.value_and_grad(kernel.read(), X, Y, by="arguments")
     assert (values.shape, by_x.shape, by_y.shape) == ((3,), (3, 2), (3,))
@@ -187,7 +188,7 @@ def test_gradients_by_the_arguments_have_the_arguments_shapes():
 
 
 def test_a_bound_kernel_reads_and_writes_in_place():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     kernel = compile(loss).kernel(X, Y)
     theta, gradient = kernel.read(), np.zeros(3)
     step = kernel.bind(theta, gradient)
@@ -196,6 +197,28 @@ def test_a_bound_kernel_reads_and_writes_in_place():
         value, expected = kernel.value_and_grad(theta, X[batch], Y[batch])
         assert step(X[batch], Y[batch]) == value
         assert gradient.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_bound_kernel_of_several_outputs_descends_the_first_and_reports_all(alone):
+    loss, leaves = linear()
+
+    def report(x, y):
+        first = leaves[0] * leaves[1] * 3.0 if alone else loss(x, y)
+        return [first, x[0] * leaves[2], x[1]]
+
+    kernel = compile(report, reduce=None).kernel(X, Y)
+    single = compile(lambda x, y: report(x, y)[0]).kernel(X, Y)
+    assert kernel.parameters == leaves
+    theta, gradient = kernel.read(), np.zeros(3)
+    step = kernel.bind(theta, gradient)
+    for batch in (slice(0, 3), slice(0, 2)):
+        theta += 0.5
+        assert step(X[batch], Y[batch]) == pytest.approx(kernel.value(theta, X[batch], Y[batch]), rel=1e-15)
+        mine = [leaves.index(p) for p in single.parameters]
+        expected = np.zeros(3)
+        expected[mine] = single.value_and_grad(theta[mine], X[batch], Y[batch])[1]
+        assert gradient == pytest.approx(expected, rel=1e-15)
 
 
 def test_a_bound_kernel_of_plain_floats_writes_in_place_too():
@@ -241,7 +264,7 @@ def test_a_graph_that_exists_compiles_with_its_inputs_named():
     graph = mg.tanh(x * w) + y * w
     kernel = compile(graph, inputs=[x, [y]])
     assert kernel.signature.names == ("x", "input 1")
-    value, gradient = kernel.value_and_grad(kernel.read(), [2.0, 1.0], [[0.5], [0.25]])
+    value, _gradient = kernel.value_and_grad(kernel.read(), [2.0, 1.0], [[0.5], [0.25]])
     assert value == pytest.approx((math.tanh(-6) - 1.5 + math.tanh(-3) - 0.75) / 2)
     assert kernel.parameters == [w]
     assert compile(graph).value([2.0, -3.0, 0.5]) == pytest.approx(graph.data)
@@ -285,7 +308,7 @@ def test_a_pickled_kernel_computes_the_same_in_another_process(tmp_path):
 
 
 def test_a_graph_with_a_compiled_call_pickles():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     again = pickle.loads(pickle.dumps(compile(loss)(X, Y) * 3.0))
     assert again.forward().data == pytest.approx(3.0 * eager_mean(loss, X, Y).data)
 
@@ -298,16 +321,15 @@ def test_threads_share_a_kernel():
     wrong = []
 
     def work(k):
-        for _ in range(200):
-            if kernel.value_and_grad(thetas[k], X, Y)[1].tolist() != expected[k]:
-                wrong.append(k)
+        wrong.extend(kernel.value_and_grad(thetas[k], X, Y)[1].tolist() != expected[k] for _ in range(200))
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong
+    assert len(wrong) == 1600
+    assert not any(wrong)
 
 
 @pytest.mark.parametrize("reduce", ["mean", "sum", None])
@@ -373,6 +395,21 @@ def test_stages_can_be_read():
     assert repr(kernel).startswith("<kernel of (x, y), 3 parameters")
     with pytest.raises(ValueError, match="stage must be"):
         kernel.dump("object code")
+
+
+def test_a_kernel_describes_itself_as_boxes_with_shapes():
+    loss, _ = linear()
+    boxes = compile(loss).kernel(X, Y).boxes()
+    assert {box.name for box in boxes if not box.operands} == {"x", "y", "parameters", "weight"}
+    product = next(box for box in boxes if box.name == "contract" and box.shape == "batch")
+    assert product.symbol == "Σ ×"
+    assert {boxes[k].name for k in product.operands} == {"x", "parameters"}
+    assert sorted(result for box in boxes for result in box.results) == ["gradient", "output"]
+    kernel = compile(lambda x: mg.sin(x) * 2.0, batch=False).kernel(1.0)
+    kernel.long = 0
+    with pytest.raises(ValueError, match=r"read kernel.source"):
+        kernel.boxes()
+    assert "lines>" in repr(kernel)
 
 
 def test_a_function_without_arguments_has_parameters_only():
@@ -454,6 +491,8 @@ def test_each_structure_of_arguments_is_traced_once():
         (lambda x: x and 1.0, r"a branch on a traced value.*mg.where"),
         (lambda x: x * x.data, r"\.data of a traced value was read at .*test_kernel.py"),
         (lambda x: max(x, 0.0), r"mg.maximum"),
+        (lambda x: x if x == 1 else -x, r"compared to 1 by == .*test_kernel.py:\d+.*mg.equal"),
+        (lambda x: -x if x in (0.0, 1.0) else x, r"compared to 0.0 by =="),
         (lambda x: setattr(x, "data", 1.0), r"written"),
     ],
 )
@@ -539,8 +578,9 @@ def test_wrong_parameters_and_options_are_explained():
         compile(x * 2.0, inputs=[x, x])
     with pytest.raises(TypeError, match="contiguous"):
         kernel.bind([1.0, 2.0, 3.0], np.zeros(3))
-    with pytest.raises(ValueError, match="one output"):
-        compile(loss, reduce=None).kernel(X, Y).bind(np.zeros(3), np.zeros(3))
+    for f, reduce in ((loss, None), (lambda x, y: [loss(x, y), x[0]], "mean")):
+        with pytest.raises(ValueError, match="one output and reduce='mean' or 'sum', or several and reduce=None"):
+            compile(f, reduce=reduce).kernel(X, Y).bind(np.zeros(3), np.zeros(3))
 
 
 def test_the_kernel_is_public():

@@ -72,7 +72,8 @@ def recurrent(n):
 
 @pytest.mark.parametrize(
     ("structure", "at_most"),
-    [(dot, 5), (convolution, 10), (stencil, 9), (pairwise_distances, 18), (attention, 28), (network, 23), (recurrent, 47)],
+    [(dot, 5), (convolution, 10), (stencil, 9), (pairwise_distances, 18), (attention, 28), (network, 23),
+     (recurrent, 47)],
 )  # fmt: skip
 def test_a_regular_structure_lifts_whatever_its_size(structure, at_most):
     counts = []
@@ -191,6 +192,7 @@ def test_a_long_program_that_repeats_nothing_is_cut_in_parts():
         value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), 0.3, by="both")
         assert value == pytest.approx(expected.data, rel=1e-12)
         assert by_x == pytest.approx(leaf.grad, rel=1e-9, abs=1e-300)
+        assert by_theta == pytest.approx([p.grad for p in kernel.parameters], rel=1e-9, abs=1e-300)
         for p in w:
             p.grad = 0.0
 
