@@ -6,7 +6,7 @@ A new row joins by itself. Where a row cannot be right to the last digits, ``EXC
 import math
 import re
 from collections.abc import Callable
-from itertools import product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,19 @@ def test_row_agrees_with_50_digits_and_with_central_differences(op: Op) -> None:
 
     check()
     assert resolved == {1, 2} or op is ops.stop_gradient
+
+
+@pytest.mark.parametrize("op", [op for op in ops.rows() if op.arity <= 3], ids=lambda op: op.name)
+def test_where_a_row_or_its_derivative_jumps_its_kink_tells(op: Op) -> None:
+    for xs in product((-1.0, 0.0, 1.0), repeat=op.arity):
+        for i in range(op.arity):
+            points = [(*xs[:i], xs[i] + step, *xs[i + 1 :]) for step in (-1e-9, 0.0, 1e-9)]
+            for a, b in pairwise(points):
+                numbers = [(op(*zs), *op.local_derivatives(op(*zs), *zs)) for zs in (a, b)]
+                jumps = numbers[0] != pytest.approx(numbers[1], abs=1e-3)
+                if jumps and all(abs(x) < 100 for x in chain(*numbers)) and _inside(op, a) and _inside(op, b):
+                    assert op.kink is not None, (a, b)
+                    assert op.kink(*a) != op.kink(*b), (a, b)
 
 
 def test_every_row_has_a_definition_of_its_own() -> None:
