@@ -28,7 +28,7 @@ def moons_step(library: str, steps: int) -> dict[str, float]:
     MLP = importlib.import_module(f"{library}.nn").MLP  # noqa: N806
     np.random.seed(1337)
     random.seed(1337)
-    X, y = make_moons(n_samples=100, noise=0.1)  # noqa: N806 - as in its notebook
+    X, y = make_moons(n_samples=100, noise=0.1)
     y = y * 2 - 1
     model = MLP(2, [16, 16, 1])
     seconds = []

@@ -9,6 +9,7 @@
 """
 
 from importlib import import_module
+from sys import modules as _modules
 from typing import TYPE_CHECKING, Any
 
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
@@ -22,7 +23,6 @@ from microgrid.engine import (
     no_grad,
     record_lines,
     topological_order,
-    watch,
 )
 from microgrid.ops import (
     Interval,
@@ -86,16 +86,20 @@ from microgrid.ops import absolute as abs
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
+    from microgrid.compiler import Kernel, TraceError, compile
     from microgrid.drawing import Picture, draw, name
     from microgrid.drawing.boundary import plot_boundary
     from microgrid.drawing.explorer import explore
+    from microgrid.drawing.replay import watch
     from microgrid.training import History, TrainingError, evaluate, fit
 
 _ROOMS = {
     "checking": ("CheckError", "Report", "Verdict", "check", "check_op"),
+    "compiler": ("Kernel", "TraceError", "compile"),
     "drawing": ("Picture", "draw", "name"),
     "drawing.boundary": ("plot_boundary",),
     "drawing.explorer": ("explore",),
+    "drawing.replay": ("watch",),
     "training": ("History", "TrainingError", "evaluate", "fit"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -108,6 +112,11 @@ def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
 
 
 _engine.notebook_picture = _picture
+
+if "graphviz" in _modules:  # as in micrograd's notebooks, which draw with that package themselves
+    from microgrid.drawing.rendering import lend_to_graphviz as _lend_to_graphviz
+
+    _lend_to_graphviz()
 
 
 def __getattr__(name: str) -> Any:
@@ -132,9 +141,11 @@ __all__ = [
     "CheckError",
     "History",
     "Interval",
+    "Kernel",
     "Op",
     "Picture",
     "Report",
+    "TraceError",
     "TrainingError",
     "Value",
     "Verdict",
@@ -151,6 +162,7 @@ __all__ = [
     "check",
     "check_op",
     "clip",
+    "compile",
     "cos",
     "cosh",
     "detect_anomaly",

@@ -3,8 +3,6 @@
 Every set is a pair of NumPy arrays ``X, y`` with one sample in each row of ``X``.
 """
 
-# ruff: noqa: N803, N806 - X is the field's name for a matrix of samples
-
 import gzip
 import math
 import zlib

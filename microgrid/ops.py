@@ -14,6 +14,7 @@ To add an operation, add one row. The tests, the drawing, the checker and the co
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce
@@ -290,7 +291,7 @@ def _power(x: float, n: float) -> float:
     except (OverflowError, ValueError):
         if x < 0 and n != math.floor(n):
             return nan
-        odd = math.fmod(n, 2.0) != 0.0
+        odd = abs(math.fmod(n, 2.0)) == 1.0
         return math.copysign(inf, x) if odd else inf
 
 
@@ -310,11 +311,11 @@ def _atanh(x: float) -> float:
 
 
 def _maximum(a: float, b: float) -> float:
-    return a if a > b or a != a else b
+    return b if b > a or b != b else a
 
 
 def _minimum(a: float, b: float) -> float:
-    return a if a < b or a != a else b
+    return b if b < a or b != b else a
 
 
 def _sigmoid(x: float) -> float:
@@ -366,9 +367,9 @@ def _polygamma(n: int, x: float) -> float:
     if x == inf:
         return inf if n == 0 else 0.0
     if x <= 0.0 and x == math.floor(x):
-        if n == 0:  # a two-sided pole: the side is known only at a signed zero
-            return -math.copysign(inf, x) if x == 0.0 else nan
-        return inf if n % 2 else nan
+        if n % 2:
+            return inf
+        return -math.copysign(inf, x) if x == 0.0 else nan  # +∞ on one side, −∞ on the other: 0 has a sign
     if x < 0.0:
         return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
     sign = -1.0 if n % 2 == 0 else 1.0
@@ -377,9 +378,10 @@ def _polygamma(n: int, x: float) -> float:
     while x < 16.0 + n:
         shift.append(_divide(factorial, _power(x, n + 1.0)))
         x += 1.0
-    series = [math.factorial(n - 1) / _power(x, n) if n else -math.log(x), factorial / (2.0 * _power(x, n + 1))]
+    # negative powers, because they underflow quietly where x is huge
+    series = [math.factorial(n - 1) * _power(x, -n) if n else -math.log(x), factorial * 0.5 * _power(x, -n - 1.0)]
     for k, bernoulli in enumerate(_BERNOULLI, start=1):
-        series.append(bernoulli * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * _power(x, 2 * k + n)))
+        series.append(bernoulli * math.factorial(2 * k + n - 1) / math.factorial(2 * k) * _power(x, -2.0 * k - n))
     return sign * math.fsum(series + shift)
 
 
@@ -393,7 +395,8 @@ _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617
 
 def _cotangent_derivative(n: int, x: float) -> float:
     """The n-th derivative of cot at πx, divided by πⁿ scaling: a polynomial in c = cot(πx), as c' = -(1 + c²)."""
-    c = _divide(1.0, math.tan(math.pi * (x - round(x))))
+    # the distance to the nearest pole is exact; the cap keeps 0·inf out of the polynomial
+    c = _minimum(_maximum(_divide(1.0, math.tan(math.pi * math.remainder(x, 1.0))), -1e308), 1e308)
     coefficients = [0.0, 1.0]
     for _ in range(n):
         slope = [k * a for k, a in enumerate(coefficients)][1:]
@@ -519,10 +522,12 @@ stop_gradient = _row(
     javascript="({0})",
     doc="x itself, but no gradient flows back: x counts as a constant.",
 )
+_SMALLEST_NORMAL = sys.float_info.min
 power: Op = _row(
     "power",
     _power,
-    lambda y, x, n: where(equal(n, 0.0), 0.0, n * power(x, n - 1.0)),
+    # 0·x⁻¹ is 0 where x⁻¹ is inf; but only there, as ∂²y/∂x∂n at n = 0 is 1/x
+    lambda y, x, n: where(equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL)), 0.0, n * power(x, n - 1.0)),
     lambda y, x, n: where(equal(x, 0.0), where(greater_equal(n, 0.0), 0.0, y * log(x)), y * log(x)),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
@@ -667,6 +672,7 @@ hypot = _row(
     math.hypot,
     lambda y, a, b: div(a, y),
     lambda y, a, b: div(b, y),
+    kink=lambda a, b: a == b == 0.0,
     array="xp.hypot({0}, {1})",
     javascript="Math.hypot({0}, {1})",
     doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch",
@@ -722,7 +728,7 @@ atan2 = _row(
     kink=lambda a, b: b < 0 and math.copysign(1.0, a),
     array="xp.arctan2({0}, {1})",
     javascript="Math.atan2({0}, {1})",
-    doc="the angle of the point (b, a), with a jump at b < 0, a = 0; derivatives at (0, 0) are nan",
+    doc="the angle of the point (b, a), with a jump at b < 0, a = 0; derivatives at (0, 0) are nan: no limit",
 )
 sinh = _row(
     "sinh",
@@ -833,7 +839,7 @@ def polygamma_of(n: int) -> Op:
 
 # Kinks and steps: the derivative at a kink is PyTorch's
 
-absolute = _row(
+absolute: Op = _row(
     "abs",
     abs,
     lambda y, x: sign(x),
@@ -997,6 +1003,55 @@ softplus = _row(
     javascript="mg.softplus({0})",
     doc="log(1 + eˣ), without overflow",
 )
+
+
+class Operators:
+    """Python's operators as operations of the table, for a number type of your own: give it ``__apply__``.
+
+    ``Value`` has faster ones of its own. A constant exponent or base is not differentiated.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> Any:
+        raise NotImplementedError(f"{cls.__name__} must say in __apply__ what {op.name} of it is")
+
+    def __add__(self, other: Any) -> Any:
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return sub(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return sub(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return mul(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return mul(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return div(other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        return power(self, exponent) if hasattr(type(exponent), "__apply__") else power_of(as_float(exponent))(self)
+
+    def __rpow__(self, base: Any) -> Any:
+        return base_of(as_float(base))(self)
+
+    def __neg__(self) -> Any:
+        return neg(self)
+
+    def __abs__(self) -> Any:
+        return absolute(self)
 
 
 # ---------------------------------------------------------------------------------------------------

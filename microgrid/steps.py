@@ -1,7 +1,5 @@
 """One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
 
-# ruff: noqa: N803 - X is the field's name for a matrix of samples
-
 import math
 import pickle
 import random

@@ -1,7 +1,5 @@
 """Learning: a minibatch, its gradients, an update, again; and the history of how it went."""
 
-# ruff: noqa: N803, N806 - X is the field's name for a matrix of samples
-
 import html
 import math
 import time

@@ -1,14 +1,18 @@
 """Hypothesis profiles: "ci" is fast and gives the same examples each time; "thorough" looks harder.
 
 ``HYPOTHESIS_PROFILE=thorough python -m pytest`` draws twenty times as many examples, new ones each time.
+"mutation" asks only whether there is a failure, not for the simplest: ``tests/mutation.py`` asks often.
 """
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile("ci", max_examples=100, derandomize=True, deadline=None, database=None)
 settings.register_profile(
     "thorough", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "mutation", settings.get_profile("ci"), max_examples=10, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -174,6 +174,7 @@ def test_a_function_of_python_loops_and_branches():
     assert mg.grad(power)(-2.0) == -80.0
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_a_chain_of_a_hundred_thousand_nodes_has_second_derivatives():
     def chain(x):
         for _ in range(100_000):

@@ -259,6 +259,30 @@ def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulatio
     assert "Every local derivative is right" in str(report)
 
 
+def test_a_kink_beside_the_point_is_told_with_the_slopes_of_both_its_sides():
+    row = check(lambda x: mg.relu(x) * 3, -5e-5, step=1e-4)["x"]
+    assert row.verdict is KINK
+    assert "within ±0.0001 of this point; the slope is 0 on the left and 3 on the right" in row.reason
+
+
+def test_a_nearly_right_local_derivative_is_told_with_the_digits_that_differ():
+    double = Op("double", lambda x: 2.0 * x, (2.000001,))
+    assert "(1.0000005 times what it should be)" in check(double, 3.0).fault.what
+
+
+def test_a_wrong_gradient_is_explained_before_what_a_second_backward_makes_of_it(monkeypatch):
+    def backward(self):
+        self.grad = 1.0
+        for node in reversed(mg.topological_order(self)):
+            for parent, derivative in zip(node.parents, node.local_derivatives(), strict=True):
+                parent.grad = node.grad * derivative
+
+    monkeypatch.setattr(Value, "backward", backward)
+    report = check(lambda x, y: x * y + x, (2.0, 3.0))
+    assert "accumulated wrongly: backward() gives 3, and the products over its paths add up to 4" in report.fault.what
+    assert "A second backward() added 0" in report["y"].reason
+
+
 def test_a_lost_edge_of_a_repeated_operand_is_an_error_of_accumulation(monkeypatch):
     def backward(self):
         self.grad = 1.0

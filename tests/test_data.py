@@ -1,7 +1,5 @@
 """Data sets, MNIST-format files, minibatches."""
 
-# ruff: noqa: N806 - X is the field's name for a matrix of samples
-
 import gzip
 import importlib
 import math

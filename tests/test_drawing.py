@@ -148,6 +148,11 @@ def test_the_title_heads_the_picture_and_names_it_for_screen_readers():
     assert tree(picture).get("role") == "img"
 
 
+def test_a_wide_picture_shrinks_to_its_column_but_stays_readable():
+    root = tree(draw(apples()))
+    assert f"max-width:max(100%,{0.6 * float(root.get('width')):.0f}px)" in root.get("style")
+
+
 def test_the_tooltip_has_every_digit():
     x = Value(1 / 3, "third")
     titles = [element.text for element in tree(draw(x * 3.0)).iter(f"{SVG}title")]

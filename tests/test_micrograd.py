@@ -1,7 +1,10 @@
 """Code written for micrograd runs here with only the import's name changed, and gives the same numbers."""
 
 import importlib
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +110,22 @@ def test_a_micrograd_program_gives_the_same_here(program):
     ours, theirs = in_both(program)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other)
+
+
+def test_its_drawing_with_the_graphviz_package_needs_no_system_graphviz(tmp_path):
+    program = """
+from graphviz import Digraph
+from microgrid.engine import Value
+
+y = (Value(1.0) * 2 + 1).relu()
+dot = Digraph(format="svg", graph_attr={"rankdir": "LR"})
+dot.node(name=str(id(y)), label="{ data %.4f | grad %.4f }" % (y.data, y.grad), shape="record")
+print(dot._repr_image_svg_xml())
+dot.render("gout")
+"""
+    environment = {**os.environ, "PATH": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "data 3.0000" in result.stdout
+    assert "data 3.0000" in (tmp_path / "gout.svg").read_text(encoding="utf-8")

@@ -142,6 +142,7 @@ def accuracy(network, images, labels):
     return statistics.fmean(s.index(max(s)) == t for s, t in zip(scores, labels, strict=True))
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_a_two_layer_network_learns_real_digits_in_the_four_steps(digits):
     images, labels = digits
     chooser = random.Random(0)
@@ -164,6 +165,7 @@ def test_a_two_layer_network_learns_real_digits_in_the_four_steps(digits):
     assert after > 0.8
 
 
+@pytest.mark.no_cover  # long, and what it runs is covered by others
 def test_backpropagation_agrees_with_numerical_gradients_and_is_much_faster(digits):
     images, labels = digits
     network = two_layers(seed=2)

@@ -1,6 +1,6 @@
 """fit, evaluate and the history."""
 
-# ruff: noqa: A002, N806 - compile is what fit() calls it; X is the field's name for a matrix of samples
+# ruff: noqa: A002 - compile is what fit() calls it
 
 import math
 import os
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import microgrid as mg
-from microgrid import ops, steps
+from microgrid import engine, ops, steps
 from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
@@ -734,7 +734,7 @@ def test_what_does_not_compile_is_trained_on_values_and_says_why(capsys, make, l
 
 def test_who_watches_nodes_has_some_to_watch():
     seen = []
-    with mg.watch(seen.append):
+    with engine.watch(seen.append):
         history = fit(Affine(2, 2, seed=0), X, Y, epochs=1, quiet=True)
     assert "the nodes are watched" in history.not_compiled
     assert len(seen) > 40

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from microgrid import ops
 from microgrid.checking.analytic import complex_forward
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Op, as_float
+from microgrid.ops import Op, Operators, as_float
 
 UNIT = 2.0**-53
 """The largest relative error of one rounded operation."""
@@ -57,7 +57,7 @@ def rounded(y: float, random: Random, size: float = 0.0) -> float:
     return y + math.ulp(size or y) * (4.0 * random.random() - 2.0) if (y or size) and y - y == 0.0 else y
 
 
-class Noisy:
+class Noisy(Operators):
     """A number whose every operation rounds at random: it flows through the table as a Value does."""
 
     __slots__ = ("data", "random")
@@ -76,42 +76,6 @@ class Noisy:
 
     def __bool__(self) -> bool:
         return bool(self.data)
-
-    def __add__(self, other: Any) -> Any:
-        return ops.add(self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return ops.add(other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return ops.sub(other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return ops.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return ops.mul(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return ops.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return ops.div(other, self)
-
-    def __pow__(self, exponent: Any) -> Any:
-        return ops.power(self, exponent) if isinstance(exponent, Noisy) else ops.power_of(as_float(exponent))(self)
-
-    def __rpow__(self, base: Any) -> Any:
-        return ops.base_of(as_float(base))(self)
-
-    def __neg__(self) -> Any:
-        return ops.neg(self)
-
-    def __abs__(self) -> Any:
-        return ops.absolute(self)
 
     def __lt__(self, other: Any) -> bool:
         return self.data < as_float(other)
@@ -410,14 +374,15 @@ class Line:
         sides = [self.at(step), self.at(-step)]
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
-    def slopes(self) -> tuple[float, float]:
-        """The slopes of the left and of the right side, roughly: for a message."""
-        step = max(1e-6 * max(self.scale, 1e-3), self.smallest)
+    def slopes(self, distance: float) -> tuple[float, float]:
+        """The slopes on the left and on the right, from this distance on, roughly: for a message."""
+        step = max(1e-6 * max(self.scale, 1e-3), self.smallest, distance)
         kinks, self.kinks = self.kinks, []
-        sides = [self.at(-step), self.at(step)]
+        points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
         left, right = [
-            math.nan if isinstance(side, Obstacle) or not side[0] else (side[1] - self.base) / side[0] for side in sides
+            math.nan if isinstance(a, Obstacle) or isinstance(b, Obstacle) else (b[1] - a[1]) / (b[0] - a[0])
+            for a, b in (points[:2], points[2:])
         ]
         return left, right
 

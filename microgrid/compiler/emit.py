@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable
+from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable, source_of
 from microgrid.ops import Op
 
-_LINES = 2000
+LINES = 2000
 """A function of more lines is cut in parts: Python compiles giant functions slowly."""
 
 _OPERATORS = {
@@ -45,10 +45,12 @@ class Source:
     Attributes:
         text: the program.
         names: arrays and functions that the text refers to.
+        resident: how many numbers per sample its buffers hold.
     """
 
     text: str
     names: dict[str, Any] = field(default_factory=dict)
+    resident: int = 0
 
 
 def number(x: float) -> str:
@@ -132,8 +134,10 @@ class _NumPy(_Names):
         for k, (output, form) in enumerate(zip(outputs, shapes, strict=True)):
             if isinstance(output, Array) and self._computed(output) and (output.shape, output.batched) == form:
                 self.target.setdefault(output.number, f"out{k}")
+        self.buffered: set[int] = set()
         for statement in reversed(self.live):
             self._place(statement)
+        self._share_buffers()
         for statement in self.live:
             self._state(statement)
         for k, (output, (_, batched)) in enumerate(zip(outputs, shapes, strict=True)):
@@ -153,7 +157,7 @@ class _NumPy(_Names):
         )
 
     def source(self) -> Source:
-        parts = [self.lines[k : k + _LINES] for k in range(0, len(self.lines), _LINES)] or [[]]
+        parts = [self.lines[k : k + LINES] for k in range(0, len(self.lines), LINES)] or [[]]
         count = len(self.prologue)
         text = ["# Made once for a batch of B samples: buffers and views.", *self.bound, ""]
         arguments = ", ".join(sorted(f"X{x.detail}" for x in self.live if x.op == "argument"))
@@ -168,7 +172,7 @@ class _NumPy(_Names):
             text += [f"    global {', '.join(views)}"] * bool(count)
             text += ["    " + line for line in self.prologue]
             text += [f"    part{k}()" for k in range(len(parts))]
-        return Source("\n".join(text) + "\n", self.names)
+        return Source("\n".join(text) + "\n", self.names, self.resident)
 
     # -- where arrays live ----------------------------------------------------------------------------
 
@@ -178,10 +182,10 @@ class _NumPy(_Names):
             return
         if x.number not in self.target:
             self.target[x.number] = self.name[x.number]
-            kind = "bool" if x.op in MASKS else "dtype"
-            sizes = [*map(str, x.shape), *["B"] * x.batched]
-            shape = "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
-            self.bound.append(f"{self.name[x.number]} = {'zeros' if x.op == 'scatter' else 'empty'}({shape}, {kind})")
+            if x.op == "scatter":  # what no piece reaches stays 0
+                self.bound.append(f"{self.name[x.number]} = zeros({self._sizes(x)}, dtype)")
+            else:
+                self.buffered.add(x.number)
         elif self.target[x.number].startswith("out"):
             self.bound.append(f"{self.name[x.number]} = {self.target[x.number]}")
         if x.op == "scatter":
@@ -199,6 +203,62 @@ class _NumPy(_Names):
                 ):
                     self.target[value.number] = f"{self.name[x.number]}[piece]"
                     self.bound.append(self._view_line(self.name[value.number], x, piece.map))
+
+    @staticmethod
+    def _sizes(x: Array) -> str:
+        sizes = [*map(str, x.shape), *["B"] * x.batched]
+        return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
+
+    def _share_buffers(self) -> None:
+        """Give each array a buffer; the buffer of an array that is not used any more goes to a later one.
+
+        So a program touches little memory, which stays in the processor's cache.
+        """
+        last: dict[int, int] = {}
+        for i, x in enumerate(self.live):
+            for operand in x.arrays():
+                if x.op != "view":
+                    last[source_of(operand).number] = i
+        for output in self.outputs:
+            if isinstance(output, Array):
+                last[source_of(output).number] = len(self.live)
+        ending: dict[int, list[Array]] = {}
+        for x in self.live:
+            if x.number in self.buffered:
+                ending.setdefault(last.get(x.number, len(self.live)), []).append(x)
+        free: dict[Any, list[Array]] = {}
+        self.resident = sum(x.size for x in self.live if x.op == "scatter" and x.batched)
+        self.resident += sum(x.size for x in self.outputs if isinstance(x, Array) and x.batched)
+        for i, x in enumerate(self.live):
+            done = ending.get(i, [])
+            early = [y for y in done if self._computed_in_place(x) and _form(y) == _form(x) and _read_in_place(x, y)]
+            for y in early:
+                free.setdefault(_form(y), []).append(y)
+            if x.number in self.buffered:
+                name, spare = self.name[x.number], free.get(_form(x))
+                if spare:
+                    old = spare.pop()
+                    reshaped = "" if old.shape == x.shape else f".reshape({self._sizes(x)})"
+                    self.bound.append(f"{name} = {self.name[old.number]}{reshaped}")
+                else:
+                    kind = "bool" if x.op in MASKS else "dtype"
+                    self.bound.append(f"{name} = empty({self._sizes(x)}, {kind})")
+                    self.resident += x.size * x.batched
+            for y in done:
+                if y not in early:
+                    free.setdefault(_form(y), []).append(y)
+
+    @staticmethod
+    def _computed_in_place(x: Array) -> bool:
+        """Whether each number depends on the numbers at its own place alone, and is written after they are read."""
+        if not isinstance(x.op, Op):
+            return False
+        call = _CALL.fullmatch(x.op.array)
+        return bool(
+            x.op.array in _UNARY
+            or _BINARY.fullmatch(x.op.array)
+            or (call and call[1] == "xp" and isinstance(getattr(np, call[2], None), np.ufunc))
+        )
 
     def _view_line(self, name: str, source: Array, index: Map) -> str:
         batch = ", B" if source.batched else ""
@@ -380,6 +440,16 @@ class _NumPy(_Names):
         return self.keep("table", index.points())
 
 
+def _read_in_place(x: Array, y: Array) -> bool:
+    """Whether ``x`` reads ``y`` itself, not through a view."""
+    return all(operand is y for operand in x.arrays() if source_of(operand) is y)
+
+
+def _form(x: Array) -> tuple[int, bool, bool]:
+    """What two arrays must have in common to use one buffer in turn."""
+    return x.size, x.batched, x.op in MASKS
+
+
 def map_text(shape: Shape) -> list[str]:
     """Return the sizes of a shape as text."""
     return [str(size) for size in shape]
@@ -481,18 +551,38 @@ def scalar_source(outputs: Sequence[Operand], careful: bool = False) -> Source:
     return _Scalar(outputs, careful).source()
 
 
+class Functions:
+    """The functions of plain floats that a program calls, under the names by which it calls them."""
+
+    def __init__(self, careful: bool) -> None:
+        self.careful = careful
+        self.names: dict[str, Any] = {}
+        self._known: dict[Op, str] = {}
+
+    def expression(self, op: Op, texts: Sequence[str]) -> str:
+        """Return a row of the table on operands: by Python's operators if it is one, else by a call."""
+        plain = op.array and not re.search(r"xp|special|[<>=~]", op.array)
+        if plain and not (self.careful and "/" in op.array):
+            return op.array.format(*texts)
+        if op not in self._known:
+            name = f"{re.sub('[^a-z0-9]', '_', op.name)}_"
+            self._known[op] = name + str(len(self.names)) * (name in self.names)
+            function = op.forward if self.careful else getattr(op.forward, "__wrapped__", op.forward)
+            self.names[self._known[op]] = function
+        return f"{self._known[op]}({', '.join(texts)})"
+
+
 class _Scalar(_Names):
     def __init__(self, outputs: Sequence[Operand], careful: bool) -> None:
         super().__init__(outputs)
-        self.careful = careful
-        self.functions: dict[Op, str] = {}
+        self.functions = Functions(careful)
         self.lines: list[tuple[str, str, list[str]]] = []  # name, expression, names used
         self.loaded: dict[tuple[int, int], str] = {}
         for x in self.live:
             if isinstance(x.op, Op):
                 texts = [self._text(operand) for operand in x.operands]
                 used = [t for t, operand in zip(texts, x.operands, strict=True) if isinstance(operand, Array)]
-                self.lines.append((self.name[x.number], self._expression(x.op, texts), used))
+                self.lines.append((self.name[x.number], self.functions.expression(x.op, texts), used))
 
     def _text(self, x: Operand) -> str:
         if not isinstance(x, Array):
@@ -507,34 +597,20 @@ class _Scalar(_Names):
             self.lines.append((self.loaded[key], f"{self.name[source.number]}[{base}]", []))
         return self.loaded[key]
 
-    def _expression(self, op: Op, texts: list[str]) -> str:
-        inline = (
-            op.array and not re.search(r"xp|special|[<>=~]", op.array) and (not self.careful or "/" not in op.array)
-        )
-        if inline:
-            return op.array.format(*texts)
-        if op not in self.functions:
-            plain = getattr(op.forward, "__wrapped__", op.forward)
-            self.functions[op] = f"{re.sub('[^a-z0-9]', '_', op.name)}_"
-            if self.functions[op] in self.names:
-                self.functions[op] += str(len(self.names))
-            self.names[self.functions[op]] = op.forward if self.careful else plain
-        return f"{self.functions[op]}({', '.join(texts)})"
-
     def source(self) -> Source:
         results = [self._text(x) for x in self.outputs]
         head = sorted({f"x{x.detail}" for x in self.live if x.op == "argument"})
         arguments = ", ".join(["theta", "seed", *head])
-        if len(self.lines) <= _LINES:
+        if len(self.lines) <= LINES:
             body = [f"{name} = {expression}" for name, expression, _ in self.lines]
             text = [f"def run({arguments}):", *[f"    {line}" for line in body], f"    return [{', '.join(results)}]"]
-            return Source("\n".join(text) + "\n", self.names)
+            return Source("\n".join(text) + "\n", self.functions.names)
         return self._in_parts(arguments, results)
 
     def _in_parts(self, arguments: str, results: list[str]) -> Source:
         """Cut a long program in functions, which leave in a dictionary what later ones need."""
-        part_of = {name: k // _LINES for k, (name, _, _) in enumerate(self.lines)}
-        count = (len(self.lines) - 1) // _LINES + 1
+        part_of = {name: k // LINES for k, (name, _, _) in enumerate(self.lines)}
+        count = (len(self.lines) - 1) // LINES + 1
         reads: list[set[str]] = [set() for _ in range(count + 1)]
         writes: list[set[str]] = [set() for _ in range(count + 1)]
         users = [(part_of[name], used) for name, _, used in self.lines]
@@ -547,10 +623,10 @@ class _Scalar(_Names):
         text = []
         for k in range(count):
             body = [f"{name} = m[{name!r}]" for name in sorted(reads[k])]
-            body += [f"{name} = {expression}" for name, expression, _ in self.lines[k * _LINES : (k + 1) * _LINES]]
+            body += [f"{name} = {expression}" for name, expression, _ in self.lines[k * LINES : (k + 1) * LINES]]
             body += [f"m[{name!r}] = {name}" for name in sorted(writes[k])]
             text += [f"def part{k}(m, {arguments}):", *[f"    {line}" for line in body], ""]
         last = ", ".join(f"m[{t!r}]" if t in reads[count] else t for t in results)
         calls = [f"    part{k}(m, {arguments})" for k in range(count)]
         text += [f"def run({arguments}):", "    m = {}", *calls, f"    return [{last}]"]
-        return Source("\n".join(text) + "\n", self.names)
+        return Source("\n".join(text) + "\n", self.functions.names)

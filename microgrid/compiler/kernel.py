@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from microgrid import engine, ops
 from microgrid.compiler import emit, special
-from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
+from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable, source_of
 from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
+from microgrid.compiler.roll import loop_source
 from microgrid.engine import Value
 from microgrid.ops import Op
 
@@ -30,6 +31,11 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
     LARGEST: lambda xs: functools.reduce(ops.maximum, xs),
     SMALLEST: lambda xs: functools.reduce(ops.minimum, xs),
 }
+
+_TILE_BYTES = 1_000_000
+_TILE_ROWS = 512
+_LONG = 2000
+"""A program of floats of more nodes is searched for loops."""
 
 _PLANS = 8
 """Buffers are kept for so many different batch sizes."""
@@ -59,6 +65,25 @@ class Signature:
     def per_sample(self) -> bool:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One array of a program, as a drawing shows it.
+
+    Attributes:
+        name: the operation, or the name of an argument.
+        symbol: what a drawing shows of it.
+        shape: its axes as text, ``"50 × batch"``.
+        operands: for each operand the place of its box in the list, an int, or a plain number, a float.
+        results: what it is to the user: ``"output"``, ``"gradient"``.
+    """
+
+    name: str
+    symbol: str
+    shape: str
+    operands: tuple[int | float, ...]
+    results: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -97,6 +122,7 @@ class Kernel:
             # A statement on arrays costs some 20 times what one on floats does, however short the array.
             self.spelled_out = len(program) <= 20 * count
         self.scalar = self.spelled_out and not signature.batched
+        self.long = _LONG
         self._lock = threading.RLock()
         self._lifted: tuple[Arrays, list[Operand], list[Array], list[list[Operand]]] | None = None
         self._outputs: dict[str, tuple[list[Operand], list[tuple[Shape, bool]]]] = {}
@@ -244,15 +270,53 @@ class Kernel:
         raise ValueError(f"stage must be 'program', 'classes', 'arrays' or 'source'; got {stage!r}")
 
     def statements(self, by: By | Literal["value"] = "parameters") -> list[Array]:
-        """Return the statements of the array program, without views and leaves: what a drawing shows."""
+        """Return the statements of the array program, without leaves and views."""
         outputs, _ = self._targets(by)
         return [x for x in reachable(outputs) if x.operands and x.op != "view"]
+
+    def boxes(self, by: By | Literal["value"] = "parameters") -> list["Box"]:
+        """Return the array program as boxes with shapes, for a drawing: leaves and statements, operands first.
+
+        Raises:
+            ValueError: if the program is a loop of plain floats, which has no arrays to draw.
+        """
+        if self.looped:
+            raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
+        outputs, _ = self._targets(by)
+        place: dict[int, int] = {}
+        results: dict[int, list[str]] = {}
+        count = self.signature.outputs or 1
+        for k, output in enumerate(outputs):
+            if isinstance(output, Array):
+                label = ("output" if count == 1 else f"output {k}") if k < count else "gradient"
+                results.setdefault(source_of(output).number, []).append(label)
+        found: list[Box] = []
+        for x in reachable(outputs):
+            if x.op == "view":
+                place[x.number] = place[source_of(x).number]
+                continue
+            place[x.number] = len(found)
+            name = self.signature.names[x.detail] if x.op == "argument" else x.name
+            symbol = (
+                x.op.symbol
+                if isinstance(x.op, Op)
+                else {"sum": "Σ", "contract": "Σ ×", "largest": "max"}.get(name, name)
+            )
+            axes = [*map(str, x.shape), *["batch"] * x.batched]
+            operands = tuple(place[y.number] if isinstance(y, Array) else y for y in x.operands)
+            found.append(Box(name, symbol, " × ".join(axes) or "1", operands, tuple(results.get(x.number, ()))))
+        return found
+
+    @property
+    def looped(self) -> bool:
+        """Whether the program is too long for straight text, and is searched for loops of plain floats."""
+        return self.scalar and len(self.program) > self.long
 
     def __repr__(self) -> str:
         arguments = ", ".join(self.signature.names)
         return (
             f"<kernel of ({arguments}), {len(self.parameters)} parameters: {self.traced} nodes, "
-            f"{len(self.statements('parameters'))} statements>"
+            f"{len(self.source.splitlines())} lines>"
         )
 
     def __reduce__(self) -> Any:
@@ -378,6 +442,7 @@ class Kernel:
                     seed = arrays.sum_samples(seed)
             pairs.append((output, seed))
         shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
+        flat_lists = self.scalar and by != "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
         if by == "first":  # what bind() computes of several outputs
@@ -390,7 +455,7 @@ class Kernel:
                 flat = [x for group in groups[chosen] for x in group]
                 found = iter(gradients(arrays, pairs, flat, per_sample))  # type: ignore[arg-type]
                 pieces = [[next(found) for _ in group] for group in groups[chosen]]
-                if self.scalar:
+                if flat_lists:
                     results += [x for group in pieces for x in group]
                 else:
                     results += [
@@ -406,11 +471,12 @@ class Kernel:
         key = f"{by} careful" if careful else by
         with self._lock:
             if key not in self._sources:
-                outputs, shapes = self._targets(by)
-                if self.scalar:
-                    self._sources[key] = emit.scalar_source(outputs, careful)
+                if self.looped:
+                    self._sources[key] = loop_source(self.program, by, careful)
+                elif self.scalar:
+                    self._sources[key] = emit.scalar_source(self._targets(by)[0], careful)
                 else:
-                    self._sources[key] = emit.numpy_source(outputs, shapes)
+                    self._sources[key] = emit.numpy_source(*self._targets(by))
             return self._sources[key]
 
     def _code(self, key: str, source: emit.Source) -> Any:
@@ -449,9 +515,39 @@ class Kernel:
         parameters = self._theta(theta)
         if self.scalar:
             return self._run_scalar(by, parameters, arrays, seed)
-        plans = self._plans.get((by, size))
-        plan = plans.pop() if plans else self._bound(by, size)
-        plan.theta[...] = parameters
+        tile = self._tile(by, size)
+        if tile >= size:
+            return self._shaped(by, self._run_tile(by, parameters, arrays, size, seed), size)
+        _, shapes = self._targets(by)
+        dtype = self.signature.dtype
+        results = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
+        for start in range(0, size, tile):
+            rows = slice(start, min(start + tile, size))
+            count = rows.stop - start
+            scale = count / size if self.signature.reduce == "mean" else 1.0
+            mine = seed[rows] if np.ndim(seed) == 2 else seed
+            parts = self._run_tile(by, parameters, [a[rows] for a in arrays], count, mine)
+            for result, part, (_, batched) in zip(results, parts, shapes, strict=True):
+                if batched:
+                    result[..., rows] = part if scale == 1.0 else part * scale
+                else:
+                    result += part * scale
+        return self._shaped(by, results, size)
+
+    def _tile(self, by: str, size: int) -> int:
+        """How many samples are computed at a time: so few that their buffers stay in the processor's cache."""
+        if not self.signature.batched or size < _TILE_ROWS:
+            return size
+        row = 8 * self._source(by).resident
+        return size if row * size <= 2 * _TILE_BYTES else max(_TILE_ROWS, _TILE_BYTES // row)
+
+    def _run_tile(self, by: str, theta: Floats, arrays: Sequence[Floats], size: int, seed: Any) -> list[Floats]:
+        with self._lock:
+            plans = self._plans.get((by, size))
+            plan = plans.pop() if plans else None
+        if plan is None:
+            plan = self._bound(by, size)
+        plan.theta[...] = theta
         if seed is not None:
             plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
         plan.run(*arrays)
@@ -461,7 +557,7 @@ class Kernel:
             self._plans.move_to_end((by, size))
             while len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
-        return self._shaped(by, results, size)
+        return results
 
     def _bound(self, by: str, size: int, theta: Floats | None = None, gradient: Floats | None = None) -> _Plan:
         """Execute the program for a batch size: it makes its buffers and views."""
@@ -494,10 +590,11 @@ class Kernel:
         except (ArithmeticError, ValueError):  # Python raised where IEEE 754 has inf or nan
             flat = self._scalar_run(f"{by} careful", self._source(by, careful=True), numbers, used)
         results = [np.array(number, self.signature.dtype) for number in flat[:count]]
-        _, shapes = self._targets(by)
         start = count
-        for shape, _ in shapes[count:]:
-            size = int(np.prod(shape))
+        sizes = {"value": [], "parameters": [len(theta)], "arguments": self.program.sizes}.get(
+            by, [len(theta), *self.program.sizes]
+        )
+        for size in sizes:
             results.append(np.array(flat[start : start + size], self.signature.dtype))
             start += size
         return self._shaped(by, results, 1)

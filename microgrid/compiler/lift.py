@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from microgrid import ops
-from microgrid.compiler.arrays import Array, Arrays, Constant, Indices, Map, Operand, Shape
+from microgrid.compiler.arrays import Array, Arrays, Indices, Map, Operand, Shape
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
-_VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
+VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
 _UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
 
 
@@ -60,7 +59,7 @@ def classify(program: Program) -> Classes:
         start, end = starts[i], starts[i + 1]
         if start == end:
             key: tuple[object, ...] = (row,)
-        elif row in _VARIADIC:
+        elif row in VARIADIC or row is ops.add:
             kinds = [of[a] for a in arguments[start:end]]
             key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
         else:
@@ -105,13 +104,13 @@ def spell_out(program: Program, arrays: Arrays, batched: Sequence[bool]) -> tupl
         groups.append([arrays.view(argument, Map((), position)) for position in range(size)])
 
     def leaf(row: Op, position: int) -> Operand:
-        return groups[0 if row is PARAMETER else 1 + _argument(row)][position]
+        return groups[0 if row is PARAMETER else 1 + argument_number(row)][position]
 
     return instantiate(arrays, program, leaf), groups
 
 
-def _argument(row: Op) -> int:
-    """The argument whose numbers a row marks; −1 if it marks none."""
+def argument_number(row: Op) -> int:
+    """Return the argument whose numbers a row marks; −1 if it marks none."""
     return int(row.recipe[1][0]) if row.recipe is not None and row.recipe[0] is argument_of else -1
 
 
@@ -123,10 +122,10 @@ def instantiate(arrays: Arrays, program: Program, leaf: Callable[[Op, int], Oper
             values.append(data)
         elif not arguments:
             values.append(leaf(row, int(data)))
-        elif row in _VARIADIC:
+        elif row in VARIADIC:
             total = values[arguments[0]]
             for a in arguments[1:]:
-                total = arrays.apply(_VARIADIC[row], total, values[a])
+                total = arrays.apply(VARIADIC[row], total, values[a])
             values.append(total)
         else:
             values.append(arrays.apply(row, *[values[a] for a in arguments]))
@@ -173,12 +172,12 @@ class _Lift:
         if row is PARAMETER:
             self.position[members] = self.data[members]
             self.lifted[number] = self.arrays.parameters(self.program.parameters)
-        elif (k := _argument(row)) >= 0:
+        elif (k := argument_number(row)) >= 0:
             self.position[members] = self.data[members]
             self.lifted[number] = self.arrays.argument(k, self.program.sizes[k], self.batched[k])
         elif number in self.virtual:
             self.position[members] = np.arange(len(members))
-        elif row in _VARIADIC or row is ops.add:
+        elif row in VARIADIC or row is ops.add:
             self._lift_chain(number, row, members)
         else:
             self._lift_elementwise(number, row, members)
@@ -224,15 +223,29 @@ class _Lift:
         if not np.array_equal(ordered, members):
             rank = {int(node): k for k, node in enumerate(members)}
             nodes = nodes[[rank[int(node)] for node in ordered]]
-        parts = [(int(s), nodes[:, kinds == s]) for s in sources]
+        parts = [(int(s), self._sorted_terms(int(s), nodes[:, kinds == s])) for s in sources]
         columns = [(c, part.shape[1]) for s, part in parts for c in self._columns(s, part.ravel())]
         shape = _shape(len(ordered), columns)
-        pair = _VARIADIC.get(row, row)
+        pair = VARIADIC.get(row, row)
         reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, parts)]
         result: Operand = reduced[0]
         for term in reduced[1:]:
             result = self.arrays.apply(pair, result, term)
         self.lifted[number] = self._stored(result, shape)
+
+    def _sorted_terms(self, source: int, nodes: Indices) -> Indices:
+        """The terms of sums in an order in which they are read regularly, if there is one."""
+
+        def regular(nodes: Indices) -> bool:
+            return all(_runs(column) is not None for column in self._columns(source, nodes.ravel()))
+
+        if nodes.shape[1] > 1 and not regular(nodes):
+            for column in self._columns(source, nodes.ravel()):
+                order = np.argsort(column.reshape(nodes.shape), axis=1, kind="stable")
+                found = np.take_along_axis(nodes, order, axis=1)
+                if regular(found):
+                    return found
+        return nodes
 
     def _drop(self, source: int, nodes: Indices, parts: Sequence[tuple[int, Indices]]) -> bool:
         """Whether these terms are the zero that Python's sum() starts from, and the rest is a long sum."""
@@ -314,12 +327,7 @@ class _Lift:
         """A class whose members are all one known number is kept as an array too, so that it can be read."""
         if isinstance(result, Array):
             return result
-        return self.arrays.make("constant", (), shape, False, _full(shape, result))
-
-
-def _full(shape: Shape, number: float) -> Constant:
-    values: NDArray[np.float64] = np.full(shape, number)
-    return Constant(values.tobytes(), values)
+        return self.arrays.filled(shape, result)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from microgrid.drawing.theme import LIGHT
+from microgrid.drawing.theme import CLASSES, LIGHT
 from microgrid.engine import Value, no_grad
 
-COLORS = ("#964a08", "#0b559f", "#2b7a3d", "#7a5bc7", "#8a6d00", "#bf3989", "#3c7d86", "#656d77", "#1f2328", "#9a2c2c")
 MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
 MARGIN = 0.12  # of the range of the points, on each side
 
@@ -68,7 +67,7 @@ def plot_boundary(
     else:
         winner = [[output.index(max(output)) for output in row] for row in outputs]
         count = len(outputs[0][0])
-        regions = colors.ListedColormap([COLORS[i % len(COLORS)] for i in range(count)])
+        regions = colors.ListedColormap([CLASSES["light"][i % len(CLASSES["light"])] for i in range(count)])
         axes.pcolormesh(across, up, winner, shading="nearest", cmap=regions, vmin=0, vmax=count - 1, alpha=0.25)
     for i, kind in enumerate(sorted(set(classes))):
         xs, ys = zip(*[point for point, c in zip(points, classes, strict=True) if c == kind], strict=True)
@@ -78,7 +77,7 @@ def plot_boundary(
             s=22,
             label=f"{kind:g}",
             marker=MARKERS[i % len(MARKERS)],
-            color=COLORS[i % len(COLORS)],
+            color=CLASSES["light"][i % len(CLASSES["light"])],
             edgecolors=LIGHT["paper"],
             linewidths=0.6,
         )

@@ -17,6 +17,7 @@ LABELLED_EDGES = 300
 """Up to so many edges, each has room of its own for its two numbers; beyond, only the active ones show them."""
 
 LABEL = (80, 34)  # of an edge's two numbers, in pixels, as everything on the page
+COUNT = (58, 18)  # of how many uses are drawn as one edge
 CARD_HEIGHT, CONSTANT = 62, (64, 30)
 CARD_WIDTHS = (130, 230)
 GROUP_WIDTH = 200
@@ -95,26 +96,30 @@ class Layout:
         for i in reversed(range(len(graph.clusters))):  # a frame stands before the frames within it
             frame = f"margin=14 labeljust=l label={label.format(60, 14)}"
             inside[graph.clusters[i].parent].append(f"subgraph cluster_{i} {{{frame} {' '.join(inside[i])}}}")
-        room = f"label={label.format(*LABEL)}" if self.labelled else ""
+        rooms = [self._room(edge) for edge in graph.edges]
+        between = 0.46 if any(rooms) else 1.1  # Graphviz gives labels a rank of their own
         ports = {"LR": "e w", "RL": "w e", "TB": "s n", "BT": "n s"}[self.direction].split()
         return "\n".join(
             [
                 "digraph {",
-                f"graph [rankdir={self.direction} nodesep=0.22 ranksep={0.5 if self.labelled else 1.1}]",
+                f"graph [rankdir={self.direction} nodesep=0.22 ranksep={between}]",
                 'node [shape=box fixedsize=true label="" margin=0]',
                 f"edge [arrowhead=none tailport={ports[0]} headport={ports[1]}]",
                 *inside[None],
                 *[
-                    f"v{edge.source} -> v{edge.target} [id={i} {room * self._has_numbers(edge)}]"
-                    for i, edge in enumerate(graph.edges)
+                    f"v{edge.source} -> v{edge.target} [id={i}{f' label={label.format(*room)}' if room else ''}]"
+                    for i, (edge, room) in enumerate(zip(graph.edges, rooms, strict=True))
                 ],
                 "}",
             ]
         )
 
-    def _has_numbers(self, edge: Edge) -> bool:
+    def _room(self, edge: Edge) -> Size | None:
+        """The room for what stands on an edge: two numbers, how many uses it is, or nothing."""
         kinds = {self.graph.nodes[edge.source].kind, self.graph.nodes[edge.target].kind}
-        return kinds.isdisjoint(("constant", "group"))
+        if not self.labelled or "constant" in kinds or ("group" in kinds and edge.count == 1):
+            return None
+        return COUNT if "group" in kinds else LABEL
 
     # -- folding ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -51,23 +52,32 @@ def network_of(model: Any) -> Network:
     Raises:
         ValueError: if it has none, or one does not take what the one before gives.
     """
+    return stack(type(model).__name__, ((name, parameter.data) for name, parameter in model.named_parameters()))
+
+
+def stack(model: str, parameters: Iterable[tuple[str, float]]) -> Network:
+    """Return the layers of neurons that named numbers make up; ``model`` names a layer that has no name.
+
+    Raises:
+        ValueError: if there is no neuron, or a layer does not take what the one before gives.
+    """
     layers: dict[str, Layer] = {}
     others = 0
-    for name, parameter in model.named_parameters():
+    for name, number in parameters:
         match = PARAMETER.fullmatch(name)
         if match is None:
             others += 1
             continue
-        layer = layers.setdefault(match["layer"] or "", Layer(match["layer"] or type(model).__name__, {}, {}))
+        layer = layers.setdefault(match["layer"] or "", Layer(match["layer"] or model, {}, {}))
         neuron = int(match["neuron"] or 0)
         if match["input"] is None:
-            layer.biases[neuron] = parameter.data
+            layer.biases[neuron] = number
         else:
-            layer.weights.setdefault(neuron, {})[int(match["input"])] = parameter.data
+            layer.weights.setdefault(neuron, {})[int(match["input"])] = number
     found = list(layers.values())
     if not found:
         raise ValueError(
-            f"draw() draws the neurons of a model, and {model!r:.60} has none; draw(model(x)) draws its graph"
+            f"draw() draws the neurons of a model, and this {model} has none; draw(model(x)) draws its graph"
         )
     for before, after in pairwise(found):
         if len(before.weights) != after.inputs:
@@ -83,7 +93,7 @@ def network_dot(network: Network, *, title: str, theme: str) -> str:
     color = THEMES[theme]
     layers = network.layers
     sizes = [layers[0].inputs, *[len(layer.weights) for layer in layers]]
-    shown = [_shown(size) for size in sizes]
+    shown = [shown_of(size) for size in sizes]
     lines_drawn = sum(len(a) * len(b) for a, b in pairwise(shown))
     dense = lines_drawn > 200
     widest = 3.8 * min(1.0, math.sqrt(200 / lines_drawn))
@@ -149,7 +159,8 @@ def network_descriptions(network: Network) -> dict[str, str]:
     return texts
 
 
-def _shown(size: int) -> list[int]:
+def shown_of(size: int) -> list[int]:
+    """Return which of so many neurons of a layer are drawn."""
     return list(range(size)) if size <= SHOWN else [*range(SHOWN // 2), *range(size - SHOWN // 2, size)]
 
 

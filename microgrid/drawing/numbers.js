@@ -18,11 +18,11 @@ const mg = (() => {
   }
 
   function maximum(a, b) {
-    return a > b || a !== a ? a : b;
+    return b > a || b !== b ? b : a;
   }
 
   function minimum(a, b) {
-    return a < b || a !== a ? a : b;
+    return b < a || b !== b ? b : a;
   }
 
   function sign(x) {
@@ -103,8 +103,8 @@ const mg = (() => {
     if (x !== x || x === -Infinity) return NaN;
     if (x === Infinity) return n === 0 ? Infinity : 0;
     if (x <= 0 && x === Math.floor(x)) {
-      if (n === 0) return x === 0 ? -1 / x : NaN;
-      return n % 2 ? Infinity : NaN;
+      if (n % 2) return Infinity;
+      return x === 0 ? -1 / x : NaN;
     }
     const sign = n % 2 === 0 ? 1 : -1;
     if (x < 0) return sign * polygamma(n, 1 - x) - Math.pow(Math.PI, n + 1) * cotangentDerivative(n, x);

@@ -21,6 +21,8 @@ FOREIGN = re.compile("[\u0590-\u1dff\u2400-\u243f\u2e80-\uffff\U00010000-\U0010f
 
 KOREAN_FONT = {"darwin": "Apple SD Gothic Neo", "win32": "Malgun Gothic"}.get(sys.platform, "Noto Sans CJK KR")
 
+READABLE = 0.6  # of its own size, to which a picture may shrink in a narrow column
+
 RESOLUTION = 144  # dots per inch of a PNG: two pixels a point, sharp on a projector
 
 
@@ -105,7 +107,7 @@ class Picture:
         return (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width"><style>'
-            f"body{{margin:0;background:{light};text-align:center}}svg{{max-width:100%;height:auto}}"
+            f"body{{margin:0;background:{light};text-align:center}}"
             f"@media (prefers-color-scheme:dark){{body{{background:{dark}}}}}"
             f"</style></head><body>\n{self.svg}</body></html>\n"
         )
@@ -189,4 +191,8 @@ def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
     if theme == "auto":
         style += follow_viewer(name)
     label = html.escape(printable(title))
-    return f'{opening} class="{name}" role="img" aria-label="{label}"><style>{style}</style>{rest.rstrip()}\n'
+    # A picture wider than its column shrinks to it, as long as it stays readable.
+    width = float(re.findall(r' width="([\d.]+)"', opening)[0])
+    fit = f"max-width:max(100%,{READABLE * width:.0f}px);height:auto"
+    attributes = f'class="{name}" role="img" aria-label="{label}" style="{fit}"'
+    return f"{opening} {attributes}><style>{style}</style>{rest.rstrip()}\n"

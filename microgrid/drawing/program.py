@@ -12,12 +12,12 @@ from typing import Any
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Op
+from microgrid.ops import Op, Operators
 
 Json = dict[str, Any]
 
 
-class Symbol:
+class Symbol(Operators):
     """A number that is not known yet: an operation on it is written down on its tape, not computed."""
 
     __slots__ = ("slot", "tape")
@@ -32,42 +32,6 @@ class Symbol:
         slots = [_slot(tape, argument) for argument in arguments]
         tape.append((op, slots))
         return cls(tape, len(tape) - 1)
-
-    def __add__(self, other: Any) -> Any:
-        return ops.add(self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return ops.add(other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return ops.sub(other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return ops.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return ops.mul(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return ops.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return ops.div(other, self)
-
-    def __pow__(self, exponent: Any) -> Any:
-        return ops.power(self, exponent) if isinstance(exponent, Symbol) else ops.power_of(float(exponent))(self)
-
-    def __rpow__(self, base: Any) -> Any:
-        return ops.base_of(float(base))(self)
-
-    def __neg__(self) -> Any:
-        return ops.neg(self)
-
-    def __abs__(self) -> Any:
-        return ops.absolute(self)
 
     def __bool__(self) -> bool:
         raise TypeError("it chooses by the number itself; where(condition, a, b) keeps the choice in the program")

@@ -6,6 +6,7 @@ The ``graphviz-pure`` wheel holds a program and no module, so it is found throug
 import os
 import shutil
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def _graphviz_pure() -> str | None:
         if file.stem == "graphviz-pure" and program.is_file():
             return str(program.resolve())
     return None
+
+
+def lend_to_graphviz() -> None:
+    """Let the ``graphviz`` package, if it is loaded, draw with graphviz-pure where there is no system ``dot``.
+
+    Code written for micrograd draws with that package, which looks for a program called ``dot`` and no other.
+    """
+    commands = sys.modules.get("graphviz.backend.dot_command")
+    if commands is not None and shutil.which("dot") is None and (program := _graphviz_pure()):
+        commands.DOT_BINARY = Path(program)  # type: ignore[attr-defined]
 
 
 def render(dot: str, kind: str, program: str, *options: str) -> bytes:

@@ -79,6 +79,34 @@ DARK = {
 
 THEMES = {"light": LIGHT, "dark": DARK}
 
+CLASSES = {
+    "light": [
+        "#964a08",
+        "#0b559f",
+        "#2b7a3d",
+        "#7a5bc7",
+        "#8a6d00",
+        "#bf3989",
+        "#3c7d86",
+        "#656d77",
+        "#1f2328",
+        "#9a2c2c",
+    ],
+    "dark": [
+        "#ffb67a",
+        "#8ec7ff",
+        "#7ccf93",
+        "#b69cff",
+        "#d9b93f",
+        "#f778ba",
+        "#6fc7d1",
+        "#9aa4af",
+        "#e6edf3",
+        "#ff8f8f",
+    ],
+}
+"""The colours of points, by class: the first two are those of negative and positive numbers."""
+
 
 def follow_viewer(svg_class: str) -> str:
     """Return the CSS that turns a light SVG dark for viewers who prefer it, and only inside ``svg_class``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from microgrid.drawing.explorer import Explorer
+import microgrid.drawing.page
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 OPTIONS = [
@@ -46,8 +46,8 @@ class Opened:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
 
-    def open(self, explorer: Explorer, path: Path) -> Page:
-        explorer.save(path)
+    def open(self, shown: microgrid.drawing.page.Page, path: Path) -> Page:
+        shown.save(path)
         self.page.goto(path.as_uri())
         return self.page
 
@@ -64,5 +64,5 @@ def opened(browser: Browser) -> Iterator[Opened]:
 
 @pytest.fixture
 def show(opened: Opened, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Return a function that opens an explorer in the browser and returns the page."""
-    return lambda explorer: opened.open(explorer, tmp_path / "page.html")
+    """Return a function that opens an explorer or a watcher in the browser and returns the page."""
+    return lambda shown: opened.open(shown, tmp_path / "page.html")

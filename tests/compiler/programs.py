@@ -1,6 +1,5 @@
 """Random functions of scalars, as text that a shrunk failure can be pasted from, and the eager reference."""
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +9,10 @@ import microgrid as mg
 
 UNARY = ["-{a}", "mg.sin({a})", "mg.tanh({a})", "mg.exp({a} * 0.1)", "mg.relu({a})", "mg.sigmoid({a})", "abs({a})",
          "{a} ** 2", "{a} ** 3", "mg.softplus({a})", "mg.sqrt({a} * {a} + 1.0)", "{a} * {c}", "{a} + {c}", "{c} - {a}",
-         "mg.log({a} * {a} + 0.5)", "mg.stop_gradient({a})", "mg.erf({a})", "mg.gelu({a})", "1.0 * {a}", "{a} / 1.0"]  # fmt: skip
-BINARY = ["{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / ({b} * {b} + 1.0)", "mg.maximum({a}, {b})", "mg.minimum({a}, {b})",
+         "mg.log({a} * {a} + 0.5)",
+         "mg.stop_gradient({a})", "mg.erf({a})", "mg.gelu({a})", "1.0 * {a}", "{a} / 1.0"]  # fmt: skip
+BINARY = ["{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / ({b} * {b} + 1.0)", "mg.maximum({a}, {b})",
+          "mg.minimum({a}, {b})",
           "mg.where(mg.less({a}, {b}), {a}, 2.0 * {b})", "mg.hypot({a}, {b} + 3.0)", "mg.atan2({a}, {b} + 5.0)",
           "mg.less_equal({a}, {b}) * {a}"]  # fmt: skip
 FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "mg.mean([t * t for t in {v}])",
@@ -19,7 +20,8 @@ FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "
 MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * {a} + {c} for t in {v}]",
         "mg.softmax({v})", "{v}[::-1]", "[s - t for s, t in zip({v}[1:], {v})] + [{a}]",
         "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
-        "[mg.maximum(s, t) for s, t in zip({v}, {w})]", "[s if k % 2 else s * s for k, s in enumerate({v})]"]  # fmt: skip
+        "[mg.maximum(s, t) for s, t in zip({v}, {w})]",
+        "[s if k % 2 else s * s for k, s in enumerate({v})]"]  # fmt: skip
 
 
 @dataclass
@@ -77,7 +79,9 @@ def cases(draw, max_steps=8):
     result = " + ".join([*scalars[2:], *[f"mg.total({v})" for v in vectors[4:]]])
     text = "\n".join(["def f(x, y):", *lines, f"    return {result} + p[0] * x[0]"])
     parameters = draw(st.lists(numbers, min_size=size + 2, max_size=size + 2))
-    batch = draw(st.lists(st.lists(st.lists(numbers, min_size=size, max_size=size), min_size=samples, max_size=samples), min_size=2, max_size=2))  # fmt: skip
+    sample = st.lists(numbers, min_size=size, max_size=size)
+    argument = st.lists(sample, min_size=samples, max_size=samples)
+    batch = draw(st.lists(argument, min_size=2, max_size=2))
     return Case(text, parameters, batch)
 
 
@@ -102,7 +106,3 @@ def assert_close(actual, expected, nudged):
     scale = np.max(np.abs(expected), initial=1.0)
     allowed = 1e-12 * scale + 50 * np.abs(nudged - expected)
     assert np.all(np.abs(actual - expected) <= allowed), (actual, expected, allowed)
-
-
-def is_nan(x):
-    return isinstance(x, float) and math.isnan(x)

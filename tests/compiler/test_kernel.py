@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_compiled_call_has_derivatives_of_every_order():
 
 
 def test_a_hessian_compiles_as_any_graph_does():
-    rosenbrock = lambda x: mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in zip(x, x[1:], strict=False)])  # noqa: E731
+    rosenbrock = lambda x: mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(x)])  # noqa: E731
     kernel = compile(lambda x: hessian(rosenbrock)(x), batch=False).kernel([0.5, -1.0, 2.0])
     expected = hessian(rosenbrock)([0.5, -1.0, 2.0])
     assert kernel.value([], [0.5, -1.0, 2.0]).reshape(3, 3).tolist() == pytest.approx(np.array(expected))
@@ -177,7 +178,7 @@ def test_a_kernel_works_on_flat_arrays_and_leaves_the_values_alone():
 
 
 def test_gradients_by_the_arguments_have_the_arguments_shapes():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     kernel = compile(loss, reduce=None).kernel(X, Y)
     values, (by_x, by_y) = kernel.value_and_grad(kernel.read(), X, Y, by="arguments")
     assert (values.shape, by_x.shape, by_y.shape) == ((3,), (3, 2), (3,))
@@ -187,7 +188,7 @@ def test_gradients_by_the_arguments_have_the_arguments_shapes():
 
 
 def test_a_bound_kernel_reads_and_writes_in_place():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     kernel = compile(loss).kernel(X, Y)
     theta, gradient = kernel.read(), np.zeros(3)
     step = kernel.bind(theta, gradient)
@@ -263,7 +264,7 @@ def test_a_graph_that_exists_compiles_with_its_inputs_named():
     graph = mg.tanh(x * w) + y * w
     kernel = compile(graph, inputs=[x, [y]])
     assert kernel.signature.names == ("x", "input 1")
-    value, gradient = kernel.value_and_grad(kernel.read(), [2.0, 1.0], [[0.5], [0.25]])
+    value, _gradient = kernel.value_and_grad(kernel.read(), [2.0, 1.0], [[0.5], [0.25]])
     assert value == pytest.approx((math.tanh(-6) - 1.5 + math.tanh(-3) - 0.75) / 2)
     assert kernel.parameters == [w]
     assert compile(graph).value([2.0, -3.0, 0.5]) == pytest.approx(graph.data)
@@ -307,7 +308,7 @@ def test_a_pickled_kernel_computes_the_same_in_another_process(tmp_path):
 
 
 def test_a_graph_with_a_compiled_call_pickles():
-    loss, leaves = linear()
+    loss, _leaves = linear()
     again = pickle.loads(pickle.dumps(compile(loss)(X, Y) * 3.0))
     assert again.forward().data == pytest.approx(3.0 * eager_mean(loss, X, Y).data)
 
@@ -320,16 +321,31 @@ def test_threads_share_a_kernel():
     wrong = []
 
     def work(k):
-        for _ in range(200):
-            if kernel.value_and_grad(thetas[k], X, Y)[1].tolist() != expected[k]:
-                wrong.append(k)
+        wrong.extend(kernel.value_and_grad(thetas[k], X, Y)[1].tolist() != expected[k] for _ in range(200))
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong
+    assert len(wrong) == 1600
+    assert not any(wrong)
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_a_huge_batch_is_computed_in_tiles_with_the_same_result(reduce):
+    w = [mg.Value(0.3), mg.Value(-0.2)]
+    f = lambda x: mg.tanh(w[0] * x[0]) * mg.exp(w[1] * x[1]) + w[0] * w[0]  # noqa: E731
+    kernel = compile(f, reduce=reduce).kernel([[1.0, 2.0]])
+    x = np.random.default_rng(0).normal(size=(40_000, 2))
+    assert kernel._tile("both", len(x)) < len(x)
+    value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), x, by="both")
+    tiles = [kernel.value_and_grad(kernel.read(), part, by="both") for part in np.split(x, 100)]
+    join = {"mean": lambda a: np.mean(a, 0), "sum": lambda a: np.sum(a, 0), None: np.concatenate}[reduce]
+    assert value == pytest.approx(join([t[0] for t in tiles]), rel=1e-12)
+    assert by_theta == pytest.approx(join([t[1][0] for t in tiles]), rel=1e-12)
+    by_tile = np.concatenate([t[1][1][0] for t in tiles]) / (100 if reduce == "mean" else 1)
+    assert by_x == pytest.approx(by_tile, rel=1e-12)
 
 
 def test_results_are_not_overwritten_by_the_next_call():
@@ -379,6 +395,22 @@ def test_stages_can_be_read():
     assert repr(kernel).startswith("<kernel of (x, y), 3 parameters")
     with pytest.raises(ValueError, match="stage must be"):
         kernel.dump("object code")
+
+
+def test_a_kernel_describes_itself_as_boxes_with_shapes():
+    w = [mg.Value(0.1 * k) for k in range(12)]
+    f = lambda x: mg.total([mg.tanh(mg.dot(w[3 * k : 3 * k + 3], x)) for k in range(4)])  # noqa: E731
+    boxes = compile(f).kernel(np.ones((2, 3))).boxes()
+    assert {box.name for box in boxes if not box.operands} == {"x", "parameters", "weight"}
+    product = next(box for box in boxes if box.name == "contract")
+    assert (product.symbol, product.shape) == ("Σ ×", "4 × batch")
+    assert {boxes[k].name for k in product.operands} == {"x", "parameters"}
+    assert sorted(result for box in boxes for result in box.results) == ["gradient", "output"]
+    kernel = compile(lambda x: mg.sin(x) * 2.0, batch=False).kernel(1.0)
+    kernel.long = 0
+    with pytest.raises(ValueError, match=r"read kernel.source"):
+        kernel.boxes()
+    assert "lines>" in repr(kernel)
 
 
 def test_a_function_without_arguments_has_parameters_only():

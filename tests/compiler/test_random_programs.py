@@ -25,16 +25,16 @@ def test_a_compiled_batch_equals_the_engine(case):
         check(case, compile(case.function(case.values), reduce=reduce).kernel(*case.batch), reduce, *case.batch)
 
 
-@given(cases())
-def test_one_sample_equals_the_engine_as_floats_and_as_arrays(case):
+@pytest.mark.parametrize("form", ["floats", "loops", "arrays"])
+@given(case=cases())
+def test_one_sample_equals_the_engine(form, case):
     case.values = [mg.Value(x) for x in case.parameters]
     sample = [argument[0] for argument in case.batch]
-    one = Case(case.text, case.parameters, [[x] for x in sample])
-    one.values = case.values
-    for scalar in (True, False):
-        kernel = compile(case.function(case.values), batch=False).kernel(*sample)
-        kernel.scalar = kernel.spelled_out = scalar
-        check(one, kernel, "sum", *sample)
+    one = Case(case.text, case.parameters, [[x] for x in sample], case.values)
+    kernel = compile(case.function(case.values), batch=False).kernel(*sample)
+    kernel.spelled_out = kernel.scalar = form != "arrays"
+    kernel.long = 0 if form == "loops" else 10**9
+    check(one, kernel, "sum", *sample)
 
 
 @given(cases())

@@ -30,7 +30,7 @@ def function(row):
 def same(actual, expected):
     with np.errstate(all="ignore"):
         actual, expected = np.asarray(actual), np.asarray(expected)
-        close = np.abs(actual - expected) <= 1e-12 * np.maximum(np.abs(actual), np.abs(expected))
+        close = np.abs(actual - expected) <= 1e-12 * np.maximum(np.abs(actual), np.abs(expected)) + 1e-320
     return (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | close
 
 

@@ -72,7 +72,8 @@ def recurrent(n):
 
 @pytest.mark.parametrize(
     ("structure", "at_most"),
-    [(dot, 5), (convolution, 10), (stencil, 9), (pairwise_distances, 18), (attention, 28), (network, 23), (recurrent, 47)],
+    [(dot, 5), (convolution, 10), (stencil, 9), (pairwise_distances, 18), (attention, 28), (network, 23),
+     (recurrent, 47)],
 )  # fmt: skip
 def test_a_regular_structure_lifts_whatever_its_size(structure, at_most):
     counts = []
@@ -98,7 +99,62 @@ def test_the_network_of_the_design_becomes_products_of_matrices():
     assert kernel.traced > 1800
 
 
-def test_a_long_recurrence_is_plain_floats_and_grows_linearly():
+def newton(x, w):
+    """√w by Newton's iteration."""
+    for _ in range(40):
+        x = 0.5 * (x + w[0] / x)
+    return x
+
+
+def two_steps_back(x, w):
+    """A recurrence of second order whose states are all summed."""
+    states = [x, x * w[0]]
+    for _ in range(60):
+        states.append(mg.sin(states[-1]) * w[0] - states[-2] * w[1])
+    return mg.total(states)
+
+
+def a_weight_for_each_step(x, w):
+    for k in range(50):
+        x = mg.tanh(x * w[k]) + w[50 + k]
+    return x * w[0]
+
+
+def far_back(x, w):
+    """Each state needs the one nine steps before, and the first one."""
+    states = [x + 0.01 * k for k in range(9)]
+    for k in range(60):
+        states.append(mg.cos(states[k]) * w[1] + states[8] * 0.1)
+    return states[-1] * states[-2]
+
+
+def two_loops(x, w):
+    for _ in range(40):
+        x = mg.sin(x * w[0])
+    y = x
+    for _ in range(40):
+        y = mg.exp(-y * y) + x * 0.5
+    return y + mg.total([t * t for t in w])
+
+
+@pytest.mark.parametrize("recurrence", [newton, two_steps_back, a_weight_for_each_step, far_back, two_loops])
+def test_a_recurrence_becomes_a_loop_of_plain_floats(recurrence):
+    w = [mg.Value(1.0 + 0.003 * k) for k in range(100)]
+    kernel = compile(lambda x: recurrence(x, w), batch=False).kernel(0.7)
+    kernel.long = 0
+    assert kernel.scalar
+    leaf = mg.Value(0.7)
+    expected = recurrence(leaf, w)
+    expected.backward()
+    value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), 0.7, by="both")
+    assert value == kernel.value(kernel.read(), 0.7) == pytest.approx(expected.data, rel=1e-12)
+    assert by_x == pytest.approx(leaf.grad, rel=1e-10, abs=1e-300)
+    assert by_theta == pytest.approx([p.grad for p in kernel.parameters], rel=1e-10, abs=1e-300)
+    assert "for i in range" in kernel._source("value").text
+    assert len(kernel.source.splitlines()) < 110
+
+
+def test_a_long_recurrence_takes_the_text_of_one_step():
     def f(x):
         for _ in range(3000):
             x = mg.sin(x) * 1.1
@@ -111,6 +167,49 @@ def test_a_long_recurrence_is_plain_floats_and_grows_linearly():
         x, slope = math.sin(x) * 1.1, slope * math.cos(x) * 1.1
     assert value == pytest.approx(x, rel=1e-12)
     assert gradient == pytest.approx(slope, rel=1e-9)
+    assert len(kernel._source("arguments").text.splitlines()) < 40
+
+
+def test_a_long_program_that_repeats_nothing_is_cut_in_parts():
+    rng = random.Random(1)
+    w = weights(3)
+    steps = [
+        rng.choice([mg.sin, mg.tanh, mg.cos, mg.sigmoid, lambda x: x * w[0], lambda x: x + w[1]]) for _ in range(4000)
+    ]
+
+    def f(x):
+        for step in steps:
+            x = step(x)
+        return x
+
+    for long in (0, 10**9):
+        kernel = compile(f, batch=False).kernel(0.3)
+        kernel.long = long
+        assert kernel.source.count("def part") > 2
+        leaf = mg.Value(0.3)
+        expected = f(leaf)
+        expected.backward()
+        value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), 0.3, by="both")
+        assert value == pytest.approx(expected.data, rel=1e-12)
+        assert by_x == pytest.approx(leaf.grad, rel=1e-9, abs=1e-300)
+        assert by_theta == pytest.approx([p.grad for p in kernel.parameters], rel=1e-9, abs=1e-300)
+        for p in w:
+            p.grad = 0.0
+
+
+def test_floats_that_python_refuses_are_inf_and_nan_in_a_loop_too():
+    def f(x):
+        for _ in range(30):
+            x = mg.exp(x) / (x - x)
+        return x
+
+    kernel = compile(f, batch=False).kernel(0.5)
+    kernel.long = 0
+    value, (gradient,) = kernel.value_and_grad([], 0.5, by="arguments")
+    leaf = mg.Value(0.5)
+    expected = f(leaf)
+    expected.backward()
+    assert np.array_equal([value, gradient], [expected.data, leaf.grad], equal_nan=True)
 
 
 def test_what_is_not_regular_becomes_gathers():

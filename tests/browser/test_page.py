@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from waiting import wait_until
 
 import microgrid as mg
 from microgrid import ops
@@ -27,15 +28,6 @@ def example():
     output = d * f
     output.label = "L"
     return output
-
-
-def wait_until(page, expression):
-    """Wait until an expression holds; Playwright's own way would be eval(), which the page forbids."""
-    for _ in range(200):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError(f"not within 5 seconds: {expression}")
 
 
 def step_of(page):
@@ -682,6 +674,16 @@ def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
     page.close()
 
 
+def test_notebook_column_shows_the_whole_graph_readably(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 836, "height": 680})
+    page.goto(explore(example()).save(tmp_path / "page.html").as_uri())
+    assert page.evaluate("view.scale") >= 0.85, "the panel leaves the graph the whole width"
+    shown = [page.locator(name).bounding_box() for name in ("#stage", "#now", "#node", "#leaves")]
+    assert all(box["y"] >= shown[0]["y"] + shown[0]["height"] for box in shown[1:])
+    assert all(box["y"] + box["height"] <= 680 for box in shown)
+    page.close()
+
+
 @pytest.mark.parametrize(
     ("theme", "viewer", "paper"),
     [("auto", "light", LIGHT), ("auto", "dark", DARK), ("dark", "light", DARK), ("light", "dark", LIGHT)],
@@ -694,12 +696,12 @@ def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer
     page.close()
 
 
-def test_static_files_of_the_page_are_complete():
+def test_static_files_of_the_pages_are_complete_and_name_no_address():
     folder = Path(mg.__file__).parent / "drawing"
-    assert {path.name for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")} == {
-        "page.html",
-        "page.css",
-        "page.js",
-        "numbers.js",
+    assets = {path.name: path for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")}
+    shared = {"page.html", "page.css", "page.js", "numbers.js"}
+    assert set(assets) == shared | {
+        f"{page}.{kind}" for page in ("explorer", "replay") for kind in ("html", "css", "js")
     }
-    assert "http" not in (folder / "page.js").read_text().replace("http://www.w3.org/2000/svg", "")
+    for name, path in assets.items():
+        assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http-equiv", ""), name

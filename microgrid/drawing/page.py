@@ -1,0 +1,130 @@
+"""A page that stands on its own: one file, played by a slider, that asks the network for nothing."""
+
+import base64
+import html
+import json
+import os
+import re
+from abc import ABC, abstractmethod
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from microgrid.drawing.dot import printable
+from microgrid.drawing.picture import write_whole
+from microgrid.drawing.theme import CLASSES, THEMES
+
+FRAME_HEIGHT = 680  # of the page within a notebook
+
+
+class Page(ABC):
+    """A page that Jupyter and marimo show, and ``save`` writes.
+
+    Args:
+        title: the heading.
+        theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
+    """
+
+    def __init__(self, title: str, theme: str) -> None:
+        self._title = printable(" ".join(title.split()))
+        self._theme = theme
+
+    @property
+    @abstractmethod
+    def html(self) -> str:
+        """The page as text."""
+
+    @abstractmethod
+    def _still(self) -> str:
+        """Return the picture, as SVG, for viewers that run no scripts."""
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to a file, whole or not at all, and return its path.
+
+        Raises:
+            ValueError: if the name does not end in ``.html``.
+            OSError: if the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise ValueError(
+                f"the {type(self).__name__.lower()} is a page: end the name {str(path)!r} in .html; "
+                "draw(y).save() writes other formats"
+            )
+        write_whole(path, self.html.encode())
+        return path
+
+    def _repr_html_(self) -> str | None:
+        """The page in a frame of its own, with the picture behind it for viewers that run no scripts.
+
+        The picture is hidden by a style sheet. Where a notebook is not trusted, Jupyter removes style sheet
+        and frame together, and the picture is left.
+        """
+        picture = base64.b64encode(self._still().encode()).decode()
+        return (
+            "<style>.microgrid-still{display:none!important}</style>"
+            f'<div class="microgrid-still"><img alt="{html.escape(self._title)}" '
+            f'src="data:image/svg+xml;base64,{picture}"></div>'
+            f'<iframe title="{html.escape(self._title)}" sandbox="allow-scripts" width="100%" height="{FRAME_HEIGHT}" '
+            f'style="border:0;display:block" srcdoc="{html.escape(self.html)}"></iframe>'
+        )
+
+    def _fill(self, name: str, data: dict[str, Any], functions: list[str], ends: tuple[str, str]) -> str:
+        """Put together the assets that are called ``name``, the data and the functions of operations.
+
+        Args:
+            name: of the assets, as in ``explorer.js``.
+            data: what the scripts find in ``page``, besides the title.
+            functions: statements that fill ``operations``, each a script of its own: one that cannot be read
+                leaves the others whole.
+            ends: what stands under the two ends of the slider.
+        """
+        functions = ["const operations = [];", *functions]
+        scripts = [_asset("numbers.js"), *functions, _asset("page.js"), _asset(f"{name}.js")]
+        # In code, a space inside "</" or "<!--" changes nothing, and keeps HTML from seeing a tag there.
+        scripts = [text.replace("</", "< /").replace("<!--", "< !--") for text in scripts]
+        style = _palette(self._theme) + _asset("page.css") + _asset(f"{name}.css")
+        content = {
+            "title": html.escape(self._title),
+            "policy": (
+                f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src {_hashes([style])}; "
+                f"script-src {_hashes(scripts)}"
+            ),
+            "style": style,
+            "begin": html.escape(ends[0]),
+            "end": html.escape(ends[1]),
+            "main": _asset(f"{name}.html"),
+            "data": _json({"title": self._title, **data}),
+            "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
+        }
+        # One pass over the template: what is put in is never looked at again, whatever a label says.
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], _asset("page.html"))
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(data: Any) -> str:
+    """JSON that no HTML parser reads as a tag, and no JavaScript parser as the end of a line."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hashes(texts: list[str]) -> str:
+    """What a Content-Security-Policy allows: exactly these scripts or styles, none that a label smuggled in."""
+    return " ".join(f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" for text in texts)
+
+
+def _palette(theme: str) -> str:
+    """The colours of all pictures as CSS variables, ``--positive-line-4``, ``--class-0``."""
+
+    def variables(name: str) -> str:
+        named = {**THEMES[name], **{f"class {i}": color for i, color in enumerate(CLASSES[name])}}
+        colors = "".join(f"--{key.replace(' ', '-')}:{value};" for key, value in named.items())
+        return f":root{{color-scheme:{name};{colors}}}"
+
+    if theme in THEMES:
+        return variables(theme)
+    return f"{variables('light')}@media (prefers-color-scheme:dark){{{variables('dark')}}}"

@@ -1,0 +1,509 @@
+"""The page of a recorded training in a real browser: every control, every picture, every number against Python."""
+
+import math
+import random
+import socket
+
+import pytest
+from playwright.sync_api import expect
+from waiting import wait_until
+
+import microgrid as mg
+from microgrid import losses
+from microgrid.data import moons, spirals
+from microgrid.drawing.replay import watch
+from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.nn import MLP, Affine, Module, Neuron, ReLU, Sequential, Tanh
+
+X, Y = moons(40, seed=1)
+EPOCHS = 8
+
+
+@pytest.fixture(scope="module")
+def training():
+    """A network on two moons, its watcher, and its parameters after each epoch."""
+    model = MLP(2, [6, 1], seed=3)
+    watcher = watch(model, X, 2 * Y - 1, title="Two moons")
+    states = [model.state_dict()]
+
+    def after_epoch(history):
+        watcher(history)
+        states.append(model.state_dict())
+
+    optimizer = mg.optim.Adam(model.parameters(), 0.05)
+    mg.fit(
+        model,
+        X,
+        2 * Y - 1,
+        loss=losses.hinge,
+        optimizer=optimizer,
+        epochs=EPOCHS,
+        batch_size=10,
+        validation=(X[:10], 2 * Y[:10] - 1),
+        after_epoch=after_epoch,
+        quiet=True,
+    )
+    return model, watcher, states
+
+
+@pytest.fixture
+def page(show, training):
+    return show(training[1])
+
+
+def recorded(model, steps=3, X=None, y=None, **options):
+    watcher = watch(model, X, y, **options)
+    generator = random.Random(0)
+    for step in range(steps):
+        for parameter in model.parameters():
+            parameter.data += generator.uniform(-0.5, 0.5)
+        watcher.record(loss=1.0 / (step + 1))
+    return watcher
+
+
+def picture_of(page, canvas):
+    """The pixels of a canvas as one text."""
+    return page.evaluate(f"document.querySelector('{canvas}').toDataURL()")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Controls
+
+CONTROLS = [
+    ("#forward", "ArrowRight", 3, 4),
+    ("#back", "ArrowLeft", 3, 2),
+    ("#first", "Home", 3, 0),
+    ("#last", "End", 3, EPOCHS),
+]
+
+
+@pytest.mark.parametrize(("button", "key", "start", "end"), CONTROLS)
+def test_each_control_works_by_mouse_by_key_and_by_focus_and_enter(page, button, key, start, end):
+    for act in (
+        lambda: page.click(button),
+        lambda: page.keyboard.press(key),
+        lambda: (page.focus(button), page.keyboard.press("Enter")),
+    ):
+        page.evaluate(f"goTo({start}); document.activeElement.blur()")
+        act()
+        assert page.evaluate("now") == end
+        expect(page.locator("#now strong")).to_have_text(f"Epoch {end} of {EPOCHS}" if end else "Untrained")
+
+
+def test_play_runs_to_the_end_pauses_and_starts_again(page):
+    page.select_option("#speed", "20")
+    page.click("#play")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
+    expect(page.locator("#now")).to_have_attribute("aria-live", "off")
+    wait_until(page, f"now === {EPOCHS}")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("#now")).to_have_attribute("aria-live", "polite")
+    page.select_option("#speed", "2")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    wait_until(page, "now >= 1 && isPlaying()")
+    page.keyboard.press("Space")
+    stopped = page.evaluate("now")
+    page.wait_for_timeout(500)
+    assert page.evaluate("now") == stopped < EPOCHS
+
+
+def test_slider_changes_boundary_neurons_weights_and_curve(page):
+    def state():
+        return {
+            "boundary": picture_of(page, "#field"),
+            "neuron": picture_of(page, ".neuron:nth-of-type(4) canvas"),
+            "weights": page.eval_on_selector_all(".weight", "lines => lines.map(l => l.getAttribute('stroke-width'))"),
+            "verdict": page.locator("#verdict").inner_text(),
+            "marker": page.locator(".marker").first.get_attribute("d"),
+            "past": page.locator("clipPath rect").first.get_attribute("width"),
+            "loss": page.locator(".chart b").first.inner_text(),
+        }
+
+    before = state()
+    box = page.locator("#slider").bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    assert page.evaluate("now") == EPOCHS
+    after = state()
+    assert {name for name in before if before[name] != after[name]} == set(before)
+    page.focus("#slider")
+    page.keyboard.press("Home")
+    assert state() == before
+
+
+def test_slider_is_read_aloud(page, training):
+    page.evaluate("goTo(2)")
+    text = page.locator("#slider").get_attribute("aria-valuetext")
+    assert text.startswith(f"Step 2 of {EPOCHS}: epoch 2 of {EPOCHS}, loss 0.")
+    assert "validation accuracy" in text
+    page.evaluate("goTo(0)")
+    expect(page.locator("#slider")).to_have_attribute("aria-valuetext", f"Step 0 of {EPOCHS}: untrained")
+
+
+def test_curve_is_clicked_and_dragged_to_a_moment(page):
+    box = page.locator(".chart svg").first.bounding_box()
+
+    def x(epoch):
+        return box["x"] + box["width"] * (42 + 304 * epoch / EPOCHS) / 354
+
+    y = box["y"] + box["height"] / 2
+    page.mouse.click(x(5), y)
+    assert page.evaluate("now") == 5
+    page.mouse.move(x(5), y)
+    page.mouse.down()
+    page.mouse.move(x(2.2), y, steps=4)
+    page.mouse.up()
+    assert page.evaluate("now") == 2
+
+
+def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
+    page.evaluate("goTo(lastFrame)")
+    whole = picture_of(page, "#field")
+    page.hover(".neuron.mapped >> nth=3")
+    expect(page.locator("#boundary-title")).to_have_text("What layers.0, neuron 1 says")
+    hovered = picture_of(page, "#field")
+    assert hovered != whole
+    page.mouse.move(2, 2)
+    assert picture_of(page, "#field") == whole
+    page.focus(".neuron[tabindex='0']")
+    expect(page.locator("#boundary-title")).to_have_text("What input x₁ says")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    assert picture_of(page, "#field") == hovered
+    assert page.locator(".neuron[tabindex='0']").count() == 1
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#boundary-title")).to_have_text("What layers.0, neuron 0 says")
+    page.keyboard.press("Escape")
+    expect(page.locator("#boundary-title")).to_have_text("What the model says, all over the plane")
+
+
+def test_whole_page_can_be_reached_by_tab_and_shows_where_the_focus_is(page):
+    page.evaluate("goTo(2)")
+    seen = {}
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        name, ring = page.evaluate(
+            """[document.activeElement.id || document.activeElement.className,
+                parseFloat(getComputedStyle(document.activeElement).outlineWidth)]"""
+        )
+        seen[name.split()[0] if name else ""] = ring
+    assert {"first", "back", "play", "forward", "last", "slider", "speed", "neuron"} <= set(seen)
+    assert all(ring >= 2 for name, ring in seen.items() if name), seen
+
+
+def test_controls_and_pictures_have_names_for_screen_readers(page):
+    nameless = page.evaluate(
+        """[...document.querySelectorAll("button, input, select, [role=img], [role=region]")].filter(
+             e => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).length"""
+    )
+    assert nameless == 0
+    assert "points right" in page.locator("#plane").get_attribute("aria-label")
+    assert "layers.0: 6" in page.locator("#network svg").get_attribute("aria-label")
+    assert page.locator(".chart svg").first.get_attribute("aria-label").startswith("loss over time. Now: training")
+
+
+# ---------------------------------------------------------------------------------------------------
+# The numbers
+
+
+@pytest.mark.parametrize("epoch", [0, 3, EPOCHS])
+def test_the_boundary_is_the_models_of_that_epoch(page, training, epoch):
+    model, _, states = training
+    last = model.state_dict()
+    page.evaluate(f"goTo({epoch})")
+    places = [7, 500, 1111, 2000]
+    found = page.evaluate(
+        """places => places.map(i => [plane.xs[i], plane.ys[i], plane.fields.get(boundary.outputs[0])[i]])""", places
+    )
+    right = page.evaluate("plane.marks.map(mark => !mark.classList.contains('wrong'))")
+    model.load_state_dict(states[epoch])
+    with mg.no_grad():
+        for x, y, output in found:
+            assert output == pytest.approx(model([x, y]).data, rel=1e-4, abs=1e-5)
+        expected = [(model(x.tolist()).data > 0) == (y > 0) for x, y in zip(X, Y, strict=True)]
+    model.load_state_dict(last)
+    assert right == expected
+    assert f"{sum(expected)} of {len(X)} points right" in page.locator("#verdict").inner_text()
+
+
+def test_each_neurons_square_is_what_the_neuron_gives(page, training):
+    model = training[0]
+    page.evaluate("goTo(lastFrame)")
+    x, y, *found = page.evaluate(
+        "[plane.xs[77], plane.ys[77], ...boundary.neurons[0].map(node => plane.fields.get(node)[77])]"
+    )
+    assert found == pytest.approx([neuron([x, y]).data for neuron in model.layers[0].neurons], rel=1e-4, abs=1e-5)
+
+
+def test_lines_have_the_width_of_the_weight_and_the_colour_of_its_sign(page, training):
+    model = training[0]
+    page.evaluate("goTo(lastFrame)")
+    lines = page.eval_on_selector_all(
+        ".weight", "lines => lines.map(l => [l.getAttribute('class'), Number(l.getAttribute('stroke-width'))])"
+    )
+    weights = [w.data for layer in model.layers for neuron in layer.neurons for w in neuron.w]
+    assert len(lines) == len(weights)
+    for (kind, _), weight in zip(lines, weights, strict=True):
+        assert ("negative" if weight < 0 else "positive") in kind
+    order = sorted(range(len(weights)), key=lambda i: abs(weights[i]))
+    widths = [lines[i][1] for i in order]
+    assert widths == sorted(widths)
+    assert widths[-1] > 2 * widths[0]
+    page.locator(".weight").first.dispatch_event("pointerenter")
+    title = page.locator(".weight title").first.text_content()
+    assert title.startswith("layers.0, neuron 0: weight 0 = ")
+    assert float(title.split()[-1].replace("−", "-")) == pytest.approx(weights[0], rel=1e-3)
+
+
+def test_boundary_of_several_classes_has_a_region_and_a_shape_for_each(show):
+    points, classes = spirals(30, seed=2)
+    model = Sequential(Affine(2, 8, seed=0), Tanh(), Affine(8, 3, seed=1))
+    page = show(recorded(model, X=points, y=classes))
+    page.evaluate("goTo(lastFrame)")
+    with mg.no_grad():
+        outputs = [model(x.tolist()) for x in points]
+    right = sum(max(range(3), key=lambda k: y[k].data) == c for y, c in zip(outputs, classes, strict=True))
+    assert f"{right} of 30 points right" in page.locator("#verdict").inner_text()
+    assert len(set(page.eval_on_selector_all(".point", "marks => marks.map(mark => mark.getAttribute('fill'))"))) == 3
+    assert page.locator("circle.point").count() == 10
+    assert page.locator("#network .neuron").count() == 2 + 8 + 3
+
+
+def test_targets_that_are_numbers_colour_the_points(show):
+    model = Neuron(2, nonlin=False, seed=0)
+    page = show(recorded(model, X=[[0, 0], [0, 1], [1, 0], [1, 1]], y=[0, 5, -5, 10]))
+    page.evaluate("goTo(lastFrame)")
+    squares = [(model(x).data - y) ** 2 for x, y in [([0, 0], 0), ([0, 1], 5), ([1, 0], -5), ([1, 1], 10)]]
+    words = page.locator("#verdict").inner_text()
+    assert float(words.split()[2]) == pytest.approx(math.sqrt(sum(squares) / 4), rel=1e-3)
+    assert len(set(page.eval_on_selector_all(".point", "marks => marks.map(mark => mark.getAttribute('fill'))"))) == 4
+
+
+def test_points_without_targets_are_points(show):
+    page = show(recorded(Neuron(2), X=[[0, 0], [0, 1]]))
+    expect(page.locator("#verdict")).to_have_text("2 points")
+
+
+class Branching(Module):
+    """Not one graph: it depends on the numbers which one it is."""
+
+    def __init__(self):
+        self.w = mg.Value(1.0)
+
+    def forward(self, x):
+        a, b = x
+        return self.w * a if getattr(a, "data", a) > 0.5 else b - self.w * 3
+
+
+class Wrong(Branching):
+    def forward(self, x):
+        return mg.Op("wrong", lambda x: x * x, (lambda y, x: 2 * x,), javascript="({0} * 3)")(self.w * x[0])
+
+
+class Broken(Branching):
+    def forward(self, x):
+        return mg.Op("broken", lambda x: x * x, (lambda y, x: 2 * x,), javascript="({0} * * {0})")(self.w * x[0])
+
+
+class Secret(Branching):
+    def forward(self, x):
+        return mg.Op("secret", lambda x: x * x, (lambda y, x: 2 * x,))(self.w * x[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Branching, "where Python finds"),
+        (Wrong, "where Python finds"),
+        (Broken, "JavaScript fails"),
+        (Secret, "secret has no JavaScript expression"),
+    ],
+)
+def test_a_boundary_that_would_be_wrong_is_not_shown_and_the_page_says_why(opened, tmp_path, make, reason):
+    page = opened.open(recorded(make(), X=[[0.25, 1.0], [1.0, 0.5]], y=[0, 1]), tmp_path / "page.html")
+    page.click("#last")
+    expect(page.locator("#verdict")).to_contain_text("cannot be shown: ")
+    assert reason in page.locator("#verdict").inner_text()
+    expect(page.locator("#plane")).to_be_hidden()
+    assert page.locator(".chart").count() == 1, "the rest of the page works"
+    opened.errors = [error for error in opened.errors if make is not Broken or "Unexpected" not in error]
+
+
+def test_statistics_of_any_model_are_pythons(show):
+    model = Branching()
+    model.more = [mg.Value(float(i * i)) for i in range(5)]
+    start = [p.data for p in model.more]
+    page = show(recorded(model))
+    page.evaluate("goTo(lastFrame)")
+    row = [float(text.replace("−", "-")) for text in page.locator("tbody tr").nth(1).locator("td").all_text_contents()]
+    numbers = [p.data for p in model.more]
+    mean = sum(numbers) / 5
+    expected = [
+        5,
+        mean,
+        math.sqrt(sum((x - mean) ** 2 for x in numbers) / 5),
+        min(numbers),
+        max(numbers),
+        math.sqrt(sum((x - y) ** 2 for x, y in zip(numbers, start, strict=True)) / 5),
+    ]
+    assert row == pytest.approx(expected, rel=1e-2)
+    before = page.locator("tbody").inner_text()
+    page.click("#first")
+    assert page.locator("tbody").inner_text() != before
+
+
+def test_weights_of_a_square_of_inputs_are_images_that_change(show):
+    model = Sequential(Affine(64, 12, seed=0), ReLU(), Affine(12, 10, seed=1))
+    page = show(recorded(model))
+    assert page.locator("#images canvas").count() == 12
+    assert page.evaluate("images.canvases.map(c => [c.width, c.height])") == [[8, 8]] * 12
+    before = picture_of(page, "#images canvas")
+    page.click("#last")
+    assert picture_of(page, "#images canvas") != before
+    pixel = "[...images.canvases[0].getContext('2d').getImageData(0, 0, 8, 8).data]"
+    red_less_blue = [r - b for r, b in zip(page.evaluate(pixel)[::4], page.evaluate(pixel)[2::4], strict=True)]
+    for difference, weight in zip(red_less_blue, model.modules[0].neurons[0].w, strict=True):
+        assert abs(weight.data) < 0.05 or (difference > 0) == (weight.data < 0), "orange is negative"
+
+
+def test_a_wide_network_shows_its_first_and_last_neurons(show):
+    page = show(recorded(MLP(3, [40, 2])))
+    assert page.locator(".neuron").count() == 3 + 16 + 2
+    expect(page.locator("#network text", has_text="24 more")).to_be_visible()
+    expect(page.locator("#network text", has_text="40 neurons")).to_be_visible()
+    assert page.locator("#boundary").is_hidden()
+
+
+def test_measures_that_are_not_finite_leave_gaps(show):
+    model = MLP(2, [1])
+    watcher = watch(model)
+    for x in (3.0, math.nan, math.inf, 1.0, 2.0):
+        watcher.record(loss=x)
+    page = show(watcher)
+    assert page.locator(".curve.ahead").get_attribute("d").count("M") == 2
+    page.evaluate("goTo(3)")
+    expect(page.locator(".chart b")).to_have_text("inf")
+    expect(page.locator(".dot")).to_be_hidden()
+    page.evaluate("goTo(4)")
+    expect(page.locator(".chart b")).to_have_text("1")
+
+
+def test_a_record_without_measures_is_a_page_too(show):
+    watcher = watch(MLP(2, [1]))
+    watcher.record()
+    page = show(watcher)
+    page.click("#forward")
+    expect(page.locator("#now strong")).to_have_text("Step 1 of 1")
+    assert page.locator(".chart").count() == 0
+
+
+# ---------------------------------------------------------------------------------------------------
+# Safety
+
+NASTY = [
+    "</script><script>window.pwned = 1</script>",
+    "<img src=x onerror='window.pwned = 1'>",
+    "{{data}} {y}",
+    "경사 <b>",
+]
+
+
+def test_names_and_titles_that_inject_markup_are_only_text(opened, tmp_path):
+    model = Branching()
+    model.parts = {name: mg.Value(1.0) for name in NASTY}
+    watcher = watch(model, title=NASTY[1] + NASTY[0])
+    watcher.record(**dict.fromkeys(NASTY, 1.0))
+    page = opened.open(watcher, tmp_path / "page.html")
+    scripts = page.evaluate("document.scripts.length")
+    page.click("#last")
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.scripts.length") == scripts
+    assert page.locator("img, b b").count() == 0
+    expect(page.locator("h1")).to_contain_text(NASTY[1])
+    assert [f"parts.{name}" in page.locator("tbody").inner_text() for name in NASTY] == [True] * 4
+    assert NASTY[0] in page.locator("#charts").inner_text()
+
+
+def test_no_request_leaves_the_page_and_none_could(opened, tmp_path, training):
+    page = opened.open(training[1], tmp_path / "page.html")
+    page.evaluate("goTo(lastFrame)")
+    assert opened.requests == [(tmp_path / "page.html").as_uri()]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert page.evaluate("address => fetch(address).catch(() => 'blocked')", address) == "blocked"
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert all("Content Security Policy" in error or "violates" in error for error in opened.errors), opened.errors
+    opened.errors.clear()
+
+
+# ---------------------------------------------------------------------------------------------------
+# Sizes, colours, motion
+
+
+@pytest.mark.parametrize(
+    ("theme", "viewer", "paper"),
+    [("auto", "light", LIGHT), ("auto", "dark", DARK), ("dark", "light", DARK), ("light", "dark", LIGHT)],
+)
+def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer, paper):
+    page = browser.new_page(color_scheme=viewer)
+    page.goto(recorded(Neuron(2), X=[[0, 0]], y=[1], theme=theme).save(tmp_path / "page.html").as_uri())
+    expected = [int(paper["paper"][k : k + 2], 16) for k in (1, 3, 5)]
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == f"rgb({', '.join(map(str, expected))})"
+    assert page.evaluate("colors.paper") == expected
+    page.close()
+
+
+def test_pictures_follow_a_viewer_who_changes_to_dark(browser, tmp_path, training):
+    page = browser.new_page(color_scheme="light")
+    page.goto(training[1].save(tmp_path / "page.html").as_uri())
+    before = picture_of(page, "#field")
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, f"colors.paper[0] === {int(DARK['paper'][1:3], 16)}")
+    assert picture_of(page, "#field") != before
+    page.close()
+
+
+def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path, training):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.goto(training[1].save(tmp_path / "page.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("first", "back", "play", "forward", "last"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert min(box["width"], box["height"]) >= 40
+    page.tap("#forward")
+    assert page.evaluate("now") == 1
+    plane, chart, network = (page.locator(name).first.bounding_box() for name in ("#plane", ".chart", "#network"))
+    assert plane["y"] + plane["height"] <= chart["y"] < network["y"]
+    assert chart["y"] + chart["height"] < 844, "boundary and curve are on the first screen"
+    page.close()
+
+
+def test_nothing_moves_by_itself(page):
+    page.evaluate("goTo(3)")
+    assert page.evaluate("document.getAnimations().length") == 0, "also with reduced motion"
+
+
+def test_a_moment_of_a_usual_network_is_painted_in_a_tenth_of_a_second(show):
+    model = MLP(2, [16, 16, 1], seed=0)
+    page = show(recorded(model, X=X, y=Y))
+    times = page.evaluate(
+        """Array.from({ length: 7 }, () => {
+          const start = performance.now();
+          showFrame();
+          return performance.now() - start;
+        })"""
+    )
+    assert sorted(times)[2] < 100, times
+
+
+def test_network_is_laid_out_anew_when_the_window_changes(page):
+    page.set_viewport_size({"width": 800, "height": 680})
+    wait_until(page, "byId('network').clientWidth < 460")
+    page.wait_for_timeout(100)
+    room = page.locator("#network").bounding_box()
+    for i in range(page.locator(".neuron").count()):
+        box = page.locator(".neuron").nth(i).bounding_box()
+        assert room["x"] <= box["x"]
+        assert box["x"] + box["width"] <= room["x"] + room["width"]

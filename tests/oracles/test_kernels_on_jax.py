@@ -1,0 +1,214 @@
+"""Kernels as JAX functions: alone, transformed, sharded over eight devices, and over two processes."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from programs import assert_close, cases, eager
+from test_rows import columns, function, same
+
+import microgrid as mg
+from microgrid import ops
+from microgrid.compiler import compile
+
+jax.config.update("jax_enable_x64", True)
+
+NETWORK = """
+import random
+import numpy as np
+import microgrid as mg
+from microgrid.compiler import compile
+
+rng = random.Random(0)
+layers = [[[mg.Value(rng.gauss(0, 0.4)) for _ in range(m + 1)] for _ in range(n)] for m, n in ((12, 8), (8, 4))]
+
+def loss(x, y):
+    for depth, layer in enumerate(layers):
+        x = [mg.dot(w[:-1], x) + w[-1] for w in layer]
+        if depth == 0:
+            x = [mg.relu(t) for t in x]
+    return mg.logsumexp(x) - mg.dot(x, y)
+
+numbers = np.random.default_rng(0)
+X, Y = numbers.normal(size=(64, 12)), np.eye(4)[numbers.integers(0, 4, 64)]
+kernel = compile(loss).kernel(X, Y)
+theta = kernel.read()
+value, gradient = kernel.value_and_grad(theta, X, Y)
+"""
+
+
+def network():
+    names = {}
+    exec(NETWORK, names)
+    return names
+
+
+@given(cases(max_steps=5))
+@settings(max_examples=15)  # XLA takes a second for each program
+def test_a_program_on_jax_equals_the_engine(case):
+    parameters = [mg.Value(x) for x in case.parameters]
+    kernel = compile(case.function(parameters)).kernel(*case.batch)
+    expected, nudged = eager(case), eager(case, nudge=4e-16)
+    value, gradient = jax.value_and_grad(kernel.to_jax())(kernel.read(), *case.batch)
+    at = dict(zip(map(id, kernel.parameters), gradient.tolist(), strict=True))
+    assert_close(value, expected[0], nudged[0])
+    assert_close([at.get(id(p), 0.0) for p in parameters], expected[1], nudged[1])
+
+
+@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+def test_a_row_on_jax_has_the_same_numbers_at_special_values(row):
+    xs = columns(row)
+    if row is ops.tanh:
+        xs = [xs[0][np.abs(xs[0]) < 5]]  # 1 − y² magnifies the last digit of y beyond
+    kernel = compile(function(row), reduce=None).kernel(*xs)
+    f = kernel.to_jax()
+    values, gradients = kernel.value_and_grad([], *xs, by="arguments")
+    got = f([], *xs)
+    slopes = jax.grad(lambda *columns: f(jnp.zeros(0), *columns).sum(), argnums=tuple(range(len(xs))))(*xs)
+    # XLA flushes the numbers below 2.2e-308 to zero.
+    usable = np.all([np.abs(x) != 5e-324 for x in xs], axis=0)
+    for actual, expected in [(got, values), *zip(slopes, gradients, strict=True)]:
+        wrong = ~same(actual, expected) & usable
+        assert not wrong.any(), [(x[wrong][:3], np.asarray(actual)[wrong][:3], expected[wrong][:3]) for x in xs]
+
+
+def test_a_kernel_is_a_pure_function_under_jit_grad_vmap_and_jacobians():
+    names = network()
+    kernel, theta, x, y = names["kernel"], names["theta"], names["X"], names["Y"]
+    f = kernel.to_jax()
+    value, gradient = jax.jit(jax.value_and_grad(f))(theta, x, y)
+    assert value == pytest.approx(names["value"], rel=1e-12)
+    assert gradient == pytest.approx(names["gradient"], rel=1e-12, abs=1e-12)
+    thetas = np.stack([theta, 0.5 * theta])
+    batched = jax.vmap(jax.grad(f), in_axes=(0, None, None))(thetas, x, y)
+    assert batched[1] == pytest.approx(kernel.value_and_grad(thetas[1], x, y)[1], rel=1e-12, abs=1e-12)
+    by_arguments = jax.grad(f, argnums=(1, 2))(theta, x, y)
+    for actual, expected in zip(by_arguments, kernel.value_and_grad(theta, x, y, by="arguments")[1], strict=True):
+        assert np.asarray(actual) == pytest.approx(expected, rel=1e-12, abs=1e-13)
+
+
+def test_jax_differentiates_a_kernels_gradient_again():
+    w = [mg.Value(0.5), mg.Value(-1.5)]
+    x = np.array([[1.0, 2.0], [0.3, -1.0]])
+    kernel = compile(lambda x: mg.exp(mg.dot(w, x))).kernel(x)
+    second = jax.jacrev(jax.grad(kernel.to_jax()))(kernel.read(), x)
+    weights = np.exp(x @ kernel.read()) / 2
+    assert np.asarray(second) == pytest.approx((x.T * weights) @ x, rel=1e-12)
+
+
+def test_several_outputs_and_samples_kept_apart():
+    w = mg.Value(2.0)
+    x = np.array([1.0, 3.0, -1.0])
+    for reduce in ("mean", None):
+        kernel = compile(lambda x: [w * x, x * x * w], reduce=reduce).kernel(x)
+        f = kernel.to_jax()
+        value, jacobian = kernel.value_and_grad([2.0], x)
+        assert np.asarray(f([2.0], x)) == pytest.approx(value)
+        rows = np.asarray(jax.jacrev(f)(jnp.array([2.0]), x))
+        assert rows == pytest.approx(jacobian if reduce else np.moveaxis(jacobian, 0, 1))
+
+
+def test_an_irregular_graph_and_an_operation_of_the_user_run_on_jax():
+    cube = mg.Op("cube", lambda x: x**3, (lambda y, x: 3.0 * x * x,))
+    w = [mg.Value(0.1 * k) for k in range(7)]
+    picks = [3, 0, 6, 6, 1, 2, 3, 5, 0, 4]
+    f = lambda x: mg.total([cube(w[k] * x[(k * k + j) % 3]) for j, k in enumerate(picks)])  # noqa: E731
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    kernel = compile(f).kernel(x)
+    value, gradient = jax.jit(jax.value_and_grad(kernel.to_jax()))(kernel.read(), x)
+    expected = kernel.value_and_grad(kernel.read(), x)
+    assert (value, np.asarray(gradient)) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+
+
+def test_windows_that_overlap_and_run_backwards_on_jax():
+    w = [mg.Value(0.4), mg.Value(-0.3), mg.Value(0.2)]
+    f = lambda x: mg.total([mg.tanh(mg.dot(w[::-1], x[i : i + 3])) for i in range(6)]) * x[7]  # noqa: E731
+    x = np.random.default_rng(0).normal(size=(4, 8))
+    kernel = compile(f).kernel(x)
+    value, gradients = jax.value_and_grad(kernel.to_jax(), argnums=(0, 1))(kernel.read(), x)
+    expected, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), x, by="both")
+    assert value == pytest.approx(expected)
+    assert np.asarray(gradients[0]) == pytest.approx(by_theta)
+    assert np.asarray(gradients[1]) == pytest.approx(by_x)
+
+
+def test_one_sample_without_a_batch_and_float32():
+    kernel = compile(lambda x: mg.sin(x[0]) * x[1], batch=False, dtype="float32").kernel([1.0, 2.0])
+    gradient = jax.grad(kernel.to_jax(), argnums=1)(np.zeros(0), np.array([1.0, 2.0]))
+    assert np.asarray(gradient) == pytest.approx([2 * np.cos(1.0), np.sin(1.0)], rel=1e-6)
+
+
+def test_wrong_shapes_and_precision_are_explained():
+    names = network()
+    f = names["kernel"].to_jax()
+    with pytest.raises(TypeError, match="2 argument"):
+        f(names["theta"], names["X"])
+    with pytest.raises(ValueError, match=r"argument y must have the shape \(batch, 4\)"):
+        f(names["theta"], names["X"], names["X"])
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(RuntimeError, match="jax_enable_x64"):
+            names["kernel"].to_jax()
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+def run(script, *arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1", **environment},
+    )
+
+
+SHARDED = (
+    NETWORK
+    + """
+import sys
+import jax, jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+if len(sys.argv) > 1:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+rows, same = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
+place = lambda a, how: jax.make_array_from_callback(a.shape, how, lambda index: a[index])
+step = jax.jit(jax.value_and_grad(kernel.to_jax()), out_shardings=same)
+loss_now, found = step(place(theta, same), place(X, rows), place(Y, rows))
+found = np.asarray(found.addressable_data(0))
+print(len(jax.devices()), jax.process_count(), float(np.abs(found - gradient).max()), end=" ")
+print(float(abs(loss_now.addressable_data(0) - value)))
+"""
+)
+
+
+def test_a_batch_sharded_over_eight_devices_gives_the_gradient_of_one_machine():
+    process = run(SHARDED, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    devices, processes, gradient_error, value_error = out.split()
+    assert (devices, processes) == ("8", "1")
+    assert max(float(gradient_error), float(value_error)) < 1e-12
+
+
+def test_two_processes_joined_over_the_network_give_the_gradient_of_one_machine():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    pair = [run(SHARDED, address, str(k), XLA_FLAGS="--xla_force_host_platform_device_count=2") for k in (0, 1)]
+    for process in pair:
+        out, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors
+        devices, processes, gradient_error, value_error = out.splitlines()[-1].split()
+        assert (devices, processes) == ("4", "2")
+        assert max(float(gradient_error), float(value_error)) < 1e-12

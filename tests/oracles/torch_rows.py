@@ -1,0 +1,48 @@
+"""Every row of the table of operations as a function of PyTorch tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+
+from microgrid.ops import Op
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "less": lambda a, b: (a < b).double(),
+    "less_equal": lambda a, b: (a <= b).double(),
+    "greater": lambda a, b: (a > b).double(),
+    "greater_equal": lambda a, b: (a >= b).double(),
+    "equal": lambda a, b: (a == b).double(),
+    "not_equal": lambda a, b: (a != b).double(),
+    "identity": lambda x: x.clone(),
+    "stop_gradient": lambda x: x.detach(),
+    "power": torch.pow,
+    "cbrt": lambda x: x.sign() * x.abs().pow(1 / 3),
+    "where": lambda condition, a, b: torch.where(condition != 0, a, b),
+    "clip": torch.clamp,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "softplus": lambda x: functional.softplus(x, threshold=1000.0),  # not linear from 20 on, as by default
+}
+FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "sum_of": lambda n: lambda *xs: torch.stack(xs).sum(),
+    "power_of": lambda n: lambda x: x**n,
+    "base_of": lambda base: lambda x: base**x,
+    "polygamma_of": lambda n: lambda x: torch.special.polygamma(n, x),
+    "leaky_relu_of": lambda slope: lambda x: functional.leaky_relu(x, slope),
+    "elu_of": lambda alpha: lambda x: functional.elu(x, alpha),
+}
+
+
+def torch_function(op: Op) -> Callable[..., Any]:
+    """Return the operation on float64 tensors: PyTorch's of the same name, unless it is above."""
+    if op.recipe is not None:
+        factory, constants = op.recipe
+        return FACTORIES[factory.__name__](*constants)
+    return FUNCTIONS.get(op.name) or getattr(torch, op.name)  # type: ignore[no-any-return]
+
+
+def leaf(x: float) -> Any:
+    return torch.tensor(x, dtype=torch.float64, requires_grad=True)

@@ -1,0 +1,327 @@
+"""Every row of the table of operations against 50-digit arithmetic and against central differences.
+
+A new row joins by itself. Where a row cannot be right to the last digits, ``EXCEPTIONS`` says so and why.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exact import DEFINITIONS, FACTORIES, exact, ulp
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+
+from microgrid import ops
+from microgrid.calculus import gradient_graph
+from microgrid.engine import Value
+from microgrid.ops import Op
+from microgrid.strategies import arguments
+
+EPSILON = 2.0**-52
+LARGEST = 2.0**1023 * (2 - EPSILON)
+UNITS = (4, 16, 16)
+"""How many units in the last place of the exact result the forward value and the derivatives may be off."""
+
+Bound = Callable[..., Any]
+
+
+def _polygamma_terms(n: int) -> Bound:
+    """ψ⁽ⁿ⁾ near its zeros: the size of the terms whose difference it is, left of 0 by reflection."""
+    reflected = math.pi ** (n + 1) * math.factorial(n)
+    return lambda y, x: EPSILON * (4 * (1 + mp.log1p(abs(x))) + (reflected if x < 0 else 0))
+
+
+def _power_terms(order: int) -> Bound:
+    def bound(y: Any, x: float, n: float) -> Any:
+        if mpf(x) ** -order > LARGEST or abs(n * mp.log(x)) > 700:
+            return mp.inf
+        return EPSILON * (2 + abs(n)) * (2 + abs(mp.log(x))) * abs(y)
+
+    return bound
+
+
+def _beyond(y: Any) -> Any:
+    """No bound where y or 1/y is no float."""
+    return mp.inf if y > LARGEST or y * LARGEST < 1 else 0
+
+
+EXCEPTIONS: dict[tuple[str, int], tuple[str, Bound]] = {
+    ("power", 1): ("n − 1 is rounded; xⁿ or xⁿ⁻¹ overflows where n·xⁿ⁻¹ does not", _power_terms(1)),
+    ("power", 2): ("n − 2 is rounded; xⁿ or xⁿ⁻² overflows where n(n − 1)xⁿ⁻² does not", _power_terms(2)),
+    ("tanh", 1): ("1 − y² as in the book: y² is rounded near 1", lambda y, x: EPSILON),
+    ("tanh", 2): ("−2y(1 − y²)", lambda y, x: 2 * EPSILON),
+    ("sigmoid", 1): ("y(1 − y) as in the book: y is rounded near 1", lambda y, x: EPSILON),
+    ("sigmoid", 2): ("y(1 − y)(1 − 2y): y is rounded near 1 and near its zero, ½", lambda y, x: EPSILON),
+    ("softplus", 2): ("the derivative of sigmoid", lambda y, x: EPSILON),
+    ("silu", 1): ("a sum with a zero at −1.278", lambda y, x: EPSILON),
+    ("silu", 2): ("the derivatives of sigmoid, times x", lambda y, x: EPSILON * (1 + abs(x))),
+    ("gelu", 1): ("a sum with a zero at −0.752; x² is rounded", lambda y, x: EPSILON * (1 + mpf(x) ** 2 * abs(y))),
+    ("gelu", 2): ("2 − x² has zeros at ±√2; x² is rounded", lambda y, x: EPSILON * (1 + mpf(x) ** 2 * abs(y))),
+    ("erf", 1): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("erf", 2): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("erfc", 1): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("erfc", 2): ("exp(−x²): x² is rounded", lambda y, x: EPSILON * mpf(x) ** 2 * abs(y)),
+    ("asin", 2): ("(1 − x) − (1 + x) near 0", lambda y, x: EPSILON * (1 - mpf(x) ** 2) ** -1.5),
+    ("acos", 2): ("(1 − x) − (1 + x) near 0", lambda y, x: EPSILON * (1 - mpf(x) ** 2) ** -1.5),
+    ("atanh", 2): ("(1 − x) − (1 + x) near 0", lambda y, x: EPSILON * (1 - mpf(x) ** 2) ** -2),
+    ("atan", 1): ("1 + x² overflows from |x| = 1.3e154 on", lambda y, x: 1e-308),
+    ("atan", 2): ("(1 + x²)⁻² underflows from |x| = 1e81 on", lambda y, x: 1e-242),
+    ("atan2", 0): ("mpmath has no −0; the table of special values has", lambda y, a, b: 7 if a == 0 else 0),
+    ("atan2", 1): ("√(a² + b²) overflows", lambda y, a, b: _beyond(mp.hypot(a, b))),
+    ("atan2", 2): ("a² − b² over (a² + b²)²: zero at |a| = |b|", lambda y, a, b: 4 * EPSILON / mp.hypot(a, b) ** 2),
+    ("hypot", 1): ("a/y where y overflows", lambda y, a, b: _beyond(mp.hypot(a, b))),
+    ("hypot", 2): (
+        "b²/y³ as 1/y − a²/y³; y overflows",
+        lambda y, a, b: _beyond(mp.hypot(a, b)) + 4 * EPSILON / mp.hypot(a, b),
+    ),
+    ("lgamma", 0): ("zeros at 1, 2 and left of −2", lambda y, x: 4 * EPSILON),
+    ("lgamma", 1): ("digamma", _polygamma_terms(0)),
+    ("lgamma", 2): ("polygamma", _polygamma_terms(1)),
+    ("digamma", 0): ("a zero at 1.4616 and one between each two poles", _polygamma_terms(0)),
+    ("digamma", 1): ("polygamma", _polygamma_terms(1)),
+    ("digamma", 2): ("polygamma", _polygamma_terms(2)),
+}
+"""By the name of the row and the order of the derivative: why it is further off somewhere, and the absolute
+error that is allowed in addition, as a function of the exact result and the arguments. All are measured."""
+
+
+def allowed_error(op: Op, correct: Any, xs: tuple[float, ...], order: int) -> Any:
+    if op.recipe and op.recipe[0] is ops.polygamma_of:
+        bound = _polygamma_terms(int(op.recipe[1][0]) + order)
+    else:
+        _, bound = EXCEPTIONS.get((_name(op), order), ("", lambda y, *xs: 0))
+    return UNITS[order] * ulp(correct) + bound(correct, *xs)
+
+
+def check_against_exact(op: Op, computed: float, xs: tuple[float, ...], *by: int) -> None:
+    correct = exact(op, xs, *by)
+    if mp.isnan(correct):  # no derivative here: the table of special values has these points
+        return
+    allowed = allowed_error(op, correct, xs, len(by))
+    if math.isnan(computed) and len(by) == 2 and max(abs(correct), allowed) > LARGEST:
+        return  # the difference of two infinities
+    # beyond the largest float comes infinity: both count as one unit above it
+    beyond = mp.ldexp(1, 1024)
+    error = abs(min(max(mpf(computed), -beyond), beyond) - min(max(correct, -beyond), beyond))
+    assert error <= allowed, (
+        f"{op.name} at {xs}, derivative by {by}: {computed!r}, exactly {mp.nstr(correct, 20)}; "
+        f"{mp.nstr(error / ulp(correct), 3)} units off"
+    )
+
+
+def check_against_central_difference(op: Op, computed: float, xs: tuple[float, ...], *by: int) -> bool:
+    """Difference the forward value, or the first derivative if two are given; say whether that says anything."""
+    *before, i = by
+
+    def function(x: float) -> float:
+        zs = (*xs[:i], x, *xs[i + 1 :])
+        return op.local_derivatives(op(*zs), *zs)[before[0]] if before else op(*zs)
+
+    def noise(y: float) -> float:
+        return 2 * float(allowed_error(op, mpf(y), xs, len(before)))
+
+    x, y, third = xs[i], function(xs[i]), float(exact(op, xs, *before, i, i, i))
+    if not (math.isfinite(y) and math.isfinite(third)):
+        return False
+    # the step at which truncation h²|f'''|/6 and rounding are least together, as a power of two: x ± h is exact
+    scale = max(min(1.0, abs(x) or 1.0) / 1024, 5e-324)
+    best = math.cbrt(3 * noise(y)) / math.cbrt(abs(third)) if third else scale
+    h = 2.0 ** math.floor(math.log2(max(min(best, scale), 5e-324)))
+    low, high = x - h, x + h
+    beside = [(*xs[:i], z, *xs[i + 1 :]) for z in (low, high)]
+    if (
+        not high - x == x - low == h
+        or not all(_inside(op, zs) for zs in beside)
+        or (op.kink is not None and op.kink(*beside[0]) != op.kink(*beside[1]))
+    ):
+        return False
+    numeric = (function(high) - function(low)) / (high - low)
+    if not math.isfinite(numeric):
+        return False
+    size = max(abs(y), abs(function(low)), abs(function(high)))
+    allowed = 4 * (h * h * abs(third) / 6 + noise(size) / h)
+    assert not abs(computed - numeric) > allowed, (
+        f"{op.name} at {xs}, derivative by {by}: {computed!r}, by central differences {numeric!r} ± {allowed:.1g}"
+    )
+    return allowed < 1e-3 * max(1.0, abs(computed))
+
+
+def _name(op: Op) -> str:
+    return op.recipe[0].__name__ if op.recipe else op.name
+
+
+def _inside(op: Op, xs: tuple[float, ...]) -> bool:
+    return all(domain.low < x < domain.high for x, domain in zip(xs, op.domain, strict=True))
+
+
+def _has_kink_beside(op: Op, xs: tuple[float, ...]) -> bool:
+    beside = product(*[(math.nextafter(x, -math.inf), x, math.nextafter(x, math.inf)) for x in xs])
+    return op.kink is not None and len({op.kink(*zs) for zs in beside}) > 1
+
+
+@pytest.mark.parametrize("op", list(ops.rows()), ids=lambda op: op.name)
+def test_row_agrees_with_50_digits_and_with_central_differences(op: Op) -> None:
+    resolved = set[int]()
+
+    @given(arguments(op, near=True), st.data())
+    def check(xs: tuple[float, ...], data: st.DataObject) -> None:
+        y = op(*xs)
+        if not mp.isfinite(exact(op, xs)):  # a pole: the table of special values has it
+            return
+        check_against_exact(op, y, xs)
+        if not _inside(op, xs) or _has_kink_beside(op, xs):
+            return
+        i = data.draw(st.integers(0, op.arity - 1), label="first derivative by argument")
+        j = data.draw(st.integers(0, op.arity - 1), label="second derivative by argument")
+        leaves = [Value(x) for x in xs]
+        first = gradient_graph(op(*leaves), leaves)[i]
+        assert first.data == pytest.approx(op.local_derivatives(y, *xs)[i], rel=0, abs=0, nan_ok=True)
+        check_against_exact(op, first.data, xs, i)
+        if mp.isnan(exact(op, xs, i)):
+            return
+        second = gradient_graph(first, leaves)[j].data
+        check_against_exact(op, second, xs, i, j)
+        if op is not ops.stop_gradient:  # whose derivative is not that of its forward value
+            resolved.update(
+                order
+                for order in (1, 2)
+                if check_against_central_difference(op, (first.data, second)[order - 1], xs, *(i, j)[:order])
+            )
+
+    check()
+    assert resolved == {1, 2} or op is ops.stop_gradient
+
+
+def test_every_row_has_a_definition_of_its_own() -> None:
+    for name in map(_name, ops.rows()):
+        assert name in DEFINITIONS or name in FACTORIES or name == "polygamma_of" or callable(getattr(mp, name, None))
+
+
+def test_every_exception_is_of_a_row() -> None:
+    assert {name for name, _ in EXCEPTIONS} <= set(map(_name, ops.rows()))
+
+
+DIFFERENCES = {
+    "a number that underflows, or the sign of a zero": """
+        log1p(5e-324) = 5e-324; 1.0
+        log1p(-5e-324) = -5e-324; 1.0
+        relu(-0.0) = 0.0; 0.0
+        sum[5](-0.0, -0.0, -0.0, -0.0, -0.0) = -0.0; 1.0, 1.0, 1.0, 1.0, 1.0
+    """,
+    "the angle has no limit at the origin, and nan says so, as in JAX; PyTorch says 0": """
+        atan2(0.0, 0.0) = 0.0; nan, nan
+        atan2(0.0, -0.0) = 3.141592653589793; nan, nan
+        atan2(-0.0, 0.0) = -0.0; nan, nan
+        atan2(-0.0, -0.0) = -3.141592653589793; nan, nan
+    """,
+    "PyTorch squares numbers whose squares are no floats": """
+        atan2(5e-324, 5e-324) = 0.7853981633974483; inf, -inf
+        atan2(5e-324, 1e+300) = 0.0; 1e-300, -0.0
+        atan2(1e+300, 5e-324) = 1.5707963267948966; 0.0, -1e-300
+        atan2(1e+300, 1e+300) = 0.7853981633974483; 4.999999999999999e-301, -4.999999999999999e-301
+        atan2(-1e+300, 1e+300) = -0.7853981633974483; 4.999999999999999e-301, 4.999999999999999e-301
+        atan2(1e+300, 3.0) = 1.5707963267948966; 0.0, -1e-300
+        asinh(1e+300) = 691.4686750787736; 1e-300
+        asinh(-1e+300) = -691.4686750787736; 1e-300
+        acosh(1e+300) = 691.4686750787736; 1e-300
+    """,
+    "nan outside the domain, where PyTorch differentiates a formula of which only part is defined": """
+        acosh(-1.0) = nan; nan
+        acosh(-2.0) = nan; nan
+        acosh(-1e+300) = nan; nan
+        acosh(-inf) = nan; nan
+    """,
+    "PyTorch's trigamma is right to 9 digits": """
+        digamma(0.5) = -1.9635100260214235; 4.934802200544679
+        digamma(1.0) = -0.577215664901533; 1.6449340668482264
+        polygamma[1](0.5) = 4.934802200544679; -16.82879664423432
+        polygamma[1](1.0) = 1.6449340668482264; -2.4041138063191885
+    """,
+    "PyTorch takes no notice of poles left of 0, and has nan at inf": """
+        digamma(-1.0) = nan; inf
+        digamma(-2.0) = nan; inf
+        digamma(-1e+300) = nan; inf
+        polygamma[1](-0.0) = inf; inf
+        polygamma[1](-1.0) = inf; nan
+        polygamma[1](-2.0) = inf; nan
+        polygamma[1](-1e+300) = inf; nan
+        polygamma[1](inf) = 0.0; 0.0
+        polygamma[1](-inf) = nan; nan
+        polygamma[2](-0.0) = inf; inf
+        polygamma[2](-1.0) = nan; inf
+        polygamma[2](-2.0) = nan; inf
+        polygamma[2](-1e+300) = nan; inf
+        polygamma[2](inf) = 0.0; 0.0
+        polygamma[2](-inf) = nan; nan
+    """,
+    "nan stays nan": """
+        abs(nan) = nan; nan
+        sign(nan) = nan; 0.0
+        elu[1.0](nan) = nan; nan
+        elu[0.5](nan) = nan; nan
+    """,
+    "the limit, where PyTorch has −inf · 0": """
+        silu(-inf) = -0.0; nan
+        gelu(-inf) = -0.0; nan
+    """,
+    "C's pow(), which PyTorch replaces by sqrt": """
+        power[0.5](-0.0) = 0.0; inf
+        power[0.5](-inf) = inf; 0.0
+        power[1.5](-inf) = inf; inf
+    """,
+    "PyTorch has no cube root": """
+        cbrt(0.0) = 0.0; inf
+        cbrt(-0.0) = -0.0; inf
+        cbrt(5e-324) = 1.7031839360032601e-108; 1.149094221479581e+215
+        cbrt(-5e-324) = -1.7031839360032601e-108; 1.149094221479581e+215
+        cbrt(8.0) = 2.0; 0.08333333333333333
+        cbrt(-8.0) = -2.0; 0.08333333333333333
+        cbrt(1e+300) = 1e+100; 3.333333333333333e-201
+        cbrt(-1e+300) = -1e+100; 3.333333333333333e-201
+        cbrt(inf) = inf; 0.0
+        cbrt(-inf) = -inf; 0.0
+        cbrt(nan) = nan; nan
+    """,
+}
+"""Where a row is not PyTorch's, and why, with what it is."""
+
+
+def special_values(text: str) -> dict[str, list[float]]:
+    """Return the value and the derivatives for each point of lines like ``exp(0.0) = 1.0; 1.0``."""
+    lines = [line.strip().split(" = ") for line in text.splitlines() if line.strip()]
+    return {point: [float(x) for x in re.split("[;,]", numbers)] for point, numbers in lines}
+
+
+PYTORCH = special_values((Path(__file__).parent / "special_values.txt").read_text())
+OURS = special_values("".join(DIFFERENCES.values()))
+
+
+def same(a: float, b: float) -> bool:
+    """The same number to 13 digits, nan for nan."""
+    return a == b or math.isclose(a, b, rel_tol=1e-13) or (math.isnan(a) and math.isnan(b))
+
+
+def agrees(op: Op, point: str, expected: list[float]) -> bool:
+    """Whether value, with the sign of a zero, and derivatives at a point of the table are as expected."""
+    xs = [float(x) for x in point[len(op.name) + 1 : -1].split(",")]
+    y = op(*xs)
+    computed = [y, *op.local_derivatives(y, *xs)]
+    return all(map(same, computed, expected)) and (y != 0 or math.copysign(1, y) == math.copysign(1, expected[0]))
+
+
+@pytest.mark.parametrize("op", list(ops.rows()), ids=lambda op: op.name)
+def test_special_values_are_those_of_pytorch(op: Op) -> None:
+    points = {point: y for point, y in (PYTORCH | OURS).items() if point.startswith(f"{op.name}(")}
+    assert points, f"write tests/special_values.txt anew: it has no {op.name}; tests/oracles tells how"
+    assert [point for point, expected in points.items() if not agrees(op, point, expected)] == []
+
+
+def test_every_difference_from_pytorch_is_one() -> None:
+    rows = {op.name: op for op in ops.rows()}
+    alike = [point for point in OURS if point in PYTORCH and agrees(rows[point.split("(")[0]], point, PYTORCH[point])]
+    assert alike == []
