@@ -507,3 +507,16 @@ def test_network_is_laid_out_anew_when_the_window_changes(page):
         box = page.locator(".neuron").nth(i).bounding_box()
         assert room["x"] <= box["x"]
         assert box["x"] + box["width"] <= room["x"] + room["width"]
+
+
+def test_it_plays_in_a_notebooks_frame_with_the_still_picture_hidden(opened, tmp_path, training):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{training[1]._repr_html_()}", encoding="utf-8")
+    opened.page.goto(path.as_uri())
+    frame = opened.page.frame_locator("iframe")
+    frame.locator("#last").click()
+    expect(frame.locator("#now strong")).to_have_text(f"Epoch {EPOCHS} of {EPOCHS}")
+    expect(opened.page.locator(".microgrid-still")).to_be_hidden()
+    opened.page.evaluate("document.querySelectorAll('style, iframe').forEach(part => part.remove())")
+    expect(opened.page.locator(".microgrid-still img")).to_be_visible()
+    assert opened.page.evaluate("document.querySelector('img').naturalWidth") == 640
