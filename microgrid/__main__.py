@@ -6,6 +6,7 @@
 
 import argparse
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -186,6 +187,8 @@ def _numbers(assignments: list[str]) -> dict[str, float]:
 
 
 def _train(options: argparse.Namespace) -> int:
+    # Its matrices are small: NumPy's threads would wait for each other longer than they compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What could be missing at the end is looked for before the work.
     _look_for("numpy", "sklearn", "matplotlib")
     find_renderer()
