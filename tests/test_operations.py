@@ -203,6 +203,12 @@ def test_row_agrees_with_50_digits_and_with_central_differences(op: Op) -> None:
     assert resolved == {1, 2} or op is ops.stop_gradient
 
 
+@pytest.mark.parametrize("op", [op for op in ops.rows() if op.arity == 1], ids=lambda op: op.name)
+def test_the_domain_is_where_value_and_derivative_are_numbers(op: Op) -> None:
+    for x in (-2.5, -1.5, -0.5, -1e-9, 1e-9, 0.5, 1.5, 2.5):
+        assert (x in op.domain[0]) == (mp.im(exact(op, (x,))) == 0 and math.isfinite(op(x)))
+
+
 @pytest.mark.parametrize("op", [op for op in ops.rows() if op.arity <= 3], ids=lambda op: op.name)
 def test_where_a_row_or_its_derivative_jumps_its_kink_tells(op: Op) -> None:
     for xs in product((-1.0, 0.0, 1.0), repeat=op.arity):
