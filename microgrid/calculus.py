@@ -44,7 +44,7 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
                 if parent not in needed:
                     continue
                 derivative = partial(node, *parents) if callable(partial) else partial
-                if type(derivative) is not Value and derivative == 0:
+                if not isinstance(derivative, Value) and derivative == 0:
                     continue
                 product = _product(gradient, derivative)
                 gradients[parent] = gradients[parent] + product if parent in gradients else product
@@ -54,7 +54,7 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
 def _product(a: Any, b: Any) -> Any:
     """a·b without a node for a factor of 1 or −1, which most local derivatives are."""
     for factor, other in ((a, b), (b, a)):
-        if type(factor) is not Value and factor in (1, -1):
+        if not isinstance(factor, Value) and factor in (1, -1):
             return other if factor == 1 else -other
     return a * b
 
@@ -157,7 +157,7 @@ def _push_forward(outputs: list[Any], tangents: dict[Value, Any], keep_graph: bo
             products = [
                 _product(derivative, tangents[parent])
                 for parent, derivative in zip(parents, node.op.local_derivatives(*numbers), strict=True)
-                if parent in tangents and (type(derivative) is Value or derivative != 0)
+                if parent in tangents and (isinstance(derivative, Value) or derivative != 0)
             ]
             tangents[node] = ops.total(products)
         return [tangents.get(output, 0.0) for output in outputs]

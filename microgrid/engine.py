@@ -421,8 +421,16 @@ class Origin:
     module: Any = None
 
     def __str__(self) -> str:
+        if not self.file:
+            return "an unrecorded line"
         text = linecache.getline(self.file, self.line).strip()
-        return f"{self.file}:{self.line}" + (f": {text}" if text else "") if self.file else "an unrecorded line"
+        return self._place() + (f": {text}" if text else "")
+
+    def _place(self) -> str:
+        """The file and the line; in a notebook the cell, as its tracebacks have it."""
+        notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        cell = notebook and notebook.compile.format_code_name(self.file)
+        return f"{' '.join(cell)}, line {self.line}" if cell else f"{self.file}:{self.line}"
 
 
 Hook = Callable[[Value], None]

@@ -198,7 +198,7 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Value]]:
         """Yield each parameter with its dotted name, in the order of the attributes."""
         for name, item in _walk(self):
-            if type(item) is Value and item.op is LEAF:
+            if isinstance(item, Value) and item.op is LEAF:  # a subclass while a function is compiled
                 yield name, item
 
     def parameters(self) -> list[Value]:
@@ -214,9 +214,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set this module and those within to training mode, or to ``eval()`` mode; return it."""
-        for _, item in _walk(self):
-            if isinstance(item, Module):
-                item.training = mode
+        for module in modules(self):
+            module.training = mode
         return self
 
     def eval(self) -> Self:
@@ -332,6 +331,23 @@ def _number(name: str, x: Any) -> float:
         return as_float(x)
     except TypeError as error:
         raise TypeError(f"parameter {name}: {error}; the model is unchanged") from None
+
+
+def modules(root: Any) -> Iterator[Module]:
+    """Yield the modules in a module, itself first, or in a list, tuple or dict; each once."""
+    stack, seen = [root], set()
+    while stack:
+        item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Module):
+            yield item
+            stack += [value for name, value in vars(item).items() if name[:1] != "_"][::-1]
+        elif isinstance(item, dict):
+            stack += [*item.values()][::-1]
+        elif isinstance(item, (list, tuple)) and {*map(type, item)} != {Value}:  # weights are many
+            stack += item[::-1]
 
 
 def _walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:

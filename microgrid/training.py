@@ -1,34 +1,24 @@
 """Learning: a minibatch, its gradients, an update, again; and the history of how it went."""
 
+import html
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from os import PathLike
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from microgrid.data import at_least, minibatches, require, same_length
 from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
 from microgrid.losses import binary_cross_entropy, cross_entropy
 from microgrid.nn import as_list
 from microgrid.optim import Adam
+from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
+from microgrid.steps import Measured as Measured  # what evaluate() returns
+from microgrid.steps import is_right as is_right
 
 np = require("numpy", "microgrid.training", "data")
-
-Loss = Callable[[Any, Any], Any]
-"""``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
-
-Accuracy = Callable[[Any, Any], bool]
-"""``accuracy(output, target)`` of one sample: whether what the model gave is right."""
-
-
-class Measured(NamedTuple):
-    """How well a model does: means over samples. The accuracy is nan where no answer is right or wrong."""
-
-    loss: float
-    accuracy: float
 
 
 @dataclass(repr=False)
@@ -44,6 +34,7 @@ class History:
         batch_loss: the mean loss of each minibatch, also of an epoch that was not finished.
         batches: how many minibatches an epoch has.
         interrupted: whether Ctrl-C ended the training.
+        not_compiled: why the training ran on Values, sample by sample; empty if it ran compiled.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -54,6 +45,7 @@ class History:
     batch_loss: list[float] = field(default_factory=list)
     batches: int = 0
     interrupted: bool = False
+    not_compiled: str = ""
 
     def __repr__(self) -> str:
         parts = [f"{len(self.loss)} epoch{'s' * (len(self.loss) != 1)}"]
@@ -149,67 +141,6 @@ class TrainingError(ArithmeticError):
 # The four steps
 
 
-class Step(Protocol):
-    """One step of learning, whichever way it is computed: on Values here, or compiled."""
-
-    def gradients(self, X: Any, y: Any) -> Measured:
-        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
-
-    def finite(self) -> bool:
-        """Return whether every gradient is a finite number."""
-
-    def update(self) -> None:
-        """Let the optimiser move the parameters by their gradients."""
-
-    def read(self) -> Any:
-        """Return a copy of the parameters."""
-
-    def write(self, parameters: Any) -> None:
-        """Set the parameters to what ``read()`` gave."""
-
-
-class EagerStep:
-    """A step on Values, sample by sample: gradients add up, and one sample's graph is in memory at a time."""
-
-    def __init__(self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None) -> None:
-        self.model = model
-        self.loss = loss
-        self.optimizer = optimizer
-        self.accuracy = accuracy
-        self.parameters: list[Value] = list(model.parameters())
-
-    def gradients(self, X: Any, y: Any) -> Measured:
-        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
-        for parameter in self.parameters:
-            parameter.grad = 0.0
-        share = 1.0 / len(X)
-        total, right = 0.0, 0
-        for x, target in zip(X.tolist(), y.tolist(), strict=True):
-            output = self.model(x)
-            loss = self.loss(output, target)
-            loss.backward(share)  # the gradients of loss / n: added up, those of the mean
-            total += loss.data
-            right += self.accuracy is not None and self.accuracy(output, target)
-        return Measured(total * share, right * share if self.accuracy else math.nan)
-
-    def finite(self) -> bool:
-        """Return whether every gradient is a finite number."""
-        return all(math.isfinite(parameter.grad) for parameter in self.parameters)
-
-    def update(self) -> None:
-        """Let the optimiser move the parameters by their gradients."""
-        self.optimizer.step()
-
-    def read(self) -> list[float]:
-        """Return a copy of the parameters."""
-        return [parameter.data for parameter in self.parameters]
-
-    def write(self, parameters: Sequence[float]) -> None:
-        """Set the parameters to what ``read()`` gave."""
-        for parameter, number in zip(self.parameters, parameters, strict=True):
-            parameter.data = number
-
-
 def fit(
     model: Any,
     X: Any,
@@ -224,8 +155,15 @@ def fit(
     seed: Any = 0,
     after_epoch: Callable[[History], object] | None = None,
     quiet: bool = False,
+    compile: bool | None = None,  # noqa: A002 - what mg.compile does
 ) -> History:
     """Train a model in place, in the four steps of chapter 5.7.1; return how it went.
+
+    Model and loss are traced once and compiled to a program for whole minibatches, with the results of the
+    sample by sample way up to rounding. What does not compile is trained on Values: a ``Dropout``, a branch
+    on a number, a model that draws random numbers or gives another answer in each call. To find that out
+    the program is compared with the model on a few samples. Since a compiled model runs a few times only,
+    not for every sample, whatever else it does, such as counting or printing, is done as often.
 
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
     so far is returned, marked ``interrupted``. The same seed gives the same minibatches.
@@ -243,12 +181,16 @@ def fit(
             is no such thing; unless given, ``is_right`` where the targets are classes.
         seed: of the order of the samples: a whole number or a ``numpy.random.Generator``.
         after_epoch: called with the history after each epoch, to lower ``optimizer.learning_rate``, to save.
+            The parameters and their gradients are up to date then, and may be changed; so may the model.
         quiet: whether to show no progress.
+        compile: unless given, compiled where that is possible, else on Values, and ``History.not_compiled``
+            says why. With ``True`` it is an error where it is impossible; with ``False`` it is not tried.
 
     Raises:
         ValueError: if the data is empty, ragged, not finite, of different lengths, or does not fit the model
             or the loss; or if a size is not a positive whole number. The model is untouched.
         TypeError: if the data is not numbers, or the loss gives no Value. The model is untouched.
+        TraceError: with ``compile=True``, if the model or the loss does not compile. It is a ``TypeError``.
         TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
             and the first operation at fault, and carries the history; the model is as after the last good step.
     """
@@ -256,16 +198,30 @@ def fit(
     at_least("batch_size", batch_size, 1)
     X, y = _samples("", X, y)
     tests = validation and _samples("validation ", *validation)
+    if not model.parameters():
+        raise ValueError(f"the model has no parameters, so it cannot learn: {model!r:.80}")
     output = _rehearse(model, loss, X, y)
+    if tests:
+        _rehearse(model, loss, *tests, "validation ")
     if isinstance(accuracy, str):
         accuracy = is_right if _are_classes(loss, output, y) else None
-    step: Step = EagerStep(model, loss, _optimizer(model, optimizer), accuracy)
+    if optimizer is None:
+        optimizer = Adam(model.parameters())
+    elif not set(model.parameters()) & set(optimizer.parameters):
+        raise ValueError(f"{optimizer!r} moves no parameter of this model: make it with model.parameters()")
 
     history = History(batches=-(-len(X) // batch_size))
     generator = np.random.default_rng(seed)
-    good = step.read()
-    with _Progress(epochs * history.batches, epochs, quiet) as progress, _mode(model, training=True):
+    step: Step = EagerStep(model, loss, optimizer, accuracy)
+    with _Progress(epochs * history.batches, epochs, quiet) as progress, mode(model, training=True):
         try:
+            compiled, history.not_compiled = compiled_or_why_not(
+                lambda: CompiledStep(model, loss, optimizer, accuracy, X, y), compile
+            )
+            step = compiled or step
+            progress.note(history.not_compiled if compile is None else "")
+            evaluation = Evaluation(model, loss, accuracy, *tests, compile) if tests else None
+            good = step.read()
             for epoch in range(1, epochs + 1):
                 began = time.perf_counter()
                 results, sizes = [], []
@@ -277,6 +233,7 @@ def fit(
                     sizes.append(len(X_batch))
                     history.batch_loss.append(result.loss)
                     if not (math.isfinite(result.loss) and step.finite()):
+                        step.publish()
                         try:
                             reason = _first_fault(model, loss, X_batch, y_batch)
                         finally:
@@ -291,47 +248,46 @@ def fit(
                         raise
                     progress.update(history)
                 # Step 4: again.
-                measured = tests and evaluate(model, *tests, loss=loss, accuracy=accuracy)
+                step.publish()
+                measured = evaluation.measure() if evaluation else None
                 mean = Measured(*np.average(results, axis=0, weights=sizes).tolist())
                 history._add(mean, measured, time.perf_counter() - began)
                 progress.update(history)
                 if after_epoch is not None:
                     after_epoch(history)
+                    # The user may have changed anything: what was compiled may not be what is there now.
+                    _, reason = compiled_or_why_not(step.resume, compile)
+                    if reason and compiled:
+                        step, compiled, history.not_compiled = EagerStep(model, loss, optimizer, accuracy), None, reason
+                        progress.note(reason)
+                    if evaluation:
+                        evaluation.resume()
         except KeyboardInterrupt:
             history.interrupted = True
             progress.update(history)
+        finally:
+            step.publish()
     return history
 
 
 def evaluate(
-    model: Any, X: Any, y: Any, *, loss: Loss = cross_entropy, accuracy: Accuracy | str | None = "auto"
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    loss: Loss = cross_entropy,
+    accuracy: Accuracy | str | None = "auto",
+    compile: bool | None = None,  # noqa: A002 - what mg.compile does
 ) -> Measured:
     """Return the mean loss and the accuracy of a model on a data set; no graph is recorded.
 
-    It takes and raises what ``fit`` does.
+    It takes and raises what ``fit`` does, and runs compiled where ``fit`` does.
     """
     X, y = _samples("", X, y)
-    total, right = 0.0, 0
-    with no_grad(), _mode(model, training=False):
-        for x, target in zip(X.tolist(), y.tolist(), strict=True):
-            output = model(x)
-            if isinstance(accuracy, str):
-                accuracy = is_right if _are_classes(loss, output, y) else None
-            total += loss(output, target).data
-            right += accuracy is not None and accuracy(output, target)
-    return Measured(total / len(X), right / len(X) if accuracy else math.nan)
-
-
-def is_right(output: Any, target: Any) -> bool:
-    """Return whether the largest output is that of the target, which is a class or one-hot.
-
-    A single output is right if it is positive where the target is, and only there.
-    """
-    outputs = [getattr(number, "data", number) for number in as_list(output)]
-    targets = as_list(target)
-    if len(outputs) == 1:
-        return bool((outputs[0] > 0) == (targets[0] > 0))
-    return bool(outputs.index(max(outputs)) == (targets.index(max(targets)) if len(targets) > 1 else targets[0]))
+    output = _rehearse(model, loss, X, y)
+    if isinstance(accuracy, str):
+        accuracy = is_right if _are_classes(loss, output, y) else None
+    return Evaluation(model, loss, accuracy, X, y, compile).measure()
 
 
 def _are_classes(loss: Loss, output: Any, y: Any) -> bool:
@@ -369,29 +325,19 @@ def _numbers(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
     return array.astype(int) if array.dtype.kind == "b" else array
 
 
-def _rehearse(model: Any, loss: Loss, X: Any, y: Any) -> Any:
+def _rehearse(model: Any, loss: Loss, X: Any, y: Any, what: str = "") -> Any:
     """Return the output for the first sample, after trying its loss with each different target."""
-    if not model.parameters():
-        raise ValueError(f"the model has no parameters, so it cannot learn: {model!r:.80}")
     targets, places = np.unique(y, axis=0, return_index=True)
-    with no_grad(), _mode(model, training=False):
+    with no_grad(), mode(model, training=False):
         output = model(X[0].tolist())
-        for target, place in zip(targets[:1000].tolist(), places.tolist(), strict=False):
+        for target, place in zip(targets[:10000].tolist(), places.tolist(), strict=False):
             try:
                 result = loss(output, target)
             except (ValueError, TypeError, IndexError) as error:
-                raise type(error)(f"the target y[{place}] = {target!r} does not fit: {error}") from error
+                raise type(error)(f"the target {what}y[{place}] = {target!r} does not fit: {error}") from error
             if not isinstance(result, Value):
                 raise TypeError(f"loss(output, target) must return one Value; got {result!r:.80}")
     return output
-
-
-def _optimizer(model: Any, optimizer: Any) -> Any:
-    if optimizer is None:
-        return Adam(model.parameters())
-    if not set(model.parameters()) & set(optimizer.parameters):
-        raise ValueError(f"{optimizer!r} moves no parameter of this model: make it with model.parameters()")
-    return optimizer
 
 
 def _first_fault(model: Any, loss: Loss, X: Any, y: Any) -> str:
@@ -406,20 +352,6 @@ def _first_fault(model: Any, loss: Loss, X: Any, y: Any) -> str:
     except AnomalyError as error:
         return str(error)
     return "each sample alone is finite, only the sum over the minibatch is not"
-
-
-@contextmanager
-def _mode(model: Any, *, training: bool) -> Iterator[None]:
-    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
-    before = getattr(model, "training", None)
-    if before is None:
-        yield
-        return
-    model.train(training)
-    try:
-        yield
-    finally:
-        model.train(before)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -437,6 +369,7 @@ class _Progress:
         self.epochs = epochs
         self.shown = 0.0
         self.printed = 0
+        self.reason = ""
         self.bar: Any = None
         self.handle: Any = None
         self.show: Callable[[History], None] | None = None
@@ -463,6 +396,12 @@ class _Progress:
         if self.bar is not None:
             self.bar.stop()
 
+    def note(self, reason: str) -> None:
+        """Say once why the model is not compiled; in a notebook the bar says it."""
+        self.reason = f"not compiled: {reason}" if reason else ""
+        if reason and self.show not in (None, self._show_in_notebook):
+            self.console.print(self.reason, soft_wrap=True, highlight=False, markup=False)
+
     def update(self, history: History) -> None:
         """Show the history, unless it was shown just before; the end in any case."""
         now = time.monotonic()
@@ -488,7 +427,8 @@ class _Progress:
     def _show_in_notebook(self, history: History) -> None:
         text = self._text(history)
         bar = f'<progress value="{len(history.batch_loss)}" max="{self.total}" style="width: 10em"></progress>'
-        shown = {"text/plain": text, "text/html": f"{bar} {text}"}
+        note = f"<br>{html.escape(self.reason)}" if self.reason else ""
+        shown = {"text/plain": "\n".join(filter(None, [text, self.reason])), "text/html": f"{bar} {text}{note}"}
         if self.handle is None:
             self.handle = import_module("IPython.display").display(shown, raw=True, display_id=True)
         else:

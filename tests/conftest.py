@@ -1,7 +1,7 @@
 """Hypothesis profiles: "ci" is fast and gives the same examples each time; "thorough" looks harder.
 
-``HYPOTHESIS_PROFILE=thorough python -m pytest`` draws twenty times as many examples, new ones each time. "mutation" only
-asks whether there is a failure, not for the simplest one: ``tests/mutation.sh`` asks often.
+``HYPOTHESIS_PROFILE=thorough python -m pytest`` draws twenty times as many examples, new ones each time.
+"mutation" asks only whether there is a failure, not for the simplest: ``tests/mutation.py`` asks often.
 """
 
 import os

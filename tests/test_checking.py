@@ -259,6 +259,12 @@ def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulatio
     assert "Every local derivative is right" in str(report)
 
 
+def test_a_kink_beside_the_point_is_told_with_the_slopes_of_both_its_sides():
+    row = check(lambda x: mg.relu(x) * 3, -5e-5, step=1e-4)["x"]
+    assert row.verdict is KINK
+    assert "within ±0.0001 of this point; the slope is 0 on the left and 3 on the right" in row.reason
+
+
 def test_a_nearly_right_local_derivative_is_told_with_the_digits_that_differ():
     double = Op("double", lambda x: 2.0 * x, (2.000001,))
     assert "(1.0000005 times what it should be)" in check(double, 3.0).fault.what

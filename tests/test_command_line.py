@@ -47,7 +47,7 @@ def test_the_main_job_trains_checks_and_leaves_its_results(tmp_path, capsys):
     model = MLP(64, [32, 10]).load(out / "network.json")
     split = data.digits()
     found = dict(re.findall(r"(train|test) +([\d.]+)%", printed))
-    for name, X, y in (("train", split.X_train, split.y_train), ("test", split.X_test, split.y_test)):  # noqa: N806
+    for name, X, y in (("train", split.X_train, split.y_train), ("test", split.X_test, split.y_test)):
         accuracy = evaluate(model, X, y).accuracy
         assert accuracy > 0.85
         assert found[name] == f"{100 * accuracy:.1f}"

@@ -3,12 +3,14 @@
 import copy
 import gc
 import math
+import operator
 import pickle
 import sys
 import threading
 import time
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,8 +137,27 @@ def test_the_anomaly_detector_sees_a_gradient_overflow_where_paths_meet():
     with mg.detect_anomaly():
         h = x * 1.0
         y = h * 1.7e308 + h * 1.7e308
-        with pytest.raises(mg.AnomalyError, match="the sum of what came back"):
+        with pytest.raises(mg.AnomalyError, match=r"the sum of what came back.*made at .*test_engine\.py:\d+: h = x"):
             y.backward()
+
+
+def test_the_anomaly_detector_says_what_came_back_and_shortens_long_lists_of_operands():
+    x = Value(0.0)
+    with mg.detect_anomaly():
+        y = x.sqrt() * 2
+        with pytest.raises(mg.AnomalyError, match=r"is inf, and times the gradient 2.0 it is inf"):
+            y.backward()
+        with pytest.raises(mg.AnomalyError, match=r"sum\[8\]\((1e\+308, ){7}1e\+308\) is inf"):
+            mg.total([Value(1e308)] * 8)
+        with pytest.raises(mg.AnomalyError, match=r"sum\[10\]\((1e\+308, ){8}and 2 more\) is inf"):
+            mg.total([Value(1e308)] * 10)
+
+
+def test_only_the_anomaly_detector_minds_an_infinite_gradient():
+    x = Value(0.0)
+    with mg.record_lines():
+        x.sqrt().backward()
+    assert x.grad == math.inf
 
 
 def test_the_anomaly_detector_lets_a_healthy_graph_pass():
@@ -226,6 +247,13 @@ def test_comparison_looks_at_data_but_equality_and_hash_are_identity():
     assert max([Value(1.0), Value(3.0), Value(2.0)]).data == 3.0
     assert bool(Value(0.5))
     assert not Value(0.0)
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (1.0, 2.0), (2.0, 1.0), (1.0, math.nan)])
+def test_values_compare_as_their_numbers_do_with_values_and_with_numbers(compare, a, b):
+    expected = compare(a, b)
+    assert [compare(Value(a), Value(b)), compare(Value(a), b), compare(a, Value(b))] == [expected] * 3
 
 
 def test_comparison_with_text_is_a_type_error():
@@ -540,6 +568,14 @@ def test_no_grad_inside_detect_anomaly_still_detects_the_anomaly():
         x.log()
     with mg.detect_anomaly(), mg.no_grad(), pytest.raises(mg.AnomalyError):
         x.log()
+
+
+def test_a_line_of_a_notebook_is_told_by_its_cell(monkeypatch):
+    cells = {"/tmp/1.py": ("Cell", "In[6]")}
+    notebook = SimpleNamespace(compile=SimpleNamespace(format_code_name=cells.get))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: notebook))
+    assert str(Origin("/tmp/1.py", 3)) == "Cell In[6], line 3"
+    assert str(Origin("/tmp/2.py", 3)) == "/tmp/2.py:3"
 
 
 def test_record_lines_notes_the_users_line_of_each_node():

@@ -23,6 +23,7 @@ FLOORS = [
     ["compiler"],
     ["data"],
     ["expressions"],
+    ["steps"],
     ["training"],
     ["strategies"],
     ["__init__"],

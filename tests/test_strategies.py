@@ -224,7 +224,7 @@ def test_programs_are_functions_for_the_calculus_and_the_checker(expression: Exp
 
 @given(mlps(inputs=2, outputs=st.integers(1, 2)), batches(2, max_size=3))
 def test_networks_take_batches(model: MLP, batch: tuple[list[list[float]], list[float]]) -> None:
-    X, Y = batch  # noqa: N806 -- the field's name for samples
+    X, Y = batch
     assert 1 <= len(X) == len(Y) <= 3
     assert all(len(x) == 2 for x in X)
     outputs = model(X[0])

@@ -1,7 +1,10 @@
 """fit, evaluate and the history."""
 
+# ruff: noqa: A002 - compile is what fit() calls it
+
 import math
 import os
+import random
 import re
 import signal
 import subprocess
@@ -12,32 +15,50 @@ import types
 import numpy as np
 import pytest
 
-from microgrid import ops
+import microgrid as mg
+from microgrid import engine, ops, steps
+from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy, hinge, mean_squared_error
-from microgrid.nn import MLP, Affine, Module, Sequential
-from microgrid.optim import SGD, Adam
+from microgrid.nn import MLP, Affine, Dropout, Module, ReLU, Sequential
+from microgrid.optim import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from microgrid.training import History, TrainingError, evaluate, fit, is_right
 
 X, Y = moons(40, seed=1)
+
+both = pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
 
 
 def numbers(model):
     return [parameter.data for parameter in model.parameters()]
 
 
-def test_moons_are_learned_to_the_last_sample():
+@both
+def test_moons_are_learned_to_the_last_sample(compile):
     model = MLP(2, [8, 2], init="he", seed=3)
-    history = fit(model, X, Y, optimizer=Adam(model.parameters(), 0.05), epochs=60, batch_size=10, quiet=True)
+    history = fit(
+        model, X, Y, optimizer=Adam(model.parameters(), 0.05), epochs=60, batch_size=10, quiet=True, compile=compile
+    )
     assert evaluate(model, X, Y).accuracy == 1.0
     assert history.accuracy[-1] > 0.95
     assert history.loss[-1] < 0.1 < history.loss[0]
 
 
-def test_one_epoch_is_the_four_steps_done_by_hand():
+@both
+def test_one_epoch_is_the_four_steps_done_by_hand(compile):
     fitted, by_hand = (MLP(2, [3, 2], init="he", seed=0) for _ in range(2))
-    history = fit(fitted, X, Y, optimizer=SGD(fitted.parameters(), 0.1), epochs=1, batch_size=16, seed=9, quiet=True)
+    history = fit(
+        fitted,
+        X,
+        Y,
+        optimizer=SGD(fitted.parameters(), 0.1),
+        epochs=1,
+        batch_size=16,
+        seed=9,
+        quiet=True,
+        compile=compile,
+    )
     optimizer, losses = SGD(by_hand.parameters(), 0.1), []
     for X_batch, y_batch in minibatches(X, Y, 16, seed=9):
         loss = ops.mean(cross_entropy(by_hand(x), t) for x, t in zip(X_batch.tolist(), y_batch.tolist(), strict=True))
@@ -50,15 +71,17 @@ def test_one_epoch_is_the_four_steps_done_by_hand():
     assert history.loss == [pytest.approx((16 * losses[0] + 16 * losses[1] + 8 * losses[2]) / 40)]
 
 
-def test_the_same_seed_gives_the_same_network_and_another_seed_another():
+@both
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(compile):
     def trained(seed):
         model = MLP(2, [3, 2], seed=0)
-        fit(model, X, Y, epochs=2, batch_size=7, seed=seed, quiet=True)
+        fit(model, X, Y, epochs=2, batch_size=7, seed=seed, quiet=True, compile=compile)
         return numbers(model)
 
     assert trained(1) == trained(1) != trained(2)
 
 
+@both
 @pytest.mark.parametrize(
     ("loss", "outputs", "y", "classes"),
     [
@@ -74,14 +97,24 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another():
         (mean_squared_error, 1, X[:, :1], False),
     ],
 )
-def test_accuracy_is_measured_where_the_targets_are_classes(loss, outputs, y, classes):
+def test_accuracy_is_measured_where_the_targets_are_classes(loss, outputs, y, classes, compile):
     model = Affine(2, outputs, seed=0)
     history = fit(
-        model, X, y, loss=loss, optimizer=Adam(model.parameters(), 0.1), epochs=6, validation=(X, y), quiet=True
+        model,
+        X,
+        y,
+        loss=loss,
+        optimizer=Adam(model.parameters(), 0.1),
+        epochs=6,
+        validation=(X, y),
+        quiet=True,
+        compile=compile,
     )
     assert len(history.loss) == len(history.validation_loss) == len(history.seconds) == 6
     assert len(history.accuracy) == len(history.validation_accuracy) == (6 if classes else 0)
-    assert evaluate(model, X, y, loss=loss).loss == pytest.approx(history.validation_loss[-1], rel=1e-12)
+    assert evaluate(model, X, y, loss=loss, compile=compile).loss == pytest.approx(
+        history.validation_loss[-1], rel=1e-12
+    )
     if classes:
         assert history.validation_accuracy[-1] > 0.7
 
@@ -104,13 +137,18 @@ def test_is_right_takes_the_largest_output_or_the_sign(output, target, right):
     assert is_right([Value(x) for x in output] if isinstance(output, list) else Value(output), target) is right
 
 
-def test_accuracy_may_be_a_function_of_the_user_or_none():
+@both
+def test_accuracy_may_be_a_function_of_the_user_or_none(compile):
     model = Affine(2, 1, seed=0)
     y = X[:, 0]
-    near = evaluate(model, X, y, loss=mean_squared_error, accuracy=lambda output, target: abs(output.data - target) < 9)
+
+    def is_near(output, target):
+        return abs(output.data - target) < 9
+
+    near = evaluate(model, X, y, loss=mean_squared_error, accuracy=is_near, compile=compile)
     assert near.accuracy == 1.0
-    assert math.isnan(evaluate(model, X, Y, loss=binary_cross_entropy, accuracy=None).accuracy)
-    history = fit(model, X, Y, loss=binary_cross_entropy, accuracy=None, epochs=1, quiet=True)
+    assert math.isnan(evaluate(model, X, Y, loss=binary_cross_entropy, accuracy=None, compile=compile).accuracy)
+    history = fit(model, X, Y, loss=binary_cross_entropy, accuracy=None, epochs=1, quiet=True, compile=compile)
     assert history.accuracy == []
 
 
@@ -130,14 +168,16 @@ class Spy(Module):
 @pytest.mark.parametrize("before", [True, False])
 def test_evaluation_records_no_graph_and_is_out_of_training_mode(before):
     model = Spy().train(before)
-    fit(model, [[1.0]], [1.0], loss=mean_squared_error, epochs=1, validation=([[2.0]], [2.0]), quiet=True)
-    rehearsal, training, validation = model._calls
-    assert rehearsal == validation == (False, True)
+    options = {"loss": mean_squared_error, "epochs": 1, "quiet": True, "compile": False}
+    fit(model, [[1.0]], [1.0], validation=([[2.0]], [2.0]), **options)
+    *rehearsals, training, validation = model._calls
+    assert {*rehearsals, validation} == {(False, True)}
     assert training == (True, False)
     assert model.training is before
 
 
-def test_lists_and_any_function_with_parameters_will_do():
+@both
+def test_lists_and_any_function_with_parameters_will_do(compile):
     w = Value(0.0)
 
     def line(x):
@@ -153,6 +193,7 @@ def test_lists_and_any_function_with_parameters_will_do():
         epochs=30,
         batch_size=2,
         quiet=True,
+        compile=compile,
     )
     assert w.data == pytest.approx(3.0)
     assert history.loss[-1] < 1e-12
@@ -182,6 +223,7 @@ GOOD = MLP(2, [2], seed=0)
         ({"loss": lambda output, target: 0.0}, TypeError, "must return one Value; got 0.0"),
         ({"validation": (X, Y[:-1])}, ValueError, r"shape \(40, 2\) and \(39,\)"),
         ({"validation": ([[1.0, math.nan]], [0])}, ValueError, r"validation X\[0, 1\] is nan"),
+        ({"validation": (X, Y + 1)}, ValueError, r"the target validation y\[\d+\] = 2 does not fit: .* 2 classes"),
         ({"epochs": 0}, ValueError, "epochs must be a whole number, 1 or more; got 0"),
         ({"epochs": 1.5}, ValueError, "epochs must be a whole number, 1 or more; got 1.5"),
         ({"batch_size": -1}, ValueError, "batch_size must be a whole number, 1 or more; got -1"),
@@ -196,7 +238,8 @@ def test_what_does_not_fit_is_said_before_anything_is_learned(arguments, error, 
     assert numbers(GOOD) == before
 
 
-def test_a_loss_of_nan_names_the_place_and_the_operation_and_keeps_the_last_good_step():
+@both
+def test_a_loss_of_nan_names_the_place_and_the_operation_and_keeps_the_last_good_step(compile):
     class Falling(Module):
         """Each step takes 1 from w, so log(w) is nan in the third."""
 
@@ -217,7 +260,16 @@ def test_a_loss_of_nan_names_the_place_and_the_operation_and_keeps_the_last_good
     with pytest.raises(
         TrainingError, match=r"epoch 2, minibatch 1, whose loss is nan: log\(w=-0.5\) is nan, at "
     ) as caught:
-        fit(model, [[0.0]] * 4, [0.0] * 4, loss=mean_squared_error, optimizer=Subtract(), batch_size=2, quiet=True)
+        fit(
+            model,
+            [[0.0]] * 4,
+            [0.0] * 4,
+            loss=mean_squared_error,
+            optimizer=Subtract(),
+            batch_size=2,
+            quiet=True,
+            compile=compile,
+        )
     assert "test_training.py" in str(caught.value)
     assert (caught.value.epoch, caught.value.batch) == (2, 1)
     assert len(caught.value.history.loss) == 1
@@ -225,37 +277,49 @@ def test_a_loss_of_nan_names_the_place_and_the_operation_and_keeps_the_last_good
     assert model.w.data == 0.5  # log(0.5) was the last that is finite
 
 
-def test_an_infinite_gradient_under_a_finite_loss_stops_too():
+@both
+def test_an_infinite_gradient_under_a_finite_loss_stops_too(compile):
     root = Spy()
     root.forward = lambda x: ops.sqrt(root.w * x[0])
     with pytest.raises(TrainingError, match=r"whose loss is 1.0: .* local derivative of sqrt\(0.0\) .* is inf"):
-        fit(root, [[0.0]], [1.0], loss=mean_squared_error, quiet=True)
+        fit(root, [[0.0]], [1.0], loss=mean_squared_error, quiet=True, compile=compile)
     assert root.w.data == 1.0
 
 
+@both
 @pytest.mark.parametrize(
     ("rate", "reason"), [(1e308, r"the last update made w0 \(number 0\) -?inf"), (1e200, r"mul\(.*\) is inf, at ")]
 )
-def test_too_large_a_learning_rate_says_so(rate, reason):
+def test_too_large_a_learning_rate_says_so(rate, reason, compile):
     model = Affine(1, 1, seed=0)
     before = numbers(model)
     with pytest.raises(TrainingError, match=reason + ".*; a smaller learning rate often helps"):
-        fit(model, [[3.0]], [100.0], loss=mean_squared_error, optimizer=SGD(model.parameters(), rate), quiet=True)
+        fit(
+            model,
+            [[3.0]],
+            [100.0],
+            loss=mean_squared_error,
+            optimizer=SGD(model.parameters(), rate),
+            quiet=True,
+            compile=compile,
+        )
     assert numbers(model) == before
 
 
-def test_a_sum_that_overflows_though_no_sample_does_says_so():
+@both
+def test_a_sum_that_overflows_though_no_sample_does_says_so(compile):
     model = Affine(1, 1, seed=0)
 
     def large(output, target):
         return output * 0.0 + 1.7e308
 
     with pytest.raises(TrainingError, match="whose loss is inf: each sample alone is finite"):
-        fit(model, [[1.0], [1.0]], [0.0, 0.0], loss=large, quiet=True)
+        fit(model, [[1.0], [1.0]], [0.0, 0.0], loss=large, quiet=True, compile=compile)
 
 
+@both
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_update_that_is_cut_short_changes_nothing(error):
+def test_an_update_that_is_cut_short_changes_nothing(error, compile):
     model = Affine(2, 2, seed=0)
     before = numbers(model)
 
@@ -266,10 +330,10 @@ def test_an_update_that_is_cut_short_changes_nothing(error):
 
     optimizer = CutShort(model.parameters(), 0.1)
     if error is KeyboardInterrupt:
-        assert fit(model, X, Y, optimizer=optimizer, quiet=True).interrupted
+        assert fit(model, X, Y, optimizer=optimizer, quiet=True, compile=compile).interrupted
     else:
         with pytest.raises(error):
-            fit(model, X, Y, optimizer=optimizer, quiet=True)
+            fit(model, X, Y, optimizer=optimizer, quiet=True, compile=compile)
     assert numbers(model) == before
 
 
@@ -288,27 +352,27 @@ def run(code, *, interrupt_after=None, **environment):
     return process.returncode, out, errors
 
 
-def test_control_c_returns_the_history_and_keeps_the_model():
+@both
+def test_control_c_returns_the_history_and_keeps_the_model(compile):
     code, out, errors = run(
-        """
-        import microgrid.training as training
+        f"""
         from microgrid.data import moons
         from microgrid.nn import MLP
+        from microgrid.training import fit
 
         model = MLP(2, [4, 2], seed=0)
         before = [p.data for p in model.parameters()]
-        seen = []
+        after = []
 
-        def loss(output, target):
-            seen.append(target)
-            if len(seen) == 500:
+        def look(history):
+            after[:] = [p.data for p in model.parameters()]
+            if len(history.loss) == 3:
                 print("learning", flush=True)
-            return training.cross_entropy(output, target)
 
         X, y = moons(100)
-        history = training.fit(model, X, y, loss=loss, epochs=10**6)
-        print(history.interrupted, len(history.loss) > 0, len(history.batch_loss) >= 4 * len(history.loss))
-        print([p.data for p in model.parameters()] != before, model.training)
+        history = fit(model, X, y, epochs=10**6, after_epoch=look, compile={compile})
+        print(history.interrupted, len(history.loss) >= 3, len(history.batch_loss) >= 4 * len(history.loss))
+        print([p.data for p in model.parameters()] != before != after, model.training)
         """,
         interrupt_after="learning",
     )
@@ -316,9 +380,10 @@ def test_control_c_returns_the_history_and_keeps_the_model():
     assert errors.rstrip().endswith("interrupted")
 
 
-def test_a_log_gets_at_most_ten_lines_without_control_codes(capsys):
+@both
+def test_a_log_gets_at_most_ten_lines_without_control_codes(capsys, compile):
     model = Affine(2, 2, seed=0)
-    fit(model, X, Y, epochs=35, validation=(X, Y))
+    fit(model, X, Y, epochs=35, validation=(X, Y), compile=compile)
     lines = capsys.readouterr().err.splitlines()
     assert 1 <= len(lines) <= 10
     assert lines[-1].startswith("epoch 35/35  loss ")
@@ -417,7 +482,8 @@ def test_a_missing_matplotlib_and_an_unwritable_path_are_said(tmp_path, monkeypa
         History(loss=[1.0]).plot("curve.png")
 
 
-def test_after_each_epoch_the_user_may_change_the_learning_rate():
+@both
+def test_after_each_epoch_the_user_may_change_the_learning_rate(compile):
     model = Affine(2, 2, seed=0)
     optimizer = SGD(model.parameters(), 1.0)
     rates = []
@@ -426,5 +492,373 @@ def test_after_each_epoch_the_user_may_change_the_learning_rate():
         rates.append((len(history.loss), optimizer.learning_rate))
         optimizer.learning_rate /= 2
 
-    fit(model, X, Y, optimizer=optimizer, epochs=3, after_epoch=halve, quiet=True)
+    fit(model, X, Y, optimizer=optimizer, epochs=3, after_epoch=halve, quiet=True, compile=compile)
     assert rates == [(1, 1.0), (2, 0.5), (3, 0.25)]
+
+
+# -- compiled -------------------------------------------------------------------------------------------
+
+
+def both_ways(make, *data, loss_of=None, **options):
+    """Train two copies, eager and compiled; return for each the model, the optimiser and the history."""
+    results = []
+    for compile in (False, True):
+        model, optimizer = make()
+        if loss_of is not None:
+            options["loss"] = loss_of(model)
+        history = fit(model, *data, optimizer=optimizer, quiet=True, compile=compile, **options)
+        results.append((model, optimizer, history))
+    return results
+
+
+def assert_the_same(eager, compiled):
+    model, optimizer, history = eager
+    other_model, other_optimizer, other_history = compiled
+    assert numbers(other_model) == pytest.approx(numbers(model), rel=1e-9, abs=1e-14)
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert [parameter.grad for parameter in other_model.parameters()] == pytest.approx(gradients, rel=1e-7, abs=1e-12)
+    for name in ("loss", "batch_loss", "accuracy", "validation_loss", "validation_accuracy"):
+        assert getattr(other_history, name) == pytest.approx(getattr(history, name), rel=1e-9, abs=1e-14)
+    if isinstance(optimizer, Optimizer):
+        state, other_state = optimizer.state_dict(), other_optimizer.state_dict()
+        memory, other_memory = state.pop("memory"), other_state.pop("memory")
+        assert state == other_state
+        for name in memory:
+            assert other_memory[name] == pytest.approx(memory[name], rel=1e-7, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "y"),
+    [
+        (cross_entropy, 3, np.arange(40) % 3),
+        (cross_entropy, 2, np.eye(2)[Y]),
+        (cross_entropy, 2, np.stack([0.25 + 0.5 * Y, 0.75 - 0.5 * Y], axis=1)),
+        (hinge, 1, 2 * Y - 1),
+        (binary_cross_entropy, 1, Y),
+        (binary_cross_entropy, 2, X > 0),
+        (mean_squared_error, 2, X[:, ::-1]),
+    ],
+)
+def test_compiled_and_eager_training_agree_for_each_loss(loss, outputs, y):
+    def make():
+        model = MLP(2, [5, outputs], init="he", seed=4)
+        return model, Adam(model.parameters(), 0.05)
+
+    eager, compiled = both_ways(make, X, y, loss=loss, epochs=4, batch_size=12, validation=(X[:9], y[:9]), seed=3)
+    assert_the_same(eager, compiled)
+    assert (eager[2].not_compiled, compiled[2].not_compiled) == ("compile=False", "")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda p: SGD(p, 0.1),
+        lambda p: SGD(p[::-1], 0.1),
+        lambda p: SGD(p[2:9:3], 0.1),
+        lambda p: Momentum(p, 0.05, weight_decay=0.01),
+        lambda p: Nesterov(p, 0.05),
+        lambda p: AdaGrad(p, 0.1),
+        lambda p: RMSprop(p, 0.02),
+        lambda p: Adam(p, 0.02, weight_decay=0.1),
+        lambda p: AdamW(p, 0.02),
+        lambda p: Adam([*p, Value(3.0, "not in the model")], 0.02, weight_decay=0.1),
+    ],
+)
+def test_compiled_and_eager_training_agree_for_each_optimiser_and_order_of_parameters(kind):
+    def make():
+        model = MLP(2, [3, 2], init="he", seed=4)
+        return model, kind(model.parameters())
+
+    eager, compiled = both_ways(make, X, Y, epochs=3, batch_size=16)
+    assert_the_same(eager, compiled)
+    assert [p.data for p in compiled[1].parameters] == pytest.approx([p.data for p in eager[1].parameters], rel=1e-9)
+
+
+class Idle(Module):
+    """It has a parameter that does nothing, and lists its parameters in another order than it uses them."""
+
+    def __init__(self):
+        self.unused, self.last, self.first = Value(7.0), Affine(2, 1, seed=0), Affine(2, 2, seed=1)
+
+    def forward(self, x):
+        return self.last([ops.tanh(h) for h in self.first(x)])
+
+
+def test_a_loss_may_have_parameters_and_leaves_of_its_own_and_leave_some_of_the_model_out():
+    def make():
+        model = Idle()
+        model._log_scale, model._strength = Value(0.1, "log_scale"), Value(0.01, "strength")
+        return model, Adam([*model.parameters(), model._log_scale], 0.05, weight_decay=0.01)
+
+    def loss_of(model):
+        def loss(output, target):
+            error = mean_squared_error(output, target) * ops.exp(-model._log_scale) + model._log_scale
+            return error + model._strength * ops.total(w * w for w in model.parameters()[1:])
+
+        return loss
+
+    eager, compiled = both_ways(make, X, Y, loss_of=loss_of, epochs=4)
+    assert_the_same(eager, compiled)
+    assert compiled[0]._log_scale.data == pytest.approx(eager[0]._log_scale.data, rel=1e-9) != 0.1
+    assert compiled[0].unused.data != 7.0  # by its weight decay
+    assert compiled[0]._strength.data == 0.01
+
+
+class Floats(SGD):
+    """An optimiser whose formula takes floats only."""
+
+    memory = ("calls",)
+
+    def formula(self, parameter, gradient, calls):
+        return parameter - self.learning_rate * math.copysign(1.0, gradient), calls + 1.0
+
+
+class Remembering(SGD):
+    """It goes along the gradient of the step before."""
+
+    memory = ("before",)
+
+    def formula(self, parameter, gradient, before):
+        return parameter - self.learning_rate * before, gradient
+
+
+class StepOnly:
+    def __init__(self, parameters, rate):
+        self.parameters, self.rate = parameters, rate
+
+    def step(self):
+        for parameter in self.parameters:
+            parameter.data -= self.rate * parameter.grad
+
+
+@pytest.mark.parametrize("kind", [Floats, Remembering, StepOnly])
+def test_any_optimiser_moves_a_compiled_model(kind):
+    def make():
+        model = MLP(2, [3, 2], init="he", seed=4)
+        return model, kind(model.parameters(), 0.01)
+
+    eager, compiled = both_ways(make, X, Y, epochs=2, batch_size=16, validation=(X, Y))
+    assert_the_same(eager, compiled)
+
+
+class Stateful(Module):
+    def __init__(self):
+        self.w, self._calls, self._noise = Value(1.0), 0, random.Random(1)
+
+
+class Counting(Stateful):
+    def forward(self, x):
+        self._calls += 1
+        return self.w * x[0] * self._calls
+
+
+class Noisy(Stateful):
+    def forward(self, x):
+        return self.w * (x[0] + self._noise.gauss(0.0, 1.0))
+
+
+class GloballyNoisy(Stateful):
+    source = staticmethod(random.random)
+
+    def forward(self, x):
+        return self.w * x[0] * (self.source() < 0.999)
+
+
+class NumPyNoisy(GloballyNoisy):
+    source = staticmethod(np.random.random)
+
+
+class Branching(Stateful):
+    def forward(self, x):
+        return self.w * x[0] if x[0] > 0.0 else -0.5 * self.w
+
+
+class WatchingItself(Stateful):
+    def forward(self, x):
+        return self.w * x[0] if self.w.data > 0.5 else self.w * 2.0
+
+
+class Deciding(Stateful):
+    def forward(self, x):
+        return self.w * x[0] * (1.0 if isinstance(x[0], float) and x[0] < 0.5 else 2.0)
+
+
+def squared(output, target):
+    return (output - target) ** 2
+
+
+def by_class(output, target):
+    return squared(output, [1.0, -2.0][target])
+
+
+def by_comparison(output, target):
+    return squared(output, 3.0) if target == 1 else squared(output, -3.0)
+
+
+UNCOMPILABLE = [
+    (
+        lambda: Sequential(Affine(2, 2, seed=0), Dropout(0.25, seed=0), Affine(2, 1, seed=0)),
+        squared,
+        r"Dropout\(0.25\) ",
+    ),
+    (Counting, squared, "for sample .* the model gives the loss .* it does not do the same for every sample"),
+    (Noisy, squared, "for sample .* the model gives the loss"),
+    (GloballyNoisy, squared, "draws random numbers"),
+    (NumPyNoisy, squared, "draws random numbers"),
+    (Branching, squared, r"a branch on a traced value at .*test_training.py:\d+: .*mg.where"),
+    (WatchingItself, squared, r"the .data of a traced value was read at .*test_training.py"),
+    (Deciding, squared, "for sample .* the model gives the loss"),
+    (lambda: Affine(2, 1, seed=0), by_class, "TypeError with traced numbers in place of floats: list indices"),
+    (lambda: Affine(2, 1, seed=0), by_comparison, r"compared to 1 by == or != at .*test_training.py"),
+]
+
+
+@pytest.mark.parametrize(("make", "loss", "reason"), UNCOMPILABLE)
+def test_what_does_not_compile_is_trained_on_values_and_says_why(capsys, make, loss, reason):
+    def trained(compile, quiet=True):
+        random.seed(5)
+        np.random.seed(5)
+        model = make()
+        history = fit(model, X, Y, loss=loss, epochs=2, seed=2, quiet=quiet, compile=compile)
+        return numbers(model), history
+
+    expected, _ = trained(False)
+    found, history = trained(None, quiet=False)
+    if make not in (Counting, Noisy):  # these notice that they were tried out
+        assert found == expected
+    assert re.search(reason, history.not_compiled)
+    assert capsys.readouterr().err.count("not compiled: ") == 1
+    with pytest.raises(TraceError, match=f"compile=True demands: .*{reason}"):
+        trained(True)
+
+
+def test_who_watches_nodes_has_some_to_watch():
+    seen = []
+    with engine.watch(seen.append):
+        history = fit(Affine(2, 2, seed=0), X, Y, epochs=1, quiet=True)
+    assert "the nodes are watched" in history.not_compiled
+    assert len(seen) > 40
+    with mg.detect_anomaly(), pytest.raises(TraceError, match="the nodes are watched"):
+        evaluate(Affine(2, 2, seed=0), X, Y, compile=True)
+
+
+def test_evaluation_is_compiled_though_training_cannot_be(monkeypatch):
+    monkeypatch.setattr(steps, "SAMPLES_AT_ONCE", 7)
+    model = Sequential(Affine(2, 4, seed=0), ReLU(), Dropout(0.5, seed=0), Affine(4, 2, seed=1))
+    history = fit(model, X, Y, epochs=2, validation=(X, Y), quiet=True)
+    assert history.not_compiled.startswith("Dropout(0.5)")
+    for way in (False, True, None):
+        measured = evaluate(model, X, Y, compile=way)
+        assert measured.loss == pytest.approx(history.validation_loss[-1], rel=1e-12)
+        assert measured.accuracy == history.validation_accuracy[-1]
+
+
+@both
+def test_after_each_epoch_the_user_sees_the_parameters_and_gradients_and_may_change_them(compile):
+    model = Affine(2, 2, seed=0)
+    seen = []
+
+    def clear(history):
+        seen.append((numbers(model), [parameter.grad for parameter in model.parameters()]))
+        if len(history.loss) == 2:
+            for parameter in model.parameters():
+                parameter.data = 0.0
+
+    options = {"optimizer": SGD(model.parameters(), 0.1), "batch_size": 40, "quiet": True, "compile": compile}
+    history = fit(model, X, Y, epochs=3, after_epoch=clear, **options)
+    (before, _), (after, gradients), _ = seen
+    assert after == pytest.approx([x - 0.1 * g for x, g in zip(before, gradients, strict=True)], rel=1e-12)
+    assert history.loss[2] == pytest.approx(math.log(2.0))
+    assert seen[2][0] == numbers(model)
+
+
+@both
+def test_an_error_after_an_epoch_leaves_what_the_user_made_of_the_parameters(compile):
+    model = Affine(2, 2, seed=0)
+
+    def stop(history):
+        model.load_state_dict(dict.fromkeys(model.state_dict(), 0.25))
+        raise StopIteration
+
+    with pytest.raises(StopIteration):
+        fit(model, X, Y, after_epoch=stop, quiet=True, compile=compile)
+    assert set(numbers(model)) == {0.25}
+
+
+class Changing(Module):
+    def __init__(self):
+        self.affine, self.last, self.activation = Affine(2, 3, seed=0), Affine(3, 1, seed=1), ops.tanh
+
+    def forward(self, x):
+        return self.last([self.activation(h) for h in self.affine(x)])
+
+
+def change_activation(model, optimizer):
+    model.activation = ops.relu
+
+
+def freeze(model, optimizer):
+    optimizer.parameters = optimizer.parameters[:2]
+    optimizer._memory = [m[:2] for m in optimizer._memory]
+
+
+def move_another(model, optimizer):
+    optimizer.parameters = [*optimizer.parameters[:-1], Value(1.0)]
+
+
+def stop_compiling(model, optimizer):
+    model.activation = lambda h: h if h > 0 else 0.1 * h
+
+
+@pytest.mark.parametrize("change", [change_activation, freeze, move_another, stop_compiling])
+def test_a_model_or_optimiser_that_changes_after_an_epoch_is_trained_as_it_is_then(change):
+    results = []
+    for compile in (False, None):
+        model = Changing()
+        optimizer = Adam(model.parameters(), 0.05)
+
+        def at_half(history, model=model, optimizer=optimizer):
+            if len(history.loss) == 2:
+                change(model, optimizer)
+
+        history = fit(
+            model,
+            X,
+            2.0 * Y - 1.0,
+            loss=mean_squared_error,
+            optimizer=optimizer,
+            validation=(X, 2.0 * Y - 1.0),
+            epochs=5,
+            after_epoch=at_half,
+            quiet=True,
+            compile=compile,
+        )
+        results.append((model, optimizer, history))
+    assert_the_same(*results)
+    reason = results[1][2].not_compiled
+    assert "a branch on a traced value" in reason if change is stop_compiling else reason == ""
+
+
+def test_a_model_that_stops_compiling_is_an_error_where_compiling_is_demanded():
+    model = Changing()
+    with pytest.raises(TraceError, match="compile=True demands: a branch"):
+        fit(
+            model,
+            X,
+            2 * Y - 1,
+            loss=hinge,
+            after_epoch=lambda history: stop_compiling(model, None),
+            quiet=True,
+            compile=True,
+        )
+
+
+def test_a_notebook_is_told_why_a_model_is_not_compiled(monkeypatch):
+    shown = []
+    display = types.SimpleNamespace(display=lambda bundle, raw, display_id: shown.append(bundle))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    fit(Branching(), X, Y, loss=squared, epochs=1, batch_size=40)
+    assert "\nnot compiled: a branch on a traced value" in shown[0]["text/plain"]
+    assert "<br>not compiled: a branch" in shown[0]["text/html"]
+    assert "x[0] &gt; 0.0" in shown[0]["text/html"]

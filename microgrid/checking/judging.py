@@ -132,7 +132,7 @@ def _node(line: Line, obstacle: Obstacle) -> str:
 def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: float) -> str:
     if obstacle.kind == "domain":
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
-    left, right = line.slopes()
+    left, right = line.slopes(estimate.distance)
     near = "at this very point"
     if estimate.distance > 1e-9 * max(line.scale, 1e-3):
         near = f"within ±{number(estimate.distance, 2)} of this point"

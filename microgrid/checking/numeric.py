@@ -374,14 +374,15 @@ class Line:
         sides = [self.at(step), self.at(-step)]
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
-    def slopes(self) -> tuple[float, float]:
-        """The slopes of the left and of the right side, roughly: for a message."""
-        step = max(1e-6 * max(self.scale, 1e-3), self.smallest)
+    def slopes(self, distance: float) -> tuple[float, float]:
+        """The slopes on the left and on the right, from this distance on, roughly: for a message."""
+        step = max(1e-6 * max(self.scale, 1e-3), self.smallest, distance)
         kinks, self.kinks = self.kinks, []
-        sides = [self.at(-step), self.at(step)]
+        points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
         left, right = [
-            math.nan if isinstance(side, Obstacle) or not side[0] else (side[1] - self.base) / side[0] for side in sides
+            math.nan if isinstance(a, Obstacle) or isinstance(b, Obstacle) else (b[1] - a[1]) / (b[0] - a[0])
+            for a, b in (points[:2], points[2:])
         ]
         return left, right
 

@@ -335,7 +335,7 @@ class Report:
 
 # The page's own colours are inherited, so it reads on light and dark; the badges carry their own contrast.
 _STYLE = """<style>
-.microgrid-report{font-size:1.05rem;line-height:1.5;overflow-x:auto}
+.microgrid-report{font-size:1.05rem;line-height:1.5;overflow-x:auto;container-type:inline-size}
 .microgrid-report .summary{font-size:1.3em;font-weight:700;margin:.4em 0}
 .microgrid-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:inherit}
 .microgrid-report th,.microgrid-report td{padding:.3em .8em;text-align:right;white-space:nowrap;
@@ -347,4 +347,6 @@ border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inher
 .microgrid-report blockquote{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;
 background:rgba(128,128,128,.1);color:inherit}
 .microgrid-report code{white-space:pre-wrap;background:none;color:inherit}
+@container (max-width:60rem){.microgrid-report table{font-size:.9rem}
+.microgrid-report th,.microgrid-report td{padding:.3em .5em}}
 </style>"""

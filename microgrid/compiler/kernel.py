@@ -184,23 +184,27 @@ class Kernel:
         rows = [self._run(by, theta, batch, unit) for unit in np.eye(count)]
         return rows[0][0], _stacked([gradient for _, gradient in rows])
 
-    def bind(self, theta: Floats, gradient: Floats) -> Callable[..., float]:
+    def bind(self, theta: Floats, gradient: Floats) -> Callable[..., Any]:
         """Return ``step(*batch)``, which returns the value and writes the gradient where you said.
 
         It is ``value_and_grad`` for a training loop: ``theta`` is read where it is, so an optimiser may
         change it in place, and ``gradient`` is written where it is; nothing is copied and no view is made
         anew. One bound function is for one thread.
 
+        Of a function with several outputs and ``reduce=None`` the first is the loss: ``step`` returns the
+        outputs of each sample, one row each, and the gradient is that of the mean of the first.
+
         Raises:
             TypeError: if the arrays are not contiguous arrays of the kernel's dtype.
-            ValueError: if they have not one number per parameter, or the function has several outputs.
+            ValueError: if they have not one number per parameter, or ``reduce`` does not fit the outputs.
         """
         for name, array in (("theta", theta), ("gradient", gradient)):
             if not (isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous):
                 raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.signature.dtype}")
             self._check_length(name, array)
-        if self.signature.outputs is not None or self.signature.per_sample:
-            raise ValueError("bind() is for a function of one output and reduce='mean' or 'sum'")
+        several = self.signature.outputs is not None
+        if several != self.signature.per_sample:
+            raise ValueError("bind() is for one output and reduce='mean' or 'sum', or several and reduce=None")
         if self.scalar:
 
             def scalar_step(*batch: ArrayLike) -> float:
@@ -210,13 +214,14 @@ class Kernel:
             return scalar_step
         plans: dict[int, _Plan] = {}
 
-        def step(*batch: ArrayLike) -> float:
+        def step(*batch: ArrayLike) -> Any:
             arrays, size = self._arguments(batch)
             plan = plans.get(size)
             if plan is None:
-                plan = plans[size] = self._bound("parameters", size, theta, gradient)
+                plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
             plan.run(*arrays)
-            return plan.outs[0].item()
+            value: Any = np.stack(plan.outs[:-1], axis=-1) if several else plan.outs[0].item()
+            return value
 
         return step
 
@@ -440,6 +445,10 @@ class Kernel:
         flat_lists = self.scalar and by != "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
+        if by == "first":  # what bind() computes of several outputs
+            batched = isinstance(outputs[0], Array) and outputs[0].batched
+            pairs = [(outputs[0], arrays.make("weight", (), (), False) if batched else 1.0)]
+            by, per_sample = "parameters", False
         if by != "value":
             chosen = {"parameters": slice(0, 1), "arguments": slice(1, None), "both": slice(None)}[by]
             if groups:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from waiting import wait_until
 
 import microgrid as mg
 from microgrid import ops
@@ -27,15 +28,6 @@ def example():
     output = d * f
     output.label = "L"
     return output
-
-
-def wait_until(page, expression):
-    """Wait until an expression holds; Playwright's own way would be eval(), which the page forbids."""
-    for _ in range(200):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError(f"not within 5 seconds: {expression}")
 
 
 def step_of(page):

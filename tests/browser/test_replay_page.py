@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from playwright.sync_api import expect
+from waiting import wait_until
 
 import microgrid as mg
 from microgrid import losses
@@ -63,15 +64,6 @@ def recorded(model, steps=3, X=None, y=None, **options):
 def picture_of(page, canvas):
     """The pixels of a canvas as one text."""
     return page.evaluate(f"document.querySelector('{canvas}').toDataURL()")
-
-
-def wait_until(page, expression):
-    """Wait until an expression holds; Playwright's own way would be eval(), which the page forbids."""
-    for _ in range(200):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError(f"not within 5 seconds: {expression}")
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -199,6 +199,28 @@ def test_a_bound_kernel_reads_and_writes_in_place():
         assert gradient.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_bound_kernel_of_several_outputs_descends_the_first_and_reports_all(alone):
+    loss, leaves = linear()
+
+    def report(x, y):
+        first = leaves[0] * leaves[1] * 3.0 if alone else loss(x, y)
+        return [first, x[0] * leaves[2], x[1]]
+
+    kernel = compile(report, reduce=None).kernel(X, Y)
+    single = compile(lambda x, y: report(x, y)[0]).kernel(X, Y)
+    assert kernel.parameters == leaves
+    theta, gradient = kernel.read(), np.zeros(3)
+    step = kernel.bind(theta, gradient)
+    for batch in (slice(0, 3), slice(0, 2)):
+        theta += 0.5
+        assert step(X[batch], Y[batch]) == pytest.approx(kernel.value(theta, X[batch], Y[batch]), rel=1e-15)
+        mine = [leaves.index(p) for p in single.parameters]
+        expected = np.zeros(3)
+        expected[mine] = single.value_and_grad(theta[mine], X[batch], Y[batch])[1]
+        assert gradient == pytest.approx(expected, rel=1e-15)
+
+
 def test_a_bound_kernel_of_plain_floats_writes_in_place_too():
     w = mg.Value(2.0)
     kernel = compile(lambda x: w * w * x, batch=False).kernel(3.0)
@@ -470,6 +492,8 @@ def test_each_structure_of_arguments_is_traced_once():
         (lambda x: x and 1.0, r"a branch on a traced value.*mg.where"),
         (lambda x: x * x.data, r"\.data of a traced value was read at .*test_kernel.py"),
         (lambda x: max(x, 0.0), r"mg.maximum"),
+        (lambda x: x if x == 1 else -x, r"compared to 1 by == .*test_kernel.py:\d+.*mg.equal"),
+        (lambda x: -x if x in (0.0, 1.0) else x, r"compared to 0.0 by =="),
         (lambda x: setattr(x, "data", 1.0), r"written"),
     ],
 )
@@ -555,8 +579,9 @@ def test_wrong_parameters_and_options_are_explained():
         compile(x * 2.0, inputs=[x, x])
     with pytest.raises(TypeError, match="contiguous"):
         kernel.bind([1.0, 2.0, 3.0], np.zeros(3))
-    with pytest.raises(ValueError, match="one output"):
-        compile(loss, reduce=None).kernel(X, Y).bind(np.zeros(3), np.zeros(3))
+    for f, reduce in ((loss, None), (lambda x, y: [loss(x, y), x[0]], "mean")):
+        with pytest.raises(ValueError, match="one output and reduce='mean' or 'sum', or several and reduce=None"):
+            compile(f, reduce=reduce).kernel(X, Y).bind(np.zeros(3), np.zeros(3))
 
 
 def test_the_kernel_is_public():

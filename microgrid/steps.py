@@ -1,0 +1,478 @@
+"""One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
+
+import math
+import pickle
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from microgrid import engine
+from microgrid.calculus import flatten
+from microgrid.compiler import TraceError
+from microgrid.compiler import compile as compile_function
+from microgrid.compiler.kernel import Kernel
+from microgrid.compiler.program import Traced
+from microgrid.engine import Value, constant, no_grad
+from microgrid.nn import Dropout, as_list, modules
+from microgrid.optim import Optimizer
+
+Loss = Callable[[Any, Any], Any]
+"""``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
+
+Accuracy = Callable[[Any, Any], bool]
+"""``accuracy(output, target)`` of one sample: whether what the model gave is right."""
+
+
+class Measured(NamedTuple):
+    """How well a model does: means over samples. The accuracy is nan where no answer is right or wrong."""
+
+    loss: float
+    accuracy: float
+
+
+def is_right(output: Any, target: Any) -> bool:
+    """Return whether the largest output is that of the target, which is a class or one-hot.
+
+    A single output is right if it is positive where the target is, and only there.
+    """
+    outputs = [getattr(number, "data", number) for number in as_list(output)]
+    targets = as_list(target)
+    if len(outputs) == 1:
+        return bool((outputs[0] > 0) == (targets[0] > 0))
+    return bool(outputs.index(max(outputs)) == (targets.index(max(targets)) if len(targets) > 1 else targets[0]))
+
+
+def _are_right(outputs: Any, targets: Any) -> Any:
+    """``is_right`` of many samples at once, one in each row."""
+    if targets.ndim == 1:
+        targets = targets[:, None]
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0) == (targets[:, 0] > 0)
+    return outputs.argmax(axis=1) == (targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0])
+
+
+@contextmanager
+def mode(model: Any, *, training: bool) -> Iterator[None]:
+    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
+    before = getattr(model, "training", None)
+    if before is None:
+        yield
+        return
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
+# ---------------------------------------------------------------------------------------------------
+# A step
+
+
+class Step(Protocol):
+    """One step of learning, whichever way it is computed."""
+
+    def gradients(self, X: Any, y: Any) -> Measured:
+        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
+
+    def finite(self) -> bool:
+        """Return whether every gradient is a finite number."""
+
+    def update(self) -> None:
+        """Let the optimiser move the parameters by their gradients."""
+
+    def read(self) -> Sequence[float]:
+        """Return the parameters, as they are now."""
+
+    def write(self, parameters: Sequence[float]) -> None:
+        """Set the parameters to what ``read()`` gave."""
+
+    def publish(self) -> None:
+        """Bring the Values up to date, before anyone looks at them."""
+
+    def resume(self) -> None:
+        """Go on from the Values, and from whatever else someone may have changed.
+
+        Raises:
+            TraceError: if what is there now does not compile.
+        """
+
+
+def _trained(model: Any, optimizer: Any) -> list[Value]:
+    return list(dict.fromkeys([*model.parameters(), *optimizer.parameters]))
+
+
+class EagerStep:
+    """A step on Values, sample by sample: gradients add up, and one sample's graph is in memory at a time."""
+
+    def __init__(self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.accuracy = accuracy
+        self.parameters = _trained(model, optimizer)
+
+    def gradients(self, X: Any, y: Any) -> Measured:
+        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+        share = 1.0 / len(X)
+        total, right = 0.0, 0
+        for x, target in zip(X.tolist(), y.tolist(), strict=True):
+            output = self.model(x)
+            loss = self.loss(output, target)
+            loss.backward(share)  # the gradients of loss / n: added up, those of the mean
+            total += loss.data
+            right += self.accuracy is not None and self.accuracy(output, target)
+        return Measured(total * share, right * share if self.accuracy else math.nan)
+
+    def finite(self) -> bool:
+        """Return whether every gradient is a finite number."""
+        return all(math.isfinite(parameter.grad) for parameter in self.parameters)
+
+    def update(self) -> None:
+        """Let the optimiser move the parameters by their gradients."""
+        self.optimizer.step()
+
+    def read(self) -> list[float]:
+        """Return the parameters, as they are now."""
+        return [parameter.data for parameter in self.parameters]
+
+    def write(self, parameters: Sequence[float]) -> None:
+        """Set the parameters to what ``read()`` gave."""
+        for parameter, number in zip(self.parameters, parameters, strict=True):
+            parameter.data = number
+
+    def publish(self) -> None:
+        """Do nothing: the Values are what is computed on."""
+
+    def resume(self) -> None:
+        """Do nothing, likewise."""
+
+
+class CompiledStep:
+    """A step on arrays: a kernel computes the gradients of a minibatch, the optimiser moves them all at once.
+
+    The parameters are one flat array here; their Values have old numbers until ``publish()``. An optimiser
+    that has no way to move arrays, or fails at it, moves the Values instead, by its ``step()``.
+
+    Raises:
+        TraceError: if the model or the loss cannot be compiled.
+    """
+
+    _theta: Any
+    _moved: Any
+
+    def __init__(self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None, X: Any, y: Any) -> None:
+        self.compiled = CompiledModel(model, loss, X, y, training=True)
+        self.optimizer = optimizer
+        self.accuracy = accuracy
+        self.parameters = _trained(model, optimizer)
+        self._places = {parameter: i for i, parameter in enumerate(self.parameters)}
+        self._gradient = np.zeros(len(self.parameters))
+        self._published = True
+        self._bind()
+        self._pull()
+
+    def gradients(self, X: Any, y: Any) -> Measured:
+        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
+        self._kernel_theta[self._in_kernel] = self._theta[self._here]
+        numbers = self._run(X, y)
+        # A new array each time: an optimiser may remember the one that it got.
+        self._gradient = np.zeros(len(self.parameters))
+        self._gradient[self._here] = self._kernel_gradient[self._in_kernel]
+        self._published = False
+        return self.compiled.measured(numbers, y, self.accuracy)
+
+    def finite(self) -> bool:
+        """Return whether every gradient is a finite number."""
+        return bool(np.isfinite(self._gradient).all())
+
+    def update(self) -> None:
+        """Let the optimiser move the parameters by their gradients."""
+        if self._moved is not None:
+            steps = self.optimizer.steps
+            try:
+                with np.errstate(all="ignore"):
+                    moved = self.optimizer.update(self._theta[self._moved], self._gradient[self._moved])
+            except Exception:  # a formula that takes floats only; one that is at fault fails again below
+                self.optimizer.steps = steps
+                self._moved = None
+            else:
+                theta = self._theta.copy()
+                theta[self._moved] = moved
+                self._theta = theta
+                self._published = False
+                return
+        self.publish()
+        self.optimizer.step()
+        self._pull()
+
+    def read(self) -> Any:
+        """Return the parameters, as they are now."""
+        return self._theta
+
+    def write(self, parameters: Sequence[float]) -> None:
+        """Set the parameters to what ``read()`` gave."""
+        self._theta = np.array(parameters)
+        self._published = False
+
+    def publish(self) -> None:
+        """Bring the Values up to date, before anyone looks at them."""
+        if not self._published:
+            numbers = self._theta.tolist(), self._gradient.tolist()
+            for parameter, data, gradient in zip(self.parameters, *numbers, strict=True):
+                parameter.data = data
+                parameter.grad = gradient
+            self._published = True
+
+    def resume(self) -> None:
+        """Go on from the Values, and from whatever else someone may have changed."""
+        if self.compiled.renew():
+            self._bind()
+        self._moved = self._movable()
+        self._pull()
+
+    def _bind(self) -> None:
+        kernel = self.compiled.kernel
+        self._kernel_theta = kernel.read()
+        self._kernel_gradient = np.zeros_like(self._kernel_theta)
+        self._run = kernel.bind(self._kernel_theta, self._kernel_gradient)
+        # A loss may reach leaves that nothing moves, and leave out parameters that something moves.
+        shared = [k for k, parameter in enumerate(kernel.parameters) if parameter in self._places]
+        self._in_kernel = _index(shared, len(kernel.parameters))
+        self._here = _index([self._places[kernel.parameters[k]] for k in shared], len(self.parameters))
+        self._moved = self._movable()
+
+    def _movable(self) -> Any:
+        """The index of the parameters that the optimiser moves as an array; ``None`` if it moves Values."""
+        moved = self.optimizer.parameters
+        if (
+            isinstance(self.optimizer, Optimizer)
+            and type(self.optimizer).step is Optimizer.step
+            and all(map(self._places.__contains__, moved))
+        ):
+            return _index([self._places[parameter] for parameter in moved], len(self.parameters))
+        return None
+
+    def _pull(self) -> None:
+        """Take the numbers of the Values."""
+        self._kernel_theta[...] = self.compiled.kernel.read()
+        self._theta = np.array([parameter.data for parameter in self.parameters])
+
+
+def _index(places: list[int], length: int) -> Any:
+    """An index into an array; where it is all of it in order, one that makes no copy."""
+    return slice(None) if places == list(range(length)) else np.array(places, int)
+
+
+# ---------------------------------------------------------------------------------------------------
+# A measurement
+
+
+class Evaluation:
+    """How a model does on a data set: measured as often as wanted, compiled unless that is impossible.
+
+    Attributes:
+        not_compiled: why it runs on Values; empty if it runs compiled.
+
+    Raises:
+        TraceError: if ``compile`` is true and it is impossible.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        accuracy: Accuracy | None,
+        X: Any,
+        y: Any,
+        compile: bool | None,  # noqa: A002 - what fit() and evaluate() call it
+    ) -> None:
+        self.model, self.loss, self.accuracy, self.X, self.y, self.compile = model, loss, accuracy, X, y, compile
+        self._compiled, self.not_compiled = compiled_or_why_not(
+            lambda: CompiledModel(model, loss, X, y, training=False), compile
+        )
+
+    def measure(self) -> Measured:
+        """Return the mean loss and the accuracy. No graph is recorded."""
+        compiled = self._compiled
+        if compiled is not None:
+            theta = compiled.kernel.read()
+            pieces = [slice(i, i + SAMPLES_AT_ONCE) for i in range(0, len(self.X), SAMPLES_AT_ONCE)]
+            numbers = [compiled.kernel.value(theta, self.X[piece], self.y[piece]) for piece in pieces]
+            return compiled.measured(np.concatenate(numbers), self.y, self.accuracy)
+        total, right = 0.0, 0
+        with no_grad(), mode(self.model, training=False):
+            for x, target in zip(self.X.tolist(), self.y.tolist(), strict=True):
+                output = self.model(x)
+                total += self.loss(output, target).data
+                right += self.accuracy is not None and self.accuracy(output, target)
+        return Measured(total / len(self.X), right / len(self.X) if self.accuracy else math.nan)
+
+    def resume(self) -> None:
+        """Take over whatever the user may have changed about the model."""
+        if self._compiled is not None:
+            _, self.not_compiled = compiled_or_why_not(self._compiled.renew, self.compile)
+            if self.not_compiled:
+                self._compiled = None
+
+
+SAMPLES_AT_ONCE = 1000
+"""A data set is measured in pieces: its intermediate results need not fit into memory all at once."""
+
+
+# ---------------------------------------------------------------------------------------------------
+# A compiled model
+
+T = TypeVar("T")
+
+
+def compiled_or_why_not(make: Callable[[], T], compile: bool | None) -> tuple[T | None, str]:  # noqa: A002 - as above
+    """Return what ``make()`` compiles and no reason, or nothing and the reason.
+
+    Raises:
+        TraceError: if ``compile`` is true and there is a reason.
+    """
+    if compile is False:
+        return None, "compile=False"
+    try:
+        return make(), ""
+    except TraceError as error:
+        if compile:
+            raise TraceError(f"this cannot be compiled, as compile=True demands: {error}") from error
+        return None, str(error)
+
+
+COMPARED = 4
+"""On so many samples the program must give what the model gives; their targets are spread over all."""
+
+
+class CompiledModel:
+    """A model and its loss as one kernel, whose outputs are the loss and then the model's outputs, per sample.
+
+    The kernel repeats what the model did in one trace. So a model that does something else for another
+    sample, or in another call, must be found out: the tracer refuses what it sees, and what the program
+    computes is compared with what the model computes.
+
+    Raises:
+        TraceError: if the model does not compile, with the reason.
+    """
+
+    kernel: Kernel
+    _rebuild: Callable[[Iterable[Any]], Any]
+
+    def __init__(self, model: Any, loss: Loss, X: Any, y: Any, *, training: bool) -> None:
+        self.model, self.loss, self.training = model, loss, training
+        order = np.argsort(y if y.ndim == 1 else y[:, 0], kind="stable")
+        self._places = order[np.linspace(0, len(order) - 1, min(COMPARED, len(order))).astype(int)]
+        self._X, self._y = X[self._places], y[self._places]
+        self._next = 0
+        self._compile()
+
+    def measured(self, numbers: Any, y: Any, accuracy: Accuracy | None) -> Measured:
+        """Return the means over samples of what the kernel gave: a row for each."""
+        with np.errstate(all="ignore"):
+            loss = float(numbers[:, 0].mean())
+        if accuracy is None:
+            return Measured(loss, math.nan)
+        if accuracy is is_right:
+            return Measured(loss, float(_are_right(numbers[:, 1:], y).mean()))
+        outputs = (self.outputs(row) for row in numbers[:, 1:].tolist())
+        right = sum(map(bool, map(accuracy, outputs, y.tolist())))
+        return Measured(loss, right / len(y))
+
+    def outputs(self, numbers: Iterable[float]) -> Any:
+        """Return numbers as the model returns its outputs, as Values."""
+        return self._rebuild(map(constant, numbers))
+
+    def renew(self) -> bool:
+        """Compile anew if the model is no longer what was compiled; return whether it was necessary."""
+        _refuse_what_no_trace_shows(self.model, training=self.training)
+        self._next = (self._next + 1) % len(self._places)
+        if self._difference(self._next) is None:
+            return False
+        self._compile()
+        return True
+
+    def _compile(self) -> None:
+        _refuse_what_no_trace_shows(self.model, training=self.training)
+        with _nothing_drawn(), mode(self.model, training=self.training):
+            try:
+                self.kernel, self._rebuild = _kernel(self.model, self.loss, self._X[:1], self._y[:1])
+            except TraceError:
+                raise
+            except Exception as error:  # whatever the user's code raises when it meets traced numbers
+                raise TraceError(f"{type(error).__name__} with traced numbers in place of floats: {error}") from error
+        for k in range(len(self._places)):
+            if difference := self._difference(k):
+                raise TraceError(difference)
+
+    def _difference(self, k: int) -> str | None:
+        """How the program differs from the model on a sample, if it does."""
+        x, target = self._X[k].tolist(), self._y[k].tolist()
+        with _nothing_drawn(), no_grad(), mode(self.model, training=self.training):
+            output = self.model(x)
+            expected = [self.loss(output, target), *flatten(output)[0]]
+        numbers = [getattr(number, "data", number) for number in expected]
+        found = self.kernel.value(self.kernel.read(), self._X[k : k + 1], self._y[k : k + 1])[0]
+        if len(found) == len(numbers) and np.allclose(found, numbers, rtol=1e-6, atol=1e-9, equal_nan=True):
+            return None
+        return (
+            f"for sample {self._places[k]} the model gives the loss {numbers[0]:.6g}, and compiled {found[0]:.6g}: "
+            "it does not do the same for every sample and in every call"
+        )
+
+
+def _kernel(model: Any, loss: Loss, X: Any, y: Any) -> tuple[Kernel, Callable[[Iterable[Any]], Any]]:
+    """Return the kernel, and the function that gives outputs the structure that the model returned them in."""
+    rebuilders = []
+
+    def loss_and_outputs(x: Any, target: Any) -> list[Any]:
+        with _traced(model.parameters()):
+            output = model(x)
+            value = loss(output, target)
+        numbers, rebuild = flatten(output)
+        rebuilders.append(rebuild)
+        return [value, *numbers]
+
+    kernel = compile_function(loss_and_outputs, reduce=None).kernel(X, y)
+    return kernel, rebuilders[-1]
+
+
+def _refuse_what_no_trace_shows(model: Any, *, training: bool) -> None:
+    if any(hook is not engine._cut for hook in engine._hooks.get()):
+        raise TraceError("the nodes are watched, by detect_anomaly(), record_lines() or watch(), so there must be some")
+    for module in modules(model):
+        if training and isinstance(module, Dropout) and module.rate:
+            raise TraceError(f"{module} draws anew for every sample, and a program would repeat one draw")
+
+
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """Raise ``TraceError`` if the block draws from the global generators; they are left as they were."""
+    before = random.getstate(), np.random.get_state(legacy=False)
+    try:
+        yield
+    finally:
+        after = random.getstate(), np.random.get_state(legacy=False)
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+    if pickle.dumps(after) != pickle.dumps(before):
+        raise TraceError("the model or the loss draws random numbers, and a program would repeat one draw")
+
+
+@contextmanager
+def _traced(parameters: Iterable[Value]) -> Iterator[None]:
+    """Have parameters refuse what traced numbers refuse: a branch on one holds for its present number only."""
+    plain = [parameter for parameter in parameters if type(parameter) is Value]
+    try:
+        for parameter in plain:
+            parameter.__class__ = Traced
+        yield
+    finally:
+        for parameter in plain:
+            parameter.__class__ = Value
