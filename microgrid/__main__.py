@@ -6,6 +6,7 @@
 
 import argparse
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -67,15 +68,18 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="FOLDER", default="microgrid-digits", help="where to leave the results (%(default)s)"
     )
     parser.add_argument(
-        "--epochs", metavar="N", type=_whole, default=7, help="how often to see each image (%(default)s)"
+        "--epochs", metavar="N", type=_whole, default=40, help="how often to see each image (%(default)s)"
     )
     parser.add_argument(
-        "--batch-size", metavar="N", type=_whole, default=16, help="images for each update (%(default)s)"
+        "--batch-size", metavar="N", type=_whole, default=32, help="images for each update (%(default)s)"
     )
     parser.add_argument(
-        "--learning-rate", metavar="X", type=_positive, default=0.02, help="of Adam, falling to a tenth (%(default)s)"
+        "--learning-rate", metavar="X", type=_positive, default=0.01, help="of Adam, falling to a tenth (%(default)s)"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of split, weights and order (%(default)s)")
+    parser.add_argument(
+        "--eager", action="store_true", help="train sample by sample, not compiled: the same network, but slowly"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     explain = parser.add_subparsers(title="command", metavar="").add_parser(
         "explain",
@@ -183,6 +187,8 @@ def _numbers(assignments: list[str]) -> dict[str, float]:
 
 
 def _train(options: argparse.Namespace) -> int:
+    # Its matrices are small: NumPy's threads would wait for each other longer than they compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What could be missing at the end is looked for before the work.
     _look_for("numpy", "sklearn", "matplotlib")
     find_renderer()
@@ -215,6 +221,7 @@ def _train(options: argparse.Namespace) -> int:
             seed=options.seed,
             after_epoch=slow_down,
             quiet=options.quiet,
+            compile=not options.eager,
         )
     except TrainingError as error:
         history, failure = error.history, error
@@ -226,7 +233,8 @@ def _train(options: argparse.Namespace) -> int:
         return FAILED if failure else INTERRUPTED
 
     train, test = (
-        evaluate(model, X, y).accuracy for X, y in ((data.X_train, data.y_train), (data.X_test, data.y_test))
+        evaluate(model, X, y, compile=not options.eager).accuracy
+        for X, y in ((data.X_train, data.y_train), (data.X_test, data.y_test))
     )
     image, digit = data.X_test[0].tolist(), int(data.y_test[0])
     report = check(

@@ -225,8 +225,7 @@ class CompiledStep:
         if not self._published:
             numbers = self._theta.tolist(), self._gradient.tolist()
             for parameter, data, gradient in zip(self.parameters, *numbers, strict=True):
-                parameter.data = data
-                parameter.grad = gradient
+                parameter._data, parameter.grad = data, gradient
             self._published = True
 
     def resume(self) -> None:

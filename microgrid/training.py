@@ -248,7 +248,8 @@ def fit(
                         raise
                     progress.update(history)
                 # Step 4: again.
-                step.publish()
+                if evaluation or after_epoch:
+                    step.publish()
                 measured = evaluation.measure() if evaluation else None
                 mean = Measured(*np.average(results, axis=0, weights=sizes).tolist())
                 history._add(mean, measured, time.perf_counter() - began)

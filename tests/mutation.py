@@ -3,7 +3,7 @@
     pip install -e ".[test,mutation]" && python tests/mutation.py ops engine calculus checking
 
 changes one thing at a time (a number, a sign, a comparison, a condition) in a copy of the repository, runs
-the tests of that room without shrinking, and prints the changes that no test noticed. Those that make no
+the tests of that room, and prints the changes that no test noticed. Those that make no
 difference that a user could see are listed in CONTRIBUTING.md. ``--sample 100`` tries a random hundred of
 each room; ``--minutes 30`` stops after that time. A full run takes hours.
 """
@@ -43,17 +43,24 @@ USELESS = re.compile(
 )
 
 
+def run_tests(room: str) -> int:
+    """Run the tests of a room, first with few examples, then, if they see nothing, with as many as always."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", SLOW, *TESTS[room].split()]
+    outcomes = (subprocess.call(command, env=os.environ | {"HYPOTHESIS_PROFILE": p}) for p in ("mutation", "ci"))
+    return next(filter(None, outcomes), 0)
+
+
 def mutate(room: str, sample: int, deadline: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         source = "microgrid/" + (room if (copy / "microgrid" / room).is_dir() else f"{room}.py")
-        command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -k '{SLOW}' {TESTS[room]}"
-        settings = {"module-path": source, "timeout": 180.0, "excluded-modules": [], "test-command": command}
+        command = f"{sys.executable} tests/mutation.py --run-tests {room}"
+        settings = {"module-path": source, "timeout": 1200.0, "excluded-modules": [], "test-command": command}
         lines = ["[cosmic-ray]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
         (copy / "mutation.toml").write_text("\n".join([*lines, "[cosmic-ray.distributor]", 'name = "local"']))
         session = str(copy / "mutation.sqlite")
-        environment = {"HYPOTHESIS_PROFILE": "mutation", "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
 
         def cosmic_ray(*arguments: str, timeout: float | None = None) -> None:
             program = Path(sys.executable).with_name("cosmic-ray")
@@ -85,7 +92,10 @@ def main() -> None:
     parser.add_argument("rooms", nargs="+", choices=TESTS)
     parser.add_argument("--sample", type=int, default=10**6)
     parser.add_argument("--minutes", type=float, default=600.0)
+    parser.add_argument("--run-tests", action="store_true", help="only run the tests of the first room")
     options = parser.parse_args()
+    if options.run_tests:
+        sys.exit(run_tests(options.rooms[0]))
     deadline = time.monotonic() + 60 * options.minutes
     for room in options.rooms:
         mutate(room, options.sample, deadline)

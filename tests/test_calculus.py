@@ -1,6 +1,7 @@
 """Derivatives as functions: against closed forms, against each other, and nested."""
 
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import microgrid as mg
 from microgrid import Value
+from microgrid.strategies import SMOOTH, expressions
 
 numbers = st.floats(-3, 3)
 
@@ -200,3 +202,52 @@ def test_a_chain_of_a_hundred_thousand_nodes_has_second_derivatives():
 def test_wrong_calls_are_told_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# random programs
+
+
+@given(expressions(SMOOTH, max_steps=6, largest=10.0))
+def test_every_way_to_a_derivative_of_a_program_agrees(program):
+    output, leaves = program.graph()
+    output.backward()
+    gradient = [leaf.grad for leaf in leaves]
+    at, direction = program.at, tuple((-0.5) ** i for i in range(len(leaves)))
+    assert [g.data for g in mg.gradient_graph(output, leaves)] == approx(gradient)
+    assert mg.jvp(program, at, direction)[1] == approx(math.fsum(map(operator.mul, gradient, direction)))
+
+    def along(*xs):  # the derivative along the direction; its gradient is the Hessian times the direction
+        return mg.dot(mg.grad(program, tuple(range(len(xs))))(*xs), direction)
+
+    product = mg.hvp(program, at, direction)
+    assert list(product) == approx(list(mg.grad(along, tuple(range(len(at))))(*at)))
+
+
+def approx(numbers):
+    return pytest.approx(numbers, rel=1e-9, abs=1e-9)
+
+
+def test_nothing_flows_through_a_derivative_of_zero_not_even_an_infinite_gradient():
+    assert mg.grad(lambda x: 1 / mg.floor(x))(0.5) == 0.0
+    x = Value(0.5)
+    assert mg.gradient_graph(1 / mg.floor(x), [x])[0].data == 0.0
+
+
+def test_a_node_to_which_no_gradient_flows_is_passed_over():
+    x = Value(3.0)
+    assert mg.gradient_graph(mg.stop_gradient(-(x * x)) * x, [x])[0].data == -9.0
+
+
+def test_the_first_argument_is_differentiated_by_default():
+    def f(x, y):
+        return x * x * y**3
+
+    assert mg.grad(f)(2.0, 3.0) == 2 * 2 * 27
+    assert mg.jacobian(f)(2.0, 3.0) == 2 * 2 * 27
+    assert mg.hessian(f)(2.0, 3.0) == 2 * 27
+
+
+@pytest.mark.parametrize("result", [lambda x: [x], lambda x: [x, x], lambda x: []])
+def test_a_list_has_no_gradient_even_if_it_holds_one_number(result):
+    with pytest.raises(TypeError, match=r"must return one number to have a gradient; it returned \["):
+        mg.grad(result)(2.0)

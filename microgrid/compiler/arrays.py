@@ -192,7 +192,13 @@ class Arrays:
         first = float(values.flat[0])
         if values.tobytes() == np.full_like(values, first).tobytes():
             return first
-        values = np.ascontiguousarray(values)
+        return self._numbers(np.ascontiguousarray(values))
+
+    def filled(self, shape: Shape, number: float) -> Array:
+        """Return an array of one number, for statements that need an array."""
+        return self._numbers(np.full(shape, number))
+
+    def _numbers(self, values: NDArray[np.float64]) -> Array:
         return self.make("constant", (), values.shape, False, Constant(values.tobytes(), values))
 
     # -- operations -----------------------------------------------------------------------------------
@@ -421,10 +427,18 @@ def fuse(outputs: Sequence[Operand]) -> tuple["Arrays", list[Operand]]:
             continue
         if not (x.op == "view" and x.detail.regular):
             operands = tuple(arrays.apply(NUMBER, operand) for operand in operands)
+        if x.op in ("sum", "largest", "smallest", "segment_sum") and isinstance(operands[0], float):
+            (before,) = x.arrays()
+            operands = (arrays.filled(before.shape, operands[0]),)
         if x.op == "view":
             new[x.number] = arrays.view(operands[0], x.detail)
         elif x.op == "sum":
-            new[x.number] = _contracted(arrays, operands[0], *x.detail)
+            axes, batch = x.detail
+            (terms,) = operands
+            if batch and not (isinstance(terms, Array) and terms.batched):
+                new[x.number] = arrays.sum_samples(arrays.sum(terms, axes))
+            else:
+                new[x.number] = _contracted(arrays, terms, axes, batch)
         elif x.op == "constant":
             new[x.number] = arrays.constant(x.detail.values)
         else:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from microgrid import ops
-from microgrid.compiler.arrays import Array, Arrays, Constant, Indices, Map, Operand, Shape
+from microgrid.compiler.arrays import Array, Arrays, Indices, Map, Operand, Shape
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
@@ -60,7 +59,7 @@ def classify(program: Program) -> Classes:
         start, end = starts[i], starts[i + 1]
         if start == end:
             key: tuple[object, ...] = (row,)
-        elif row in VARIADIC:
+        elif row in VARIADIC or row is ops.add:
             kinds = [of[a] for a in arguments[start:end]]
             key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
         else:
@@ -224,7 +223,7 @@ class _Lift:
         if not np.array_equal(ordered, members):
             rank = {int(node): k for k, node in enumerate(members)}
             nodes = nodes[[rank[int(node)] for node in ordered]]
-        parts = [(int(s), nodes[:, kinds == s]) for s in sources]
+        parts = [(int(s), self._sorted_terms(int(s), nodes[:, kinds == s])) for s in sources]
         columns = [(c, part.shape[1]) for s, part in parts for c in self._columns(s, part.ravel())]
         shape = _shape(len(ordered), columns)
         pair = VARIADIC.get(row, row)
@@ -233,6 +232,20 @@ class _Lift:
         for term in reduced[1:]:
             result = self.arrays.apply(pair, result, term)
         self.lifted[number] = self._stored(result, shape)
+
+    def _sorted_terms(self, source: int, nodes: Indices) -> Indices:
+        """The terms of sums in an order in which they are read regularly, if there is one."""
+
+        def regular(nodes: Indices) -> bool:
+            return all(_runs(column) is not None for column in self._columns(source, nodes.ravel()))
+
+        if nodes.shape[1] > 1 and not regular(nodes):
+            for column in self._columns(source, nodes.ravel()):
+                order = np.argsort(column.reshape(nodes.shape), axis=1, kind="stable")
+                found = np.take_along_axis(nodes, order, axis=1)
+                if regular(found):
+                    return found
+        return nodes
 
     def _drop(self, source: int, nodes: Indices, parts: Sequence[tuple[int, Indices]]) -> bool:
         """Whether these terms are the zero that Python's sum() starts from, and the rest is a long sum."""
@@ -314,12 +327,7 @@ class _Lift:
         """A class whose members are all one known number is kept as an array too, so that it can be read."""
         if isinstance(result, Array):
             return result
-        return self.arrays.make("constant", (), shape, False, _full(shape, result))
-
-
-def _full(shape: Shape, number: float) -> Constant:
-    values: NDArray[np.float64] = np.full(shape, number)
-    return Constant(values.tobytes(), values)
+        return self.arrays.filled(shape, result)
 
 
 # ---------------------------------------------------------------------------------------------------

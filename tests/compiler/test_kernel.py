@@ -398,11 +398,12 @@ def test_stages_can_be_read():
 
 
 def test_a_kernel_describes_itself_as_boxes_with_shapes():
-    loss, _ = linear()
-    boxes = compile(loss).kernel(X, Y).boxes()
-    assert {box.name for box in boxes if not box.operands} == {"x", "y", "parameters", "weight"}
-    product = next(box for box in boxes if box.name == "contract" and box.shape == "batch")
-    assert product.symbol == "Σ ×"
+    w = [mg.Value(0.1 * k) for k in range(12)]
+    f = lambda x: mg.total([mg.tanh(mg.dot(w[3 * k : 3 * k + 3], x)) for k in range(4)])  # noqa: E731
+    boxes = compile(f).kernel(np.ones((2, 3))).boxes()
+    assert {box.name for box in boxes if not box.operands} == {"x", "parameters", "weight"}
+    product = next(box for box in boxes if box.name == "contract")
+    assert (product.symbol, product.shape) == ("Σ ×", "4 × batch")
     assert {boxes[k].name for k in product.operands} == {"x", "parameters"}
     assert sorted(result for box in boxes for result in box.results) == ["gradient", "output"]
     kernel = compile(lambda x: mg.sin(x) * 2.0, batch=False).kernel(1.0)

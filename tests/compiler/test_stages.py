@@ -1,6 +1,6 @@
 """The stages one by one: programs, simplification, array statements."""
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -137,21 +137,41 @@ def check(f, parameters, x):
     return kernel
 
 
+def test_sums_of_two_neighbours_are_written_as_additions():
+    w = [mg.Value(0.1 * k) for k in range(12)]
+
+    def f(x):
+        hidden = [mg.tanh(t * s) for t, s in zip(w, x, strict=True)]
+        return mg.total([(a + b) ** 2 for a, b in pairwise(hidden)])
+
+    assert "add(v" in check(f, w, np.random.default_rng(0).normal(size=(3, 12))).source
+
+
 def test_sums_of_terms_in_different_orders_lift_together():
     w = [mg.Value(0.1 * k) for k in range(12)]
 
     def f(x):
         mixed = [mg.sin(w[k] * x[k]) + mg.cos(w[k]) if k % 2 else mg.cos(w[k]) + mg.sin(w[k] * x[k]) for k in range(12)]
-        return mg.total(mixed) * mg.total([t + s for t, s in itertools.pairwise(mixed)])
+        return mg.total(mixed) * mg.total([t + s for t, s in pairwise(mixed)])
 
     assert len(check(f, w, np.random.default_rng(0).normal(size=(3, 12))).statements()) < 40
+
+
+def test_a_class_of_known_numbers_lifts():
+    w = [mg.Value(0.1 * k + 1) for k in range(12)]
+
+    def f(x):
+        ones = [t**0 for t in w]
+        return mg.total(ones) * mg.total(w) + mg.total([mg.tanh(t * s) for t, s in zip(ones, x, strict=True)])
+
+    check(f, w, np.random.default_rng(0).normal(size=(3, 12)))
 
 
 def test_members_in_a_strange_order_are_sorted_into_slices():
     w = [mg.Value(0.1 * k) for k in range(16)]
     order = [3, 0, 7, 1, 15, 2, 9, 4, 8, 5, 14, 6, 10, 13, 11, 12]
-    f = lambda x: mg.total([mg.tanh(w[k] * x[k]) + w[k] for k in order])  # noqa: E731
-    check(f, w, np.random.default_rng(0).normal(size=(2, 16)))
+    f = lambda x: mg.total(w) + mg.total([(mg.tanh(w[k] * x[k]) + w[k]) ** 2 for k in order])  # noqa: E731
+    assert "take" not in check(f, w, np.random.default_rng(0).normal(size=(2, 16))).source
 
 
 def test_maxima_over_rows_and_constants_lift():

@@ -127,6 +127,18 @@ def test_an_irregular_graph_and_an_operation_of_the_user_run_on_jax():
     assert (value, np.asarray(gradient)) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
 
 
+def test_windows_that_overlap_and_run_backwards_on_jax():
+    w = [mg.Value(0.4), mg.Value(-0.3), mg.Value(0.2)]
+    f = lambda x: mg.total([mg.tanh(mg.dot(w[::-1], x[i : i + 3])) for i in range(6)]) * x[7]  # noqa: E731
+    x = np.random.default_rng(0).normal(size=(4, 8))
+    kernel = compile(f).kernel(x)
+    value, gradients = jax.value_and_grad(kernel.to_jax(), argnums=(0, 1))(kernel.read(), x)
+    expected, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), x, by="both")
+    assert value == pytest.approx(expected)
+    assert np.asarray(gradients[0]) == pytest.approx(by_theta)
+    assert np.asarray(gradients[1]) == pytest.approx(by_x)
+
+
 def test_one_sample_without_a_batch_and_float32():
     kernel = compile(lambda x: mg.sin(x[0]) * x[1], batch=False, dtype="float32").kernel([1.0, 2.0])
     gradient = jax.grad(kernel.to_jax(), argnums=1)(np.zeros(0), np.array([1.0, 2.0]))
