@@ -925,7 +925,7 @@ where: Op = _row(
 relu = _row(
     "relu",
     lambda x: 0.0 if x <= 0.0 else x,
-    lambda y, x: 1.0 - less_equal(x, 0.0),
+    lambda y, x: not_equal(y, 0.0),
     symbol="ReLU",
     kink=lambda x: (x > 0) - (x < 0),
     array="xp.maximum({0}, 0.0)",

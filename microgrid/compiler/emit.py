@@ -6,6 +6,7 @@ result where it will be needed. ``functional_source`` writes the same statements
 long chain.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -131,9 +132,15 @@ class _NumPy(_Names):
                 uses[operand.number] = uses.get(operand.number, 0) + 1
         self.uses = uses
         self.target: dict[int, str] = {}
+        written: set[int] = set()  # outputs that are computed where they must be
         for k, (output, form) in enumerate(zip(outputs, shapes, strict=True)):
-            if isinstance(output, Array) and self._computed(output) and (output.shape, output.batched) == form:
-                self.target.setdefault(output.number, f"out{k}")
+            root = _unfolded(output)
+            if not isinstance(root, Array) or not self._computed(root) or root.number in self.target:
+                continue
+            if (root.size, root.batched) == (math.prod(form[0]), form[1]):
+                reshaped = "" if root.shape == form[0] else f".reshape({self._sizes(root)})"
+                self.target[root.number] = f"out{k}{reshaped}"
+                written.add(k)
         self.buffered: set[int] = set()
         for statement in reversed(self.live):
             self._place(statement)
@@ -141,7 +148,7 @@ class _NumPy(_Names):
         for statement in self.live:
             self._state(statement)
         for k, (output, (_, batched)) in enumerate(zip(outputs, shapes, strict=True)):
-            if not (isinstance(output, Array) and self.target.get(output.number) == f"out{k}"):
+            if k not in written:
                 self.lines.append(f"out{k}[...] = {self.operand(output, batched)}")
 
     @staticmethod
@@ -438,6 +445,14 @@ class _NumPy(_Names):
             stop = index.base + index.strides[0] * (index.shape[0] - 1) + 1
             return f"{index.base}:{stop}:{index.strides[0] or 1}"
         return self.keep("table", index.points())
+
+
+def _unfolded(x: Operand) -> Operand:
+    """The array whose members a view reads all, each once and in order; anything else as it is."""
+    if isinstance(x, Array) and x.op == "view" and x.detail == Map.whole(x.shape):
+        (source,) = x.arrays()
+        return source if source.size == x.size else x
+    return x
 
 
 def _read_in_place(x: Array, y: Array) -> bool:

@@ -4,7 +4,8 @@ import builtins
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -517,7 +518,9 @@ class Kernel:
             return self._run_scalar(by, parameters, arrays, seed)
         tile = self._tile(by, size)
         if tile >= size:
-            return self._shaped(by, self._run_tile(by, parameters, arrays, size, seed), size)
+            with self._plan(by, size) as plan:
+                self._run_plan(plan, parameters, arrays, seed)
+                return self._shaped(by, [out.copy() for out in plan.outs], size)
         _, shapes = self._targets(by)
         dtype = self.signature.dtype
         results = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
@@ -526,12 +529,13 @@ class Kernel:
             count = rows.stop - start
             scale = count / size if self.signature.reduce == "mean" else 1.0
             mine = seed[rows] if np.ndim(seed) == 2 else seed
-            parts = self._run_tile(by, parameters, [a[rows] for a in arrays], count, mine)
-            for result, part, (_, batched) in zip(results, parts, shapes, strict=True):
-                if batched:
-                    result[..., rows] = part if scale == 1.0 else part * scale
-                else:
-                    result += part * scale
+            with self._plan(by, count) as plan:
+                self._run_plan(plan, parameters, [a[rows] for a in arrays], mine)
+                for result, part, (_, batched) in zip(results, plan.outs, shapes, strict=True):
+                    if batched:
+                        np.multiply(part, scale, out=result[..., rows])
+                    else:
+                        result += part * scale
         return self._shaped(by, results, size)
 
     def _tile(self, by: str, size: int) -> int:
@@ -541,23 +545,26 @@ class Kernel:
         row = 8 * self._source(by).resident
         return size if row * size <= 2 * _TILE_BYTES else max(_TILE_ROWS, _TILE_BYTES // row)
 
-    def _run_tile(self, by: str, theta: Floats, arrays: Sequence[Floats], size: int, seed: Any) -> list[Floats]:
+    @contextmanager
+    def _plan(self, by: str, size: int) -> Iterator[_Plan]:
+        """Lend a plan that no other thread uses meanwhile."""
         with self._lock:
             plans = self._plans.get((by, size))
             plan = plans.pop() if plans else None
         if plan is None:
             plan = self._bound(by, size)
-        plan.theta[...] = theta
-        if seed is not None:
-            plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
-        plan.run(*arrays)
-        results = [out.copy() for out in plan.outs]
+        yield plan
         with self._lock:
             self._plans.setdefault((by, size), []).append(plan)
             self._plans.move_to_end((by, size))
             while len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
-        return results
+
+    def _run_plan(self, plan: _Plan, theta: Floats, arrays: Sequence[Floats], seed: Any) -> None:
+        plan.theta[...] = theta
+        if seed is not None:
+            plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
+        plan.run(*arrays)
 
     def _bound(self, by: str, size: int, theta: Floats | None = None, gradient: Floats | None = None) -> _Plan:
         """Execute the program for a batch size: it makes its buffers and views."""

@@ -5,12 +5,11 @@ program of each dialect finds under its names.
 """
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.ops import Op
@@ -39,116 +38,42 @@ def _into(out: Array, result: Array) -> Array:
     return out
 
 
-def _polynomial(coefficients: NDArray[np.float64], t: Array) -> Array:
-    """Σ cₖ tᵏ; as a product of matrices for powers below w, then by Horner's rule in tʷ, in half the time."""
-    groups, width = coefficients.shape
-    powers = np.empty((width, t.size), t.dtype)
-    powers[0] = 1.0
-    for k in range(1, width):
-        np.multiply(powers[k - 1], t, out=powers[k])
-    parts = coefficients.astype(t.dtype) @ powers
-    step = powers[-1] * t
-    result = parts[-1]
-    for k in range(groups - 2, -1, -1):
-        result *= step
-        result += parts[k]
-    return result
-
-
-def _grouped(coefficients: Sequence[float], width: int) -> NDArray[np.float64]:
-    padded = [*coefficients, *[0.0] * (-len(coefficients) % width)]
-    return np.array(padded).reshape(-1, width)
-
-
-# (1 + 2x)·exp(x²)·erfc(x) for x >= 0 as a polynomial in t = (x − 3.75) / (x + 3.75), after Shepherd and
-# Laframboise, Mathematics of Computation 36 (1981); and erf(x) / x for |x| <= 1 as a polynomial in x².
-# Chebyshev interpolation in 60 digits; both are exact to 3e-16.
-_TAIL = _grouped(
-    (
-        1.2375126308378275,
-        -0.14024059858554522,
-        0.003585415485466307,
-        0.08227673848999159,
-        -0.10880393014193915,
-        0.09230432116435619,
-        -0.058693398584491824,
-        0.028362277371369756,
-        -0.009746579620815399,
-        0.0017556261692294765,
-        0.00029371408777419193,
-        -0.00029015536564612357,
-        5.1647371231658466e-05,
-        2.238759274056903e-05,
-        -1.1439615243921874e-05,
-        -9.792975508939216e-07,
-        1.743857718006322e-06,
-        -5.0816892839617925e-08,
-        -2.499653602394019e-07,
-        1.877849198527279e-08,
-        3.2564981104796906e-08,
-        -1.9527882767302858e-09,
-        -2.7293921314235865e-09,
-    ),
-    5,
-)
-_HEAD = _grouped(
-    (
-        1.1283791670955126,
-        -0.3761263890318375,
-        0.11283791670954879,
-        -0.026866170645076792,
-        0.0052239776248180145,
-        -0.000854832698083379,
-        0.0001205533111164271,
-        -1.4925595266831182e-05,
-        1.6461000484121368e-06,
-        -1.6350312701054695e-07,
-        1.4659775274047436e-08,
-        -1.1372848856791674e-09,
-        5.957176147748911e-11,
-    ),
-    4,
-)
-_BLOCK = 8192
-"""So many numbers at a time stay in the processor's cache while a polynomial is computed."""
-
-
-def _erfc_positive(a: Array) -> Array:
-    """erfc(a) for 0 <= a < inf."""
-    t = (a - 3.75) / (a + 3.75)
-    return np.exp(-a * a) * _polynomial(_TAIL, t) / (1.0 + 2.0 * a)
-
-
-def _erfc_block(x: Array) -> Array:
-    y = _erfc_positive(np.minimum(np.abs(x), 30.0))  # where erfc is 0 in floats
-    return np.where(np.less(x, 0.0), 2.0 - y, y)
-
-
-def _erf_block(x: Array) -> Array:
-    a = np.minimum(np.abs(x), 6.5)  # where erf is 1 in floats
-    near = a * _polynomial(_HEAD, a * a)
-    return np.copysign(np.where(np.less(a, 0.75), near, 1.0 - _erfc_positive(a)), x)
-
-
-def _in_blocks(function: Any) -> Any:
-    def blocked(x: Array, out: Array = None) -> Array:
-        x = np.asarray(x)
-        flat = np.ascontiguousarray(x).reshape(-1)
-        result = np.empty_like(flat)
-        for start in range(0, flat.size, _BLOCK):
-            result[start : start + _BLOCK] = function(flat[start : start + _BLOCK])
-        return _into(out, result.reshape(x.shape))
-
-    return blocked
+@cache
+def scipy_special() -> Any:
+    """Return SciPy's special functions, loaded when a program first needs one: that takes a third of a second."""
+    try:
+        return import_module("scipy.special")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "erf, lgamma and their kin on arrays need SciPy, which is not installed; "
+            "run: pip install 'microgrid-autograd[compile]'"
+        ) from error
 
 
 class NumPySpecial:
     """The namespace ``special`` of programs on NumPy arrays."""
 
-    erf = staticmethod(_in_blocks(_erf_block))
-    erfc = staticmethod(_in_blocks(_erfc_block))
-    lgamma = staticmethod(_elementwise(ops.lgamma.forward, 1))
-    digamma = staticmethod(_elementwise(ops.digamma.forward, 1))
+    @staticmethod
+    def erf(x: Array, out: Array = None) -> Array:
+        """The error function."""
+        return scipy_special().erf(x, out=out)
+
+    @staticmethod
+    def erfc(x: Array, out: Array = None) -> Array:
+        """1 − erf(x)."""
+        return scipy_special().erfc(x, out=out)
+
+    @staticmethod
+    def lgamma(x: Array, out: Array = None) -> Array:
+        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, and there it is −log |x|."""
+        tiny = np.abs(x) < 1e-300
+        result = scipy_special().gammaln(x, out=out)
+        return _into(out, np.where(tiny, -np.log(np.abs(x)), result)) if np.any(tiny) else result
+
+    @staticmethod
+    def digamma(x: Array, out: Array = None) -> Array:
+        """ψ(x)."""
+        return scipy_special().psi(x, out=out)
 
     @staticmethod
     def polygamma(n: int, x: Array, out: Array = None) -> Array:
