@@ -19,7 +19,7 @@ from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
-from microgrid.compiler.roll import loop_source
+from microgrid.compiler.roll import loop_source, repeats
 from microgrid.engine import Value
 from microgrid.ops import Op
 
@@ -35,8 +35,8 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
 
 _TILE_BYTES = 1_000_000
 _TILE_ROWS = 512
-_LONG = 2000
-"""A program of floats of more nodes is searched for loops."""
+_SHORT, _LONG = 64, 2000
+"""Floats of fewer nodes are written out, of more are written with loops; between, if loops make it much shorter."""
 
 _PLANS = 8
 """Buffers are kept for so many different batch sizes."""
@@ -108,6 +108,7 @@ class Kernel:
         signature: what the kernel takes and gives.
         parameters: the leaves that ``theta`` stands for.
         traced: how many nodes the function recorded.
+        looped: whether it is a program of plain floats with loops.
     """
 
     def __init__(self, program: Program, parameters: list[Value], signature: Signature, traced: int = 0) -> None:
@@ -123,7 +124,8 @@ class Kernel:
             # A statement on arrays costs some 20 times what one on floats does, however short the array.
             self.spelled_out = len(program) <= 20 * count
         self.scalar = self.spelled_out and not signature.batched
-        self.long = _LONG
+        size = len(program)
+        self.looped = self.scalar and (size > _LONG or (size > _SHORT and repeats(program)))
         self._lock = threading.RLock()
         self._lifted: tuple[Arrays, list[Operand], list[Array], list[list[Operand]]] | None = None
         self._outputs: dict[str, tuple[list[Operand], list[tuple[Shape, bool]]]] = {}
@@ -307,11 +309,6 @@ class Kernel:
             operands = tuple(place[y.number] if isinstance(y, Array) else y for y in x.operands)
             found.append(Box(name, symbol, " × ".join(axes) or "1", operands, tuple(results.get(x.number, ()))))
         return found
-
-    @property
-    def looped(self) -> bool:
-        """Whether the program is too long for straight text, and is searched for loops of plain floats."""
-        return self.scalar and len(self.program) > self.long
 
     def __repr__(self) -> str:
         arguments = ", ".join(self.signature.names)

@@ -110,6 +110,12 @@ def stretches(tape: Tape) -> list[Stretch]:
     return sorted(found, key=lambda stretch: stretch.start)
 
 
+def repeats(program: Program) -> bool:
+    """Whether loops make a program much shorter, to a quarter at most."""
+    found = tape(program)
+    return 4 * sum(stretch.period for stretch in stretches(found)) <= len(found.rows)
+
+
 def _longest(forms: NDArray[Any], indices: NDArray[Any], constant: NDArray[Any]) -> tuple[int, int, int] | None:
     """The longest stretch that repeats: its start, its period and how often."""
     best: tuple[int, int, int] | None = None

@@ -407,7 +407,7 @@ def test_a_kernel_describes_itself_as_boxes_with_shapes():
     assert {boxes[k].name for k in product.operands} == {"x", "parameters"}
     assert sorted(result for box in boxes for result in box.results) == ["gradient", "output"]
     kernel = compile(lambda x: mg.sin(x) * 2.0, batch=False).kernel(1.0)
-    kernel.long = 0
+    kernel.looped = True
     with pytest.raises(ValueError, match=r"read kernel.source"):
         kernel.boxes()
     assert "lines>" in repr(kernel)

@@ -33,7 +33,7 @@ def test_one_sample_equals_the_engine(form, case):
     one = Case(case.text, case.parameters, [[x] for x in sample], case.values)
     kernel = compile(case.function(case.values), batch=False).kernel(*sample)
     kernel.spelled_out = kernel.scalar = form != "arrays"
-    kernel.long = 0 if form == "loops" else 10**9
+    kernel.looped = form == "loops"
     check(one, kernel, "sum", *sample)
 
 

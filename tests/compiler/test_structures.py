@@ -141,7 +141,7 @@ def two_loops(x, w):
 def test_a_recurrence_becomes_a_loop_of_plain_floats(recurrence):
     w = [mg.Value(1.0 + 0.003 * k) for k in range(100)]
     kernel = compile(lambda x: recurrence(x, w), batch=False).kernel(0.7)
-    kernel.long = 0
+    kernel.looped = True
     assert kernel.scalar
     leaf = mg.Value(0.7)
     expected = recurrence(leaf, w)
@@ -170,6 +170,20 @@ def test_a_long_recurrence_takes_the_text_of_one_step():
     assert len(kernel._source("arguments").text.splitlines()) < 40
 
 
+def test_what_repeats_itself_is_a_loop_from_a_hundred_nodes_on_and_what_does_not_is_written_out():
+    def chain(steps):
+        def f(x):
+            for step in steps:
+                x = step(x)
+            return x
+
+        return compile(f, batch=False).kernel(0.3).source
+
+    assert "for i in range" in chain([mg.sin, mg.tanh] * 50)
+    assert "for i in range" not in chain([mg.sin, mg.tanh] * 5)
+    assert "for i in range" not in chain(random.Random(2).choices([mg.sin, mg.tanh, mg.cos], k=100))
+
+
 def test_a_long_program_that_repeats_nothing_is_cut_in_parts():
     rng = random.Random(1)
     w = weights(3)
@@ -182,9 +196,9 @@ def test_a_long_program_that_repeats_nothing_is_cut_in_parts():
             x = step(x)
         return x
 
-    for long in (0, 10**9):
+    for looped in (True, False):
         kernel = compile(f, batch=False).kernel(0.3)
-        kernel.long = long
+        kernel.looped = looped
         assert kernel.source.count("def part") > 2
         leaf = mg.Value(0.3)
         expected = f(leaf)
@@ -204,7 +218,7 @@ def test_floats_that_python_refuses_are_inf_and_nan_in_a_loop_too():
         return x
 
     kernel = compile(f, batch=False).kernel(0.5)
-    kernel.long = 0
+    kernel.looped = True
     value, (gradient,) = kernel.value_and_grad([], 0.5, by="arguments")
     leaf = mg.Value(0.5)
     expected = f(leaf)
