@@ -6,6 +6,7 @@ there is one more axis behind them, over the samples. ``Arrays`` makes them, eac
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -247,15 +248,21 @@ class Arrays:
                     return self.apply(ops.neg, other)  # type: ignore[arg-type]
                 if _is(factor, ops.neg):
                     return self.apply(ops.neg, self.apply(ops.mul, factor.operands[0], other))  # type: ignore[union-attr, arg-type]
+            if isinstance(a, float) and a == 2.0 and _is(b, ops.mul) and isinstance(b.operands[0], float):  # type: ignore[union-attr]
+                return self.apply(ops.mul, 2.0 * b.operands[0], b.operands[1])  # type: ignore[union-attr]
             if (_is(a, "weight") and _is(b, "count")) or (_is(a, "count") and _is(b, "weight")):
                 return 1.0
         elif op is ops.neg:
             if _is(a, ops.neg):
                 return a.operands[0]  # type: ignore[union-attr]
+            if _is(a, ops.mul) and isinstance(a.operands[0], float):  # type: ignore[union-attr]
+                return self.apply(ops.mul, -a.operands[0], a.operands[1])  # type: ignore[union-attr]
         elif op is ops.div:
             if b == 1.0:
                 return a
         elif op is ops.add:
+            if a is b:
+                return self.apply(ops.mul, 2.0, a)  # type: ignore[arg-type]
             if _is(b, ops.neg):
                 return self.apply(ops.sub, a, b.operands[0])  # type: ignore[union-attr, arg-type]
             if _is(a, ops.neg):
@@ -416,12 +423,23 @@ class Scatter:
     zeros: Map | None
 
 
-def fuse(outputs: Sequence[Operand]) -> tuple["Arrays", list[Operand]]:
-    """Return the statements that outputs need, written anew: sums of products become contractions."""
+def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["Arrays", list[Operand]]:
+    """Return the statements that outputs need, written anew: sums of products become contractions.
+
+    Args:
+        outputs: what to compute.
+        forward: the results of the forward pass; what these do not need may be multiplied in another order.
+    """
     arrays = Arrays(last=True)
     new: dict[int, Operand] = {}
-    for x in reachable(outputs):
+    live = reachable(outputs)
+    kept = {x.number for x in reachable(forward)}
+    uses = Counter(operand.number for x in live for operand in x.arrays())
+    for x in live:
         operands = tuple(new[operand.number] if isinstance(operand, Array) else operand for operand in x.operands)
+        if x.op is ops.mul and x.number not in kept:
+            new[x.number] = _product(arrays, x, new, uses)
+            continue
         if isinstance(x.op, Op):
             new[x.number] = arrays.apply(x.op, *operands)
             continue
@@ -444,6 +462,37 @@ def fuse(outputs: Sequence[Operand]) -> tuple["Arrays", list[Operand]]:
         else:
             new[x.number] = arrays.make(x.op, operands, x.shape, x.batched, x.detail)
     return arrays, [arrays.apply(NUMBER, new[x.number]) if isinstance(x, Array) else x for x in outputs]
+
+
+def _product(arrays: Arrays, x: Array, new: dict[int, Operand], uses: Counter[int]) -> Operand:
+    """Return a product with constants in front, where they meet: c₁a · c₂b is (c₁c₂)·ab, and a · (1 / b) is a / b.
+
+    What is used elsewhere, too, stands anyway and is better used as it is.
+    """
+    constant, divisor = 1.0, None
+    factors: list[Operand] = []
+    for operand in x.operands:
+        factor = new[operand.number] if isinstance(operand, Array) else operand
+        once = isinstance(operand, Array) and uses[operand.number] == 1
+        if once and _is(factor, ops.mul) and _is_moderate(factor.operands[0]):  # type: ignore[union-attr]
+            constant, factor = constant * factor.operands[0], factor.operands[1]  # type: ignore[union-attr, operator]
+        if isinstance(factor, float):
+            constant *= factor
+        elif once and factor.op is ops.div and factor.operands[0] == 1.0 and divisor is None:
+            divisor = factor.operands[1]
+        else:
+            factors.append(factor)
+    product: Operand = 1.0
+    for factor in factors:
+        product = arrays.apply(ops.mul, product, factor)
+    if divisor is not None:
+        product = arrays.apply(ops.div, product, divisor)
+    return arrays.apply(ops.mul, constant, product)
+
+
+def _is_moderate(x: Operand) -> bool:
+    """Whether it is a number that hardly decides whether a product with it overflows."""
+    return isinstance(x, float) and 2.0**-32 < abs(x) < 2.0**32
 
 
 BATCH = "z"

@@ -47,11 +47,13 @@ class Source:
         text: the program.
         names: arrays and functions that the text refers to.
         resident: how many numbers per sample its buffers hold.
+        direct: the outputs that may be another array in each run, with one number per sample.
     """
 
     text: str
     names: dict[str, Any] = field(default_factory=dict)
     resident: int = 0
+    direct: frozenset[int] = frozenset()
 
 
 def number(x: float) -> str:
@@ -132,6 +134,7 @@ class _NumPy(_Names):
                 uses[operand.number] = uses.get(operand.number, 0) + 1
         self.uses = uses
         self.target: dict[int, str] = {}
+        self.direct: set[int] = set()
         written: set[int] = set()  # outputs that are computed where they must be
         for k, (output, form) in enumerate(zip(outputs, shapes, strict=True)):
             root = _unfolded(output)
@@ -141,6 +144,9 @@ class _NumPy(_Names):
                 reshaped = "" if root.shape == form[0] else f".reshape({self._sizes(root)})"
                 self.target[root.number] = f"out{k}{reshaped}"
                 written.add(k)
+                if root.batched and root.size == 1:
+                    self.direct.add(k)
+                    self.run_time.add(root.number)
         self.buffered: set[int] = set()
         for statement in reversed(self.live):
             self._place(statement)
@@ -179,7 +185,7 @@ class _NumPy(_Names):
             text += [f"    global {', '.join(views)}"] * bool(count)
             text += ["    " + line for line in self.prologue]
             text += [f"    part{k}()" for k in range(len(parts))]
-        return Source("\n".join(text) + "\n", self.names, self.resident)
+        return Source("\n".join(text) + "\n", self.names, self.resident, frozenset(self.direct))
 
     # -- where arrays live ----------------------------------------------------------------------------
 
@@ -194,7 +200,8 @@ class _NumPy(_Names):
             else:
                 self.buffered.add(x.number)
         elif self.target[x.number].startswith("out"):
-            self.bound.append(f"{self.name[x.number]} = {self.target[x.number]}")
+            place = self.prologue if x.number in self.run_time else self.bound
+            place.append(f"{self.name[x.number]} = {self.target[x.number]}")
         if x.op == "scatter":
             for value, piece in zip(x.operands, x.detail.pieces, strict=True):
                 if (
@@ -312,19 +319,17 @@ class _NumPy(_Names):
             self.bound.append(
                 f"{name} = empty(({', '.join([*map_text(index.shape), *['B'] * source.batched])},), dtype)"
             )
-            flat = f"X{source.detail}.T" if source.op == "argument" and source.batched else f"{base}"
+            flat = base
             if source.op == "argument":
                 flat = f"X{source.detail}" + (".T" if source.batched else "")
             elif len(source.shape) != 1:
                 flat = f"{base}.reshape({source.size}{', B' if source.batched else ''})"
             line = f"take({flat}, {table}, 0, {name}, 'clip')"
-            (self.prologue if source.number in self.run_time else self.lines).append(line)
-            if source.number not in self.run_time and source.op in ("parameters", "seed"):
-                pass
+            (self.prologue if source.op == "argument" else self.lines).append(line)
         elif source.op == "argument":
             self.prologue.append(f"{name} = {self._argument_view(source, index)}")
         else:
-            self.bound.append(self._view_line(name, source, index))
+            self._define(x, self._view_line(name, source, index))
         return name
 
     def _argument_view(self, source: Array, index: Map) -> str:

@@ -33,7 +33,7 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
     SMALLEST: lambda xs: functools.reduce(ops.minimum, xs),
 }
 
-_TILE_BYTES = 1_000_000
+_TILE_BYTES = 2_000_000
 _TILE_ROWS = 512
 _SHORT, _LONG = 64, 2000
 """Floats of fewer nodes are written out, of more are written with loops; between, if loops make it much shorter."""
@@ -89,12 +89,23 @@ class Box:
 
 @dataclass(slots=True)
 class _Plan:
-    """A program bound to buffers for one batch size."""
+    """A program bound to buffers for one batch size.
+
+    Attributes:
+        run: computes ``outs`` from the arguments, ``theta`` and ``seed``.
+        theta: where it reads the parameters.
+        seed: where it reads the weights of the outputs.
+        outs: where it writes the results.
+        names: what its text finds under its names.
+        direct: the results that it writes into whatever ``names`` says.
+    """
 
     run: Callable[..., None]
     theta: Floats
     seed: Floats
     outs: list[Floats]
+    names: dict[str, Any]
+    direct: frozenset[int]
 
 
 class Kernel:
@@ -463,7 +474,7 @@ class Kernel:
             else:
                 results += gradients(arrays, pairs, leaves[chosen], per_sample)
             shapes += [(leaf.shape, leaf.batched or per_sample) for leaf in leaves[chosen]]
-        return fuse(results)[1], shapes
+        return fuse(results, outputs)[1], shapes
 
     def _source(self, by: str, careful: bool = False) -> emit.Source:
         key = f"{by} careful" if careful else by
@@ -514,25 +525,28 @@ class Kernel:
         if self.scalar:
             return self._run_scalar(by, parameters, arrays, seed)
         tile = self._tile(by, size)
-        if tile >= size:
-            with self._plan(by, size) as plan:
-                self._run_plan(plan, parameters, arrays, seed)
-                return self._shaped(by, [out.copy() for out in plan.outs], size)
         _, shapes = self._targets(by)
         dtype = self.signature.dtype
-        results = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
+        results = [np.empty((*shape, size), dtype) if batched else np.zeros(shape, dtype) for shape, batched in shapes]
         for start in range(0, size, tile):
             rows = slice(start, min(start + tile, size))
             count = rows.stop - start
-            scale = count / size if self.signature.reduce == "mean" else 1.0
-            mine = seed[rows] if np.ndim(seed) == 2 else seed
             with self._plan(by, count) as plan:
-                self._run_plan(plan, parameters, [a[rows] for a in arrays], mine)
-                for result, part, (_, batched) in zip(results, plan.outs, shapes, strict=True):
-                    if batched:
-                        np.multiply(part, scale, out=result[..., rows])
-                    else:
-                        result += part * scale
+                plan.theta[...] = parameters
+                if seed is not None:
+                    plan.seed.T[...] = self._seed(seed[rows] if np.ndim(seed) == 2 else seed, plan.seed.T.shape)
+                parts = [
+                    result[..., rows] if batched else result
+                    for result, (_, batched) in zip(results, shapes, strict=True)
+                ]
+                plan.names |= {f"out{k}": parts[k] for k in plan.direct}
+                plan.run(*[a[rows] for a in arrays] if count < size else arrays)
+                scale = count / size if self.signature.reduce == "mean" else 1.0
+                for k, (part, out, (_, batched)) in enumerate(zip(parts, plan.outs, shapes, strict=True)):
+                    if not batched:
+                        part += out * scale
+                    elif k not in plan.direct or scale != 1.0:
+                        np.multiply(part if k in plan.direct else out, scale, out=part)
         return self._shaped(by, results, size)
 
     def _tile(self, by: str, size: int) -> int:
@@ -557,12 +571,6 @@ class Kernel:
             while len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
 
-    def _run_plan(self, plan: _Plan, theta: Floats, arrays: Sequence[Floats], seed: Any) -> None:
-        plan.theta[...] = theta
-        if seed is not None:
-            plan.seed.T[...] = self._seed(seed, plan.seed.T.shape)
-        plan.run(*arrays)
-
     def _bound(self, by: str, size: int, theta: Floats | None = None, gradient: Floats | None = None) -> _Plan:
         """Execute the program for a batch size: it makes its buffers and views."""
         source = self._source(by)
@@ -582,7 +590,7 @@ class Kernel:
         namespace |= {"count": np.array(size, dtype), "weight": np.array(1.0 / size, dtype)}
         with np.errstate(all="ignore"):
             exec(code, namespace)
-        return _Plan(_quiet(namespace["run"]), theta, seed, outs)
+        return _Plan(_quiet(namespace["run"]), theta, seed, outs, namespace, source.direct)
 
     def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
         count = self.signature.outputs or 1

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -168,6 +169,18 @@ def test_a_long_recurrence_takes_the_text_of_one_step():
     assert value == pytest.approx(x, rel=1e-12)
     assert gradient == pytest.approx(slope, rel=1e-9)
     assert len(kernel._source("arguments").text.splitlines()) < 40
+
+
+def test_the_constants_of_a_gradient_meet_and_a_reciprocal_is_a_division():
+    x = np.array([0.5, -1.5, 2.0])
+    kernel = compile(lambda x: 0.25 * mg.erf(0.75 * x) / (2.0 * x), reduce=None).kernel(x)
+    value, (slope,) = kernel.value_and_grad([], x, by="arguments")
+    z = 0.75 * x
+    bell = 0.25 * 0.75 * 2.0 / math.sqrt(math.pi) * np.exp(-z * z)
+    assert slope == pytest.approx(bell / (2.0 * x) - value / x, rel=1e-12)
+    backward = kernel._source("arguments").text.partition("divide(")[2]
+    assert backward.count("divide(1.0") == 0
+    assert len([line for line in backward.splitlines() if re.search(r"multiply\([\d.(-]", line)]) == 2  # one a term
 
 
 def test_what_repeats_itself_is_a_loop_from_a_hundred_nodes_on_and_what_does_not_is_written_out():
