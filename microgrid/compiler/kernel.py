@@ -335,9 +335,10 @@ class Kernel:
     def to_jax(self) -> Callable[..., Any]:
         """Return the kernel as a pure function ``f(theta, *batch)`` of JAX arrays.
 
-        It works under ``jax.jit``, ``jax.grad``, ``jax.vmap`` and with the batch sharded over a mesh of
-        devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX gets the lifted
-        program, and for the first derivative the kernel's own, with this package's conventions at kinks.
+        It works under ``jax.jit``, ``jax.grad``, ``jax.jvp``, ``jax.hessian``, ``jax.vmap`` and with the batch
+        sharded over a mesh of devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX
+        gets the lifted program, and for the first derivative, forward or reverse, the kernel's own, with this
+        package's conventions at kinks.
 
         Returns:
             A function that returns what ``value`` returns.
@@ -366,7 +367,9 @@ class Kernel:
             size = batch[0].shape[0] if signature.batched else 1
             columns = [x.reshape(size, -1).T if signature.batched else x.reshape(-1) for x in batch]
             count = jnp.asarray(size, signature.dtype)
-            results = map(jnp.asarray, programs[task](theta, 1 / count, count, seed, size, *columns))
+            results = [
+                jnp.asarray(x, signature.dtype) for x in programs[task](theta, 1 / count, count, seed, size, *columns)
+            ]
             return [
                 jnp.broadcast_to(
                     x[..., None] if batched and x.ndim == len(shape) else x, (*shape, size) if batched else shape
@@ -374,21 +377,25 @@ class Kernel:
                 for x, (shape, batched) in zip(results, self._targets(task)[1], strict=True)
             ]
 
-        @jax.custom_vjp
+        @jax.custom_jvp
         def core(theta: Any, *batch: Any) -> Any:
             values = run("value", None, theta, batch)
             return values[0] if signature.outputs is None else jnp.stack(values, axis=-1)
 
-        def forward(theta: Any, *batch: Any) -> Any:
-            return core(theta, *batch), (theta, batch)
+        def push(primals: Any, tangents: Any) -> Any:
+            """The outputs and their tangents: the transpose of the reverse sweep, which is linear in its seed."""
+            theta, *batch = primals
+            outputs = core(*primals)
 
-        def backward(saved: Any, cotangent: Any) -> Any:
-            theta, batch = saved
-            seed = jnp.expand_dims(cotangent, 0) if signature.outputs is None else cotangent.T
-            by_theta, *by_arguments = run("vjp", seed, theta, batch)
-            return by_theta, *[g.T.reshape(x.shape) for g, x in zip(by_arguments, batch, strict=True)]
+            def sweep(cotangent: Any) -> Any:
+                seed = jnp.expand_dims(cotangent, 0) if signature.outputs is None else cotangent.T
+                by_theta, *by_arguments = run("vjp", seed, theta, batch)
+                return by_theta, *[g.T.reshape(x.shape) for g, x in zip(by_arguments, batch, strict=True)]
 
-        core.defvjp(forward, backward)
+            (pushed,) = jax.linear_transpose(sweep, outputs)(tangents)
+            return outputs, pushed
+
+        core.defjvp(push)
 
         def function(theta: Any, *batch: Any) -> Any:
             """The compiled function of parameters and a batch, on JAX arrays."""

@@ -103,6 +103,29 @@ def test_jax_differentiates_a_kernels_gradient_again():
     assert np.asarray(second) == pytest.approx((x.T * weights) @ x, rel=1e-12)
 
 
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_forward_mode_and_hessians_are_those_of_the_engine(reduce):
+    w = [mg.Value(0.5), mg.Value(-1.5)]
+    x = np.array([[1.0, 2.0], [0.3, -1.0], [0.0, 0.0]])  # the last on a kink
+    g = lambda x: mg.exp(mg.dot(w, x)) * (mg.relu(x[0]) + abs(x[1])) + w[1] * w[0]  # noqa: E731
+    kernel = compile(g, reduce=reduce).kernel(x)
+    f, theta, direction = kernel.to_jax(), kernel.read(), jnp.array([0.7, -0.2])
+    value, gradient = kernel.value_and_grad(theta, x)
+    pushed, tangent = jax.jit(lambda t: jax.jvp(lambda theta: f(theta, x), (theta,), (t,)))(direction)
+    assert np.asarray(pushed) == pytest.approx(value, rel=1e-12)
+    assert np.asarray(tangent) == pytest.approx(gradient @ np.asarray(direction), rel=1e-12)
+    assert np.asarray(jax.jacfwd(f)(theta, x)) == pytest.approx(gradient, rel=1e-12)
+    by_x = jax.jacfwd(lambda x: f(theta, x).sum())(x)
+    assert np.asarray(by_x) == pytest.approx(kernel.value_and_grad(theta, x, by="arguments")[1][0], rel=1e-12)
+    names = [kernel.parameters.index(p) for p in w]
+    whole = lambda theta: {"mean": mg.mean, "sum": mg.total, None: mg.total}[reduce](  # noqa: E731
+        [mg.exp(theta[0] * a + theta[1] * b) * (max(a, 0) + abs(b)) + theta[1] * theta[0] for a, b in x.tolist()]
+    )
+    expected = np.array(mg.hessian(whole)([0.5, -1.5]))
+    second = np.asarray(jax.hessian(lambda theta: f(theta, x).sum())(theta))
+    assert second[np.ix_(names, names)] == pytest.approx(expected, rel=1e-12)
+
+
 def test_several_outputs_and_samples_kept_apart():
     w = mg.Value(2.0)
     x = np.array([1.0, 3.0, -1.0])
