@@ -80,8 +80,8 @@ class _Writer:
         return "\n".join(
             [
                 "digraph {",
-                f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.2 ranksep=0.28 '
-                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t]',
+                f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.2 ranksep=0.25 '
+                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t newrank=true]',
                 f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
                 f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
                 f'edge [fontname="{SANS}" fontsize={SIZE - 2:g} fontcolor="{color["muted"]}" '
@@ -142,7 +142,8 @@ class _Writer:
         rows = [f"<B>{markup(title, align)}</B>" for title in titles]
         rows += [markup(box.symbol, align)] * (box.kind == "constant")
         rows += [_shape(box)] * (not self.floats)
-        rows += [f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{box.note}</FONT>'] * bool(box.note)
+        if box.note and box.operands:
+            rows.append(f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{box.note}</FONT>')
         cells = [f'<TD ALIGN="{align}">{row}</TD>' for row in rows]
         if box.operands:
             paper, ink = ("output", "output text") if box.results else ("badge", "ink")
@@ -215,7 +216,7 @@ class _Writer:
             elif self.is_kept(i, operand):
                 yield f"v{i} -> v{operand} [dir=back style=dashed {says}]"
             else:
-                yield f"v{i} -> v{operand} [dir=back weight=3 {says}]"
+                yield f"v{i} -> v{operand} [dir=back {says}]"
 
 
 def _shape(box: Box) -> str:
