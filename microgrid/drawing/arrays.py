@@ -67,7 +67,8 @@ class _Writer:
         self.direction = direction
         self.upright = direction in ("LR", "RL")  # narrow boxes, for they stand in a long row
         self.color = THEMES[theme]
-        self.forward = _needed(boxes, [i for i, box in enumerate(boxes) if any("output" in r for r in box.results)])
+        outputs = [i for i, box in enumerate(boxes) if any(result.startswith("output") for result in box.results)]
+        self.forward = _needed(boxes, outputs)
         self.written_out = {
             i for i, box in enumerate(boxes) if box.kind == "constant" and box.shape == "1" and not box.results
         }

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from programs import cases
 
 import microgrid as mg
 from microgrid.compiler import compile
@@ -74,6 +76,27 @@ def test_each_box_and_edge_of_a_kernel_says_in_a_sentence_what_it_is():
     assert all(sentence for _, sentence in boxes(picture).values())
 
 
+@pytest.mark.parametrize(
+    ("form", "by"), [("batch", "both"), ("batch", "value"), ("arrays", "both"), ("floats", "both")]
+)
+@given(case=cases(max_steps=5))
+def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(form, by, case):
+    f = case.function([mg.Value(x) for x in case.parameters])
+    batch = case.batch if form == "batch" else [argument[0] for argument in case.batch]
+    kernel = compile(f, batch=form == "batch").kernel(*batch)
+    if form != "batch":
+        kernel.spelled_out = kernel.scalar = form == "floats"
+    found = kernel.boxes(by)
+    assert all(not isinstance(x, int) or x < k for k, box in enumerate(found) for x in box.operands)
+    assert [box.name for box in found if box.operands] == [x.name for x in kernel.statements(by)]
+    results = [result for box in found for result in box.results]
+    assert len(results) == len(set(results))
+    assert {"output"} | ({"gradient"} if form != "floats" and by != "value" else set()) <= set(results)
+    used = {x for box in found for x in box.operands if isinstance(x, int)}
+    assert all(k in used or box.results for k, box in enumerate(found))
+    assert mg.draw(kernel, limit=None).svg.startswith("<svg")
+
+
 def test_what_is_read_of_an_array_in_parts_is_shown():
     x = [0.1 * k for k in range(300)]
     neighbours = drawn(lambda x: mg.total([a * b for a, b in pairwise(x)]), x, batch=False)
@@ -92,6 +115,9 @@ def test_what_is_read_of_an_array_in_parts_is_shown():
 def test_each_argument_has_its_gradient_if_there_are_no_parameters():
     picture = drawn(lambda price, tax: price * tax, [1.0], [2.0], reduce=None)
     assert {"× output batch", "gradient by tax price batch", "gradient by price tax batch"} == set(words(picture))
+    named_alike = drawn(lambda output: mg.sin(output), [1.0], reduce=None)
+    assert "2 nodes → 2 statements (1 forward, 1 backward)" in all_text(named_alike)
+    assert "cos gradient by output batch" in words(named_alike)
 
 
 @pytest.mark.parametrize(
