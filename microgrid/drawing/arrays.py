@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard
 
-from microgrid.drawing.dot import PLAIN_SYMBOLS, SANS, SIZE, heading, markup, significant
+from microgrid.drawing.dot import PLAIN_SYMBOLS, SANS, SIZE, heading, label_width, markup, significant
 from microgrid.drawing.theme import THEMES
 
 Box = Any
@@ -140,20 +140,21 @@ class _Writer:
         color = self.color
         align = "CENTER" if self.upright else "LEFT"
         titles = [*box.results, *[box.symbol] * (box.kind in ("input", "parameter"))]
-        rows = [f"<B>{markup(title, align)}</B>" for title in titles]
-        rows += [markup(box.symbol, align)] * (box.kind == "constant")
-        rows += [_shape(box)] * (not self.floats)
+        cells = [
+            f'<TD ALIGN="{align}" WIDTH="{label_width(title)}"><B>{markup(title, align)}</B></TD>' for title in titles
+        ]
+        rows = [markup(box.symbol, align)] * (box.kind == "constant") + [_shape(box)] * (not self.floats)
         if box.note and box.operands:
             rows.append(f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{box.note}</FONT>')
-        cells = [f'<TD ALIGN="{align}">{row}</TD>' for row in rows]
+        cells += [f'<TD ALIGN="{align}">{row}</TD>' for row in rows]
         if box.operands:
             paper, ink = ("output", "output text") if box.results else ("badge", "ink")
-            span = "" if self.upright or not rows else f' ROWSPAN="{len(rows)}"'
+            span = "" if self.upright or not cells else f' ROWSPAN="{len(cells)}"'
             badge = (
                 f'<TD{span} BGCOLOR="{color[paper]}" STYLE="ROUNDED" CELLPADDING="4">'
                 f'<FONT COLOR="{color[ink]}" POINT-SIZE="{SIZE + 1:g}">{markup(self.formula(box))}</FONT></TD>'
             )
-            cells = [badge, *cells] if self.upright or not rows else [badge + cells[0], *cells[1:]]
+            cells = [badge, *cells] if self.upright or not cells else [badge + cells[0], *cells[1:]]
         line, fill, style, width = {
             "operation": ("line", "operation", "rounded,filled", 1.0),
             "input": ("ink", "input", "rounded,filled", 1.6),

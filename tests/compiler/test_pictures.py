@@ -156,6 +156,17 @@ def test_no_label_breaks_the_picture_of_a_kernel(label):
     assert any(text.startswith(label) for text in words(picture))
 
 
+def test_korean_names_fit_their_boxes():
+    label = "사과의개수와값"
+    w = mg.Value(2.0, label)
+    svg = ElementTree.fromstring(drawn(lambda x: w * x, [1.0]).svg)
+    box = next(g for g in svg.iter(f"{SVG}g") if g.get("class", "").endswith("parameter"))
+    xs = [float(x) for x in re.findall(r"(-?[\d.]+),", next(box.iter(f"{SVG}path")).get("d"))]
+    name = next(text for text in box.iter(f"{SVG}text") if text.text == label)
+    assert min(xs) < float(name.get("x"))
+    assert float(name.get("x")) + len(label) * float(name.get("font-size")) <= max(xs)
+
+
 def test_a_kernel_is_dark_on_dark_paper_and_goes_where_it_is_told():
     kernel = layer().kernel(np.ones((2, 3)))
     dark = mg.draw(kernel, theme="dark", direction="LR").dot
