@@ -1,21 +1,24 @@
 """Make the pictures of the README: ``python docs/make_pictures.py``, with the extra "browser" and a Chromium.
 
 ``neuron.svg`` is a computation graph with its gradients; ``backpropagation.gif`` is the explorer's page, filmed
-while it plays both passes and a leaf is dragged.
+while it plays both passes and a leaf is dragged; ``kernel.svg`` is what the compiler found in a network.
 """
 
 import os
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import microgrid as mg
+from microgrid.compiler import Kernel, compile
 from microgrid.drawing import draw
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.theme import LIGHT
+from microgrid.nn import MLP
 
 FOLDER = Path(__file__).parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -47,6 +50,18 @@ def price() -> mg.Value:
     total = cost * tax
     total.label = "price"
     return total
+
+
+def kernel() -> Kernel:
+    """The loss of chapter 5.7's network for MNIST, softmax and cross-entropy with a one-hot target, compiled."""
+    model = MLP(784, [50, 10], init="he", seed=0)
+
+    def loss(x: Any, t: Any) -> Any:
+        scores = model(x)
+        return mg.logsumexp(scores) - mg.dot(t, scores)
+
+    found: Kernel = compile(loss).kernel([[0.0] * 784], [[0.0] * 10])
+    return found
 
 
 def film(page: Page) -> list[tuple[Image.Image, int]]:
@@ -91,8 +106,9 @@ def save_film(frames: list[tuple[Image.Image, int]], path: Path) -> None:
 
 
 def main() -> None:
-    """Write both pictures next to this script."""
+    """Write the pictures next to this script."""
     draw(neuron()).save(FOLDER / "neuron.svg")
+    draw(kernel(), title="784-50-10, softmax and cross-entropy").save(FOLDER / "kernel.svg")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport=SIZE, reduced_motion="reduce")  # type: ignore[arg-type]

@@ -748,7 +748,7 @@ def test_a_renderer_that_fails_is_an_error_with_its_words(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("what", "options", "error", "message"),
     [
-        (3.0, {}, TypeError, "a Value, a list of them, or a model; got 3.0 of type float"),
+        (3.0, {}, TypeError, "a Value, a list of them, a model, or a kernel; got 3.0 of type float"),
         ([Value(1.0), "x"], {}, TypeError, "got 'x' of type str"),
         ([], {}, ValueError, "at least one Value"),
         (Value(1.0), {"direction": "up"}, ValueError, "direction must be one of LR, TB, RL, BT; got 'up'"),

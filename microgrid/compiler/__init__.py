@@ -2,7 +2,7 @@
 
 ``program`` traces a function to flat lists, ``simplify`` removes what is double or dead, ``lift`` finds the
 arrays, ``differentiate`` runs the reverse sweep on them, ``emit`` writes the program as text and ``kernel``
-runs it. Each stage can be read: ``Kernel.dump(stage)``.
+runs it. Each stage can be read: ``Kernel.dump(stage)``; ``boxes`` describes the arrays to a drawing.
 """
 
 from microgrid.compiler.call import CompiledCall

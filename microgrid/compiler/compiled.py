@@ -11,6 +11,7 @@ import numpy as np
 
 from microgrid import engine, ops
 from microgrid.calculus import flatten
+from microgrid.compiler.boxes import Box
 from microgrid.compiler.call import Floats, Split
 from microgrid.compiler.kernel import Kernel, Reduce, Shape, Signature, real_array
 from microgrid.compiler.program import Traced, from_graph, from_values, trace, traced_leaf, without_collector
@@ -70,6 +71,30 @@ class Compiled:
             )
             self._kernels[shapes] = kernel, captured
             return kernel
+
+    def boxes(self) -> list[Box]:
+        """Return the boxes of its kernel, for a drawing, if it has one so far; see ``Kernel.boxes``.
+
+        Raises:
+            ValueError: if it has none so far, or several for arguments of several shapes.
+        """
+        return self._only_kernel().boxes()
+
+    @property
+    def traced(self) -> int:
+        """How many nodes the function recorded; a ``ValueError`` as for ``boxes``."""
+        return self._only_kernel().traced
+
+    def _only_kernel(self) -> Kernel:
+        with self._lock:
+            kernels = [kernel for kernel, _ in self._kernels.values()]
+        if len(kernels) != 1:
+            name = getattr(self.function, "__name__", "f")
+            raise ValueError(
+                f"{name} has {len(kernels) or 'no'} kernel{'s' * (len(kernels) > 1)} so far, one for each shape of its "
+                f"arguments: say which is meant, {name}.kernel(…) with arguments as you would call it with"
+            )
+        return kernels[0]
 
     def _names(self, count: int) -> list[str]:
         try:

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from microgrid import engine, ops
 from microgrid.compiler import emit, special
-from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable, source_of
+from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
+from microgrid.compiler.boxes import Box, boxes
 from microgrid.compiler.call import CompiledCall, Floats, Split, node
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
@@ -66,25 +67,6 @@ class Signature:
     def per_sample(self) -> bool:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One array of a program, as a drawing shows it.
-
-    Attributes:
-        name: the operation, or the name of an argument.
-        symbol: what a drawing shows of it.
-        shape: its axes as text, ``"50 × batch"``.
-        operands: for each operand the place of its box in the list, an int, or a plain number, a float.
-        results: what it is to the user: ``"output"``, ``"gradient"``.
-    """
-
-    name: str
-    symbol: str
-    shape: str
-    operands: tuple[int | float, ...]
-    results: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -268,7 +250,7 @@ class Kernel:
     @property
     def source(self) -> str:
         """The program that computes the value and the gradient by the parameters, as text."""
-        return self._source("parameters" if self.parameters else "arguments" if self.signature.shapes else "value").text
+        return self._source(self._own_task()).text
 
     def dump(self, stage: str = "arrays") -> str:
         """Return a stage of the compilation as text: ``program``, ``classes``, ``arrays`` or ``source``."""
@@ -288,38 +270,39 @@ class Kernel:
         outputs, _ = self._targets(by)
         return [x for x in reachable(outputs) if x.operands and x.op != "view"]
 
-    def boxes(self, by: By | Literal["value"] = "parameters") -> list["Box"]:
+    def boxes(self, by: By | Literal["value"] | None = None) -> list[Box]:
         """Return the array program as boxes with shapes, for a drawing: leaves and statements, operands first.
+
+        Each part that is read of the parameters is a leaf of its own: the weights of a layer, its biases.
+
+        Args:
+            by: as in ``value_and_grad``, or ``"value"`` for no gradient. Unless given it is by the parameters, or
+                by the arguments if there are no parameters.
 
         Raises:
             ValueError: if the program is a loop of plain floats, which has no arrays to draw.
         """
         if self.looped:
             raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
-        outputs, _ = self._targets(by)
-        place: dict[int, int] = {}
-        results: dict[int, list[str]] = {}
-        count = self.signature.outputs or 1
-        for k, output in enumerate(outputs):
-            if isinstance(output, Array):
-                label = ("output" if count == 1 else f"output {k}") if k < count else "gradient"
-                results.setdefault(source_of(output).number, []).append(label)
-        found: list[Box] = []
-        for x in reachable(outputs):
-            if x.op == "view":
-                place[x.number] = place[source_of(x).number]
-                continue
-            place[x.number] = len(found)
-            name = self.signature.names[x.detail] if x.op == "argument" else x.name
-            symbol = (
-                x.op.symbol
-                if isinstance(x.op, Op)
-                else {"sum": "Σ", "contract": "Σ ×", "largest": "max"}.get(name, name)
-            )
-            axes = [*map(str, x.shape), *["batch"] * x.batched]
-            operands = tuple(place[y.number] if isinstance(y, Array) else y for y in x.operands)
-            found.append(Box(name, symbol, " × ".join(axes) or "1", operands, tuple(results.get(x.number, ()))))
-        return found
+        by = by or self._own_task()
+        labels = [parameter.label for parameter in self.parameters]
+        arguments = list(zip(self.signature.names, self.signature.shapes, strict=True))
+        count = self.signature.outputs
+        results = ["output"] if count is None else [f"output {k}" for k in range(count)]
+        leaves = [("gradient", self.program.parameters, labels)] * (by in ("parameters", "both"))
+        if by in ("arguments", "both"):
+            leaves += [
+                (f"gradient by {name}", size, [""] * size)
+                for (name, _), size in zip(arguments, self.program.sizes, strict=True)
+            ]
+        for name, size, members in leaves:
+            each = [f"{name}[{k}]" * (size > 1) or name for k in range(size)]
+            alone = [f"gradient by {label}" if label else text for label, text in zip(members, each, strict=True)]
+            results += alone if self.scalar else [name]
+        return boxes(self._targets(by)[0], results, arguments, labels)
+
+    def _own_task(self) -> By | Literal["value"]:
+        return "parameters" if self.parameters else "arguments" if self.signature.shapes else "value"
 
     def __repr__(self) -> str:
         arguments = ", ".join(self.signature.names)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from microgrid.drawing.arrays import arrays_descriptions, arrays_dot, is_kernel
 from microgrid.drawing.dot import descriptions, to_dot
 from microgrid.drawing.graph import Graph, exceeds, extract
 from microgrid.drawing.naming import name
@@ -23,7 +24,7 @@ def draw(
     what: Value | Iterable[Value] | Any,
     *,
     title: str = "",
-    direction: str = "LR",
+    direction: str | None = None,
     depth: int | None = None,
     focus: Value | None = None,
     radius: int = 2,
@@ -33,7 +34,7 @@ def draw(
     theme: str = "auto",
     renderer: str | None = None,
 ) -> Picture:
-    """Draw the computation graph of a Value, or of several in one picture; or the network of a model.
+    """Draw the computation graph of a Value, or of several in one picture; the network of a model; or a kernel.
 
     A node shows label, data and gradient. An edge shows the local derivative ∂result/∂operand, and under
     it the gradient that flows back along it: the gradient of the result times the local derivative. The
@@ -43,10 +44,16 @@ def draw(
     per weight, whose width is its size and whose colour is its sign. Only ``title``, ``theme`` and
     ``renderer`` are for it.
 
+    A kernel, what ``compile`` makes of a function, is drawn as its array program: a box per statement, with its
+    operation and its shape. The forward and the backward pass stand side by side and go opposite ways. Only
+    ``title``, ``direction``, ``limit``, ``theme`` and ``renderer`` are for it. A compiled function is drawn as
+    its kernel if it has one so far; ``draw(f.kernel(X, Y))`` draws that for arguments like these.
+
     Args:
-        what: the output, or several outputs, or a model.
+        what: the output, or several outputs, or a model, or a kernel.
         title: a heading.
-        direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
+        direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``. Unless
+            given it goes to the right, and that of a kernel, which is long, down.
         depth: how many levels of modules to open: with 0 a network is one box, with 1 each layer is,
             with 2 each neuron; ``None`` opens all.
         focus: draw only what lies within ``radius`` edges of this Value.
@@ -64,10 +71,13 @@ def draw(
         were when it was drawn.
 
     Raises:
-        TypeError: if something that is drawn is neither a Value nor a model.
-        ValueError: for an unknown direction or theme, nothing to draw, a focus outside of the graph, or a
-            model whose layers do not follow one another.
+        TypeError: if something that is drawn is neither a Value nor a model nor a kernel.
+        ValueError: for an unknown direction or theme, nothing to draw, a focus outside of the graph, a
+            model whose layers do not follow one another, a kernel that has no arrays or more boxes than
+            ``limit``, or a compiled function that has not one kernel so far.
     """
+    if direction is None:
+        direction = "TB" if is_kernel(what) else "LR"
     _one_of("direction", direction, DIRECTIONS)
     _one_of("theme", theme, ("auto", *THEMES))
     paper = "dark" if theme == "dark" else "light"
@@ -75,6 +85,15 @@ def draw(
         network = network_of(what)
         dot = network_dot(network, title=title, theme=paper)
         return Picture(dot, network_descriptions(network), title=title, theme=theme, renderer=renderer)
+    if is_kernel(what):
+        boxes = what.boxes()
+        if limit is not None and len(boxes) > limit:
+            raise ValueError(
+                f"this kernel has {len(boxes):,} boxes, and a picture shows up to limit={limit:,}: draw(kernel, "
+                "limit=None) draws them all; kernel.source and kernel.dump() are the program as text"
+            )
+        dot = arrays_dot(boxes, what.traced, title=title, direction=direction, theme=paper)
+        return Picture(dot, arrays_descriptions(boxes), title=title, theme=theme, renderer=renderer)
     outputs = _outputs(what)
     graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
     dot = to_dot(graph, title=title, direction=direction, theme=paper, note=_note(graph))
@@ -116,7 +135,8 @@ def _outputs(what: Any) -> tuple[Value, ...]:
     for output in outputs:
         if not isinstance(output, Value):
             raise TypeError(
-                f"draw() draws a Value, a list of them, or a model; got {output!r:.60} of type {type(output).__name__}"
+                f"draw() draws a Value, a list of them, a model, or a kernel; got {output!r:.60} of type "
+                f"{type(output).__name__}"
             )
     if not outputs:
         raise ValueError("draw() got an empty sequence: give at least one Value")

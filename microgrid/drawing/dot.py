@@ -139,7 +139,7 @@ class _Writer:
         if node.kind == "group":
             rows = [self.text_row(text) for text in self.contents(node)] + rows
         if label:
-            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{_width(label)}"><B>{markup(label)}</B></TD>')
+            rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{label_width(label)}"><B>{markup(label)}</B></TD>')
         badge = ""
         if node.kind == "operation":
             paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
@@ -338,8 +338,8 @@ def columns(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _width(label: str) -> int:
-    """The least width in points of a cell with this text, of which Graphviz measures Korean too narrow."""
+def label_width(label: str) -> int:
+    """Return the least width in points of a cell with this text, of which Graphviz measures Korean too narrow."""
     return math.ceil(max(columns(line) for line in _lines(label)) * SIZE * 0.54) + 6
 
 

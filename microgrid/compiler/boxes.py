@@ -1,0 +1,196 @@
+"""An array program as boxes with shapes: what a drawing shows of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from microgrid.compiler.arrays import BATCH, Array, Map, Operand, reachable, source_of
+from microgrid.ops import Op
+
+Kind = Literal["input", "parameter", "constant", "operation"]
+Shape = tuple[int, ...]
+_Key = tuple[int, Map | None]
+
+_VALUES = 4
+"""The most numbers of a constant array that its box shows."""
+
+_SYMBOLS = {"sum": "Σ", "contract": "Σ ×", "largest": "max", "smallest": "min", "segment_sum": "Σ", "number": "0 or 1"}
+_LEAVES = {
+    "weight": ("1/batch", "one over the number of samples"),
+    "count": ("batch", "the number of samples"),
+    "seed": ("seed", "the weight of each output in the sum that is differentiated"),
+}
+_DOCS = {
+    "sum": "the sum",
+    "contract": "the sum of products",
+    "largest": "the largest",
+    "smallest": "the smallest",
+    "segment_sum": "sums of members that stand side by side",
+    "scatter": "each operand put where it belongs, added where two meet, 0 elsewhere",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One array of a program, as a drawing shows it.
+
+    Attributes:
+        kind: ``"input"``, ``"parameter"``, ``"constant"`` or ``"operation"``.
+        name: the operation; of a leaf the argument, the labels of the parameters, the kind of constant.
+        symbol: what a drawing shows of it.
+        shape: its axes as text, ``"50 × batch"``; a number alone is ``"1"``.
+        operands: for each operand the place of its box in the list, an int, or a plain number, a float.
+        reads: for each operand, which part of it is read: ``"999 of 1,000"``; empty if all of it is.
+        note: the axes that it takes together, ``"over 784"``; of a part of a leaf, how large it is.
+        doc: what it computes, in words.
+        results: what it is to the user: ``"output"``, ``"gradient"``.
+    """
+
+    kind: Kind
+    name: str
+    symbol: str
+    shape: str
+    operands: tuple[int | float, ...] = ()
+    reads: tuple[str, ...] = ()
+    note: str = ""
+    doc: str = ""
+    results: tuple[str, ...] = ()
+
+
+def boxes(
+    outputs: Sequence[Operand],
+    results: Sequence[str],
+    arguments: Sequence[tuple[str, Shape]],
+    parameters: Sequence[str],
+) -> list[Box]:
+    """Return the boxes of an array program, operands first.
+
+    Args:
+        outputs: what the program computes.
+        results: what each output is to the user.
+        arguments: the name of each argument and its shape for one sample.
+        parameters: the label of each parameter.
+    """
+    found: list[Box] = []
+    place: dict[_Key, int] = {}
+
+    def index_of(x: Operand) -> int | float:
+        if not isinstance(x, Array):
+            return x
+        key = _key(x)
+        if key not in place:
+            place[key] = len(found)
+            found.append(_leaf(x, arguments, parameters))
+        return place[key]
+
+    for x in reachable(outputs):
+        if x.operands and x.op != "view":
+            operands = tuple(map(index_of, x.operands))
+            place[_key(x)] = len(found)
+            note = _over(x)
+            symbol = x.op.symbol if isinstance(x.op, Op) else x.name
+            doc = x.op.doc if isinstance(x.op, Op) else f"{_DOCS[x.op]} {note}".rstrip()
+            found.append(
+                Box(
+                    "operation",
+                    x.name,
+                    _SYMBOLS.get(x.name, symbol),
+                    _shape_text(x.shape, x.batched),
+                    operands,
+                    tuple(map(_part, x.operands)),
+                    note,
+                    doc,
+                )
+            )
+    for output, result in zip(outputs, results, strict=True):
+        k = index_of(output)
+        if isinstance(k, float):
+            found.append(Box("constant", "constant", f"{k:g}", "1", doc="a number", results=(result,)))
+        else:
+            found[k] = replace(found[k], results=(*found[k].results, result))
+    return found
+
+
+def _key(x: Array) -> _Key:
+    """What shares a box: a statement with all views of it, and what is read of a leaf."""
+    source = source_of(x)
+    if source.operands or x is source or source.size == 1:
+        return source.number, None
+    index = x.detail.without(x.detail.repeats())
+    return source.number, None if index == Map.whole(source.shape) else index
+
+
+def _leaf(x: Array, arguments: Sequence[tuple[str, Shape]], parameters: Sequence[str]) -> Box:
+    source, index = source_of(x), _key(x)[1]
+    shape = _shape_text(source.shape if index is None else index.shape, source.batched)
+    note = "" if index is None else _members(index, source)
+    points = np.arange(source.size) if index is None else index.points()
+    if source.op == "argument":
+        name, axes = arguments[source.detail]
+        if index is not None and points.size == 1:
+            name += f"[{', '.join(str(k) for k in np.unravel_index(points.item(), axes))}]"
+            note = ""
+        elif len(axes) == 1:
+            name += _run(index)
+        return Box("input", name, name, shape, note=note, doc="an argument of the function")
+    if source.op == "parameters":
+        first, last = (parameters[int(points.flat[k])] for k in (0, -1))
+        if points.size == 1:
+            name = first or f"parameters[{points.item()}]"
+            return Box("parameter", name, name, shape, doc="a parameter of the function")
+        named = first if first == last else f"{first} … {last}" if first and last else ""
+        name = named or f"parameters{_run(index)}"
+        return Box("parameter", name, name, shape, note=note, doc="parameters of the function")
+    if source.op == "constant":
+        values = [f"{value:g}" for value in source.detail.values.ravel()[points].flat]
+        shown = values if len(values) <= _VALUES else [*values[: _VALUES - 2], "…", values[-1]]
+        return Box("constant", "constant", ", ".join(shown), shape, doc="numbers that do not change")
+    symbol, doc = _LEAVES[source.name]
+    if points.size < source.size:
+        symbol, note = f"{symbol}[{points.item()}]", ""
+    return Box("constant", source.name, symbol, shape, note=note, doc=doc)
+
+
+def _shape_text(shape: Shape, batched: bool) -> str:
+    axes = [] if math.prod(shape) == 1 else [f"{size:,}" for size in shape]
+    return " × ".join([*axes, *["batch"] * batched]) or "1"
+
+
+def _part(x: Operand) -> str:
+    """Which part of a statement an operand reads; leaves are cut up into boxes already."""
+    if not isinstance(x, Array) or x.op != "view" or not source_of(x).operands:
+        return ""
+    return _members(x.detail.without(x.detail.repeats()), source_of(x))
+
+
+def _run(index: Map | None) -> str:
+    """Members side by side, as a slice."""
+    if index is None or index != Map(index.shape, index.base, (1,)):
+        return ""
+    return f"[{index.base}:{index.base + index.shape[0]}]"
+
+
+def _members(index: Map, source: Array) -> str:
+    points = index.points().ravel()
+    count = len(np.unique(points))
+    if count < source.size:
+        return f"{count:,} of {source.size:,}"
+    return "" if np.array_equal(points, np.arange(source.size)) else "rearranged"
+
+
+def _over(x: Array) -> str:
+    """The axes that a statement takes together."""
+    if x.op in ("sum", "largest", "smallest"):
+        (source,), (axes, batch) = x.arrays(), x.detail
+        return "over " + _shape_text(tuple(source.shape[k] for k in axes), batch)
+    if x.op == "contract":
+        sizes: dict[str, int] = {}
+        for factor, letters in zip(x.arrays(), x.detail[:-1], strict=True):
+            sizes |= zip(letters.removesuffix(BATCH), factor.shape, strict=True)
+        summed = tuple(size for letter, size in sorted(sizes.items()) if letter not in x.detail[-1])
+        batch = BATCH in "".join(x.detail[:-1]) and BATCH not in x.detail[-1]
+        return "over " + _shape_text(summed, batch)
+    return ""
