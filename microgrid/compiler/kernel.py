@@ -448,6 +448,7 @@ class Kernel:
             batched = isinstance(outputs[0], Array) and outputs[0].batched
             pairs = [(outputs[0], arrays.make("weight", (), (), False) if batched else 1.0)]
             by, per_sample = "parameters", False
+        forward = [*outputs, *results]
         if by != "value":
             chosen = {"parameters": slice(0, 1), "arguments": slice(1, None), "both": slice(None)}[by]
             if groups:
@@ -464,7 +465,7 @@ class Kernel:
             else:
                 results += gradients(arrays, pairs, leaves[chosen], per_sample)
             shapes += [(leaf.shape, leaf.batched or per_sample) for leaf in leaves[chosen]]
-        return fuse(results, outputs)[1], shapes
+        return fuse(results, forward)[1], shapes
 
     def _source(self, by: str, careful: bool = False) -> emit.Source:
         key = f"{by} careful" if careful else by
