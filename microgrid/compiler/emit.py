@@ -241,6 +241,8 @@ class _NumPy(_Names):
             if x.number in self.buffered:
                 ending.setdefault(last.get(x.number, len(self.live)), []).append(x)
         free: dict[Any, list[Array]] = {}
+        sharing: dict[int, list[str]] = {}
+        buffers: list[tuple[list[str], str]] = []
         self.resident = sum(x.size for x in self.live if x.op == "scatter" and x.batched)
         self.resident += sum(x.size for x in self.outputs if isinstance(x, Array) and x.batched)
         for i, x in enumerate(self.live):
@@ -250,17 +252,22 @@ class _NumPy(_Names):
                 free.setdefault(_form(y), []).append(y)
             if x.number in self.buffered:
                 name, spare = self.name[x.number], free.get(_form(x))
-                if spare:
-                    old = spare.pop()
-                    reshaped = "" if old.shape == x.shape else f".reshape({self._sizes(x)})"
-                    self.bound.append(f"{name} = {self.name[old.number]}{reshaped}")
+                old = spare.pop() if spare else None
+                if old is not None and old.shape == x.shape:
+                    sharing[x.number] = sharing[old.number]
+                    sharing[x.number].append(name)
                 else:
+                    sharing[x.number] = [name]
                     kind = "bool" if x.op in MASKS else "dtype"
-                    self.bound.append(f"{name} = empty({self._sizes(x)}, {kind})")
-                    self.resident += x.size * x.batched
+                    made = f"empty({self._sizes(x)}, {kind})"
+                    buffers.append(
+                        (sharing[x.number], f"{self.name[old.number]}.reshape({self._sizes(x)})" if old else made)
+                    )
+                    self.resident += 0 if old else x.size * x.batched
             for y in done:
                 if y not in early:
                     free.setdefault(_form(y), []).append(y)
+        self.bound += [" = ".join([*names, made]) for names, made in buffers]
 
     @staticmethod
     def _computed_in_place(x: Array) -> bool:

@@ -68,6 +68,14 @@ class Signature:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
 
+    def check_shape(self, k: int, given: Shape) -> None:
+        """Raise ``ValueError`` unless argument ``k`` has its shape, with the axis over samples in front."""
+        shape = self.shapes[k]
+        if given[self.batched :] != shape or len(given) != len(shape) + self.batched:
+            axes = ", ".join([*["batch"] * self.batched, *map(str, shape)])
+            expected = f"({axes},)" if len(shape) + self.batched == 1 else f"({axes})"
+            raise ValueError(f"argument {self.names[k]} must have the shape {expected}; got {given}")
+
 
 @dataclass(slots=True)
 class _Plan:
@@ -385,10 +393,8 @@ class Kernel:
             if len(batch) != len(signature.shapes):
                 raise TypeError(f"this function takes theta and {len(signature.shapes)} argument(s); got {len(batch)}")
             arrays = [jnp.asarray(x, signature.dtype) for x in batch]
-            for name, shape, array in zip(signature.names, signature.shapes, arrays, strict=True):
-                if array.shape[signature.batched :] != shape or array.ndim != len(shape) + signature.batched:
-                    expected = ", ".join([*["batch"] * signature.batched, *map(str, shape)])
-                    raise ValueError(f"argument {name} must have the shape ({expected}); got {array.shape}")
+            for k, array in enumerate(arrays):
+                signature.check_shape(k, array.shape)
             return core(jnp.asarray(theta, signature.dtype), *arrays)
 
         return function
@@ -668,12 +674,10 @@ class Kernel:
             )
         arrays: list[Floats] = []
         size = -1
-        for name, shape, given in zip(signature.names, signature.shapes, batch, strict=True):
+        for k, (name, given) in enumerate(zip(signature.names, batch, strict=True)):
             array = real_array(given, name, signature.dtype)
+            signature.check_shape(k, array.shape)
             if signature.batched:
-                if array.shape[1:] != shape or array.ndim != len(shape) + 1:
-                    expected = ", ".join(["batch", *map(str, shape)])
-                    raise ValueError(f"argument {name} must have the shape ({expected}); got {array.shape}")
                 if size >= 0 and len(array) != size:
                     raise ValueError(
                         f"argument {name} has {len(array)} samples but {signature.names[0]} has {size}; give as many"
@@ -683,8 +687,6 @@ class Kernel:
                     raise ValueError(f"argument {name} has no samples; give at least one")
                 arrays.append(np.ascontiguousarray(array).reshape(size, -1))
             else:
-                if array.shape != shape:
-                    raise ValueError(f"argument {name} must have the shape {shape}; got {array.shape}")
                 arrays.append(np.ascontiguousarray(array).reshape(-1))
         return arrays, max(size, 1)
 
