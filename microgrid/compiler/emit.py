@@ -144,7 +144,7 @@ class _NumPy(_Names):
                 reshaped = "" if root.shape == form[0] else f".reshape({self._sizes(root)})"
                 self.target[root.number] = f"out{k}{reshaped}"
                 written.add(k)
-                if root.batched and root.size == 1:
+                if root.batched and root.size == 1 and root.op != "scatter":  # its pieces are views, bound once
                     self.direct.add(k)
                     self.run_time.add(root.number)
         self.buffered: set[int] = set()

@@ -348,6 +348,16 @@ def test_a_huge_batch_is_computed_in_tiles_with_the_same_result(reduce):
     assert by_x == pytest.approx(by_tile, rel=1e-12)
 
 
+def test_one_parameter_used_in_many_places_has_its_gradient_in_each_sample():
+    w = mg.Value(0.5)
+    x = np.arange(8.0).reshape(2, 4)
+    kernel = compile(lambda x: mg.total([t * w + 1.0 for t in x]) + w * x[0] - w, reduce=None).kernel(x)
+    value, gradient = kernel.value_and_grad([0.5], x)
+    slope = x.sum(axis=1) + x[:, 0] - 1.0
+    assert value == pytest.approx(0.5 * slope + 4.0)
+    assert gradient[:, 0] == pytest.approx(slope)
+
+
 def test_results_are_not_overwritten_by_the_next_call():
     loss, _ = linear()
     kernel = compile(loss).kernel(X, Y)
