@@ -77,7 +77,7 @@ class NumPySpecial:
 
     @staticmethod
     def polygamma(n: int, x: Array, out: Array = None) -> Array:
-        """ψ⁽ⁿ⁾(x)."""
+        """ψ⁽ⁿ⁾(x), number by number: SciPy's has other values at the poles."""
         return _elementwise(ops.polygamma_of(n).forward, 1)(x, out=out)
 
     @staticmethod
@@ -192,14 +192,18 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
 
         erf = staticmethod(jsp.erf)
         erfc = staticmethod(jsp.erfc)
-        lgamma = staticmethod(mapped(ops.lgamma))
-        digamma = staticmethod(mapped(ops.digamma))
+        lgamma = staticmethod(jsp.gammaln)
         gelu = staticmethod(mapped(ops.gelu))
         sigmoid = staticmethod(logistic)
 
         @staticmethod
+        def digamma(x: Array) -> Array:
+            """ψ(x); JAX's is nan at 0, and there it is ∓∞."""
+            return jnp.where(x == 0.0, -1.0 / x, jsp.digamma(x))
+
+        @staticmethod
         def polygamma(n: int, x: Array) -> Array:
-            """ψ⁽ⁿ⁾(x)."""
+            """ψ⁽ⁿ⁾(x), number by number: JAX's is wrong for negative numbers."""
             return mapped(ops.polygamma_of(n))(x)
 
         @staticmethod
