@@ -146,7 +146,8 @@ class _Lift:
             self._lift(number, row)
 
     def outputs(self) -> list[Operand]:
-        return [self._read(int(self.of[node]), self.position[np.array(node)], ()) for node in self.program.outputs]
+        nodes = [(int(self.of[node]), np.array(node)) for node in self.program.outputs]
+        return [self._read(source, self._indices(source, node), ()) for source, node in nodes]
 
     def _products_for_sums(self) -> set[int]:
         """The classes of products whose every member is one term of one sum: they need not be stored."""

@@ -253,3 +253,17 @@ def test_what_is_not_regular_becomes_gathers():
     assert len(kernel.statements()) < 20
     assert value == pytest.approx(expected.data, rel=1e-12)
     assert gradient == pytest.approx([p.grad for p in kernel.parameters], rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 4, 40])
+def test_second_derivatives_compile_constant_ones_among_them(n):
+    def rosenbrock(v):
+        return mg.total([100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in zip(v, v[1:], strict=False)])
+
+    x = np.random.default_rng(0).normal(size=(3, n))
+    kernel = compile(mg.hessian(rosenbrock), reduce=None).kernel(x)
+    found = kernel.value([], x).reshape(3, n, n)
+    for sample, matrix in zip(x.tolist(), found, strict=True):
+        assert matrix == pytest.approx(np.array(mg.hessian(rosenbrock)(sample)), rel=1e-12)
+    if n == 40:
+        assert len(kernel.statements("value")) < 30
