@@ -173,7 +173,8 @@ class _NumPy(_Names):
         parts = [self.lines[k : k + LINES] for k in range(0, len(self.lines), LINES)] or [[]]
         count = len(self.prologue)
         text = ["# Made once for a batch of B samples: buffers and views.", *self.bound, ""]
-        arguments = ", ".join(sorted(f"X{x.detail}" for x in self.live if x.op == "argument"))
+        count_of_arguments = 1 + max((x.detail for x in self.live if x.op == "argument"), default=-1)
+        arguments = ", ".join(f"X{k}" for k in range(count_of_arguments))  # unused ones among them keep the order
         if len(parts) == 1:
             body = [*self.prologue, *parts[0]] or ["pass"]
             text += [f"def run({arguments + ', ' if arguments else ''}*_):", *["    " + line for line in body]]

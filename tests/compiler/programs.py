@@ -26,17 +26,17 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
 
 @dataclass
 class Case:
-    """A function ``f(x)`` or ``f(x, y)`` as text, with its parameters ``p`` and a batch."""
+    """A function ``f(x, y)`` as text, and ``g`` that returns what it computes on the way; parameters ``p``; a batch."""
 
     text: str
     parameters: list[float]
     batch: list[list[list[float]]]
     values: list = field(default_factory=list)
 
-    def function(self, parameters):
+    def function(self, parameters, name="f"):
         namespace = {"mg": mg, "p": parameters, "max_of": max_of}
         exec(self.text, namespace)
-        return namespace["f"]
+        return namespace[name]
 
     def __str__(self):
         return f"p = {self.parameters}\n{self.text}\n# batch: {self.batch}"
@@ -77,7 +77,17 @@ def cases(draw, max_steps=8):
         )
         (vectors if kind == "map" else scalars).append(name)
     result = " + ".join([*scalars[2:], *[f"mg.total({v})" for v in vectors[4:]]])
-    text = "\n".join(["def f(x, y):", *lines, f"    return {result} + p[0] * x[0]"])
+    several = ", ".join([*scalars[2:], *[f"*{v}" for v in vectors[4:]], "p[0]", "x[0]", "0.25"])
+    text = "\n".join(
+        [
+            "def f(x, y):",
+            *lines,
+            f"    return {result} + p[0] * x[0]",
+            "def g(x, y):",
+            *lines,
+            f"    return [{several}]",
+        ]
+    )
     parameters = draw(st.lists(numbers, min_size=size + 2, max_size=size + 2))
     sample = st.lists(numbers, min_size=size, max_size=size)
     argument = st.lists(sample, min_size=samples, max_size=samples)

@@ -348,6 +348,20 @@ def test_a_huge_batch_is_computed_in_tiles_with_the_same_result(reduce):
     assert by_x == pytest.approx(by_tile, rel=1e-12)
 
 
+@pytest.mark.parametrize("used", [[0], [1], [2], [0, 2], [10], []])
+def test_arguments_that_are_not_used_change_nothing(used):
+    w = mg.Value(2.0)
+    arguments = [np.full((3, 2), float(k + 1)) for k in range(11)]
+    f = "lambda " + ", ".join(f"x{k}" for k in range(11)) + ": w * 1.0" + "".join(f" + x{k}[1] * w" for k in used)
+    for reduce in ("mean", None):
+        kernel = compile(eval(f, {"w": w}), reduce=reduce).kernel(*arguments)
+        value, (by_theta, by_arguments) = kernel.value_and_grad([2.0], *arguments, by="both")
+        assert np.all(value == 2.0 + sum(2.0 * (k + 1) for k in used))
+        assert np.all(by_theta == 1.0 + sum(k + 1.0 for k in used))
+        share = 1.0 if reduce is None else 1.0 / 3.0
+        assert [g.sum() for g in by_arguments] == pytest.approx([6.0 * share * (k in used) for k in range(11)])
+
+
 def test_one_parameter_used_in_many_places_has_its_gradient_in_each_sample():
     w = mg.Value(0.5)
     x = np.arange(8.0).reshape(2, 4)

@@ -66,3 +66,44 @@ def test_a_compiled_call_is_one_node_of_an_ordinary_graph(case):
     expected.backward()
     assert result.data == pytest.approx(expected.data, rel=1e-9, abs=1e-9)
     assert actual == pytest.approx([p.grad for p in parameters], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+@given(case=cases(max_steps=4))
+def test_several_outputs_have_the_values_and_the_jacobian_of_the_engine(reduce, case):
+    def jacobian(nudge=0.0):
+        parameters = [mg.Value(x * (1 + nudge)) for x in case.parameters]
+        rows = []
+        for x, y in zip(*[[[t * (1 + nudge) for t in sample] for sample in part] for part in case.batch], strict=True):
+            outputs = [v if isinstance(v, mg.Value) else mg.Value(v) for v in case.function(parameters, "g")(x, y)]
+            rows.append([[output.data, *[0.0] * len(parameters)] for output in outputs])
+            for row, output in zip(rows[-1], outputs, strict=True):
+                for p in parameters:
+                    p.grad = 0.0
+                output.backward()
+                row[1:] = [p.grad for p in parameters]
+        found = np.array(rows)
+        return found if reduce is None else found.mean(0) if reduce == "mean" else found.sum(0)
+
+    parameters = [mg.Value(x) for x in case.parameters]
+    kernel = compile(case.function(parameters, "g"), reduce=reduce).kernel(*case.batch)
+    values, gradients = kernel.value_and_grad(kernel.read(), *case.batch)
+    expected, nudged = jacobian(), jacobian(nudge=4e-16)
+    assert_close(values, expected[..., 0], nudged[..., 0])
+    if reduce is None:
+        gradients = np.moveaxis(gradients, 0, 1)
+    place = {id(p): k for k, p in enumerate(parameters, start=1)}
+    order = [place[id(p)] for p in kernel.parameters]
+    assert_close(gradients, expected[..., order], nudged[..., order])
+
+
+@given(cases(max_steps=4))
+def test_a_gradient_is_a_function_that_compiles_like_any_other(case):
+    gradient = mg.grad(case.function(case.parameters))
+    kernel = compile(gradient, reduce=None).kernel(*case.batch)
+    found = kernel.value(kernel.read(), *case.batch)
+    for x, y, mine in zip(*case.batch, found, strict=True):
+        nudged = mg.grad(case.function([p * (1 + 4e-16) for p in case.parameters]))(
+            *[[t * (1 + 4e-16) for t in v] for v in (x, y)]
+        )
+        assert_close(mine, gradient(x, y), nudged)

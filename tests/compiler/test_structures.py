@@ -3,6 +3,7 @@
 import math
 import random
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -258,7 +259,7 @@ def test_what_is_not_regular_becomes_gathers():
 @pytest.mark.parametrize("n", [2, 4, 40])
 def test_second_derivatives_compile_constant_ones_among_them(n):
     def rosenbrock(v):
-        return mg.total([100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in zip(v, v[1:], strict=False)])
+        return mg.total([100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(v)])
 
     x = np.random.default_rng(0).normal(size=(3, n))
     kernel = compile(mg.hessian(rosenbrock), reduce=None).kernel(x)
