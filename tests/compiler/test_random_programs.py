@@ -18,11 +18,14 @@ def check(case, kernel, reduce, *batch):
         assert_close(actual.reshape(wanted.shape), wanted, near)
 
 
-@given(cases())
-def test_a_compiled_batch_equals_the_engine(case):
+@pytest.mark.parametrize("form", ["lifted", "spelled out"])
+@given(case=cases())
+def test_a_compiled_batch_equals_the_engine(form, case):
     case.values = [mg.Value(x) for x in case.parameters]
     for reduce in ("mean", "sum"):
-        check(case, compile(case.function(case.values), reduce=reduce).kernel(*case.batch), reduce, *case.batch)
+        kernel = compile(case.function(case.values), reduce=reduce).kernel(*case.batch)
+        kernel.spelled_out = form == "spelled out"
+        check(case, kernel, reduce, *case.batch)
 
 
 @pytest.mark.parametrize("form", ["floats", "loops", "arrays"])
