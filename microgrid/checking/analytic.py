@@ -53,7 +53,7 @@ def _power(z: complex, n: complex) -> complex:
     if a <= 0 and not whole:
         raise ValueError("a power of a negative number with a fraction as exponent is not real")
     if a == 0:
-        return z ** int(n.real)
+        return z ** int(n.real) if n.real < 2 else 0.0  # the square of the step vanishes
     return math.pow(a, n.real) * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import METHODS, Primitive, judge
-from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, output_of, restored
+from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, Step, output_of, restored
 from microgrid.checking.problem import Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
@@ -238,7 +238,7 @@ class _Check:
         """Whether ``f`` takes another path through its Python code right beside the point, and where."""
         assert probe.line is not None
         shape, _ = self._signature(self.program)
-        near = self.step or max(probe.line.smallest, 1e-150)
+        near = self.step or probe.line.nearest
         for step in (near, -near):
             program = self._build_at({leaf: step * c for leaf, c in probe.along})
             there, _ = self._signature(program)
@@ -341,22 +341,24 @@ class _Check:
         plan, relevant = probe.line.plan, self.program.relevant(2)
         kink: Value | None = None
         moved = {*probe.direction, *[i for i, *_ in plan]}
-        for i, _, operands, _ in plan:
-            node = self.program.nodes[i]
-            if not relevant[i]:
-                continue
-            primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
-            for k, j in enumerate(operands):
-                if j in moved:
-                    local = primitive.first(k)
-                    if local.verdict is Verdict.FAIL:
-                        what = _wrong_local(node, k, local)
-                        self._blame(row, node, k, local.backward, local.numeric, what)
-                        return
-                    if local.verdict is Verdict.KINK:
-                        kink = kink or node
-        if not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
-            return
+        # an operation of infinite operands is looked at last: the fault is with the one that made them
+        finite = [step for step in plan if self._is_finite(step)]
+        for steps in (finite, [step for step in plan if step not in finite]):
+            for i, _, operands, _ in steps:
+                node = self.program.nodes[i]
+                if not relevant[i]:
+                    continue
+                primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
+                for k, j in enumerate(operands):
+                    if j in moved:
+                        local = primitive.first(k)
+                        if local.verdict is Verdict.FAIL:
+                            self._blame_local(row, node, k, local)
+                            return
+                        if local.verdict is Verdict.KINK:
+                            kink = kink or node
+            if steps is finite and not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
+                return
         if self._explain_accumulation(row, moved):
             return
         if self.drifting is not None:
@@ -384,12 +386,32 @@ class _Check:
             "the function is too rough here for a numeric derivative"
         )
 
+    def _is_finite(self, step: Step) -> bool:
+        """Whether all operands of a step are finite."""
+        return all(math.isfinite(self.program.values[j]) for j in step[2])
+
+    def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative) -> None:
+        outside = any(p.data not in interval for p, interval in zip(node.parents, node.op.domain, strict=True))
+        if outside and not math.isfinite(local.backward):
+            row.verdict = Verdict.DOMAIN
+            row.reason = (
+                f"{operation(node)} ({where(node)}) is outside of the domain of {node.op.name}: its derivative by "
+                f"{_argument(node, k)} is {number(local.backward)}"
+            )
+            return
+        self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+
     def _explain_not_finite(self, row: Derivative, plan: Plan) -> bool:
-        """Find the first operation that makes something infinite or nan out of finite operands."""
-        for i, _, operands, _ in plan:
-            node, local = self.program.nodes[i], self.program.locals[i]
-            if not all(math.isfinite(self.program.values[j]) for j in operands):
+        """Find the first operation that makes something infinite or nan out of finite operands.
+
+        It may be one that does not move: the infinite operand of one that does.
+        """
+        moving = {i for i, *_ in plan}
+        for step in [*plan, *[step for step in self.program.plan if step[0] not in moving]]:
+            if not self._is_finite(step):
                 continue
+            i = step[0]
+            node, local = self.program.nodes[i], self.program.locals[i]
             k = next((k for k, derivative in enumerate(local) if not math.isfinite(derivative)), None)
             if k is None and math.isfinite(node.data):
                 continue

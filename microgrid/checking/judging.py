@@ -48,28 +48,31 @@ def judge(
     """
     estimate = _estimate(line, method, step, negligible)
     row = _compare(name, value, backward, line, estimate, rounding, negligible)
-    if row.verdict is Verdict.FAIL and math.isfinite(backward) and method != "complex":
+    if row.verdict is Verdict.FAIL and method != "complex":
         # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
         # is smooth at the size of 1 may have all its features at the size of the argument.
         nearer = [estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None]
         for largest in nearer:
-            other = _compare(name, value, backward, line, difference(line, negligible, largest), rounding, negligible)
-            if other.verdict is not Verdict.FAIL:
+            estimate = difference(line, negligible, largest)
+            other = _compare(name, value, backward, line, estimate, rounding, negligible)
+            # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
+            if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(estimate.value)):
                 return other
     return row
 
 
 def _estimate(line: Line, method: str, step: float | None, negligible: float) -> Estimate:
-    near = step or max(line.smallest, 1e-150)
+    near = step or line.nearest
     estimate = complex_step(line) if method != "difference" else None
     obstacle = line.obstacle(near) if estimate or step else None
     if obstacle is not None and obstacle.kind == "kink":
         return Estimate(method="complex" if estimate else "difference", obstacle=obstacle, distance=near)
-    if estimate is not None and obstacle is None:
+    if estimate is None or obstacle is not None:
+        blocked = Estimate(method="complex", obstacle=obstacle, distance=near)
+        return blocked if method == "complex" else difference(line, negligible, step)
+    if method == "complex" or estimate.worth(negligible) <= 1.0:
         return estimate
-    if method == "complex":
-        return Estimate(method="complex", obstacle=obstacle, distance=near)
-    return difference(line, negligible, step)
+    return min(estimate, difference(line, negligible, step), key=lambda found: found.worth(negligible))
 
 
 def _compare(

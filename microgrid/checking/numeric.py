@@ -274,6 +274,7 @@ def _rounding_of(op: Op) -> Rounding:
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
 """The position of a node, its forward function, the positions of its operands, and how it rounds."""
 Plan = list[Step]
+_ComplexPlan = list[tuple[int, Callable[..., complex], tuple[int, ...], Rounding]]
 
 
 def advance(values: list[float], plan: Plan, random: Random | None = None) -> None:
@@ -308,6 +309,7 @@ class Line:
         base: the number at t = 0.
         scale: the size of what is moved.
         smallest: the smallest step that moves it.
+        nearest: the step to look for a kink at the point itself.
     """
 
     def __init__(
@@ -327,6 +329,7 @@ class Line:
         moved = [(abs(program.values[i]), abs(c)) for i, c in direction.items() if c]
         self.scale = max((x for x, _ in moved), default=0.0)
         self.smallest = max((4.0 * math.ulp(x) / c for x, c in moved), default=1.0)
+        self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1.0))
         relevant = program.relevant(order)
         self.kinks = []
         for i, _, operands, _ in self.plan:
@@ -415,43 +418,57 @@ class Estimate:
 
 
 def complex_step(line: Line) -> Estimate | None:
-    """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic."""
+    """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic.
+
+    Beside a tiny argument the step may not be small; if that is seen to matter, a smaller one is taken.
+    """
     plan = []
-    for i, _, operands, _ in line.plan:
+    for i, _, operands, rounding in line.plan:
         forward = complex_forward(line.program.nodes[i].op)
         if forward is None:
             return None
-        plan.append((i, forward, operands))
+        plan.append((i, forward, operands, rounding))
+    steps = [COMPLEX_STEP]
+    if 0.0 < line.scale < 2.0**40 * COMPLEX_STEP:
+        steps.append(2.0**-40 * line.scale)
+    return next(filter(None, [_complex_step(line, plan, step) for step in steps]), None)
+
+
+def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | None:
     try:
-        exact = _imaginary(line, plan, None)
+        exact = _imaginary(line, plan, step, None)
         random = Random(line.seed)
-        others = [_imaginary(line, plan, random) for _ in range(SAMPLES)]
+        others = [_imaginary(line, plan, step, random) for _ in range(SAMPLES)]
     except (ArithmeticError, ValueError):
         return None
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), "complex", COMPLEX_STEP)
+    # what is nearly 0 may be the square of the step, or be rounded to a multiple of the smallest float
+    least = max(2.0**100 * step * step, 8.0 * math.ulp(0.0) / step)
+    error = 0.0 if exact == 0.0 and spread < least else 2.0 * spread + 16.0 * UNIT * abs(exact) + least
+    return Estimate(exact, error, "complex", step)
 
 
-def _imaginary(line: Line, plan: list[Any], random: Random | None) -> float:
-    values: list[Any] = list(line.program.values)
+def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:
+    """Im f(x + ih) / h; nan where the real part of an operation shows that the step is not small for it."""
+    right = line.program.values
+    values: list[Any] = list(right)
     for i, c in line.direction.items():
-        if c and 0.0 < abs(values[i]) < 1e-60:
-            return math.nan  # the step would not be small beside it
-        values[i] = complex(values[i], COMPLEX_STEP * c)
-    if random is None:
-        for i, forward, operands in plan:
-            values[i] = forward(*[values[j] for j in operands])
-    else:
-        for i, forward, operands in plan:
-            z = forward(*[values[j] for j in operands])
-            values[i] = complex(rounded(z.real, random), rounded(z.imag, random))
-    z = values[-1]
-    off = abs(z.real - line.base)
-    if random is None and not off <= 1e-6 * abs(line.base) and not off <= line.noise:
-        return math.nan  # not the function that the graph computes
-    return float(z.imag / COMPLEX_STEP)
+        values[i] = complex(values[i], step * c)
+    for i, forward, operands, rounding in plan:
+        zs = [values[j] for j in operands]
+        z = forward(*zs)
+        if random is None:
+            if not abs(z.real - right[i]) <= 1e-13 * abs(right[i]) + (step if not right[i] else 0.0) * step:
+                return math.nan
+            z = complex(right[i], z.imag)
+        elif rounding is Rounding.OPERANDS:
+            z = complex(rounded(z.real, random, max(abs(x.real) for x in zs)), rounded(z.imag, random))
+        elif rounding is Rounding.RESULT and z not in zs:
+            z = complex(rounded(z.real, random), rounded(z.imag, random))
+        values[i] = z
+    return float(values[-1].imag / step)
 
 
 def difference(line: Line, negligible: float = 0.0, largest: float | None = None) -> Estimate:
