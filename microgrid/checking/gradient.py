@@ -315,13 +315,18 @@ class _Check:
         if not line.plan and last not in probe.direction and self.measure is None and backward == 0.0:
             reason = "the output does not depend on it"
             return Derivative(probe.name, probe.value, backward, 0.0, 0.0, Verdict.PASS, reason)
+        path = self._other_path(probe) if self.branches else ""
+        if path:
+            return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
+        return self._judged(probe, backward, hasty=True)
+
+    def _judged(self, probe: _Probe, backward: float, hasty: bool) -> Derivative:
+        assert probe.line is not None
+        line = probe.line
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
         size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
         size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
         negligible = 1e-9 * min(size, max(abs(line.base), 1.0) / max(line.scale, 1.0))
-        path = self._other_path(probe) if self.branches else ""
-        if path:
-            return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
         return judge(
             probe.name,
             probe.value,
@@ -331,6 +336,7 @@ class _Check:
             negligible=negligible if math.isfinite(negligible) else 0.0,
             method="difference" if self.measure else self.method,
             step=self.step,
+            hasty=hasty,
         )
 
     # -- the cause ---------------------------------------------------------------------------------------
@@ -360,6 +366,11 @@ class _Check:
             if steps is finite and not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
                 return
         if self._explain_accumulation(row, moved):
+            return
+        second = self._judged(probe, row.backward, hasty=False)
+        if second.verdict is not Verdict.FAIL:
+            row.numeric, row.allowed, row.method = second.numeric, second.allowed, second.method
+            row.verdict, row.reason = second.verdict, second.reason
             return
         if self.drifting is not None:
             node = self.drifting

@@ -33,6 +33,7 @@ def judge(
     negligible: float,
     method: str = "auto",
     step: float | None = None,
+    hasty: bool = False,
 ) -> Derivative:
     """Compare a derivative with the numeric one of a line.
 
@@ -45,16 +46,17 @@ def judge(
         negligible: the error that counts as none beside the terms of which the derivative is the sum.
         method: ``"auto"``, ``"complex"`` or ``"difference"``.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
+        hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
     """
     estimate = _estimate(line, method, step, negligible)
     row = _compare(name, value, backward, line, estimate, rounding, negligible)
-    if row.verdict is Verdict.FAIL and method != "complex":
+    if row.verdict is Verdict.FAIL and method != "complex" and not (hasty and math.isfinite(backward)):
         # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
         # is smooth at the size of 1 may have all its features at the size of the argument.
         nearer = [estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None]
         for largest in nearer:
             estimate = difference(line, negligible, largest)
-            other = _compare(name, value, backward, line, estimate, rounding, negligible)
+            other = _compare(name, value, backward, line, estimate, rounding, negligible, nearer=True)
             # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
             if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(estimate.value)):
                 return other
@@ -83,11 +85,12 @@ def _compare(
     estimate: Estimate,
     rounding: float,
     negligible: float,
+    nearer: bool = False,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * (size if math.isfinite(size) else 0.0)
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    still = backward == 0.0 == numeric  # the function moves at no step at all
+    still = backward == 0.0 == numeric and not nearer  # the function moves at no step at all
     known = still or estimate.worth(negligible) <= 1.0
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
