@@ -481,18 +481,26 @@ def difference(line: Line, negligible: float = 0.0, largest: float | None = None
     noise = line.noise
     start = largest or 0.1 * max(line.scale, 1.0)
     best = _ladder(line, start, noise, negligible)
-    others = [1e3 * start, 1e6 * start] if largest is None else []
-    if 0.0 < line.scale < 1e-3 and largest is None:
-        others.insert(0, 0.1 * line.scale)
-    for other in others:
+    if largest is not None:
+        return best
+    if 0.0 < line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
+        near = _ladder(line, 0.1 * line.scale, noise, negligible)
+        refuted = near.worth(negligible) <= 1.0 and abs(near.value - best.value) > near.error + best.error
+        if refuted or _is_better(near, best, negligible):
+            best = near
+    for other in (1e3 * start, 1e6 * start):
         if best.worth(negligible) <= 0.01:
             break
         found = _ladder(line, other, noise, negligible)
-        if found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error:
-            if other > start:  # what is in the way of larger steps only is no reason against a derivative here
-                found.obstacle, found.distance = best.obstacle, best.distance
+        if _is_better(found, best, negligible):
+            # what is in the way of larger steps only is no reason against a derivative here
+            found.obstacle, found.distance = best.obstacle, best.distance
             best = found
     return best
+
+
+def _is_better(found: Estimate, best: Estimate, negligible: float) -> bool:
+    return found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error
 
 
 def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estimate:
