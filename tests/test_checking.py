@@ -349,6 +349,40 @@ def test_a_nan_that_comes_back_from_a_branch_not_taken_is_a_failure_with_a_remed
     assert out_of_log.fault.op == "log"
 
 
+def test_the_operation_that_overflows_is_blamed_and_not_the_one_that_is_given_infinity():
+    def f(x, y):
+        huge = mg.exp(x)  # guilty
+        return mg.atan2(huge, y)
+
+    report = check(f, (1000.0, 2.0))
+    assert report["y"].verdict is FAIL
+    assert report.fault.op == "exp"
+    assert report.fault.origin.line == line_of(f, "guilty")
+    assert "is ∞ here, and so the gradient is nan" in report.fault.what
+
+
+def test_where_an_operation_is_not_defined_its_nan_is_no_fault():
+    row = check(lambda a, b: a**b, (-0.5, 1e17))["b"]  # every float nearby is a whole number
+    assert row.verdict is DOMAIN
+    assert "outside of the domain of power: its derivative by b is nan" in row.reason
+
+
+@pytest.mark.parametrize("method", ["auto", "difference"])
+@pytest.mark.parametrize("f", [lambda x: 1 / x, lambda x: x / x / x])
+def test_a_slope_beyond_the_largest_float_is_no_fault(f, method):
+    row = check(f, 1e-300, method=method)["x"]
+    assert row.verdict is DOMAIN
+    assert row.reason == "the slope is not a finite number beside this point"
+
+
+@pytest.mark.parametrize("x", [1e-281, 1e-131, 1e-17])
+def test_a_derivative_of_zero_does_not_pass_for_want_of_digits(x):
+    lost = Op("lost", math.sin, (0.0,))
+    even = Op("even", lambda x: math.hypot(x, x), (lambda y, x: 0.0 * x,))
+    for f in (lost, even, lambda x: lost(x) + 1.0):
+        assert check(f, x)["x"].verdict is FAIL
+
+
 # Second derivatives
 
 
@@ -391,12 +425,20 @@ def test_wrong_first_derivatives_keep_the_second_from_being_checked():
         (lambda *xs: mg.total(xs), ((1.0, 2.0, 3.0),), ["xs[0]", "xs[1]", "xs[2]"]),
         (lambda a: mg.total(a.flat), (np.array([[1.0, 2.0]]),), ["a[0][0]", "a[0][1]"]),
         (lambda x: x * x, (Value(2.0, label="speed"),), ["speed"]),
-        (mg.hypot, ((3.0, 4.0),), ["arguments[0]", "arguments[1]"]),
+        (mg.hypot, ((3.0, 4.0),), ["x1", "x2"]),
+        (mg.hypot, ([3.0, 4.0],), ["x1", "x2"]),
+        (mg.tanh, (0.5,), ["x"]),
     ],
 )
 def test_functions_are_checked_at_points_of_any_structure(f, args, names):
     report = check(f, *args).raise_()
     assert [row.name for row in report.derivatives] == names
+
+
+def test_an_operation_is_checked_at_a_point_under_its_own_name():
+    assert check(mg.hypot, (3.0, 4.0)).summary == "hypot: 2 PASS"
+    assert check(mg.ops.leaky_relu_of(0.5), -2.0).summary == "leaky_relu[0.5]: 1 PASS"
+    assert "The local derivative of wrong by x is wrong" in check(WRONG["sign"], 0.5).fault.what
 
 
 def test_arguments_go_by_name():

@@ -8,10 +8,10 @@ is a witness that knows nothing of the table's local derivatives.
 Where an operation chooses a branch, the real part decides: with a step of 1e-100 the branch is the one at
 the point itself.
 
-Every operation of the table continues, but not everywhere: a continuation raises ``ValueError`` or an
-``ArithmeticError`` where it has none or would be inexact, and the graph is left to differences. So it is
-at a branch point, where intermediate results overflow, and for the functions of Γ left of −1000, where
-their recurrence grows long. Derivatives below 1e-208 vanish: times the step they are below the smallest float.
+Every operation of the table continues, but for ``stop_gradient``, which never moves. Where a continuation
+does not exist or would be inexact it raises ``ValueError`` or an ``ArithmeticError``, and the graph is left
+to differences: at a branch point, where intermediate results overflow, and for the functions of Γ left of
+−1000, where their recurrence grows long. Derivatives below 1e-208 vanish, as times the step they underflow.
 """
 
 import cmath
@@ -165,8 +165,9 @@ def _beyond(z: complex, n: int) -> tuple[complex, list[complex]]:
 def _lgamma(z: complex) -> complex:
     """The imaginary part of log Γ(z) by Stirling's series, after log Γ(z) = log Γ(z + 1) − log z."""
     w, steps = _beyond(z, 0)
+    inverse = 1.0 / w
     terms = [(w - 0.5) * cmath.log(w), -w]
-    terms += [b / (2 * k * (2 * k - 1)) / w ** (2 * k - 1) for k, b in enumerate(_BERNOULLI, start=1)]
+    terms += [b / (2 * k * (2 * k - 1)) * inverse ** (2 * k - 1) for k, b in enumerate(_BERNOULLI, start=1)]
     terms += [-cmath.log(step if step.real > 0 else -step) for step in steps]
     return complex(math.lgamma(z.real), _sum(terms).imag)
 
@@ -174,10 +175,10 @@ def _lgamma(z: complex) -> complex:
 def _polygamma(n: int, z: complex) -> complex:
     """ψ⁽ⁿ⁾(z) by its asymptotic series, after ψ⁽ⁿ⁾(z) = ψ⁽ⁿ⁾(z + 1) − (−1)ⁿ n! / zⁿ⁺¹."""
     w, steps = _beyond(z, n)
-    factorial = math.factorial(n)
-    terms = [math.factorial(n - 1) / w**n if n else -cmath.log(w), 0.5 * factorial / w ** (n + 1)]
+    inverse, factorial = 1.0 / w, math.factorial(n)
+    terms = [math.factorial(n - 1) * inverse**n if n else -cmath.log(w), 0.5 * factorial * inverse ** (n + 1)]
     for k, b in enumerate(_BERNOULLI, start=1):
-        terms.append(b * math.factorial(2 * k + n - 1) / math.factorial(2 * k) / w ** (2 * k + n))
+        terms.append(b * math.factorial(2 * k + n - 1) / math.factorial(2 * k) * inverse ** (2 * k + n))
     terms += [factorial / step ** (n + 1) for step in steps]
     return (-1.0) ** (n + 1) * _sum(terms)
 

@@ -136,6 +136,8 @@ def _node(line: Line, obstacle: Obstacle) -> str:
 
 
 def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: float) -> str:
+    if obstacle.kind == "domain" and obstacle.position is None:
+        return "the slope is not a finite number beside this point"
     if obstacle.kind == "domain":
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
     left, right = line.slopes(estimate.distance)

@@ -445,7 +445,7 @@ def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | Non
         return None
     spread = max(abs(other - exact) for other in others)
     # what is nearly 0 may be the square of the step, or be rounded to a multiple of the smallest float
-    least = max(2.0**100 * step * step, 8.0 * math.ulp(0.0) / step)
+    least = max(step * step, 8.0 * math.ulp(0.0) / step)
     error = 0.0 if exact == 0.0 and spread < least else 2.0 * spread + 16.0 * UNIT * abs(exact) + least
     return Estimate(exact, error, "complex", step)
 
