@@ -536,7 +536,7 @@ def _wrong_local(node: Value, k: int, local: Derivative) -> str:
         off = " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({times} times what it should be)"
     return (
         f"The local derivative of {node.op.name} by {_argument(node, k)} is wrong: the row gives "
-        f"{number(local.backward)}, its forward function changes at {number(local.numeric)}{off}."
+        f"{number(local.backward)}, but the slope of its forward function is {number(local.numeric)}{off}."
     )
 
 
