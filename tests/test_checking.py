@@ -3,6 +3,7 @@
 import inspect
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -665,11 +666,35 @@ def test_a_report_is_coloured_in_a_terminal():
     console = Console(width=120, force_terminal=True, color_system="standard", record=True)
     console.print(failing_report())
     console.print(check(lambda x: mg.relu(x), 0.0))
+    plain = console.export_text(clear=False)
+    for line in str(failing_report()).splitlines()[2:6]:
+        assert re.sub(r"[\s─]+", " ", line).strip() in re.sub(r"[\s─]+", " ", plain)
     text = console.export_text(styles=True)
     assert "✗ FAIL" in text
     assert "The local derivative of wrong" in text
     assert "\x1b[1;31m" in text
     assert "changes its branch" in " ".join(text.split())
+
+
+def test_a_report_drops_a_column_before_it_breaks_numbers():
+    from rich.console import Console
+
+    def printed(width):
+        console = Console(width=width, record=True)
+        console.print(failing_report())
+        return console.export_text()
+
+    numbers = [number for number in str(failing_report()).split() if re.fullmatch(r"−?\d\.\d{9}", number)]
+    assert len(numbers) == 3
+    assert all(number in printed(66) for number in numbers)
+    assert "relative" in printed(100)
+    assert "relative" not in printed(66)
+
+
+def test_numbers_are_written_as_people_do():
+    report = check(Op("late", lambda x: x * x, (lambda y, x: x,)), 105.0)
+    assert [row.error for row in report.derivatives] == [pytest.approx(105.0)]
+    assert " 105 " in str(report).split("relative")[1]
 
 
 def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_guilty_node(monkeypatch):

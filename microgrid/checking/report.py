@@ -288,10 +288,8 @@ class Report:
 
     __repr__ = __str__
 
-    def __rich__(self) -> Any:
-        """The table in colour, for ``rich.print(report)``."""
-        from rich import box
-        from rich.console import Group
+    def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
+        """The table in colour, for ``rich.print(report)``; the least telling column goes where it is narrow."""
         from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
@@ -302,22 +300,34 @@ class Report:
             grid.add_row(Text(mark, style=text.style), text)
             return grid
 
-        title = Text(f"{self.title}: ", style="bold")
-        title.append_text(
-            Text(", ").join(Text(f"{n} {v}", style=_MARKS[v][1]) for v, n in self._counts()) or Text("nothing to check")
-        )
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for i, column in enumerate(_COLUMNS):
-            table.add_column(column, overflow="fold", justify="left" if i in (0, len(_COLUMNS) - 1) else "right")
-        for row, cells in self._cells():
-            table.add_row(Text(cells[0], style="bold"), *map(Text, cells[:-1]), Text(cells[-1], _MARKS[row.verdict][1]))
-        parts: list[Any] = [title, table]
+        counts = [Text(f"{count} {verdict}", style=_MARKS[verdict][1]) for verdict, count in self._counts()]
+        yield Text(f"{self.title}: ", style="bold") + Text(", ").join(counts or [Text("nothing to check")])
+        table = self._table(_COLUMNS)
+        if console.measure(table, options=options.update(max_width=10**4)).maximum > options.max_width:
+            table = self._table([column for column in _COLUMNS if column != "relative"])
+        yield from ("", table, "")
         if self.fault:
-            parts.append(listed("✗", Text(self.fault.what, style="bold red")))
+            yield listed("✗", Text(self.fault.what, style="bold red"))
             for what, place in self.fault.details:
-                parts.append(Padding(Text.assemble((f"{what} " if what else "", "dim"), place), (0, 0, 0, 2)))
-            parts.append(Text())
-        return Group(*parts, *[listed("•", Text(remark)) for remark in self._remarks()])
+                yield Padding(Text.assemble((f"{what} " if what else "", "dim"), place), (0, 0, 0, 2))
+            yield ""
+        for remark in self._remarks():
+            yield listed("•", Text(remark))
+
+    def _table(self, columns: Collection[str]) -> Any:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in columns:
+            justify: Any = "left" if column in ("", "verdict") else "right"
+            table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
+        for row, cells in self._cells():
+            styles = {"": "bold", "verdict": _MARKS[row.verdict][1]}
+            named = zip(_COLUMNS, cells, strict=True)
+            table.add_row(*[Text(cell, styles.get(column, "")) for column, cell in named if column in columns])
+        return table
 
     # -- in a notebook -------------------------------------------------------------------------------
 
