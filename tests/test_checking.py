@@ -691,6 +691,11 @@ def test_a_report_drops_a_column_before_it_breaks_numbers():
     assert "relative" not in printed(66)
 
 
+def test_a_remark_says_which_derivative_it_is_about():
+    report = check(lambda a, b: a + b * 1e16 + b - b * 1e16, (1.0, 1.0))
+    assert "• b: backward() itself is known to" in str(report)
+
+
 def test_numbers_are_written_as_people_do():
     report = check(Op("late", lambda x: x * x, (lambda y, x: x,)), 105.0)
     assert [row.error for row in report.derivatives] == [pytest.approx(105.0)]

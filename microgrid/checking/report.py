@@ -266,7 +266,7 @@ class Report:
         for reason, of in names.items():
             more = f" and {len(of) - 5} more" if len(of) > 5 else ""
             about = f"{', '.join(of[:5])}{more}"
-            remarks.append(reason if reason.startswith(about) else f"{about}: {reason}")
+            remarks.append(reason if reason.startswith(f"{about} ") else f"{about}: {reason}")
         return [*remarks, *self.notes]
 
     def __str__(self) -> str:
@@ -347,7 +347,8 @@ class Report:
         counts = counts or ": nothing to check"
         fault = ""
         if self.fault:
-            fault = f"<blockquote><b>✗ {html.escape(self.fault.what)}</b>"
+            fact, _, advice = self.fault.what.partition(". ")
+            fault = f"<blockquote><b>✗ {html.escape(fact)}{'.' if advice else ''}</b> {html.escape(advice)}"
             for what, place in self.fault.details:
                 fault += f"<div>{html.escape(what)} <code>{html.escape(place)}</code></div>"
             fault += f"</blockquote><div class=picture>{self._picture()}</div>"
@@ -391,6 +392,6 @@ background:rgba(128,128,128,.1);color:inherit}
 .microgrid-report blockquote div{margin-top:.35em}
 .microgrid-report code{white-space:pre-wrap;background:none;color:inherit;font-size:.95em}
 .microgrid-report .picture{zoom:1.25}
-@container (max-width:60rem){.microgrid-report table{font-size:.9rem}
+@container (max-width:45rem){.microgrid-report table{font-size:.9rem}
 .microgrid-report th,.microgrid-report td{padding:.3em .5em}}
 </style>"""
