@@ -20,6 +20,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import Parameter, Signature
 from typing import Any
 
 from microgrid import ops
@@ -177,6 +178,11 @@ class Expression:
     def __call__(self, *leaves: Any) -> Any:
         """Return the last result, of leaves of any one number type."""
         return self.results(*leaves)[-1]
+
+    @property
+    def __signature__(self) -> Signature:
+        """The leaves by their names in the code: what reports call them."""
+        return Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in self._names()[: len(self.at)]])
 
     def results(self, *leaves: Any) -> list[Any]:
         """Return the leaves and the result of each step.

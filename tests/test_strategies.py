@@ -219,6 +219,11 @@ def test_programs_are_functions_for_the_calculus_and_the_checker(expression: Exp
     assert list(gradient) == pytest.approx([leaf.grad for leaf in leaves], rel=1e-12, abs=1e-12)
 
 
+def test_reports_call_the_leaves_of_a_program_as_its_code_does() -> None:
+    program = find(expressions(), lambda e: len(e.at) == 2)
+    assert [row.name for row in mg.check(program, program.at).derivatives] == ["a", "b"]
+
+
 # -- networks
 
 
