@@ -365,7 +365,18 @@ def test_the_operation_that_overflows_is_blamed_and_not_the_one_that_is_given_in
 def test_where_an_operation_is_not_defined_its_nan_is_no_fault():
     row = check(lambda a, b: a**b, (-0.5, 1e17))["b"]  # every float nearby is a whole number
     assert row.verdict is DOMAIN
-    assert "outside of the domain of power: its derivative by b is nan" in row.reason
+    assert "outside of the domain of power: its derivative there is nan" in row.reason
+    second = check(lambda a, b: a**b, (0.0, 0.0), order=2)["∂²/∂a²"]
+    assert second.verdict is DOMAIN
+
+
+def test_a_function_that_floats_are_too_coarse_to_follow_is_unresolved():
+    own = Op("mine", math.sin, (lambda y, x: mg.cos(x),))
+    assert check(own, 4e16)["x"].verdict is UNRESOLVED
+    assert "from one float to the next" in check(own, 4e16)["x"].reason
+    assert check(mg.sin, 4e16, order=2)["∂²/∂x²"].verdict is UNRESOLVED
+    assert check(mg.sin, 4e16)
+    assert check(Op("late", lambda x: x * x, (lambda y, x: x,)), 4e16)["x"].verdict is FAIL
 
 
 @pytest.mark.parametrize("method", ["auto", "difference"])

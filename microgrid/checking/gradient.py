@@ -402,15 +402,20 @@ class _Check:
         return all(math.isfinite(self.program.values[j]) for j in step[2])
 
     def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative) -> None:
-        outside = any(p.data not in interval for p, interval in zip(node.parents, node.op.domain, strict=True))
-        if outside and not math.isfinite(local.backward):
-            row.verdict = Verdict.DOMAIN
-            row.reason = (
-                f"{operation(node)} ({where(node)}) is outside of the domain of {node.op.name}: its derivative by "
-                f"{_argument(node, k)} is {number(local.backward)}"
-            )
-            return
-        self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+        if not self._is_outside(row, node, local):
+            self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+
+    def _is_outside(self, row: Derivative, node: Value, local: Derivative) -> bool:
+        """Whether a derivative is no number because its operation is not defined there: that is no fault of it."""
+        inside = all(p.data in interval for p, interval in zip(node.parents, node.op.domain, strict=True))
+        if inside or math.isfinite(local.backward):
+            return False
+        row.verdict = Verdict.DOMAIN
+        row.reason = (
+            f"{operation(node)} ({where(node)}) is outside of the domain of {node.op.name}: its derivative there is "
+            f"{number(local.backward)}"
+        )
+        return True
 
     def _explain_not_finite(self, row: Derivative, plan: Plan) -> bool:
         """Find the first operation that makes something infinite or nan out of finite operands.
@@ -516,6 +521,8 @@ class _Check:
             for a, b in itertools.product(range(len(operands)), repeat=2):
                 local = primitive.second(a, b)
                 if local.verdict is Verdict.FAIL:
+                    if self._is_outside(row, node, local):
+                        return
                     what = (
                         f"The second derivative of {node.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
                         f"Values it is {number(local.backward)}, but the local derivative on floats changes at "

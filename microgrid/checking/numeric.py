@@ -353,24 +353,43 @@ class Line:
         return Obstacle("domain", next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
     @cached_property
-    def noise(self) -> float:
-        """How far the number may be off by rounding alone."""
+    def _rounding(self) -> float:
+        """How much the outcome spreads by random rounding."""
         random = Random(self.seed)
         points = [self.at(0.0, random) for _ in range(SAMPLES)]
-        deviations = [abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)]
-        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
-            deviations += self._roughness()
-        return 2.0 * max(deviations, default=0.0) + math.ulp(self.base)  # ulp(0) is what underflow may lose
+        return max((abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)), default=0.0)
 
-    def _roughness(self) -> Iterator[float]:
-        """The second differences over a few of the smallest steps: what is not straight there is rounding.
+    @cached_property
+    def noise(self) -> float:
+        """How far the number may be off by rounding alone."""
+        spread = self._rounding
+        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
+            spread = max(spread, self._roughness)
+        return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
+
+    @property
+    def is_undersampled(self) -> bool:
+        """Whether the floats lie too far apart to follow the function, as for sin(1e17): it jumps from one to the next.
+
+        Its values are exact, and yet no difference of them tells anything of its slope.
+        """
+        return self.smallest > 0.1 and self._roughness > 1e3 * (self._rounding + math.ulp(self.base))
+
+    @cached_property
+    def _roughness(self) -> float:
+        """The largest second difference over a few of the smallest steps: what is not straight there is rounding.
 
         It shows the rounding inside a user's forward function, where random rounding cannot reach.
         """
         near = [self.at(k * self.smallest) for k in range(-3, 4)]
-        for a, b, c in zip(near, near[1:], near[2:], strict=False):
-            if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle)):
-                yield abs(a[1] - 2.0 * b[1] + c[1])
+        return max(
+            (
+                abs(a[1] - 2.0 * b[1] + c[1])
+                for a, b, c in zip(near, near[1:], near[2:], strict=False)
+                if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle))
+            ),
+            default=0.0,
+        )
 
     def obstacle(self, step: float) -> Obstacle | None:
         """What is in the way on either side, at this distance."""
