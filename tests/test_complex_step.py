@@ -72,6 +72,12 @@ def test_tails_and_tiny_arguments_are_resolved(op: Op, x: float) -> None:
     assert row.numeric == pytest.approx(float(exact(op, (x,), 0)), rel=1e-13)
 
 
+@pytest.mark.parametrize("x", [1e-90, 1e-180, 1e-250])
+def test_what_has_no_derivative_at_zero_is_seen_from_as_near_as_it_takes(x: float) -> None:
+    row = check(lambda x: x**x, x).raise_()["x"]
+    assert row.numeric == pytest.approx(1 + math.log(x), rel=1e-12)
+
+
 def test_lengths_do_not_overflow_on_the_way() -> None:
     row = check(ops.hypot, (3e200, 4e200)).raise_()["x1"]
     assert row.numeric == pytest.approx(0.6, rel=1e-14)

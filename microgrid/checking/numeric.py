@@ -41,6 +41,7 @@ RESOLVED = 1e-4
 """A derivative is known if its error is below this fraction of it: four digits tell wrong from right."""
 
 COMPLEX_STEP = 2.0**-332  # about 1e-100: its square vanishes beside any number
+SMALLEST_STEP = 2.0**-900  # about 1e-271: a slope of 1 times it keeps its digits
 
 
 def resolution(scale: float, negligible: float) -> float:
@@ -439,7 +440,7 @@ class Estimate:
 def complex_step(line: Line) -> Estimate | None:
     """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic.
 
-    Beside a tiny argument the step may not be small; if that is seen to matter, a smaller one is taken.
+    Beside a tiny argument the step is not small. It counts if a smaller one gives the same; else the smaller does.
     """
     plan = []
     for i, _, operands, rounding in line.plan:
@@ -447,10 +448,14 @@ def complex_step(line: Line) -> Estimate | None:
         if forward is None:
             return None
         plan.append((i, forward, operands, rounding))
-    steps = [COMPLEX_STEP]
-    if 0.0 < line.scale < 2.0**40 * COMPLEX_STEP:
-        steps.append(2.0**-40 * line.scale)
-    return next(filter(None, [_complex_step(line, plan, step) for step in steps]), None)
+    wide = _complex_step(line, plan, COMPLEX_STEP)
+    small = 2.0**-40 * line.scale
+    if not 0.0 < small < COMPLEX_STEP:
+        return wide
+    near = _complex_step(line, plan, max(small, SMALLEST_STEP))
+    if near is None or (wide is not None and abs(near.value - wide.value) <= near.error + wide.error):
+        return near and wide
+    return near if small >= SMALLEST_STEP else None
 
 
 def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | None:
