@@ -484,7 +484,8 @@ def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | Non
         zs = [values[j] for j in operands]
         z = forward(*zs)
         if random is None:
-            if not abs(z.real - right[i]) <= 1e-13 * abs(right[i]) + (step if not right[i] else 0.0) * step:
+            slack = 1e-13 * abs(right[i]) or 2.0**40 * step * step  # the square of what is 0 to first order
+            if not abs(z.real - right[i]) <= slack:
                 return math.nan
             z = complex(right[i], z.imag)
         elif rounding is Rounding.OPERANDS:
