@@ -20,16 +20,26 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import Parameter, Signature
 from typing import Any
-
-from hypothesis import assume
-from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn, SearchStrategy
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
 from microgrid.nn import MLP
 from microgrid.ops import Op
+
+
+def _register() -> None:
+    """Tell Hypothesis how to draw Values; called by Hypothesis itself, through its entry point."""
+    from hypothesis.strategies import register_type_strategy
+
+    register_type_strategy(Value, lambda _: values())
+
+
+# Hypothesis calls _register while it is imported, which may be right here
+from hypothesis import assume  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from hypothesis.strategies import DrawFn, SearchStrategy  # noqa: E402
 
 SMOOTH: tuple[Op, ...] = tuple(op for op in ops.rows() if op.kink is None and op not in (ops.stop_gradient, ops.clip))
 """The rows of the table without a kink: what programs for numerical differentiation are made of."""
@@ -168,6 +178,11 @@ class Expression:
     def __call__(self, *leaves: Any) -> Any:
         """Return the last result, of leaves of any one number type."""
         return self.results(*leaves)[-1]
+
+    @property
+    def __signature__(self) -> Signature:
+        """The leaves by their names in the code: what reports call them."""
+        return Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in self._names()[: len(self.at)]])
 
     def results(self, *leaves: Any) -> list[Any]:
         """Return the leaves and the result of each step.
@@ -418,8 +433,3 @@ def batches(
         target = numbers if outputs == 1 else st.lists(numbers, min_size=outputs, max_size=outputs)
     pairs = draw(st.lists(st.tuples(sample, target), min_size=1, max_size=max_size))
     return [x for x, _ in pairs], [y for _, y in pairs]
-
-
-def _register() -> None:
-    """Tell Hypothesis how to draw Values; called by Hypothesis itself, through its entry point."""
-    st.register_type_strategy(Value, values())

@@ -219,6 +219,11 @@ def test_programs_are_functions_for_the_calculus_and_the_checker(expression: Exp
     assert list(gradient) == pytest.approx([leaf.grad for leaf in leaves], rel=1e-12, abs=1e-12)
 
 
+def test_reports_call_the_leaves_of_a_program_as_its_code_does() -> None:
+    program = find(expressions(), lambda e: len(e.at) == 2)
+    assert [row.name for row in mg.check(program, program.at).derivatives] == ["a", "b"]
+
+
 # -- networks
 
 
@@ -241,7 +246,8 @@ def test_targets_are_classes_or_lists(classes: Any, lists: Any, model: MLP) -> N
 # -- the entry point
 
 
-def test_hypothesis_finds_the_strategies_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["hypothesis", "microgrid.strategies"])
+def test_hypothesis_finds_the_strategies_by_itself(tmp_path: Path, first: str) -> None:
     """An installed distribution, as Hypothesis sees one: metadata beside a package."""
     group = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["hypothesis"]
     metadata = tmp_path / "microgrid_autograd-0.1.0.dist-info"
@@ -251,6 +257,7 @@ def test_hypothesis_finds_the_strategies_by_itself(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
+import {first}
 from hypothesis import Phase, given, settings, strategies as st
 assert not {{"numpy", "rich", "graphviz", "sklearn"}} & set(sys.modules), "importing Hypothesis became slow"
 from microgrid import Value

@@ -6,7 +6,12 @@ Im f(x + ih) / h is the derivative with no subtraction and hence no cancellation
 is a witness that knows nothing of the table's local derivatives.
 
 Where an operation chooses a branch, the real part decides: with a step of 1e-100 the branch is the one at
-the point itself. Operations without an entry (erf, lgamma and their kin) leave the graph to differences.
+the point itself.
+
+Every operation of the table continues, but for ``stop_gradient``, which never moves. Where a continuation
+does not exist or would be inexact it raises ``ValueError`` or an ``ArithmeticError``, and the graph is left
+to differences: at a branch point, where intermediate results overflow, and for the functions of Γ left of
+−1000, where their recurrence grows long. Derivatives below 1e-208 vanish, as times the step they underflow.
 """
 
 import cmath
@@ -43,28 +48,26 @@ def _expm1(z: complex) -> complex:
 
 
 def _power(z: complex, n: complex) -> complex:
-    if n.imag == 0 and n.real == int(n.real):
-        return _whole_power(z, int(n.real))
-    if z.real <= 0:
+    """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
+    a, whole = z.real, n.imag == 0 and n.real == math.floor(n.real)
+    if a <= 0 and not whole:
         raise ValueError("a power of a negative number with a fraction as exponent is not real")
-    return cmath.exp(n * cmath.log(z))
+    if a == 0:
+        return z ** int(n.real) if n.real < 2 else 0.0  # the square of the step vanishes
+    return math.pow(a, n.real) * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
 
 
-def _whole_power(z: complex, n: int) -> complex:
-    """zⁿ by squaring, which stays exact in the imaginary part where the polar form would lose it."""
-    if n < 0:
-        return 1.0 / _whole_power(z, -n)
-    result: complex = 1.0
-    while n:
-        if n & 1:
-            result *= z
-        z *= z
-        n >>= 1
-    return result
+def _exponential(base: float, z: complex) -> complex:
+    return math.pow(base, z.real) * cmath.exp(complex(0.0, z.imag * math.log(base)))
 
 
 def _cbrt(z: complex) -> complex:
-    return cmath.exp(cmath.log(z) / 3.0) if z.real > 0 else -cmath.exp(cmath.log(-z) / 3.0)
+    return math.cbrt(z.real) * cmath.exp(cmath.log(z / z.real) / 3.0)
+
+
+def _hypot(a: complex, b: complex) -> complex:
+    scale = max(abs(a.real), abs(b.real))
+    return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
 
 
 def _atan2(y: complex, x: complex) -> complex:
@@ -90,6 +93,100 @@ def _minimum(a: complex, b: complex) -> complex:
     return a if a.real < b.real else b
 
 
+# Special functions. The real part is the real function's own: only the imaginary part is new.
+
+
+def _erf(z: complex) -> complex:
+    return complex(math.erf(z.real), -_complementary_error(z).imag)
+
+
+def _erfc(z: complex) -> complex:
+    return complex(math.erfc(z.real), _complementary_error(z).imag)
+
+
+def _complementary_error(z: complex) -> complex:
+    """erfc(z): 1 less the Maclaurin series near 0; in the right tail Laplace's continued fraction."""
+    if z.real < -_TAIL:
+        return 2.0 - _complementary_error(-z)
+    return _gaussian(1.0, z) * _scaled_tail(z) if z.real > _TAIL else 1.0 - _error_series(z)
+
+
+_TAIL = 1.25
+"""From here on 180 terms of the continued fraction are enough; up to here no large terms of the series cancel."""
+
+
+def _error_series(z: complex) -> complex:
+    """erf(z) = 2/√π Σ (−1)ⁿ z²ⁿ⁺¹ / (n! (2n + 1))."""
+    terms, power = [z], z
+    for n in range(1, 40):
+        power *= -z * z / n
+        terms.append(power / (2 * n + 1))
+    return 2.0 / math.sqrt(math.pi) * _sum(terms)
+
+
+def _scaled_tail(z: complex) -> complex:
+    """e^(z²)·erfc(z) = 1/√π · 1/(z + ½/(z + 1/(z + 3⁄2/(z + …)))), for Re z ≥ 1.25."""
+    below = z
+    for k in range(int(270.0 / z.real / z.real) + 8, 0, -1):
+        below = z + 0.5 * k / below
+    return 1.0 / (math.sqrt(math.pi) * below)
+
+
+def _gaussian(rate: float, z: complex) -> complex:
+    """e^(−rate·z²); the square of a number of few digits is exact, and what is left over is small."""
+    few = math.floor(16.0 * z.real) / 16.0
+    return math.exp(-rate * few * few) * cmath.exp(-rate * (z - few) * (z + few))
+
+
+def _gelu(z: complex) -> complex:
+    return z * _normal_distribution(z)
+
+
+def _normal_distribution(z: complex) -> complex:
+    """Φ(z) = ½ erfc(−z/√2)."""
+    w = z * math.sqrt(0.5)
+    if w.real > _TAIL:
+        return 1.0 - _normal_distribution(-z)
+    return 0.5 * (_gaussian(0.5, z) * _scaled_tail(-w) if w.real < -_TAIL else 1.0 + _error_series(w))
+
+
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+
+
+def _beyond(z: complex, n: int) -> tuple[complex, list[complex]]:
+    """Return z + k, far enough to the right for an asymptotic series, and z, z + 1, …, z + k − 1."""
+    a = z.real
+    if not -1e3 < a < 1e100 or (a <= 0 and a == math.floor(a)):
+        raise ValueError("a pole of Γ, or too far from 0 for its recurrence and series")
+    count = max(0, math.ceil(20 + 2 * n - a))
+    return z + count, [z + k for k in range(count)]
+
+
+def _lgamma(z: complex) -> complex:
+    """The imaginary part of log Γ(z) by Stirling's series, after log Γ(z) = log Γ(z + 1) − log z."""
+    w, steps = _beyond(z, 0)
+    inverse = 1.0 / w
+    terms = [(w - 0.5) * cmath.log(w), -w]
+    terms += [b / (2 * k * (2 * k - 1)) * inverse ** (2 * k - 1) for k, b in enumerate(_BERNOULLI, start=1)]
+    terms += [-cmath.log(step if step.real > 0 else -step) for step in steps]
+    return complex(math.lgamma(z.real), _sum(terms).imag)
+
+
+def _polygamma(n: int, z: complex) -> complex:
+    """ψ⁽ⁿ⁾(z) by its asymptotic series, after ψ⁽ⁿ⁾(z) = ψ⁽ⁿ⁾(z + 1) − (−1)ⁿ n! / zⁿ⁺¹."""
+    w, steps = _beyond(z, n)
+    inverse, factorial = 1.0 / w, math.factorial(n)
+    terms = [math.factorial(n - 1) * inverse**n if n else -cmath.log(w), 0.5 * factorial * inverse ** (n + 1)]
+    for k, b in enumerate(_BERNOULLI, start=1):
+        terms.append(b * math.factorial(2 * k + n - 1) / math.factorial(2 * k) * inverse ** (2 * k + n))
+    terms += [factorial / step ** (n + 1) for step in steps]
+    return (-1.0) ** (n + 1) * _sum(terms)
+
+
+def _sum(terms: list[complex]) -> complex:
+    return complex(math.fsum(term.real for term in terms), math.fsum(term.imag for term in terms))
+
+
 def _by_real_part(op: Op) -> Forward:
     """An operation that is constant on each of its branches: what it says of the real parts."""
     return lambda *zs: op.forward(*[z.real for z in zs])
@@ -105,14 +202,14 @@ _ROWS: dict[Op, Forward] = {
     ops.power: _power,
     ops.exp: cmath.exp,
     ops.expm1: _expm1,
-    ops.exp2: lambda z: cmath.exp(z * math.log(2.0)),
+    ops.exp2: lambda z: _exponential(2.0, z),
     ops.log: cmath.log,
     ops.log1p: _log1p,
     ops.log2: lambda z: cmath.log(z) / math.log(2.0),
     ops.log10: cmath.log10,
     ops.sqrt: cmath.sqrt,
     ops.cbrt: _cbrt,
-    ops.hypot: lambda a, b: cmath.sqrt(a * a + b * b),
+    ops.hypot: _hypot,
     ops.sin: cmath.sin,
     ops.cos: cmath.cos,
     ops.tan: cmath.tan,
@@ -126,6 +223,10 @@ _ROWS: dict[Op, Forward] = {
     ops.asinh: cmath.asinh,
     ops.acosh: cmath.acosh,
     ops.atanh: cmath.atanh,
+    ops.erf: _erf,
+    ops.erfc: _erfc,
+    ops.lgamma: _lgamma,
+    ops.digamma: lambda z: _polygamma(0, z),
     ops.absolute: lambda z: -z if z.real < 0 else z,
     ops.maximum: _maximum,
     ops.minimum: _minimum,
@@ -134,6 +235,7 @@ _ROWS: dict[Op, Forward] = {
     ops.relu: lambda z: z if z.real > 0 else 0.0,
     ops.sigmoid: _sigmoid,
     ops.silu: lambda z: z * _sigmoid(z),
+    ops.gelu: _gelu,
     ops.softplus: _softplus,
     **{
         op: _by_real_part(op)
@@ -154,7 +256,8 @@ _ROWS: dict[Op, Forward] = {
 _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
     ops.power_of: lambda n: lambda z: _power(z, n),
-    ops.base_of: lambda base: lambda z: cmath.exp(z * math.log(base)),
+    ops.base_of: lambda base: lambda z: _exponential(base, z),
+    ops.polygamma_of: lambda n: lambda z: _polygamma(int(n), z),
     ops.leaky_relu_of: lambda slope: lambda z: z if z.real > 0 else slope * z,
     ops.elu_of: lambda alpha: lambda z: z if z.real > 0 else alpha * _expm1(z),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import METHODS, Primitive, judge
-from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, output_of, restored
+from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, Step, output_of, restored
 from microgrid.checking.problem import Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
@@ -238,7 +238,7 @@ class _Check:
         """Whether ``f`` takes another path through its Python code right beside the point, and where."""
         assert probe.line is not None
         shape, _ = self._signature(self.program)
-        near = self.step or max(probe.line.smallest, 1e-150)
+        near = self.step or probe.line.nearest
         for step in (near, -near):
             program = self._build_at({leaf: step * c for leaf, c in probe.along})
             there, _ = self._signature(program)
@@ -315,13 +315,18 @@ class _Check:
         if not line.plan and last not in probe.direction and self.measure is None and backward == 0.0:
             reason = "the output does not depend on it"
             return Derivative(probe.name, probe.value, backward, 0.0, 0.0, Verdict.PASS, reason)
+        path = self._other_path(probe) if self.branches else ""
+        if path:
+            return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
+        return self._judged(probe, backward, hasty=True)
+
+    def _judged(self, probe: _Probe, backward: float, hasty: bool) -> Derivative:
+        assert probe.line is not None
+        line = probe.line
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
         size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
         size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
         negligible = 1e-9 * min(size, max(abs(line.base), 1.0) / max(line.scale, 1.0))
-        path = self._other_path(probe) if self.branches else ""
-        if path:
-            return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
         return judge(
             probe.name,
             probe.value,
@@ -331,6 +336,7 @@ class _Check:
             negligible=negligible if math.isfinite(negligible) else 0.0,
             method="difference" if self.measure else self.method,
             step=self.step,
+            hasty=hasty,
         )
 
     # -- the cause ---------------------------------------------------------------------------------------
@@ -341,23 +347,30 @@ class _Check:
         plan, relevant = probe.line.plan, self.program.relevant(2)
         kink: Value | None = None
         moved = {*probe.direction, *[i for i, *_ in plan]}
-        for i, _, operands, _ in plan:
-            node = self.program.nodes[i]
-            if not relevant[i]:
-                continue
-            primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
-            for k, j in enumerate(operands):
-                if j in moved:
-                    local = primitive.first(k)
-                    if local.verdict is Verdict.FAIL:
-                        what = _wrong_local(node, k, local)
-                        self._blame(row, node, k, local.backward, local.numeric, what)
-                        return
-                    if local.verdict is Verdict.KINK:
-                        kink = kink or node
-        if not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
-            return
+        # an operation of infinite operands is looked at last: the fault is with the one that made them
+        finite = [step for step in plan if self._is_finite(step)]
+        for steps in (finite, [step for step in plan if step not in finite]):
+            for i, _, operands, _ in steps:
+                node = self.program.nodes[i]
+                if not relevant[i]:
+                    continue
+                primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
+                for k, j in enumerate(operands):
+                    if j in moved:
+                        local = primitive.first(k)
+                        if local.verdict is Verdict.FAIL:
+                            self._blame_local(row, node, k, local)
+                            return
+                        if local.verdict is Verdict.KINK:
+                            kink = kink or node
+            if steps is finite and not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
+                return
         if self._explain_accumulation(row, moved):
+            return
+        second = self._judged(probe, row.backward, hasty=False)
+        if second.verdict is not Verdict.FAIL:
+            row.numeric, row.allowed, row.method = second.numeric, second.allowed, second.method
+            row.verdict, row.reason = second.verdict, second.reason
             return
         if self.drifting is not None:
             node = self.drifting
@@ -384,12 +397,37 @@ class _Check:
             "the function is too rough here for a numeric derivative"
         )
 
+    def _is_finite(self, step: Step) -> bool:
+        """Whether all operands of a step are finite."""
+        return all(math.isfinite(self.program.values[j]) for j in step[2])
+
+    def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative) -> None:
+        if not self._is_outside(row, node, local):
+            self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+
+    def _is_outside(self, row: Derivative, node: Value, local: Derivative) -> bool:
+        """Whether a derivative is no number because its operation is not defined there: that is no fault of it."""
+        inside = all(p.data in interval for p, interval in zip(node.parents, node.op.domain, strict=True))
+        if inside or math.isfinite(local.backward):
+            return False
+        row.verdict = Verdict.DOMAIN
+        row.reason = (
+            f"{operation(node)} ({where(node)}) is outside of the domain of {node.op.name}: its derivative there is "
+            f"{number(local.backward)}"
+        )
+        return True
+
     def _explain_not_finite(self, row: Derivative, plan: Plan) -> bool:
-        """Find the first operation that makes something infinite or nan out of finite operands."""
-        for i, _, operands, _ in plan:
-            node, local = self.program.nodes[i], self.program.locals[i]
-            if not all(math.isfinite(self.program.values[j]) for j in operands):
+        """Find the first operation that makes something infinite or nan out of finite operands.
+
+        It may be one that does not move: the infinite operand of one that does.
+        """
+        moving = {i for i, *_ in plan}
+        for step in [*plan, *[step for step in self.program.plan if step[0] not in moving]]:
+            if not self._is_finite(step):
                 continue
+            i = step[0]
+            node, local = self.program.nodes[i], self.program.locals[i]
             k = next((k for k, derivative in enumerate(local) if not math.isfinite(derivative)), None)
             if k is None and math.isfinite(node.data):
                 continue
@@ -483,6 +521,8 @@ class _Check:
             for a, b in itertools.product(range(len(operands)), repeat=2):
                 local = primitive.second(a, b)
                 if local.verdict is Verdict.FAIL:
+                    if self._is_outside(row, node, local):
+                        return
                     what = (
                         f"The second derivative of {node.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
                         f"Values it is {number(local.backward)}, but the local derivative on floats changes at "
@@ -503,7 +543,7 @@ def _wrong_local(node: Value, k: int, local: Derivative) -> str:
         off = " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({times} times what it should be)"
     return (
         f"The local derivative of {node.op.name} by {_argument(node, k)} is wrong: the row gives "
-        f"{number(local.backward)}, its forward function changes at {number(local.numeric)}{off}."
+        f"{number(local.backward)}, but the slope of its forward function is {number(local.numeric)}{off}."
     )
 
 

@@ -33,6 +33,7 @@ def judge(
     negligible: float,
     method: str = "auto",
     step: float | None = None,
+    hasty: bool = False,
 ) -> Derivative:
     """Compare a derivative with the numeric one of a line.
 
@@ -45,31 +46,35 @@ def judge(
         negligible: the error that counts as none beside the terms of which the derivative is the sum.
         method: ``"auto"``, ``"complex"`` or ``"difference"``.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
+        hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
     """
     estimate = _estimate(line, method, step, negligible)
     row = _compare(name, value, backward, line, estimate, rounding, negligible)
-    if row.verdict is Verdict.FAIL and math.isfinite(backward) and method != "complex":
+    if row.verdict is Verdict.FAIL and method != "complex" and not (hasty and math.isfinite(backward)):
         # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
         # is smooth at the size of 1 may have all its features at the size of the argument.
         nearer = [estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None]
         for largest in nearer:
-            other = _compare(name, value, backward, line, difference(line, negligible, largest), rounding, negligible)
-            if other.verdict is not Verdict.FAIL:
+            estimate = difference(line, negligible, largest)
+            other = _compare(name, value, backward, line, estimate, rounding, negligible, nearer=True)
+            # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
+            if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(estimate.value)):
                 return other
     return row
 
 
 def _estimate(line: Line, method: str, step: float | None, negligible: float) -> Estimate:
-    near = step or max(line.smallest, 1e-150)
+    near = step or line.nearest
     estimate = complex_step(line) if method != "difference" else None
     obstacle = line.obstacle(near) if estimate or step else None
     if obstacle is not None and obstacle.kind == "kink":
         return Estimate(method="complex" if estimate else "difference", obstacle=obstacle, distance=near)
-    if estimate is not None and obstacle is None:
+    if estimate is None or obstacle is not None:
+        blocked = Estimate(method="complex", obstacle=obstacle, distance=near)
+        return blocked if method == "complex" else difference(line, negligible, step)
+    if method == "complex" or estimate.worth(negligible) <= 1.0:
         return estimate
-    if method == "complex":
-        return Estimate(method="complex", obstacle=obstacle, distance=near)
-    return difference(line, negligible, step)
+    return min(estimate, difference(line, negligible, step), key=lambda found: found.worth(negligible))
 
 
 def _compare(
@@ -80,11 +85,12 @@ def _compare(
     estimate: Estimate,
     rounding: float,
     negligible: float,
+    nearer: bool = False,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * (size if math.isfinite(size) else 0.0)
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    still = backward == 0.0 == numeric  # the function moves at no step at all
+    still = backward == 0.0 == numeric and not nearer  # the function moves at no step at all
     known = still or estimate.worth(negligible) <= 1.0
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
@@ -104,6 +110,9 @@ def _compare(
             if estimate.method == "complex"
             else "no step gives a finite difference"
         )
+    elif row.error > allowed and estimate.method == "difference" and line.is_undersampled:
+        row.verdict = Verdict.UNRESOLVED
+        row.reason = "the function jumps from one float to the next: they lie too far apart here to see its slope"
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
     elif (rounding if still else allowed) > resolution(size, negligible):
@@ -130,6 +139,8 @@ def _node(line: Line, obstacle: Obstacle) -> str:
 
 
 def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: float) -> str:
+    if obstacle.kind == "domain" and obstacle.position is None:
+        return "the slope is not a finite number beside this point"
     if obstacle.kind == "domain":
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
     left, right = line.slopes(estimate.distance)

@@ -41,6 +41,7 @@ RESOLVED = 1e-4
 """A derivative is known if its error is below this fraction of it: four digits tell wrong from right."""
 
 COMPLEX_STEP = 2.0**-332  # about 1e-100: its square vanishes beside any number
+SMALLEST_STEP = 2.0**-900  # about 1e-271: a slope of 1 times it keeps its digits
 
 
 def resolution(scale: float, negligible: float) -> float:
@@ -274,6 +275,7 @@ def _rounding_of(op: Op) -> Rounding:
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
 """The position of a node, its forward function, the positions of its operands, and how it rounds."""
 Plan = list[Step]
+_ComplexPlan = list[tuple[int, Callable[..., complex], tuple[int, ...], Rounding]]
 
 
 def advance(values: list[float], plan: Plan, random: Random | None = None) -> None:
@@ -308,6 +310,7 @@ class Line:
         base: the number at t = 0.
         scale: the size of what is moved.
         smallest: the smallest step that moves it.
+        nearest: the step to look for a kink at the point itself.
     """
 
     def __init__(
@@ -327,6 +330,7 @@ class Line:
         moved = [(abs(program.values[i]), abs(c)) for i, c in direction.items() if c]
         self.scale = max((x for x, _ in moved), default=0.0)
         self.smallest = max((4.0 * math.ulp(x) / c for x, c in moved), default=1.0)
+        self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1.0))
         relevant = program.relevant(order)
         self.kinks = []
         for i, _, operands, _ in self.plan:
@@ -350,24 +354,43 @@ class Line:
         return Obstacle("domain", next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
     @cached_property
-    def noise(self) -> float:
-        """How far the number may be off by rounding alone."""
+    def _rounding(self) -> float:
+        """How much the outcome spreads by random rounding."""
         random = Random(self.seed)
         points = [self.at(0.0, random) for _ in range(SAMPLES)]
-        deviations = [abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)]
-        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
-            deviations += self._roughness()
-        return 2.0 * max(deviations, default=0.0) + math.ulp(self.base)  # ulp(0) is what underflow may lose
+        return max((abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)), default=0.0)
 
-    def _roughness(self) -> Iterator[float]:
-        """The second differences over a few of the smallest steps: what is not straight there is rounding.
+    @cached_property
+    def noise(self) -> float:
+        """How far the number may be off by rounding alone."""
+        spread = self._rounding
+        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
+            spread = max(spread, self._roughness)
+        return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
+
+    @property
+    def is_undersampled(self) -> bool:
+        """Whether the floats lie too far apart to follow the function, as for sin(1e17): it jumps from one to the next.
+
+        Its values are exact, and yet no difference of them tells anything of its slope.
+        """
+        return self.smallest > 0.1 and self._roughness > 1e3 * (self._rounding + math.ulp(self.base))
+
+    @cached_property
+    def _roughness(self) -> float:
+        """The largest second difference over a few of the smallest steps: what is not straight there is rounding.
 
         It shows the rounding inside a user's forward function, where random rounding cannot reach.
         """
         near = [self.at(k * self.smallest) for k in range(-3, 4)]
-        for a, b, c in zip(near, near[1:], near[2:], strict=False):
-            if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle)):
-                yield abs(a[1] - 2.0 * b[1] + c[1])
+        return max(
+            (
+                abs(a[1] - 2.0 * b[1] + c[1])
+                for a, b, c in zip(near, near[1:], near[2:], strict=False)
+                if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle))
+            ),
+            default=0.0,
+        )
 
     def obstacle(self, step: float) -> Obstacle | None:
         """What is in the way on either side, at this distance."""
@@ -415,43 +438,62 @@ class Estimate:
 
 
 def complex_step(line: Line) -> Estimate | None:
-    """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic."""
+    """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic.
+
+    Beside a tiny argument the step is not small. It counts if a smaller one gives the same; else the smaller does.
+    """
     plan = []
-    for i, _, operands, _ in line.plan:
+    for i, _, operands, rounding in line.plan:
         forward = complex_forward(line.program.nodes[i].op)
         if forward is None:
             return None
-        plan.append((i, forward, operands))
+        plan.append((i, forward, operands, rounding))
+    wide = _complex_step(line, plan, COMPLEX_STEP)
+    small = 2.0**-40 * line.scale
+    if not 0.0 < small < COMPLEX_STEP:
+        return wide
+    near = _complex_step(line, plan, max(small, SMALLEST_STEP))
+    if near is None or (wide is not None and abs(near.value - wide.value) <= near.error + wide.error):
+        return near and wide
+    return near if small >= SMALLEST_STEP else None
+
+
+def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | None:
     try:
-        exact = _imaginary(line, plan, None)
+        exact = _imaginary(line, plan, step, None)
         random = Random(line.seed)
-        others = [_imaginary(line, plan, random) for _ in range(SAMPLES)]
+        others = [_imaginary(line, plan, step, random) for _ in range(SAMPLES)]
     except (ArithmeticError, ValueError):
         return None
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), "complex", COMPLEX_STEP)
+    # what is nearly 0 may be the square of the step, or be rounded to a multiple of the smallest float
+    least = max(step * step, 8.0 * math.ulp(0.0) / step)
+    error = 0.0 if exact == 0.0 and spread < least else 2.0 * spread + 16.0 * UNIT * abs(exact) + least
+    return Estimate(exact, error, "complex", step)
 
 
-def _imaginary(line: Line, plan: list[Any], random: Random | None) -> float:
-    values: list[Any] = list(line.program.values)
+def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:
+    """Im f(x + ih) / h; nan where the real part of an operation shows that the step is not small for it."""
+    right = line.program.values
+    values: list[Any] = list(right)
     for i, c in line.direction.items():
-        if c and 0.0 < abs(values[i]) < 1e-60:
-            return math.nan  # the step would not be small beside it
-        values[i] = complex(values[i], COMPLEX_STEP * c)
-    if random is None:
-        for i, forward, operands in plan:
-            values[i] = forward(*[values[j] for j in operands])
-    else:
-        for i, forward, operands in plan:
-            z = forward(*[values[j] for j in operands])
-            values[i] = complex(rounded(z.real, random), rounded(z.imag, random))
-    z = values[-1]
-    off = abs(z.real - line.base)
-    if random is None and not off <= 1e-6 * abs(line.base) and not off <= line.noise:
-        return math.nan  # not the function that the graph computes
-    return float(z.imag / COMPLEX_STEP)
+        values[i] = complex(values[i], step * c)
+    for i, forward, operands, rounding in plan:
+        zs = [values[j] for j in operands]
+        z = forward(*zs)
+        if random is None:
+            slack = 1e-13 * abs(right[i]) or 2.0**40 * step * step  # the square of what is 0 to first order
+            if not abs(z.real - right[i]) <= slack:
+                return math.nan
+            z = complex(right[i], z.imag)
+        elif rounding is Rounding.OPERANDS:
+            z = complex(rounded(z.real, random, max(abs(x.real) for x in zs)), rounded(z.imag, random))
+        elif rounding is Rounding.RESULT and z not in zs:
+            z = complex(rounded(z.real, random), rounded(z.imag, random))
+        values[i] = z
+    return float(values[-1].imag / step)
 
 
 def difference(line: Line, negligible: float = 0.0, largest: float | None = None) -> Estimate:
@@ -464,18 +506,26 @@ def difference(line: Line, negligible: float = 0.0, largest: float | None = None
     noise = line.noise
     start = largest or 0.1 * max(line.scale, 1.0)
     best = _ladder(line, start, noise, negligible)
-    others = [1e3 * start, 1e6 * start] if largest is None else []
-    if 0.0 < line.scale < 1e-3 and largest is None:
-        others.insert(0, 0.1 * line.scale)
-    for other in others:
+    if largest is not None:
+        return best
+    if 0.0 < line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
+        near = _ladder(line, 0.1 * line.scale, noise, negligible)
+        refuted = near.worth(negligible) <= 1.0 and abs(near.value - best.value) > near.error + best.error
+        if refuted or _is_better(near, best, negligible):
+            best = near
+    for other in (1e3 * start, 1e6 * start):
         if best.worth(negligible) <= 0.01:
             break
         found = _ladder(line, other, noise, negligible)
-        if found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error:
-            if other > start:  # what is in the way of larger steps only is no reason against a derivative here
-                found.obstacle, found.distance = best.obstacle, best.distance
+        if _is_better(found, best, negligible):
+            # what is in the way of larger steps only is no reason against a derivative here
+            found.obstacle, found.distance = best.obstacle, best.distance
             best = found
     return best
+
+
+def _is_better(found: Estimate, best: Estimate, negligible: float) -> bool:
+    return found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error
 
 
 def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estimate:

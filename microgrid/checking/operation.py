@@ -10,6 +10,7 @@ from typing import Any
 
 from microgrid.checking.judging import Primitive
 from microgrid.checking.numeric import local_derivative
+from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
 from microgrid.engine import Origin, Value
 from microgrid.ops import Interval, Op, as_float
@@ -68,7 +69,7 @@ class _OperationCheck:
     def __init__(self, op: Op, seed: int) -> None:
         self.op = op
         self.seed = seed
-        self.names = ["x"] if op.arity == 1 else [f"x{i + 1}" for i in range(op.arity)]
+        self.names = argument_names(op)
         self.fault: Fault | None = None
         self.notes: list[str] = []
 

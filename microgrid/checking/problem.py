@@ -10,7 +10,7 @@ from microgrid.calculus import flatten
 from microgrid.checking.numeric import Program
 from microgrid.checking.report import operation
 from microgrid.engine import Value, constant, enable_grad, record_lines
-from microgrid.ops import LEAF, as_float
+from microgrid.ops import LEAF, Op, as_float
 
 Leaves = list[tuple[str, Value]]
 """The values that a derivative is taken by, with their names."""
@@ -34,7 +34,7 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
         return Problem(f.label or "graph", _leaves_of_graph(f, at), f, None)
     if not callable(f):
         raise TypeError(f"check() takes a function or a Value, got {f!r} of type {type(f).__name__}")
-    title = getattr(f, "__name__", type(f).__name__)
+    title = f.name if isinstance(f, Op) else getattr(f, "__name__", type(f).__name__)
     title = "function" if title == "<lambda>" else title
     leaves: Leaves = []
     given = None if named or not _binds(f) else _given_leaves(at)
@@ -53,6 +53,11 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
         again = set(Program(build()).nodes)  # leaves that f makes anew in each call are its constants
         leaves = [(name, leaf) for name, leaf in _leaves_of_graph(output, None) if leaf in again]
     return Problem(title, leaves, output, build)
+
+
+def argument_names(op: Op) -> list[str]:
+    """The names of an operation's arguments in a report: x, or x1, x2 and so on."""
+    return ["x"] if op.arity == 1 else [f"x{i + 1}" for i in range(op.arity)]
 
 
 def _constant(title: str, output: Any) -> Value:
@@ -116,6 +121,8 @@ def _binds(f: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
 
 
 def _signature(f: Callable[..., Any]) -> inspect.Signature | None:
+    if isinstance(f, Op):
+        return inspect.Signature([inspect.Parameter(x, inspect.Parameter.POSITIONAL_ONLY) for x in argument_names(f)])
     try:
         return inspect.signature(f)
     except (TypeError, ValueError):  # some functions written in C have none

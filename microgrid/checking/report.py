@@ -120,15 +120,20 @@ class Fault:
             return None
         return Origin(code.co_filename, code.co_firstlineno)
 
-    def __str__(self) -> str:
-        lines = [self.what]
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """What there is to know of the place, each with what it is: the operation, its line, the line of the row."""
+        found = []
         if not self.node.is_leaf:
-            lines.append(f"    {operation(self.node)} = {number(self.node.data)}")
+            found.append(("", f"{operation(self.node)} = {number(self.node.data)}"))
         if self.node.origin.file if self.node.origin else not self.node.is_leaf:
-            lines.append(f"    made at {where(self.node)}")
+            found.append(("made at", where(self.node)))
         if self.definition:
-            lines.append(f"    the local derivative is defined at {self.definition}")
-        return "\n".join(lines)
+            found.append(("the local derivative is defined at", str(self.definition)))
+        return found
+
+    def __str__(self) -> str:
+        return "\n    ".join([self.what, *[f"{what} {place}".strip() for what, place in self.details]])
 
 
 def operation(node: Value) -> str:
@@ -152,8 +157,10 @@ def where(node: Value) -> str:
 
 
 def number(x: float, digits: int = 10) -> str:
-    """A number as people write it: no more digits than asked for, a true minus sign, and no −0."""
+    """A number as people write it: the digits asked for, 105 rather than 1e+02, a true minus sign, and no −0."""
     x = x or 0.0
+    if 1.0 <= abs(x) < 1e6:
+        digits = max(digits, len(str(int(abs(x)))))
     return f"{x:.{digits}g}".replace("-", "−").replace("inf", "∞")
 
 
@@ -228,9 +235,12 @@ class Report:
     @property
     def summary(self) -> str:
         """How many derivatives have which verdict, in one line."""
-        counts = {verdict: sum(row.verdict == verdict for row in self.derivatives) for verdict in Verdict}
-        found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        found = ", ".join(f"{count} {verdict}" for verdict, count in self._counts())
         return f"{self.title}: {found or 'nothing to check'}"
+
+    def _counts(self) -> list[tuple[Verdict, int]]:
+        counts = [(verdict, sum(row.verdict == verdict for row in self.derivatives)) for verdict in Verdict]
+        return [(verdict, count) for verdict, count in counts if count]
 
     # -- as text -------------------------------------------------------------------------------------
 
@@ -256,7 +266,7 @@ class Report:
         for reason, of in names.items():
             more = f" and {len(of) - 5} more" if len(of) > 5 else ""
             about = f"{', '.join(of[:5])}{more}"
-            remarks.append(reason if reason.startswith(about) else f"{about}: {reason}")
+            remarks.append(reason if reason.startswith(f"{about} ") else f"{about}: {reason}")
         return [*remarks, *self.notes]
 
     def __str__(self) -> str:
@@ -278,21 +288,46 @@ class Report:
 
     __repr__ = __str__
 
-    def __rich__(self) -> Any:
-        """The table in colour, for ``rich.print(report)``."""
-        from rich.console import Group
+    def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
+        """The table in colour, for ``rich.print(report)``; the least telling column goes where it is narrow."""
+        from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=self.summary, title_justify="left", title_style="bold")
-        for i, column in enumerate(_COLUMNS):
-            table.add_column(column, overflow="fold", justify="left" if i in (0, len(_COLUMNS) - 1) else "right")
-        for row, cells in self._cells():
-            table.add_row(*map(Text, cells[:-1]), Text(cells[-1], style=_MARKS[row.verdict][1]))
-        parts = [table]
+        def listed(mark: str, text: Text) -> Table:
+            """A text behind its mark, under which no line of it falls."""
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row(Text(mark, style=text.style), text)
+            return grid
+
+        counts = [Text(f"{count} {verdict}", style=_MARKS[verdict][1]) for verdict, count in self._counts()]
+        yield Text(f"{self.title}: ", style="bold") + Text(", ").join(counts or [Text("nothing to check")])
+        table = self._table(_COLUMNS)
+        if console.measure(table, options=options.update(max_width=10**4)).maximum > options.max_width:
+            table = self._table([column for column in _COLUMNS if column != "relative"])
+        yield from ("", table, "")
         if self.fault:
-            parts.append(Text(f"✗ {self.fault}", style="bold red"))  # type: ignore[arg-type]
-        return Group(*parts, *[Text(f"• {remark}") for remark in self._remarks()])
+            yield listed("✗", Text(self.fault.what, style="bold red"))
+            for what, place in self.fault.details:
+                yield Padding(Text.assemble((f"{what} " if what else "", "dim"), place), (0, 0, 0, 2))
+            yield ""
+        for remark in self._remarks():
+            yield listed("•", Text(remark))
+
+    def _table(self, columns: Collection[str]) -> Any:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in columns:
+            justify: Any = "left" if column in ("", "verdict") else "right"
+            table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
+        for row, cells in self._cells():
+            styles = {"": "bold", "verdict": _MARKS[row.verdict][1]}
+            named = zip(_COLUMNS, cells, strict=True)
+            table.add_row(*[Text(cell, styles.get(column, "")) for column, cell in named if column in columns])
+        return table
 
     # -- in a notebook -------------------------------------------------------------------------------
 
@@ -305,15 +340,21 @@ class Report:
             + f'<td><span style="background:{_MARKS[row.verdict][2]}">{html.escape(cells[-1])}</span></td></tr>'
             for row, cells in self._cells()
         )
+        counts = "".join(
+            f'<span style="background:{_MARKS[verdict][2]}">{count} {verdict}</span>'
+            for verdict, count in self._counts()
+        )
+        counts = counts or ": nothing to check"
         fault = ""
         if self.fault:
-            what, *details = str(self.fault).splitlines()
-            fault = f"<blockquote><b>✗ {html.escape(what)}</b>"
-            fault += "".join(f"<br><code>{html.escape(line.strip())}</code>" for line in details)
-            fault += f"</blockquote>{self._picture()}"
+            fact, _, advice = self.fault.what.partition(". ")
+            fault = f"<blockquote><b>✗ {html.escape(fact)}{'.' if advice else ''}</b> {html.escape(advice)}"
+            for what, place in self.fault.details:
+                fault += f"<div>{html.escape(what)} <code>{html.escape(place)}</code></div>"
+            fault += f"</blockquote><div class=picture>{self._picture()}</div>"
         remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self._remarks())
         return (
-            f'<div class="microgrid-report">{_STYLE}<p class=summary>{html.escape(self.summary)}</p>'
+            f'<div class="microgrid-report">{_STYLE}<p class=summary>{html.escape(self.title)}{counts}</p>'
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{fault}"
             + (f"<ul>{remarks}</ul>" if remarks else "")
             + "</div>"
@@ -342,11 +383,15 @@ _STYLE = """<style>
 border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit}
 .microgrid-report th:first-child,.microgrid-report td:first-child{text-align:left;font-weight:600}
 .microgrid-report th:last-child,.microgrid-report td:last-child{text-align:left}
-.microgrid-report td span{color:#fff;border-radius:.3em;padding:.1em .55em;font-weight:600}
+.microgrid-report td span,.microgrid-report .summary span{color:#fff;border-radius:.3em;padding:.1em .55em;
+font-weight:600;white-space:nowrap}
+.microgrid-report .summary span{font-size:.75em;margin-left:.7em;vertical-align:.1em}
 .microgrid-report tr.fail td{background:rgba(234,88,12,.14)}
 .microgrid-report blockquote{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;
 background:rgba(128,128,128,.1);color:inherit}
-.microgrid-report code{white-space:pre-wrap;background:none;color:inherit}
-@container (max-width:60rem){.microgrid-report table{font-size:.9rem}
+.microgrid-report blockquote div{margin-top:.35em}
+.microgrid-report code{white-space:pre-wrap;background:none;color:inherit;font-size:.95em}
+.microgrid-report .picture{zoom:1.25}
+@container (max-width:45rem){.microgrid-report table{font-size:.9rem}
 .microgrid-report th,.microgrid-report td{padding:.3em .5em}}
 </style>"""
