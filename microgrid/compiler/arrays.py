@@ -342,6 +342,26 @@ class Arrays:
         kept = tuple(size for k, size in enumerate(x.shape) if k not in set(axes))
         return self.make(which, (x,), kept, x.batched, (tuple(sorted(axes)), False))
 
+    def grouped(self, numbers: Sequence[Operand]) -> list[tuple[Array, Map]]:
+        """Return arrays that hold all of these single numbers, each with the places of its members among them."""
+        places: dict[int, list[tuple[int, int]]] = {}
+        sources: dict[int, Array] = {}
+        known: list[int] = []
+        for place, number in enumerate(numbers):
+            if not isinstance(number, Array):
+                known.append(place)
+                continue
+            source, point = (number.operands[0], number.detail.base) if number.op == "view" else (number, 0)
+            sources[source.number] = source  # type: ignore[union-attr, assignment]
+            places.setdefault(source.number, []).append((place, point))  # type: ignore[union-attr]
+        groups = []
+        for source_number, pairs in places.items():
+            where, points = np.array(pairs).T
+            groups.append((self.view(sources[source_number], Map.of(points)), Map.of(where)))
+        if known:
+            groups.append((self._numbers(np.array([numbers[place] for place in known])), Map.of(np.array(known))))
+        return groups  # type: ignore[return-value]
+
     # -- putting members back where a view took them from ----------------------------------------------
 
     def scatter(self, shape: Shape, pieces: Sequence[tuple[Map, Operand]]) -> Operand:

@@ -26,7 +26,7 @@ def gradients(
 
     Args:
         arrays: the program; statements are added to it.
-        outputs: pairs of an output, of shape (), and the gradient that comes back to it.
+        outputs: pairs of an output, a number or several, and the gradient that comes back to it.
         leaves: arrays whose gradient is wanted.
         per_sample: keep the gradients of the samples apart where a leaf is not batched, instead of adding
             them up.
@@ -45,7 +45,7 @@ def gradients(
         if isinstance(output, Array) and output.number in active:
             if not output.batched and isinstance(seed, Array) and seed.batched and not per_sample:
                 seed = arrays.sum_samples(seed)
-            send(output, Map.whole(()), seed)
+            send(output, Map.whole(output.shape), seed)
     found: dict[int, Operand] = {}
     wanted = {leaf.number for leaf in leaves}
     for x in reversed(order):

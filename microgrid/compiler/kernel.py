@@ -224,7 +224,7 @@ class Kernel:
             if plan is None:
                 plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
             plan.run(*arrays)
-            value: Any = np.stack(plan.outs[:-1], axis=-1) if several else plan.outs[0].item()
+            value: Any = plan.outs[0].T.copy() if several else plan.outs[0].item()
             return value
 
         return step
@@ -296,7 +296,9 @@ class Kernel:
         labels = [parameter.label for parameter in self.parameters]
         arguments = list(zip(self.signature.names, self.signature.shapes, strict=True))
         count = self.signature.outputs
-        results = ["output"] if count is None else [f"output {k}" for k in range(count)]
+        results = ["output"] if count is None else ["outputs"]
+        if count is not None and self.scalar:
+            results = [f"output {k}" for k in range(count)]
         leaves = [("gradient", self.program.parameters, labels)] * (by in ("parameters", "both"))
         if by in ("arguments", "both"):
             leaves += [
@@ -371,7 +373,9 @@ class Kernel:
         @jax.custom_jvp
         def core(theta: Any, *batch: Any) -> Any:
             values = run("value", None, theta, batch)
-            return values[0] if signature.outputs is None else jnp.stack(values, axis=-1)
+            if self.scalar and signature.outputs is not None:
+                return jnp.stack(values)
+            return values[0].T
 
         def push(primals: Any, tangents: Any) -> Any:
             """The outputs and their tangents: the transpose of the reverse sweep, which is linear in its seed."""
@@ -432,21 +436,29 @@ class Kernel:
         seeds = None
         if by == "vjp" or self.signature.outputs is not None:
             seeds = arrays.make("seed", (), (len(outputs),), per_sample)
+        parts: Sequence[tuple[Operand, Map]] = [(x, Map((), k)) for k, x in enumerate(outputs)]
+        if not self.spelled_out and self.signature.outputs is not None:
+            parts = arrays.grouped(outputs)
         results: list[Operand] = []
         pairs: list[tuple[Operand, Operand]] = []
-        for k, output in enumerate(outputs):
-            seed: Operand = 1.0 if seeds is None else arrays.view(seeds, Map((), k))
+        for output, places in parts:
+            seed: Operand = 1.0 if seeds is None else arrays.view(seeds, places)
+            share = arrays.view(weight, Map.constant(places.shape))
             alone = not (isinstance(output, Array) and output.batched)
             if per_sample or not self.signature.batched or (self.signature.reduce == "mean" and alone):
                 results.append(output)
             else:
-                results.append(arrays.apply(ops.mul, arrays.sum_samples(output), weight))
+                results.append(arrays.apply(ops.mul, arrays.sum_samples(output), share))
                 if self.signature.reduce == "mean":
-                    seed = arrays.apply(ops.mul, seed, weight)
+                    seed = arrays.apply(ops.mul, seed, share)
                 elif alone:
                     seed = arrays.sum_samples(seed)
             pairs.append((output, seed))
         shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
+        if not self.scalar and self.signature.outputs is not None:
+            places_of_all = [places for _, places in parts]
+            results = [arrays.scatter((len(outputs),), list(zip(places_of_all, results, strict=True)))]
+            shapes = [((len(outputs),), per_sample)]
         flat_lists = self.scalar and by != "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
@@ -598,7 +610,7 @@ class Kernel:
             flat = self._scalar_run(by, source, numbers, used)
         except (ArithmeticError, ValueError):  # Python raised where IEEE 754 has inf or nan
             flat = self._scalar_run(f"{by} careful", self._source(by, careful=True), numbers, used)
-        results = [np.array(number, self.signature.dtype) for number in flat[:count]]
+        results = [np.array(flat[0] if self.signature.outputs is None else flat[:count], self.signature.dtype)]
         start = count
         sizes = {"value": [], "parameters": [len(theta)], "arguments": self.program.sizes}.get(
             by, [len(theta), *self.program.sizes]
@@ -621,16 +633,11 @@ class Kernel:
     def _shaped(self, by: str, results: list[Floats], size: int) -> tuple[Any, Any]:
         """Give results the shapes that a user expects: samples first."""
         signature = self.signature
-        count = signature.outputs or 1
-        values = results[:count]
-        value: Any
-        if signature.outputs is None:
-            value = values[0] if signature.per_sample else values[0].item()
-        else:
-            value = np.stack(values, axis=-1)
+        several = signature.outputs is not None
+        value = results[0].T if several or signature.per_sample else results[0].item()
         if by == "value":
             return value, None
-        found = iter(results[count:])
+        found = iter(results[1:])
         theta: Any = None
         if by != "arguments":
             theta = next(found).T if signature.per_sample else next(found)

@@ -268,3 +268,19 @@ def test_second_derivatives_compile_constant_ones_among_them(n):
         assert matrix == pytest.approx(np.array(mg.hessian(rosenbrock)(sample)), rel=1e-12)
     if n == 40:
         assert len(kernel.statements("value")) < 30
+
+
+def test_the_outputs_of_a_layer_are_one_array_and_its_jacobian_takes_no_longer_text():
+    def statements(n):
+        w = [weights(n, seed=k) for k in range(n)]
+        kernel = compile(lambda x: [mg.tanh(mg.dot(row, x)) for row in w], reduce=None).kernel(np.ones((2, n)))
+        x = np.random.default_rng(0).normal(size=(3, n))
+        matrix = np.array([[v.data for v in row] for row in w])
+        assert kernel.value(kernel.read(), x) == pytest.approx(np.tanh(x @ matrix.T), rel=1e-12)
+        seed = np.linspace(-1.0, 1.0, n)
+        _, (by_x,) = kernel.value_and_grad(kernel.read(), x, by="arguments", seed=seed)
+        assert by_x == pytest.approx((seed * (1.0 - np.tanh(x @ matrix.T) ** 2)) @ matrix, rel=1e-9, abs=1e-12)
+        return [len(kernel.statements(by)) for by in ("value", "arguments", "both")]
+
+    assert statements(6) == statements(20)
+    assert statements(20)[0] == 2  # a product of matrices and a tanh
