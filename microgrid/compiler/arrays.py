@@ -272,11 +272,16 @@ class Arrays:
                 return self.apply(ops.add, a, b.operands[0])  # type: ignore[union-attr, arg-type]
             if a == 1.0 and _is_mask(b):
                 return self.apply(NOT, b)  # type: ignore[arg-type]
+        elif op is ops.where:
+            if isinstance(a, float):
+                return operands[1] if a else operands[2]
         elif op is NOT:
             if _is(a, NOT):
                 return a.operands[0]  # type: ignore[union-attr]
-        elif op.recipe is not None and op.recipe[0] is ops.power_of and op.recipe[1][0] in (0.0, 1.0):
-            return a if op.recipe[1][0] else 1.0
+        elif op.recipe is not None and op.recipe[0] is ops.power_of:
+            (exponent,) = op.recipe[1]
+            if exponent == 1.0 or (exponent == 0.0 and self.last):  # before, its derivative is 0 times what may be nan
+                return a if exponent else 1.0
         return None
 
     def view(self, x: Operand, index: Map) -> Operand:

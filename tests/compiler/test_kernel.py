@@ -362,6 +362,15 @@ def test_arguments_that_are_not_used_change_nothing(used):
         assert [g.sum() for g in by_arguments] == pytest.approx([6.0 * share * (k in used) for k in range(11)])
 
 
+@pytest.mark.parametrize("choice", [-1.5, 0.0, float("nan")])
+def test_a_choice_by_a_constant_is_made_when_it_is_compiled(choice):
+    kernel = compile(lambda x: mg.where(choice, mg.sin(x), x * 2.0), reduce=None).kernel([1.0])
+    value, (slope,) = kernel.value_and_grad([], [0.5, 1.0], by="arguments")
+    chosen = [math.sin(0.5), math.sin(1.0)] if choice else [1.0, 2.0]
+    assert value == pytest.approx(chosen)
+    assert slope == pytest.approx([math.cos(0.5), math.cos(1.0)] if choice else [2.0, 2.0])
+
+
 def test_one_parameter_used_in_many_places_has_its_gradient_in_each_sample():
     w = mg.Value(0.5)
     x = np.arange(8.0).reshape(2, 4)

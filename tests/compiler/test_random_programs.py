@@ -5,6 +5,7 @@ from programs import Case, assert_close, cases, eager
 
 import microgrid as mg
 from microgrid.compiler import compile
+from microgrid.strategies import expressions
 
 
 def check(case, kernel, reduce, *batch):
@@ -110,3 +111,22 @@ def test_a_gradient_is_a_function_that_compiles_like_any_other(case):
             *[[t * (1 + 4e-16) for t in v] for v in (x, y)]
         )
         assert_close(mine, gradient(x, y), nudged)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+@given(program=expressions(max_steps=8))
+def test_a_program_of_any_operations_has_the_numbers_of_the_engine(batch, program):
+    def eager(nudge=0.0):
+        leaves = [mg.Value(x * (1 + nudge)) for x in program.at]
+        output = program(*leaves)
+        output.backward()
+        return output.data, [leaf.grad for leaf in leaves]
+
+    names = ", ".join(f"x{k}" for k in range(len(program.at)))
+    f = eval(f"lambda {names}: program({names})", {"program": program})
+    point = [np.array([x]) if batch else x for x in program.at]
+    kernel = compile(f, batch=batch).kernel(*point)
+    value, gradient = kernel.value_and_grad(kernel.read(), *point, by="arguments")
+    expected, nudged = eager(), eager(4e-16)
+    assert_close(value, expected[0], nudged[0])
+    assert_close([float(np.ravel(g)[0]) for g in gradient], expected[1], nudged[1])
