@@ -133,7 +133,7 @@ def _view(
 
 def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return what programs on NumPy arrays find under their names."""
-    functions = {name: getattr(np, name) for name in dir(np) if isinstance(getattr(np, name), np.ufunc)}
+    functions = {name: value for name, value in vars(np).items() if isinstance(value, np.ufunc)}
     used = {
         name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value
         for name, value in names.items()
