@@ -34,7 +34,7 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
     SMALLEST: lambda xs: functools.reduce(ops.minimum, xs),
 }
 
-_TILE_BYTES = 2_000_000
+_TILE_BYTES = 4_000_000
 _TILE_ROWS = 512
 _SHORT, _LONG = 64, 2000
 """Floats of fewer nodes are written out, of more are written with loops; between, if loops make it much shorter."""

@@ -337,7 +337,7 @@ def test_a_huge_batch_is_computed_in_tiles_with_the_same_result(reduce):
     w = [mg.Value(0.3), mg.Value(-0.2)]
     f = lambda x: mg.tanh(w[0] * x[0]) * mg.exp(w[1] * x[1]) + w[0] * w[0]  # noqa: E731
     kernel = compile(f, reduce=reduce).kernel([[1.0, 2.0]])
-    x = np.random.default_rng(0).normal(size=(100_000, 2))
+    x = np.random.default_rng(0).normal(size=(200_000, 2))
     assert kernel._tile("both", len(x)) < len(x)
     value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), x, by="both")
     tiles = [kernel.value_and_grad(kernel.read(), part, by="both") for part in np.split(x, 100)]
