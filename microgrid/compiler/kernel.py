@@ -550,6 +550,7 @@ class Kernel:
                 ]
                 plan.names |= {f"out{k}": parts[k] for k in plan.direct}
                 plan.run(*[a[rows] for a in arrays] if count < size else arrays)
+                plan.names |= {f"out{k}": plan.outs[k] for k in plan.direct}  # what is the caller's is not kept
                 scale = count / size if self.signature.reduce == "mean" else 1.0
                 for k, (part, out, (_, batched)) in enumerate(zip(parts, plan.outs, shapes, strict=True)):
                     if not batched:

@@ -619,3 +619,11 @@ def test_wrong_parameters_and_options_are_explained():
 
 def test_the_kernel_is_public():
     assert isinstance(compile(lambda x: x).kernel([1.0]), Kernel)
+
+
+def test_a_kernel_keeps_no_result_that_it_gave_away():
+    kernel = compile(lambda x: mg.sin(x), reduce=None).kernel([1.0])
+    value, (slope,) = kernel.value_and_grad([], [0.5, 1.0], by="arguments")
+    memory = [weakref.ref(array if array.base is None else array.base) for array in (value, slope)]
+    del value, slope
+    assert [reference() for reference in memory] == [None, None]
