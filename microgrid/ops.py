@@ -224,15 +224,20 @@ def as_float(number: Any) -> float:
     if kind is float:
         return number  # type: ignore[no-any-return]
     if isinstance(number, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__"):
-        given = repr(number)
         raise TypeError(
-            f"expected one real number, got {given if len(given) < 80 else given[:77] + '...'} "
-            f"of type {kind.__name__}; give a float, or call once for each number"
+            f"expected one real number, got {short_repr(number)} of type {kind.__name__}; "
+            "give a float, or call once for each number"
         )
     try:
         return float(number)
     except OverflowError:  # an int or Fraction beyond the largest float rounds to infinity, as IEEE 754 has it
         return inf if number > 0 else -inf
+
+
+def short_repr(thing: Any) -> str:
+    """Return the repr, of which an error message shows at most 80 characters."""
+    text = repr(thing)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # ---------------------------------------------------------------------------------------------------
