@@ -154,7 +154,9 @@ def run_pytest(files: list[str], profile: str, plugin: object) -> int:
 
 
 def record(room: Room) -> Room:
-    tracer = coverage.Coverage(data_file=None, config_file=False, include=[str(path_of(module)) for module in room.sources])
+    tracer = coverage.Coverage(
+        data_file=None, config_file=False, include=[str(path_of(module)) for module in room.sources]
+    )
     recording = Recording(tracer)
     tracer.start()
     outcome = run_pytest(room.files, USUAL, recording)
@@ -198,7 +200,9 @@ def outcome_of(module: str, source: str, files: list[str], profile: str, seconds
 
 def mutated(room: Room, mutant: Mutant) -> str:
     """The source with the change. cosmic-ray changes the tree in place; each worker parses it anew."""
-    source = MutationVisitor.mutate_code(room.sources[mutant.module], get_operator(mutant.operator)(), mutant.occurrence)
+    source = MutationVisitor.mutate_code(
+        room.sources[mutant.module], get_operator(mutant.operator)(), mutant.occurrence
+    )
     return str(source)
 
 
@@ -227,7 +231,9 @@ def statement(room: Room, mutant: Mutant) -> range:
         if isinstance(node, ast.stmt):
             first = min([node.lineno, *[decorator.lineno for decorator in getattr(node, "decorator_list", [])]])
             body = getattr(node, "body", None)
-            around.append(range(first, max(body[0].lineno, node.lineno + 1) if body else (node.end_lineno or first) + 1))
+            around.append(
+                range(first, max(body[0].lineno, node.lineno + 1) if body else (node.end_lineno or first) + 1)
+            )
     return min((lines for lines in around if mutant.position[0] in lines), key=len)
 
 
@@ -281,10 +287,14 @@ def try_room(name: str, sample: int, lines: range | None) -> None:
             if outcome == SURVIVED:
                 file = str(path_of(mutant.module).relative_to(ROOT))
                 before, after = room.sources[mutant.module].splitlines(), mutated(room, mutant).splitlines()
-                print(*difflib.unified_diff(before, after, file, mutant.operator, n=1, lineterm=""), sep="\n", flush=True)
+                print(
+                    *difflib.unified_diff(before, after, file, mutant.operator, n=1, lineterm=""), sep="\n", flush=True
+                )
     tried = count[SURVIVED] + count[NOTICED]
     minutes = (time.monotonic() - started) / 60
-    print(f"{name}: {count[NOTICED]} of {tried} noticed, {count[NOTICED] / max(tried, 1):.1%}, in {minutes:.0f} minutes")
+    print(
+        f"{name}: {count[NOTICED]} of {tried} noticed, {count[NOTICED] / max(tried, 1):.1%}, in {minutes:.0f} minutes"
+    )
 
 
 def main() -> None:
