@@ -299,7 +299,8 @@ class Value:
     @property
     def _op(self) -> str:
         if self.op.recipe is not None and self.op.recipe[0] is ops.power_of:
-            return f"**{self.op.recipe[1][0]:g}"
+            (exponent,) = self.op.recipe[1]
+            return f"**{exponent:g}"
         return {"mul": "*", "sub": "-", "div": "/"}.get(self.op.name, self.op.symbol) if self.parents else ""
 
     def _backward(self) -> None:

@@ -152,6 +152,8 @@ def test_the_anomaly_detector_says_what_came_back_and_shortens_long_lists_of_ope
             y.backward()
         with pytest.raises(mg.AnomalyError, match=r"sum\[8\]\((1e\+308, ){7}1e\+308\) is inf"):
             mg.total([Value(1e308)] * 8)
+        with pytest.raises(mg.AnomalyError, match=r"sum\[9\]\((1e\+308, ){8}and 1 more\) is inf"):
+            mg.total([Value(1e308)] * 9)
         with pytest.raises(mg.AnomalyError, match=r"sum\[10\]\((1e\+308, ){8}and 2 more\) is inf"):
             mg.total([Value(1e308)] * 10)
 
@@ -589,6 +591,7 @@ def test_record_lines_notes_the_users_line_of_each_node():
     assert z.origin is None
     assert (str(Origin()), Origin().line) == ("an unrecorded line", 0)
     assert str(Origin("nowhere.py", 3)) == "nowhere.py:3"
+    assert len({Origin(), Origin()}) == 2  # by identity, as calls of modules: pictures group nodes by them
 
 
 def test_watch_sees_every_new_node_until_its_block_ends_even_by_an_error():
