@@ -267,7 +267,7 @@ class _Call:
         for length, rebuild in self.rebuilds:
             structures.append(rebuild(numbers[start : start + length]))
             start += length
-        return tuple(structures) if isinstance(argnums, tuple) else structures[0]
+        return tuple(structures) if isinstance(argnums, tuple) else structures.pop()
 
 
 def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
@@ -301,7 +301,8 @@ def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
 def _array_like(numpy: Any, shape: tuple[int, ...], items: list[Any]) -> Any:
     """An array of floats, of Values, or of arrays stacked along the given shape."""
     if items and all(isinstance(item, numpy.ndarray) for item in items):
-        return numpy.stack(items).reshape(shape + items[0].shape)
+        stacked = numpy.stack(items)
+        return stacked.reshape(shape + stacked.shape[1:])
     kind = float if all(isinstance(item, (int, float)) for item in items) else object
     array = numpy.empty(len(items), dtype=kind)
     for i, item in enumerate(items):

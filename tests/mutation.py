@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -46,7 +47,6 @@ TESTS = {
     "calculus": "calculus stateful",
     "checking": "check_op checking",
 }
-IMPORTED = "hypothesis mpmath numpy micrograd.nn rich.console graphviz sklearn.datasets"
 QUICK, USUAL = "mutation", "ci"  # Hypothesis' profiles: most changes are noticed with few examples
 FORK = get_context("fork")
 
@@ -84,6 +84,8 @@ class Room:
     """By module and line, the tests that run it; "" for what runs on import, or when a fixture is made."""
     seconds: dict[str, float]
     """What each test takes under coverage."""
+    imported: list[str]
+    """The modules of others that the tests import."""
 
 
 class Plugin:
@@ -113,10 +115,11 @@ class Recording(Plugin):
 
 
 class Chosen(Plugin):
-    """Runs some tests only, the quickest first, each for a limited time."""
+    """Runs some tests only, the quickest first, each for a limited time, and ends the process at the first failure."""
 
-    def __init__(self, seconds: dict[str, float]) -> None:
+    def __init__(self, seconds: dict[str, float], loader: "FromMemory") -> None:
         self.seconds = seconds
+        self.loader = loader
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.nodeid in self.seconds]
@@ -124,6 +127,16 @@ class Chosen(Plugin):
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         signal.alarm(20 + int(10 * self.seconds[item.nodeid]))  # ends the process: an endless loop is noticed
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.end(NOTICED)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        self.end(SURVIVED if exitstatus in (0, 5) else NOTICED)  # 5: there is no such test any more
+
+    def end(self, outcome: int) -> None:
+        os._exit(outcome if self.loader.used else NOT_USED)
 
 
 class FromMemory(SourceFileLoader):
@@ -165,7 +178,10 @@ def record(sources: dict[str, str], files: list[str]) -> Room:
     assert outcome == 0, "the tests must pass before anything is changed"
     data = tracer.get_data()
     lines = {module: data.contexts_by_lineno(path).items() for module, path in paths.items()}
-    return Room(sources, {m: {line: set(tests) for line, tests in lines[m]} for m in paths}, recording.seconds)
+    imported = [name for name, thing in sys.modules.items() if str(ROOT) not in str(getattr(thing, "__file__", ROOT))]
+    return Room(
+        sources, {m: {line: set(tests) for line, tests in lines[m]} for m in paths}, recording.seconds, imported
+    )
 
 
 SURVIVED, NOTICED, NO_PROGRAM, NOT_USED = range(4)
@@ -183,8 +199,7 @@ def child(module: str, source: str, profile: str, seconds: dict[str, float]) -> 
     sys.meta_path.insert(0, loader)
     signal.alarm(60)
     files = sorted({test.split("::")[0] for test in seconds})
-    outcome = run_pytest(files, profile, Chosen(seconds))
-    os._exit(NOT_USED if not loader.used else SURVIVED if outcome in (0, 5) else NOTICED)  # 5: no such test any more
+    run_pytest(files, profile, Chosen(seconds, loader))
 
 
 def outcome_of(module: str, source: str, profile: str, seconds: dict[str, float]) -> int:
@@ -202,7 +217,7 @@ def attempt(room: Room, change: Change) -> int:
     tests = asked.get(change.line) or asked.get(first_line(room.sources[change.module], change.line), set())
     steps = [(profile, tests - {""}) for profile in (QUICK, USUAL)]
     if "" in tests:
-        steps.append((USUAL, room.seconds.keys() - tests))
+        steps.append((QUICK, room.seconds.keys() - tests))
     for profile, some in steps:
         if some and (
             outcome := outcome_of(change.module, source, profile, {test: room.seconds[test] for test in some})
@@ -242,6 +257,10 @@ def try_room(name: str, lines: range) -> None:
     files = [f"tests/test_{test}.py" for test in TESTS[name.split("/")[0]].split()]
     with ProcessPoolExecutor(1, FORK) as once:
         room = once.submit(record, sources, files).result()
+    for imported in room.imported:  # before any fork, that no child need do it
+        with suppress(ImportError):
+            import_module(imported)
+    assert "microgrid" not in sys.modules
     for module, source in sources.items():
         assert outcome_of(module, source, QUICK, room.seconds) == SURVIVED
         assert outcome_of(module, f"{source}\nraise ValueError", USUAL, room.seconds) == NOTICED
@@ -268,8 +287,6 @@ def main() -> None:
     options = parser.parse_args()
     first, _, last = options.lines.partition("-")
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # one of which imports microgrid
-    for module in IMPORTED.split():
-        import_module(module)
     for room in options.rooms:
         try_room(room, range(int(first), int(last) + 1))
 
