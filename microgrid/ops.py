@@ -94,7 +94,7 @@ class Op:
     javascript: str = ""
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
-    backpropagate: Callable[[Any], None] = field(init=False, repr=False)
+    backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import time
+from dataclasses import FrozenInstanceError
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -681,9 +682,20 @@ def test_a_wrong_row_is_refused_by_name(fields, message):
 
 
 def test_an_interval_contains_its_ends_unless_it_is_open():
-    assert 0.0 in ops.Interval(0.0, 1.0)
+    ends = [0.0, 1.0]
+    assert [x in ops.Interval(0.0, 1.0) for x in (-1e-9, *ends, 1.0 + 1e-9)] == [False, True, True, False]
+    assert [x in ops.Interval(0.0, 1.0, open=True) for x in (*ends, 0.5)] == [False, False, True]
     assert 0.0 not in ops.POSITIVE
     assert math.inf in ops.REALS
+
+
+def test_rows_and_intervals_do_not_change_and_rows_are_equal_only_to_themselves():
+    op = mg.Op("double", forward=lambda x: 2 * x, partials=(2.0,))
+    for thing in (op, ops.REALS):
+        with pytest.raises(FrozenInstanceError):
+            setattr(thing, "symbol" if thing is op else "low", 0.0)
+    assert op != mg.Op("double", op.forward, op.partials)
+    assert len({ops.Interval(0.0), ops.Interval(0.0), op}) == 2
 
 
 # functions of many numbers

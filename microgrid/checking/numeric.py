@@ -176,7 +176,7 @@ class Program:
                     stack.append(i)
         return [self._steps[i] for i in sorted(found)]
 
-    def relevant(self, order: int = 1) -> list[bool]:
+    def relevant(self, order: int) -> list[bool]:
         """For each node, whether a change there reaches the output to first order.
 
         An edge whose local derivative is 0 at this point stops it: the branch that ``where`` did not
