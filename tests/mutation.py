@@ -251,7 +251,7 @@ def changes(module: str, source: str) -> Iterator[Change]:
                 yield Change(module, name, occurrence, place[0])
 
 
-def try_room(name: str, lines: range) -> None:
+def try_room(name: str, lines: range, jobs: int) -> None:
     started = time.monotonic()
     place = ROOT / "microgrid" / name
     paths = [path for path in sorted(place.glob("*.py")) if path.stem != "__init__"] or [place.with_suffix(".py")]
@@ -270,7 +270,7 @@ def try_room(name: str, lines: range) -> None:
     random.Random(0).shuffle(every)  # those that take long lie together
     print(f"{name}: {len(room.seconds)} tests, {len(every)} changes", flush=True)
     count = Counter[int]()
-    with ProcessPoolExecutor(2, FORK) as workers:
+    with ProcessPoolExecutor(jobs, FORK) as workers:
         for change, outcome in zip(every, workers.map(attempt, [room] * len(every), every), strict=True):
             count[outcome] += 1
             if outcome == SURVIVED:
@@ -286,11 +286,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rooms", nargs="+")
     parser.add_argument("--lines", default="1-1000000")
+    parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     first, _, last = options.lines.partition("-")
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # one of which imports microgrid
     for room in options.rooms:
-        try_room(room, range(int(first), int(last) + 1))
+        try_room(room, range(int(first), int(last) + 1), options.jobs)
 
 
 if __name__ == "__main__":
