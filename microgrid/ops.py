@@ -287,14 +287,14 @@ def _divide(a: float, b: float) -> float:
     try:
         return a / b
     except ZeroDivisionError:
-        return math.copysign(inf, a) * math.copysign(1.0, b) if a and a == a else nan
+        return nan if a == 0.0 or a != a else math.copysign(inf, a) * math.copysign(1.0, b)
 
 
 def _power(x: float, n: float) -> float:
     try:
         return math.pow(x, n)
     except (OverflowError, ValueError):
-        if x < 0 and n != math.floor(n):
+        if x < 0.0 and math.fmod(n, 1.0):
             return nan
         odd = abs(math.fmod(n, 2.0)) == 1.0
         return math.copysign(inf, x) if odd else inf
@@ -331,7 +331,7 @@ def _sigmoid(x: float) -> float:
 
 
 def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x == x else nan
+    return x if x != x else max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
 _ROOT_HALF = math.sqrt(0.5)
@@ -367,9 +367,9 @@ def _polygamma(n: int, x: float) -> float:
 
     Left of zero by reflection; then by recurrence up to where the asymptotic series is exact.
     """
-    if x != x or x == -inf:
+    if not x > -inf:
         return nan
-    if x == inf:
+    if math.isinf(x):
         return inf if n == 0 else 0.0
     if x <= 0.0 and x == math.floor(x):
         if n % 2:

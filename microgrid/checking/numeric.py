@@ -316,7 +316,8 @@ class Line:
         direction: Mapping[int, float],
         measure: Measure = output_of,
         order: int = 1,
-        seed: int = 0,
+        *,
+        seed: int,
     ) -> None:
         self.program = program
         self.direction = dict(direction)
