@@ -395,7 +395,7 @@ def _pole_to_the_left(x: float) -> Hashable:
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
 
 
 def _cotangent_derivative(n: int, x: float) -> float:

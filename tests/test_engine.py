@@ -666,9 +666,10 @@ def test_a_users_operation_works_everywhere():
 def test_an_operation_with_mixed_partials_goes_through_the_general_step():
     op = mg.Op("mixed", forward=lambda a, b, c: a + 2 * b + c * c, partials=(1.0, 2.0, lambda y, a, b, c: 2 * c))
     zero = mg.Op("left", forward=lambda a, b: a, partials=(1.0, 0.0))
+    weighted = mg.Op("weighted", forward=lambda a, b: 2 * a + 3 * b, partials=(2.0, 3.0))
     a, b, c = Value(1.0), Value(2.0), Value(3.0)
-    (op(a, b, c) + zero(a, b)).backward()
-    assert (a.grad, b.grad, c.grad) == (2.0, 2.0, 6.0)
+    (op(a, b, c) + zero(a, b) + weighted(b, c)).backward()
+    assert (a.grad, b.grad, c.grad) == (2.0, 4.0, 9.0)
 
 
 @pytest.mark.parametrize(

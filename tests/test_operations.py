@@ -346,6 +346,10 @@ def test_special_values_are_those_of_pytorch(op: Op) -> None:
     assert [point for point, expected in points.items() if not agrees(op, point, expected)] == []
 
 
+def test_every_special_value_is_of_a_row() -> None:
+    assert {point.split("(")[0] for point in PYTORCH | OURS} == {op.name for op in ops.rows()}
+
+
 def test_every_difference_from_pytorch_is_one() -> None:
     rows = {op.name: op for op in ops.rows()}
     alike = [point for point in OURS if point in PYTORCH and agrees(rows[point.split("(")[0]], point, PYTORCH[point])]
