@@ -331,7 +331,7 @@ def _sigmoid(x: float) -> float:
 
 
 def _softplus(x: float) -> float:
-    return x if x != x else max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
 _ROOT_HALF = math.sqrt(0.5)
@@ -352,7 +352,7 @@ def _product_error(a: float, b: float) -> float:
 def _normal_cdf(x: float) -> float:
     """Φ(x), the standard normal distribution; erfc would magnify the rounding of x·√½ in the tail."""
     if not abs(x) < 40.0:
-        return 1.0 if x > 0 else 0.0 if x < 0 else x
+        return x if x != x else 0.5 + math.copysign(0.5, x)
     z = x * _ROOT_HALF
     missing = _product_error(x, _ROOT_HALF) + x * _ROOT_HALF_REST
     return 0.5 * (math.erfc(-z) + 2.0 / math.sqrt(math.pi) * math.exp(-z * z) * missing)
@@ -371,13 +371,13 @@ def _polygamma(n: int, x: float) -> float:
         return nan
     if math.isinf(x):
         return inf if n == 0 else 0.0
-    if x <= 0.0 and x == math.floor(x):
+    if x <= 0.0:
+        if not x.is_integer():
+            return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
         if n % 2:
             return inf
-        return -math.copysign(inf, x) if x == 0.0 else nan  # +∞ on one side, −∞ on the other: 0 has a sign
-    if x < 0.0:
-        return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
-    sign = -1.0 if n % 2 == 0 else 1.0
+        return nan if x else -math.copysign(inf, x)  # +∞ on one side, −∞ on the other: 0 has a sign
+    sign = 1.0 if n % 2 else -1.0
     factorial = math.factorial(n)
     shift = []
     while x < 16.0 + n:
@@ -553,7 +553,7 @@ def power_of(n: float) -> Op:
     return Op(
         f"power[{n!r}]",
         lambda x: _power(x, n),
-        (0.0 if n == 0 else 1.0 if n == 1 else lambda y, x: n * power_of(n - 1.0)(x),),
+        (0.0 if n == 0 else lambda y, x: n * power_of(n - 1.0)(x),),
         symbol=f"x{_superscript(n)}",
         domain=(REALS if whole else POSITIVE,),
         kink=None if n >= 0 else lambda x: x > 0,
@@ -932,7 +932,7 @@ relu = _row(
     lambda x: 0.0 if x <= 0.0 else x,
     lambda y, x: 1.0 - less_equal(x, 0.0),
     symbol="ReLU",
-    kink=lambda x: (x > 0) - (x < 0),
+    kink=lambda x: x > 0,
     array="xp.maximum({0}, 0.0)",
     javascript="Math.max({0}, 0)",
     doc="max(x, 0) (chapter 5.5.1); the derivative at 0 is 0",
@@ -947,7 +947,7 @@ def leaky_relu_of(slope: float) -> Op:
         lambda x: x if x > 0 else slope * x,
         (lambda y, x: where(greater(x, 0.0), 1.0, slope),),
         symbol="leaky ReLU",
-        kink=lambda x: (x > 0) - (x < 0),
+        kink=lambda x: x > 0,
         array=f"xp.where({{0}} > 0, {{0}}, {slope!r} * {{0}})",
         javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(slope)} * {{0}})",
         doc=f"x for x > 0, else {slope!r}·x; the derivative at 0 is {slope!r}",
@@ -963,7 +963,7 @@ def elu_of(alpha: float) -> Op:
         lambda x: x if x > 0 else alpha * math.expm1(x),
         (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(minimum(x, 0.0))),),
         symbol="ELU",
-        kink=lambda x: (x > 0) - (x < 0),
+        kink=lambda x: x > 0,
         array=f"xp.where({{0}} > 0, {{0}}, {alpha!r} * xp.expm1(xp.minimum({{0}}, 0.0)))",
         javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(alpha)} * Math.expm1({{0}}))",
         doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivative at 0 is {alpha!r}",

@@ -184,7 +184,7 @@ def record(sources: dict[str, str], files: list[str]) -> Room:
     )
 
 
-SURVIVED, NOTICED, NO_PROGRAM, NOT_USED = range(4)
+SURVIVED, NOTICED, NO_CHANGE, NOT_USED = range(4)
 
 
 def child(module: str, source: str, profile: str, seconds: dict[str, float]) -> None:
@@ -195,7 +195,7 @@ def child(module: str, source: str, profile: str, seconds: dict[str, float]) -> 
     try:
         loader = FromMemory(module, source)
     except SyntaxError:
-        os._exit(NO_PROGRAM)
+        os._exit(NO_CHANGE)
     sys.meta_path.insert(0, loader)
     signal.alarm(60)
     files = sorted({test.split("::")[0] for test in seconds})
@@ -209,23 +209,32 @@ def outcome_of(module: str, source: str, profile: str, seconds: dict[str, float]
     process.start()
     process.join()
     assert process.exitcode != NOT_USED, "the changed source was not imported"
-    return process.exitcode if process.exitcode in (SURVIVED, NO_PROGRAM) else NOTICED  # other codes: it crashed
+    return process.exitcode if process.exitcode in (SURVIVED, NO_CHANGE) else NOTICED  # other codes: it crashed
 
 
 def attempt(room: Room, change: Change) -> int:
-    """Ask the tests that run the line; then, if it has its effect on import, all others that take no second."""
+    """Ask the tests that run the line; then, if it has its effect on import, all others that are quick."""
     source = change.apply(room.sources[change.module])
+    if is_same(source, room.sources[change.module]):
+        return NO_CHANGE
     asked = room.asked[change.module]
     tests = asked.get(change.line) or asked.get(first_line(room.sources[change.module], change.line), set())
     steps = [(profile, tests - {""}) for profile in (QUICK, USUAL)]
     if "" in tests:
-        steps.append((QUICK, {test for test, seconds in room.seconds.items() if seconds < 1.0} - tests))
+        steps.append((QUICK, {test for test, seconds in room.seconds.items() if seconds < 0.2} - tests))
     for profile, some in steps:
         if some and (
             outcome := outcome_of(change.module, source, profile, {test: room.seconds[test] for test in some})
         ):
             return outcome
     return SURVIVED
+
+
+def is_same(a: str, b: str) -> bool:
+    """Whether two sources are one program, as where 1 was added to 1e308."""
+    with suppress(SyntaxError):
+        return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
+    return False
 
 
 def first_line(source: str, line: int) -> int:

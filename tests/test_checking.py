@@ -117,6 +117,7 @@ def test_a_kink_nearby_is_stepped_around(method):
     if method == "difference":
         row = check(lambda x: mg.relu(x) * x, 1e-9, method=method)["x"]
         assert "has a kink within" in row.reason
+        assert check(lambda x: mg.sqrt(x), 1e-5, method=method).raise_()["x"].reason == ""
 
 
 def test_with_a_step_of_ones_own_a_kink_within_it_is_reported():

@@ -666,10 +666,12 @@ def test_a_users_operation_works_everywhere():
 def test_an_operation_with_mixed_partials_goes_through_the_general_step():
     op = mg.Op("mixed", forward=lambda a, b, c: a + 2 * b + c * c, partials=(1.0, 2.0, lambda y, a, b, c: 2 * c))
     zero = mg.Op("left", forward=lambda a, b: a, partials=(1.0, 0.0))
+    left = mg.Op("left", forward=lambda a, b: a * a + b, partials=(lambda y, a, b: 2 * a, 1.0))
+    right = mg.Op("right", forward=lambda a, b: a + b * b, partials=(1.0, lambda y, a, b: 2 * b))
     weighted = mg.Op("weighted", forward=lambda a, b: 2 * a + 3 * b, partials=(2.0, 3.0))
     a, b, c = Value(1.0), Value(2.0), Value(3.0)
-    (op(a, b, c) + zero(a, b) + weighted(b, c)).backward()
-    assert (a.grad, b.grad, c.grad) == (2.0, 4.0, 9.0)
+    (op(a, b, c) + zero(a, b) + weighted(b, c) + left(a, b) + right(b, c)).backward()
+    assert (a.grad, b.grad, c.grad) == (4.0, 6.0, 15.0)
 
 
 @pytest.mark.parametrize(
@@ -726,6 +728,7 @@ def test_softmax_and_logsumexp_do_not_overflow_and_have_each_others_derivative()
     assert [p.data for p in probabilities] == pytest.approx([x.grad for x in xs], rel=1e-15)
     assert sum(p.data for p in probabilities) == pytest.approx(1.0)
     assert mg.logsumexp([0.0, 0.0]) == math.log(2.0)
+    assert mg.logsumexp([1.0, 3.0]) == pytest.approx(math.log(math.e + math.e**3))
 
 
 def test_dot_and_mean_of_numbers_and_values():
@@ -734,6 +737,13 @@ def test_dot_and_mean_of_numbers_and_values():
     assert mg.mean([Value(1.0), 2.0, 6.0]).data == 3.0
     with pytest.raises(ValueError, match="got 1 and 2 numbers"):
         mg.dot([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="got 2 and 1 numbers"):
+        mg.dot([1.0, 2.0], [1.0])
+
+
+def test_leaky_relu_and_elu_have_the_usual_constants_unless_given():
+    assert (mg.leaky_relu(-2.0), mg.leaky_relu(-2.0, 0.5)) == (-0.02, -1.0)
+    assert (mg.elu(-2.0), mg.elu(-2.0, 0.5)) == (math.expm1(-2.0), 0.5 * math.expm1(-2.0))
 
 
 @pytest.mark.parametrize("function", [mg.mean, mg.softmax, mg.logsumexp])

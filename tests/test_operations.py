@@ -222,6 +222,57 @@ def test_where_a_row_or_its_derivative_jumps_its_kink_tells(op: Op) -> None:
                     assert op.kink(*a) != op.kink(*b), (a, b)
 
 
+COARSE = (ops.less, ops.less_equal, ops.greater, ops.greater_equal, ops.equal, ops.not_equal, ops.clip, ops.atan2)
+"""Rows that tell more branches apart than there are: at a tie, for any order of low and high, around the origin."""
+
+
+@pytest.mark.parametrize("op", [op for op in ops.rows() if op.kink and op not in COARSE], ids=lambda op: op.name)
+def test_a_kink_is_only_where_a_row_or_its_derivative_jumps(op: Op) -> None:
+    assert op.kink is not None
+    for xs in product((-1.3, -0.4, 0.7), repeat=op.arity):
+        for i in range(op.arity):
+            low, high = [[*xs[:i], x, *xs[i + 1 :]] for x in (xs[i], xs[i] + 1.95)]
+            if op.kink(*low) == op.kink(*high):
+                continue
+            while high[i] - low[i] > 1e-12:
+                middle = [*xs[:i], (low[i] + high[i]) / 2, *xs[i + 1 :]]
+                low, high = (middle, high) if op.kink(*middle) == op.kink(*low) else (low, middle)
+            numbers = [(op(*zs), *op.local_derivatives(op(*zs), *zs)) for zs in (low, high)]
+            assert numbers[0] != pytest.approx(numbers[1], rel=1e-3) or op is ops.elu_of(1.0), (low, high)
+
+
+@pytest.mark.parametrize(
+    ("op", "a", "b"),
+    [
+        (ops.hypot, (1.0, 1.0), (1.0, 2.0)),
+        (ops.hypot, (-1.0, -1.0), (-1.0, -2.0)),
+        (ops.hypot, (0.0, 1.0), (0.0, 2.0)),
+        (ops.atan2, (1.0, 1.0), (-1.0, 1.0)),
+        (ops.atan2, (1.0, -1.0), (2.0, -2.0)),
+        (ops.elu_of(1.0), (0.5,), (2.0,)),
+        (ops.power_of(2.0), (-1.0,), (1.0,)),
+    ],
+)
+def test_no_kink_is_told_of_where_a_row_is_smooth(op: Op, a: tuple[float, ...], b: tuple[float, ...]) -> None:
+    assert op.kink is None or op.kink(*a) == op.kink(*b)
+
+
+@pytest.mark.parametrize(
+    "op", [ops.lgamma, ops.digamma, ops.polygamma_of(1), ops.power_of(-1.0)], ids=lambda op: op.name
+)
+def test_a_kink_tells_on_which_side_of_a_pole_a_number_lies(op: Op) -> None:
+    assert op.kink is not None
+    assert op.kink(-0.5) != op.kink(0.5)
+    assert op is ops.power_of(-1.0) or op.kink(-1.5) != op.kink(-0.5)
+
+
+def test_a_row_with_a_constant_shows_it_in_its_symbol_and_its_javascript() -> None:
+    assert [ops.power_of(n).symbol for n in (2.0, -0.5, 1e20)] == ["x²", "x⁻⁰·⁵", "x^1e+20"]
+    assert ops.polygamma_of(12).symbol == "ψ⁽¹²⁾"
+    slopes = [ops.leaky_relu_of(slope).javascript for slope in (0.5, math.inf, -math.inf, math.nan)]
+    assert slopes == [f"({{0}} > 0 ? {{0}} : {x} * {{0}})" for x in ("(0.5)", "Infinity", "(-Infinity)", "NaN")]
+
+
 def test_every_row_has_a_definition_of_its_own() -> None:
     for name in map(_name, ops.rows()):
         assert name in DEFINITIONS or name in FACTORIES or name == "polygamma_of" or callable(getattr(mp, name, None))

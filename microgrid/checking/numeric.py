@@ -222,9 +222,8 @@ class Program:
         queue = [len(self.nodes) - 1]
         for i in queue:  # the list grows while it is read
             for k in reversed(range(len(self.operands[i]))):
-                j, partial = self.operands[i][k], self.nodes[i].op.partials[k]
-                if callable(partial) or partial:
-                    gradients[j] += gradients[i] * self.locals[i][k]
+                j = self.operands[i][k]
+                gradients[j] += gradients[i] * self.locals[i][k]
                 waiting[j] -= 1
                 if not waiting[j]:
                     queue.append(j)
