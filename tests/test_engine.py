@@ -435,10 +435,11 @@ def test_a_constant_exponent_is_not_differentiated():
     assert zero.grad == 1.0
 
 
-def test_zero_to_the_power_of_a_value_has_no_nan():
-    x = Value(2.0)
-    (0**x).backward()
-    assert x.grad == 0.0
+@pytest.mark.parametrize(("base", "x", "derivative"), [(0, 2.0, 0.0), (0, -1.0, -math.inf), (-2, 2.0, math.nan)])
+def test_zero_to_the_power_of_a_value_has_no_nan_but_a_negative_number_has(base, x, derivative):
+    x = Value(x)
+    (base**x).backward()
+    assert x.grad == pytest.approx(derivative, nan_ok=True)
 
 
 # 9. forward()
