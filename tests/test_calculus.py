@@ -123,6 +123,7 @@ def test_numpy_arrays_come_back_as_arrays():
     v = np.array([1.0, 2.0])
     assert mg.jacobian(lambda u: np.exp(u) * u[0])(v).shape == (2, 2)
     assert mg.jacobian(np.square)(v[1:]).tolist() == [[4.0]]
+    assert mg.grad(lambda nothing: 1.0)(np.empty((0, 2))).shape == (0, 2)
     w = Value(1.0)
     assert mg.grad(lambda u: (u * w).sum())(v).dtype == object
 

@@ -51,6 +51,7 @@ def line_of(function, marker):
         (lambda x: x * mg.exp(-x * x), 26.0),
         (lambda x: mg.where(x > 0, mg.sqrt(x), 0.0 * x), 1e-12),
         (lambda x: mg.maximum(x, x), 2.0),
+        (lambda x: mg.where(mg.equal(mg.less(x, 1.0), 1.0), x * x, 3 * x), 0.5),
         (lambda x: x, 3.0),
     ],
 )

@@ -417,11 +417,11 @@ class Estimate:
 def complex_step(line: Line) -> Estimate | None:
     """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic."""
     plan = []
-    for i, _, operands, _ in line.plan:
+    for i, _, operands, rounding in line.plan:
         forward = complex_forward(line.program.nodes[i].op)
         if forward is None:
             return None
-        plan.append((i, forward, operands))
+        plan.append((i, forward, operands, rounding))
     try:
         exact = _imaginary(line, plan, None)
         random = Random(line.seed)
@@ -440,13 +440,11 @@ def _imaginary(line: Line, plan: list[Any], random: Random | None) -> float:
         if c and 0.0 < abs(values[i]) < 1e-60:
             return math.nan  # the step would not be small beside it
         values[i] = complex(values[i], COMPLEX_STEP * c)
-    if random is None:
-        for i, forward, operands in plan:
-            values[i] = forward(*[values[j] for j in operands])
-    else:
-        for i, forward, operands in plan:
-            z = forward(*[values[j] for j in operands])
-            values[i] = complex(rounded(z.real, random), rounded(z.imag, random))
+    for i, forward, operands, rounding in plan:
+        z = forward(*[values[j] for j in operands])
+        if random is not None and rounding is not Rounding.NONE:
+            z = complex(rounded(z.real, random), rounded(z.imag, random))
+        values[i] = z
     z = values[-1]
     off = abs(z.real - line.base)
     if random is None and not off <= 1e-6 * abs(line.base) and not off <= line.noise:
