@@ -1,8 +1,11 @@
 """check: what it says of right derivatives, of wrong ones, and of those that nobody can decide."""
 
+import html
 import inspect
+import io
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from microgrid.checking import CheckError, Verdict, check
 from microgrid.checking.analytic import complex_forward
 from microgrid.checking.judging import Primitive
 from microgrid.checking.numeric import Noisy
+from microgrid.checking.report import Derivative, Fault, Report
 
 PASS, FAIL, KINK, DOMAIN, UNRESOLVED = Verdict
 
@@ -585,6 +589,66 @@ def test_a_report_reads_as_a_table_with_every_column():
     assert rows[1].endswith("✓ PASS")
     assert text.count("The local derivative of wrong") == 1
     assert repr(failing_report()) == text
+
+
+LAID_OUT = """\
+f: 1 PASS, 1 FAIL, 7 KINK, 1 DOMAIN, 1 UNRESOLVED
+
+     value  backward       numeric  error  relative  allowed  verdict
+──────────────────────────────────────────────────────────────────────────
+x      0.5     −0.75          0.75    1.5         2    1e−12  ✗ FAIL
+w    1, −2         —             —      —         —        —  ⊘ DOMAIN
+a0                 0             0      0         0        —  ∠ KINK
+a1                 0             0      0         0        —  ∠ KINK
+a2                 0             0      0         0        —  ∠ KINK
+a3                 0             0      0         0        —  ∠ KINK
+a4                 0             0      0         0        —  ∠ KINK
+a5                 0             0      0         0        —  ∠ KINK
+a6                 0             0      0         0        —  ∠ KINK
+b   1e+300         ∞  0.3333333333      —         —        0  ? UNRESOLVED
+c        1         2   2.000000002  2e−09     1e−09    1e−08  ✓ PASS
+
+✗ The sum is <wrong>.
+    sum[6](x=2, 0, 3, 4, … 2 more) = 14.33333333
+    made at a line that was not recorded: build the graph within mg.record_lines(), or check the function
+
+• w: no limit
+• a0, a1, a2, a3, a4 and 2 more: a tie
+• b: rough
+• a note"""
+
+
+def test_a_report_says_the_same_in_text_in_a_notebook_and_in_colour():
+    from rich.console import Console
+
+    node = mg.total([Value(2.0, label="x"), Value(-0.0), Value(3.0), Value(4.0), Value(5.0), Value(1 / 3)])
+    rows = [
+        Derivative("x", 0.5, -0.75, 0.75, 1e-12, FAIL, "The sum is <wrong>."),
+        Derivative("w", (1.0, -2.0), math.nan, math.nan, math.inf, DOMAIN, "w: no limit"),
+        *[Derivative(f"a{i}", math.nan, -0.0, 0.0, math.inf, KINK, "a tie") for i in range(7)],
+        Derivative("b", 1e300, math.inf, 1 / 3, 0.0, UNRESOLVED, "rough"),
+        Derivative("c", 1.0, 2.0, 2.0 * (1 + 1e-9), 1e-8, PASS),
+    ]
+    report = Report("f", rows, Fault(node, None, 1.0, 2.0, "The sum is <wrong>."), node, ["a note"])
+    assert str(report) == LAID_OUT
+
+    terminal = io.StringIO()
+    Console(width=110, file=terminal).print(report)
+    coloured = terminal.getvalue()
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in coloured.splitlines() if "│" in line]
+    page = html.unescape(report._repr_html_().split("</style>")[1])
+    shown = [re.findall(r"<td>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", row) for row in page.split("<tr")[2:]]
+    assert cells == shown
+    assert [re.sub(" +", " ", " ".join(row)).strip() for row in shown] == [
+        re.sub(" +", " ", line) for line in LAID_OUT.splitlines()[4:15]
+    ]
+    for line in LAID_OUT.splitlines()[16:]:
+        assert line.strip(" •") in page
+        assert line in coloured
+    assert "<li>a note</li></ul></div>" in page
+    assert [row.relative for row in rows[2:3]] == [0.0]
+    assert Derivative("x", 0.0, math.inf, math.inf, 0.0, PASS).error == 0.0
+    assert Derivative("x", 0.0, math.nan, math.nan, 0.0, PASS).error == 0.0
 
 
 def test_a_report_raises_with_itself_as_the_message():
