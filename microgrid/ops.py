@@ -911,7 +911,7 @@ clip = _row(
     lambda y, x, low, high: greater_equal(x, low) * less_equal(x, high),
     lambda y, x, low, high: less(x, low) * less(low, high),
     lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
-    kink=lambda x, low, high: ((x > low) - (x < low), (x > high) - (x < high), (low > high) - (low < high)),
+    kink=lambda x, low, high: (x < low, x > high, (low > high) - (low < high)),
     array="xp.minimum(xp.maximum({0}, {1}), {2})",
     javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
     doc="x held between low and high; at the ends the gradient goes to x",

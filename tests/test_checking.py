@@ -636,7 +636,7 @@ def test_a_report_says_the_same_in_text_in_a_notebook_and_in_colour():
     Console(width=110, file=terminal).print(report)
     coloured = terminal.getvalue()
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in coloured.splitlines() if "│" in line]
-    page = html.unescape(report._repr_html_().split("</style>")[1])
+    page = html.unescape(report._repr_html_().split("</style>", 1)[1])
     shown = [re.findall(r"<td>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", row) for row in page.split("<tr")[2:]]
     assert cells == shown
     assert [re.sub(" +", " ", " ".join(row)).strip() for row in shown] == [

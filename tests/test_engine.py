@@ -435,11 +435,23 @@ def test_a_constant_exponent_is_not_differentiated():
     assert zero.grad == 1.0
 
 
-@pytest.mark.parametrize(("base", "x", "derivative"), [(0, 2.0, 0.0), (0, -1.0, -math.inf), (-2, 2.0, math.nan)])
+@pytest.mark.parametrize(
+    ("base", "x", "derivative"), [(0, 2.0, 0.0), (0, 0.5, 0.0), (0, -1.0, -math.inf), (-2, 2.0, math.nan)]
+)
 def test_zero_to_the_power_of_a_value_has_no_nan_but_a_negative_number_has(base, x, derivative):
     x = Value(x)
     (base**x).backward()
     assert x.grad == pytest.approx(derivative, nan_ok=True)
+
+
+def test_the_derivative_of_a_power_of_zero_by_its_exponent_is_zero_only_for_an_exponent_of_at_least_zero():
+    assert [mg.ops.power.local_derivatives(ops.power(0.0, n), 0.0, n)[1] for n in (0.5, 0.0, -0.5)] == [0, 0, -math.inf]
+
+
+def test_no_gradient_flows_through_a_comparison():
+    x, y = Value(2.0), Value(3.0)
+    (mg.less(x, y) * x).backward()
+    assert (x.grad, y.grad) == (1.0, 0.0)
 
 
 # 9. forward()
@@ -673,6 +685,14 @@ def test_an_operation_with_mixed_partials_goes_through_the_general_step():
     a, b, c = Value(1.0), Value(2.0), Value(3.0)
     (op(a, b, c) + zero(a, b) + weighted(b, c) + left(a, b) + right(b, c)).backward()
     assert (a.grad, b.grad, c.grad) == (4.0, 6.0, 15.0)
+
+
+def test_a_number_type_of_ones_own_is_told_what_it_must_define():
+    class Mine(ops.Operators):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Mine must say in __apply__ what add of it is"):
+        Mine() + 1
 
 
 @pytest.mark.parametrize(
