@@ -244,11 +244,20 @@ def first_line(source: str, line: int) -> int:
     return parser.first_line(line)
 
 
+def unread(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where the parts of a source begin and end that only type checkers read: annotations and overloads."""
+    for node in ast.walk(ast.parse(source)):
+        decorators = getattr(node, "decorator_list", [])
+        if "overload" in map(ast.unparse, decorators):
+            yield (decorators[0].lineno, 0), (node.end_lineno, node.end_col_offset)
+        for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if part is not None:
+                yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
+
+
 def changes(module: str, source: str) -> Iterator[Change]:
-    """Every change of a source, but for what only type checkers read: annotations and overloads."""
-    typing = [line.strip() == "@overload" for line in source.splitlines()]
-    parts = [getattr(node, name, None) for node in ast.walk(ast.parse(source)) for name in ("annotation", "returns")]
-    spans = [((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)) for part in parts if part]
+    """Every change of a source that may make a difference when it runs."""
+    spans = list(unread(source))
     nodes = list(ast_nodes(get_ast(source)))
     for name in operator_names():
         operator = get_operator(name)
@@ -256,7 +265,7 @@ def changes(module: str, source: str) -> Iterator[Change]:
             continue
         places = (start for node in nodes for start, _ in operator().mutation_positions(node))
         for occurrence, place in enumerate(places):
-            if not typing[place[0] - 1] and not any(first <= place < last for first, last in spans):
+            if not any(first <= place < last for first, last in spans):
                 yield Change(module, name, occurrence, place[0])
 
 

@@ -737,6 +737,8 @@ def test_total_is_the_sum_from_left_to_right_as_one_node(n):
     for x in xs:
         expected += x.data
     assert (total.data if n else total) == expected
+    if n in (1, 2):
+        assert total is xs[0] if n == 1 else total.op is ops.add
     if n:
         total.backward()
         assert [x.grad for x in xs] == [1.0] * n

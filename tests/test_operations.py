@@ -207,6 +207,8 @@ def test_row_agrees_with_50_digits_and_with_central_differences(op: Op) -> None:
 def test_the_domain_is_where_value_and_derivative_are_numbers(op: Op) -> None:
     for x in (-2.5, -1.5, -0.5, -1e-9, 1e-9, 0.5, 1.5, 2.5):
         assert (x in op.domain[0]) == (mp.im(exact(op, (x,))) == 0 and math.isfinite(op(x)))
+    for end in filter(math.isfinite, (op.domain[0].low, op.domain[0].high)):
+        assert end not in op.domain[0] or math.isfinite(op(end))
 
 
 @pytest.mark.parametrize("op", [op for op in ops.rows() if op.arity <= 3], ids=lambda op: op.name)
