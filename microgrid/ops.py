@@ -352,7 +352,7 @@ def _product_error(a: float, b: float) -> float:
 def _normal_cdf(x: float) -> float:
     """Φ(x), the standard normal distribution; erfc would magnify the rounding of x·√½ in the tail."""
     if not abs(x) < 40.0:
-        return x if x != x else 0.5 + math.copysign(0.5, x)
+        return 0.5 + math.copysign(0.5, x)
     z = x * _ROOT_HALF
     missing = _product_error(x, _ROOT_HALF) + x * _ROOT_HALF_REST
     return 0.5 * (math.erfc(-z) + 2.0 / math.sqrt(math.pi) * math.exp(-z * z) * missing)
