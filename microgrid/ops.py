@@ -553,7 +553,7 @@ def power_of(n: float) -> Op:
     return Op(
         f"power[{n!r}]",
         lambda x: _power(x, n),
-        (0.0 if n == 0 else lambda y, x: n * power_of(n - 1.0)(x),),
+        (0.0 if n == 0 else 1.0 if n == 1 else lambda y, x: n * power_of(n - 1.0)(x),),
         symbol=f"x{_superscript(n)}",
         domain=(REALS if whole else POSITIVE,),
         kink=None if n >= 0 else lambda x: x > 0,

@@ -430,6 +430,7 @@ def test_a_constant_exponent_is_not_differentiated():
     y.backward()
     assert (y.data, x.grad) == (-8.0, 12.0)
     assert y.parents == (x,)
+    assert [ops.power_of(n).partials for n in (0.0, 1.0)] == [(0.0,), (1.0,)]
     zero = Value(0.0)
     (zero**0 + zero**1).backward()
     assert zero.grad == 1.0
