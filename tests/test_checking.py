@@ -731,6 +731,10 @@ def test_a_long_check_shows_its_progress(monkeypatch, capsys):
     assert "checking" in capsys.readouterr().err
     check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5, progress=False).raise_()
     assert capsys.readouterr().err == ""
+    done = []
+    monkeypatch.setattr("rich.progress.Progress.update", lambda self, task, completed: done.append(completed))
+    check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5).raise_()
+    assert done == [2, 3, 4]  # from the second second on
 
 
 # Properties
