@@ -124,7 +124,24 @@ def test_each_kind_of_wrong_row_is_named_with_numbers(op, failing, message):
 
 
 @pytest.mark.parametrize(
-    "x", "0.0 -0.0 1.0 -1.0 0.5 2.0 inf -inf nan 1e+308 -1e+308 1e+17 5e-324 -5e-324 1e-200".split()
+    "x",
+    [
+        "0.0",
+        "-0.0",
+        "1.0",
+        "-1.0",
+        "0.5",
+        "2.0",
+        "inf",
+        "-inf",
+        "nan",
+        "1e+308",
+        "-1e+308",
+        "1e+17",
+        "5e-324",
+        "-5e-324",
+        "1e-200",
+    ],
 )
 def test_a_forward_that_raises_at_one_special_value_only_is_found_there(x):
     def forward(number):
