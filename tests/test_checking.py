@@ -317,6 +317,16 @@ def test_a_second_backward_that_does_not_add_the_same_fails(monkeypatch):
     assert "A second backward() added 0" in report.fault.what
 
 
+def test_a_second_backward_that_adds_more_fails_too(monkeypatch):
+    def backward(self):
+        right(self)
+        calls.append(right(self) if calls else None)
+
+    calls, right = [], Value.backward
+    monkeypatch.setattr(Value, "backward", backward)
+    assert "A second backward() added 6 to the gradient of x, the first 3" in check(lambda x: 3 * x, 2.0).fault.what
+
+
 @pytest.mark.parametrize(
     "f",
     [
@@ -401,6 +411,15 @@ def test_wrong_first_derivatives_keep_the_second_from_being_checked():
 def test_functions_are_checked_at_points_of_any_structure(f, args, names):
     report = check(f, *args).raise_()
     assert [row.name for row in report.derivatives] == names
+
+
+def test_a_report_is_titled_with_the_name_of_the_function():
+    def cube(x):
+        return x * x * x
+
+    assert check(cube, 2.0).title == "cube"
+    assert check(lambda x: x * x, 2.0).title == "function"
+    assert check(Value(2.0, label="speed") * 1.0).title == "graph"
 
 
 def test_arguments_go_by_name():
