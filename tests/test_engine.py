@@ -686,6 +686,9 @@ def test_an_operation_with_mixed_partials_goes_through_the_general_step():
     a, b, c = Value(1.0), Value(2.0), Value(3.0)
     (op(a, b, c) + zero(a, b) + weighted(b, c) + left(a, b) + right(b, c)).backward()
     assert (a.grad, b.grad, c.grad) == (4.0, 6.0, 15.0)
+    d = Value(1.0)
+    (zero(a, d) * math.inf).backward()
+    assert (a.grad, d.grad) == (math.inf, 0.0)
 
 
 def test_a_number_type_of_ones_own_is_told_what_it_must_define():
