@@ -431,6 +431,7 @@ def test_a_constant_exponent_is_not_differentiated():
     assert (y.data, x.grad) == (-8.0, 12.0)
     assert y.parents == (x,)
     assert [ops.power_of(n).partials for n in (0.0, 1.0)] == [(0.0,), (1.0,)]
+    assert [-2.0 in ops.power_of(n).domain[0] for n in (3.0, 0.5, math.inf)] == [True, False, False]
     zero = Value(0.0)
     (zero**0 + zero**1).backward()
     assert zero.grad == 1.0
@@ -689,6 +690,39 @@ def test_an_operation_with_mixed_partials_goes_through_the_general_step():
     d = Value(1.0)
     (zero(a, d) * math.inf).backward()
     assert (a.grad, d.grad) == (math.inf, 0.0)
+
+
+class Text(ops.Operators):
+    """A number type that writes down what is computed."""
+
+    def __init__(self, text):
+        self.text = text
+
+    @classmethod
+    def __apply__(cls, op, arguments):
+        return cls(f"{op.name}({', '.join(getattr(x, 'text', str(x)) for x in arguments)})")
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda x, y: x + 1, "add(x, 1)"),
+        (lambda x, y: 1 + x, "add(1, x)"),
+        (lambda x, y: x - y, "sub(x, y)"),
+        (lambda x, y: 1 - x, "sub(1, x)"),
+        (lambda x, y: x * y, "mul(x, y)"),
+        (lambda x, y: 2 * x, "mul(2, x)"),
+        (lambda x, y: x / y, "div(x, y)"),
+        (lambda x, y: 1 / x, "div(1, x)"),
+        (lambda x, y: x**y, "power(x, y)"),
+        (lambda x, y: x**2, "power[2.0](x)"),
+        (lambda x, y: 2**x, "base[2.0](x)"),
+        (lambda x, y: -abs(x), "neg(abs(x))"),
+        (lambda x, y: mg.hypot(3.0, mg.sin(x)), "hypot(3.0, sin(x))"),
+    ],
+)
+def test_a_number_type_of_ones_own_flows_through_operators_and_table(compute, expected):
+    assert compute(Text("x"), Text("y")).text == expected
 
 
 def test_a_number_type_of_ones_own_is_told_what_it_must_define():
