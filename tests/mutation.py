@@ -3,8 +3,9 @@
     pip install -e ".[test,mutation]" && python tests/mutation.py ops engine calculus checking
 
 changes one thing at a time (a number, a sign, a comparison, a condition), runs the tests of that room, and
-prints the changes that no test noticed: CONTRIBUTING.md lists them, with the reasons. ``checking/numeric``
-is one file of a room; ``--lines 120-140`` tries the changes of these lines only.
+prints the changes that no test noticed: CONTRIBUTING.md lists them, with the reasons. ``checking/numeric`` is
+one file of a room; ``--lines 120-140`` tries the changes of these lines only, ``--minutes 20`` as many as that
+time allows, in random order.
 
 The changes are cosmic-ray's. What makes a run of thousands short: one pass under coverage tells which tests run
 which line, and only they are asked, the quickest first; and each change is tried in a fork of a process that has
@@ -14,6 +15,7 @@ imported all but microgrid. The child imports the changed source from memory: no
 import argparse
 import ast
 import difflib
+import math
 import os
 import random
 import resource
@@ -269,7 +271,7 @@ def changes(module: str, source: str) -> Iterator[Change]:
                 yield Change(module, name, occurrence, place[0])
 
 
-def try_room(name: str, lines: range, jobs: int) -> None:
+def try_room(name: str, lines: range, jobs: int, deadline: float) -> None:
     started = time.monotonic()
     place = ROOT / "microgrid" / name
     paths = [path for path in sorted(place.glob("*.py")) if path.stem != "__init__"] or [place.with_suffix(".py")]
@@ -296,8 +298,12 @@ def try_room(name: str, lines: range, jobs: int) -> None:
                 texts = [text.splitlines() for text in (source, change.apply(source))]
                 diff = difflib.unified_diff(*texts, change.module, change.operator, n=1, lineterm="")
                 print(*diff, sep="\n", flush=True)
+            if time.monotonic() > deadline:
+                workers.shutdown(wait=False, cancel_futures=True)
+                break
     tried, minutes = count[NOTICED] + count[SURVIVED], (time.monotonic() - started) / 60
-    print(f"{name}: {count[NOTICED]} of {tried} noticed, {count[NOTICED] / tried:.1%}, in {minutes:.0f} minutes")
+    rate = f"{count[NOTICED] / max(tried, 1):.1%}"
+    print(f"{name}: {count[NOTICED]} of {tried} noticed, {rate}, in {minutes:.0f} minutes")
 
 
 def main() -> None:
@@ -305,11 +311,12 @@ def main() -> None:
     parser.add_argument("rooms", nargs="+")
     parser.add_argument("--lines", default="1-1000000")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=math.inf)
     options = parser.parse_args()
     first, _, last = options.lines.partition("-")
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # one of which imports microgrid
     for room in options.rooms:
-        try_room(room, range(int(first), int(last) + 1), options.jobs)
+        try_room(room, range(int(first), int(last) + 1), options.jobs, time.monotonic() + 60 * options.minutes)
 
 
 if __name__ == "__main__":
