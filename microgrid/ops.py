@@ -370,13 +370,11 @@ def _polygamma(n: int, x: float) -> float:
     if not x > -inf:
         return nan
     if math.isinf(x):
-        return inf if n == 0 else 0.0
-    if x <= 0.0:
-        if not x.is_integer():
-            return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
-        if n % 2:
-            return inf
-        return nan if x else -math.copysign(inf, x)  # +∞ on one side, −∞ on the other: 0 has a sign
+        return 0.0 if n else inf
+    if x < 0.0:
+        if x.is_integer():
+            return inf if n % 2 else nan  # +∞ on both sides, or +∞ on one and −∞ on the other
+        return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
     sign = 1.0 if n % 2 else -1.0
     factorial = math.factorial(n)
     shift = []

@@ -689,9 +689,12 @@ def test_an_operation_with_mixed_partials_goes_through_the_general_step():
     a, b, c = Value(1.0), Value(2.0), Value(3.0)
     (op(a, b, c) + zero(a, b) + weighted(b, c) + left(a, b) + right(b, c)).backward()
     assert (a.grad, b.grad, c.grad) == (4.0, 6.0, 15.0)
-    d = Value(1.0)
+    d, e = Value(1.0), Value(1.0)
     (zero(a, d) * math.inf).backward()
     assert (a.grad, d.grad) == (math.inf, 0.0)
+    for slope in (0.5, 2.0):
+        mg.Op("equally", forward=lambda a, b, c: a, partials=(slope,) * 3)(d, e, e).backward()
+    assert (d.grad, e.grad) == (2.5, 5.0)
 
 
 class Text(ops.Operators):
@@ -742,6 +745,7 @@ def test_a_number_type_of_ones_own_is_told_what_it_must_define():
         ({"forward": abs, "partials": ("1",)}, "partials must be a tuple"),
         ({"forward": 3, "partials": (1.0,)}, "forward must be a function"),
         ({"forward": abs, "partials": (1.0,), "domain": (ops.REALS, ops.REALS)}, "1 partials but 2 domains"),
+        ({"forward": max, "partials": (1.0, 0.0), "domain": (ops.REALS,)}, "2 partials but 1 domains"),
     ],
 )
 def test_a_wrong_row_is_refused_by_name(fields, message):

@@ -34,3 +34,8 @@ def test_polygamma_of_low_orders_is_right_left_of_0(n: int) -> None:
     op = ops.polygamma_of(n) if n else ops.digamma
     for x in (-0.3, -0.7, -2.75, -7.4):
         assert op(x) == pytest.approx(float(mp.polygamma(n, x)), rel=1e-13, abs=0)
+
+
+def test_gelu_is_right_to_the_last_digits_in_its_tail() -> None:
+    for x in (-35.0, -30.0, -10.0, -1.0, 1.0, 10.0):
+        assert ops.gelu(x) == pytest.approx(float(x * mp.ncdf(x)), rel=1e-15, abs=0)
