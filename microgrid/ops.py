@@ -547,7 +547,7 @@ _PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
 @_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
-    whole = n == math.floor(n) if math.isfinite(n) else False
+    whole = float(n).is_integer()  # which inf and nan are not
     return Op(
         f"power[{n!r}]",
         lambda x: _power(x, n),
