@@ -54,8 +54,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
 def _product(a: Any, b: Any) -> Any:
     """a·b without a node for a factor of 1 or −1, which most local derivatives are."""
     for factor, other in ((a, b), (b, a)):
-        if not isinstance(factor, Value) and factor in (1, -1):
-            return other if factor == 1 else -other
+        if not isinstance(factor, Value):
+            if factor == 1:
+                return other
+            if factor == -1:
+                return -other
     return a * b
 
 
@@ -131,7 +134,7 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
         ValueError: if the structures of primals and tangents differ.
     """
     args = primals if isinstance(primals, tuple) else (primals,)
-    direction, _ = flatten(tangents if isinstance(primals, tuple) else (tangents,))
+    direction, _ = flatten(tangents)
     with _Call(f, tuple(range(len(args))), args, {}) as call:
         if len(direction) != len(call.inputs):
             raise ValueError(
@@ -151,7 +154,7 @@ def _push_forward(outputs: list[Any], tangents: dict[Value, Any], keep_graph: bo
     with enable_grad():
         for node in topological_order(*[output for output in outputs if isinstance(output, Value)]):
             parents = node.parents
-            if node in tangents or tangents.keys().isdisjoint(parents):
+            if tangents.keys().isdisjoint(parents):
                 continue
             numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
             products = [
@@ -232,11 +235,10 @@ class _Call:
     def scalar(self) -> Any:
         """The result, which must be one number."""
         outputs, _ = flatten(self.output)
-        if len(outputs) != 1 or outputs[0] is not self.output:
-            shown = repr(self.output)
+        if all(number is not self.output for number in outputs):
             raise TypeError(
                 f"{getattr(self.f, '__name__', self.f)!s} must return one number to have a gradient; it returned "
-                f"{shown if len(shown) < 80 else shown[:77] + '...'}: return a single Value, or use jacobian()"
+                f"{ops.short_repr(self.output)}: return a single Value, or use jacobian()"
             )
         return self.output
 
@@ -265,7 +267,7 @@ class _Call:
         for length, rebuild in self.rebuilds:
             structures.append(rebuild(numbers[start : start + length]))
             start += length
-        return tuple(structures) if isinstance(argnums, tuple) else structures[0]
+        return tuple(structures) if isinstance(argnums, tuple) else structures.pop()
 
 
 def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
@@ -299,7 +301,8 @@ def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
 def _array_like(numpy: Any, shape: tuple[int, ...], items: list[Any]) -> Any:
     """An array of floats, of Values, or of arrays stacked along the given shape."""
     if items and all(isinstance(item, numpy.ndarray) for item in items):
-        return numpy.stack(items).reshape(shape + items[0].shape)
+        stacked = numpy.stack(items)
+        return stacked.reshape(shape + stacked.shape[1:])
     kind = float if all(isinstance(item, (int, float)) for item in items) else object
     array = numpy.empty(len(items), dtype=kind)
     for i, item in enumerate(items):

@@ -15,7 +15,6 @@ import linecache
 import math
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -121,7 +120,7 @@ class Value:
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
-        anomalies = _open_hooks and _check_forward in _hooks.get()
+        anomalies = _check_forward in _hooks.get()
         try:
             for node in reversed(order):
                 if anomalies:
@@ -271,7 +270,8 @@ class Value:
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
         operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
         data = op.forward(*[operand._data for operand in operands])
-        return _record(op, data, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
+        first, *rest = operands
+        return _record(op, data, first, rest[0] if rest else None, tuple(rest[1:]))
 
     def __float__(self) -> NoReturn:
         raise TypeError(
@@ -299,7 +299,8 @@ class Value:
     @property
     def _op(self) -> str:
         if self.op.recipe is not None and self.op.recipe[0] is ops.power_of:
-            return f"**{self.op.recipe[1][0]:g}"
+            (exponent,) = self.op.recipe[1]
+            return f"**{exponent:g}"
         return {"mul": "*", "sub": "-", "div": "/"}.get(self.op.name, self.op.symbol) if self.parents else ""
 
     def _backward(self) -> None:
@@ -356,7 +357,7 @@ def _record(op: Op, data: float, first: Value | None, second: Value | None, othe
     node.others = others
     node.label = ""
     node.origin = None
-    if _open_hooks:
+    if _open_blocks:
         for hook in _hooks.get():
             hook(node)
     return node
@@ -436,21 +437,17 @@ class Origin:
 Hook = Callable[[Value], None]
 
 _hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
-_open_hooks = 0  # how many such blocks are open in any thread; 0 spares every node a look at _hooks
-_open_hooks_lock = threading.Lock()
+_open_blocks: list[None] = []  # one for each block that is open in any thread: none spares every node a look at _hooks
 
 
 @contextmanager
 def _watched_by(hooks: tuple[Hook, ...]) -> Iterator[None]:
-    global _open_hooks
     token = _hooks.set(hooks)
-    with _open_hooks_lock:
-        _open_hooks += 1
+    _open_blocks.append(None)
     try:
         yield
     finally:
-        with _open_hooks_lock:
-            _open_hooks -= 1
+        _open_blocks.pop()
         _hooks.reset(token)
 
 

@@ -94,7 +94,7 @@ class Op:
     javascript: str = ""
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
-    backpropagate: Callable[[Any], None] = field(init=False, repr=False)
+    backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
 
     def __post_init__(self) -> None:
@@ -224,15 +224,20 @@ def as_float(number: Any) -> float:
     if kind is float:
         return number  # type: ignore[no-any-return]
     if isinstance(number, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__"):
-        given = repr(number)
         raise TypeError(
-            f"expected one real number, got {given if len(given) < 80 else given[:77] + '...'} "
-            f"of type {kind.__name__}; give a float, or call once for each number"
+            f"expected one real number, got {short_repr(number)} of type {kind.__name__}; "
+            "give a float, or call once for each number"
         )
     try:
         return float(number)
     except OverflowError:  # an int or Fraction beyond the largest float rounds to infinity, as IEEE 754 has it
         return inf if number > 0 else -inf
+
+
+def short_repr(thing: Any) -> str:
+    """Return the repr, of which an error message shows at most 80 characters."""
+    text = repr(thing)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -282,14 +287,14 @@ def _divide(a: float, b: float) -> float:
     try:
         return a / b
     except ZeroDivisionError:
-        return math.copysign(inf, a) * math.copysign(1.0, b) if a and a == a else nan
+        return nan if a == 0.0 or a != a else math.copysign(inf, a) * math.copysign(1.0, b)
 
 
 def _power(x: float, n: float) -> float:
     try:
         return math.pow(x, n)
     except (OverflowError, ValueError):
-        if x < 0 and n != math.floor(n):
+        if x < 0.0 and math.fmod(n, 1.0):
             return nan
         odd = abs(math.fmod(n, 2.0)) == 1.0
         return math.copysign(inf, x) if odd else inf
@@ -326,7 +331,7 @@ def _sigmoid(x: float) -> float:
 
 
 def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x == x else nan
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
 _ROOT_HALF = math.sqrt(0.5)
@@ -347,7 +352,7 @@ def _product_error(a: float, b: float) -> float:
 def _normal_cdf(x: float) -> float:
     """Φ(x), the standard normal distribution; erfc would magnify the rounding of x·√½ in the tail."""
     if not abs(x) < 40.0:
-        return 1.0 if x > 0 else 0.0 if x < 0 else x
+        return 0.5 + math.copysign(0.5, x)
     z = x * _ROOT_HALF
     missing = _product_error(x, _ROOT_HALF) + x * _ROOT_HALF_REST
     return 0.5 * (math.erfc(-z) + 2.0 / math.sqrt(math.pi) * math.exp(-z * z) * missing)
@@ -362,17 +367,15 @@ def _polygamma(n: int, x: float) -> float:
 
     Left of zero by reflection; then by recurrence up to where the asymptotic series is exact.
     """
-    if x != x or x == -inf:
+    if not x > -inf:
         return nan
-    if x == inf:
-        return inf if n == 0 else 0.0
-    if x <= 0.0 and x == math.floor(x):
-        if n % 2:
-            return inf
-        return -math.copysign(inf, x) if x == 0.0 else nan  # +∞ on one side, −∞ on the other: 0 has a sign
+    if math.isinf(x):
+        return 0.0 if n else inf
     if x < 0.0:
+        if x.is_integer():
+            return inf if n % 2 else nan  # +∞ on both sides, or +∞ on one and −∞ on the other
         return (-1.0) ** n * _polygamma(n, 1.0 - x) - math.pi ** (n + 1) * _cotangent_derivative(n, x)
-    sign = -1.0 if n % 2 == 0 else 1.0
+    sign = 1.0 if n % 2 else -1.0
     factorial = math.factorial(n)
     shift = []
     while x < 16.0 + n:
@@ -390,7 +393,7 @@ def _pole_to_the_left(x: float) -> Hashable:
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
 
 
 def _cotangent_derivative(n: int, x: float) -> float:
@@ -544,7 +547,7 @@ _PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
 @_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
-    whole = n == math.floor(n) if math.isfinite(n) else False
+    whole = float(n).is_integer()  # which inf and nan are not
     return Op(
         f"power[{n!r}]",
         lambda x: _power(x, n),
@@ -906,7 +909,7 @@ clip = _row(
     lambda y, x, low, high: greater_equal(x, low) * less_equal(x, high),
     lambda y, x, low, high: less(x, low) * less(low, high),
     lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
-    kink=lambda x, low, high: ((x > low) - (x < low), (x > high) - (x < high), (low > high) - (low < high)),
+    kink=lambda x, low, high: (x < low, x > high, (low > high) - (low < high)),
     array="xp.minimum(xp.maximum({0}, {1}), {2})",
     javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
     doc="x held between low and high; at the ends the gradient goes to x",
@@ -927,7 +930,7 @@ relu = _row(
     lambda x: 0.0 if x <= 0.0 else x,
     lambda y, x: not_equal(y, 0.0),
     symbol="ReLU",
-    kink=lambda x: (x > 0) - (x < 0),
+    kink=lambda x: x > 0,
     array="xp.maximum({0}, 0.0)",
     javascript="Math.max({0}, 0)",
     doc="max(x, 0) (chapter 5.5.1); the derivative at 0 is 0",
@@ -942,7 +945,7 @@ def leaky_relu_of(slope: float) -> Op:
         lambda x: x if x > 0 else slope * x,
         (lambda y, x: where(greater(x, 0.0), 1.0, slope),),
         symbol="leaky ReLU",
-        kink=lambda x: (x > 0) - (x < 0),
+        kink=lambda x: x > 0,
         array=f"xp.where({{0}} > 0, {{0}}, {slope!r} * {{0}})",
         javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(slope)} * {{0}})",
         doc=f"x for x > 0, else {slope!r}·x; the derivative at 0 is {slope!r}",
@@ -958,7 +961,7 @@ def elu_of(alpha: float) -> Op:
         lambda x: x if x > 0 else alpha * math.expm1(x),
         (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(minimum(x, 0.0))),),
         symbol="ELU",
-        kink=lambda x: (x > 0) - (x < 0),
+        kink=lambda x: x > 0,
         array=f"xp.where({{0}} > 0, {{0}}, {alpha!r} * xp.expm1(xp.minimum({{0}}, 0.0)))",
         javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(alpha)} * Math.expm1({{0}}))",
         doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivative at 0 is {alpha!r}",

@@ -2,103 +2,321 @@
 
     pip install -e ".[test,mutation]" && python tests/mutation.py ops engine calculus checking
 
-changes one thing at a time (a number, a sign, a comparison, a condition) in a copy of the repository, runs
-the tests of that room, and prints the changes that no test noticed. Those that make no
-difference that a user could see are listed in CONTRIBUTING.md. ``--sample 100`` tries a random hundred of
-each room; ``--minutes 30`` stops after that time. A full run takes hours.
+changes one thing at a time (a number, a sign, a comparison, a condition), runs the tests of that room, and
+prints the changes that no test noticed: CONTRIBUTING.md lists them, with the reasons. ``checking/numeric`` is
+one file of a room; ``--lines 120-140`` tries the changes of these lines only, ``--minutes 20`` as many as that
+time allows, in random order.
+
+The changes are cosmic-ray's. What makes a run of thousands short: one pass under coverage tells which tests run
+which line, and only they are asked, the quickest first; and each change is tried in a fork of a process that has
+imported all but microgrid. The child imports the changed source from memory: no file is touched.
 """
 
 import argparse
-import json
+import ast
+import difflib
+import math
 import os
 import random
-import re
-import shutil
-import subprocess
+import resource
+import signal
 import sys
-import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from multiprocessing import get_context
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
-from cosmic_ray.work_db import use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+import coverage
+import pytest
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+from coverage.parser import PythonParser
 
 ROOT = Path(__file__).parents[1]
-OPERATIONS = "tests/test_operations.py"
 TESTS = {
-    "ops": f"{OPERATIONS}::test_special_values_are_those_of_pytorch tests/test_engine.py tests/test_calculus.py "
-    f"tests/test_special_functions.py {OPERATIONS} tests/test_copying.py tests/test_strategies.py",
-    "engine": "tests/test_engine.py tests/test_stateful.py tests/test_copying.py tests/test_micrograd.py",
-    "calculus": "tests/test_calculus.py tests/test_stateful.py",
-    "checking": "tests/test_check_op.py tests/test_checking.py",
+    "ops": "operations engine calculus special_functions copying check_op",
+    "engine": "engine stateful copying micrograd calculus",
+    "calculus": "calculus stateful",
+    "checking": "check_op checking",
 }
-SLOW = "not million and not hundred_thousand and not seeded and not reports_code and not seconds"
+QUICK, USUAL = "mutation", "ci"  # Hypothesis' profiles: most changes are noticed with few examples
+FORK = get_context("fork")
 
-USELESS = re.compile(
-    # what no Python of floats survives, and what only changes an annotation
-    r"_(RShift|LShift|BitXor|BitOr|BitAnd|FloorDiv|Mod|Pow)$|_BitOr_|_(Is|IsNot)_(?!Is)|_(?!IsNot)[A-Za-z]+_Is(Not)?$"
-    # one change of each arithmetic operator and two of each comparison are enough
-    r"|_(Mul|Div|Pow|FloorDiv|Mod)_(Add|Sub)$|_(Add|Sub)_(Mul|Div)$|_(Lt|Gt|LtE|GtE)_(Eq|NotEq)$|_(Eq|NotEq)_(Lt|LtE|GtE|Gt)$"
-    r"|_LtE_Gt$|_GtE_Lt$|_Lt_GtE$|_Gt_LtE$|USub_(Invert|Not|UAdd)$"
-)
+REPLACEMENTS = {
+    *("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Div", "Mod_Div", "Pow_Mul", "BitOr_BitAnd", "BitAnd_BitOr"),
+    *("Lt_LtE", "Lt_NotEq", "LtE_Lt", "LtE_Eq", "Gt_GtE", "Gt_NotEq", "GtE_Gt", "GtE_Eq"),
+    *("Eq_LtE", "Eq_GtE", "NotEq_Lt", "NotEq_Gt", "Is_IsNot", "IsNot_Is", "Delete_USub", "Delete_Not"),
+}
+"""Which replacements of an operator by another are tried.
 
-
-def run_tests(room: str) -> int:
-    """Run the tests of a room, first with few examples, then, if they see nothing, with as many as always."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", SLOW, *TESTS[room].split()]
-    outcomes = (subprocess.call(command, env=os.environ | {"HYPOTHESIS_PROFILE": p}) for p in ("mutation", "ci"))
-    return next(filter(None, outcomes), 0)
+A comparison has five others, of which two decide: tests that notice both notice all (Kaminski, Ammann & Offutt,
+"Improving logic-based testing", 2013). Of an arithmetic operator only the nearest is tried: the others are further
+off or, as ``<<``, raise for every float, so almost any test that runs the line notices. They would raise the rate."""
 
 
-def mutate(room: str, sample: int, deadline: float) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-        source = "microgrid/" + (room if (copy / "microgrid" / room).is_dir() else f"{room}.py")
-        command = f"{sys.executable} tests/mutation.py --run-tests {room}"
-        settings = {"module-path": source, "timeout": 1200.0, "excluded-modules": [], "test-command": command}
-        lines = ["[cosmic-ray]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
-        (copy / "mutation.toml").write_text("\n".join([*lines, "[cosmic-ray.distributor]", 'name = "local"']))
-        session = str(copy / "mutation.sqlite")
-        environment = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+@dataclass(frozen=True)
+class Change:
+    """What cosmic-ray calls a mutation: an operator, and at which of the places where it applies."""
 
-        def cosmic_ray(*arguments: str, timeout: float | None = None) -> None:
-            program = Path(sys.executable).with_name("cosmic-ray")
-            subprocess.run([program, *arguments], cwd=copy, env=os.environ | environment, check=True, timeout=timeout)
+    module: str
+    operator: str
+    occurrence: int
+    line: int
 
-        cosmic_ray("baseline", "mutation.toml")
-        cosmic_ray("init", "mutation.toml", session)
-        with use_db(session) as changes:
-            every = {item.job_id: item.mutations[0] for item in changes.work_items}
-            useful = [job for job, change in every.items() if not USELESS.search(change.operator_name)]
-            useful.sort(key=lambda job: (str(every[job].module_path), every[job].start_pos, every[job].operator_name))
-            chosen = set(random.Random(0).sample(useful, min(sample, len(useful))))
-            changes.set_multiple_results(every.keys() - chosen, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+    def apply(self, source: str) -> str:
+        return str(mutate_code(source, get_operator(self.operator)(), self.occurrence))
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is known of a room before anything in it is changed."""
+
+    sources: dict[str, str]
+    asked: dict[str, dict[int, set[str]]]
+    """By module and line, the tests that run it; "" for what runs on import, or when a fixture is made."""
+    seconds: dict[str, float]
+    """What each test takes under coverage."""
+    imported: list[str]
+    """The modules of others that the tests import."""
+
+
+class Plugin:
+    """Lets Hypothesis load its plugins, of which microgrid is one, only now."""
+
+    def pytest_sessionstart(self) -> None:
+        del os.environ["HYPOTHESIS_NO_PLUGINS"]
+        import_module("hypothesis.entry_points").run()
+
+
+class Recording(Plugin):
+    """Notes which lines each test runs, and for how long."""
+
+    def __init__(self, tracer: coverage.Coverage) -> None:
+        self.tracer = tracer
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        started = time.perf_counter()
+        self.tracer.switch_context(item.nodeid)
         try:
-            cosmic_ray("exec", "mutation.toml", session, timeout=max(deadline - time.monotonic(), 1.0))
-        except subprocess.TimeoutExpired:
-            print(f"{room}: time is up")
-        with use_db(session) as changes:
-            tried = [result for job, result in changes.results if job in chosen]
-        alive = [result.diff for result in tried if result.test_outcome is TestOutcome.SURVIVED]
-        print(*alive, sep="\n")
-        noticed = len(tried) - len(alive)
-        rate = f"{noticed / max(len(tried), 1):.1%}"
-        print(f"{room}: {noticed} of {len(tried)} changes noticed, {rate} (of {len(useful)} in all)")
+            return (yield)
+        finally:
+            self.tracer.switch_context("")
+            self.seconds[item.nodeid] = time.perf_counter() - started
+
+
+class Chosen(Plugin):
+    """Runs some tests only, the quickest first, each for a limited time, and ends the process at the first failure."""
+
+    def __init__(self, seconds: dict[str, float], loader: "FromMemory") -> None:
+        self.seconds = seconds
+        self.loader = loader
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid in self.seconds]
+        items.sort(key=lambda item: self.seconds[item.nodeid])
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        signal.alarm(20 + int(10 * self.seconds[item.nodeid]))  # ends the process: an endless loop is noticed
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.end(NOTICED)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        self.end(SURVIVED if exitstatus in (0, 5) else NOTICED)  # 5: there is no such test any more
+
+    def end(self, outcome: int) -> None:
+        os._exit(outcome if self.loader.used else NOT_USED)
+
+
+class FromMemory(SourceFileLoader):
+    """Finds and loads one module with another source."""
+
+    def __init__(self, module: str, source: str) -> None:
+        super().__init__(module, str(path_of(module)))
+        self.code: CodeType = compile(source, self.path, "exec")
+        self.used = False
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+
+    def get_code(self, fullname: str) -> CodeType:
+        self.used = True
+        return self.code
+
+
+def path_of(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+def run_pytest(files: list[str], profile: str, plugin: Plugin) -> int:
+    """Run tests in this process, which has not imported microgrid yet."""
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    os.environ["HYPOTHESIS_PROFILE"] = profile
+    options = ["-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "-m", "not no_cover"]
+    return int(pytest.main([*options, *files], plugins=[plugin]))
+
+
+def record(sources: dict[str, str], files: list[str]) -> Room:
+    paths = {module: str(path_of(module)) for module in sources}
+    tracer = coverage.Coverage(data_file=None, config_file=False, include=list(paths.values()))
+    recording = Recording(tracer)
+    tracer.start()
+    outcome = run_pytest(files, USUAL, recording)
+    tracer.stop()
+    assert outcome == 0, "the tests must pass before anything is changed"
+    data = tracer.get_data()
+    lines = {module: data.contexts_by_lineno(path).items() for module, path in paths.items()}
+    imported = [name for name, thing in sys.modules.items() if str(ROOT) not in str(getattr(thing, "__file__", ROOT))]
+    return Room(
+        sources, {m: {line: set(tests) for line, tests in lines[m]} for m in paths}, recording.seconds, imported
+    )
+
+
+SURVIVED, NOTICED, NO_CHANGE, NOT_USED = range(4)
+
+
+def child(module: str, source: str, profile: str, seconds: dict[str, float]) -> None:
+    """Run tests on a changed source, and end this process with the outcome as its code."""
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))  # what eats all memory is noticed, too
+    try:
+        loader = FromMemory(module, source)
+    except SyntaxError:
+        os._exit(NO_CHANGE)
+    sys.meta_path.insert(0, loader)
+    signal.alarm(60)
+    files = sorted({test.split("::")[0] for test in seconds})
+    chosen = Chosen(seconds, loader)
+    run_pytest(files, profile, chosen)
+    chosen.end(NOTICED)  # it did not come to an end by itself, as where microgrid cannot be imported
+
+
+def outcome_of(module: str, source: str, profile: str, seconds: dict[str, float]) -> int:
+    process = FORK.Process(target=child, args=(module, source, profile, seconds))
+    process.start()
+    process.join()
+    assert process.exitcode != NOT_USED, "the changed source was not imported"
+    return process.exitcode if process.exitcode in (SURVIVED, NO_CHANGE) else NOTICED  # other codes: it crashed
+
+
+def attempt(room: Room, change: Change) -> int:
+    """Ask the tests that run the line; then, if it has its effect on import, all others that are quick."""
+    source = change.apply(room.sources[change.module])
+    if is_same(source, room.sources[change.module]):
+        return NO_CHANGE
+    asked = room.asked[change.module]
+    tests = asked.get(change.line) or asked.get(first_line(room.sources[change.module], change.line), set())
+    steps = [(profile, tests - {""}) for profile in (QUICK, USUAL)]
+    if "" in tests:
+        steps.append((QUICK, {test for test, seconds in room.seconds.items() if seconds < 0.2} - tests))
+    for profile, some in steps:
+        if some and (
+            outcome := outcome_of(change.module, source, profile, {test: room.seconds[test] for test in some})
+        ):
+            return outcome
+    return SURVIVED
+
+
+def is_same(a: str, b: str) -> bool:
+    """Whether two sources are one program, as where 1 was added to 1e308."""
+    with suppress(SyntaxError):
+        return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
+    return False
+
+
+def first_line(source: str, line: int) -> int:
+    """The line on which the statement around a line begins: on a line of constants alone nothing is run."""
+    parser = PythonParser(text=source)
+    parser.parse_source()
+    return parser.first_line(line)
+
+
+def unread(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where the parts of a source begin and end that only type checkers read: annotations and overloads."""
+    for node in ast.walk(ast.parse(source)):
+        decorators = getattr(node, "decorator_list", [])
+        if "overload" in map(ast.unparse, decorators):
+            yield (decorators[0].lineno, 0), (node.end_lineno, node.end_col_offset)
+        for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if part is not None:
+                yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
+
+
+def changes(module: str, source: str) -> Iterator[Change]:
+    """Every change of a source that may make a difference when it runs."""
+    spans = list(unread(source))
+    nodes = list(ast_nodes(get_ast(source)))
+    for name in operator_names():
+        operator = get_operator(name)
+        if operator.arguments() or ("Operator_" in name and name.split("Operator_")[1] not in REPLACEMENTS):
+            continue
+        places = (start for node in nodes for start, _ in operator().mutation_positions(node))
+        for occurrence, place in enumerate(places):
+            if not any(first <= place < last for first, last in spans):
+                yield Change(module, name, occurrence, place[0])
+
+
+def try_room(name: str, lines: range, jobs: int, deadline: float) -> None:
+    started = time.monotonic()
+    place = ROOT / "microgrid" / name
+    paths = [path for path in sorted(place.glob("*.py")) if path.stem != "__init__"] or [place.with_suffix(".py")]
+    sources = {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text("utf-8") for path in paths}
+    files = [f"tests/test_{test}.py" for test in TESTS[name.split("/")[0]].split()]
+    with ProcessPoolExecutor(1, FORK) as once:
+        room = once.submit(record, sources, files).result()
+    for imported in room.imported:  # before any fork, that no child need do it
+        with suppress(ImportError):
+            import_module(imported)
+    assert "microgrid" not in sys.modules
+    for module, source in sources.items():
+        assert outcome_of(module, source, QUICK, room.seconds) == SURVIVED
+        assert outcome_of(module, f"{source}\nraise ValueError", USUAL, room.seconds) == NOTICED
+    every = [change for module in sources for change in changes(module, sources[module]) if change.line in lines]
+    random.Random(0).shuffle(every)  # those that take long lie together
+    print(f"{name}: {len(room.seconds)} tests, {len(every)} changes", flush=True)
+    count = Counter[int]()
+    with ProcessPoolExecutor(jobs, FORK) as workers:
+        for change, outcome in zip(every, workers.map(attempt, [room] * len(every), every), strict=True):
+            count[outcome] += 1
+            if outcome == SURVIVED:
+                source = sources[change.module]
+                texts = [text.splitlines() for text in (source, change.apply(source))]
+                diff = difflib.unified_diff(*texts, change.module, change.operator, n=1, lineterm="")
+                print(*diff, sep="\n", flush=True)
+            if time.monotonic() > deadline:
+                workers.shutdown(wait=False, cancel_futures=True)
+                break
+    tried, minutes = count[NOTICED] + count[SURVIVED], (time.monotonic() - started) / 60
+    rate = f"{count[NOTICED] / max(tried, 1):.1%}"
+    print(f"{name}: {count[NOTICED]} of {tried} noticed, {rate}, in {minutes:.0f} minutes")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+", choices=TESTS)
-    parser.add_argument("--sample", type=int, default=10**6)
-    parser.add_argument("--minutes", type=float, default=600.0)
-    parser.add_argument("--run-tests", action="store_true", help="only run the tests of the first room")
+    parser.add_argument("rooms", nargs="+")
+    parser.add_argument("--lines", default="1-1000000")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=math.inf)
     options = parser.parse_args()
-    if options.run_tests:
-        sys.exit(run_tests(options.rooms[0]))
-    deadline = time.monotonic() + 60 * options.minutes
+    first, _, last = options.lines.partition("-")
+    os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # one of which imports microgrid
     for room in options.rooms:
-        mutate(room, options.sample, deadline)
+        try_room(room, range(int(first), int(last) + 1), options.jobs, time.monotonic() + 60 * options.minutes)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,8 @@ def test_numpy_arrays_come_back_as_arrays():
     assert np.einsum("ijij->ij", hessian).tolist() == (6 * a).tolist()
     v = np.array([1.0, 2.0])
     assert mg.jacobian(lambda u: np.exp(u) * u[0])(v).shape == (2, 2)
+    assert mg.jacobian(np.square)(v[1:]).tolist() == [[4.0]]
+    assert mg.grad(lambda nothing: 1.0)(np.empty((0, 2))).shape == (0, 2)
     w = Value(1.0)
     assert mg.grad(lambda u: (u * w).sum())(v).dtype == object
 
@@ -133,6 +135,7 @@ def test_argnums_choose_the_arguments():
     assert mg.grad(f)(2.0, 3.0) == 9.0
     assert mg.grad(f, argnums=1)(2.0, 3.0) == 12.0
     assert mg.grad(f, argnums=-1)(2.0, 3.0) == 12.0
+    assert mg.grad(f, argnums=-2)(2.0, 3.0) == 9.0
     assert mg.grad(f, argnums=(1, 0))(2.0, 3.0, scale=2.0) == (24.0, 18.0)
     assert mg.value_and_grad(f, argnums=(0,))(2.0, 3.0) == (18.0, (9.0,))
     assert mg.hvp(f, (2.0, 3.0), (1.0, 0.0)) == (0.0, 6.0)
@@ -195,8 +198,11 @@ def test_a_chain_of_a_hundred_thousand_nodes_has_second_derivatives():
         (lambda: mg.grad(lambda x: None)(1.0), TypeError, "expected one real number, got None"),
         (lambda: mg.grad(lambda x: [x] * 100)(1.0), TypeError, r"\.\.\.: return a single Value"),
         (lambda: mg.grad(mg.exp, argnums=1)(1.0), ValueError, "argnums=1 asks for argument 1"),
+        (lambda: mg.grad(mg.exp, argnums=(0, 2))(1.0), ValueError, r"argnums=\(0, 2\) asks for argument 2"),
+        (lambda: mg.grad(mg.exp, argnums=-2)(1.0), ValueError, "argnums=-2 asks for argument -2"),
         (lambda: mg.grad(lambda x: x)("1"), TypeError, "expected one real number"),
         (lambda: mg.jvp(mg.exp, 1.0, (1.0, 2.0)), ValueError, r"1 number\(s\) and tangents 2"),
+        (lambda: mg.jvp(mg.hypot, (1.0, 2.0), (1.0,)), ValueError, r"2 number\(s\) and tangents 1"),
     ],
 )
 def test_wrong_calls_are_told_what_was_expected(call, error, message):
@@ -233,6 +239,35 @@ def test_nothing_flows_through_a_derivative_of_zero_not_even_an_infinite_gradien
     assert mg.gradient_graph(1 / mg.floor(x), [x])[0].data == 0.0
 
 
+def test_an_argument_without_derivative_does_not_hide_the_next_one():
+    x = Value(3.0)
+    y = mg.where(mg.greater(x, 0.0), x * x, -x)
+    assert mg.gradient_graph(y, [x])[0].data == 6.0
+
+
+def test_a_local_derivative_of_one_or_minus_one_makes_no_product_in_the_gradient_graph():
+    a, b, c = Value(2.0), Value(3.0), Value(4.0)
+    by_a, by_b = mg.gradient_graph((a - b) * c, [a, b])
+    assert by_a is c
+    assert (by_b.op, by_b.parents) == (mg.ops.neg, (c,))
+
+
+@pytest.mark.parametrize("slope", [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
+def test_a_constant_local_derivative_multiplies_the_gradient(slope):
+    op = mg.Op("scaled", forward=lambda x: slope * x, partials=(slope,))
+    a, b = Value(2.0), Value(3.0)
+    assert mg.gradient_graph(op(a) * b, [a])[0].data == 3.0 * slope
+
+
+def test_derivatives_that_nobody_asks_for_are_not_computed():
+    def never(y, a, b):
+        raise AssertionError
+
+    op = mg.Op("first", forward=lambda a, b: a * b, partials=(lambda y, a, b: b, never))
+    a, b = Value(2.0), Value(3.0)
+    assert mg.gradient_graph(op(a, b * b), [a])[0].data == 9.0
+
+
 def test_a_node_to_which_no_gradient_flows_is_passed_over():
     x = Value(3.0)
     assert mg.gradient_graph(mg.stop_gradient(-(x * x)) * x, [x])[0].data == -9.0
@@ -242,9 +277,10 @@ def test_the_first_argument_is_differentiated_by_default():
     def f(x, y):
         return x * x * y**3
 
-    assert mg.grad(f)(2.0, 3.0) == 2 * 2 * 27
-    assert mg.jacobian(f)(2.0, 3.0) == 2 * 2 * 27
-    assert mg.hessian(f)(2.0, 3.0) == 2 * 27
+    assert mg.grad(f)(2.0, 5.0) == 2 * 2 * 125
+    assert mg.value_and_grad(f)(2.0, 5.0) == (4 * 125, 2 * 2 * 125)
+    assert mg.jacobian(f)(2.0, 5.0) == 2 * 2 * 125
+    assert mg.hessian(f)(2.0, 5.0) == 2 * 125
 
 
 @pytest.mark.parametrize("result", [lambda x: [x], lambda x: [x, x], lambda x: []])

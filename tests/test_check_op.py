@@ -123,6 +123,21 @@ def test_each_kind_of_wrong_row_is_named_with_numbers(op, failing, message):
     assert op.name in report._repr_html_()
 
 
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, math.inf, -math.inf, math.nan, 1e308, -1e308, 1e17, 5e-324, -5e-324, 1e-200]
+
+
+@pytest.mark.parametrize("x", SPECIAL)
+def test_a_forward_that_raises_at_one_special_value_only_is_found_there(x):
+    def forward(number):
+        if repr(number) == repr(x):
+            raise OverflowError
+        return math.tanh(number)
+
+    row = check_op(tanh_like(forward=forward, array=""), points=4)["special values"]
+    assert row.verdict == "FAIL"
+    assert repr(row.value[0]) == repr(x)
+
+
 def test_a_forward_that_differs_from_its_definition_is_named_at_its_point():
     report = check_op(tanh_like(), lambda x: math.tanh(x) + (1e-9 if x > 1 else 0.0))
     assert report["forward"].verdict == "FAIL"

@@ -1,6 +1,8 @@
 """check: what it says of right derivatives, of wrong ones, and of those that nobody can decide."""
 
+import html
 import inspect
+import io
 import math
 import random
 import re
@@ -16,6 +18,7 @@ from microgrid.checking import CheckError, Verdict, check
 from microgrid.checking.analytic import complex_forward
 from microgrid.checking.judging import Primitive
 from microgrid.checking.numeric import Noisy
+from microgrid.checking.report import Derivative, Fault, Report
 
 PASS, FAIL, KINK, DOMAIN, UNRESOLVED = Verdict
 
@@ -52,6 +55,7 @@ def line_of(function, marker):
         (lambda x: x * mg.exp(-x * x), 26.0),
         (lambda x: mg.where(x > 0, mg.sqrt(x), 0.0 * x), 1e-12),
         (lambda x: mg.maximum(x, x), 2.0),
+        (lambda x: mg.where(mg.equal(mg.less(x, 1.0), 1.0), x * x, 3 * x), 0.5),
         (lambda x: x, 3.0),
     ],
 )
@@ -76,6 +80,8 @@ def test_a_derivative_of_which_rounding_leaves_nothing_is_unresolved_and_says_wh
     tail = check(lambda x: OPAQUE(x), 7.0)
     assert tail["x"].verdict is UNRESOLVED
     assert "rounding in the function" in tail["x"].reason
+    coarse = check(lambda x: mg.total([x, 1e16, -1e16]), 1.0, step=0.1, method="difference")
+    assert "rounding in the function" in coarse["x"].reason
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 0.0, 1.001, 2.0])
@@ -110,7 +116,7 @@ def test_a_kink_is_no_failure_and_is_named_with_its_line(f, x, op, method):
     assert report.fault is None
     assert row.reason.startswith(f"{op}(")
     assert "test_checking.py:" in row.reason
-    assert "on the left" in row.reason
+    assert "at this very point; the slope is" in row.reason
     assert check(f, x, method=method, allow=["KINK"])
 
 
@@ -120,6 +126,7 @@ def test_a_kink_nearby_is_stepped_around(method):
     if method == "difference":
         row = check(lambda x: mg.relu(x) * x, 1e-9, method=method)["x"]
         assert "has a kink within" in row.reason
+        assert check(lambda x: mg.sqrt(x), 1e-5, method=method).raise_()["x"].reason == ""
 
 
 def test_with_a_step_of_ones_own_a_kink_within_it_is_reported():
@@ -314,6 +321,16 @@ def test_a_second_backward_that_does_not_add_the_same_fails(monkeypatch):
     assert "A second backward() added 0" in report.fault.what
 
 
+def test_a_second_backward_that_adds_more_fails_too(monkeypatch):
+    def backward(self):
+        right(self)
+        calls.append(right(self) if calls else None)
+
+    calls, right = [], Value.backward
+    monkeypatch.setattr(Value, "backward", backward)
+    assert "A second backward() added 6 to the gradient of x, the first 3" in check(lambda x: 3 * x, 2.0).fault.what
+
+
 @pytest.mark.parametrize(
     "f",
     [
@@ -453,6 +470,15 @@ def test_an_operation_is_checked_at_a_point_under_its_own_name():
     assert "The local derivative of wrong by x is wrong" in check(WRONG["sign"], 0.5).fault.what
 
 
+def test_a_report_is_titled_with_the_name_of_the_function():
+    def cube(x):
+        return x * x * x
+
+    assert check(cube, 2.0).title == "cube"
+    assert check(lambda x: x * x, 2.0).title == "function"
+    assert check(Value(2.0, label="speed") * 1.0).title == "graph"
+
+
 def test_arguments_go_by_name():
     report = check(lambda x, w, b=1.0: x * w[0] + b, x=2.0, w=[3.0]).raise_()
     assert [(row.name, row.backward) for row in report.derivatives] == [("x", 3.0), ("w[0]", 2.0)]
@@ -579,7 +605,8 @@ def test_the_graph_is_recorded_even_within_no_grad():
         (lambda: check(lambda x: x, 1.0, method="fd"), ValueError, "'auto', 'complex' or 'difference'"),
         (lambda: check(lambda x: x, 1.0, order=3), ValueError, "order=3"),
         (lambda: check(lambda x: x, 1.0, sample=0), ValueError, "at least 1"),
-        (lambda: check(lambda x: x, 1.0, step=-1.0), ValueError, "positive"),
+        (lambda: check(lambda x: x, 1.0, step=0.0), ValueError, "positive"),
+        (lambda: check(lambda x: x, 1.0, step=math.inf), ValueError, "positive"),
         (lambda: check(lambda x: x, 1.0, allow="KINK"), ValueError, "list of verdicts"),
         (lambda: check(lambda x: x, 1.0, allow=["OK"]), ValueError, "PASS, FAIL, KINK"),
         (lambda: check(Value(1.0) * 2, 3.0), TypeError, "give Values, or a module"),
@@ -616,7 +643,7 @@ def test_the_complex_step_says_where_it_cannot_go():
     assert row.verdict is UNRESOLVED
     assert "analytic" in row.reason
     assert check(lambda x: mg.sin(x), 0.5, method="complex")["x"].method == "complex"
-    assert check(lambda x: mg.sin(x), 0.5)["x"].method == "complex"
+    assert [check(lambda x: mg.sin(x), x)["x"].method for x in (0.5, 0.0, -1e-9)] == ["complex"] * 3
     assert check(lambda x: mg.sin(x), 0.5, method="difference")["x"].method == "difference"
 
 
@@ -637,7 +664,70 @@ def test_a_report_reads_as_a_table_with_every_column():
     assert rows[0].endswith("✗ FAIL")
     assert rows[1].endswith("✓ PASS")
     assert text.count("The local derivative of wrong") == 1
+    assert "\n    wrong(x=0.5) = 0.4621171573\n    made at" in text
     assert repr(failing_report()) == text
+
+
+LAID_OUT = """\
+f: 1 PASS, 1 FAIL, 7 KINK, 1 DOMAIN, 1 UNRESOLVED
+
+     value  backward       numeric  error  relative  allowed  verdict
+──────────────────────────────────────────────────────────────────────────
+x      0.5     −0.75          0.75    1.5         2    1e−12  ✗ FAIL
+w    1, −2         —             —      —         —        —  ⊘ DOMAIN
+a0                 0             0      0         0        —  ∠ KINK
+a1                 0             0      0         0        —  ∠ KINK
+a2                 0             0      0         0        —  ∠ KINK
+a3                 0             0      0         0        —  ∠ KINK
+a4                 0             0      0         0        —  ∠ KINK
+a5                 0             0      0         0        —  ∠ KINK
+a6                 0             0      0         0        —  ∠ KINK
+b   1e+300         ∞  0.3333333333      —         —        0  ? UNRESOLVED
+c        1         2   2.000000002  2e−09     1e−09    1e−08  ✓ PASS
+
+✗ The sum is <wrong>.
+    sum[6](x=0.666667, 0.333333, 0, 4, … 2 more) = 21.33333333
+    made at a line that was not recorded: build the graph within mg.record_lines(), or check the function
+
+• w has no limit
+• a0, a1, a2, a3, a4 and 2 more: a tie
+• b: rough
+• a note"""
+
+
+def test_a_report_says_the_same_in_text_in_a_notebook_and_in_colour():
+    from rich.console import Console
+
+    node = mg.total([Value(2 / 3, label="x"), *map(Value, (1 / 3, -0.0, 4.0, 5.0, 34 / 3))])
+    rows = [
+        Derivative("x", 0.5, -0.75, 0.75, 1e-12, FAIL, "The sum is <wrong>."),
+        Derivative("w", (1.0, -2.0), math.nan, math.nan, math.inf, DOMAIN, "w has no limit"),
+        *[Derivative(f"a{i}", math.nan, -0.0, 0.0, math.inf, KINK, "a tie") for i in range(7)],
+        Derivative("b", 1e300, math.inf, 1 / 3, 0.0, UNRESOLVED, "rough"),
+        Derivative("c", 1.0, 2.0, 2.0 * (1 + 1e-9), 1e-8, PASS),
+    ]
+    report = Report("f", rows, Fault(node, None, 1.0, 2.0, "The sum is <wrong>."), node, ["a note"])
+    assert str(report) == LAID_OUT
+
+    terminal = io.StringIO()
+    Console(width=110, file=terminal).print(report)
+    coloured = terminal.getvalue()
+    page = html.unescape(report._repr_html_().split("</style>", 1)[1])
+    shown = [re.findall(r"<td>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", row) for row in page.split("<tr")[2:]]
+    rows_of_text = [" ".join(line.split()) for line in LAID_OUT.splitlines()[4:15]]
+    assert [" ".join(" ".join(row).split()) for row in shown] == rows_of_text
+    assert [" ".join(line.split()) for line in coloured.splitlines()[4:15]] == rows_of_text
+    assert LAID_OUT.splitlines()[4] in coloured  # numbers on the right of their columns, as in the text
+    words_of_page = " ".join(html.unescape(re.sub("<[^>]*>", " ", report._repr_html_())).split())
+    for line in LAID_OUT.splitlines()[16:]:
+        assert line.strip(" •") in words_of_page
+        assert line.strip() in " ".join(coloured.split())
+    assert "<li>a note</li></ul></div>" in page
+    assert str(Report("f", rows[2:7])).endswith("• a0, a1, a2, a3, a4: a tie")
+    assert str(Fault(mg.total([Value(1.0)] * 4), None, 1.0, 2.0, "")).splitlines()[1] == "    sum[4](1, 1, 1, 1) = 4"
+    assert rows[2].relative == 0.0
+    assert Derivative("x", 0.0, math.inf, math.inf, 0.0, PASS).error == 0.0
+    assert Derivative("x", 0.0, math.nan, math.nan, 0.0, PASS).error == 0.0
 
 
 def test_a_report_raises_with_itself_as_the_message():
@@ -681,9 +771,8 @@ def test_a_report_is_coloured_in_a_terminal():
     for line in str(failing_report()).splitlines()[2:6]:
         assert re.sub(r"[\s─]+", " ", line).strip() in re.sub(r"[\s─]+", " ", plain)
     text = console.export_text(styles=True)
-    assert "✗ FAIL" in text
-    assert "The local derivative of wrong" in text
-    assert "\x1b[1;31m" in text
+    for coloured in ("[1;31m✗ FAIL", "[32m✓ PASS", "[33m∠ KINK", "[1;31mThe local derivative of wrong"):
+        assert f"\x1b{coloured}" in text
     assert "changes its branch" in " ".join(text.split())
 
 
@@ -747,6 +836,10 @@ def test_a_long_check_shows_its_progress(monkeypatch, capsys):
     assert "checking" in capsys.readouterr().err
     check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5, progress=False).raise_()
     assert capsys.readouterr().err == ""
+    done = []
+    monkeypatch.setattr("rich.progress.Progress.update", lambda self, task, completed: done.append(completed))
+    check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5).raise_()
+    assert done == [2, 3, 4]  # from the second second on
 
 
 # Properties
@@ -813,7 +906,7 @@ def test_the_complex_step_and_differences_agree_on_every_analytic_row(op):
         xs = tuple(x if x > d.low else x + 1.1 for x, d in zip(xs, op.domain, strict=True))
         for i in range(op.arity):
             if math.isfinite(op(*xs)):
-                row = Primitive(op, xs).first(i)
+                row = Primitive(op, xs, seed=0).first(i)
                 assert row.verdict is PASS, (xs, row)
                 methods.add(row.method)
     assert methods == {"complex"}

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+import types
 
 import pytest
 
@@ -50,6 +52,15 @@ def test_a_pickle_keeps_the_line_but_not_the_module_of_a_node():
 def test_rows_keep_their_identity_in_a_pickle():
     for op in [*mg.ops.rows(), mg.ops.LEAF, mg.ops.CONSTANT, module_level]:
         assert pickle.loads(pickle.dumps(op)) is op
+
+
+@pytest.mark.parametrize("module", ["a_module", "microgrid_of_mine", "z_module"])
+def test_a_row_is_found_again_in_a_module_of_any_name(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    forward = lambda x: x  # noqa: E731 - it must be of the other module
+    forward.__module__ = module
+    sys.modules[module].row = op = mg.Op("row", forward, (1.0,))
+    assert pickle.loads(pickle.dumps(op)) is op
 
 
 def test_a_local_operation_cannot_be_pickled_and_the_error_says_what_to_do():

@@ -6,7 +6,7 @@ A new row joins by itself. Where a row cannot be right to the last digits, ``EXC
 import math
 import re
 from collections.abc import Callable
-from itertools import chain, pairwise, product
+from itertools import chain, combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,8 @@ def test_row_agrees_with_50_digits_and_with_central_differences(op: Op) -> None:
 def test_the_domain_is_where_value_and_derivative_are_numbers(op: Op) -> None:
     for x in (-2.5, -1.5, -0.5, -1e-9, 1e-9, 0.5, 1.5, 2.5):
         assert (x in op.domain[0]) == (mp.im(exact(op, (x,))) == 0 and math.isfinite(op(x)))
+    for end in filter(math.isfinite, (op.domain[0].low, op.domain[0].high)):
+        assert end not in op.domain[0] or math.isfinite(op(end))
 
 
 @pytest.mark.parametrize("op", [op for op in ops.rows() if op.arity <= 3], ids=lambda op: op.name)
@@ -214,12 +216,68 @@ def test_where_a_row_or_its_derivative_jumps_its_kink_tells(op: Op) -> None:
     for xs in product((-1.0, 0.0, 1.0), repeat=op.arity):
         for i in range(op.arity):
             points = [(*xs[:i], xs[i] + step, *xs[i + 1 :]) for step in (-1e-9, 0.0, 1e-9)]
-            for a, b in pairwise(points):
+            # the tip of hypot's cone is one point, so no predicate tells that a step leads over it
+            for a, b in pairwise(points) if op is ops.hypot else combinations(points, 2):
                 numbers = [(op(*zs), *op.local_derivatives(op(*zs), *zs)) for zs in (a, b)]
                 jumps = numbers[0] != pytest.approx(numbers[1], abs=1e-3)
                 if jumps and all(abs(x) < 100 for x in chain(*numbers)) and _inside(op, a) and _inside(op, b):
                     assert op.kink is not None, (a, b)
                     assert op.kink(*a) != op.kink(*b), (a, b)
+
+
+COARSE = (ops.less, ops.less_equal, ops.greater, ops.greater_equal, ops.equal, ops.not_equal, ops.clip, ops.atan2)
+"""Rows that tell more branches apart than there are: at a tie, for any order of low and high, around the origin."""
+
+
+@pytest.mark.parametrize("op", [op for op in ops.rows() if op.kink and op not in COARSE], ids=lambda op: op.name)
+def test_a_kink_is_only_where_a_row_or_its_derivative_jumps(op: Op) -> None:
+    assert op.kink is not None
+    for xs in product((-1.3, -0.4, 0.7), repeat=op.arity):
+        for i in range(op.arity):
+            low, high = [[*xs[:i], x, *xs[i + 1 :]] for x in (xs[i], xs[i] + 1.95)]
+            if op.kink(*low) == op.kink(*high):
+                continue
+            while high[i] - low[i] > 1e-12:
+                middle = [*xs[:i], (low[i] + high[i]) / 2, *xs[i + 1 :]]
+                low, high = (middle, high) if op.kink(*middle) == op.kink(*low) else (low, middle)
+            numbers = [(op(*zs), *op.local_derivatives(op(*zs), *zs)) for zs in (low, high)]
+            assert numbers[0] != pytest.approx(numbers[1], rel=1e-3) or op is ops.elu_of(1.0), (low, high)
+
+
+@pytest.mark.parametrize(
+    ("op", "a", "b"),
+    [
+        (ops.hypot, (1.0, 1.0), (1.0, 2.0)),
+        (ops.hypot, (-1.0, -1.0), (-1.0, -2.0)),
+        (ops.hypot, (0.0, 1.0), (0.0, 2.0)),
+        (ops.hypot, (-1.0, 0.0), (-1.0, 1.0)),
+        (ops.hypot, (1.0, 0.0), (1.0, 1.0)),
+        (ops.hypot, (0.0, -1.0), (1.0, -1.0)),
+        (ops.atan2, (1.0, 1.0), (-1.0, 1.0)),
+        (ops.atan2, (1.0, -1.0), (2.0, -2.0)),
+        (ops.elu_of(1.0), (0.5,), (2.0,)),
+        (ops.power_of(2.0), (-1.0,), (1.0,)),
+        (ops.power_of(0.0), (-1.0,), (1.0,)),
+    ],
+)
+def test_no_kink_is_told_of_where_a_row_is_smooth(op: Op, a: tuple[float, ...], b: tuple[float, ...]) -> None:
+    assert op.kink is None or op.kink(*a) == op.kink(*b)
+
+
+@pytest.mark.parametrize(
+    "op", [ops.lgamma, ops.digamma, ops.polygamma_of(1), ops.power_of(-1.0)], ids=lambda op: op.name
+)
+def test_a_kink_tells_on_which_side_of_a_pole_a_number_lies(op: Op) -> None:
+    assert op.kink is not None
+    assert op.kink(-0.5) != op.kink(0.5)
+    assert op is ops.power_of(-1.0) or op.kink(-1.5) != op.kink(-0.5)
+
+
+def test_a_row_with_a_constant_shows_it_in_its_symbol_and_its_javascript() -> None:
+    assert [ops.power_of(n).symbol for n in (2.0, -0.5, 1e20)] == ["x²", "x⁻⁰·⁵", "x^1e+20"]
+    assert ops.polygamma_of(12).symbol == "ψ⁽¹²⁾"
+    slopes = [ops.leaky_relu_of(slope).javascript for slope in (0.5, math.inf, -math.inf, math.nan)]
+    assert slopes == [f"({{0}} > 0 ? {{0}} : {x} * {{0}})" for x in ("(0.5)", "Infinity", "(-Infinity)", "NaN")]
 
 
 def test_every_row_has_a_definition_of_its_own() -> None:
@@ -344,6 +402,10 @@ def test_special_values_are_those_of_pytorch(op: Op) -> None:
     points = {point: y for point, y in (PYTORCH | OURS).items() if point.startswith(f"{op.name}(")}
     assert points, f"write tests/special_values.txt anew: it has no {op.name}; tests/oracles tells how"
     assert [point for point, expected in points.items() if not agrees(op, point, expected)] == []
+
+
+def test_every_special_value_is_of_a_row() -> None:
+    assert {point.split("(")[0] for point in PYTORCH | OURS} == {op.name for op in ops.rows()}
 
 
 def test_every_difference_from_pytorch_is_one() -> None:

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from mpmath import mp
 
 from microgrid import ops
 
@@ -19,3 +20,22 @@ def test_polygamma_never_raises_and_meets_its_limits(n: int, size: float) -> Non
         pole = (-1) ** (n + 1) * math.factorial(n) * ops.power(size, -n - 1)
         assert at_right == pytest.approx(pole, rel=1e-12)
         assert at_left == pytest.approx(pole * (-1) ** (n + 1), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 8, 20, 59])
+def test_polygamma_of_any_order_is_right_to_the_last_digits_right_of_0(n: int) -> None:
+    op = ops.polygamma_of(n) if n else ops.digamma
+    for x in (0.3, 4.0, 15.9, 16.0 + n, 30.25, 100.0):  # the series begins at 16 + n
+        assert op(x) == pytest.approx(float(mp.polygamma(n, x)), rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4])
+def test_polygamma_of_low_orders_is_right_left_of_0(n: int) -> None:
+    op = ops.polygamma_of(n) if n else ops.digamma
+    for x in (-0.3, -0.7, -2.75, -7.4):
+        assert op(x) == pytest.approx(float(mp.polygamma(n, x)), rel=1e-13, abs=0)
+
+
+def test_gelu_is_right_to_the_last_digits_in_its_tail() -> None:
+    for x in (-35.0, -30.0, -10.0, -1.0, 1.0, 10.0):
+        assert ops.gelu(x) == pytest.approx(float(x * mp.ncdf(x)), rel=1e-15, abs=0)

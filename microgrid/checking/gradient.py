@@ -483,7 +483,7 @@ class _Check:
             (by, leaf), (then, other) = leaves[i], leaves[j]
             if i not in backward:
                 backward[i], rounding[i] = self._second_backward(gradients[i], [leaf for _, leaf in leaves])
-            line = Line(self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), 2, self.seed)
+            line = Line(self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), 2, seed=self.seed)
             name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
             given = backward[i][other]
             scale = max(abs(self.program.values[-1]), abs(line.base), 1.0) / max(line.scale, 1.0)

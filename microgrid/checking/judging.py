@@ -167,7 +167,7 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
 class Primitive:
     """One operation at one point: each of its local derivatives against its forward function."""
 
-    def __init__(self, op: Op, xs: tuple[float, ...], seed: int = 0) -> None:
+    def __init__(self, op: Op, xs: tuple[float, ...], seed: int) -> None:
         self.op = op
         self.xs = list(xs)
         self.seed = seed

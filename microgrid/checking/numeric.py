@@ -177,7 +177,7 @@ class Program:
                     stack.append(i)
         return [self._steps[i] for i in sorted(found)]
 
-    def relevant(self, order: int = 1) -> list[bool]:
+    def relevant(self, order: int) -> list[bool]:
         """For each node, whether a change there reaches the output to first order.
 
         An edge whose local derivative is 0 at this point stops it: the branch that ``where`` did not
@@ -223,9 +223,8 @@ class Program:
         queue = [len(self.nodes) - 1]
         for i in queue:  # the list grows while it is read
             for k in reversed(range(len(self.operands[i]))):
-                j, partial = self.operands[i][k], self.nodes[i].op.partials[k]
-                if callable(partial) or partial:
-                    gradients[j] += gradients[i] * self.locals[i][k]
+                j = self.operands[i][k]
+                gradients[j] += gradients[i] * self.locals[i][k]
                 waiting[j] -= 1
                 if not waiting[j]:
                     queue.append(j)
@@ -319,7 +318,8 @@ class Line:
         direction: Mapping[int, float],
         measure: Measure = output_of,
         order: int = 1,
-        seed: int = 0,
+        *,
+        seed: int,
     ) -> None:
         self.program = program
         self.direction = dict(direction)

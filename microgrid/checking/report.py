@@ -75,7 +75,7 @@ class Derivative:
     @property
     def relative(self) -> float:
         """The error as a part of the larger of the two."""
-        return 0.0 if self.error == 0.0 else self.error / max(abs(self.backward), abs(self.numeric), math.ulp(0.0))
+        return 0.0 if self.error == 0.0 else self.error / max(abs(self.backward), abs(self.numeric))
 
 
 @dataclass(slots=True)
