@@ -265,9 +265,6 @@ def test_no_kink_is_told_of_where_a_row_is_smooth(op: Op, a: tuple[float, ...], 
 
 
 @pytest.mark.parametrize(
-    "op", [ops.lgamma, ops.digamma, ops.polygamma_of(1), ops.power_of(-1.0)], ids=lambda op: op.name
-)
-@pytest.mark.parametrize(
     ("op", "a", "b"),
     [
         (ops.power_of(-1.0), (-0.5,), (0.5,)),
