@@ -728,10 +728,10 @@ atan2 = _row(
     math.atan2,
     lambda y, a, b: div(div(b, hypot(a, b)), hypot(a, b)),
     lambda y, a, b: -div(div(a, hypot(a, b)), hypot(a, b)),
-    kink=lambda a, b: b < 0 and math.copysign(1.0, a),
+    kink=lambda a, b: b <= 0 and math.copysign(1.0, a),
     array="xp.arctan2({0}, {1})",
     javascript="Math.atan2({0}, {1})",
-    doc="the angle of the point (b, a), with a jump at b < 0, a = 0; derivatives at (0, 0) are nan: no limit",
+    doc="the angle of the point (b, a), with a jump at b ≤ 0, a = 0; derivatives at (0, 0) are nan: no limit",
 )
 sinh = _row(
     "sinh",
