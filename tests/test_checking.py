@@ -939,3 +939,26 @@ def test_a_numeric_derivative_without_a_culprit_is_doubted_itself():
 
 def test_functions_without_a_signature_are_checked():
     assert check(max, (Value(2.0), Value(1.0))).raise_().derivatives[0].backward == 1.0
+
+
+@pytest.mark.parametrize(
+    ("forward", "partial"),
+    [
+        (lambda x: (x + 1e6) - 1e6, lambda y, x: 1.0),
+        (lambda x: (x + 1e9) - 1e9, lambda y, x: 1.0),
+        (lambda x: 1.0 - math.cos(1e-4 * x), lambda y, x: 1e-4 * mg.sin(1e-4 * x)),
+        (lambda x: math.sqrt(1e10 + x * x) - 1e5, lambda y, x: x * ops.div(1.0, mg.sqrt(1e10 + x * x))),
+        (lambda x: math.sin(1e6 * x), lambda y, x: 1e6 * mg.cos(1e6 * x)),
+    ],
+    ids=["shift", "far shift", "cosine", "root", "fast sine"],
+)
+def test_cancellation_inside_a_forward_of_ones_own_is_no_fault_but_a_wrong_sign_is(forward, partial):
+    right = Op("right", forward, (partial,))
+    wrong = Op("wrong", forward, (lambda y, x: -partial(y, x),))
+    draw = random.Random(0).uniform
+    points = [draw(-3.0, 3.0) for _ in range(20)] + [1.968379670423393]
+    assert not [x for x in points if any(row.verdict is FAIL for row in check(lambda v: right(v), x).derivatives)]
+    found = [check(lambda v: wrong(v), x) for x in points]
+    assert all(report["v"].verdict in (FAIL, UNRESOLVED) for report in found)
+    assert sum(report["v"].verdict is FAIL for report in found) >= 15
+    assert all(report.fault.node.op is wrong for report in found if report.fault)

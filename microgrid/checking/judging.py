@@ -53,13 +53,18 @@ def judge(
     if row.verdict is Verdict.FAIL and method != "complex" and not (hasty and math.isfinite(backward)):
         # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
         # is smooth at the size of 1 may have all its features at the size of the argument.
-        nearer = [estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None]
-        for largest in nearer:
-            estimate = difference(line, negligible, largest)
-            other = _compare(name, value, backward, line, estimate, rounding, negligible, nearer=True)
+        for largest in (estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None):
+            found = difference(line, negligible, largest)
+            other = _compare(name, value, backward, line, found, rounding, negligible, nearer=True)
             # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
-            if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(estimate.value)):
+            if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(found.value)):
                 return other
+        # Steps beyond the period of a function see another one, by chance; much smaller ones tell, unless they only
+        # see the same less sharply.
+        found = difference(line, negligible, 1e-4 * line.scale or None)
+        other = _compare(name, value, backward, line, found, rounding, negligible, nearer=True)
+        if other.verdict is Verdict.PASS and abs(found.value - row.numeric) > found.error + estimate.error:
+            return other
     return row
 
 
