@@ -59,9 +59,9 @@ def judge(
             # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
             if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(found.value)):
                 return other
-        # Steps beyond the period of a function see another one, by chance; much smaller ones tell, unless they only
-        # see the same less sharply.
-        found = difference(line, negligible, 1e-4 * line.scale or None)
+        # Steps beyond the period of a function see another one, by chance; the smallest that rounding leaves some
+        # digits tell, unless they only see the same less sharply.
+        found = difference(line, negligible, 4.0 * math.sqrt(line.smallest * line.scale) or None)
         other = _compare(name, value, backward, line, found, rounding, negligible, nearer=True)
         if other.verdict is Verdict.PASS and abs(found.value - row.numeric) > found.error + estimate.error:
             return other
