@@ -452,6 +452,8 @@ def test_wrong_first_derivatives_keep_the_second_from_being_checked():
         (lambda p: p["a"] * p["b"][0], ({"a": 1.0, "b": [2.0]},), ["p['a']", "p['b'][0]"]),
         (lambda a, b: a * b, ({"a": 1.0, "b": 2.0},), ["a", "b"]),
         (lambda *xs: mg.total(xs), ((1.0, 2.0, 3.0),), ["xs[0]", "xs[1]", "xs[2]"]),
+        (lambda a, *rest: a * mg.total(rest), ((1.0, 2.0, 3.0),), ["a", "rest[0]", "rest[1]"]),
+        (lambda a, w: a * w, ((Value(2.0), 3.0),), ["a", "w"]),
         (lambda a: mg.total(a.flat), (np.array([[1.0, 2.0]]),), ["a[0][0]", "a[0][1]"]),
         (lambda x: x * x, (Value(2.0, label="speed"),), ["speed"]),
         (mg.hypot, ((3.0, 4.0),), ["x1", "x2"]),
@@ -480,8 +482,9 @@ def test_a_report_is_titled_with_the_name_of_the_function():
 
 
 def test_arguments_go_by_name():
-    report = check(lambda x, w, b=1.0: x * w[0] + b, x=2.0, w=[3.0]).raise_()
-    assert [(row.name, row.backward) for row in report.derivatives] == [("x", 3.0), ("w[0]", 2.0)]
+    report = check(lambda x, w, b=1.0: x * w[0] + w[1] + b, x=2.0, w=[3.0, 5.0]).raise_()
+    rows = [(row.name, row.value, row.backward) for row in report.derivatives]
+    assert rows == [("x", 2.0, 3.0), ("w[0]", 3.0, 2.0), ("w[1]", 5.0, 1.0)]
 
 
 def test_a_graph_is_checked_by_all_its_leaves_or_by_some():
@@ -600,7 +603,9 @@ def test_the_graph_is_recorded_even_within_no_grad():
     [
         (lambda: check(3.0, 1.0), TypeError, "takes a function or a Value"),
         (lambda: check(lambda x: [x], 1.0), TypeError, "must return one number"),
-        (lambda: check(lambda x: "y" * 99, 1.0), TypeError, "must return one number"),
+        (lambda: check(lambda x: "y" * 77, 1.0), TypeError, f"it returned '{'y' * 77}': check each"),
+        (lambda: check(lambda x: "y" * 78, 1.0), TypeError, rf"it returned '{'y' * 76}\.\.\.: check each"),
+        (lambda: check(lambda x: "y" * 99, 1.0), TypeError, rf"it returned '{'y' * 76}\.\.\.: check each"),
         (lambda: check(lambda x: x, "2"), TypeError, "expected one real number"),
         (lambda: check(lambda x: x, 1.0, method="fd"), ValueError, "'auto', 'complex' or 'difference'"),
         (lambda: check(lambda x: x, 1.0, order=3), ValueError, "order=3"),
@@ -610,6 +615,8 @@ def test_the_graph_is_recorded_even_within_no_grad():
         (lambda: check(lambda x: x, 1.0, allow="KINK"), ValueError, "list of verdicts"),
         (lambda: check(lambda x: x, 1.0, allow=["OK"]), ValueError, "PASS, FAIL, KINK"),
         (lambda: check(Value(1.0) * 2, 3.0), TypeError, "give Values, or a module"),
+        (lambda: check(Value(1.0) * 2, [(Value(1.0),)]), TypeError, "give Values, or a module"),
+        (lambda: check(Value(1.0) * 2, [("x", Value(1.0), 2)]), TypeError, "give Values, or a module"),
         (lambda: check(Value(1.0) * 2, x=3.0), TypeError, "no arguments to set"),
         (lambda: check(lambda: Value(1.0) * 2, [Value(1.0) * 2]), ValueError, "not a leaf"),
         (lambda: check(lambda x: x, Value(1.0) * 2), ValueError, "not a leaf"),
