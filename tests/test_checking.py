@@ -272,9 +272,22 @@ def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulatio
 
 
 def test_a_kink_beside_the_point_is_told_with_the_slopes_of_both_its_sides():
-    row = check(lambda x: mg.relu(x) * 3, -5e-5, step=1e-4)["x"]
+    row = check(lambda x: mg.leaky_relu(x, 0.31831) * math.pi, -5e-5, step=1.2e-4)["x"]
     assert row.verdict is KINK
-    assert "within ±0.0001 of this point; the slope is 0 on the left and 3 on the right" in row.reason
+    assert "within ±0.00012 of this point; the slope is 1 on the left and 3.142 on the right" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("slope", "between"),
+    [(-1.0, True), (0.3, True), (1.0, True), (-1.0001, True), (1.0001, True), (-1.00012, False), (1.00012, False)],
+)
+def test_a_derivative_at_a_kink_lies_between_the_slopes_of_its_sides_to_four_digits(slope, between):
+    row = check(Op("vee", abs, (slope,), kink=lambda x: x > 0), 0.0)["x"]
+    assert row.verdict is KINK
+    assert ("which is not between them" in row.reason) is not between
+    row = check(Op("steep", lambda x: abs(x) + 3 * x, (math.pi + slope,), kink=lambda x: x > 0), 0.0)["x"]
+    assert "the slope is 2 on the left and 4 on the right" in row.reason
+    assert (f"backward() gives {math.pi + slope:.4g}, which" in row.reason) is (math.pi + slope > 4)
 
 
 def test_a_nearly_right_local_derivative_is_told_with_the_digits_that_differ():
