@@ -145,6 +145,39 @@ def test_a_forward_that_differs_from_its_definition_is_named_at_its_point():
     assert "its definition gives" in report.fault.what
 
 
+@pytest.mark.parametrize(("units", "verdict"), [(16, "PASS"), (17, "FAIL")])
+def test_forward_may_differ_from_its_definition_and_from_its_template_by_sixteen_units(units, verdict):
+    template = f"xp.where(xp.isfinite({{0}}), {{0}} + {units} * xp.spacing({{0}}), {{0}})"
+    report = check_op(Op("mine", lambda x: x, (1.0,), array=template), lambda x: x + units * math.ulp(x))
+    assert (report["forward"].verdict, report["array"].verdict) == (verdict, verdict)
+
+
+def test_a_report_shows_the_points_that_are_nearest_to_failing():
+    def off(x):
+        return 4.0 * math.ulp(x) if 0.5 < x < 1.0 else math.ulp(x)
+
+    template = "xp.where(xp.isfinite({0}), {0} + xp.where(({0} > 1) & ({0} < 2), 8, 1) * xp.spacing({0}), {0})"
+    report = check_op(Op("mine", lambda x: x, (1.0,), array=template), lambda x: x + off(x))
+    assert 0.5 < report["forward"].value[0] < 1.0
+    assert 1.0 < report["array"].value[0] < 2.0
+
+
+@pytest.mark.parametrize(("undecided", "verdict"), [(0, "PASS"), (1, "PASS"), (20, "PASS"), (21, "UNRESOLVED")])
+def test_half_of_the_points_must_be_decided(undecided, verdict):
+    seen = []
+    check_op(Op("mine", lambda x: seen.append(x) or x, (1.0,)))
+    points = sorted([-math.inf, *seen[:40]])
+    limit = 0.5 * (points[undecided] + points[undecided + 1])
+    row = check_op(Op("mine", lambda x: x, (1.0,), kink=lambda x: x if x < limit else None))["∂y/∂x"]
+    assert row.verdict == verdict
+    assert row.reason == {
+        0: "",
+        1: "39 of 40 points agree; 1 KINK",
+        20: "20 of 40 points agree; 20 KINK",
+        21: "of 40 points: 21 KINK",
+    }[undecided]
+
+
 def test_a_domain_keeps_the_points_inside():
     check_op(
         Op(
