@@ -170,12 +170,15 @@ def test_half_of_the_points_must_be_decided(undecided, verdict):
     limit = 0.5 * (points[undecided] + points[undecided + 1])
     row = check_op(Op("mine", lambda x: x, (1.0,), kink=lambda x: x if x < limit else None))["∂y/∂x"]
     assert row.verdict == verdict
-    assert row.reason == {
-        0: "",
-        1: "39 of 40 points agree; 1 KINK",
-        20: "20 of 40 points agree; 20 KINK",
-        21: "of 40 points: 21 KINK",
-    }[undecided]
+    assert (
+        row.reason
+        == {
+            0: "",
+            1: "39 of 40 points agree; 1 KINK",
+            20: "20 of 40 points agree; 20 KINK",
+            21: "of 40 points: 21 KINK",
+        }[undecided]
+    )
 
 
 def test_a_domain_keeps_the_points_inside():

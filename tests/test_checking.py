@@ -168,8 +168,9 @@ def test_slopes_that_conventions_get_wrong_are_said_to_be_so():
         (lambda x: mg.asin(x), 1.0, "asin(x=1)"),
         (lambda x: mg.cbrt(x), 0.0, "grows without bound"),
         (lambda x: mg.log(x) * 2, -1.0, "log(x=−1) is nan"),
-        (lambda x: 1 / x, 0.0, "div(1, x=0) is ∞"),
-        (lambda x: x * 2, math.inf, "x is ∞"),
+        (lambda x: 1 / x, 0.0, "the function is ∞ at this point: div(1, x=0) is ∞, made at "),
+        (lambda x: x * 2, math.inf, "the function is ∞ at this point: x is ∞"),
+        (lambda x: (2 - x * 1e200) * x * 1e200, 2.0, "the function is −∞ at this point: mul(−4e+200, 1e+200) is −∞"),
     ],
 )
 def test_the_end_of_a_domain_is_named(f, x, reason, method):
@@ -278,6 +279,7 @@ def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulatio
 def test_a_kink_beside_the_point_is_told_with_the_slopes_of_both_its_sides():
     row = check(lambda x: mg.leaky_relu(x, 0.31831) * math.pi, -5e-5, step=1.2e-4)["x"]
     assert row.verdict is KINK
+    assert "at this very point" in check(lambda x: mg.relu(x - 1e6), 1e6)["x"].reason
     assert "within ±1e−10 of this point" in check(mg.relu, 0.0, step=1e-10)["x"].reason
     assert "within ±0.00012 of this point; the slope is 1 on the left and 3.142 on the right" in row.reason
 
@@ -295,9 +297,29 @@ def test_a_derivative_at_a_kink_lies_between_the_slopes_of_its_sides_to_four_dig
     assert (f"backward() gives {math.pi + slope:.4g}, which" in row.reason) is (math.pi + slope > 4)
 
 
-def test_a_nearly_right_local_derivative_is_told_with_the_digits_that_differ():
-    double = Op("double", lambda x: 2.0 * x, (2.000001,))
-    assert "(1.0000005 times what it should be)" in check(double, 3.0).fault.what
+@pytest.mark.parametrize(
+    ("slope", "said"),
+    [
+        (2.000001, "the row gives 2.000001, but the slope of its forward function is 2 (1.0000005 times what"),
+        (2.0018, "(1.0009 times what it should be)"),
+        (2.00469, "(1.002 times what it should be)"),
+        (-2.0000018, "(the sign is wrong)"),
+        (-2.0000022, "(−1.0000011 times what it should be)"),
+        (math.nan, "the row gives nan, but the slope of its forward function is 2."),
+    ],
+)
+def test_a_wrong_local_derivative_is_told_with_the_digits_that_differ(slope, said):
+    assert said in check(Op("double", lambda x: 2.0 * x, (slope,)), 3.0).fault.what
+
+
+def test_a_wrong_operand_is_named_by_its_label_or_by_its_place():
+    product = Op("product", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: 3 * a))
+    square = Op("square", lambda x: x * x, (lambda y, x: 3 * x,))
+    assert "of product by x2 is wrong" in check(product, (2.0, 3.0)).fault.what
+    assert "of product by argument 2 is wrong" in check(lambda x: product(x, x * 2), 3.0).fault.what
+    assert "of square by its argument is wrong" in check(lambda x: square(x * x), 3.0).fault.what
+    flat = Op("flat", lambda x: 5.0, (2.0,))
+    assert check(flat, 3.0).fault.what.endswith("the slope of its forward function is 0.")
 
 
 def test_a_wrong_gradient_is_explained_before_what_a_second_backward_makes_of_it(monkeypatch):
@@ -422,6 +444,22 @@ def test_a_slope_beyond_the_largest_float_is_no_fault(f, method):
     assert row.reason == "the slope is not a finite number beside this point"
 
 
+@pytest.mark.parametrize("method", ["auto", "difference"])
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: x * x, 0.0),
+        (lambda x: mg.cos(x), 0.0),
+        (lambda x: mg.relu(x), -1.0),
+        (lambda x: mg.floor(x) * 1e300, 3.5),
+        (lambda x: x * 0.0 + 1, 2.0),
+    ],
+)
+def test_a_derivative_of_zero_passes_where_the_function_moves_at_no_step(f, x, method):
+    row = check(f, x, method=method).raise_()["x"]
+    assert row.backward == row.numeric == row.error == row.relative == 0.0
+
+
 @pytest.mark.parametrize("x", [1e-281, 1e-131, 1e-17])
 def test_a_derivative_of_zero_does_not_pass_for_want_of_digits(x):
     lost = Op("lost", math.sin, (0.0,))
@@ -450,6 +488,17 @@ def test_a_local_derivative_that_leaves_the_graph_is_found_in_second_order():
     assert "of cut by arguments 1 and 1 is wrong: on Values it is 0, but" in report.fault.what
     assert "on floats changes at 0.74081822" in report.fault.what
     assert "Write the partial with operations of the table" in report.fault.what
+    half = Op(
+        "half",
+        lambda a, b: a * a * b * b,
+        (lambda y, a, b: 2 * a * b * b, lambda y, a, b: 2 * a * a * getattr(b, "data", b)),
+    )
+    report = check(half, (0.5, 0.4), order=2)
+    assert [row.name for row in report.failures] == ["∂²/∂x2²"]
+    assert report["∂²/∂x1∂x2"].value == (0.5, 0.4)
+    assert report["∂²/∂x1²"].value == 0.5
+    assert report.fault.argument == 1
+    assert "of half by arguments 2 and 2 is wrong: on Values it is 0, but" in report.fault.what
 
 
 def test_wrong_first_derivatives_keep_the_second_from_being_checked():
@@ -567,6 +616,22 @@ def test_a_sample_of_leaves_and_of_directions_is_drawn_by_its_seed():
     assert check(lambda x, y, z: x * y * z * z, (1.0, 2.0, 3.0), sample=2, order=2)
 
 
+def test_directions_have_length_one_and_are_named_in_a_note():
+    alone = check(lambda x: 3 * x, 2.0, sample=1).raise_()
+    assert abs(alone["direction 1"].backward) == 3.0
+    assert alone.notes == ["1 of 1 leaves and 1 directions, drawn at random"]
+    slopes = [row.backward for row in check(lambda x, y: 3 * x + 4 * y, (2.0, 1.0), sample=40).raise_().derivatives[2:]]
+    assert len(slopes) == 40
+    assert 4.9 < max(map(abs, slopes)) <= 5.0
+    assert min(slopes) < 0.0 < max(slopes)
+    nothing = check(lambda: Value(2.0) * 3, sample=2)
+    assert nothing.derivatives == []
+    assert nothing.notes[0] == "0 of 0 leaves and 0 directions, drawn at random"
+    pairs = check(lambda x, y, z: x * y * z, (1.0, 2.0, 3.0), sample=2, order=2).derivatives[4:]
+    assert len(pairs) == 4
+    assert len(check(lambda x, y: x * y, (1.0, 2.0), sample=2, order=2).derivatives) == 4 + 4
+
+
 def test_a_function_without_leaves_passes_nothing():
     report = check(lambda: mg.Value(2.0) * 3)
     assert not report
@@ -632,6 +697,7 @@ def test_the_graph_is_recorded_even_within_no_grad():
         (lambda: check(lambda x: x, 1.0, order=3), ValueError, "order=3"),
         (lambda: check(lambda x: x, 1.0, sample=0), ValueError, "at least 1"),
         (lambda: check(lambda x: x, 1.0, step=0.0), ValueError, "positive"),
+        (lambda: check(lambda x: x, 1.0, step=-1e-3), ValueError, "positive"),
         (lambda: check(lambda x: x, 1.0, step=math.inf), ValueError, "positive"),
         (lambda: check(lambda x: x, 1.0, allow="KINK"), ValueError, "list of verdicts"),
         (lambda: check(lambda x: x, 1.0, allow=["OK"]), ValueError, "PASS, FAIL, KINK"),
@@ -652,9 +718,13 @@ def test_a_graph_with_stale_data_is_refused():
     x = Value(2.0)
     y = x * 3
     x.data = 5.0
-    with pytest.raises(ValueError, match=r"call y\.forward\(\) first"):
+    with pytest.raises(ValueError, match=r"mul\(5, 3\) is 15 now, but .* holds 6: .* call y\.forward\(\) first"):
         check(y)
     check(y.forward()).raise_()
+    x.data = math.nan
+    with pytest.raises(ValueError, match="is nan now, but the graph holds 15"):
+        check(y)
+    assert check(y.forward())["leaf 1"].verdict is DOMAIN
 
 
 def test_a_random_function_is_refused():
