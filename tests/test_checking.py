@@ -277,11 +277,11 @@ def test_a_gradient_that_is_assigned_instead_of_added_is_an_error_of_accumulatio
 
 
 def test_a_kink_beside_the_point_is_told_with_the_slopes_of_both_its_sides():
-    row = check(lambda x: mg.leaky_relu(x, 0.31831) * math.pi, -5e-5, step=1.2e-4)["x"]
+    row = check(lambda x: mg.leaky_relu(x, 0.4321) * math.pi, -5e-5, step=1.2e-4)["x"]
     assert row.verdict is KINK
     assert "at this very point" in check(lambda x: mg.relu(x - 1e6), 1e6)["x"].reason
     assert "within ±1e−10 of this point" in check(mg.relu, 0.0, step=1e-10)["x"].reason
-    assert "within ±0.00012 of this point; the slope is 1 on the left and 3.142 on the right" in row.reason
+    assert "within ±0.00012 of this point; the slope is 1.357 on the left and 3.142 on the right" in row.reason
 
 
 @pytest.mark.parametrize(
@@ -826,6 +826,62 @@ def test_a_report_says_the_same_in_text_in_a_notebook_and_in_colour():
     assert rows[2].relative == 0.0
     assert Derivative("x", 0.0, math.inf, math.inf, 0.0, PASS).error == 0.0
     assert Derivative("x", 0.0, math.nan, math.nan, 0.0, PASS).error == 0.0
+
+
+NARROW = """\
+f: 1 FAIL, 1 KINK
+
+        value   backward    numeric  error  allowed  verdict
+────────────────────────────────────────────────────────────
+x         0.5      −0.75       0.75    1.5    1e−12  ✗ FAIL
+longer    100  0.6666666  0.6666666      0    1e−12  ∠ KINK
+                     667        667
+
+✗ The sum is <wrong>.
+  add(x=0.666667, 0.333333) = 1
+  made at a line that was not recorded: build the graph
+  within mg.record_lines(), or check the function
+
+• longer: a tie
+• a note that is so long that it has to go on in a second
+  line, under its text
+"""
+
+
+def test_a_report_is_laid_out_for_a_narrow_terminal():
+    from rich.console import Console
+
+    node = Value(2 / 3, label="x") + 1 / 3
+    rows = [
+        Derivative("x", 0.5, -0.75, 0.75, 1e-12, FAIL, "The sum is <wrong>."),
+        Derivative("longer", 100.0, 2 / 3, 2 / 3, 1e-12, KINK, "a tie"),
+    ]
+    note = "a note that is so long that it has to go on in a second line, under its text"
+    report = Report("f", rows, Fault(node, None, 1.0, 2.0, "The sum is <wrong>."), node, [note])
+    terminal = io.StringIO()
+    Console(width=60, file=terminal).print(report)
+    assert re.sub(" +\n", "\n", terminal.getvalue()) == NARROW
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0.00012345, "0.00012"),
+        (0.996, "1"),
+        (1.0, "1"),
+        (1.26, "1.3"),
+        (105.0, "105"),
+        (999999.0, "999999"),
+        (1e6, "1e+06"),
+        (1234567.0, "1.2e+06"),
+        (-0.0, "0"),
+        (-105.0, "−105"),
+        (-1e-7, "−1e−07"),
+    ],
+)
+def test_errors_have_two_digits_or_all_those_before_the_point(number, said):
+    row = Derivative("x", 1.0, 2.0, 3.0, number, PASS)
+    assert str(Report("f", [row])).splitlines()[-1].split()[-3] == said
 
 
 def test_a_report_raises_with_itself_as_the_message():
