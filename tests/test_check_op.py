@@ -1,6 +1,7 @@
 """One operation over its domain: the whole table passes, and each kind of wrong row is found and named."""
 
 import math
+import re
 from fractions import Fraction
 
 import mpmath
@@ -71,6 +72,14 @@ def test_a_right_operation_of_ones_own_passes():
         "kink",
         "array",
     ]
+    assert [row.allowed for row in report.derivatives[3:5]] == [0.0, 0.0]
+
+
+def test_the_point_of_a_fault_is_told_so_that_it_can_be_typed_in():
+    report = check_op(tanh_like(partials=(lambda y, x: y * y - 1.0,)))
+    said = re.search(r"is wrong at \((.+?)\)", report.fault.what)[1]
+    assert float(said.replace("−", "-")) == report["∂y/∂x"].value[0]
+    assert len(said.strip("−").replace(".", "").lstrip("0")) <= 17
 
 
 @pytest.mark.parametrize(
@@ -90,9 +99,20 @@ def test_a_right_operation_of_ones_own_passes():
         (Op("mine", lambda x: math.exp(x), (lambda y, x: y,)), "special values", "raises OverflowError"),
         (Op("mine", lambda x: 1 if x > 0 else 0, (0.0,), kink=lambda x: x > 0), "special values", "of type int"),
         (tanh_like(partials=(lambda y, x: 1.0 - math.tanh(x) ** 2,)), "∂²y/∂x²", "TypeError"),
+        (
+            tanh_like(partials=(lambda y, x: 1.0 - y * y + (isinstance(x, float) and 0 * math.floor(x)),)),
+            "special values",
+            "the local derivative by x at (∞) raises OverflowError",
+        ),
+        (
+            tanh_like(partials=(lambda y, x: 1.0 - y * y + (isinstance(x, Value) and 0 * math.floor(x.data)),)),
+            "special values",
+            "a local derivative on Values at (∞) raises OverflowError",
+        ),
         (tanh_like(kink=lambda x: math.floor(x)), "special values", "kink(∞) raises OverflowError"),
         (tanh_like(kink=lambda x: [x > 0]), "special values", "unhashable"),
         (Op("mine", lambda x: max(x, 0.0), (lambda y, x: ops.greater(x, 0.0),)), "kink", "there is no kink predicate"),
+        (Op("mine", lambda x: max(x, 0.0), (lambda y, x: ops.greater(x, 0.0),)), "kink", "∂y/∂x jumps at ("),
         (
             Op("mine", lambda x: ops.floor(x), (0.0,), kink=lambda x: x > 0),
             "kink",
@@ -179,6 +199,35 @@ def test_half_of_the_points_must_be_decided(undecided, verdict):
             21: "of 40 points: 21 KINK",
         }[undecided]
     )
+
+
+def test_infinity_where_the_definition_is_infinite_is_right():
+    def step(x):
+        return math.inf if x > 2 else x
+
+    check_op(Op("mine", step, (1.0,), kink=lambda x: x > 2), step).raise_()
+
+
+@pytest.mark.parametrize(
+    ("domain", "ends"),
+    [
+        (Interval(), ()),
+        (Interval(3.0), (3.0,)),
+        (Interval(high=-7.0), (-7.0,)),
+        (Interval(100.0, 102.0), (100.0, 102.0)),
+    ],
+)
+def test_points_lie_between_the_ends_beside_them_and_far_from_them(domain, ends):
+    seen = []
+    check_op(Op("mine", lambda x: seen.append(x) or x, (1.0,), domain=(domain,)), points=300)
+    assert all(x in domain for x in seen[:300])
+    for end in ends or (0.0,):
+        distances = [x - end for x in seen[:300]]
+        for sign in (1.0, -1.0):
+            if end + sign in domain:
+                assert any(0.0 < sign * distance < 1e-4 for distance in distances)
+                assert any(0.1 < sign * distance < 2.0 for distance in distances)
+                assert any(sign * distance > 100.0 for distance in distances) is (len(ends) < 2)
 
 
 def test_a_domain_keeps_the_points_inside():

@@ -287,7 +287,6 @@ class _Check:
                         f"{number(once[leaf])}: it must add exactly the same."
                     )
                     self._blame(row, leaf, None, added, once[leaf], what)
-                    break
 
     def _probes(self) -> list[_Probe]:
         position = self.program.position
