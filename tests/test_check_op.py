@@ -1,6 +1,7 @@
 """One operation over its domain: the whole table passes, and each kind of wrong row is found and named."""
 
 import math
+import re
 from fractions import Fraction
 
 import mpmath
@@ -71,6 +72,14 @@ def test_a_right_operation_of_ones_own_passes():
         "kink",
         "array",
     ]
+    assert [row.allowed for row in report.derivatives[3:5]] == [0.0, 0.0]
+
+
+def test_the_point_of_a_fault_is_told_so_that_it_can_be_typed_in():
+    report = check_op(tanh_like(partials=(lambda y, x: y * y - 1.0,)))
+    said = re.search(r"is wrong at \((.+?)\)", report.fault.what)[1]
+    assert float(said.replace("−", "-")) == report["∂y/∂x"].value[0]
+    assert len(said.strip("−").replace(".", "").lstrip("0")) <= 17
 
 
 @pytest.mark.parametrize(
@@ -90,9 +99,20 @@ def test_a_right_operation_of_ones_own_passes():
         (Op("mine", lambda x: math.exp(x), (lambda y, x: y,)), "special values", "raises OverflowError"),
         (Op("mine", lambda x: 1 if x > 0 else 0, (0.0,), kink=lambda x: x > 0), "special values", "of type int"),
         (tanh_like(partials=(lambda y, x: 1.0 - math.tanh(x) ** 2,)), "∂²y/∂x²", "TypeError"),
+        (
+            tanh_like(partials=(lambda y, x: 1.0 - y * y + (isinstance(x, float) and 0 * math.floor(x)),)),
+            "special values",
+            "the local derivative by x at (∞) raises OverflowError",
+        ),
+        (
+            tanh_like(partials=(lambda y, x: 1.0 - y * y + (isinstance(x, Value) and 0 * math.floor(x.data)),)),
+            "special values",
+            "a local derivative on Values at (∞) raises OverflowError",
+        ),
         (tanh_like(kink=lambda x: math.floor(x)), "special values", "kink(∞) raises OverflowError"),
         (tanh_like(kink=lambda x: [x > 0]), "special values", "unhashable"),
         (Op("mine", lambda x: max(x, 0.0), (lambda y, x: ops.greater(x, 0.0),)), "kink", "there is no kink predicate"),
+        (Op("mine", lambda x: max(x, 0.0), (lambda y, x: ops.greater(x, 0.0),)), "kink", "∂y/∂x jumps at ("),
         (
             Op("mine", lambda x: ops.floor(x), (0.0,), kink=lambda x: x > 0),
             "kink",
@@ -143,6 +163,71 @@ def test_a_forward_that_differs_from_its_definition_is_named_at_its_point():
     assert report["forward"].verdict == "FAIL"
     assert report["forward"].value[0] > 1
     assert "its definition gives" in report.fault.what
+
+
+@pytest.mark.parametrize(("units", "verdict"), [(16, "PASS"), (17, "FAIL")])
+def test_forward_may_differ_from_its_definition_and_from_its_template_by_sixteen_units(units, verdict):
+    template = f"xp.where(xp.isfinite({{0}}), {{0}} + {units} * xp.spacing({{0}}), {{0}})"
+    report = check_op(Op("mine", lambda x: x, (1.0,), array=template), lambda x: x + units * math.ulp(x))
+    assert (report["forward"].verdict, report["array"].verdict) == (verdict, verdict)
+
+
+def test_a_report_shows_the_points_that_are_nearest_to_failing():
+    def off(x):
+        return 4.0 * math.ulp(x) if 0.5 < x < 1.0 else math.ulp(x)
+
+    template = "xp.where(xp.isfinite({0}), {0} + xp.where(({0} > 1) & ({0} < 2), 8, 1) * xp.spacing({0}), {0})"
+    report = check_op(Op("mine", lambda x: x, (1.0,), array=template), lambda x: x + off(x))
+    assert 0.5 < report["forward"].value[0] < 1.0
+    assert 1.0 < report["array"].value[0] < 2.0
+
+
+@pytest.mark.parametrize(("undecided", "verdict"), [(0, "PASS"), (1, "PASS"), (20, "PASS"), (21, "UNRESOLVED")])
+def test_half_of_the_points_must_be_decided(undecided, verdict):
+    seen = []
+    check_op(Op("mine", lambda x: seen.append(x) or x, (1.0,)))
+    points = sorted([-math.inf, *seen[:40]])
+    limit = 0.5 * (points[undecided] + points[undecided + 1])
+    row = check_op(Op("mine", lambda x: x, (1.0,), kink=lambda x: x if x < limit else None))["∂y/∂x"]
+    assert row.verdict == verdict
+    assert (
+        row.reason
+        == {
+            0: "",
+            1: "39 of 40 points agree; 1 KINK",
+            20: "20 of 40 points agree; 20 KINK",
+            21: "of 40 points: 21 KINK",
+        }[undecided]
+    )
+
+
+def test_infinity_where_the_definition_is_infinite_is_right():
+    def step(x):
+        return math.inf if x > 2 else x
+
+    check_op(Op("mine", step, (1.0,), kink=lambda x: x > 2), step).raise_()
+
+
+@pytest.mark.parametrize(
+    ("domain", "ends"),
+    [
+        (Interval(), ()),
+        (Interval(3.0), (3.0,)),
+        (Interval(high=-7.0), (-7.0,)),
+        (Interval(100.0, 102.0), (100.0, 102.0)),
+    ],
+)
+def test_points_lie_between_the_ends_beside_them_and_far_from_them(domain, ends):
+    seen = []
+    check_op(Op("mine", lambda x: seen.append(x) or x, (1.0,), domain=(domain,)), points=300)
+    assert all(x in domain for x in seen[:300])
+    for end in ends or (0.0,):
+        distances = [x - end for x in seen[:300]]
+        for sign in (1.0, -1.0):
+            if end + sign in domain:
+                assert any(0.0 < sign * distance < 1e-4 for distance in distances)
+                assert any(0.1 < sign * distance < 2.0 for distance in distances)
+                assert any(sign * distance > 100.0 for distance in distances) is (len(ends) < 2)
 
 
 def test_a_domain_keeps_the_points_inside():

@@ -287,7 +287,6 @@ class _Check:
                         f"{number(once[leaf])}: it must add exactly the same."
                     )
                     self._blame(row, leaf, None, added, once[leaf], what)
-                    break
 
     def _probes(self) -> list[_Probe]:
         position = self.program.position
@@ -539,7 +538,7 @@ def _wrong_local(node: Value, k: int, local: Derivative) -> str:
     off = ""
     if local.numeric and math.isfinite(local.backward):
         ratio = local.backward / local.numeric
-        times = number(ratio, 4 if abs(ratio - 1.0) > 1e-3 else 10)
+        times = number(ratio, 4 if abs(abs(ratio) - 1.0) > 1e-3 else 10)
         off = " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({times} times what it should be)"
     return (
         f"The local derivative of {node.op.name} by {_argument(node, k)} is wrong: the row gives "

@@ -204,7 +204,7 @@ class Primitive:
             if position is not None:
                 given = program.gradients()[position]
                 rounding = program.rounding_of_gradients(self.seed)[position]
-        line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), order=2, seed=self.seed)
+        line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), seed=self.seed)
         return self._judge(name, given, rounding, line, "difference")
 
     def _slope(self, i: int) -> Measure:

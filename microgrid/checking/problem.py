@@ -112,7 +112,7 @@ def _binds(f: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
     """Whether ``f`` can be called like this, as far as its signature tells."""
     signature = _signature(f)
     if signature is None:
-        return bool(args or kwargs)
+        return bool(args)
     try:
         signature.bind(*args, **kwargs)
     except TypeError:

@@ -174,7 +174,7 @@ _MARKS = {
 _COLUMNS = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True)
 class Report:
     """The result of a check. It is true if every derivative was verified: nothing passes in silence.
 
