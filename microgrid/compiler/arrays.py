@@ -460,10 +460,11 @@ def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["
     live = reachable(outputs)
     kept = {x.number for x in reachable(forward)}
     uses = Counter(operand.number for x in live for operand in x.arrays())
+    pairs = {frozenset(operand.number for operand in x.arrays()) for x in live if x.op is ops.mul}
     for x in live:
         operands = tuple(new[operand.number] if isinstance(operand, Array) else operand for operand in x.operands)
         if x.op is ops.mul and x.number not in kept:
-            new[x.number] = _product(arrays, x, new, uses)
+            new[x.number] = _product(arrays, x, new, uses, pairs)
             continue
         if isinstance(x.op, Op):
             new[x.number] = arrays.apply(x.op, *operands)
@@ -489,18 +490,25 @@ def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["
     return arrays, [arrays.apply(NUMBER, new[x.number]) if isinstance(x, Array) else x for x in outputs]
 
 
-def _product(arrays: Arrays, x: Array, new: dict[int, Operand], uses: Counter[int]) -> Operand:
+def _product(
+    arrays: Arrays, x: Array, new: dict[int, Operand], uses: Counter[int], pairs: set[frozenset[int]]
+) -> Operand:
     """Return a product with constants in front, where they meet: c₁a · c₂b is (c₁c₂)·ab, and a · (1 / b) is a / b.
 
-    What is used elsewhere, too, stands anyway and is better used as it is.
+    What is used elsewhere, too, stands anyway and is better used as it is; unless the product without the
+    constant is one of the ``pairs`` that are multiplied anyway.
     """
     constant, divisor = 1.0, None
     factors: list[Operand] = []
-    for operand in x.operands:
+    for operand, other in zip(x.operands, reversed(x.operands), strict=True):
         factor = new[operand.number] if isinstance(operand, Array) else operand
         once = isinstance(operand, Array) and uses[operand.number] == 1
         if once and _is(factor, ops.mul) and _is_moderate(factor.operands[0]):  # type: ignore[union-attr]
             constant, factor = constant * factor.operands[0], factor.operands[1]  # type: ignore[union-attr, operator]
+        elif not once and _is(operand, ops.mul) and isinstance(other, Array):
+            c, base = sorted(operand.operands, key=lambda inner: isinstance(inner, Array))  # type: ignore[union-attr]
+            if _is_moderate(c) and isinstance(base, Array) and frozenset((base.number, other.number)) in pairs:
+                constant, factor = constant * c, new[base.number]
         if isinstance(factor, float):
             constant *= factor
         elif once and factor.op is ops.div and factor.operands[0] == 1.0 and divisor is None:

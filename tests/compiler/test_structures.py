@@ -284,3 +284,12 @@ def test_the_outputs_of_a_layer_are_one_array_and_its_jacobian_takes_no_longer_t
 
     assert statements(6) == statements(20)
     assert statements(20)[0] == 2  # a product of matrices and a tanh
+
+
+def test_the_two_halves_of_the_derivative_of_half_a_square_are_one_product():
+    x, y = np.array([0.5, -1.5, 2.0]), np.array([3.0, 1.0, -2.0])
+    kernel = compile(lambda x, y: y * (0.5 * x * x), reduce=None).kernel(x, y)
+    _, (by_x, by_y) = kernel.value_and_grad([], x, y, by="arguments")
+    assert by_x == pytest.approx(x * y, rel=1e-15)
+    assert by_y == pytest.approx(0.5 * x * x, rel=1e-15)
+    assert len(kernel.statements("arguments")) == 4  # half of x, its square, times y; and x·y
