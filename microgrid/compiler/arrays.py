@@ -159,8 +159,8 @@ class Piece:
 class Arrays:
     """Makes the statements of an array program: each different one once, by rules that keep it small.
 
-    The rules keep every number, with two exceptions of the last digit: a factor that is constant comes out
-    of a sum, and a sum may be added up in another order.
+    The rules keep every number, with three exceptions of the last digit: a factor that is constant comes out
+    of a sum, a sum may be added up in another order, and so may a product of the backward pass be multiplied.
     """
 
     def __init__(self, last: bool = False) -> None:
