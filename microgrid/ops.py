@@ -383,7 +383,7 @@ def _polygamma(n: int, x: float) -> float:
         x += 1.0
     # negative powers, because they underflow quietly where x is huge
     series = [math.factorial(n - 1) * _power(x, -n) if n else -math.log(x), factorial * 0.5 * _power(x, -n - 1.0)]
-    for k, bernoulli in enumerate(_BERNOULLI, start=1):
+    for k, bernoulli in enumerate(BERNOULLI, start=1):
         series.append(bernoulli * math.factorial(2 * k + n - 1) / math.factorial(2 * k) * _power(x, -2.0 * k - n))
     return sign * math.fsum(series + shift)
 
@@ -393,7 +393,8 @@ def _pole_to_the_left(x: float) -> Hashable:
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
+"""The Bernoulli numbers of even index, B₂ to B₁₈: for the asymptotic series of log Γ and its derivatives."""
 
 
 def _cotangent_derivative(n: int, x: float) -> float:

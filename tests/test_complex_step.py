@@ -39,12 +39,13 @@ def points(op: Op, count: int) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
 def test_the_complex_step_has_fourteen_digits_on_every_row(op: Op) -> None:
     verdicts = []
-    for xs in points(op, 20):
+    for xs in points(op, 40):
         for i, row in enumerate(check(op, xs, method="complex").derivatives):
             verdicts.append(row.verdict)
             right = exact(op, xs, i)
             if row.verdict is Verdict.PASS and not mp.isnan(right):
                 assert row.numeric == pytest.approx(float(right), rel=1e-14, abs=1e-15), (xs, i)
+            assert row.verdict is not Verdict.UNRESOLVED or abs(right) < 1e-200, (xs, i)
     assert verdicts.count(Verdict.PASS) > 0.9 * len(verdicts)
     assert set(verdicts) <= {Verdict.PASS, Verdict.KINK, Verdict.UNRESOLVED}
 
@@ -55,8 +56,8 @@ def test_the_complex_step_has_fourteen_digits_on_every_row(op: Op) -> None:
         *[(ops.erf, x) for x in (-6.0, 1.25, 6.0, 20.0, 5e-324)],
         *[(ops.erfc, x) for x in (-6.0, 1.2500001, 10.0, 20.0)],
         *[(ops.gelu, x) for x in (-8.0, -25.0, 8.0, 1.8, -1e-200)],
-        *[(ops.lgamma, x) for x in (-0.5, -900.5, 1e-12, 170.5, 1e15, 1e90)],
-        *[(ops.digamma, x) for x in (-3.999, -900.5, 1e-12, 1e15)],
+        *[(ops.lgamma, x) for x in (-0.5, -999.5, 1e-12, 170.5, 1e15, 1e90)],
+        *[(ops.digamma, x) for x in (-3.999, -999.5, 1e-12, 1e15)],
         *[(ops.polygamma_of(n), x) for n in (1, 2, 7) for x in (-3.999, -100.25, 1e-12, 40.0, 1e6)],
         *[(ops.power_of(n), x) for n in (3.0, 0.5, -2.5, 101.0) for x in (0.1, 1.5, 900.0)],
         *[(ops.base_of(0.5), x) for x in (-900.0, 500.0)],
@@ -84,7 +85,7 @@ def test_lengths_do_not_overflow_on_the_way() -> None:
     assert row.method == "complex"
 
 
-@pytest.mark.parametrize(("op", "x"), [(ops.lgamma, -5000.3), (ops.digamma, -5000.3), (ops.lgamma, 1e200)])
+@pytest.mark.parametrize(("op", "x"), [(op, x) for op in (ops.lgamma, ops.digamma) for x in (-5000.3, -1000.5, 1e100)])
 def test_where_the_complex_step_would_be_inexact_differences_decide(op: Op, x: float) -> None:
     assert check(op, x)["x"].method == "difference"
     assert check(op, x, method="complex")["x"].verdict is Verdict.UNRESOLVED

@@ -18,10 +18,10 @@ import cmath
 import math
 from collections.abc import Callable
 from functools import reduce
-from operator import add
+from operator import add, attrgetter
 
 from microgrid import ops
-from microgrid.ops import Op
+from microgrid.ops import BERNOULLI, Op
 
 Forward = Callable[..., complex]
 
@@ -49,12 +49,14 @@ def _expm1(z: complex) -> complex:
 
 def _power(z: complex, n: complex) -> complex:
     """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
-    a, whole = z.real, n.imag == 0 and n.real == math.floor(n.real)
-    if a <= 0 and not whole:
-        raise ValueError("a power of a negative number with a fraction as exponent is not real")
+    a, size = z.real, math.pow(z.real, n.real)
+    if a < 0 and n.imag:
+        raise ValueError("between whole exponents a power of a negative number is not real")
     if a == 0:
-        return z ** int(n.real) if n.real < 2 else 0.0  # the square of the step vanishes
-    return math.pow(a, n.real) * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
+        if n.real not in (0, 1) and n.real < 2:
+            raise ValueError("the slope of a power at 0 is infinite, or there is none to the left of it")
+        return z if n.real == 1 else size  # the square of the step vanishes
+    return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
 
 
 def _exponential(base: float, z: complex) -> complex:
@@ -70,95 +72,70 @@ def _hypot(a: complex, b: complex) -> complex:
     return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
 
 
+# Of the following the real part is the real function's own: only the imaginary part is new.
+
+
 def _atan2(y: complex, x: complex) -> complex:
-    if abs(x.real) < abs(y.real):
-        return math.copysign(math.pi / 2, y.real) - cmath.atan(x / y)
-    return cmath.atan(y / x) + (math.copysign(math.pi, y.real) if x.real < 0 else 0.0)
+    turned = -cmath.atan(x / y) if abs(x.real) < abs(y.real) else cmath.atan(y / x)
+    return complex(math.atan2(y.real, x.real), turned.imag)
 
 
 def _sigmoid(z: complex) -> complex:
-    e = cmath.exp(-z if z.real >= 0 else z)
-    return 1.0 / (1.0 + e) if z.real >= 0 else e / (1.0 + e)
+    """σ(z) = ½ + ½ tanh(z/2)."""
+    return complex(ops.sigmoid.forward(z.real), 0.5 * cmath.tanh(0.5 * z).imag)
 
 
 def _softplus(z: complex) -> complex:
-    return z + _log1p(cmath.exp(-z)) if z.real > 0 else _log1p(cmath.exp(z))
-
-
-def _maximum(a: complex, b: complex) -> complex:
-    return a if a.real > b.real else b
-
-
-def _minimum(a: complex, b: complex) -> complex:
-    return a if a.real < b.real else b
-
-
-# Special functions. The real part is the real function's own: only the imaginary part is new.
+    return complex(ops.softplus.forward(z.real), _log1p(cmath.exp(z)).imag)
 
 
 def _erf(z: complex) -> complex:
-    return complex(math.erf(z.real), -_complementary_error(z).imag)
+    return complex(math.erf(z.real), -2.0 * _tail(1.0, z, z).imag)
 
 
 def _erfc(z: complex) -> complex:
-    return complex(math.erfc(z.real), _complementary_error(z).imag)
+    return complex(math.erfc(z.real), 2.0 * _tail(1.0, z, z).imag)
 
 
-def _complementary_error(z: complex) -> complex:
-    """erfc(z): 1 less the Maclaurin series near 0; in the right tail Laplace's continued fraction."""
-    if z.real < -_TAIL:
-        return 2.0 - _complementary_error(-z)
-    return _gaussian(1.0, z) * _scaled_tail(z) if z.real > _TAIL else 1.0 - _error_series(z)
+def _gelu(z: complex) -> complex:
+    return z * _tail(0.5, -z, -z * math.sqrt(0.5))
 
 
-_TAIL = 1.25
-"""From here on 180 terms of the continued fraction are enough; up to here no large terms of the series cancel."""
+def _tail(rate: float, z: complex, w: complex) -> complex:
+    """½ erfc(w) where w² is rate·z²: ½ less the Maclaurin series near 0; further right Laplace's continued fraction.
+
+    Up to 1.25 no large terms of the series cancel, from there on 180 terms of the fraction are enough.
+    """
+    if w.real < 0:
+        return 1.0 - _tail(rate, -z, -w)
+    if w.real < 1.25:
+        return 0.5 - _error_series(w)
+    below = w
+    for k in range(180, 0, -1):
+        below = w + 0.5 * k / below
+    return _gaussian(rate, z) / (2.0 * math.sqrt(math.pi) * below)
 
 
 def _error_series(z: complex) -> complex:
-    """erf(z) = 2/√π Σ (−1)ⁿ z²ⁿ⁺¹ / (n! (2n + 1))."""
+    """½ erf(z) = 1/√π Σ (−1)ⁿ z²ⁿ⁺¹ / (n! (2n + 1))."""
     terms, power = [z], z
     for n in range(1, 40):
         power *= -z * z / n
         terms.append(power / (2 * n + 1))
-    return 2.0 / math.sqrt(math.pi) * _sum(terms)
-
-
-def _scaled_tail(z: complex) -> complex:
-    """e^(z²)·erfc(z) = 1/√π · 1/(z + ½/(z + 1/(z + 3⁄2/(z + …)))), for Re z ≥ 1.25."""
-    below = z
-    for k in range(int(270.0 / z.real / z.real) + 8, 0, -1):
-        below = z + 0.5 * k / below
-    return 1.0 / (math.sqrt(math.pi) * below)
+    return _sum(terms) / math.sqrt(math.pi)
 
 
 def _gaussian(rate: float, z: complex) -> complex:
-    """e^(−rate·z²); the square of a number of few digits is exact, and what is left over is small."""
-    few = math.floor(16.0 * z.real) / 16.0
-    return math.exp(-rate * few * few) * cmath.exp(-rate * (z - few) * (z + few))
-
-
-def _gelu(z: complex) -> complex:
-    return z * _normal_distribution(z)
-
-
-def _normal_distribution(z: complex) -> complex:
-    """Φ(z) = ½ erfc(−z/√2)."""
-    w = z * math.sqrt(0.5)
-    if w.real > _TAIL:
-        return 1.0 - _normal_distribution(-z)
-    return 0.5 * (_gaussian(0.5, z) * _scaled_tail(-w) if w.real < -_TAIL else 1.0 + _error_series(w))
-
-
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+    """e^(−rate·z²); the square of a whole number is exact, and what is left over is small."""
+    whole = round(z.real)
+    return math.exp(-rate * whole * whole) * cmath.exp(-rate * (z - whole) * (z + whole))
 
 
 def _beyond(z: complex, n: int) -> tuple[complex, list[complex]]:
     """Return z + k, far enough to the right for an asymptotic series, and z, z + 1, …, z + k − 1."""
-    a = z.real
-    if not -1e3 < a < 1e100 or (a <= 0 and a == math.floor(a)):
-        raise ValueError("a pole of Γ, or too far from 0 for its recurrence and series")
-    count = max(0, math.ceil(20 + 2 * n - a))
+    if not -1e3 < z.real < 1e100:
+        raise ValueError("too far from 0 for the recurrence and the series of Γ")
+    count = max(0, math.ceil(20 + 2 * n - z.real))
     return z + count, [z + k for k in range(count)]
 
 
@@ -167,8 +144,8 @@ def _lgamma(z: complex) -> complex:
     w, steps = _beyond(z, 0)
     inverse = 1.0 / w
     terms = [(w - 0.5) * cmath.log(w), -w]
-    terms += [b / (2 * k * (2 * k - 1)) * inverse ** (2 * k - 1) for k, b in enumerate(_BERNOULLI, start=1)]
-    terms += [-cmath.log(step if step.real > 0 else -step) for step in steps]
+    terms += [b / (2 * k * (2 * k - 1)) * inverse ** (2 * k - 1) for k, b in enumerate(BERNOULLI, start=1)]
+    terms += [-cmath.log(step / step.real) for step in steps]
     return complex(math.lgamma(z.real), _sum(terms).imag)
 
 
@@ -177,14 +154,28 @@ def _polygamma(n: int, z: complex) -> complex:
     w, steps = _beyond(z, n)
     inverse, factorial = 1.0 / w, math.factorial(n)
     terms = [math.factorial(n - 1) * inverse**n if n else -cmath.log(w), 0.5 * factorial * inverse ** (n + 1)]
-    for k, b in enumerate(_BERNOULLI, start=1):
+    for k, b in enumerate(BERNOULLI, start=1):
         terms.append(b * math.factorial(2 * k + n - 1) / math.factorial(2 * k) * inverse ** (2 * k + n))
     terms += [factorial / step ** (n + 1) for step in steps]
-    return (-1.0) ** (n + 1) * _sum(terms)
+    return _sum(terms) if n % 2 else -_sum(terms)
 
 
 def _sum(terms: list[complex]) -> complex:
     return complex(math.fsum(term.real for term in terms), math.fsum(term.imag for term in terms))
+
+
+# Branches. The real part decides; between equals there is none to choose, as they meet at a kink.
+
+
+def _maximum(*zs: complex) -> complex:
+    return max(zs, key=_real)
+
+
+def _minimum(*zs: complex) -> complex:
+    return min(zs, key=_real)
+
+
+_real = attrgetter("real")
 
 
 def _by_real_part(op: Op) -> Forward:
@@ -227,12 +218,12 @@ _ROWS: dict[Op, Forward] = {
     ops.erfc: _erfc,
     ops.lgamma: _lgamma,
     ops.digamma: lambda z: _polygamma(0, z),
-    ops.absolute: lambda z: -z if z.real < 0 else z,
+    ops.absolute: lambda z: z * math.copysign(1.0, z.real),
     ops.maximum: _maximum,
     ops.minimum: _minimum,
     ops.clip: lambda z, low, high: _minimum(_maximum(z, low), high),
     ops.where: lambda condition, a, b: a if condition.real else b,
-    ops.relu: lambda z: z if z.real > 0 else 0.0,
+    ops.relu: lambda z: _maximum(z, 0.0),
     ops.sigmoid: _sigmoid,
     ops.silu: lambda z: z * _sigmoid(z),
     ops.gelu: _gelu,
@@ -258,6 +249,6 @@ _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.power_of: lambda n: lambda z: _power(z, n),
     ops.base_of: lambda base: lambda z: _exponential(base, z),
     ops.polygamma_of: lambda n: lambda z: _polygamma(int(n), z),
-    ops.leaky_relu_of: lambda slope: lambda z: z if z.real > 0 else slope * z,
-    ops.elu_of: lambda alpha: lambda z: z if z.real > 0 else alpha * _expm1(z),
+    ops.leaky_relu_of: lambda slope: lambda z: _maximum(z, 0.0) + slope * _minimum(z, 0.0),
+    ops.elu_of: lambda alpha: lambda z: _maximum(z, 0.0) + alpha * _expm1(_minimum(z, 0.0)),
 }
