@@ -316,7 +316,7 @@ def _points_of(interval: Interval, random: Random) -> Iterator[float]:
         x = random.uniform(low, high)
         if random.random() < 0.3:
             end, sign = random.choice(ends or [(0.0, 1.0), (0.0, -1.0)])
-            x = end + sign * 10.0 ** random.uniform(-6.0, 2.5)
+            x = end + sign * math.ldexp(random.uniform(1.0, 2.0), random.randint(-20, 8))
         if x in interval:
             yield x
 

@@ -1,0 +1,126 @@
+"""What users are told, to the last word and digit: a change of ``reports.txt`` is to be read like one of a text.
+
+``python tests/test_reports.py`` writes that file anew. How far a derivative may be off is itself computed, by
+random rounding and extrapolation; other tests hold that it is far enough, this one that it is no further.
+Every function here is made of operations that IEEE 754 rounds in one way, so the digits are the same everywhere.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import microgrid as mg
+from microgrid import Interval, Op, Value, ops
+from microgrid.checking import Report, check, check_op
+from microgrid.ops import POSITIVE, REALS
+
+FILE = Path(__file__).with_name("reports.txt")
+
+
+def cube(x: Value) -> Value:
+    return x * x * x
+
+
+def bell(x: Value) -> Value:
+    return 1 / (1 + x * x)
+
+
+def root(x: Value) -> Value:
+    return mg.sqrt(x)
+
+
+def wave(x: Value) -> Value:
+    return x * (1 - x * x / 6 * (1 - x * x / 20))
+
+
+def bend(x: Value) -> Value:
+    return mg.abs(x) * x * x - x
+
+
+shift = Op("shift", lambda x: (x + 1e6) - 1e6, (1.0,))
+far = Op("far", lambda x: (x * x + 1e9) - 1e9, (lambda y, x: 2 * x,))
+rough = Op("rough", lambda x: x * x / 2, (lambda y, x: (x + 1e6) - 1e6,))
+fine = Op("fine", lambda x: math.sqrt(1 + x * x), (lambda y, x: x / y,))
+late = Op("late", lambda x: x * x, (lambda y, x: x,))
+product = Op("product", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: a), array="{0} * {1}")
+ratio = Op("ratio", ops.div.forward, (lambda y, a, b: 1.001 / b, lambda y, a, b: -y / b), domain=(REALS, POSITIVE))
+hinge = Op("hinge", lambda x: max(x, 0.0), (lambda y, x: mg.greater(x, 0.0),), kink=lambda x: x > 0)
+vee = Op("vee", lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),))
+bounded = Op("bounded", ops.sqrt.forward, (lambda y, x: 0.5 / y,), domain=(Interval(0.25, 9.0),), array="xp.sqrt({0})")
+
+POINTS = (0.0, 0.7, 1.0, -1023.9999, 1e-9, 1e-300, 3e9)
+
+
+def cancelling(x: Value, c: float) -> Value:
+    """x² among terms c times as large, which cancel."""
+    return x * x * c + x * x - x * x * c
+
+
+def outcomes(f: Callable[[float], Any], row: int = -1) -> str:
+    """The first letter of the verdict for each of 60 numbers from 0.1 to 1e18: where one turns into the next."""
+    return "".join(f(10.0 ** (-1 + k / 3)).derivatives[row].verdict[0] for k in range(58))
+
+
+CASES: dict[str, Callable[[], Any]] = {
+    **{
+        f"{getattr(f, '__name__', None) or f.name} at {x}": partial(check, f, x, method="difference")
+        for f in (cube, bell, root, wave, bend, shift, far, rough, fine)
+        for x in POINTS
+        if x > 0 or f is not root
+    },
+    **{
+        f"{f.__name__} at {x} with steps of {step}": partial(check, f, x, step=step, method="difference")
+        for f in (bend, cube)
+        for x in (0.0, 0.02, 3.0)
+        for step in (1e-1, 1e-3, 1e-6)
+    },
+    **{
+        f"cancelling terms at {x}, derivative {order}": partial(
+            outcomes, lambda c, x=x, order=order: check(lambda x: cancelling(x, c), x, order=order, method="difference")
+        )
+        for x in (0.01, 1.0, 300.0)
+        for order in (1, 2)
+    },
+    "a cancelling sum": lambda: check(lambda x: mg.total([x * x, 1e9, -1e9]), 1.1, method="difference"),
+    "a cancelling local derivative at several points": lambda: [check(rough, x) for x in (0.1, 10.0, 3e5)],
+    **{
+        f"second derivatives at {x}": partial(
+            check, lambda x, y: x / (y * y + x), (x, 0.3), order=2, method="difference"
+        )
+        for x in (0.7, 1e-5, 3e4)
+    },
+    "second derivatives at a kink": lambda: check(lambda x: 3 - mg.relu(x) * x, 0.0, order=2),
+    "directions": lambda: check(lambda x, y, z: x * y * z * z, (1.0, 2.0, 3.0), sample=2, order=2, method="difference"),
+    **{
+        f"check_op({op.name})": partial(check_op, op)
+        for op in (shift, far, rough, fine, late, product, hinge, vee, bounded, ratio)
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_users_are_told_what_they_were_told_before(name: str) -> None:
+    assert told(name) == recorded()[name], "if this is meant, run python tests/test_reports.py and read the difference"
+
+
+def told(name: str) -> str:
+    found = CASES[name]()
+    reports = found if isinstance(found, list) else [found]
+    text = "\n\n".join(map(str, reports))
+    digits = [f"{row.allowed:.6g}" for report in reports if isinstance(report, Report) for row in report.derivatives]
+    text = re.sub(rf"{re.escape(__file__)}:\d+", "this file", text)
+    return f"{text}\n\nallowed: {', '.join(digits)}" if digits else text
+
+
+def recorded() -> dict[str, str]:
+    sections = FILE.read_text("utf-8").split("\n== ")[1:]
+    return {name: text.strip() for name, _, text in (section.partition(" ==\n") for section in sections)}
+
+
+if __name__ == "__main__":
+    FILE.write_text("".join(f"\n== {name} ==\n\n{told(name)}\n\n" for name in CASES), "utf-8")
