@@ -57,6 +57,8 @@ def line_of(function, marker):
         (lambda x: mg.maximum(x, x), 2.0),
         (lambda x: mg.where(mg.equal(mg.less(x, 1.0), 1.0), x * x, 3 * x), 0.5),
         (lambda x: x, 3.0),
+        (lambda x: x * 1e-220, 1.0),
+        (lambda x: mg.sqrt(mg.less(x, -1.0)) + x, 2.0),
     ],
 )
 def test_a_right_derivative_passes_where_it_is_hard_to_compute(f, x, method):
@@ -110,6 +112,7 @@ def test_nothing_passes_because_its_neighbourhood_is_rough(wrong):
         (lambda x: mg.floor(x) * 1.0, 3.0, "floor"),
         (lambda x: mg.clip(x, 0.0, 1.0), 1.0, "clip"),
         (lambda x: mg.where(mg.less(x, 1.0), x, 2 * x), 1.0, "where"),
+        (lambda x: 1 - mg.relu(x), 0.0, "relu"),
     ],
 )
 def test_a_kink_is_no_failure_and_is_named_with_its_line(f, x, op, method):
@@ -148,6 +151,12 @@ def test_ties_behind_stop_gradient_or_in_a_branch_not_taken_are_no_kinks():
     check(lambda xs: mg.logsumexp(xs), [1.0, 1.0, 0.0]).raise_()
     check(lambda xs: mg.softmax(xs)[0], [1.0, 1.0, 1.0]).raise_()
     check(lambda x: mg.where(mg.Value(0.0), mg.abs(x), 3 * x), 0.0).raise_()
+
+
+def test_what_a_sum_loses_is_lost_to_the_complex_step_as_well():
+    row = check(lambda x: mg.total([x, 1e16, -1e16]) * x, 3.0, method="complex")["x"]
+    assert row.verdict is UNRESOLVED
+    assert row.allowed > 1.0
 
 
 def test_stop_gradient_counts_as_a_constant():
@@ -1170,6 +1179,8 @@ def test_numbers_that_round_at_random_stay_within_a_few_units_of_the_result(a, b
     assert noisy == pytest.approx([exact] * 5, rel=1e-12, abs=1e-12)
     assert len(set(noisy)) > 1
     assert (x < 10, x <= 10, x > 10, x >= 10, bool(x)) == (True, True, False, False, True)
+    assert (x < 0, x <= 0, x > 0, x >= 0, bool(x * 0)) == (False, False, True, True, False)
+    assert (x < x, x <= x, x > x, x >= x) == (False, True, False, True)
 
 
 def test_a_numeric_derivative_without_a_culprit_is_doubted_itself():

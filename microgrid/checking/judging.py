@@ -72,7 +72,7 @@ def _estimate(line: Line, method: str, step: float | None, negligible: float) ->
     near = step or line.nearest
     estimate = complex_step(line) if method != "difference" else None
     obstacle = line.obstacle(near) if estimate or step else None
-    if obstacle is not None and obstacle.kind == "kink":
+    if obstacle is not None and obstacle.is_kink:
         return Estimate(method="complex" if estimate else "difference", obstacle=obstacle, distance=near)
     if estimate is None or obstacle is not None:
         blocked = Estimate(method="complex", obstacle=obstacle, distance=near)
@@ -99,7 +99,7 @@ def _compare(
     known = still or estimate.worth(negligible) <= 1.0
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
-        row.verdict = Verdict.KINK if obstacle.kind == "kink" else Verdict.DOMAIN
+        row.verdict = Verdict.KINK if obstacle.is_kink else Verdict.DOMAIN
         row.reason = _in_the_way(line, estimate, obstacle, backward)
     elif not math.isfinite(backward):
         if known:
@@ -128,7 +128,7 @@ def _compare(
             if not still and estimate.error > 0.5 * rounding
             else f"backward() itself is known to ±{number(rounding, 2)} only: terms that are rounded cancel in it"
         )
-    elif obstacle is not None and obstacle.kind == "kink" and estimate.distance < 1e-3 * max(line.scale, 1.0):
+    elif obstacle is not None and obstacle.is_kink and estimate.distance < 1e-3 * max(line.scale, 1.0):
         row.reason = (
             f"{_node(line, obstacle)} has a kink within {number(estimate.distance, 2)}; "
             f"steps of {number(estimate.step, 2)} stay clear of it"
@@ -144,9 +144,9 @@ def _node(line: Line, obstacle: Obstacle) -> str:
 
 
 def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: float) -> str:
-    if obstacle.kind == "domain" and obstacle.position is None:
+    if obstacle.position is None:
         return "the slope is not a finite number beside this point"
-    if obstacle.kind == "domain":
+    if not obstacle.is_kink:
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
     left, right = line.slopes(estimate.distance)
     near = "at this very point"

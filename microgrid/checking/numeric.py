@@ -56,7 +56,7 @@ def resolution(scale: float, negligible: float) -> float:
 
 def rounded(y: float, random: Random, size: float = 0.0) -> float:
     """Return y moved by up to two units in its last place, or in that of ``size``; 0, inf and nan stay."""
-    return y + math.ulp(size or y) * (4.0 * random.random() - 2.0) if (y or size) and y - y == 0.0 else y
+    return y + math.ulp(size or y) * (4.0 * random.random() - 2.0) if (y or size) and math.isfinite(y) else y
 
 
 class Noisy(Operators):
@@ -128,8 +128,9 @@ def restored(values: Iterable[Value]) -> Iterator[None]:
 class Obstacle(NamedTuple):
     """Why the function cannot be used at some point: another smooth branch, or not a finite number."""
 
-    kind: str  # "kink", "domain" or "path"
-    position: int | None  # of the node in the program
+    position: int | None
+    """of the node in the program; ``None`` for the slope itself"""
+    is_kink: bool = False
 
 
 class Program:
@@ -348,11 +349,11 @@ class Line:
         advance(values, self.plan, random)
         for i, kink, operands, branch in self.kinks:
             if random is None and kink(*[values[j] for j in operands]) != branch:
-                return Obstacle("kink", i)
+                return Obstacle(i, is_kink=True)
         y = self.measure(values, random)
         if math.isfinite(y):
             return t, y
-        return Obstacle("domain", next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
+        return Obstacle(next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
     @cached_property
     def _rounding(self) -> float:
@@ -388,10 +389,7 @@ class Line:
         step = 1.37 * self.smallest
         found: list[float] = []
         while len(found) < 8 and step < 0.1 * max(self.scale, 1.0):
-            points = [self.at(k * step) for k in range(-2, 7)]  # lopsided, for even functions
-            values = [point[1] for point in points if not isinstance(point, Obstacle)]
-            if len(values) < len(points):
-                break
+            values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
             if len(set(values)) >= 7:
                 for _ in range(6):
                     values = [b - a for a, b in itertools.pairwise(values)]
@@ -402,15 +400,14 @@ class Line:
     @cached_property
     def _roughness(self) -> float:
         """The largest second difference over a few of the smallest steps."""
-        near = [self.at(k * self.smallest) for k in range(-3, 4)]
-        return max(
-            (
-                abs(a[1] - 2.0 * b[1] + c[1])
-                for a, b, c in zip(near, near[1:], near[2:], strict=False)
-                if not (isinstance(a, Obstacle) or isinstance(b, Obstacle) or isinstance(c, Obstacle))
-            ),
-            default=0.0,
-        )
+        near = self._in_a_row(range(-3, 4), self.smallest)
+        return max((abs(a - 2.0 * b + c) for a, b, c in zip(near, near[1:], near[2:], strict=False)), default=0.0)
+
+    def _in_a_row(self, multiples: Iterable[int], step: float) -> list[float]:
+        """The numbers at these multiples of a step; none if something is in the way of one of them."""
+        points = [self.at(k * step) for k in multiples]
+        numbers = [point[1] for point in points if not isinstance(point, Obstacle)]
+        return numbers if len(numbers) == len(points) else []
 
     def obstacle(self, step: float) -> Obstacle | None:
         """What is in the way on either side, at this distance."""
@@ -516,7 +513,7 @@ def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | Non
     return float(values[-1].imag / step)
 
 
-def difference(line: Line, negligible: float = 0.0, largest: float | None = None) -> Estimate:
+def difference(line: Line, negligible: float, largest: float | None) -> Estimate:
     """Return the derivative from central differences, extrapolated to step 0, with its error.
 
     The steps fall from ``largest``, or from a tenth of the size of the argument and of 1, until rounding
@@ -528,7 +525,7 @@ def difference(line: Line, negligible: float = 0.0, largest: float | None = None
     best = _ladder(line, start, noise, negligible)
     if largest is not None:
         return best
-    if 0.0 < line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
+    if line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
         near = _ladder(line, 0.1 * line.scale, noise, negligible)
         refuted = near.worth(negligible) <= 1.0 and abs(near.value - best.value) > near.error + best.error
         if refuted or _is_better(near, best, negligible):
@@ -591,4 +588,4 @@ def _central(line: Line, step: float, noise: float) -> tuple[float, float] | Obs
     rounding = 2.0 * max(noise, 4.0 * UNIT * abs(fa), 4.0 * UNIT * abs(fb)) / (a + b)
     if step > line.scale:  # the argument itself is rounded in x ± step, so this is the slope a little off the point
         rounding += abs(fa - 2.0 * line.base + fb) / (a * b) * math.ulp(step)
-    return (slope, rounding) if math.isfinite(slope) else Obstacle("domain", None)
+    return (slope, rounding) if math.isfinite(slope) else Obstacle(None)
