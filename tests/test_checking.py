@@ -521,7 +521,7 @@ def test_a_derivative_of_zero_passes_where_the_function_moves_at_no_step(f, x, m
 def test_a_derivative_of_zero_does_not_pass_for_want_of_digits(x):
     lost = Op("lost", math.sin, (0.0,))
     even = Op("even", lambda x: math.hypot(x, x), (lambda y, x: 0.0 * x,))
-    for f in (lost, even, lambda x: lost(x) + 1.0):
+    for f in (lost, even, lambda x: lost(x) + 1.0, lambda x: -lost(x)):
         assert check(f, x)["x"].verdict is FAIL
 
 

@@ -95,6 +95,14 @@ CASES: dict[str, Callable[[], Any]] = {
         )
         for x in (0.0, 1e-4, 3e-2)
     },
+    **{
+        f"check_op of {name} that cancels": partial(outcomes, lambda c, make=make: check_op(make(c), points=6), row=row)
+        for name, make, row in (
+            ("a function", lambda c: Op("shift", lambda x: (x + c) - c, (1.0,)), 1),
+            ("a local derivative", lambda c: Op("same", lambda x: x, (lambda y, x: (x + c) - x - (c - 1.0),)), 1),
+            ("a second derivative", lambda c: Op("half", lambda x: x * x / 2, (lambda y, x: (x + c) - c,)), 2),
+        )
+    },
     "cancelling terms": lambda: [check(cancelling, (1.1, c), method="difference") for c in (1e12, 3e13, 1e16)],
     "a kink nearby": lambda: [check(bend, x, method="difference") for x in (0.0002, 0.0005, 0.0012)],
     "a kink within a step": lambda: check(bend, 1e-5, step=1.2345e-4),

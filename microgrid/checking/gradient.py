@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 from microgrid.calculus import gradient_graph
-from microgrid.checking.judging import METHODS, Primitive, judge
-from microgrid.checking.numeric import UNIT, Line, Measure, Plan, Program, Step, output_of, restored
+from microgrid.checking.judging import Primitive, judge
+from microgrid.checking.numeric import UNIT, Line, Measure, Method, Plan, Program, Step, output_of, restored
 from microgrid.checking.problem import Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
@@ -76,7 +76,7 @@ def check(
         ValueError: for an unknown option, leaves that are results, a graph whose data is out of date, or a
             function that gives another result when it is run again.
     """
-    if method not in METHODS:
+    if method not in set(Method):
         raise ValueError(f"method={method!r} is unknown: choose 'auto', 'complex' or 'difference'")
     if order not in (1, 2):
         raise ValueError(f"order={order!r}: give 1 for gradients, or 2 for second derivatives as well")
@@ -89,7 +89,7 @@ def check(
         raise ValueError(f"allow={allow!r}: give a list of verdicts out of {', '.join(Verdict)}")
     problem = problem_of(f, at, named)
     with restored([leaf for _, leaf in problem.leaves]):
-        return _Check(problem, order, method, step, sample, seed, progress).report(allow)
+        return _Check(problem, order, Method(method), step, sample, seed, progress).report(allow)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class _Check:
         self,
         problem: Problem,
         order: int,
-        method: str,
+        method: Method,
         step: float | None,
         sample: int | None,
         seed: int,
@@ -333,7 +333,7 @@ class _Check:
             line,
             rounding=rounding,
             negligible=negligible if math.isfinite(negligible) else 0.0,
-            method="difference" if self.measure else self.method,
+            method=Method.DIFFERENCE if self.measure else self.method,
             step=self.step,
             hasty=hasty,
         )
@@ -493,7 +493,7 @@ class _Check:
                 line,
                 rounding=rounding[i][other],
                 negligible=1e-9 * scale,
-                method="difference",
+                method=Method.DIFFERENCE,
                 step=self.step,
             )
             self.rows.append(row)

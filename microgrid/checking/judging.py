@@ -8,6 +8,7 @@ from microgrid.checking.numeric import (
     Estimate,
     Line,
     Measure,
+    Method,
     Obstacle,
     Program,
     complex_step,
@@ -20,8 +21,6 @@ from microgrid.checking.report import Derivative, Verdict, number, operation, wh
 from microgrid.engine import Value, enable_grad
 from microgrid.ops import Op
 
-METHODS = ("auto", "complex", "difference")
-
 
 def judge(
     name: str,
@@ -31,7 +30,7 @@ def judge(
     *,
     rounding: float,
     negligible: float,
-    method: str = "auto",
+    method: Method = Method.AUTO,
     step: float | None = None,
     hasty: bool = False,
 ) -> Derivative:
@@ -44,16 +43,19 @@ def judge(
         line: the function along which the numeric derivative is taken.
         rounding: how far ``backward`` may be off by rounding.
         negligible: the error that counts as none beside the terms of which the derivative is the sum.
-        method: ``"auto"``, ``"complex"`` or ``"difference"``.
+        method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
         hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
     """
     estimate = _estimate(line, method, step, negligible)
     row = _compare(name, value, backward, line, estimate, rounding, negligible)
-    if row.verdict is Verdict.FAIL and method != "complex" and not (hasty and math.isfinite(backward)):
+    if row.verdict is Verdict.FAIL and method is not Method.COMPLEX and not (hasty and math.isfinite(backward)):
         # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
         # is smooth at the size of 1 may have all its features at the size of the argument.
-        for largest in (estimate.step / 20.0 if estimate.method == "difference" else None, 0.1 * line.scale or None):
+        for largest in (
+            estimate.step / 20.0 if estimate.method is Method.DIFFERENCE else None,
+            0.1 * line.scale or None,
+        ):
             found = difference(line, negligible, largest)
             other = _compare(name, value, backward, line, found, rounding, negligible, nearer=True)
             # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
@@ -68,16 +70,16 @@ def judge(
     return row
 
 
-def _estimate(line: Line, method: str, step: float | None, negligible: float) -> Estimate:
+def _estimate(line: Line, method: Method, step: float | None, negligible: float) -> Estimate:
     near = step or line.nearest
-    estimate = complex_step(line) if method != "difference" else None
+    estimate = complex_step(line) if method is not Method.DIFFERENCE else None
     obstacle = line.obstacle(near) if estimate or step else None
     if obstacle is not None and obstacle.is_kink:
-        return Estimate(method="complex" if estimate else "difference", obstacle=obstacle, distance=near)
+        return Estimate(method=Method.COMPLEX if estimate else Method.DIFFERENCE, obstacle=obstacle, distance=near)
     if estimate is None or obstacle is not None:
-        blocked = Estimate(method="complex", obstacle=obstacle, distance=near)
-        return blocked if method == "complex" else difference(line, negligible, step)
-    if method == "complex" or estimate.worth(negligible) <= 1.0:
+        blocked = Estimate(method=Method.COMPLEX, obstacle=obstacle, distance=near)
+        return blocked if method is Method.COMPLEX else difference(line, negligible, step)
+    if method is Method.COMPLEX or estimate.worth(negligible) <= 1.0:
         return estimate
     return min(estimate, difference(line, negligible, step), key=lambda found: found.worth(negligible))
 
@@ -93,7 +95,7 @@ def _compare(
     nearer: bool = False,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
-    allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * (size if math.isfinite(size) else 0.0)
+    allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * size
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
     still = backward == 0.0 == numeric and not nearer  # the function moves at no step at all
     known = still or estimate.worth(negligible) <= 1.0
@@ -112,10 +114,10 @@ def _compare(
         row.reason = (
             "the complex step needs every operation on the way to be analytic, which is not so here: "
             "use method='auto' or 'difference'"
-            if estimate.method == "complex"
+            if estimate.method is Method.COMPLEX
             else "no step gives a finite difference"
         )
-    elif row.error > allowed and estimate.method == "difference" and line.is_undersampled:
+    elif row.error > allowed and estimate.method is Method.DIFFERENCE and line.is_undersampled:
         row.verdict = Verdict.UNRESOLVED
         row.reason = "the function jumps from one float to the next: they lie too far apart here to see its slope"
     elif row.error > allowed:
@@ -182,11 +184,11 @@ class Primitive:
         self.positions = [self.program.position[leaf] for leaf in self.leaves]
         self.y = self.program.values[-1]
 
-    def first(self, i: int, name: str = "", method: str = "auto") -> Derivative:
+    def first(self, i: int, name: str = "") -> Derivative:
         """Check ∂y/∂xs[i]."""
         line = Line(self.program, {self.positions[i]: 1.0}, seed=self.seed)
         given = local_derivative(self.op, i, self.y, self.xs)
-        return self._judge(name, given, self._rounding(i, given), line, method)
+        return self._judge(name, given, self._rounding(i, given), line, Method.AUTO)
 
     def second(self, i: int, j: int, name: str = "") -> Derivative:
         """Check ∂²y/∂xs[i]∂xs[j]: the derivative, by Values, of a local derivative.
@@ -205,7 +207,7 @@ class Primitive:
                 given = program.gradients()[position]
                 rounding = program.rounding_of_gradients(self.seed)[position]
         line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), seed=self.seed)
-        return self._judge(name, given, rounding, line, "difference")
+        return self._judge(name, given, rounding, line, Method.DIFFERENCE)
 
     def _slope(self, i: int) -> Measure:
         return lambda values, random: local_derivative(
@@ -217,7 +219,7 @@ class Primitive:
         others = [local_derivative(self.op, i, rounded(self.y, random), self.xs, random) for _ in range(4)]
         return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
 
-    def _judge(self, name: str, given: float, rounding: float, line: Line, method: str) -> Derivative:
+    def _judge(self, name: str, given: float, rounding: float, line: Line, method: Method) -> Derivative:
         size = max(abs(line.base), line.noise / (8.0 * UNIT), rounding / (8.0 * UNIT))  # of terms that cancel, too
         negligible = 1e-9 * size / max(line.scale, 1.0) if math.isfinite(size) else 0.0
         value = tuple(self.xs)

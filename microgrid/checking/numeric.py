@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from functools import cached_property
 from random import Random
 from typing import Any, NamedTuple
@@ -431,13 +431,22 @@ class Line:
 # The derivative of a line at 0
 
 
+class Method(StrEnum):
+    """How a numeric derivative is taken."""
+
+    AUTO = auto()
+    """by the complex step where every operation on the way is analytic, else by differences"""
+    COMPLEX = auto()
+    DIFFERENCE = auto()
+
+
 @dataclass(slots=True)
 class Estimate:
     """A numeric derivative, how far it may be off, and what was in the way of a better one."""
 
     value: float = math.nan
     error: float = math.inf
-    method: str = "difference"
+    method: Method = Method.DIFFERENCE
     step: float = 0.0
     obstacle: Obstacle | None = None
     distance: float = field(default=math.inf)
@@ -488,7 +497,7 @@ def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | Non
     # what is nearly 0 may be the square of the step, or be rounded to a multiple of the smallest float
     least = max(step * step, 8.0 * math.ulp(0.0) / step)
     error = 0.0 if exact == 0.0 and spread < least else 2.0 * spread + 16.0 * UNIT * abs(exact) + least
-    return Estimate(exact, error, "complex", step)
+    return Estimate(exact, error, Method.COMPLEX, step)
 
 
 def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:
