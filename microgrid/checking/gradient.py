@@ -188,10 +188,7 @@ class _Check:
                 "fix the seed of its random numbers, or put the model into eval() mode, and check again"
             )
         random = Random(self.seed)
-        moves = {
-            leaf: random.choice([-1.0, 1.0]) * random.uniform(0.5e-6, 1e-6) * max(abs(leaf.data), 1.0)
-            for _, leaf in self.problem.leaves
-        }
+        moves = {leaf: random.gauss(0.0, 1e-6) * max(abs(leaf.data), 1.0) for _, leaf in self.problem.leaves}
         for sign in (1.0, -1.0):
             there, numbers = self._signature(self._build_at({leaf: sign * move for leaf, move in moves.items()}))
             if there != shape:
@@ -299,7 +296,7 @@ class _Check:
         chosen = sorted(random.sample(range(len(probes)), min(self.sample, len(probes))))
         leaves = [leaf for _, leaf in self.problem.leaves]
         directions = []
-        for k in range(self.sample if leaves else 0):
+        for k in range(self.sample) if leaves else ():
             parts = [random.gauss(0.0, 1.0) for _ in leaves]
             length = math.hypot(*parts)
             along = [(leaf, part / length) for leaf, part in zip(leaves, parts, strict=True)]
@@ -421,8 +418,7 @@ class _Check:
 
         It may be one that does not move: the infinite operand of one that does.
         """
-        moving = {i for i, *_ in plan}
-        for step in [*plan, *[step for step in self.program.plan if step[0] not in moving]]:
+        for step in [*plan, *self.program.plan]:
             if not self._is_finite(step):
                 continue
             i = step[0]
@@ -485,14 +481,13 @@ class _Check:
             line = Line(self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), 2, seed=self.seed)
             name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
             given = backward[i][other]
-            scale = max(abs(self.program.values[-1]), abs(line.base), 1.0) / max(line.scale, 1.0)
             row = judge(
                 name,
                 (leaf.data, other.data) if i != j else leaf.data,
                 given,
                 line,
                 rounding=rounding[i][other],
-                negligible=1e-9 * scale,
+                negligible=1e-9 * max(abs(line.base), 1.0) / max(line.scale, 1.0),
                 method=Method.DIFFERENCE,
                 step=self.step,
             )
