@@ -174,11 +174,11 @@ def test_forward_may_differ_from_its_definition_and_from_its_template_by_sixteen
 
 def test_a_report_shows_the_points_that_are_nearest_to_failing():
     def off(x):
-        return 4.0 * math.ulp(x) if 0.5 < x < 1.0 else math.ulp(x)
+        return 4.0 * math.ulp(x) if -2.0 < x < -1.0 else math.ulp(x)
 
     template = "xp.where(xp.isfinite({0}), {0} + xp.where(({0} > 1) & ({0} < 2), 8, 1) * xp.spacing({0}), {0})"
     report = check_op(Op("mine", lambda x: x, (1.0,), array=template), lambda x: x + off(x))
-    assert 0.5 < report["forward"].value[0] < 1.0
+    assert -2.0 < report["forward"].value[0] < -1.0
     assert 1.0 < report["array"].value[0] < 2.0
 
 
@@ -274,6 +274,48 @@ def test_lowerings_that_need_special_functions_are_checked_with_them():
     assert check_op(ops.sigmoid, special=Special).raise_()["array"].verdict == "PASS"
     Special.sigmoid = staticmethod(np.tanh)
     assert check_op(ops.sigmoid, special=Special)["array"].verdict == "FAIL"
+
+
+def test_all_pairs_of_special_values_are_tried_and_a_sample_of_triples():
+    seen = []
+
+    def forward(*xs):
+        seen.append(tuple(map(repr, xs)))
+        return 0.0
+
+    for arity in (1, 2, 3):
+        seen.clear()
+        check_op(Op("mine", forward, (0.0,) * arity), points=4).raise_()
+        special = [xs for xs in seen if set(xs) <= set(map(repr, SPECIAL))]
+        assert len(set(special)) == 15**arity if arity < 3 else 200 < len(set(special)) <= 300
+
+
+def test_a_jump_is_told_with_all_arguments_and_the_shorter_of_two_neighbouring_numbers():
+    larger = Op("mine", max, (lambda y, a, b: ops.greater(a, b), lambda y, a, b: ops.less(a, b)))
+    assert re.match(r"∂y/∂x\d jumps at \(", check_op(larger)["kink"].reason)
+    assert len({float(f"{x:.14g}") for x in check_op(larger)["kink"].value}) == 1
+    half = Op("mine", lambda x: max(x - 0.5, 0.0), (lambda y, x: ops.greater(x, 0.5),))
+    assert check_op(half)["kink"].value == (0.5,)
+    second = Op("mine", lambda a, b: a + max(b - 0.5, 0.0), (1.0, lambda y, a, b: ops.greater(b, 0.5)))
+    assert check_op(second)["kink"].reason.startswith("∂y/∂x2 jumps at (")
+
+
+@pytest.mark.parametrize("speed", [1e3, 1e6, 1e9])
+def test_what_is_smooth_is_no_jump_however_fast_it_is(speed):
+    fast = Op(
+        "fast",
+        lambda x: math.sin(speed * x) if math.isfinite(x) else math.nan,
+        (lambda y, x: speed * ops.cos(speed * x),),
+    )
+    assert check_op(fast, reference=fast.forward)["kink"].verdict == "PASS"
+
+
+@pytest.mark.parametrize("domain", [Interval(0.0, 1e-9), Interval(1e9, 1e9 + 1), Interval(2.0, 2.0)])
+def test_points_lie_in_the_narrowest_of_domains(domain):
+    seen = []
+    check_op(Op("mine", lambda x: seen.append(x) or x, (1.0,), domain=(domain,)))
+    assert all(x in domain for x in seen[:40])
+    assert len(set(seen[:40])) > 30 or domain.low == domain.high
 
 
 def test_only_operations_are_taken():

@@ -48,6 +48,7 @@ rough = Op("rough", lambda x: x * x / 2, (lambda y, x: (x + 1e6) - 1e6,))
 fine = Op("fine", lambda x: math.sqrt(1 + x * x), (lambda y, x: x / y,))
 late = Op("late", lambda x: x * x, (lambda y, x: x,))
 product = Op("product", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: a), array="{0} * {1}")
+broken = Op("broken", lambda x: x, (1.0,), array="xp.nothing({0})")
 ratio = Op("ratio", ops.div.forward, (lambda y, a, b: 1.001 / b, lambda y, a, b: -y / b), domain=(REALS, POSITIVE))
 pole = Op("pole", lambda x: x * x, (math.inf,))
 void = Op("void", lambda x: x * x, (math.nan,))
@@ -119,7 +120,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "directions": lambda: check(lambda x, y, z: x * y * z * z, (1.0, 2.0, 3.0), sample=2, order=2, method="difference"),
     **{
         f"check_op({op.name})": partial(check_op, op)
-        for op in (shift, far, rough, fine, late, product, hinge, vee, bounded, ratio)
+        for op in (shift, far, rough, fine, late, product, hinge, vee, bounded, ratio, broken)
     },
 }
 
