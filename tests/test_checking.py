@@ -214,6 +214,7 @@ def test_another_path_through_python_is_a_kink_named_with_its_line():
         (lambda x: x * x if x < 1 else mg.sin(x), "sin(x=1)"),
         (lambda x: (x * 2 + 3) * x if x > 1 else x * 2 + 3, "add(2, 3)"),
         (lambda x: x * 2 if x > 1 else x, "x"),
+        (lambda x: x * x if x > 1 else mg.Value(3.0) * x, "mul(3, x=1)"),
     ],
 )
 def test_another_path_is_told_by_the_operation_from_which_it_differs(f, node):
@@ -265,6 +266,11 @@ def test_a_wrong_local_derivative_is_named_with_operands_and_line(kind, method):
     )
     assert f"test_checking.py:{line_of(f, 'guilty')}" in str(report)
     assert fault.definition.file == __file__ if callable(wrong.partials[0]) else fault.definition is None
+
+
+def test_the_first_wrong_operation_is_the_fault_even_if_the_next_lets_nothing_through():
+    flat = Op("flat", lambda x: x * x, (lambda y, x: 0.0 * x,))
+    assert check(lambda x: flat(WRONG["sign"](x)), 0.5).fault.op == "wrong"
 
 
 def test_the_first_wrong_operation_is_the_fault_and_the_right_argument_is_named():
@@ -414,6 +420,18 @@ def test_a_backward_that_does_nothing_fails(monkeypatch):
         assert "accumulated wrongly" in report.fault.what
 
 
+def test_a_second_backward_that_adds_no_number_fails(monkeypatch):
+    def backward(self):
+        if self.grad:
+            mg.topological_order(self)[0].grad = math.nan
+        else:
+            right(self)
+
+    right = Value.backward
+    monkeypatch.setattr(Value, "backward", backward)
+    assert "A second backward() added nan to the gradient of x, the first 12" in check(lambda x: x**3, 2.0).fault.what
+
+
 def test_a_second_backward_that_adds_more_fails_too(monkeypatch):
     def backward(self):
         right(self)
@@ -460,8 +478,33 @@ def test_a_nan_that_comes_back_from_a_branch_not_taken_is_a_failure_with_a_remed
     assert check(lambda x: mg.sqrt(mg.where(x > 0, x, 0.0) + 1e-6), -1.0)
     report = check(lambda x: mg.where(x > 2, mg.asin(x), 3 * x), 1.0)
     assert report.fault.what.startswith("The local derivative of asin by x is ∞ here, and so the gradient is nan, ")
+    later = check(lambda x: mg.where(x > 0, mg.sqrt(mg.sin(x)), 0.0), -1.0)
+    assert later.fault.op == "sqrt"
     out_of_log = check(lambda x: mg.where(x > 0, mg.sqrt(mg.log(x)), 0.0), -1.0)
     assert out_of_log.fault.op == "log"
+
+
+def test_a_gradient_that_overflows_on_its_way_back_is_named():
+    report = check(lambda x: x * 1e-200 * 1e200 * 1e200, 1.0)
+    assert report["x"].verdict is FAIL
+    assert report.fault.what.startswith(
+        "The gradient of mul(x=1, 1e−200) overflows on its way back: it is ∞, a product"
+    )
+    assert report.fault.argument is None
+
+
+def test_a_backward_that_ends_in_nan_without_a_cause_is_an_error_of_accumulation(monkeypatch):
+    def backward(self):
+        right(self)
+        mg.topological_order(self)[0].grad = math.nan
+
+    right = Value.backward
+    monkeypatch.setattr(Value, "backward", backward)
+    report = check(lambda x: x * x * x, 2.0)
+    assert report["x"].verdict is FAIL
+    assert (
+        "accumulated wrongly: backward() gives nan, and the products over its paths add up to 12" in report.fault.what
+    )
 
 
 def test_the_operation_that_overflows_is_blamed_and_not_the_one_that_is_given_infinity():
@@ -627,6 +670,8 @@ def test_a_graph_is_checked_by_all_its_leaves_or_by_some():
     assert [row.name for row in check(y, [x]).raise_().derivatives] == ["x"]
     assert [row.name for row in check(y, x).raise_().derivatives] == ["x"]
     assert [row.name for row in check(y, {"weight": w}).raise_().derivatives] == ["weight"]
+    y.backward()
+    check(y).raise_()
     alone = Value(1.0, label="alone")
     unrelated = check(y, [x, alone]).raise_()["alone"]
     assert unrelated.reason == "the output does not depend on it"

@@ -82,21 +82,21 @@ def check(
         raise ValueError(f"order={order!r}: give 1 for gradients, or 2 for second derivatives as well")
     if sample is not None and sample < 1:
         raise ValueError(f"sample={sample!r}: give the number of leaves to draw, at least 1")
-    if step is not None and not 0.0 < step < math.inf:
+    if step is not None and not (step > 0.0 and math.isfinite(step)):
         raise ValueError(f"step={step!r}: give a positive number")
     unknown = set(map(str, allow)) - set(Verdict)
     if unknown or isinstance(allow, str):
         raise ValueError(f"allow={allow!r}: give a list of verdicts out of {', '.join(Verdict)}")
     problem = problem_of(f, at, named)
     with restored([leaf for _, leaf in problem.leaves]):
-        return _Check(problem, order, Method(method), step, sample, seed, progress).report(allow)
+        return _Check(problem, order == 2, Method(method), step, sample, seed, progress).report(allow)
 
 
 # ---------------------------------------------------------------------------------------------------
 # The check
 
 
-@dataclass(slots=True)
+@dataclass
 class _Probe:
     """One derivative to check: by a leaf, or along a direction."""
 
@@ -113,7 +113,7 @@ class _Check:
     def __init__(
         self,
         problem: Problem,
-        order: int,
+        second: bool,
         method: Method,
         step: float | None,
         sample: int | None,
@@ -121,7 +121,7 @@ class _Check:
         progress: bool,
     ) -> None:
         self.problem = problem
-        self.order = order
+        self.second = second
         self.method = method
         self.step = step
         self.sample = sample
@@ -149,9 +149,9 @@ class _Check:
                 self._run_again()
             with restored(self.program.nodes):
                 self._check_first()
-                if self.order == 2 and self.fault is None:
+                if self.second and self.fault is None:
                     self._check_second()
-                elif self.order == 2:
+                elif self.second:
                     self.notes.append("second derivatives were not checked: the first are wrong")
         if not self.problem.leaves:
             self.notes.append("there is no leaf to take a derivative by")
@@ -195,7 +195,9 @@ class _Check:
                 self.branches = True
             elif self.drifting is None:
                 pairs = zip(constants, numbers, strict=True)
-                self.drifting = next((self.program.nodes[i] for (i, a), (_, b) in pairs if a != b and a == a), None)
+                self.drifting = next(
+                    (self.program.nodes[i] for (i, a), (_, b) in pairs if a != b and not math.isnan(a)), None
+                )
         if self.drifting is not None:
             self.measure = self._run_f
 
@@ -322,14 +324,14 @@ class _Check:
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
         size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
         size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
-        negligible = 1e-9 * min(size, max(abs(line.base), 1.0) / max(line.scale, 1.0))
+        negligible = 1e-9 * min(max(abs(line.base), 1.0) / max(line.scale, 1.0), size)
         return judge(
             probe.name,
             probe.value,
             backward,
             line,
             rounding=rounding,
-            negligible=negligible if math.isfinite(negligible) else 0.0,
+            negligible=negligible,
             method=Method.DIFFERENCE if self.measure else self.method,
             step=self.step,
             hasty=hasty,
@@ -340,7 +342,7 @@ class _Check:
     def _explain(self, row: Derivative, probe: _Probe) -> None:
         """Find why a derivative is wrong; where there is no cause, it is the numeric one that is in doubt."""
         assert probe.line is not None
-        plan, relevant = probe.line.plan, self.program.relevant(2)
+        plan, relevant = probe.line.plan, self.program.relevant(second=True)
         kink: Value | None = None
         moved = {*probe.direction, *[i for i, *_ in plan]}
         # an operation of infinite operands is looked at last: the fault is with the one that made them
@@ -359,7 +361,7 @@ class _Check:
                             return
                         if local.verdict is Verdict.KINK:
                             kink = kink or node
-            if steps is finite and not math.isfinite(row.backward) and self._explain_not_finite(row, plan):
+            if steps is finite and not math.isfinite(row.backward) and self._explain_not_finite(row, plan, moved):
                 return
         if self._explain_accumulation(row, moved):
             return
@@ -413,10 +415,11 @@ class _Check:
         )
         return True
 
-    def _explain_not_finite(self, row: Derivative, plan: Plan) -> bool:
+    def _explain_not_finite(self, row: Derivative, plan: Plan, moved: set[int]) -> bool:
         """Find the first operation that makes something infinite or nan out of finite operands.
 
-        It may be one that does not move: the infinite operand of one that does.
+        It may be one that does not move: the infinite operand of one that does. If there is none, the gradient
+        overflows on its way back.
         """
         for step in [*plan, *self.program.plan]:
             if not self._is_finite(step):
@@ -436,6 +439,16 @@ class _Check:
             )
             self._blame(row, node, k, row.backward, row.numeric, what)
             return True
+        for i in reversed(range(self.size)):
+            if i in moved and not math.isfinite(self.sums[0][i]):
+                node = self.program.nodes[i]
+                what = (
+                    f"The gradient of {operation(node)} overflows on its way back: it is {number(self.sums[0][i])}, a "
+                    "product beyond the largest float of local derivatives that are all finite. Scale the numbers so "
+                    "that none is so large."
+                )
+                self._blame(row, node, None, self.sums[0][i], math.nan, what)
+                return True
         return False
 
     def _explain_accumulation(self, row: Derivative, moved: set[int]) -> bool:
@@ -445,7 +458,7 @@ class _Check:
             if i not in moved:
                 continue
             for right in self.sums:
-                if abs(given - right[i]) > self.rounding[i] + 1e-12 * abs(right[i]):
+                if not (_same(given, right[i]) or abs(given - right[i]) <= self.rounding[i] + 1e-12 * abs(right[i])):
                     what = (
                         f"The gradient of {operation(node)} was accumulated wrongly: backward() gives "
                         f"{number(given)}, and the products over its paths add up to {number(right[i])}. Every local "
@@ -478,7 +491,9 @@ class _Check:
             (by, leaf), (then, other) = leaves[i], leaves[j]
             if i not in backward:
                 backward[i], rounding[i] = self._second_backward(gradients[i], [leaf for _, leaf in leaves])
-            line = Line(self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), 2, seed=self.seed)
+            line = Line(
+                self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), second=True, seed=self.seed
+            )
             name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
             given = backward[i][other]
             row = judge(
@@ -552,7 +567,7 @@ def _same(a: float, b: float) -> bool:
 
 def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:
     """Yield the items; with a progress bar on stderr once it has taken more than a second."""
-    bar, task = None, None
+    bar = None
     started = time.perf_counter()
     try:
         for done, item in enumerate(items):
@@ -561,10 +576,10 @@ def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:
                 from rich.progress import Progress
 
                 bar = Progress(console=Console(stderr=True), transient=True)
-                task = bar.add_task(what, total=len(items))
+                bar.add_task(what, total=len(items))
                 bar.start()
-            if bar is not None and task is not None:
-                bar.update(task, completed=done)
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
             yield item
     finally:
         if bar is not None:

@@ -221,6 +221,6 @@ class Primitive:
 
     def _judge(self, name: str, given: float, rounding: float, line: Line, method: Method) -> Derivative:
         size = max(abs(line.base), line.noise / (8.0 * UNIT), rounding / (8.0 * UNIT))  # of terms that cancel, too
-        negligible = 1e-9 * min(size, max(abs(line.base), 1.0)) / max(line.scale, 1.0) if math.isfinite(size) else 0.0
+        negligible = 1e-9 * min(max(abs(line.base), 1.0), size) / max(line.scale, 1.0)
         value = tuple(self.xs)
         return judge(name, value, given, line, rounding=rounding, negligible=negligible, method=method)

@@ -162,7 +162,7 @@ class Program:
         self.plan = list(self._steps.values())
         advance(self.values, self.plan)
         self.locals = [self._locals(i, self.values) for i in range(len(self.nodes))]
-        self._relevant: dict[int, list[bool]] = {}
+        self._relevant: dict[bool, list[bool]] = {}
 
     def _locals(self, i: int, values: list[float], random: Random | None = None) -> tuple[float, ...]:
         op, xs = self.nodes[i].op, [values[j] for j in self.operands[i]]
@@ -179,23 +179,23 @@ class Program:
                     stack.append(i)
         return [self._steps[i] for i in sorted(found)]
 
-    def relevant(self, order: int) -> list[bool]:
+    def relevant(self, second: bool) -> list[bool]:
         """For each node, whether a change there reaches the output to first order.
 
         An edge whose local derivative is 0 at this point stops it: the branch that ``where`` did not
         choose has no say. For second derivatives, only edges whose derivative is the constant 0 do.
         """
-        if order not in self._relevant:
+        if second not in self._relevant:
             relevant = [False] * len(self.nodes)
             relevant[-1] = True
             for i in reversed(range(len(self.nodes))):
                 if relevant[i]:
-                    derivatives = self.locals[i] if order == 1 else self.nodes[i].op.partials
+                    derivatives = self.nodes[i].op.partials if second else self.locals[i]
                     for j, derivative in zip(self.operands[i], derivatives, strict=True):
                         if callable(derivative) or derivative != 0:
                             relevant[j] = True
-            self._relevant[order] = relevant
-        return self._relevant[order]
+            self._relevant[second] = relevant
+        return self._relevant[second]
 
     def gradients(self, values: list[float] | None = None, random: Random | None = None) -> list[float]:
         """Return ∂output/∂node of every node, by a reverse sweep that shares no code with the engine's."""
@@ -319,8 +319,8 @@ class Line:
         program: Program,
         direction: Mapping[int, float],
         measure: Measure = output_of,
-        order: int = 1,
         *,
+        second: bool = False,
         seed: int,
     ) -> None:
         self.program = program
@@ -333,7 +333,7 @@ class Line:
         self.scale = max((x for x, _ in moved), default=0.0)
         self.smallest = max((4.0 * math.ulp(x) / c for x, c in moved), default=1.0)
         self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1.0))
-        relevant = program.relevant(order)
+        relevant = program.relevant(second)
         self.kinks = []
         for i, _, operands, _ in self.plan:
             kink = program.nodes[i].op.kink
@@ -440,7 +440,7 @@ class Method(StrEnum):
     DIFFERENCE = auto()
 
 
-@dataclass(slots=True)
+@dataclass
 class Estimate:
     """A numeric derivative, how far it may be off, and what was in the way of a better one."""
 

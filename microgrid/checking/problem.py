@@ -16,7 +16,7 @@ Leaves = list[tuple[str, Value]]
 """The values that a derivative is taken by, with their names."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Problem:
     """What a call asks to check: the leaves, and how to build the graph (``None`` for one that is there)."""
 

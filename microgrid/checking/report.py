@@ -40,7 +40,7 @@ class CheckError(AssertionError):
         self.report = report
 
 
-@dataclass(slots=True)
+@dataclass
 class Derivative:
     """One row of a report: a derivative as ``backward()`` gives it, beside the numeric one.
 
@@ -78,7 +78,7 @@ class Derivative:
         return 0.0 if self.error == 0.0 else self.error / max(abs(self.backward), abs(self.numeric))
 
 
-@dataclass(slots=True)
+@dataclass
 class Fault:
     """The first wrong operation of a graph.
 
@@ -174,7 +174,7 @@ _MARKS = {
 _COLUMNS = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
 
 
-@dataclass(slots=True)
+@dataclass
 class Report:
     """The result of a check. It is true if every derivative was verified: nothing passes in silence.
 
