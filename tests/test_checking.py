@@ -1133,7 +1133,9 @@ def test_a_long_check_shows_its_progress(monkeypatch, capsys):
     monkeypatch.setattr(time, "perf_counter", lambda: 0.5 * next(ticks))
     monkeypatch.setenv("FORCE_COLOR", "1")
     check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5).raise_()
-    assert "checking" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "checking" in shown
+    assert shown.endswith("\x1b[2K")  # nothing of it is left in the terminal
     check(lambda xs: mg.total(x * x for x in xs), [1.0] * 5, progress=False).raise_()
     assert capsys.readouterr().err == ""
     done = []
