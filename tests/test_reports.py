@@ -117,7 +117,6 @@ CASES: dict[str, Callable[[], Any]] = {
         for x in (0.7, 1e-5, 3e4)
     },
     "second derivatives at a kink": lambda: check(lambda x: 3 - mg.relu(x) * x, 0.0, order=2),
-    "directions": lambda: check(lambda x, y, z: x * y * z * z, (1.0, 2.0, 3.0), sample=2, order=2, method="difference"),
     **{
         f"check_op({op.name})": partial(check_op, op)
         for op in (shift, far, rough, fine, late, product, hinge, vee, bounded, ratio, broken)

@@ -129,6 +129,9 @@ class _Check:
         self.progress = progress
         self.program = Program(problem.output, [leaf for _, leaf in problem.leaves])
         self.size = len(self.program.nodes)
+        leaves = problem.leaves
+        drawn = Random(seed).sample(range(len(leaves)), min(sample or len(leaves), len(leaves)))
+        self.chosen = [leaves[i] for i in sorted(drawn)]
         self.rows: list[Derivative] = []
         self.notes: list[str] = []
         self.fault: Fault | None = None
@@ -289,22 +292,19 @@ class _Check:
 
     def _probes(self) -> list[_Probe]:
         position = self.program.position
-        probes = []
-        for name, leaf in self.problem.leaves:
-            probes.append(_Probe(name, leaf.data, {position[leaf]: 1.0}, [(leaf, 1.0)]))
+        probes = [_Probe(name, leaf.data, {position[leaf]: 1.0}, [(leaf, 1.0)]) for name, leaf in self.chosen]
         if self.sample is None:
             return probes
         random = Random(self.seed)
-        chosen = sorted(random.sample(range(len(probes)), min(self.sample, len(probes))))
         leaves = [leaf for _, leaf in self.problem.leaves]
         directions = []
         for k in range(self.sample) if leaves else ():
-            parts = [random.gauss(0.0, 1.0) for _ in leaves]
+            parts = [random.gauss() for _ in leaves]
             length = math.hypot(*parts)
             along = [(leaf, part / length) for leaf, part in zip(leaves, parts, strict=True)]
             directions.append(_Probe(f"direction {k + 1}", math.nan, {position[leaf]: c for leaf, c in along}, along))
-        self.notes.append(f"{len(chosen)} of {len(probes)} leaves and {len(directions)} directions, drawn at random")
-        return [*[probes[i] for i in chosen], *directions]
+        self.notes.append(f"{len(probes)} of {len(leaves)} leaves and {len(directions)} directions, drawn at random")
+        return [*probes, *directions]
 
     def _first(self, probe: _Probe, once: dict[Value, float]) -> Derivative:
         backward = sum(once[leaf] * c for leaf, c in probe.along)
@@ -480,9 +480,7 @@ class _Check:
 
     def _check_second(self) -> None:
         position = self.program.position
-        leaves = self.problem.leaves
-        if self.sample is not None and len(leaves) > self.sample:
-            leaves = Random(self.seed).sample(leaves, self.sample)
+        leaves = self.chosen
         gradients = gradient_graph(self.problem.output, [leaf for _, leaf in leaves])
         pairs = [(i, j) for i in range(len(leaves)) for j in range(len(leaves))]
         backward: dict[int, dict[Value, float]] = {}
