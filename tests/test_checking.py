@@ -420,6 +420,19 @@ def test_a_backward_that_does_nothing_fails(monkeypatch):
         assert "accumulated wrongly" in report.fault.what
 
 
+@pytest.mark.parametrize("stray", [0.5, -0.5])
+def test_a_gradient_of_what_the_output_does_not_depend_on_fails(monkeypatch, stray):
+    def backward(self):
+        right(self)
+        alone.grad += stray
+
+    right, alone, x = Value.backward, Value(1.0, label="alone"), Value(2.0, label="x")
+    monkeypatch.setattr(Value, "backward", backward)
+    report = check(x * 3, [x, alone])
+    assert (report["x"].verdict, report["alone"].verdict) == (PASS, FAIL)
+    assert f"gives {stray}, and the products over its paths add up to 0".replace("-", "−") in report.fault.what
+
+
 def test_a_second_backward_that_adds_no_number_fails(monkeypatch):
     def backward(self):
         if self.grad:
@@ -801,8 +814,6 @@ def test_the_graph_is_recorded_even_within_no_grad():
     [
         (lambda: check(3.0, 1.0), TypeError, "takes a function or a Value"),
         (lambda: check(lambda x: [x], 1.0), TypeError, "must return one number"),
-        (lambda: check(lambda x: "y" * 77, 1.0), TypeError, f"it returned '{'y' * 77}': check each"),
-        (lambda: check(lambda x: "y" * 78, 1.0), TypeError, rf"it returned '{'y' * 76}\.\.\.: check each"),
         (lambda: check(lambda x: "y" * 99, 1.0), TypeError, rf"it returned '{'y' * 76}\.\.\.: check each"),
         (lambda: check(lambda x: x, "2"), TypeError, "expected one real number"),
         (lambda: check(lambda x: x, 1.0, method="fd"), ValueError, "'auto', 'complex' or 'difference'"),

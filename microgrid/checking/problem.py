@@ -10,7 +10,7 @@ from microgrid.calculus import flatten
 from microgrid.checking.numeric import Program
 from microgrid.checking.report import operation
 from microgrid.engine import Value, constant, enable_grad, record_lines
-from microgrid.ops import LEAF, Op, as_float
+from microgrid.ops import LEAF, Op, as_float, short_repr
 
 Leaves = list[tuple[str, Value]]
 """The values that a derivative is taken by, with their names."""
@@ -64,11 +64,9 @@ def _constant(title: str, output: Any) -> Value:
     try:
         return constant(as_float(output))
     except TypeError:
-        shown = repr(output)
         raise TypeError(
-            f"{title} must return one number to be checked; it returned "
-            f"{shown if len(shown) < 80 else shown[:77] + '...'}: check each result on its own, as in "
-            "check(lambda x: f(x)[0], x), or their sum"
+            f"{title} must return one number to be checked; it returned {short_repr(output)}: check each result on its "
+            "own, as in check(lambda x: f(x)[0], x), or their sum"
         ) from None
 
 
