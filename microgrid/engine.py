@@ -428,10 +428,11 @@ class Origin:
         return self._place() + (f": {text}" if text else "")
 
     def _place(self) -> str:
-        """The file and the line; in a notebook the cell, as its tracebacks have it."""
+        """The file, from the working directory on, and the line; in a notebook the cell, as its tracebacks have it."""
         notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         cell = notebook and notebook.compile.format_code_name(self.file)
-        return f"{' '.join(cell)}, line {self.line}" if cell else f"{self.file}:{self.line}"
+        file = self.file.removeprefix(os.path.join(os.getcwd(), ""))
+        return f"{' '.join(cell)}, line {self.line}" if cell else f"{file}:{self.line}"
 
 
 Hook = Callable[[Value], None]

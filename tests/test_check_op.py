@@ -138,7 +138,7 @@ def test_each_kind_of_wrong_row_is_named_with_numbers(op, failing, message):
     assert message in row.reason
     assert report.fault.op == "mine"
     if "is wrong" in report.fault.what:
-        assert f"the local derivative is defined at {__file__}" in str(report)
+        assert "test_check_op.py:" in str(report)
     assert "was not recorded" not in str(report)
     assert op.name in report._repr_html_()
 

@@ -134,7 +134,7 @@ def told(name: str) -> str:
     reports = found if isinstance(found, list) else [found]
     text = "\n\n".join(map(str, reports))
     digits = [f"{row.allowed:.6g}" for report in reports if isinstance(report, Report) for row in report.derivatives]
-    text = re.sub(rf"{re.escape(__file__)}:\d+", "this file", text)
+    text = re.sub(rf"[^\s(]*{Path(__file__).stem}\.py:\d+", "this file", text)
     return f"{text}\n\nallowed: {', '.join(digits)}" if digits else text
 
 
