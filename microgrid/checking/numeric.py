@@ -391,17 +391,15 @@ class Line:
         while len(found) < 8 and step < 0.1 * max(self.scale, 1.0):
             values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
             if len(set(values)) >= 7:
-                for _ in range(6):
-                    values = [b - a for a, b in itertools.pairwise(values)]
-                found.append(math.hypot(*values) / math.sqrt(924.0 * len(values)))
+                sixth = _differences(values, 6)
+                found.append(math.hypot(*sixth) / math.sqrt(924.0 * len(sixth)))
             step *= 5.3
         return 3.0 * sorted(found)[3 * len(found) // 4] if found else 0.0
 
     @cached_property
     def _roughness(self) -> float:
         """The largest second difference over a few of the smallest steps."""
-        near = self._in_a_row(range(-3, 4), self.smallest)
-        return max((abs(a - 2.0 * b + c) for a, b, c in zip(near, near[1:], near[2:], strict=False)), default=0.0)
+        return max(map(abs, _differences(self._in_a_row(range(-3, 4), self.smallest), 2)), default=0.0)
 
     def _in_a_row(self, multiples: Iterable[int], step: float) -> list[float]:
         """The numbers at these multiples of a step; none if something is in the way of one of them."""
@@ -425,6 +423,12 @@ class Line:
             for a, b in (points[:2], points[2:])
         ]
         return left, right
+
+
+def _differences(numbers: list[float], order: int) -> list[float]:
+    for _ in range(order):
+        numbers = [b - a for a, b in itertools.pairwise(numbers)]
+    return numbers
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -510,8 +514,7 @@ def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | Non
         zs = [values[j] for j in operands]
         z = forward(*zs)
         if random is None:
-            slack = 1e-13 * abs(right[i]) or 2.0**40 * step * step  # the square of what is 0 to first order
-            if not abs(z.real - right[i]) <= slack:
+            if not abs(z.real - right[i]) <= 1e-13 * (abs(right[i]) or step):  # what is 0 may be the square of the step
                 return math.nan
             z = complex(right[i], z.imag)
         elif rounding is Rounding.OPERANDS:
