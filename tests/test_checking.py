@@ -543,10 +543,25 @@ def test_where_an_operation_is_not_defined_its_nan_is_no_fault():
 def test_a_function_that_floats_are_too_coarse_to_follow_is_unresolved():
     own = Op("mine", math.sin, (lambda y, x: mg.cos(x),))
     assert check(own, 4e16)["x"].verdict is UNRESOLVED
-    assert "from one float to the next" in check(own, 4e16)["x"].reason
+    assert "too fast, for floats to follow" in check(own, 4e16)["x"].reason
     assert check(mg.sin, 4e16, order=2)["∂²/∂x²"].verdict is UNRESOLVED
     assert check(mg.sin, 4e16)
     assert check(Op("late", lambda x: x * x, (lambda y, x: x,)), 4e16)["x"].verdict is FAIL
+
+
+@pytest.mark.parametrize("exponent", range(0, 60, 3))
+def test_no_function_is_so_fast_that_its_right_derivative_is_called_wrong(exponent):
+    """Of sin x at 2ᵏ and of sin 2ᵏx at 1 the floats show less and less, and large steps show something else."""
+    speed, uniform = 2.0**exponent, random.Random(exponent).uniform
+    far = Op("far", math.sin, (lambda y, x: mg.cos(x),))
+    fast = Op("fast", lambda x: math.sin(speed * x), (lambda y, x: speed * mg.cos(speed * x),))
+    wrong = Op("wrong", fast.forward, (lambda y, x: -speed * mg.cos(speed * x),))
+    for _ in range(4):
+        x = uniform(1.0, 2.0)
+        for op, at in ((far, speed * x), (fast, x)):
+            row = check(op, at)["x"]
+            assert row.verdict is PASS or (row.verdict is UNRESOLVED and exponent > 25), row
+        assert check(wrong, x)["x"].verdict is FAIL or exponent > 25
 
 
 @pytest.mark.parametrize("method", ["auto", "difference"])

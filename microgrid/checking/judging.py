@@ -61,12 +61,22 @@ def judge(
             # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
             if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(found.value)):
                 return other
-        # Steps beyond the period of a function see another one, by chance; the smallest that rounding leaves some
-        # digits tell, unless they only see the same less sharply.
-        found = difference(line, negligible, 4.0 * math.sqrt(line.smallest * line.scale) or None)
-        other = _compare(name, value, backward, line, found, rounding, negligible, nearer=True)
-        if other.verdict is Verdict.PASS and abs(found.value - row.numeric) > found.error + estimate.error:
-            return other
+        # Steps beyond the period of a function see another one, by chance. Those that contradict it from nearer by
+        # are right, even if rounding leaves them fewer digits.
+        heard = []
+        largest = 0.1 * line.scale
+        while largest > line.smallest:
+            found = difference(line, negligible, largest)
+            if abs(found.value - estimate.value) > found.error + estimate.error:
+                heard.append((_compare(name, value, backward, line, found, rounding, negligible, nearer=True), found))
+            largest /= 32.0
+        row, estimate = min(
+            heard or [(row, estimate)],
+            key=lambda pair: (pair[0].verdict is not Verdict.PASS, pair[1].worth(negligible)),
+        )
+        if row.verdict is Verdict.FAIL and estimate.worth(negligible) > 1.0:
+            row.verdict = Verdict.UNRESOLVED
+            row.reason = "no difference shows four digits of its slope: the function is too rough, or too fast, for floats to follow"
     return row
 
 
@@ -117,9 +127,6 @@ def _compare(
             if estimate.method is Method.COMPLEX
             else "no step gives a finite difference"
         )
-    elif row.error > allowed and estimate.method is Method.DIFFERENCE and line.is_undersampled:
-        row.verdict = Verdict.UNRESOLVED
-        row.reason = "the function jumps from one float to the next: they lie too far apart here to see its slope"
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
     elif (rounding if still else allowed) > resolution(size, negligible):

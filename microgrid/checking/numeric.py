@@ -370,36 +370,24 @@ class Line:
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
-    @property
-    def is_undersampled(self) -> bool:
-        """Whether the floats lie too far apart to follow the function, as for sin(1e17): it jumps from one to the next.
-
-        Its values are exact, and yet no difference of them tells anything of its slope.
-        """
-        return self.smallest > 0.1 and self._roughness > 1e3 * (self._rounding + math.ulp(self.base))
-
     def _hidden_rounding(self) -> float:
         """The rounding inside a user's forward function, where random rounding cannot reach: of ``(x + 1e6) - 1e6``.
 
         Differences of sixth order leave nothing of what is smooth over a few small steps, and √(12!) / 6! times
-        the deviation of what is not (Hamming, 1962; Moré & Wild, 2011). The steps begin where the numbers differ.
-        Some may fall in with the grid that the numbers are rounded to, and show none of it; the widest may show
-        some of the function. So of the deviations found the upper quartile counts.
+        the deviation of what is not (Hamming, 1962; Moré & Wild, 2011). The steps are odd multiples of the smallest,
+        so that no argument is rounded, and few of them fall in with the grid that results are rounded to, whose
+        width is a power of two: these show none of the rounding. The widest may show the function itself. So of
+        four steps in a row the largest deviation counts, and of all such rows the smallest.
         """
-        step = 1.37 * self.smallest
+        multiple = 1.0
         found: list[float] = []
-        while len(found) < 8 and step < 0.1 * max(self.scale, 1.0):
-            values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
+        while len(found) < 8 and multiple * self.smallest < 0.1 * max(self.scale, 1.0):
+            values = self._in_a_row(range(-2, 7), multiple * self.smallest)  # lopsided, for even functions
             if len(set(values)) >= 7:
                 sixth = _differences(values, 6)
                 found.append(math.hypot(*sixth) / math.sqrt(924.0 * len(sixth)))
-            step *= 5.3
-        return 3.0 * sorted(found)[3 * len(found) // 4] if found else 0.0
-
-    @cached_property
-    def _roughness(self) -> float:
-        """The largest second difference over a few of the smallest steps."""
-        return max(map(abs, _differences(self._in_a_row(range(-3, 4), self.smallest), 2)), default=0.0)
+            multiple = 5.0 * multiple + 2.0
+        return 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))]) if found else 0.0
 
     def _in_a_row(self, multiples: Iterable[int], step: float) -> list[float]:
         """The numbers at these multiples of a step; none if something is in the way of one of them."""
