@@ -82,7 +82,7 @@ def test_a_derivative_of_which_rounding_leaves_nothing_is_unresolved_and_says_wh
     assert check(lambda x: x * 1e16 + x - x * 1e16, 1e6)["x"].verdict is UNRESOLVED
     tail = check(lambda x: OPAQUE(x) / 3, 7.0)
     assert tail["x"].verdict is UNRESOLVED
-    assert re.match(r"rounding in the function \(±\d\.\de−16 of 0\.333333\) leaves", tail["x"].reason)
+    assert re.match(r"rounding in the function \(±\de−16 of 0\.333333\) leaves", tail["x"].reason)
     tiny = check(mg.sin, 1e6, step=1e-12, method="difference")
     assert tiny["x"].verdict is UNRESOLVED
     assert tiny["x"].reason == "no step gives a finite difference"
@@ -543,7 +543,7 @@ def test_where_an_operation_is_not_defined_its_nan_is_no_fault():
 def test_a_function_that_floats_are_too_coarse_to_follow_is_unresolved():
     own = Op("mine", math.sin, (lambda y, x: mg.cos(x),))
     assert check(own, 4e16)["x"].verdict is UNRESOLVED
-    assert "too fast, for floats to follow" in check(own, 4e16)["x"].reason
+    assert "rough or fast for floats" in check(own, 4e16)["x"].reason
     assert check(mg.sin, 4e16, order=2)["∂²/∂x²"].verdict is UNRESOLVED
     assert check(mg.sin, 4e16)
     assert check(Op("late", lambda x: x * x, (lambda y, x: x,)), 4e16)["x"].verdict is FAIL
@@ -1292,3 +1292,21 @@ def test_cancellation_inside_a_forward_of_ones_own_is_no_fault_but_a_wrong_sign_
     assert all(report["v"].verdict in (FAIL, UNRESOLVED) for report in found)
     assert sum(report["v"].verdict is FAIL for report in found) >= 15
     assert all(report.fault.node.op is wrong for report in found if report.fault)
+
+
+@pytest.mark.parametrize("c", [1e2, 3e5, 2e8, 7e10])
+@pytest.mark.parametrize(
+    ("forward", "partial"),
+    [
+        (lambda x, c: (x * x + c) - c, lambda x, c: 2 * x),
+        (lambda x, c: math.sqrt(c * c + x * x) - c, lambda x, c: x * ops.div(1.0, mg.sqrt(c * c + x * x))),
+        (lambda x, c: 1 - math.cos(x / c), lambda x, c: mg.sin(x / c) / c),
+        (lambda x, c: (math.exp(-x * x) + c) - c, lambda x, c: -2 * x * mg.exp(-x * x)),
+    ],
+    ids=["square", "root", "cosine", "bell"],
+)
+def test_what_is_lost_beside_a_larger_number_in_a_forward_of_ones_own_is_no_fault(forward, partial, c):
+    own = Op("own", lambda x: forward(x, c), (lambda y, x: partial(x, c),))
+    draw = random.Random(1)
+    points = [0.0] + [draw.choice([-1, 1]) * 10 ** draw.uniform(-12, 3) for _ in range(15)]
+    assert not [x for x in points if check(own, x)["x"].verdict is FAIL]

@@ -48,6 +48,8 @@ def judge(
         hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
     """
     estimate = _estimate(line, method, step, negligible)
+    if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
+        estimate = Estimate(0.0, 0.0)
     row = _compare(name, value, backward, line, estimate, rounding, negligible)
     if row.verdict is Verdict.FAIL and method is not Method.COMPLEX and not (hasty and math.isfinite(backward)):
         # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
@@ -76,7 +78,7 @@ def judge(
         )
         if row.verdict is Verdict.FAIL and estimate.worth(negligible) > 1.0:
             row.verdict = Verdict.UNRESOLVED
-            row.reason = "no difference shows four digits of its slope: the function is too rough, or too fast, for floats to follow"
+            row.reason = "no difference shows four digits of the slope: the function is too rough or fast for floats"
     return row
 
 

@@ -370,6 +370,11 @@ class Line:
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1."""
+        return set(self._in_a_row(range(-3, 4), 0.003 * max(self.scale, 1.0))) == {self.base}
+
     def _hidden_rounding(self) -> float:
         """The rounding inside a user's forward function, where random rounding cannot reach: of ``(x + 1e6) - 1e6``.
 
@@ -379,15 +384,17 @@ class Line:
         width is a power of two: these show none of the rounding. The widest may show the function itself. So of
         four steps in a row the largest deviation counts, and of all such rows the smallest.
         """
-        multiple = 1.0
+        step = self.smallest
         found: list[float] = []
-        while len(found) < 8 and multiple * self.smallest < 0.1 * max(self.scale, 1.0):
-            values = self._in_a_row(range(-2, 7), multiple * self.smallest)  # lopsided, for even functions
+        while len(found) < 8 and step < (1e6 if len(found) < 4 else 0.1) * max(self.scale, 1.0):
+            values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
             if len(set(values)) >= 7:
                 sixth = _differences(values, 6)
                 found.append(math.hypot(*sixth) / math.sqrt(924.0 * len(sixth)))
-            multiple = 5.0 * multiple + 2.0
-        return 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))]) if found else 0.0
+            step = 5.0 * step + 2.0 * self.smallest
+        if not found:  # what does not move at all may have been lost beside a number like 1
+            return math.ulp(max(abs(self.base), 1.0))
+        return 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))])
 
     def _in_a_row(self, multiples: Iterable[int], step: float) -> list[float]:
         """The numbers at these multiples of a step; none if something is in the way of one of them."""
