@@ -98,6 +98,13 @@ def test_nothing_passes_because_its_neighbourhood_is_rough(wrong):
     assert check(lambda x: op(x) + 1e16, 1.0)["x"].verdict in (FAIL, UNRESOLVED)
 
 
+def test_a_local_derivative_that_takes_floats_only_is_checked():
+    square = Op("square", lambda x: x * x, (lambda y, x: 2.0 * x if x.is_integer() else 2.0 * x,))
+    sine = Op("sine", math.sin, (lambda y, x: math.cos(x),))
+    for op in (square, sine):
+        check(op, 0.7).raise_()
+
+
 # Kinks, jumps and the ends of domains
 
 
@@ -556,12 +563,14 @@ def test_no_function_is_so_fast_that_its_right_derivative_is_called_wrong(expone
     far = Op("far", math.sin, (lambda y, x: mg.cos(x),))
     fast = Op("fast", lambda x: math.sin(speed * x), (lambda y, x: speed * mg.cos(speed * x),))
     wrong = Op("wrong", fast.forward, (lambda y, x: -speed * mg.cos(speed * x),))
-    for _ in range(4):
+    lost = Op("lost", fast.forward, (0.0,))
+    for _ in range(6):
         x = uniform(1.0, 2.0)
         for op, at in ((far, speed * x), (fast, x)):
             row = check(op, at)["x"]
             assert row.verdict is PASS or (row.verdict is UNRESOLVED and exponent > 25), row
         assert check(wrong, x)["x"].verdict is FAIL or exponent > 25
+        assert check(lost, x)["x"].verdict is FAIL or exponent > 30
 
 
 @pytest.mark.parametrize("method", ["auto", "difference"])

@@ -73,7 +73,7 @@ def outcomes(f: Callable[[float], Any], row: int = -1) -> str:
 CASES: dict[str, Callable[[], Any]] = {
     **{
         f"{getattr(f, '__name__', None) or f.name} at {x}": partial(check, f, x, method="difference")
-        for f in (cube, bell, root, wave, bend, shift, far, rough, fine)
+        for f in (cube, bell, root, wave, bend, shift, far, rough, fine, hinge)
         for x in POINTS
         if x > 0 or f is not root
     },

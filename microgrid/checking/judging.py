@@ -1,6 +1,8 @@
 """The verdict on one derivative: is it right, wrong, or impossible to tell, and why."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from microgrid.checking.numeric import (
@@ -47,38 +49,42 @@ def judge(
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
         hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
     """
+    compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, method, step, negligible)
     if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
         estimate = Estimate(0.0, 0.0)
-    row = _compare(name, value, backward, line, estimate, rounding, negligible)
+    row = compare(estimate)
     if row.verdict is Verdict.FAIL and method is not Method.COMPLEX and not (hasty and math.isfinite(backward)):
-        # A witness may err. Before anything is called wrong, others are heard, that look from nearer by: what
-        # is smooth at the size of 1 may have all its features at the size of the argument.
-        for largest in (
-            estimate.step / 20.0 if estimate.method is Method.DIFFERENCE else None,
-            0.1 * line.scale or None,
-        ):
-            found = difference(line, negligible, largest)
-            other = _compare(name, value, backward, line, found, rounding, negligible, nearer=True)
-            # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
-            if other.verdict is not Verdict.FAIL and (math.isfinite(backward) or math.isnan(found.value)):
-                return other
-        # Steps beyond the period of a function see another one, by chance. Those that contradict it from nearer by
-        # are right, even if rounding leaves them fewer digits.
-        heard = []
-        largest = 0.1 * line.scale
-        while largest > line.smallest:
-            found = difference(line, negligible, largest)
-            if abs(found.value - estimate.value) > found.error + estimate.error:
-                heard.append((_compare(name, value, backward, line, found, rounding, negligible, nearer=True), found))
-            largest /= 32.0
-        row, estimate = min(
-            heard or [(row, estimate)],
-            key=lambda pair: (pair[0].verdict is not Verdict.PASS, pair[1].worth(negligible)),
-        )
-        if row.verdict is Verdict.FAIL and estimate.worth(negligible) > 1.0:
-            row.verdict = Verdict.UNRESOLVED
-            row.reason = "no difference shows four digits of the slope: the function is too rough or fast for floats"
+        return _heard_again(row, estimate, line, negligible, compare)
+    return row
+
+
+def _heard_again(
+    row: Derivative, estimate: Estimate, line: Line, negligible: float, compare: Callable[..., Derivative]
+) -> Derivative:
+    """Before anything is called wrong, hear other witnesses, that look from nearer by: one may err."""
+    # What is smooth at the size of 1 may have all its features at the size of the argument.
+    narrower = estimate.step / 20.0 if estimate.method is Method.DIFFERENCE else None
+    for largest in (narrower, 0.1 * line.scale or None):
+        found = difference(line, negligible, largest)
+        other = compare(found, nearer=True)
+        # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
+        if other.verdict is not Verdict.FAIL and (math.isfinite(row.backward) or math.isnan(found.value)):
+            return other
+    # Steps beyond the period of a function see another one, by chance: what contradicts them from nearer by counts.
+    heard = []
+    largest = 0.1 * line.scale
+    while largest > line.smallest:
+        found = difference(line, negligible, largest)
+        if abs(found.value - estimate.value) > found.error + estimate.error:
+            heard.append((compare(found, nearer=True), found))
+        largest /= 32.0
+    row, estimate = min(
+        heard or [(row, estimate)], key=lambda pair: (pair[0].verdict is not Verdict.PASS, pair[1].worth(negligible))
+    )
+    if row.verdict is Verdict.FAIL and estimate.worth(negligible) > 1.0:
+        row.verdict = Verdict.UNRESOLVED
+        row.reason = "no difference shows four digits of the slope: the function is too rough or fast for floats"
     return row
 
 
@@ -101,9 +107,9 @@ def _compare(
     value: float | tuple[float, ...],
     backward: float,
     line: Line,
-    estimate: Estimate,
     rounding: float,
     negligible: float,
+    estimate: Estimate,
     nearer: bool = False,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
@@ -206,8 +212,8 @@ class Primitive:
         """
         with enable_grad():
             y = self.op(*self.leaves)
-            partial = self.op.partials[i]
-            slope = partial(y, *self.leaves) if callable(partial) else partial
+            derivative = self.op.partials[i]
+            slope = derivative(y, *self.leaves) if callable(derivative) else derivative
         given, rounding = 0.0, 0.0
         if isinstance(slope, Value):
             program = Program(slope)
