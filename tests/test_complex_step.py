@@ -95,3 +95,8 @@ def test_a_choice_among_equals_is_not_taken_for_rounding() -> None:
     """Comparisons and clip() return what they are given: random rounding must not make them jump."""
     row = check(lambda x: mg.where(mg.equal(mg.clip(x, -5.0, 5.0), x), x * x, 0.0), 3.0).raise_()["x"]
     assert row.allowed < 1e-13
+
+
+def test_the_complex_step_allows_for_the_rounding_of_terms_that_cancel() -> None:
+    row = check(lambda x: x * 1e5 - x * 99999, 0.7, method="complex").raise_()["x"]
+    assert row.allowed * 2**53 == pytest.approx(3.15e6, rel=0.1)

@@ -329,9 +329,8 @@ class Line:
         self.seed = seed
         self.plan = program.plan_from(direction)
         self.base = measure(program.values, None)
-        moved = [(abs(program.values[i]), abs(c)) for i, c in direction.items() if c]
-        self.scale = max((x for x, _ in moved), default=0.0)
-        self.smallest = max((4.0 * math.ulp(x) / c for x, c in moved), default=1.0)
+        self.scale = max(abs(program.values[i]) for i in direction)
+        self.smallest = max(4.0 * math.ulp(program.values[i]) / abs(c) for i, c in direction.items())
         self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1.0))
         relevant = program.relevant(second)
         self.kinks = []
@@ -478,9 +477,8 @@ def complex_step(line: Line) -> Estimate | None:
     if not 0.0 < small < COMPLEX_STEP:
         return wide
     near = _complex_step(line, plan, max(small, SMALLEST_STEP))
-    if near is None or (wide is not None and abs(near.value - wide.value) <= near.error + wide.error):
-        return near and wide
-    return near if small >= SMALLEST_STEP else None
+    agree = near and wide and abs(near.value - wide.value) <= near.error + wide.error
+    return near if agree or small >= SMALLEST_STEP else None
 
 
 def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | None:
@@ -538,10 +536,9 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
         if refuted or _is_better(near, best, negligible):
             best = near
     for other in (1e3 * start, 1e6 * start):
-        if best.worth(negligible) <= 0.01:
-            break
-        found = _ladder(line, other, noise, negligible)
-        if _is_better(found, best, negligible):
+        if best.worth(negligible) > 0.01 and _is_better(
+            found := _ladder(line, other, noise, negligible), best, negligible
+        ):
             # what is in the way of larger steps only is no reason against a derivative here
             found.obstacle, found.distance = best.obstacle, best.distance
             best = found
