@@ -385,7 +385,7 @@ class Line:
         """
         step = self.smallest
         found: list[float] = []
-        while len(found) < 8 and step < (1e6 if len(found) < 4 else 0.1) * max(self.scale, 1.0):
+        while len(found) < 8 and step < 1e6 * max(self.scale, 1.0):
             values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
             if len(set(values)) >= 7:
                 sixth = _differences(values, 6)
@@ -397,9 +397,13 @@ class Line:
 
     def _in_a_row(self, multiples: Iterable[int], step: float) -> list[float]:
         """The numbers at these multiples of a step; none if something is in the way of one of them."""
-        points = [self.at(k * step) for k in multiples]
-        numbers = [point[1] for point in points if not isinstance(point, Obstacle)]
-        return numbers if len(numbers) == len(points) else []
+        numbers = []
+        for k in multiples:
+            point = self.at(k * step)
+            if isinstance(point, Obstacle):
+                return []
+            numbers.append(point[1])
+        return numbers
 
     def obstacle(self, step: float) -> Obstacle | None:
         """What is in the way on either side, at this distance."""
@@ -408,7 +412,7 @@ class Line:
 
     def slopes(self, distance: float) -> tuple[float, float]:
         """The slopes on the left and on the right, from this distance on, roughly: for a message."""
-        step = max(1e-6 * max(self.scale, 1e-3), self.smallest, distance)
+        step = max(1e-6 * max(self.scale, 1.0), distance)
         kinks, self.kinks = self.kinks, []
         points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
@@ -464,7 +468,7 @@ class Estimate:
 def complex_step(line: Line) -> Estimate | None:
     """Return Im f(x + ih) / h, exact to rounding; ``None`` if an operation on the way is not analytic.
 
-    Beside a tiny argument the step is not small. It counts if a smaller one gives the same; else the smaller does.
+    Beside a tiny argument the step is smaller still, but not so small that slopes of 1 lose digits.
     """
     plan = []
     for i, _, operands, rounding in line.plan:
@@ -472,13 +476,8 @@ def complex_step(line: Line) -> Estimate | None:
         if forward is None:
             return None
         plan.append((i, forward, operands, rounding))
-    wide = _complex_step(line, plan, COMPLEX_STEP)
-    small = 2.0**-40 * line.scale
-    if not 0.0 < small < COMPLEX_STEP:
-        return wide
-    near = _complex_step(line, plan, max(small, SMALLEST_STEP))
-    agree = near and wide and abs(near.value - wide.value) <= near.error + wide.error
-    return near if agree or small >= SMALLEST_STEP else None
+    step = min(COMPLEX_STEP, 2.0**-40 * line.scale or COMPLEX_STEP)
+    return _complex_step(line, plan, step) if step >= SMALLEST_STEP else None
 
 
 def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | None:
@@ -491,9 +490,8 @@ def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | Non
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    # what is nearly 0 may be the square of the step, or be rounded to a multiple of the smallest float
-    least = max(step * step, 8.0 * math.ulp(0.0) / step)
-    error = 0.0 if exact == 0.0 and spread < least else 2.0 * spread + 16.0 * UNIT * abs(exact) + least
+    # what is nearly 0 may be the square of the step
+    error = 0.0 if exact == 0.0 == spread else 2.0 * spread + 16.0 * UNIT * abs(exact) + step * step
     return Estimate(exact, error, Method.COMPLEX, step)
 
 
@@ -566,7 +564,7 @@ def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estima
             row = [slope]
             for j, coarser in enumerate(above[: COLUMNS - 1], start=1):
                 row.append(row[-1] + (row[-1] - coarser) / (RATIO ** (2 * j) - 1.0))
-                error = max(abs(row[j] - row[j - 1]), abs(row[j] - coarser)) + rounding
+                error = abs(row[j] - coarser) + rounding
                 found = Estimate(row[j], error, step=step)
                 best = min(best, found, key=lambda estimate: estimate.worth(negligible))
                 narrowest = min(narrowest, found, key=lambda estimate: estimate.error)
