@@ -268,7 +268,6 @@ class _Check:
         output.backward()
         twice = {leaf: leaf.grad for leaf in leaves}
         self.rounding = self.program.rounding_of_gradients(self.seed)
-        self.sizes = self.program.absolute_gradients()
         self.sums = [self.program.gradients(), self.program.gradients_in_another_order()]
 
         probes = self._probes()
@@ -322,8 +321,7 @@ class _Check:
         assert probe.line is not None
         line = probe.line
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
-        size = sum(abs(c) * self.sizes[i] for i, c in probe.direction.items())
-        size = max(size, rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel inside a partial
+        size = rounding / (8.0 * UNIT)  # rounding tells the size of terms that cancel
         negligible = 1e-9 * min(max(abs(line.base), 1.0) / max(line.scale, 1.0), size)
         return judge(
             probe.name,
