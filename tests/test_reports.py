@@ -109,6 +109,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "a kink of curved sides": lambda: check(lambda x: mg.abs(x) + 1000 * x * x, 0.0),
     "a kink within a step": lambda: check(bend, 1e-5, step=1.2345e-4),
     "gradients that are no numbers": lambda: [check(op, 2.0) for op in (pole, void)],
+    "a step times a number": lambda: check(lambda x: mg.less(x, 1.0) * x, 0.6, method="difference"),
     "a cancelling sum": lambda: check(lambda x: mg.total([x * x, 1e9, -1e9]), 1.1, method="difference"),
     "a cancelling local derivative at several points": lambda: [check(rough, x / 7) for x in range(1, 9)],
     **{
