@@ -29,7 +29,6 @@ def judge(
     value: float | tuple[float, ...],
     backward: float,
     line: Line,
-    *,
     rounding: float,
     negligible: float,
     method: Method = Method.AUTO,
@@ -235,7 +234,7 @@ class Primitive:
         return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
 
     def _judge(self, name: str, given: float, rounding: float, line: Line, method: Method) -> Derivative:
-        size = max(abs(line.base), line.noise / (8.0 * UNIT), rounding / (8.0 * UNIT))  # of terms that cancel, too
+        size = max(abs(line.base), rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel
         negligible = 1e-9 * min(max(abs(line.base), 1.0), size) / max(line.scale, 1.0)
         value = tuple(self.xs)
         return judge(name, value, given, line, rounding=rounding, negligible=negligible, method=method)
