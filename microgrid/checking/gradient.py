@@ -10,7 +10,7 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
-from microgrid.checking.numeric import UNIT, Line, Measure, Method, Plan, Program, Step, output_of, restored
+from microgrid.checking.numeric import Line, Measure, Method, Plan, Program, Step, output_of, restored
 from microgrid.checking.problem import Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
@@ -321,15 +321,12 @@ class _Check:
         assert probe.line is not None
         line = probe.line
         rounding = sum(abs(c) * self.rounding[i] for i, c in probe.direction.items())
-        size = rounding / (8.0 * UNIT)  # rounding tells the size of terms that cancel
-        negligible = 1e-9 * min(max(abs(line.base), 1.0) / max(line.scale, 1.0), size)
         return judge(
             probe.name,
             probe.value,
             backward,
             line,
             rounding=rounding,
-            negligible=negligible,
             method=Method.DIFFERENCE if self.measure else self.method,
             step=self.step,
             hasty=hasty,
@@ -498,7 +495,6 @@ class _Check:
                 given,
                 line,
                 rounding=rounding[i][other],
-                negligible=1e-9 * max(abs(line.base), 1.0) / max(line.scale, 1.0),
                 method=Method.DIFFERENCE,
                 step=self.step,
             )

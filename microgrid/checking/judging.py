@@ -30,7 +30,6 @@ def judge(
     backward: float,
     line: Line,
     rounding: float,
-    negligible: float,
     method: Method = Method.AUTO,
     step: float | None = None,
     hasty: bool = False,
@@ -43,11 +42,13 @@ def judge(
         backward: the derivative to check.
         line: the function along which the numeric derivative is taken.
         rounding: how far ``backward`` may be off by rounding.
-        negligible: the error that counts as none beside the terms of which the derivative is the sum.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
         hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
     """
+    # An error counts as none beside the function itself, and beside terms that cancel, whose size rounding tells.
+    size = max(abs(backward), rounding / (8.0 * UNIT))
+    negligible = 1e-9 * min(max(abs(line.base), 1.0) / max(line.scale, 1.0), size)
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, method, step, negligible)
     if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
@@ -234,7 +235,4 @@ class Primitive:
         return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
 
     def _judge(self, name: str, given: float, rounding: float, line: Line, method: Method) -> Derivative:
-        size = max(abs(line.base), rounding / (8.0 * UNIT))  # rounding tells the size of terms that cancel
-        negligible = 1e-9 * min(max(abs(line.base), 1.0), size) / max(line.scale, 1.0)
-        value = tuple(self.xs)
-        return judge(name, value, given, line, rounding=rounding, negligible=negligible, method=method)
+        return judge(name, tuple(self.xs), given, line, rounding=rounding, method=method)
