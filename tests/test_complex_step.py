@@ -73,6 +73,13 @@ def test_tails_and_tiny_arguments_are_resolved(op: Op, x: float) -> None:
     assert row.numeric == pytest.approx(float(exact(op, (x,), 0)), rel=1e-13)
 
 
+@pytest.mark.parametrize(("n", "slope"), [(0.0, 0.0), (1.0, 1.0), (2.0, 0.0), (3.0, 0.0), (2.5, 0.0)])
+def test_powers_of_zero_are_analytic_where_the_exponent_is_whole(n: float, slope: float) -> None:
+    row = check(ops.power_of(n), 0.0, method="complex")["x"]
+    assert row.verdict is (Verdict.PASS if n % 1 == 0 else Verdict.DOMAIN)
+    assert row.numeric == slope or n % 1
+
+
 @pytest.mark.parametrize("x", [1e-90, 1e-180, 1e-250])
 def test_what_has_no_derivative_at_zero_is_seen_from_as_near_as_it_takes(x: float) -> None:
     row = check(lambda x: x**x, x).raise_()["x"]
@@ -85,7 +92,9 @@ def test_lengths_do_not_overflow_on_the_way() -> None:
     assert row.method == "complex"
 
 
-@pytest.mark.parametrize(("op", "x"), [(op, x) for op in (ops.lgamma, ops.digamma) for x in (-5000.3, -1000.5, 1e100)])
+@pytest.mark.parametrize(
+    ("op", "x"), [(op, x) for op in (ops.lgamma, ops.digamma) for x in (-5000.3, -1000.5, 1e100, 1e200)]
+)
 def test_where_the_complex_step_would_be_inexact_differences_decide(op: Op, x: float) -> None:
     assert check(op, x)["x"].method == "difference"
     assert check(op, x, method="complex")["x"].verdict is Verdict.UNRESOLVED

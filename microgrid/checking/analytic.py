@@ -50,8 +50,6 @@ def _expm1(z: complex) -> complex:
 def _power(z: complex, n: complex) -> complex:
     """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
     a, size = z.real, math.pow(z.real, n.real)
-    if a < 0 and n.imag:
-        raise ValueError("between whole exponents a power of a negative number is not real")
     if a == 0:
         if n.real not in (0, 1) and n.real < 2:
             raise ValueError("the slope of a power at 0 is infinite, or there is none to the left of it")
@@ -98,7 +96,7 @@ def _erfc(z: complex) -> complex:
 
 
 def _gelu(z: complex) -> complex:
-    return z * _tail(0.5, -z, -z * math.sqrt(0.5))
+    return z * _tail(0.5, z, -z * math.sqrt(0.5))
 
 
 def _tail(rate: float, z: complex, w: complex) -> complex:
@@ -107,7 +105,7 @@ def _tail(rate: float, z: complex, w: complex) -> complex:
     Up to 1.25 no large terms of the series cancel, from there on 180 terms of the fraction are enough.
     """
     if w.real < 0:
-        return 1.0 - _tail(rate, -z, -w)
+        return 1.0 - _tail(rate, z, -w)
     if w.real < 1.25:
         return 0.5 - _error_series(w)
     below = w

@@ -268,7 +268,8 @@ class _Check:
         output.backward()
         twice = {leaf: leaf.grad for leaf in leaves}
         self.rounding = self.program.rounding_of_gradients(self.seed)
-        self.sums = [self.program.gradients(), self.program.gradients_in_another_order()]
+        self.summed = self.program.gradients()
+        self.summed_otherwise = self.program.gradients_in_another_order()
 
         probes = self._probes()
         suspects: list[tuple[Derivative, _Probe]] = []
@@ -435,14 +436,14 @@ class _Check:
             self._blame(row, node, k, row.backward, row.numeric, what)
             return True
         for i in reversed(range(self.size)):
-            if i in moved and not math.isfinite(self.sums[0][i]):
+            if i in moved and not math.isfinite(self.summed[i]):
                 node = self.program.nodes[i]
                 what = (
-                    f"The gradient of {operation(node)} overflows on its way back: it is {number(self.sums[0][i])}, a "
+                    f"The gradient of {operation(node)} overflows on its way back: it is {number(self.summed[i])}, a "
                     "product beyond the largest float of local derivatives that are all finite. Scale the numbers so "
                     "that none is so large."
                 )
-                self._blame(row, node, None, self.sums[0][i], math.nan, what)
+                self._blame(row, node, None, self.summed[i], math.nan, what)
                 return True
         return False
 
@@ -452,7 +453,7 @@ class _Check:
             node, given = self.program.nodes[i], self.backward[i]
             if i not in moved:
                 continue
-            for right in self.sums:
+            for right in (self.summed, self.summed_otherwise):
                 if not (_same(given, right[i]) or abs(given - right[i]) <= self.rounding[i] + 1e-12 * abs(right[i])):
                     what = (
                         f"The gradient of {operation(node)} was accumulated wrongly: backward() gives "

@@ -5,7 +5,8 @@ each number that takes part says how far it can be trusted:
 
 * **the function's own rounding** by random rounding: the graph is evaluated again with each result moved
   by a random fraction of its last place, and the spread of the outcomes is the noise of the outcome
-  (Vignes, 1978; Parker, 1997). It needs no derivative, and it sees the cancellation in 1e16 + x − 1e16;
+  (Vignes, 1978; Parker, 1997). It needs no derivative, and it sees the cancellation in 1e16 + x − 1e16. What
+  happens inside a forward function of a user it does not see: there differences of sixth order tell;
 * **the truncation of a difference** by extrapolation: central differences over a ladder of steps,
   extrapolated to step 0 (Richardson, 1911); how much two neighbours in the tableau differ is the error
   (Ridders, 1982);
@@ -18,7 +19,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from functools import cached_property
 from random import Random
@@ -441,7 +442,7 @@ class Estimate:
     method: Method = Method.DIFFERENCE
     step: float = 0.0
     obstacle: Obstacle | None = None
-    distance: float = field(default=math.inf)
+    distance: float = math.inf
     """The smallest step at which the obstacle was met."""
 
     def worth(self, negligible: float) -> float:
@@ -513,19 +514,16 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
     takes over. Steps that meet a kink or leave the domain are passed over. If rounding leaves too few
     digits, larger steps are tried, which for functions near a straight line give more.
     """
-    noise = line.noise
     start = largest or 0.1 * max(line.scale, 1.0)
-    best = _ladder(line, start, noise, negligible)
+    best = _ladder(line, start, negligible)
     if largest is not None:
         return best
     if line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
-        near = _ladder(line, 0.1 * line.scale, noise, negligible)
+        near = _ladder(line, 0.1 * line.scale, negligible)
         if _is_better(near, best, negligible):
             best = near
     for other in (1e3 * start, 1e6 * start):
-        if best.worth(negligible) > 0.01 and _is_better(
-            found := _ladder(line, other, noise, negligible), best, negligible
-        ):
+        if best.worth(negligible) > 0.01 and _is_better(found := _ladder(line, other, negligible), best, negligible):
             # what is in the way of larger steps only is no reason against a derivative here
             found.obstacle, found.distance = best.obstacle, best.distance
             best = found
@@ -536,7 +534,7 @@ def _is_better(found: Estimate, best: Estimate, negligible: float) -> bool:
     return found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error
 
 
-def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estimate:
+def _ladder(line: Line, first: float, negligible: float) -> Estimate:
     best, narrowest = Estimate(), Estimate()
     above: list[float] = []
     obstacle, distance = None, math.inf
@@ -544,7 +542,7 @@ def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estima
     for _ in range(LEVELS):
         if step < line.smallest:
             break
-        point = _central(line, step, noise)
+        point = _central(line, step)
         if isinstance(point, Obstacle):
             obstacle, distance = point, step
             above = []
@@ -566,7 +564,7 @@ def _ladder(line: Line, first: float, noise: float, negligible: float) -> Estima
     return chosen
 
 
-def _central(line: Line, step: float, noise: float) -> tuple[float, float] | Obstacle:
+def _central(line: Line, step: float) -> tuple[float, float] | Obstacle:
     """The central difference over a step, and its error by rounding."""
     right, left = line.at(step), line.at(-step)
     if isinstance(right, Obstacle):
@@ -576,7 +574,7 @@ def _central(line: Line, step: float, noise: float) -> tuple[float, float] | Obs
     (a, fa), (b, fb) = right, (-left[0], left[1])
     # x ± step are rounded, so the two sides may differ a little in length; this weighs them accordingly.
     slope = (fa - fb) / (a + b) if a == b else ((fa - line.base) * (b / a) + (line.base - fb) * (a / b)) / (a + b)
-    rounding = 2.0 * max(noise, 4.0 * UNIT * abs(fa), 4.0 * UNIT * abs(fb)) / (a + b)
+    rounding = 2.0 * max(line.noise, 4.0 * UNIT * abs(fa), 4.0 * UNIT * abs(fb)) / (a + b)
     if step > line.scale:  # the argument itself is rounded in x ± step, so this is the slope a little off the point
         rounding += abs(fa - 2.0 * line.base + fb) / (a * b) * math.ulp(step)
     return (slope, rounding) if math.isfinite(slope) else Obstacle(None)
