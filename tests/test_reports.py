@@ -42,19 +42,48 @@ def bend(x: Value) -> Value:
     return mg.abs(x) * x * x - x
 
 
-shift = Op("shift", lambda x: (x + 1e6) - 1e6, (1.0,))
-far = Op("far", lambda x: (x * x + 1e9) - 1e9, (lambda y, x: 2 * x,))
-rough = Op("rough", lambda x: x * x / 2, (lambda y, x: (x + 1e6) - 1e6,))
-fine = Op("fine", lambda x: math.sqrt(1 + x * x), (lambda y, x: x / y,))
-late = Op("late", lambda x: x * x, (lambda y, x: x,))
-product = Op("product", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: a), array="{0} * {1}")
-broken = Op("broken", lambda x: x, (1.0,), array="xp.nothing({0})")
-ratio = Op("ratio", ops.div.forward, (lambda y, a, b: 1.001 / b, lambda y, a, b: -y / b), domain=(REALS, POSITIVE))
-pole = Op("pole", lambda x: x * x, (math.inf,))
-void = Op("void", lambda x: x * x, (math.nan,))
-hinge = Op("hinge", lambda x: max(x, 0.0), (lambda y, x: mg.greater(x, 0.0),), kink=lambda x: x > 0)
-vee = Op("vee", lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),))
-bounded = Op("bounded", ops.sqrt.forward, (lambda y, x: 0.5 / y,), domain=(Interval(0.25, 9.0),), array="xp.sqrt({0})")
+evaluations = 0
+
+
+def own(name: str, forward: Callable[..., float], partials: Any, **others: Any) -> Op:
+    """An operation of one's own, whose evaluations are counted: they are what a check costs."""
+
+    def counted(*xs: float) -> float:
+        global evaluations
+        evaluations += 1
+        return forward(*xs)
+
+    return Op(name, counted, partials, **others)
+
+
+def ripple(speed: float, factor: float) -> Op:
+    """A wave of parabolas, as fast as you like; its derivative is right if the factor is 1."""
+
+    def phase(x: float) -> float:
+        return math.fmod(speed * x, 2.0) - 1.0 if math.isfinite(x) else math.nan
+
+    return own(
+        "ripple",
+        lambda x: phase(x) * (1.0 - abs(phase(x))),
+        (lambda y, x: factor * speed * (1.0 - 2.0 * abs(phase(x))),),
+    )
+
+
+shift = own("shift", lambda x: (x + 1e6) - 1e6, (1.0,))
+far = own("far", lambda x: (x * x + 1e9) - 1e9, (lambda y, x: 2 * x,))
+rough = own("rough", lambda x: x * x / 2, (lambda y, x: (x + 1e6) - 1e6,))
+fine = own("fine", lambda x: math.sqrt(1 + x * x), (lambda y, x: x / y,))
+late = own("late", lambda x: x * x, (lambda y, x: x,))
+lost = own("lost", lambda x: x * x, (0.0,))
+near = own("near", lambda x: 1 / (1 + x * x), (lambda y, x: -2.0000001 * x * y * y,))
+product = own("product", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: a), array="{0} * {1}")
+broken = own("broken", lambda x: x, (1.0,), array="xp.nothing({0})")
+ratio = own("ratio", ops.div.forward, (lambda y, a, b: 1.001 / b, lambda y, a, b: -y / b), domain=(REALS, POSITIVE))
+pole = own("pole", lambda x: x * x, (math.inf,))
+void = own("void", lambda x: x * x, (math.nan,))
+hinge = own("hinge", lambda x: max(x, 0.0), (lambda y, x: mg.greater(x, 0.0),), kink=lambda x: x > 0)
+vee = own("vee", lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),))
+bounded = own("bounded", ops.sqrt.forward, (lambda y, x: 0.5 / y,), domain=(Interval(0.25, 9.0),), array="xp.sqrt({0})")
 
 POINTS = (0.0, 0.7, 1.0, -1023.9999, 1e-9, 1e-300, 3e9)
 
@@ -73,10 +102,20 @@ def outcomes(f: Callable[[float], Any], row: int = -1) -> str:
 CASES: dict[str, Callable[[], Any]] = {
     **{
         f"{getattr(f, '__name__', None) or f.name} at {x}": partial(check, f, x, method="difference")
-        for f in (cube, bell, root, wave, bend, shift, far, rough, fine, hinge)
+        for f in (cube, bell, root, wave, bend, shift, far, rough, fine, hinge, late, lost, near)
         for x in POINTS
         if x > 0 or f is not root
     },
+    **{
+        f"a ripple of speed {speed} with {factor} times its slope": partial(
+            lambda op: [check(op, x) for x in (0.3, 1.7, -2.9)], ripple(speed, factor)
+        )
+        for speed in (1e3, 1e6, 1e8, 1e10, 1e13, 1e16)
+        for factor in (1.0, -1.0, 1.001)
+    },
+    "operations of one's own among others": lambda: check(
+        lambda x, y: fine(x) * product(x, y) + hinge(y), (0.4, 1.3), order=2
+    ),
     **{
         f"{f.__name__} at {x} with steps of {step}": partial(check, f, x, step=step, method="difference")
         for f in (bend, cube)
@@ -132,12 +171,15 @@ def test_users_are_told_what_they_were_told_before(name: str) -> None:
 
 
 def told(name: str) -> str:
+    global evaluations
+    evaluations = 0
     found = CASES[name]()
     reports = found if isinstance(found, list) else [found]
     text = "\n\n".join(map(str, reports))
     digits = [f"{row.allowed:.6g}" for report in reports if isinstance(report, Report) for row in report.derivatives]
     text = re.sub(rf"[^\s(]*{Path(__file__).stem}\.py:\d+", "this file", text)
-    return f"{text}\n\nallowed: {', '.join(digits)}" if digits else text
+    text += f"\n\nallowed: {', '.join(digits)}" if digits else ""
+    return f"{text}\n\nevaluations: {evaluations}" if evaluations else text
 
 
 def recorded() -> dict[str, str]:
