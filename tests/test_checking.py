@@ -1172,6 +1172,7 @@ def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_guilty_node
     assert "✗ FAIL" in page
     monkeypatch.setattr(engine, "notebook_picture", lambda value, mark=None: None)
     assert "<svg" not in report._repr_html_()
+    assert "<blockquote>" in Report("f", report.derivatives, report.fault)._repr_html_()  # without a graph to draw
     passing = check(lambda x: x * x, 1.0)._repr_html_()
     assert "blockquote>" not in passing.split("</style>")[1]
 

@@ -51,8 +51,8 @@ def _power(z: complex, n: complex) -> complex:
     """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
     a, size = z.real, math.pow(z.real, n.real)
     if a == 0:
-        if n.real not in (0, 1) and n.real < 2:
-            raise ValueError("the slope of a power at 0 is infinite, or there is none to the left of it")
+        if 0 < n.real < 1:
+            raise ValueError("the slope of a root at 0 is infinite")
         return z if n.real == 1 else size  # the square of the step vanishes
     return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
 

@@ -191,7 +191,7 @@ class _Check:
                 "fix the seed of its random numbers, or put the model into eval() mode, and check again"
             )
         random = Random(self.seed)
-        moves = {leaf: random.gauss(0.0, 1e-6) * max(abs(leaf.data), 1.0) for _, leaf in self.problem.leaves}
+        moves = {leaf: 1e-6 * random.gauss() * max(abs(leaf.data), 1.0) for _, leaf in self.problem.leaves}
         for sign in (1.0, -1.0):
             there, numbers = self._signature(self._build_at({leaf: sign * move for leaf, move in moves.items()}))
             if there != shape:
@@ -299,9 +299,9 @@ class _Check:
         leaves = [leaf for _, leaf in self.problem.leaves]
         directions = []
         for k in range(self.sample) if leaves else ():
-            parts = [random.gauss() for _ in leaves]
-            length = math.hypot(*parts)
-            along = [(leaf, part / length) for leaf, part in zip(leaves, parts, strict=True)]
+            parts = {leaf: random.gauss() for leaf in leaves}
+            length = math.hypot(*parts.values())
+            along = [(leaf, part / length) for leaf, part in parts.items()]
             directions.append(_Probe(f"direction {k + 1}", math.nan, {position[leaf]: c for leaf, c in along}, along))
         self.notes.append(f"{len(probes)} of {len(leaves)} leaves and {len(directions)} directions, drawn at random")
         return [*probes, *directions]

@@ -79,9 +79,7 @@ def _heard_again(
         if abs(found.value - estimate.value) > found.error + estimate.error:
             heard.append((compare(found, nearer=True), found))
         largest /= 32.0
-    row, estimate = min(
-        heard or [(row, estimate)], key=lambda pair: (pair[0].verdict is not Verdict.PASS, pair[1].worth(negligible))
-    )
+    row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].worth(negligible))
     if row.verdict is Verdict.FAIL and estimate.worth(negligible) > 1.0:
         row.verdict = Verdict.UNRESOLVED
         row.reason = "no difference shows four digits of the slope: the function is too rough or fast for floats"

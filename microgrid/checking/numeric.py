@@ -42,8 +42,8 @@ LEVELS = 64
 RESOLVED = 1e-4
 """A derivative is known if its error is below this fraction of it: four digits tell wrong from right."""
 
-COMPLEX_STEP = 2.0**-332  # about 1e-100: its square vanishes beside any number
-SMALLEST_STEP = 2.0**-900  # about 1e-271: a slope of 1 times it keeps its digits
+COMPLEX_STEP = float.fromhex("0x1p-332")  # about 1e-100: its square vanishes beside any number
+SMALLEST_STEP = float.fromhex("0x1p-900")  # about 1e-271: a slope of 1 times it keeps its digits
 
 
 def resolution(scale: float, negligible: float) -> float:
@@ -481,9 +481,8 @@ def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | Non
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    # what is nearly 0 may be the square of the step
-    error = 0.0 if exact == 0.0 == spread else 2.0 * spread + 16.0 * UNIT * abs(exact) + step * step
-    return Estimate(exact, error, Method.COMPLEX, step)
+    square = step * step if exact or spread else 0.0  # what is nearly 0 may be the square of the step
+    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact) + square, Method.COMPLEX, step)
 
 
 def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:

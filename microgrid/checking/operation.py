@@ -175,8 +175,8 @@ class _OperationCheck:
             node.op = self.op
             node.origin = Origin()  # nobody's line made it
             operands = [Value(x, label=label) for label, x in zip(self.names, xs, strict=True)]
-            node.first, node.second, *others = [*operands, None, None][: max(2, len(operands))]
-            node.others = tuple(operand for operand in others if operand is not None)
+            node.first, node.second = (*operands, None, None)[:2]
+            node.others = tuple(operands[2:])
             self.fault = Fault(node, argument, given, right, what)
         return Derivative(name, tuple(xs), given, right, allowed, Verdict.FAIL, what)
 
@@ -272,7 +272,7 @@ class _OperationCheck:
         import numpy
 
         every = [*points, *self._special_points()]
-        columns = [numpy.array(column) for column in zip(*every, strict=True)]
+        columns = numpy.array(every).T
         try:
             with numpy.errstate(all="ignore"):
                 template = op.array.format(*[f"(x[{i}])" for i in range(op.arity)])

@@ -35,7 +35,7 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
     if not callable(f):
         raise TypeError(f"check() takes a function or a Value, got {f!r} of type {type(f).__name__}")
     title = f.name if isinstance(f, Op) else getattr(f, "__name__", type(f).__name__)
-    title = "function" if title == "<lambda>" else title
+    title = {"<lambda>": "function"}.get(title, title)
     leaves: Leaves = []
     given = None if named or not _binds(f) else _given_leaves(at)
     args, kwargs = ((), {}) if given is not None or (at is None and not named) else _arguments(f, at, named, leaves)

@@ -75,7 +75,7 @@ class Derivative:
     @property
     def relative(self) -> float:
         """The error as a part of the larger of the two."""
-        return 0.0 if self.error == 0.0 else self.error / max(abs(self.backward), abs(self.numeric))
+        return self.error and self.error / max(abs(self.backward), abs(self.numeric))
 
 
 @dataclass
@@ -220,7 +220,7 @@ class Report:
     @property
     def failures(self) -> list[Derivative]:
         """The rows that are wrong."""
-        return [row for row in self.derivatives if row.verdict == Verdict.FAIL]
+        return [row for row in self.derivatives if row.verdict is Verdict.FAIL]
 
     def raise_(self) -> "Report":
         """Return the report if it passed; for tests.
@@ -239,7 +239,7 @@ class Report:
         return f"{self.title}: {found or 'nothing to check'}"
 
     def _counts(self) -> list[tuple[Verdict, int]]:
-        counts = [(verdict, sum(row.verdict == verdict for row in self.derivatives)) for verdict in Verdict]
+        counts = [(verdict, sum(row.verdict is verdict for row in self.derivatives)) for verdict in Verdict]
         return [(verdict, count) for verdict, count in counts if count]
 
     # -- as text -------------------------------------------------------------------------------------
