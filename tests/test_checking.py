@@ -3,6 +3,7 @@
 import html
 import inspect
 import io
+import itertools
 import math
 import random
 import re
@@ -893,6 +894,10 @@ def test_a_random_function_is_refused():
     generator = random.Random(0)
     with pytest.raises(ValueError, match="fix the seed"):
         check(lambda x: x * generator.random(), 1.0)
+    for step in (1, -1):
+        counter = itertools.count(1, step)
+        with pytest.raises(ValueError, match="other numbers when it was run again at the same point"):
+            check(lambda x, counter=counter: x * next(counter), 1.0)
     generator.seed(4)
     with pytest.raises(ValueError, match="fix the seed"):
         check(lambda x: x * x if generator.randrange(2) else mg.sin(x) + 1, 1.0, seed=1)

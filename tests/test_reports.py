@@ -146,6 +146,12 @@ CASES: dict[str, Callable[[], Any]] = {
     "cancelling terms": lambda: [check(cancelling, (1.1, c), method="difference") for c in (1e12, 3e13, 1e16)],
     "a kink nearby": lambda: [check(bend, x, method="difference") for x in (0.0002, 0.0005, 0.0012)],
     "a kink of curved sides": lambda: check(lambda x: mg.abs(x) + 1000 * x * x, 0.0),
+    "a kink of curved sides far from 0": lambda: check(
+        lambda x: mg.abs(x - 1000) + 100 * (x - 1000) * (x - 1000), 1000.0
+    ),
+    "a kink beside the end of a domain": lambda: [
+        check(lambda x, sign=sign: mg.relu(sign * x) + mg.sqrt(sign * x + 1e-7), 0.0) for sign in (1, -1)
+    ],
     "a kink within a step": lambda: check(bend, 1e-5, step=1.2345e-4),
     "gradients that are no numbers": lambda: [check(op, 2.0) for op in (pole, void)],
     "a step times a number": lambda: check(lambda x: mg.less(x, 1.0) * x, 0.6, method="difference"),

@@ -172,7 +172,7 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
     )
     margin = 1e-4 * max(abs(left), abs(right))
-    if not min(left, right) - margin <= backward <= max(left, right) + margin:
+    if not (math.isnan(left + right) or min(left, right) - margin <= backward <= max(left, right) + margin):
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"

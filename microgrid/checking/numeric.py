@@ -322,7 +322,7 @@ class Line:
         self.base = measure(program.values, None)
         self.scale = max(abs(program.values[i]) for i in direction)
         self.smallest = max(4.0 * math.ulp(program.values[i]) / abs(c) for i, c in direction.items())
-        self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1.0))
+        self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1e-150))
         relevant = program.relevant(second)
         self.kinks = []
         for i, _, operands, _ in self.plan:

@@ -2,6 +2,7 @@
 
 import html
 import math
+import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -296,14 +297,14 @@ class Report:
 
         def listed(mark: str, text: Text) -> Table:
             """A text behind its mark, under which no line of it falls."""
-            grid = Table.grid(padding=(0, 1))
-            grid.add_row(Text(mark, style=text.style), text)
+            grid = Table.grid()
+            grid.add_row(Text(f"{mark} ", style=text.style), text)
             return grid
 
         counts = [Text(f"{count} {verdict}", style=_MARKS[verdict][1]) for verdict, count in self._counts()]
         yield Text(f"{self.title}: ", style="bold") + Text(", ").join(counts or [Text("nothing to check")])
         table = self._table(_COLUMNS)
-        if console.measure(table, options=options.update(max_width=10**4)).maximum > options.max_width:
+        if console.measure(table, options=options.update(max_width=sys.maxsize)).maximum > options.max_width:
             table = self._table([column for column in _COLUMNS if column != "relative"])
         yield from ("", table, "")
         if self.fault:
