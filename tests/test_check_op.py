@@ -300,6 +300,14 @@ def test_a_jump_is_told_with_all_arguments_and_the_shorter_of_two_neighbouring_n
     assert check_op(second)["kink"].reason.startswith("∂y/∂x2 jumps at (")
 
 
+def test_a_fault_has_all_the_operands_of_its_point():
+    blend = Op("mine", lambda a, b, c: a * b + c, (lambda y, a, b, c: b, lambda y, a, b, c: a, 2.0))
+    report = check_op(blend)
+    assert report["∂y/∂x3"].verdict == "FAIL"
+    assert report.fault.operands == report["∂y/∂x3"].value
+    assert len(report.fault.operands) == 3
+
+
 @pytest.mark.parametrize("speed", [1e3, 1e6, 1e9])
 def test_what_is_smooth_is_no_jump_however_fast_it_is(speed):
     fast = Op(

@@ -454,7 +454,7 @@ class _Check:
             if i not in moved:
                 continue
             for right in (self.summed, self.summed_otherwise):
-                if not (_same(given, right[i]) or abs(given - right[i]) <= self.rounding[i] + 1e-12 * abs(right[i])):
+                if not (_same(given, right[i]) or abs(given - right[i]) <= self.rounding[i]):
                     what = (
                         f"The gradient of {operation(node)} was accumulated wrongly: backward() gives "
                         f"{number(given)}, and the products over its paths add up to {number(right[i])}. Every local "
