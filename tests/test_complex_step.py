@@ -80,6 +80,10 @@ def test_powers_of_zero_are_analytic_where_the_exponent_is_whole(n: float, slope
     assert row.numeric == slope or n % 1
 
 
+def test_the_root_of_a_square_has_no_slope_at_zero() -> None:
+    assert check(lambda x: (x * x) ** 0.5, 0.0, method="complex")["x"].verdict is Verdict.DOMAIN
+
+
 @pytest.mark.parametrize("x", [1e-90, 1e-180, 1e-250])
 def test_what_has_no_derivative_at_zero_is_seen_from_as_near_as_it_takes(x: float) -> None:
     row = check(lambda x: x**x, x).raise_()["x"]
