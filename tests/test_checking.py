@@ -991,6 +991,8 @@ def test_a_report_says_the_same_in_text_in_a_notebook_and_in_colour():
     assert str(Report("f", rows[2:7])).endswith("• a0, a1, a2, a3, a4: a tie")
     assert str(Report("f", rows[2:8])).endswith("• a0, a1, a2, a3, a4 and 1 more: a tie")
     assert str(Fault(mg.total([Value(1.0)] * 4), None, 1.0, 2.0, "")).splitlines()[1] == "    sum[4](1, 1, 1, 1) = 4"
+    five = str(Fault(mg.total([Value(1.0)] * 5), None, 1.0, 2.0, "")).splitlines()[1]
+    assert five == "    sum[5](1, 1, 1, 1, … 1 more) = 5"
     assert rows[2].relative == 0.0
     assert Derivative("x", 0.0, math.inf, math.inf, 0.0, PASS).error == 0.0
     assert Derivative("x", 0.0, math.nan, math.nan, 0.0, PASS).error == 0.0
