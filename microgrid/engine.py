@@ -16,7 +16,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NoReturn, SupportsFloat
@@ -431,7 +431,9 @@ class Origin:
         """The file, from the working directory on, and the line; in a notebook the cell, as its tracebacks have it."""
         notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         cell = notebook and notebook.compile.format_code_name(self.file)
-        file = self.file.removeprefix(os.path.join(os.getcwd(), ""))
+        file = self.file
+        with suppress(OSError):  # the working directory may be gone
+            file = file.removeprefix(os.path.join(os.getcwd(), ""))
         return f"{' '.join(cell)}, line {self.line}" if cell else f"{file}:{self.line}"
 
 

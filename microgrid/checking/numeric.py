@@ -345,8 +345,7 @@ class Line:
             return t, y
         return Obstacle(next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
-    @cached_property
-    def _rounding(self) -> float:
+    def _visible_rounding(self) -> float:
         """How much the outcome spreads by random rounding."""
         random = Random(self.seed)
         points = [self.at(0.0, random) for _ in range(SAMPLES)]
@@ -355,7 +354,7 @@ class Line:
     @cached_property
     def noise(self) -> float:
         """How far the number may be off by rounding alone."""
-        spread = self._rounding
+        spread = self._visible_rounding()
         if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
@@ -468,10 +467,8 @@ def complex_step(line: Line) -> Estimate | None:
             return None
         plan.append((i, forward, operands, rounding))
     step = min(COMPLEX_STEP, 2.0**-40 * line.scale or COMPLEX_STEP)
-    return _complex_step(line, plan, step) if step >= SMALLEST_STEP else None
-
-
-def _complex_step(line: Line, plan: _ComplexPlan, step: float) -> Estimate | None:
+    if step < SMALLEST_STEP:
+        return None
     try:
         exact = _imaginary(line, plan, step, None)
         random = Random(line.seed)

@@ -1,0 +1,96 @@
+"""How often check() is right about derivatives of one's own, right and wrong ones.
+
+    python benchmarks/checking.py
+
+counts the verdicts on operations whose forward function loses digits inside, and on random programs in which one
+derivative has been given the wrong sign or is off by a thousandth. A right derivative must never be a FAIL.
+"""
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+import microgrid as mg
+from microgrid import Op, Value, ops
+from microgrid.checking import Verdict, check
+from microgrid.strategies import Expression, expressions
+
+LOSSY: dict[str, tuple[Callable[[float, float], float], Callable[[Value, float], Any]]] = {
+    "(x + c) - c": (lambda x, c: (x + c) - c, lambda x, c: 1.0),
+    "(x*x + c) - c": (lambda x, c: (x * x + c) - c, lambda x, c: 2 * x),
+    "sqrt(c*c + x*x) - c": (lambda x, c: math.sqrt(c * c + x * x) - c, lambda x, c: ops.div(x, mg.hypot(c, x))),
+    "(x*c + x) - x*c": (lambda x, c: (x * c + x) - x * c, lambda x, c: 1.0),
+    "1 - cos(x/c)": (lambda x, c: 1 - math.cos(x / c), lambda x, c: mg.sin(x / c) / c),
+    "(exp(-x*x) + c) - c": (lambda x, c: (math.exp(-x * x) + c) - c, lambda x, c: -2 * x * mg.exp(-x * x)),
+    "sin(c*x)": (lambda x, c: math.sin(c * x), lambda x, c: c * mg.cos(c * x)),
+}
+
+
+def scaled(partial: Any, factor: float) -> Any:
+    return (lambda *xs: factor * partial(*xs)) if callable(partial) else factor * partial
+
+
+def lossy() -> None:
+    draw = random.Random(5)
+    points = [0.0, *[draw.choice([-1, 1]) * 10 ** draw.uniform(-12, 12) for _ in range(25)]]
+    points += [draw.uniform(-3, 3) for _ in range(10)]
+    constants = [10.0**k * draw.uniform(1, 2) for k in range(15)]
+    for name in LOSSY:
+        count = Counter[tuple[str, Verdict]]()
+        for c, x in itertools.product(constants, points):
+            for kind, factor in (("right", 1.0), ("wrong sign", -1.0)):
+                count[kind, check(operation(name, c, factor), x).derivatives[0].verdict] += 1
+        show(name, count)
+
+
+def operation(name: str, c: float, factor: float) -> Op:
+    forward, derivative = LOSSY[name]
+    return Op("own", lambda x: forward(x, c), (lambda y, x: factor * derivative(x, c),))
+
+
+def programs(number: int) -> None:
+    count = Counter[tuple[str, Verdict]]()
+
+    def verdicts(program: Expression) -> list[Any]:
+        return check(program, tuple(program.at)).derivatives
+
+    @seed(0)
+    @settings(
+        max_examples=number, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=HealthCheck
+    )
+    @given(expressions(max_steps=6), st.integers(0, 100))
+    def ask(program: Expression, at: int) -> None:
+        right = verdicts(program)
+        count.update(("right", row.verdict) for row in right)
+        for kind, factor in (("wrong sign", -1.0), ("times 1.001", 1.001)):
+            steps = list(program.steps)
+            i = at % len(steps) if steps else 0
+            for step in steps[i : i + 1]:
+                partials = tuple([scaled(partial, factor) for partial in step.op.partials])
+                wrong = Op("wrong", step.op.forward, partials, domain=step.op.domain, kink=step.op.kink)
+                steps[i] = replace(step, op=wrong)
+                for row, other in zip(right, verdicts(replace(program, steps=tuple(steps))), strict=True):
+                    shows = not math.isclose(row.backward, other.backward, rel_tol=5e-4)
+                    if row.verdict is Verdict.PASS and math.isfinite(other.backward) and shows:
+                        count[kind, other.verdict] += 1
+
+    ask()
+    show(f"{number} random programs", count)
+
+
+def show(name: str, count: Counter[tuple[str, Verdict]]) -> None:
+    for kind in dict.fromkeys(kind for kind, _ in count):
+        of = {verdict: n for (which, verdict), n in count.items() if which == kind}
+        print(f"{name:22} {kind:12}", ", ".join(f"{n} {verdict}" for verdict, n in sorted(of.items())))
+
+
+if __name__ == "__main__":
+    lossy()
+    programs(2000)
