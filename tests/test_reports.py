@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ pole = own("pole", lambda x: x * x, (math.inf,))
 void = own("void", lambda x: x * x, (math.nan,))
 hinge = own("hinge", lambda x: max(x, 0.0), (lambda y, x: mg.greater(x, 0.0),), kink=lambda x: x > 0)
 vee = own("vee", lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),))
+fused = own("fused", lambda a, b, c: a * b + c, (lambda y, a, b, c: b, lambda y, a, b, c: a, 1.0))
 bounded = own("bounded", ops.sqrt.forward, (lambda y, x: 0.5 / y,), domain=(Interval(0.25, 9.0),), array="xp.sqrt({0})")
 
 POINTS = (0.0, 0.7, 1.0, -1023.9999, 1e-9, 1e-300, 3e9)
@@ -91,6 +93,30 @@ POINTS = (0.0, 0.7, 1.0, -1023.9999, 1e-9, 1e-300, 3e9)
 def cancelling(x: Value, c: float) -> Value:
     """x² among terms c times as large, which cancel."""
     return x * x * c + x * x - x * x * c
+
+
+def random_program(seed: int) -> str:
+    """The derivatives of a random program of two numbers at a random point: their verdicts, digits and errors."""
+    random = Random(seed)
+    point = [math.ldexp(random.uniform(-1.0, 1.0), random.randint(-12, 12)) for _ in range(2)]
+    choices = (ops.add, ops.sub, ops.mul, ops.mul, ops.div, ops.sqrt, ops.maximum, ops.absolute, fine)
+
+    def f(x: Value, y: Value) -> Value:
+        random = Random(seed)
+        numbers = [x, y, Value(0.75)]
+        for op in random.choices(choices, k=random.randint(3, 8)):
+            numbers.append(op(*random.choices(numbers, k=op.arity)))
+        return mg.total(numbers[2:])
+
+    report = check(f, tuple(point), order=2, method="difference")
+    rows = [f"{row.verdict[0]} {row.numeric:.17g} ± {row.allowed:.6g}" for row in report.derivatives]
+    return "\n".join([f"at {point}", *rows])
+
+
+def directions(f: Callable[..., Value], *at: float) -> str:
+    """By random directions; they are made by functions that round differently elsewhere, so not to the last digit."""
+    report = check(f, at, sample=3, method="difference")
+    return "\n".join([f"{row.name} {row.verdict} {row.numeric:.6g}" for row in report.derivatives])
 
 
 def outcomes(f: Callable[[float], Any], row: int = -1) -> str:
@@ -145,6 +171,14 @@ CASES: dict[str, Callable[[], Any]] = {
     },
     "cancelling terms": lambda: [check(cancelling, (1.1, c), method="difference") for c in (1e12, 3e13, 1e16)],
     "a kink nearby": lambda: [check(bend, x, method="difference") for x in (0.0002, 0.0005, 0.0012)],
+    **{f"random program {seed}": partial(random_program, seed) for seed in range(100)},
+    **{
+        f"{f.__name__} at {x} by the complex step": partial(check, f, x, method="complex")
+        for f in (cube, bell, wave)
+        for x in POINTS
+    },
+    "directions": lambda: directions(lambda x, y, z: cube(x) * z + fine(y) - product(x, z), 0.3, 2000.0, 1e-6),
+    "rough directions": lambda: directions(lambda x, y: shift(shift(x) * 1e6 - shift(y)), 0.3, 40.0),
     "a kink of curved sides": lambda: check(lambda x: mg.abs(x) + 1000 * x * x, 0.0),
     "a kink of curved sides far from 0": lambda: check(
         lambda x: mg.abs(x - 1000) + 100 * (x - 1000) * (x - 1000), 1000.0
@@ -166,7 +200,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "second derivatives at a kink": lambda: check(lambda x: 3 - mg.relu(x) * x, 0.0, order=2),
     **{
         f"check_op({op.name})": partial(check_op, op)
-        for op in (shift, far, rough, fine, late, product, hinge, vee, bounded, ratio, broken)
+        for op in (shift, far, rough, fine, late, product, hinge, vee, bounded, ratio, broken, fused)
     },
 }
 
@@ -182,9 +216,12 @@ def told(name: str) -> str:
     found = CASES[name]()
     reports = found if isinstance(found, list) else [found]
     text = "\n\n".join(map(str, reports))
-    digits = [f"{row.allowed:.6g}" for report in reports if isinstance(report, Report) for row in report.derivatives]
+    rows = [row for report in reports if isinstance(report, Report) for row in report.derivatives]
+    digits = [
+        f"{row.numeric!r} ± {row.allowed:.6g}" if row.method == "difference" else f"± {row.allowed:.6g}" for row in rows
+    ]
     text = re.sub(rf"[^\s(]*{Path(__file__).stem}\.py:\d+", "this file", text)
-    text += f"\n\nallowed: {', '.join(digits)}" if digits else ""
+    text += "\n\n" + "\n".join(digits) if digits else ""
     return f"{text}\n\nevaluations: {evaluations}" if evaluations else text
 
 

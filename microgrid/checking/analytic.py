@@ -25,6 +25,9 @@ from microgrid.ops import BERNOULLI, Op
 
 Forward = Callable[..., complex]
 
+TERMS = 180
+"""How many terms of a series or of a continued fraction are taken: beyond, none changes the last digit."""
+
 
 def complex_forward(op: Op) -> Forward | None:
     """Return the operation on complex numbers, ``None`` if it has no continuation here.
@@ -70,12 +73,15 @@ def _hypot(a: complex, b: complex) -> complex:
     return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
 
 
-# Of the following the real part is the real function's own: only the imaginary part is new.
-
-
 def _atan2(y: complex, x: complex) -> complex:
-    turned = -cmath.atan(x / y) if abs(x.real) < abs(y.real) else cmath.atan(y / x)
+    """The angle after a turn that takes the real parts of x and y to 0."""
+    scale = max(abs(x.real), abs(y.real))
+    a, b = x / scale, y / scale
+    turned = cmath.atan((b * a.real - a * b.real) / (a * a.real + b * b.real))
     return complex(math.atan2(y.real, x.real), turned.imag)
+
+
+# Of the following the real part is the real function's own: only the imaginary part is new.
 
 
 def _sigmoid(z: complex) -> complex:
@@ -102,14 +108,14 @@ def _gelu(z: complex) -> complex:
 def _tail(rate: float, z: complex, w: complex) -> complex:
     """½ erfc(w) where w² is rate·z²: ½ less the Maclaurin series near 0; further right Laplace's continued fraction.
 
-    Up to 1.25 no large terms of the series cancel, from there on 180 terms of the fraction are enough.
+    Up to 1.25 no large terms of the series cancel, from there on the fraction converges within TERMS steps.
     """
     if w.real < 0:
         return 1.0 - _tail(rate, z, -w)
     if w.real < 1.25:
         return 0.5 - _error_series(w)
     below = w
-    for k in range(180, 0, -1):
+    for k in range(TERMS, 0, -1):
         below = w + 0.5 * k / below
     return _gaussian(rate, z) / (2.0 * math.sqrt(math.pi) * below)
 
@@ -117,7 +123,7 @@ def _tail(rate: float, z: complex, w: complex) -> complex:
 def _error_series(z: complex) -> complex:
     """½ erf(z) = 1/√π Σ (−1)ⁿ z²ⁿ⁺¹ / (n! (2n + 1))."""
     terms, power = [z], z
-    for n in range(1, 40):
+    for n in range(1, TERMS):
         power *= -z * z / n
         terms.append(power / (2 * n + 1))
     return _sum(terms) / math.sqrt(math.pi)
@@ -130,11 +136,11 @@ def _gaussian(rate: float, z: complex) -> complex:
 
 
 def _beyond(z: complex, n: int) -> tuple[complex, list[complex]]:
-    """Return z + k, far enough to the right for an asymptotic series, and z, z + 1, …, z + k − 1."""
+    """Return z + k, beyond 20 + n, where the asymptotic series holds, and z, z + 1, …, z + k − 1."""
     if not -1e3 < z.real < 1e100:
         raise ValueError("too far from 0 for the recurrence and the series of Γ")
-    count = max(0, math.ceil(20 + 2 * n - z.real))
-    return z + count, [z + k for k in range(count)]
+    steps = [z + k for k in range(math.ceil(20 + n - z.real))]
+    return z + len(steps), steps
 
 
 def _lgamma(z: complex) -> complex:

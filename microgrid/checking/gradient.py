@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -14,6 +14,7 @@ from microgrid.checking.numeric import Line, Measure, Method, Plan, Program, Ste
 from microgrid.checking.problem import Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
+from microgrid.ops import Interval
 
 
 def check(
@@ -161,7 +162,8 @@ class _Check:
         return Report(self.problem.title, self.rows, self.fault, self.problem.output, self.notes, allow)
 
     def _refuse_stale_data(self) -> None:
-        for node, value in zip(self.program.nodes, self.program.values, strict=True):
+        for i, value in enumerate(self.program.values):
+            node = self.program.nodes[i]
             if node.data != value and not (math.isnan(node.data) and math.isnan(value)):
                 raise ValueError(
                     f"{operation(node)} is {number(value)} now, but the graph holds {number(node.data)}: the data of "
@@ -172,7 +174,7 @@ class _Check:
         """Why there is no derivative at all, if the value itself is no finite number."""
         if math.isfinite(self.program.values[-1]):
             return ""
-        node = next(n for n, y in zip(self.program.nodes, self.program.values, strict=True) if not math.isfinite(y))
+        node = self.program.nodes[next(i for i, y in enumerate(self.program.values) if not math.isfinite(y))]
         made = "" if node.is_leaf else f", made at {where(node)}"
         return (
             f"the function is {number(self.program.values[-1])} at this point: "
@@ -191,9 +193,9 @@ class _Check:
                 "fix the seed of its random numbers, or put the model into eval() mode, and check again"
             )
         random = Random(self.seed)
-        moves = {leaf: 1e-6 * random.gauss() * max(abs(leaf.data), 1.0) for _, leaf in self.problem.leaves}
-        for sign in (1.0, -1.0):
-            there, numbers = self._signature(self._build_at({leaf: sign * move for leaf, move in moves.items()}))
+        ahead = {leaf: 1e-6 * random.gauss() * max(abs(leaf.data), 1.0) for _, leaf in self.problem.leaves}
+        for moves in (ahead, {leaf: -move for leaf, move in ahead.items()}):
+            there, numbers = self._signature(self._build_at(moves))
             if there != shape:
                 self.branches = True
             elif self.drifting is None:
@@ -224,7 +226,8 @@ class _Check:
         leaves = {leaf for _, leaf in self.problem.leaves}
         shape: list[Any] = []
         constants: list[tuple[int, float]] = []
-        for i, (node, operands) in enumerate(zip(program.nodes, program.operands, strict=True)):
+        for i, node in enumerate(program.nodes):
+            operands = program.operands[i]
             if node in leaves:
                 shape.append(node)
             elif operands:
@@ -271,16 +274,12 @@ class _Check:
         self.summed = self.program.gradients()
         self.summed_otherwise = self.program.gradients_in_another_order()
 
-        probes = self._probes()
-        suspects: list[tuple[Derivative, _Probe]] = []
-        for probe in _shown(probes, "checking", self.progress):
-            row = self._first(probe, once)
-            self.rows.append(row)
+        checked = [(probe, self._first(probe, once)) for probe in _shown(self._probes(), "checking", self.progress)]
+        self.rows = [row for _, row in checked]
+        for probe, row in checked:
             if row.verdict is Verdict.FAIL:
-                suspects.append((row, probe))
-        for row, probe in suspects:
-            self._explain(row, probe)
-        for probe, row in zip(probes, self.rows, strict=True):
+                self._explain(row, probe)
+        for probe, row in checked:
             for leaf, _ in probe.along:
                 if row.verdict is not Verdict.FAIL and not _same(twice[leaf], 2.0 * once[leaf]):
                     added = twice[leaf] - once[leaf]
@@ -339,27 +338,16 @@ class _Check:
         """Find why a derivative is wrong; where there is no cause, it is the numeric one that is in doubt."""
         assert probe.line is not None
         plan, relevant = probe.line.plan, self.program.relevant(second=True)
-        kink: Value | None = None
         moved = {*probe.direction, *[i for i, *_ in plan]}
+        steps = [step for step in plan if relevant[step[0]]]
+        kinks: list[Value] = []
         # an operation of infinite operands is looked at last: the fault is with the one that made them
-        finite = [step for step in plan if self._is_finite(step)]
-        for steps in (finite, [step for step in plan if step not in finite]):
-            for i, _, operands, _ in steps:
-                node = self.program.nodes[i]
-                if not relevant[i]:
-                    continue
-                primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
-                for k, j in enumerate(operands):
-                    if j in moved:
-                        local = primitive.first(k)
-                        if local.verdict is Verdict.FAIL:
-                            self._blame_local(row, node, k, local)
-                            return
-                        if local.verdict is Verdict.KINK:
-                            kink = kink or node
-            if steps is finite and not math.isfinite(row.backward) and self._explain_not_finite(row, plan, moved):
-                return
-        if self._explain_accumulation(row, moved):
+        if (
+            self._explain_local(row, filter(self._is_finite, steps), moved, kinks)
+            or (not math.isfinite(row.backward) and self._explain_not_finite(row, plan, moved))
+            or self._explain_local(row, itertools.filterfalse(self._is_finite, steps), moved, kinks)
+            or self._explain_accumulation(row, moved)
+        ):
             return
         second = self._judged(probe, row.backward, hasty=False)
         if second.verdict is not Verdict.FAIL:
@@ -378,11 +366,11 @@ class _Check:
                 "(by .data, float() or a function that is not of this package), so no gradient flows through it.",
             )
             return
-        if kink is not None:
+        if kinks:
             row.verdict = Verdict.KINK
             row.reason = (
-                f"{operation(kink)} ({where(kink)}) stands on a kink; backward() takes its derivatives there by "
-                "convention, and they do not add up to the slope of the whole"
+                f"{operation(kinks[0])} ({where(kinks[0])}) stands on a kink; backward() takes its derivatives there "
+                "by convention, and they do not add up to the slope of the whole"
             )
             return
         row.verdict = Verdict.UNRESOLVED
@@ -395,14 +383,27 @@ class _Check:
         """Whether all operands of a step are finite."""
         return all(math.isfinite(self.program.values[j]) for j in step[2])
 
-    def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative) -> None:
-        if not self._is_outside(row, node, local):
-            self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+    def _explain_local(self, row: Derivative, steps: Iterable[Step], moved: set[int], kinks: list[Value]) -> bool:
+        """Find the first wrong local derivative of these steps, and the nodes on a kink before it."""
+        for i, _, operands, _ in steps:
+            node = self.program.nodes[i]
+            primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
+            for k, j in enumerate(operands):
+                if j in moved:
+                    local = primitive.first(k)
+                    if local.verdict is Verdict.KINK:
+                        kinks.append(node)
+                    if local.verdict is Verdict.FAIL:
+                        if not self._is_outside(row, node, local):
+                            self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+                        return True
+        return False
 
     def _is_outside(self, row: Derivative, node: Value, local: Derivative) -> bool:
         """Whether a derivative is no number because its operation is not defined there: that is no fault of it."""
-        inside = all(p.data in interval for p, interval in zip(node.parents, node.op.domain, strict=True))
-        if inside or math.isfinite(local.backward):
+        if all(map(Interval.__contains__, node.op.domain, [parent.data for parent in node.parents])) or math.isfinite(
+            local.backward
+        ):
             return False
         row.verdict = Verdict.DOMAIN
         row.reason = (
@@ -417,10 +418,7 @@ class _Check:
         It may be one that does not move: the infinite operand of one that does. If there is none, the gradient
         overflows on its way back.
         """
-        for step in [*plan, *self.program.plan]:
-            if not self._is_finite(step):
-                continue
-            i = step[0]
+        for i, *_ in filter(self._is_finite, [*plan, *self.program.plan]):
             node, local = self.program.nodes[i], self.program.locals[i]
             k = next((k for k, derivative in enumerate(local) if not math.isfinite(derivative)), None)
             if k is None and math.isfinite(node.data):
@@ -435,8 +433,8 @@ class _Check:
             )
             self._blame(row, node, k, row.backward, row.numeric, what)
             return True
-        for i in reversed(range(self.size)):
-            if i in moved and not math.isfinite(self.summed[i]):
+        for i in sorted(moved, reverse=True):
+            if not math.isfinite(self.summed[i]):
                 node = self.program.nodes[i]
                 what = (
                     f"The gradient of {operation(node)} overflows on its way back: it is {number(self.summed[i])}, a "
@@ -449,10 +447,8 @@ class _Check:
 
     def _explain_accumulation(self, row: Derivative, moved: set[int]) -> bool:
         """Compare the gradient of each node with the sum over its children, from the output down."""
-        for i in reversed(range(self.size)):
+        for i in sorted(moved, reverse=True):
             node, given = self.program.nodes[i], self.backward[i]
-            if i not in moved:
-                continue
             for right in (self.summed, self.summed_otherwise):
                 if not (_same(given, right[i]) or abs(given - right[i]) <= self.rounding[i]):
                     what = (
@@ -551,7 +547,7 @@ def _wrong_local(node: Value, k: int, local: Derivative) -> str:
 
 def _argument(node: Value, k: int) -> str:
     parent = node.parents[k]
-    return parent.label or ("its argument" if len(node.parents) == 1 else f"argument {k + 1}")
+    return parent.label or (f"argument {k + 1}" if node.parents[1:] else "its argument")
 
 
 def _same(a: float, b: float) -> bool:

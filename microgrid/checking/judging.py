@@ -48,7 +48,7 @@ def judge(
     """
     # An error counts as none beside the function itself, and beside terms that cancel, whose size rounding tells.
     size = max(abs(backward), rounding / (8.0 * UNIT))
-    negligible = 1e-9 * min(max(abs(line.base), 1.0) / max(line.scale, 1.0), size)
+    negligible = 1e-9 * min(max(abs(line.base), 1.0) / line.size, size)
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, method, step, negligible)
     if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
@@ -79,8 +79,8 @@ def _heard_again(
         if abs(found.value - estimate.value) > found.error + estimate.error:
             heard.append((compare(found, nearer=True), found))
         largest /= 32.0
-    row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].worth(negligible))
-    if row.verdict is Verdict.FAIL and estimate.worth(negligible) > 1.0:
+    row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].rank(negligible))
+    if row.verdict is Verdict.FAIL and not estimate.is_known(negligible):
         row.verdict = Verdict.UNRESOLVED
         row.reason = "no difference shows four digits of the slope: the function is too rough or fast for floats"
     return row
@@ -95,9 +95,9 @@ def _estimate(line: Line, method: Method, step: float | None, negligible: float)
     if estimate is None or obstacle is not None:
         blocked = Estimate(method=Method.COMPLEX, obstacle=obstacle, distance=near)
         return blocked if method is Method.COMPLEX else difference(line, negligible, step)
-    if method is Method.COMPLEX or estimate.worth(negligible) <= 1.0:
+    if method is Method.COMPLEX or estimate.is_known(negligible):
         return estimate
-    return min(estimate, difference(line, negligible, step), key=lambda found: found.worth(negligible))
+    return min(estimate, difference(line, negligible, step), key=lambda found: found.rank(negligible))
 
 
 def _compare(
@@ -114,7 +114,7 @@ def _compare(
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * size
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
     still = backward == 0.0 == numeric and not nearer  # the function moves at no step at all
-    known = still or estimate.worth(negligible) <= 1.0
+    known = still or estimate.is_known(negligible)
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
         row.verdict = Verdict.KINK if obstacle.is_kink else Verdict.DOMAIN
@@ -143,7 +143,7 @@ def _compare(
             if not still and estimate.error > 0.5 * rounding
             else f"backward() itself is known to ±{number(rounding, 2)} only: terms that are rounded cancel in it"
         )
-    elif obstacle is not None and obstacle.is_kink and estimate.distance < 1e-3 * max(line.scale, 1.0):
+    elif obstacle is not None and obstacle.is_kink and estimate.distance < 1e-3 * line.size:
         row.reason = (
             f"{_node(line, obstacle)} has a kink within {number(estimate.distance, 2)}; "
             f"steps of {number(estimate.step, 2)} stay clear of it"
@@ -171,8 +171,8 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         f"{_node(line, obstacle)} changes its branch {near}; "
         f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
     )
-    margin = 1e-4 * max(abs(left), abs(right))
-    if not (math.isnan(left + right) or min(left, right) - margin <= backward <= max(left, right) + margin):
+    margin = 5e-5 * (abs(left) + abs(right))  # nan if one of them is, and then neither comparison holds
+    if backward < min(left, right) - margin or backward > max(left, right) + margin:
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"

@@ -48,7 +48,7 @@ SMALLEST_STEP = float.fromhex("0x1p-900")  # about 1e-271: a slope of 1 times it
 
 def resolution(scale: float, negligible: float) -> float:
     """The error below which a derivative of this size counts as known."""
-    return max(RESOLVED * scale, negligible)
+    return max(negligible, RESOLVED * scale, math.ulp(0.0))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -155,9 +155,10 @@ class Program:
         self.values = [node.data for node in self.nodes]
         self._steps: dict[int, Step] = {}
         self._children: list[list[int]] = [[] for _ in self.nodes]
-        for i, (node, operands) in enumerate(zip(self.nodes, self.operands, strict=True)):
-            if operands and node.op is not ops.stop_gradient:
-                self._steps[i] = (i, node.op.forward, operands, _rounding_of(node.op))
+        for i, operands in enumerate(self.operands):
+            op = self.nodes[i].op
+            if operands and op is not ops.stop_gradient:
+                self._steps[i] = (i, op.forward, operands, _rounding_of(op))
                 for j in operands:
                     self._children[j].append(i)
         self.plan = list(self._steps.values())
@@ -192,8 +193,8 @@ class Program:
             for i in reversed(range(len(self.nodes))):
                 if relevant[i]:
                     derivatives = self.nodes[i].op.partials if second else self.locals[i]
-                    for j, derivative in zip(self.operands[i], derivatives, strict=True):
-                        if callable(derivative) or derivative != 0:
+                    for k, j in enumerate(self.operands[i]):
+                        if callable(derivatives[k]) or derivatives[k] != 0:
                             relevant[j] = True
             self._relevant[second] = relevant
         return self._relevant[second]
@@ -203,13 +204,11 @@ class Program:
         gradients = [0.0] * len(self.nodes)
         gradients[-1] = 1.0
         for i in reversed(range(len(self.nodes))):
-            gradient, operands = gradients[i], self.operands[i]
-            if not operands:
-                continue
-            derivatives = self.locals[i] if values is None else self._locals(i, values, random)
-            for j, derivative, partial in zip(operands, derivatives, self.nodes[i].op.partials, strict=True):
-                if callable(partial) or partial:
-                    product = gradient * derivative
+            operands, partials = self.operands[i], self.nodes[i].op.partials
+            derivatives = self.locals[i] if values is None or not operands else self._locals(i, values, random)
+            for k, j in enumerate(operands):
+                if callable(partials[k]) or partials[k]:
+                    product = gradients[i] * derivatives[k]
                     gradients[j] += product if random is None else rounded(product, random)
                     if random is not None:
                         gradients[j] = rounded(gradients[j], random)
@@ -301,6 +300,7 @@ class Line:
     Attributes:
         base: the number at t = 0.
         scale: the size of what is moved.
+        size: the same, or 1 if that is more.
         smallest: the smallest step that moves it.
         nearest: the step to look for a kink at the point itself.
     """
@@ -321,8 +321,9 @@ class Line:
         self.plan = program.plan_from(direction)
         self.base = measure(program.values, None)
         self.scale = max(abs(program.values[i]) for i in direction)
+        self.size = max(self.scale, 1.0)
         self.smallest = max(4.0 * math.ulp(program.values[i]) / abs(c) for i, c in direction.items())
-        self.nearest = max(self.smallest, min(1e-150, 1e-3 * self.scale or 1e-150))
+        self.nearest = self.smallest if self.scale else 1e-150  # the square of a step from 0 must not vanish
         relevant = program.relevant(second)
         self.kinks = []
         for i, _, operands, _ in self.plan:
@@ -332,24 +333,24 @@ class Line:
 
     def at(self, t: float, random: Random | None = None) -> "tuple[float, float] | Obstacle":
         """Return the step that was really made, after rounding, and the number there; or what is in the way."""
-        values = self.program.values.copy()
+        values, made = self.program.values.copy(), 0.0
         for i, c in self.direction.items():
             values[i] += t * c
-            t = (values[i] - self.program.values[i]) / c if len(self.direction) == 1 else t
+            made += c * (values[i] - self.program.values[i])  # a direction is of length 1
         advance(values, self.plan, random)
         for i, kink, operands, branch in self.kinks:
             if random is None and kink(*[values[j] for j in operands]) != branch:
                 return Obstacle(i, is_kink=True)
         y = self.measure(values, random)
         if math.isfinite(y):
-            return t, y
+            return made, y
         return Obstacle(next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
     def _visible_rounding(self) -> float:
         """How much the outcome spreads by random rounding."""
         random = Random(self.seed)
-        points = [self.at(0.0, random) for _ in range(SAMPLES)]
-        return max((abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle)), default=0.0)
+        points = [(0.0, self.base), *[self.at(0.0, random) for _ in range(SAMPLES)]]
+        return max(abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle))
 
     @cached_property
     def noise(self) -> float:
@@ -362,7 +363,7 @@ class Line:
     @property
     def is_flat(self) -> bool:
         """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1."""
-        return set(self._in_a_row(range(-3, 4), 0.003 * max(self.scale, 1.0))) == {self.base}
+        return set(self._in_a_row(range(-3, 4), 0.003 * self.size)) == {self.base}
 
     def _hidden_rounding(self) -> float:
         """The rounding inside a user's forward function, where random rounding cannot reach: of ``(x + 1e6) - 1e6``.
@@ -375,7 +376,7 @@ class Line:
         """
         step = self.smallest
         found: list[float] = []
-        while len(found) < 8 and step < 1e6 * max(self.scale, 1.0):
+        while len(found) < 8 and step < 1e6 * self.size:
             values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
             if len(set(values)) >= 7:
                 sixth = _differences(values, 6)
@@ -402,7 +403,7 @@ class Line:
 
     def slopes(self, distance: float) -> tuple[float, float]:
         """The slopes on the left and on the right, from this distance on, roughly: for a message."""
-        step = max(1e-6 * max(self.scale, 1.0), distance)
+        step = max(1e-6 * self.size, distance)
         kinks, self.kinks = self.kinks, []
         points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
@@ -439,7 +440,7 @@ class Estimate:
     value: float = math.nan
     error: float = math.inf
     method: Method = Method.DIFFERENCE
-    step: float = 0.0
+    step: float = math.nan
     obstacle: Obstacle | None = None
     distance: float = math.inf
     """The smallest step at which the obstacle was met."""
@@ -449,10 +450,15 @@ class Estimate:
 
         Errors as such do not compare: far from a pole the slope is small, and so is the error of a wrong one.
         """
-        if self.error == 0.0 or not math.isfinite(self.error):
-            return self.error
-        needed = resolution(abs(self.value), negligible)
-        return self.error / needed if needed else math.inf
+        return self.error / resolution(abs(self.value), negligible) if self.error < math.inf else math.inf
+
+    def is_known(self, negligible: float) -> bool:
+        """Whether it shows as many digits as it takes to tell wrong from right."""
+        return self.worth(negligible) <= 1.0
+
+    def rank(self, negligible: float) -> tuple[bool, float]:
+        """The better, the smaller: by worth; of those that show too few digits, by the error alone."""
+        return (False, self.worth(negligible)) if self.is_known(negligible) else (True, self.error)
 
 
 def complex_step(line: Line) -> Estimate | None:
@@ -466,7 +472,7 @@ def complex_step(line: Line) -> Estimate | None:
         if forward is None:
             return None
         plan.append((i, forward, operands, rounding))
-    step = min(COMPLEX_STEP, 2.0**-40 * line.scale or COMPLEX_STEP)
+    step = min(COMPLEX_STEP, UNIT * line.scale or COMPLEX_STEP)
     if step < SMALLEST_STEP:
         return None
     try:
@@ -478,8 +484,9 @@ def complex_step(line: Line) -> Estimate | None:
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    square = step * step if exact or spread else 0.0  # what is nearly 0 may be the square of the step
-    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact) + square, Method.COMPLEX, step)
+    square = min(step * step, abs(exact))  # what is nearly 0 may be the square of the step
+    error = 2.0 * spread + 16.0 * UNIT * abs(exact) + square
+    return Estimate(exact, error, Method.COMPLEX, step)
 
 
 def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:
@@ -510,24 +517,20 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
     takes over. Steps that meet a kink or leave the domain are passed over. If rounding leaves too few
     digits, larger steps are tried, which for functions near a straight line give more.
     """
-    start = largest or 0.1 * max(line.scale, 1.0)
+    start = largest or 0.1 * line.size
     best = _ladder(line, start, negligible)
     if largest is not None:
         return best
     if line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
         near = _ladder(line, 0.1 * line.scale, negligible)
-        if _is_better(near, best, negligible):
-            best = near
+        best = min(best, near, key=lambda found: found.rank(negligible))
     for other in (1e3 * start, 1e6 * start):
-        if best.worth(negligible) > 0.01 and _is_better(found := _ladder(line, other, negligible), best, negligible):
+        if best.worth(negligible) > 0.01:
+            wider = _ladder(line, other, negligible)
             # what is in the way of larger steps only is no reason against a derivative here
-            found.obstacle, found.distance = best.obstacle, best.distance
-            best = found
+            wider.obstacle, wider.distance = best.obstacle, best.distance
+            best = min(best, wider, key=lambda found: found.rank(negligible))
     return best
-
-
-def _is_better(found: Estimate, best: Estimate, negligible: float) -> bool:
-    return found.worth(negligible) <= min(best.worth(negligible), 1.0) or found.error < best.error
 
 
 def _ladder(line: Line, first: float, negligible: float) -> Estimate:
@@ -535,9 +538,7 @@ def _ladder(line: Line, first: float, negligible: float) -> Estimate:
     above: list[float] = []
     obstacle, distance = None, math.inf
     step = first * 1.0471975511965976  # no round number: periods and grids of a function are round
-    for _ in range(LEVELS):
-        if step < line.smallest:
-            break
+    while step >= max(line.smallest, first * RATIO**-LEVELS):
         point = _central(line, step)
         if isinstance(point, Obstacle):
             obstacle, distance = point, step
@@ -552,10 +553,10 @@ def _ladder(line: Line, first: float, negligible: float) -> Estimate:
                 best = min(best, found, key=lambda estimate: estimate.worth(negligible))
                 narrowest = min(narrowest, found, key=lambda estimate: estimate.error)
             above = row
-            if len(row) > 2 and (best.error <= max(1e-10 * abs(best.value), 0.1 * negligible) or rounding > best.error):
+            if row[2:] and (best.error <= max(1e-10 * abs(best.value), 0.1 * negligible) or rounding > best.error):
                 break
         step /= RATIO
-    chosen = best if best.worth(negligible) <= 1.0 else narrowest
+    chosen = best if best.is_known(negligible) else narrowest
     chosen.obstacle, chosen.distance = obstacle, distance
     return chosen
 

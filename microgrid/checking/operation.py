@@ -74,7 +74,7 @@ class _OperationCheck:
         self.notes: list[str] = []
 
     def report(self, reference: Callable[..., Any] | None, count: int, special: Any) -> Report:
-        points = list(self._points(count))
+        points = self._points(count)
         rows = [self._forward(points, reference)]
         usable = [xs for xs in points if math.isfinite(self._y(xs))]
         arguments = range(self.op.arity)
@@ -99,10 +99,10 @@ class _OperationCheck:
         except Exception:
             return nan
 
-    def _points(self, count: int) -> Iterator[Point]:
+    def _points(self, count: int) -> list[Point]:
         random = Random(self.seed)
         columns = [_points_of(interval, random) for interval in self.op.domain]
-        return itertools.islice(zip(*columns, strict=True), count)
+        return [tuple(map(next, columns)) for _ in range(count)]
 
     # -- forward and derivatives -----------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class _OperationCheck:
             node = Value(self._y(xs))
             node.op = self.op
             node.origin = Origin()  # nobody's line made it
-            operands = [Value(x, label=label) for label, x in zip(self.names, xs, strict=True)]
+            operands = [Value(x, label=self.names[i]) for i, x in enumerate(xs)]
             node.first, node.second = (*operands, None, None)[:2]
             node.others = tuple(operands[2:])
             self.fault = Fault(node, argument, given, right, what)
@@ -281,7 +281,8 @@ class _OperationCheck:
         except Exception as error:
             return [self._failed(name, every[0], f"the template {op.array!r} raises {type(error).__name__}: {error}")]
         rows = []
-        for xs, y in zip(every, results, strict=True):
+        for i, xs in enumerate(every):
+            y = results[i]
             row = _compared(name, xs, y, self._y(xs))
             if not row.error <= row.allowed:
                 what = f"the template gives {number(y)} at {_call(xs)}, forward gives {number(row.numeric)}"
@@ -297,7 +298,7 @@ def _compared(name: str, xs: Point, y: float, right: float) -> Derivative:
 
 
 def _nearest_to_failing(rows: list[Derivative]) -> Derivative:
-    return max(rows, key=lambda row: row.error / (row.allowed or 1.0))
+    return max(rows, key=lambda row: row.error and row.error / row.allowed)
 
 
 def _call(xs: Any) -> str:

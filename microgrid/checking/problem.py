@@ -57,7 +57,8 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
 
 def argument_names(op: Op) -> list[str]:
     """The names of an operation's arguments in a report: x, or x1, x2 and so on."""
-    return ["x"] if op.arity == 1 else [f"x{i + 1}" for i in range(op.arity)]
+    names = [f"x{i + 1}" for i in range(op.arity)]
+    return names if names[1:] else ["x"]
 
 
 def _constant(title: str, output: Any) -> Value:
@@ -140,9 +141,9 @@ def _arguments(f: Callable[..., Any], at: Any, named: dict[str, Any], leaves: Le
     parameters = list(signature.parameters.values()) if signature else []
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "x")
-    titles = [positional[i] if i < len(positional) else f"{rest}[{i - len(positional)}]" for i in range(len(args))]
+    titles = itertools.chain(positional, (f"{rest}[{i}]" for i in itertools.count()))
     return (
-        tuple([_place(title, argument, leaves) for title, argument in zip(titles, args, strict=True)]),
+        tuple([_place(next(titles), argument, leaves) for argument in args]),
         {name: _place(name, argument, leaves) for name, argument in named.items()},
     )
 

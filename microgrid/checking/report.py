@@ -145,8 +145,9 @@ def operation(node: Value) -> str:
         f"{parent.label}={number(parent.data, 6)}" if parent.label else number(parent.data, 6)
         for parent in node.parents[:4]
     ]
-    if len(node.parents) > 4:
-        operands.append(f"… {len(node.parents) - 4} more")
+    more = len(node.parents) - len(operands)
+    if more:
+        operands.append(f"… {more} more")
     return f"{node.op.name}({', '.join(operands)})"
 
 
@@ -160,7 +161,7 @@ def where(node: Value) -> str:
 def number(x: float, digits: int = 10) -> str:
     """A number as people write it: the digits asked for, 105 rather than 1e+02, a true minus sign, and no −0."""
     x = x or 0.0
-    if 1.0 <= abs(x) < 1e6:
+    if abs(x) < 1e6:
         digits = max(digits, len(str(int(abs(x)))))
     return f"{x:.{digits}g}".replace("-", "−").replace("inf", "∞")
 
@@ -172,6 +173,7 @@ _MARKS = {
     Verdict.DOMAIN: ("⊘", "yellow", "#475569"),
     Verdict.UNRESOLVED: ("?", "yellow", "#475569"),
 }
+_LEFT = ("", "verdict")
 _COLUMNS = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
 
 
@@ -245,17 +247,20 @@ class Report:
 
     # -- as text -------------------------------------------------------------------------------------
 
-    def _cells(self) -> Iterable[tuple[Derivative, list[str]]]:
+    def _cells(self) -> Iterable[tuple[Derivative, dict[str, str]]]:
+        """What the table says of each derivative, by column."""
         for row in self.derivatives:
+            cells = dict.fromkeys(_COLUMNS, "—")
             value = row.value if isinstance(row.value, tuple) else (row.value,)
-            numbers = ["—"] * 5
+            cells[""], cells["value"] = row.name, ", ".join(number(x, 6) for x in value if not math.isnan(x))
+            cells["verdict"] = f"{_MARKS[row.verdict][0]} {row.verdict}"
             if not math.isnan(row.numeric):
-                errors = (row.error, row.relative, row.allowed)
-                numbers[1:] = [number(row.numeric), *[number(x, 2) if x < math.inf else "—" for x in errors]]
+                cells["numeric"] = number(row.numeric)
+                errors = {"error": row.error, "relative": row.relative, "allowed": row.allowed}
+                cells |= {column: number(x, 2) for column, x in errors.items() if x < math.inf}
             if not (math.isnan(row.backward) and math.isnan(row.numeric)):
-                numbers[0] = number(row.backward)
-            point = ", ".join(number(x, 6) for x in value if not math.isnan(x))
-            yield row, [row.name, point, *numbers, f"{_MARKS[row.verdict][0]} {row.verdict}"]
+                cells["backward"] = number(row.backward)
+            yield row, cells
 
     def _remarks(self) -> list[str]:
         """Each reason once, with the names of the rows that it holds for."""
@@ -265,18 +270,19 @@ class Report:
                 names.setdefault(row.reason, []).append(row.name)
         remarks = []
         for reason, of in names.items():
-            more = f" and {len(of) - 5} more" if len(of) > 5 else ""
-            about = f"{', '.join(of[:5])}{more}"
+            about = ", ".join(of[:5])
+            if of[5:]:
+                about += f" and {len(of[5:])} more"
             remarks.append(reason if reason.startswith(f"{about} ") else f"{about}: {reason}")
         return [*remarks, *self.notes]
 
     def __str__(self) -> str:
-        table = [list(_COLUMNS), *[cells for _, cells in self._cells()]]
-        widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
+        table = [{column: column for column in _COLUMNS}, *[cells for _, cells in self._cells()]]
+        widths = {column: max(len(cells[column]) for cells in table) for column in _COLUMNS}
         lines = [
             "  ".join(
-                cell.ljust(width) if i in (0, len(widths) - 1) else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+                cell.ljust(widths[column]) if column in _LEFT else cell.rjust(widths[column])
+                for column, cell in cells.items()
             ).rstrip()
             for cells in table
         ]
@@ -310,7 +316,7 @@ class Report:
         if self.fault:
             yield listed("✗", Text(self.fault.what, style="bold red"))
             for what, place in self.fault.details:
-                yield Padding(Text.assemble((f"{what} " if what else "", "dim"), place), (0, 0, 0, 2))
+                yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), place), 2)
             yield ""
         for remark in self._remarks():
             yield listed("•", Text(remark))
@@ -320,14 +326,13 @@ class Report:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         for column in columns:
-            justify: Any = "left" if column in ("", "verdict") else "right"
+            justify: Any = "left" if column in _LEFT else "right"
             table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
         for row, cells in self._cells():
             styles = {"": "bold", "verdict": _MARKS[row.verdict][1]}
-            named = zip(_COLUMNS, cells, strict=True)
-            table.add_row(*[Text(cell, styles.get(column, "")) for column, cell in named if column in columns])
+            table.add_row(*[Text(cells[column], styles.get(column, "")) for column in columns])
         return table
 
     # -- in a notebook -------------------------------------------------------------------------------
@@ -337,8 +342,8 @@ class Report:
         head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
         body = "".join(
             f"<tr class={row.verdict.lower()}>"
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[:-1])
-            + f'<td><span style="background:{_MARKS[row.verdict][2]}">{html.escape(cells[-1])}</span></td></tr>'
+            + "".join(f"<td>{html.escape(cells[column])}</td>" for column in _COLUMNS if column != "verdict")
+            + f'<td><span style="background:{_MARKS[row.verdict][2]}">{cells["verdict"]}</span></td></tr>'
             for row, cells in self._cells()
         )
         counts = "".join(
