@@ -42,11 +42,19 @@ T = TypeVar("T", bound=Dispatching)
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The reals from ``low`` to ``high``; ``open`` leaves both ends out."""
+    """The reals from ``low`` to ``high``; ``open`` leaves both ends out.
+
+    Raises:
+        ValueError: if it is empty.
+    """
 
     low: float = -inf
     high: float = inf
     open: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.low < self.high or (self.low == self.high and not self.open)):
+            raise ValueError(f"{self} is empty: give low below high, as in Interval(0.0, 1.0)")
 
     def __contains__(self, x: float) -> bool:
         return self.low < x < self.high if self.open else self.low <= x <= self.high

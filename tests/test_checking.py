@@ -181,6 +181,12 @@ def test_slopes_that_conventions_get_wrong_are_said_to_be_so():
     assert "by convention" in tie.reason
 
 
+def test_the_first_of_two_kinks_whose_conventions_do_not_add_up_is_named():
+    row = check(lambda x, y, low: mg.clip(x, low, low) + mg.clip(y, low, low), (-5.0, -6.0, 1.0))["low"]
+    assert row.verdict is KINK
+    assert re.match(r"clip\(x=−5, low=1, low=1\) \(\S*test_checking", row.reason)
+
+
 @pytest.mark.parametrize("method", ["auto", "difference"])
 @pytest.mark.parametrize(
     ("f", "x", "reason"),
@@ -495,6 +501,26 @@ def test_a_number_taken_out_of_the_graph_is_found(f):
     assert "taken out of the graph" in report.fault.what
     assert check(f, 1.5, method="difference").fault
     assert "The number 0 follows the inputs" in check(lambda x: mg.Value(x.data), 0.0).fault.what
+
+
+@pytest.mark.parametrize(
+    ("f", "at"), [(lambda x: x * x.data, 1e12), (lambda x: x * x.data if 0.9 < x.data < 1.1 else x, 1.0)]
+)
+def test_a_number_taken_out_of_the_graph_is_found_among_large_numbers_and_between_branches(f, at):
+    assert "taken out of the graph" in check(f, at).fault.what
+
+
+def test_a_direction_is_walked_by_its_step_and_no_further():
+    def f(*xs):
+        return sum(xs) if all(x.data <= 1.1 for x in xs) else xs[0]
+
+    directions = check(f, (1.0,) * 5, sample=3, step=0.1).derivatives[-3:]
+    assert all(row.name.startswith("direction") and row.verdict is PASS for row in directions)
+
+
+def test_sums_that_differ_by_their_order_only_are_no_wrong_accumulation():
+    report = check(lambda x: x * 0.1 + x * 0.7 + x * 0.2 + x.data, 0.3)
+    assert "taken out of the graph" in report.fault.what
 
 
 def test_a_number_taken_out_of_the_graph_that_changes_nothing_is_no_fault():
@@ -979,6 +1005,7 @@ def test_a_report_says_the_same_in_text_in_a_notebook_and_in_colour():
     coloured = terminal.getvalue()
     page = html.unescape(report._repr_html_().split("</style>", 1)[1])
     shown = [re.findall(r"<td>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", row) for row in page.split("<tr")[2:]]
+    assert len(re.findall(r'<td><span style="background:#[0-9a-f]{6}">', page)) == len(rows)
     rows_of_text = [" ".join(line.split()) for line in LAID_OUT.splitlines()[4:15]]
     assert [" ".join(" ".join(row).split()) for row in shown] == rows_of_text
     assert [" ".join(line.split()) for line in coloured.splitlines()[4:15]] == rows_of_text

@@ -113,9 +113,9 @@ def random_program(seed: int) -> str:
     return "\n".join([f"at {point}", *rows])
 
 
-def directions(f: Callable[..., Value], *at: float) -> str:
+def directions(f: Callable[..., Value], *at: float, method: str = "difference") -> str:
     """By random directions; they are made by functions that round differently elsewhere, so not to the last digit."""
-    report = check(f, at, sample=3, method="difference")
+    report = check(f, at, sample=3, method=method)
     return "\n".join([f"{row.name} {row.verdict} {row.numeric:.6g}" for row in report.derivatives])
 
 
@@ -178,13 +178,29 @@ CASES: dict[str, Callable[[], Any]] = {
         for x in POINTS
     },
     "directions": lambda: directions(lambda x, y, z: cube(x) * z + fine(y) - product(x, z), 0.3, 2000.0, 1e-6),
+    "directions by the complex step": lambda: directions(lambda x, y: cube(x) * y, 0.3, 2000.0, method="complex"),
     "rough directions": lambda: directions(lambda x, y: shift(shift(x) * 1e6 - shift(y)), 0.3, 40.0),
+    "roots at 0": lambda: [
+        check(lambda x, n=n: x**n, 0.0, method=method) for n in (0.5, 1.5) for method in ("complex", "difference")
+    ],
+    "two kinks": lambda: check(lambda x: mg.relu(x) - mg.relu(-x), 0.0),
+    "a slope of 0 among rounding": lambda: [
+        check(lambda x, c=c: (x * x - 2 * x) * c, 1.0 + shift, method="difference")
+        for c in (1e9, -1e9)
+        for shift in (0.0, 1e-15)
+    ],
+    "wide grids": lambda: [check(Op("wide", lambda x, c=c: (x + c) - c, (1.0,)), 0.7) for c in (1e20, 1e21)],
+    "a jump by the first of two arguments": lambda: check_op(
+        Op("saw", lambda a, b: mg.floor(a) + b, (0.0, 1.0), array="xp.floor({0}) + {1}")
+    ),
     "a kink of curved sides": lambda: check(lambda x: mg.abs(x) + 1000 * x * x, 0.0),
     "a kink of curved sides far from 0": lambda: check(
         lambda x: mg.abs(x - 1000) + 100 * (x - 1000) * (x - 1000), 1000.0
     ),
     "a kink beside the end of a domain": lambda: [
-        check(lambda x, sign=sign: mg.relu(sign * x) + mg.sqrt(sign * x + 1e-7), 0.0) for sign in (1, -1)
+        check(lambda x, sign=sign, end=end: mg.relu(sign * x) + mg.sqrt(sign * x + end), 0.0)
+        for sign in (1, -1)
+        for end in (1e-7, 1.5e-6)
     ],
     "a kink within a step": lambda: check(bend, 1e-5, step=1.2345e-4),
     "gradients that are no numbers": lambda: [check(op, 2.0) for op in (pole, void)],

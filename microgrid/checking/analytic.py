@@ -53,9 +53,7 @@ def _expm1(z: complex) -> complex:
 def _power(z: complex, n: complex) -> complex:
     """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
     a, size = z.real, math.pow(z.real, n.real)
-    if a == 0:
-        if 0 < n.real < 1:
-            raise ValueError("the slope of a root at 0 is infinite")
+    if a == 0 and (n.real >= 1 or not n.real):  # the slope of a root at 0 is infinite: there z / a raises
         return z if n.real == 1 else size  # the square of the step vanishes
     return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
 
@@ -222,7 +220,7 @@ _ROWS: dict[Op, Forward] = {
     ops.erfc: _erfc,
     ops.lgamma: _lgamma,
     ops.digamma: lambda z: _polygamma(0, z),
-    ops.absolute: lambda z: z * math.copysign(1.0, z.real),
+    ops.absolute: lambda z: _maximum(z, -z),
     ops.maximum: _maximum,
     ops.minimum: _minimum,
     ops.clip: lambda z, low, high: _minimum(_maximum(z, low), high),

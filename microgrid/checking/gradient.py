@@ -199,10 +199,8 @@ class _Check:
             if there != shape:
                 self.branches = True
             elif self.drifting is None:
-                pairs = zip(constants, numbers, strict=True)
-                self.drifting = next(
-                    (self.program.nodes[i] for (i, a), (_, b) in pairs if a != b and not math.isnan(a)), None
-                )
+                moved = [i for n, (i, x) in enumerate(constants) if not _same(x, numbers[n][1])]
+                self.drifting = next((self.program.nodes[i] for i in moved), None)
         if self.drifting is not None:
             self.measure = self._run_f
 
@@ -401,9 +399,8 @@ class _Check:
 
     def _is_outside(self, row: Derivative, node: Value, local: Derivative) -> bool:
         """Whether a derivative is no number because its operation is not defined there: that is no fault of it."""
-        if all(map(Interval.__contains__, node.op.domain, [parent.data for parent in node.parents])) or math.isfinite(
-            local.backward
-        ):
+        inside = all(map(Interval.__contains__, node.op.domain, [parent.data for parent in node.parents]))
+        if inside or math.isfinite(local.backward):
             return False
         row.verdict = Verdict.DOMAIN
         row.reason = (
@@ -565,10 +562,10 @@ def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:
                 from rich.progress import Progress
 
                 bar = Progress(console=Console(stderr=True), transient=True)
-                bar.add_task(what, total=len(items))
+                task = bar.add_task(what, total=len(items))
                 bar.start()
             if bar is not None:
-                bar.update(bar.task_ids[0], completed=done)
+                bar.update(task, completed=done)
             yield item
     finally:
         if bar is not None:

@@ -349,8 +349,9 @@ class Line:
     def _visible_rounding(self) -> float:
         """How much the outcome spreads by random rounding."""
         random = Random(self.seed)
-        points = [(0.0, self.base), *[self.at(0.0, random) for _ in range(SAMPLES)]]
-        return max(abs(point[1] - self.base) for point in points if not isinstance(point, Obstacle))
+        points = [self.at(0.0, random) for _ in range(SAMPLES)]
+        numbers = [self.base, *[point[1] for point in points if not isinstance(point, Obstacle)]]
+        return max(abs(y - self.base) for y in numbers)
 
     @cached_property
     def noise(self) -> float:
@@ -450,7 +451,7 @@ class Estimate:
 
         Errors as such do not compare: far from a pole the slope is small, and so is the error of a wrong one.
         """
-        return self.error / resolution(abs(self.value), negligible) if self.error < math.inf else math.inf
+        return self.error / resolution(abs(self.value), negligible)
 
     def is_known(self, negligible: float) -> bool:
         """Whether it shows as many digits as it takes to tell wrong from right."""
@@ -484,9 +485,7 @@ def complex_step(line: Line) -> Estimate | None:
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    square = min(step * step, abs(exact))  # what is nearly 0 may be the square of the step
-    error = 2.0 * spread + 16.0 * UNIT * abs(exact) + square
-    return Estimate(exact, error, Method.COMPLEX, step)
+    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), Method.COMPLEX, step)
 
 
 def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:

@@ -342,7 +342,7 @@ class Report:
         head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
         body = "".join(
             f"<tr class={row.verdict.lower()}>"
-            + "".join(f"<td>{html.escape(cells[column])}</td>" for column in _COLUMNS if column != "verdict")
+            + "".join(f"<td>{html.escape(cells[column])}</td>" for column in _COLUMNS[:-1])
             + f'<td><span style="background:{_MARKS[row.verdict][2]}">{cells["verdict"]}</span></td></tr>'
             for row, cells in self._cells()
         )
