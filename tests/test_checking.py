@@ -181,6 +181,33 @@ def test_slopes_that_conventions_get_wrong_are_said_to_be_so():
     assert "by convention" in tie.reason
 
 
+@pytest.mark.parametrize("at", [0.0, 1.0, -1e-3, 2e3])
+@pytest.mark.parametrize("curvature", [0.0, 0.3])
+@pytest.mark.parametrize(("left", "right"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
+def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
+    def own(slope):
+        return mg.Op(
+            "own",
+            lambda x: (x - at) * ((right if x > at else left) + curvature * (x - at) / max(1.0, abs(at))),
+            (lambda y, x: mg.where(mg.equal(x, at), slope, 0.5),),
+        )
+
+    for slope in (left, right):
+        row = check(own(slope), at)["x"]
+        assert row.verdict is KINK
+        assert "changes its branch at this very point" in row.reason
+        assert "no operation on the way tells of a kink here: give yours its predicate, kink=" in row.reason
+    for slope in (min(left, right) - 0.2, max(left, right) + 0.2, math.nan):  # that of neither side
+        assert check(own(slope), at).fault.op == "own"
+
+
+def test_kinks_that_cancel_in_the_whole_are_seen_in_its_parts():
+    own = mg.Op("own", lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),))
+    row = check(lambda x: own(x) - own(2 - x), 1.0)["x"]
+    assert row.verdict is KINK
+    assert "by convention" in row.reason
+
+
 def test_the_first_of_two_kinks_whose_conventions_do_not_add_up_is_named():
     row = check(lambda x, y, low: mg.clip(x, low, low) + mg.clip(y, low, low), (-5.0, -6.0, 1.0))["low"]
     assert row.verdict is KINK

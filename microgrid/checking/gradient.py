@@ -424,9 +424,9 @@ class _Check:
             if k is not None:
                 subject = f"The local derivative of {node.op.name} by {_argument(node, k)} is {number(local[k])}"
             what = (
-                f"{subject} here, and so the gradient is {number(row.backward)}, though the slope of the whole is "
-                "finite: 0 × ∞ and 0 × nan are nan. Choose the operand before the operation, not its result after, "
-                "with where()."
+                f"{subject} here, and so the gradient is {number(row.backward)}, though the function changes at a "
+                "finite rate: 0 × ∞ and 0 × nan are nan. Choose the operand before the operation, not its result "
+                "after, with where()."
             )
             self._blame(row, node, k, row.backward, row.numeric, what)
             return True

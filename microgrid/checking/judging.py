@@ -54,8 +54,13 @@ def judge(
     if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
         estimate = Estimate(0.0, 0.0)
     row = compare(estimate)
-    if row.verdict is Verdict.FAIL and method is not Method.COMPLEX and not (hasty and math.isfinite(backward)):
-        return _heard_again(row, estimate, line, negligible, compare)
+    if row.verdict is not Verdict.FAIL or method is Method.COMPLEX:
+        return row
+    is_kink = line.bends(estimate.step) and _lies_between(line.slopes(line.nearest), backward)
+    if is_kink or not (hasty and math.isfinite(backward)):
+        row = _heard_again(row, estimate, line, negligible, compare)
+    if is_kink and row.verdict is not Verdict.PASS:
+        return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest))
     return row
 
 
@@ -121,7 +126,8 @@ def _compare(
         row.reason = _in_the_way(line, estimate, obstacle, backward)
     elif not math.isfinite(backward):
         if known:
-            row.verdict, row.reason = Verdict.FAIL, "backward() gives no finite number where the slope is finite"
+            row.verdict = Verdict.FAIL
+            row.reason = "backward() gives no finite number, and the function changes at a finite rate here"
         else:
             row.verdict = Verdict.DOMAIN
             row.reason = "the slope grows without bound as the step shrinks: there is no finite derivative here"
@@ -159,11 +165,11 @@ def _node(line: Line, obstacle: Obstacle) -> str:
 
 
 def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: float) -> str:
-    if obstacle.position is None:
-        return "the slope is not a finite number beside this point"
     if not obstacle.is_kink:
+        if obstacle.position is None:
+            return "the slope is not a finite number beside this point"
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
-    left, right = line.slopes(estimate.distance)
+    left, right = slopes = line.slopes(estimate.distance)
     near = "at this very point"
     if estimate.distance > 1e-9 * max(line.scale, 1e-3):
         near = f"within ±{number(estimate.distance, 2)} of this point"
@@ -171,13 +177,21 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         f"{_node(line, obstacle)} changes its branch {near}; "
         f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
     )
-    margin = 5e-5 * (abs(left) + abs(right))  # nan if one of them is, and then neither comparison holds
-    if backward < min(left, right) - margin or backward > max(left, right) + margin:
+    if obstacle.position is None:
+        reason += "; no operation on the way tells of a kink here: give yours its predicate, kink="
+    if not _lies_between(slopes, backward):
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"
         )
     return reason
+
+
+def _lies_between(slopes: tuple[float, float], backward: float) -> bool:
+    """Whether a derivative at a kink is between the slopes of its sides, to four digits; or these are not known."""
+    low, high = sorted(slopes)
+    margin = 5e-5 * (abs(low) + abs(high))
+    return math.isnan(margin) or low - margin <= backward <= high + margin
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -303,6 +303,7 @@ class Line:
         size: the same, or 1 if that is more.
         smallest: the smallest step that moves it.
         nearest: the step to look for a kink at the point itself.
+        beside: the step to tell the slopes of its sides.
     """
 
     def __init__(
@@ -322,6 +323,7 @@ class Line:
         self.base = measure(program.values, None)
         self.scale = max(abs(program.values[i]) for i in direction)
         self.size = max(self.scale, 1.0)
+        self.beside = 1e-6 * self.size
         self.smallest = max(4.0 * math.ulp(program.values[i]) / abs(c) for i, c in direction.items())
         self.nearest = self.smallest if self.scale else 1e-150  # the square of a step from 0 must not vanish
         relevant = program.relevant(second)
@@ -402,9 +404,24 @@ class Line:
         sides = [self.at(step), self.at(-step)]
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
+    def bends(self, step: float) -> bool:
+        """Whether the slopes on both sides differ, and as much from nearer by: a kink that no operation tells of."""
+        bends: list[float] = []
+        step = min(step, self.beside)
+        while abs(change := self._change(step)) > 4.0 * self.noise:
+            bends.append(abs(change) / step)
+            step /= RATIO
+        last = bends[-3:]
+        return bool(bends[2:]) and max(last) < 2.0 * min(last)
+
+    def _change(self, step: float) -> float:
+        """How far the number moves to both sides together."""
+        sides = [self.at(step), self.at(-step)]
+        return sum(side[1] - self.base for side in sides if not isinstance(side, Obstacle))
+
     def slopes(self, distance: float) -> tuple[float, float]:
         """The slopes on the left and on the right, from this distance on, roughly: for a message."""
-        step = max(1e-6 * self.size, distance)
+        step = max(self.beside, distance)
         kinks, self.kinks = self.kinks, []
         points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
