@@ -202,16 +202,13 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
 
 
 def test_kinks_that_cancel_in_the_whole_are_seen_in_its_parts():
-    own = mg.Op("own", lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),))
-    row = check(lambda x: own(x) - own(2 - x), 1.0)["x"]
+    first, second = [
+        mg.Op(name, lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),)) for name in ("first", "second")
+    ]
+    row = check(lambda x: first(x) - second(2 - x), 1.0)["x"]
     assert row.verdict is KINK
+    assert row.reason.startswith("first(x=1) (")
     assert "by convention" in row.reason
-
-
-def test_the_first_of_two_kinks_whose_conventions_do_not_add_up_is_named():
-    row = check(lambda x, y, low: mg.clip(x, low, low) + mg.clip(y, low, low), (-5.0, -6.0, 1.0))["low"]
-    assert row.verdict is KINK
-    assert re.match(r"clip\(x=−5, low=1, low=1\) \(\S*test_checking", row.reason)
 
 
 @pytest.mark.parametrize("method", ["auto", "difference"])
@@ -539,14 +536,15 @@ def test_a_number_taken_out_of_the_graph_is_found_among_large_numbers_and_betwee
 
 def test_a_direction_is_walked_by_its_step_and_no_further():
     def f(*xs):
-        return sum(xs) if all(x.data <= 1.1 for x in xs) else xs[0]
+        there = all(x.data == 1.0 or 1e-4 < abs(x.data - 1.0) < 0.11 for x in xs)
+        return sum(xs) if there else xs[0]
 
     directions = check(f, (1.0,) * 5, sample=3, step=0.1).derivatives[-3:]
     assert all(row.name.startswith("direction") and row.verdict is PASS for row in directions)
 
 
 def test_sums_that_differ_by_their_order_only_are_no_wrong_accumulation():
-    report = check(lambda x: x * 0.1 + x * 0.7 + x * 0.2 + x.data, 0.3)
+    report = check(lambda x: x * 0.1 + (x * 0.7 + x * 0.2) + x.data, 0.3)
     assert "taken out of the graph" in report.fault.what
 
 

@@ -189,6 +189,9 @@ CASES: dict[str, Callable[[], Any]] = {
         for c in (1e9, -1e9)
         for shift in (0.0, 1e-15)
     ],
+    "a slope of 0 that rounding hides": lambda: [
+        check(Op("dip", lambda x, c=c: c * (x * x - 2 * x), (lambda y, x, c=c: 2 * c * (x - 1),)), 1.0) for c in (1, -1)
+    ],
     "wide grids": lambda: [check(Op("wide", lambda x, c=c: (x + c) - c, (1.0,)), 0.7) for c in (1e20, 1e21)],
     "a jump by the first of two arguments": lambda: check_op(
         Op("saw", lambda a, b: mg.floor(a) + b, (0.0, 1.0), array="xp.floor({0}) + {1}")

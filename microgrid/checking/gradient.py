@@ -365,9 +365,10 @@ class _Check:
             )
             return
         if kinks:
+            kink = kinks[0]
             row.verdict = Verdict.KINK
             row.reason = (
-                f"{operation(kinks[0])} ({where(kinks[0])}) stands on a kink; backward() takes its derivatives there "
+                f"{operation(kink)} ({where(kink)}) stands on a kink; backward() takes its derivatives there "
                 "by convention, and they do not add up to the slope of the whole"
             )
             return

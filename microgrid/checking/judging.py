@@ -72,7 +72,7 @@ def _heard_again(
     narrower = estimate.step / 20.0 if estimate.method is Method.DIFFERENCE else None
     for largest in (narrower, 0.1 * line.scale or None):
         found = difference(line, negligible, largest)
-        other = compare(found, nearer=True)
+        other = compare(found)
         # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
         if other.verdict is not Verdict.FAIL and (math.isfinite(row.backward) or math.isnan(found.value)):
             return other
@@ -82,7 +82,7 @@ def _heard_again(
     while largest > line.smallest:
         found = difference(line, negligible, largest)
         if abs(found.value - estimate.value) > found.error + estimate.error:
-            heard.append((compare(found, nearer=True), found))
+            heard.append((compare(found), found))
         largest /= 32.0
     row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].rank(negligible))
     if row.verdict is Verdict.FAIL and not estimate.is_known(negligible):
@@ -113,12 +113,11 @@ def _compare(
     rounding: float,
     negligible: float,
     estimate: Estimate,
-    nearer: bool = False,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * size
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    still = backward == 0.0 == numeric and not nearer  # the function moves at no step at all
+    still = backward == 0.0 == numeric  # the function moves at no step at all
     known = still or estimate.is_known(negligible)
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
