@@ -53,7 +53,7 @@ class Interval:
     open: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.low < self.high or (self.low == self.high and not self.open)):
+        if not (self.low < self.high if self.open else self.low <= self.high):
             raise ValueError(f"{self} is empty: give low below high, as in Interval(0.0, 1.0)")
 
     def __contains__(self, x: float) -> bool:
