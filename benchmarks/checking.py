@@ -2,8 +2,9 @@
 
     python benchmarks/checking.py
 
-counts the verdicts on operations whose forward function loses digits inside, and on random programs in which one
-derivative has been given the wrong sign or is off by a thousandth. A right derivative must never be a FAIL.
+counts the verdicts on operations whose forward function loses digits inside, on kinks that no predicate tells of, and
+on random programs in which one derivative has been given the wrong sign or is off by a thousandth. A right derivative
+must never be a FAIL.
 """
 
 import itertools
@@ -55,6 +56,25 @@ def operation(name: str, c: float, factor: float) -> Op:
     return Op("own", lambda x: forward(x, c), (lambda y, x: factor * derivative(x, c),))
 
 
+def kinks(number: int) -> None:
+    """Curves of two branches, checked where these meet: with the slope of one side, or of neither."""
+    draw = random.Random(1)
+    count = Counter[tuple[str, Verdict]]()
+    for _ in range(number):
+        at = draw.choice([0.0, 1.0, -2.5, 1e3, 1e-3, 3e5, draw.uniform(-5, 5)])
+        left, curvature = draw.uniform(-2, 2), draw.choice([0.0, 0.0, 1.0, 100.0, -3.0])
+        right = left + draw.choice([1e-3, 0.1, 1.0, 5.0, -1.0])
+
+        def forward(x: float, at: float = at, left: float = left, right: float = right, c: float = curvature) -> float:
+            return (right if x > at else left) * (x - at) + c * (x - at) ** 2
+
+        for kind, slopes in (("of a side", (left, right)), ("of neither", (max(left, right) + abs(left) + 1.0,))):
+            for slope in slopes:
+                op = Op("own", forward, (slope,))
+                count[kind, check(op, at).derivatives[0].verdict] += 1
+    show(f"{number} kinks", count)
+
+
 def programs(number: int) -> None:
     count = Counter[tuple[str, Verdict]]()
 
@@ -93,4 +113,5 @@ def show(name: str, count: Counter[tuple[str, Verdict]]) -> None:
 
 if __name__ == "__main__":
     lossy()
+    kinks(1500)
     programs(2000)

@@ -162,8 +162,7 @@ class _Check:
         return Report(self.problem.title, self.rows, self.fault, self.problem.output, self.notes, allow)
 
     def _refuse_stale_data(self) -> None:
-        for i, value in enumerate(self.program.values):
-            node = self.program.nodes[i]
+        for node, value in zip(self.program.nodes, self.program.values, strict=True):
             if node.data != value and not (math.isnan(node.data) and math.isnan(value)):
                 raise ValueError(
                     f"{operation(node)} is {number(value)} now, but the graph holds {number(node.data)}: the data of "
@@ -174,7 +173,7 @@ class _Check:
         """Why there is no derivative at all, if the value itself is no finite number."""
         if math.isfinite(self.program.values[-1]):
             return ""
-        node = self.program.nodes[next(i for i, y in enumerate(self.program.values) if not math.isfinite(y))]
+        node = next(n for n, y in zip(self.program.nodes, self.program.values, strict=True) if not math.isfinite(y))
         made = "" if node.is_leaf else f", made at {where(node)}"
         return (
             f"the function is {number(self.program.values[-1])} at this point: "
@@ -199,8 +198,8 @@ class _Check:
             if there != shape:
                 self.branches = True
             elif self.drifting is None:
-                moved = [i for n, (i, x) in enumerate(constants) if not _same(x, numbers[n][1])]
-                self.drifting = next((self.program.nodes[i] for i in moved), None)
+                pairs = zip(constants, numbers, strict=True)
+                self.drifting = next((self.program.nodes[i] for (i, x), (_, y) in pairs if not _same(x, y)), None)
         if self.drifting is not None:
             self.measure = self._run_f
 
@@ -545,7 +544,7 @@ def _wrong_local(node: Value, k: int, local: Derivative) -> str:
 
 def _argument(node: Value, k: int) -> str:
     parent = node.parents[k]
-    return parent.label or (f"argument {k + 1}" if node.parents[1:] else "its argument")
+    return parent.label or ("its argument" if len(node.parents) == 1 else f"argument {k + 1}")
 
 
 def _same(a: float, b: float) -> bool:

@@ -13,6 +13,7 @@ from microgrid.checking.numeric import (
     Method,
     Obstacle,
     Program,
+    better,
     complex_step,
     difference,
     local_derivative,
@@ -44,7 +45,8 @@ def judge(
         rounding: how far ``backward`` may be off by rounding.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
-        hasty: whether to call a derivative wrong by the first witness: for a caller that looks for the cause.
+        hasty: whether to call a derivative wrong by the first witness, but for what looks like a kink: for a caller
+            that looks for the cause.
     """
     # An error counts as none beside the function itself, and beside terms that cancel, whose size rounding tells.
     size = max(abs(backward), rounding / (8.0 * UNIT))
@@ -102,7 +104,7 @@ def _estimate(line: Line, method: Method, step: float | None, negligible: float)
         return blocked if method is Method.COMPLEX else difference(line, negligible, step)
     if method is Method.COMPLEX or estimate.is_known(negligible):
         return estimate
-    return min(estimate, difference(line, negligible, step), key=lambda found: found.rank(negligible))
+    return better(estimate, difference(line, negligible, step), negligible)
 
 
 def _compare(

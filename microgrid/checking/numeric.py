@@ -130,7 +130,7 @@ class Obstacle(NamedTuple):
     """Why the function cannot be used at some point: another smooth branch, or not a finite number."""
 
     position: int | None
-    """of the node in the program; ``None`` for the slope itself"""
+    """of the node in the program; ``None`` for the slope itself, or for a kink that no operation tells of"""
     is_kink: bool = False
 
 
@@ -412,7 +412,7 @@ class Line:
             bends.append(abs(change) / step)
             step /= RATIO
         last = bends[-3:]
-        return bool(bends[2:]) and max(last) < 2.0 * min(last)
+        return len(last) == 3 and max(last) < 2.0 * min(last)
 
     def _change(self, step: float) -> float:
         """How far the number moves to both sides together."""
@@ -538,15 +538,19 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
     if largest is not None:
         return best
     if line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
-        near = _ladder(line, 0.1 * line.scale, negligible)
-        best = min(best, near, key=lambda found: found.rank(negligible))
+        best = better(best, _ladder(line, 0.1 * line.scale, negligible), negligible)
     for other in (1e3 * start, 1e6 * start):
         if best.worth(negligible) > 0.01:
             wider = _ladder(line, other, negligible)
             # what is in the way of larger steps only is no reason against a derivative here
             wider.obstacle, wider.distance = best.obstacle, best.distance
-            best = min(best, wider, key=lambda found: found.rank(negligible))
+            best = better(best, wider, negligible)
     return best
+
+
+def better(one: Estimate, other: Estimate, negligible: float) -> Estimate:
+    """Return the one of the two that shows more digits."""
+    return min(one, other, key=lambda found: found.rank(negligible))
 
 
 def _ladder(line: Line, first: float, negligible: float) -> Estimate:
@@ -569,7 +573,7 @@ def _ladder(line: Line, first: float, negligible: float) -> Estimate:
                 best = min(best, found, key=lambda estimate: estimate.worth(negligible))
                 narrowest = min(narrowest, found, key=lambda estimate: estimate.error)
             above = row
-            if row[2:] and (best.error <= max(1e-10 * abs(best.value), 0.1 * negligible) or rounding > best.error):
+            if len(row) > 2 and (best.error <= max(1e-10 * abs(best.value), 0.1 * negligible) or rounding > best.error):
                 break
         step /= RATIO
     chosen = best if best.is_known(negligible) else narrowest

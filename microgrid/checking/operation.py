@@ -174,7 +174,7 @@ class _OperationCheck:
             node = Value(self._y(xs))
             node.op = self.op
             node.origin = Origin()  # nobody's line made it
-            operands = [Value(x, label=self.names[i]) for i, x in enumerate(xs)]
+            operands = [Value(x, label=label) for label, x in zip(self.names, xs, strict=True)]
             node.first, node.second = (*operands, None, None)[:2]
             node.others = tuple(operands[2:])
             self.fault = Fault(node, argument, given, right, what)
@@ -281,8 +281,7 @@ class _OperationCheck:
         except Exception as error:
             return [self._failed(name, every[0], f"the template {op.array!r} raises {type(error).__name__}: {error}")]
         rows = []
-        for i, xs in enumerate(every):
-            y = results[i]
+        for xs, y in zip(every, results, strict=True):
             row = _compared(name, xs, y, self._y(xs))
             if not row.error <= row.allowed:
                 what = f"the template gives {number(y)} at {_call(xs)}, forward gives {number(row.numeric)}"

@@ -57,8 +57,7 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
 
 def argument_names(op: Op) -> list[str]:
     """The names of an operation's arguments in a report: x, or x1, x2 and so on."""
-    names = [f"x{i + 1}" for i in range(op.arity)]
-    return names if names[1:] else ["x"]
+    return ["x"] if op.arity == 1 else [f"x{i + 1}" for i in range(op.arity)]
 
 
 def _constant(title: str, output: Any) -> Value:
