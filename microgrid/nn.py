@@ -21,7 +21,6 @@ bare Value where there is one output. A class of your own needs a ``forward``:
 ['modules.0.inner.neurons.0.w.0', 'modules.0.inner.neurons.0.w.1']
 """
 
-import contextlib
 import json
 import math
 import operator
@@ -32,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from microgrid import ops
+from microgrid import atomic, ops
 from microgrid.engine import Origin, Value, constant
 from microgrid.ops import LEAF, Op, as_float
 
@@ -249,42 +248,22 @@ class Module:
                 f"given {len(state)}; {'; '.join(differences)}. Load them into a model made with the same arguments; "
                 "this one is unchanged"
             )
-        numbers = {name: _number(name, state[name]) for name in parameters}
-        for name, parameter in parameters.items():
-            parameter.data = numbers[name]
+        numbers = [_number(name, state[name]) for name in parameters]
+        atomic.assign((list(parameters.values()), "_data", numbers))
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a JSON file, exactly: ``load()`` gives the same bits.
 
-        A number that JSON lacks is a string there: ``"nan"``, ``"inf"``, ``"-inf"``. The file is written
-        beside and put in place whole, so whatever goes wrong, a file that was there before stays.
+        A number that JSON lacks is a string there: ``"nan"``, ``"inf"``, ``"-inf"``. The file is written whole
+        or not at all: whatever goes wrong, one that was there before stays.
 
         Raises:
             OSError: if it cannot be written.
         """
         numbers = {name: x if math.isfinite(x) else str(x) for name, x in self.state_dict().items()}
         text = json.dumps({"format": _FORMAT, "model": type(self).__name__, "parameters": numbers}, indent=1)
-        place = Path(os.path.realpath(path))  # a link stays a link: the file it leads to is replaced
-        beside = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            try:
-                with open(beside, "x", encoding="utf-8") as file:
-                    file.write(text + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(beside, place)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    beside.unlink()
-                raise
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"cannot save the model: {error.strerror}. Give a file in a folder that exists and that you can "
-                "write to; nothing was changed",
-                str(path),
-            ) from error
+        atomic.write_file(path, f"{text}\n".encode())
 
     def load(self, path: str | os.PathLike[str]) -> Self:
         """Set every parameter from a file that ``save()`` wrote; return the module.

@@ -16,9 +16,11 @@ once, with the same results and the same memory; the two may take turns.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from typing import Any, ClassVar, Self
 
+from microgrid import atomic
 from microgrid.engine import Value
 from microgrid.ops import LEAF, as_float
 
@@ -57,21 +59,21 @@ class Optimizer(ABC):
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return the new parameter and the new memory: of floats, or of arrays elementwise.
 
-        ``steps`` counts this step already, so it is 1 in the first.
+        ``steps`` counts this step already, so it is 1 in the first. What it is given stays as it is: a step
+        that is cut short must leave no trace.
         """
 
     def step(self) -> None:
-        """Move every parameter, by its ``grad``."""
-        self._memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
-        self.steps += 1
+        """Move every parameter, by its ``grad``. A step that Ctrl-C or an error cuts short changes nothing."""
+        memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
+        after = self._next()
         moved = [
-            self._decayed(parameter.data, parameter.grad, *memory)
-            for parameter, *memory in zip(self.parameters, *self._memory, strict=True)
+            after._decayed(parameter.data, parameter.grad, *remembered)
+            for parameter, *remembered in zip(self.parameters, *memory, strict=True)
         ]
         numbers, *memories = zip(*moved, strict=True)
-        self._memory = list(map(list, memories))
-        for parameter, number in zip(self.parameters, numbers, strict=True):
-            parameter.data = number
+        after._memory = list(map(list, memories))
+        self._become(after, list(map(as_float, numbers)))
 
     def update(self, parameters: Any, gradients: Any) -> Any:
         """Return the array that the parameters become; for all of them at once, in the optimiser's order.
@@ -95,9 +97,21 @@ class Optimizer(ABC):
         import numpy as np
 
         memory = [np.asarray(m, parameters.dtype) if isinstance(m, list) else m for m in self._memory]
-        self.steps += 1
-        moved, *self._memory = self._decayed(parameters, gradients, *memory)
+        after = self._next()
+        moved, *after._memory = after._decayed(parameters, gradients, *memory)
+        self._become(after)
         return moved
+
+    def _next(self) -> Self:
+        """The optimiser that a step is taken with, in a copy: a step that is cut short has changed nothing."""
+        after = copy(self)
+        after.steps += 1
+        return after
+
+    def _become(self, after: Self, numbers: Sequence[float] = ()) -> None:
+        """Take a step over, the whole of it at once: what the copy has become, and the numbers of the parameters."""
+        attributes = {**vars(self), **changes(vars(self), vars(after))}
+        atomic.assign((self.parameters[: len(numbers)], "_data", numbers), ([self], "__dict__", [attributes]))
 
     def _decayed(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         if self.weight_decay:
@@ -331,6 +345,11 @@ class AdamW(Adam):
 
     def _decayed(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         return self.formula(parameter - self.learning_rate * self.weight_decay * parameter, gradient, *memory)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that are other objects than before, or new."""
+    return {name: value for name, value in after.items() if name not in before or before[name] is not value}
 
 
 def _parameters(parameters: Iterable[Value]) -> list[Value]:

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from io import BytesIO
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
+from microgrid.atomic import write_file
 from microgrid.data import at_least, minibatches, require, same_length
 from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
 from microgrid.losses import binary_cross_entropy, cross_entropy
@@ -71,8 +74,8 @@ class History:
         """Draw the learning curve: the loss, and the accuracy if there is one, over the epochs.
 
         Args:
-            path: the picture to write, ``.png``, ``.svg`` or ``.pdf``. Without one it is shown, in the
-                notebook or in a window.
+            path: the picture to write, ``.png``, ``.svg`` or ``.pdf``, whole or not at all. Without one it is
+                shown, in the notebook or in a window.
 
         Returns:
             The matplotlib ``Figure`` if it was written; nothing if it was shown, or a notebook shows it twice.
@@ -85,8 +88,15 @@ class History:
         size = {"figsize": (8.0, 3.2), "layout": "constrained"}
         if path is not None:
             figure = require("matplotlib.figure", "History.plot()", "plot").Figure(**size)
+            kind = Path(path).suffix[1:]
+            if not kind:
+                raise ValueError(
+                    f"cannot tell the format of a picture from {str(path)!r}: end the name in .png, .svg or .pdf"
+                )
             self._draw(figure)
-            figure.savefig(path, dpi=150)
+            content = BytesIO()
+            figure.savefig(content, dpi=150, format=kind)
+            write_file(path, content.getvalue())
             return figure
         pyplot = require("matplotlib.pyplot", "History.plot()", "plot")
         if pyplot.get_backend().lower() == "agg":
@@ -240,12 +250,7 @@ def fit(
                             step.write(good)
                         raise TrainingError(reason, history, epoch, batch=len(results))
                     # Step 3, the update: the parameters move a little the other way. All of them, or none.
-                    good = step.read()
-                    try:
-                        step.update()
-                    except BaseException:
-                        step.write(good)
-                        raise
+                    good = step.update()
                     progress.update(history)
                 # Step 4: again.
                 if evaluation or after_epoch:
@@ -265,10 +270,22 @@ def fit(
                         evaluation.resume()
         except KeyboardInterrupt:
             history.interrupted = True
-            progress.update(history)
         finally:
-            step.publish()
+            _insist(step.publish, history)
+        if history.interrupted:
+            progress.update(history)
     return history
+
+
+def _insist(finish: Callable[[], object], history: History) -> None:
+    """Run to the end, even if Ctrl-C comes once more."""
+    while True:
+        try:
+            finish()
+        except KeyboardInterrupt:
+            history.interrupted = True
+        else:
+            return
 
 
 def evaluate(

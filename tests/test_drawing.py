@@ -639,7 +639,7 @@ def test_an_unknown_suffix_is_an_error_that_names_the_known_ones(tmp_path, path)
 
 
 def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"cannot write .*y\.svg.*folder you can write to"):
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*y\.svg.*folder that exists and that you can write to"):
         draw(apples()).save(tmp_path / "missing" / "y.svg")
     (tmp_path / "y.svg").mkdir()
     with pytest.raises(IsADirectoryError, match="cannot write"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import interrupted
 
 from microgrid.engine import Value
 from microgrid.nn import MLP
@@ -191,6 +192,51 @@ def test_the_learning_rate_may_change_between_steps():
     optimizer.step()
     assert w.data == 0.25
     assert repr(optimizer) == "SGD(1 parameters, learning_rate=0.25, weight_decay=0.0)"
+
+
+# -- interruptions -------------------------------------------------------------------------------------
+
+
+def state_of(optimizer):
+    return [parameter.data for parameter in optimizer.parameters], optimizer.state_dict()
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+@pytest.mark.parametrize("before", ["values", "arrays"])
+def test_a_step_that_is_interrupted_at_any_instruction_is_taken_whole_or_not_at_all(make, before):
+    def begun():
+        optimizer = make(list(map(Value, START)))
+        if before == "values":
+            list(run(optimizer, GRADIENTS[:1]))
+        else:
+            optimizer.update(np.array(START), np.array(GRADIENTS[0]))
+        for parameter, gradient in zip(optimizer.parameters, GRADIENTS[1], strict=True):
+            parameter.grad = gradient
+        return optimizer
+
+    optimizer, whole = begun(), begun()
+    none = state_of(optimizer)
+    whole.step()
+    at, found = 1, []
+    while interrupted(optimizer.step, at):
+        found.append(state_of(optimizer))
+        optimizer, at = begun(), at + 1
+    assert all(state in (none, state_of(whole)) for state in found)
+    assert found[0] == none
+    assert len(found) > 100
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+def test_an_update_of_arrays_that_is_interrupted_at_any_instruction_is_remembered_whole_or_not_at_all(make):
+    start, gradient = np.array(START), np.array(GRADIENTS[0])
+    optimizer, whole = (make(list(map(Value, START))) for _ in range(2))
+    none = state_of(optimizer)
+    whole.update(start, gradient)
+    at = 1
+    while interrupted(lambda: optimizer.update(start, gradient), at):
+        assert state_of(optimizer) in (none, state_of(whole))
+        optimizer, at = make(list(map(Value, START))), at + 1
+    assert at > 50
 
 
 # -- state ---------------------------------------------------------------------------------------------
