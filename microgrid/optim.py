@@ -65,8 +65,9 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Move every parameter, by its ``grad``. A step that Ctrl-C or an error cuts short changes nothing."""
+        after = copy(self)
+        after.steps += 1
         memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
-        after = self._next()
         moved = [
             after._decayed(parameter.data, parameter.grad, *remembered)
             for parameter, *remembered in zip(self.parameters, *memory, strict=True)
@@ -87,6 +88,13 @@ class Optimizer(ABC):
         Raises:
             ValueError: if the shapes are not those.
         """
+        after = copy(self)
+        moved = after._advance(parameters, gradients)
+        self._become(after)
+        return moved
+
+    def _advance(self, parameters: Any, gradients: Any) -> Any:
+        """Take a step of arrays in place; cut short, it leaves ``steps`` ahead of the memory."""
         expected = (len(self.parameters),)
         for name, array in (("parameters", parameters), ("gradients", gradients)):
             if getattr(array, "shape", None) != expected:
@@ -97,19 +105,12 @@ class Optimizer(ABC):
         import numpy as np
 
         memory = [np.asarray(m, parameters.dtype) if isinstance(m, list) else m for m in self._memory]
-        after = self._next()
-        moved, *after._memory = after._decayed(parameters, gradients, *memory)
-        self._become(after)
+        self.steps += 1
+        moved, *self._memory = self._decayed(parameters, gradients, *memory)
         return moved
 
-    def _next(self) -> Self:
-        """The optimiser that a step is taken with, in a copy: a step that is cut short has changed nothing."""
-        after = copy(self)
-        after.steps += 1
-        return after
-
     def _become(self, after: Self, numbers: Sequence[float] = ()) -> None:
-        """Take a step over, the whole of it at once: what the copy has become, and the numbers of the parameters."""
+        """Take over the whole of a step at once: what a copy has become, and the numbers of the parameters."""
         attributes = {**vars(self), **changes(vars(self), vars(after))}
         atomic.assign((self.parameters[: len(numbers)], "_data", numbers), ([self], "__dict__", [attributes]))
 

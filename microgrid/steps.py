@@ -156,9 +156,7 @@ class EagerStep:
     def write(self, state: State) -> None:
         """Set both to what ``read()`` gave."""
         numbers, attributes = state
-        atomic.assign(
-            (self.parameters, "_data", numbers), _to(self.optimizer, attributes), ([self], "_before", [None])
-        )
+        atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), ([self], "_before", [None]))
 
     def publish(self) -> None:
         """Undo an update that was cut short; else the Values are what is computed on."""
@@ -216,7 +214,7 @@ class CompiledStep:
             vars(after).update(self._state[1])
             try:
                 with np.errstate(all="ignore"):
-                    moved = after.update(self._theta[self._moved], self._gradient[self._moved])
+                    moved = after._advance(self._theta[self._moved], self._gradient[self._moved])
             except Exception:  # a formula that takes floats only; one that is at fault fails again below
                 self._moved = None
             else:
@@ -232,7 +230,8 @@ class CompiledStep:
 
     def read(self) -> State:
         """Return the parameters and the attributes of the optimiser, as they are now."""
-        return self._theta, {**_attributes(self.optimizer), **self._state[1]}
+        theta, changed = self._state
+        return theta, _attributes(self.optimizer) | changed
 
     def write(self, state: State) -> None:
         """Set both to what ``read()`` gave."""
@@ -245,7 +244,7 @@ class CompiledStep:
             atomic.assign(
                 (self.parameters, "_data", self._theta.tolist()),
                 (self.parameters, "grad", self._gradient.tolist()),
-                _to(self.optimizer, {**_attributes(self.optimizer), **self._state[1]}),
+                _to(self.optimizer, _attributes(self.optimizer) | self._state[1]),
                 ([self], "_state", [(self._theta, {})]),
                 ([self], "_published", [True]),
             )
@@ -274,6 +273,7 @@ class CompiledStep:
         if (
             isinstance(self.optimizer, Optimizer)
             and type(self.optimizer).step is Optimizer.step
+            and type(self.optimizer).update is Optimizer.update
             and all(map(self._places.__contains__, moved))
         ):
             return _index([self._places[parameter] for parameter in moved], len(self.parameters))
@@ -291,13 +291,13 @@ class CompiledStep:
 
 
 def _attributes(optimizer: Any) -> dict[str, Any]:
-    return dict(getattr(optimizer, "__dict__", {}))
+    return getattr(optimizer, "__dict__", {}).copy()
 
 
 def _to(optimizer: Any, attributes: dict[str, Any]) -> atomic.Assignments:
     """Give the optimiser these attributes and no others; one of the user's may have slots, and is left alone."""
     own = [optimizer] * hasattr(optimizer, "__dict__")
-    return own, "__dict__", [attributes] * len(own)
+    return own, "__dict__", [dict(attributes) for _ in own]
 
 
 def _index(places: list[int], length: int) -> Any:

@@ -8,33 +8,47 @@ import microgrid
 PACKAGE = str(Path(microgrid.__file__).parent)
 
 
-def interrupted(call, at):
-    """Call; before the ``at``-th instruction of the package that it runs, raise KeyboardInterrupt.
+class Interruptions:
+    """Raise KeyboardInterrupt after so many instructions of the package, once each time that it is armed.
 
-    Return whether it came to that; whatever comes of the KeyboardInterrupt then.
+    Python stops tracing when a trace function raises, so for each further interruption ``arm()`` is called again.
     """
-    left = at
 
-    def at_each_instruction(frame, event, argument):
-        nonlocal left
-        if event == "opcode":
-            left -= 1
-            if not left:
-                raise KeyboardInterrupt
-        return at_each_instruction
+    def __init__(self, *waits):
+        self.waits, self.left, self.raised = list(waits), 0, 0
 
-    def at_each_call(frame, event, argument):
+    def arm(self):
+        if self.waits:
+            self.left = self.waits.pop(0)
+            sys.settrace(self._at_each_call)
+
+    def _at_each_call(self, frame, event, argument):
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
         frame.f_trace_opcodes = True
-        return at_each_instruction
+        return self._at_each_instruction
 
-    before = sys.gettrace()
-    sys.settrace(at_each_call)
-    try:
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return left <= 0
+    def _at_each_instruction(self, frame, event, argument):
+        if event == "opcode":
+            self.left -= 1
+            if not self.left:
+                self.raised += 1
+                raise KeyboardInterrupt
+        return self._at_each_instruction
+
+    def during(self, call):
+        """Call; return whether it was interrupted, whatever it made of that."""
+        before = sys.gettrace()
+        self.arm()
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        return self.raised > 0
+
+
+def interrupted(call, at):
+    """Call, and interrupt it before its ``at``-th instruction; return whether there was one."""
+    return Interruptions(at).during(call)

@@ -1,6 +1,7 @@
 """Optimisers: literal formulas of the book, one rule for Values and arrays, and clear errors."""
 
 import copy
+import functools
 import json
 import math
 import pickle
@@ -233,7 +234,7 @@ def test_an_update_of_arrays_that_is_interrupted_at_any_instruction_is_remembere
     none = state_of(optimizer)
     whole.update(start, gradient)
     at = 1
-    while interrupted(lambda: optimizer.update(start, gradient), at):
+    while interrupted(functools.partial(optimizer.update, start, gradient), at):
         assert state_of(optimizer) in (none, state_of(whole))
         optimizer, at = make(list(map(Value, START))), at + 1
     assert at > 50

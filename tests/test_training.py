@@ -2,6 +2,7 @@
 
 # ruff: noqa: A002 - compile is what fit() calls it
 
+import functools
 import math
 import os
 import random
@@ -14,9 +15,10 @@ import types
 
 import numpy as np
 import pytest
+from interrupting import Interruptions, interrupted
 
 import microgrid as mg
-from microgrid import engine, ops, steps
+from microgrid import engine, ops, steps, training
 from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
@@ -335,6 +337,124 @@ def test_an_update_that_is_cut_short_changes_nothing(error, compile):
         with pytest.raises(error):
             fit(model, X, Y, optimizer=optimizer, quiet=True, compile=compile)
     assert numbers(model) == before
+
+
+SEVEN = [SGD, Momentum, Nesterov, AdaGrad, RMSprop, Adam, AdamW]
+
+
+class Clipping(Adam):
+    """It does something of its own after the step."""
+
+    def step(self):
+        super().step()
+        for parameter in self.parameters:
+            parameter.data = max(-0.5, min(0.5, parameter.data))
+
+
+class OfItsOwn:
+    """It shares nothing with the optimisers of the package but its parameters and its step."""
+
+    def __init__(self, parameters, rate):
+        self.parameters, self.rate, self.velocity = parameters, rate, [0.0] * len(parameters)
+
+    def step(self):
+        self.velocity = [0.9 * v + p.grad for v, p in zip(self.velocity, self.parameters, strict=True)]
+        for v, p in zip(self.velocity, self.parameters, strict=True):
+            p.data -= self.rate * v
+
+
+def all_of(model, optimizer):
+    """The state that a step changes, to the last bit."""
+    own = {name: list(map(float, v)) for name, v in vars(optimizer).items() if name == "velocity"}
+    return numbers(model), optimizer.state_dict() if isinstance(optimizer, Optimizer) else own
+
+
+def step_of(kind, compile):
+    model = Affine(2, 1, seed=0)
+    optimizer = kind(model.parameters(), 0.05)
+    options = model, binary_cross_entropy, optimizer, is_right
+    step = steps.CompiledStep(*options, X, Y) if compile else steps.EagerStep(*options)
+    step.gradients(X, Y)
+    step.update()
+    step.gradients(X, Y)
+    return model, optimizer, step
+
+
+@both
+@pytest.mark.parametrize("kind", [*SEVEN, Clipping, OfItsOwn])
+def test_an_update_that_is_interrupted_at_any_instruction_is_whole_or_nothing(kind, compile):
+    model, optimizer, step = step_of(kind, compile)
+    before = step.read()
+    step.publish()
+    none = all_of(model, optimizer)
+
+    def back():
+        step.write(before)
+        step.publish()
+
+    step.update()
+    step.publish()
+    whole = all_of(model, optimizer)
+    assert whole[0] != none[0]
+    back()
+    assert all_of(model, optimizer) == none
+    at = 1
+    while interrupted(step.update, at):
+        again = 1
+        while interrupted(step.publish, again * 13 + at % 13):  # and once more, while it is brought in order
+            again += 1
+        step.publish()
+        assert all_of(model, optimizer) in (none, whole)
+        back()
+        at += 1
+    assert at > 30
+
+
+def recorded(parameters, attributes):
+    """The same of an optimiser of the package, out of a step."""
+    return list(parameters), attributes["steps"], [list(map(float, m)) for m in attributes["_memory"]]
+
+
+@both
+@pytest.mark.parametrize("kind", SEVEN)
+def test_fit_that_is_interrupted_anywhere_and_again_leaves_the_model_after_a_whole_step(kind, compile, monkeypatch):
+    every = []
+    data = X[:12], Y[:12]
+
+    class Recording(steps.CompiledStep if compile else steps.EagerStep):
+        def update(self):
+            before = super().update()
+            every.extend([recorded(*before), recorded(*self.read())])
+            return before
+
+    def train(interruptions):
+        model = Affine(2, 2, seed=0)
+        optimizer = kind(model.parameters(), 0.05)
+        options = {"loss": cross_entropy, "accuracy": None, "seed": 0, "quiet": True, "compile": compile}
+        train = functools.partial(fit, model, *data, optimizer=optimizer, batch_size=3, epochs=2, **options)
+        interruptions.during(train)
+        return recorded(numbers(model), vars(optimizer))
+
+    monkeypatch.setattr(training, Recording.__base__.__name__, Recording)
+    assert train(Interruptions()) == every[-1]
+    assert len(every) == 16
+    monkeypatch.undo()
+    interruptions = Interruptions(10**9)
+    train(interruptions)
+    length, draw, counts = 10**9 - interruptions.left, random.Random(0), set()
+    insist = training._insist
+    for _ in range(12):
+        later = [draw.randint(1, 90) for _ in range(draw.randint(0, 4))]
+        interruptions = Interruptions(draw.randint(length // 2, length), *later)
+        # Python stops tracing at an interruption: for the next the tracer is set again where fit comes to its end
+        monkeypatch.setattr(
+            training,
+            "_insist",
+            lambda finish, history, more=interruptions: insist(lambda: (more.arm(), finish()), history),
+        )
+        assert train(interruptions) in every
+        counts.add(interruptions.raised)
+    assert max(counts) > 1
 
 
 def run(code, *, interrupt_after=None, **environment):
