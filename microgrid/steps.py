@@ -3,7 +3,7 @@
 import math
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, NamedTuple, Protocol, TypeVar

@@ -129,7 +129,7 @@ class History:
 
 
 class TrainingError(ArithmeticError):
-    """The loss or a gradient became nan or infinite; the parameters are those of the last good step.
+    """The loss or a gradient became nan or infinite; model and optimiser are as after the last good step.
 
     Attributes:
         history: how training went until then; the last of its ``batch_loss`` is the bad one.
@@ -176,7 +176,9 @@ def fit(
     not for every sample, whatever else it does, such as counting or printing, is done as often.
 
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
-    so far is returned, marked ``interrupted``. The same seed gives the same minibatches.
+    so far is returned, marked ``interrupted``. Whenever it comes, the parameters and what the optimiser
+    remembers are those after one whole step (of an optimiser with a ``step()`` of its own, what it keeps in
+    attributes that it sets anew). The same seed gives the same minibatches.
 
     Args:
         model: a module, or any function of one sample's numbers that has ``parameters()``.
@@ -202,7 +204,8 @@ def fit(
         TypeError: if the data is not numbers, or the loss gives no Value. The model is untouched.
         TraceError: with ``compile=True``, if the model or the loss does not compile. It is a ``TypeError``.
         TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
-            and the first operation at fault, and carries the history; the model is as after the last good step.
+            and the first operation at fault, and carries the history; model and optimiser are as after the last
+            good step.
     """
     at_least("epochs", epochs, 1)
     at_least("batch_size", batch_size, 1)

@@ -1,6 +1,7 @@
 """Neurons, layers and networks: micrograd's numbers, names for every parameter, files that lose nothing."""
 
 import copy
+import functools
 import gc
 import json
 import math
@@ -16,6 +17,7 @@ import micrograd.nn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import interrupted
 
 from microgrid import nn, ops
 from microgrid.engine import Value, detect_anomaly, no_grad, record_lines, topological_order
@@ -277,6 +279,15 @@ def test_a_state_dict_moves_parameters_to_another_model():
     assert a.state_dict()["layers.1.neurons.0.w.2"] == a.layers[1].neurons[0].w[2].data
     assert b.load_state_dict(a.state_dict()) is b
     assert numbers(b) == numbers(a)
+
+
+def test_a_state_dict_is_loaded_whole_or_not_at_all_if_it_is_interrupted():
+    model, other = Neuron(3, seed=0), Neuron(3, seed=1)
+    at, before = 1, model.state_dict()
+    while interrupted(functools.partial(model.load_state_dict, other.state_dict()), at):
+        assert model.state_dict() in (before, other.state_dict())
+        model, at = Neuron(3, seed=0), at + 1
+    assert at > 30
 
 
 GOOD = {"w.0": 1.0, "w.1": 2.0, "b": 3.0}

@@ -201,6 +201,36 @@ def test_lists_and_any_function_with_parameters_will_do(compile):
     assert history.loss[-1] < 1e-12
 
 
+SEVEN = [SGD, Momentum, Nesterov, AdaGrad, RMSprop, Adam, AdamW]
+
+
+class Clipping(Adam):
+    """It does something of its own after the step."""
+
+    def step(self):
+        super().step()
+        for parameter in self.parameters:
+            parameter.data = max(-0.5, min(0.5, parameter.data))
+
+
+class OfItsOwn:
+    """It shares nothing with the optimisers of the package but its parameters and its step."""
+
+    def __init__(self, parameters, rate):
+        self.parameters, self.rate, self.velocity = parameters, rate, [0.0] * len(parameters)
+
+    def step(self):
+        self.velocity = [0.9 * v + p.grad for v, p in zip(self.velocity, self.parameters, strict=True)]
+        for v, p in zip(self.velocity, self.parameters, strict=True):
+            p.data -= self.rate * v
+
+
+def all_of(model, optimizer):
+    """The state that a step changes, to the last bit."""
+    own = {name: list(map(float, v)) for name, v in vars(optimizer).items() if name == "velocity"}
+    return numbers(model), optimizer.state_dict() if isinstance(optimizer, Optimizer) else own
+
+
 GOOD = MLP(2, [2], seed=0)
 
 
@@ -280,6 +310,26 @@ def test_a_loss_of_nan_names_the_place_and_the_operation_and_keeps_the_last_good
 
 
 @both
+@pytest.mark.parametrize("kind", [*SEVEN, Clipping, OfItsOwn])
+def test_after_a_loss_of_nan_the_optimiser_goes_back_with_the_parameters(kind, compile):
+    model = Affine(2, 1, seed=0)
+    optimizer = kind(model.parameters(), 0.05)
+    states = [all_of(model, optimizer)]
+
+    def look(history):
+        states.append(all_of(model, optimizer))
+        if len(history.loss) == 3:
+            model._scale.data = math.nan
+
+    model._scale = Value(1.0)
+    model.forward = lambda x: ops.total(w * x for w, x in zip(model.parameters(), x, strict=False)) * model._scale
+    options = {"loss": mean_squared_error, "batch_size": 40, "quiet": True, "compile": compile}
+    with pytest.raises(TrainingError, match="epoch 4, minibatch 1"):
+        fit(model, X, 1.0 * Y, optimizer=optimizer, after_epoch=look, **options)
+    assert all_of(model, optimizer) == states[2] != states[3]
+
+
+@both
 def test_an_infinite_gradient_under_a_finite_loss_stops_too(compile):
     root = Spy()
     root.forward = lambda x: ops.sqrt(root.w * x[0])
@@ -337,36 +387,6 @@ def test_an_update_that_is_cut_short_changes_nothing(error, compile):
         with pytest.raises(error):
             fit(model, X, Y, optimizer=optimizer, quiet=True, compile=compile)
     assert numbers(model) == before
-
-
-SEVEN = [SGD, Momentum, Nesterov, AdaGrad, RMSprop, Adam, AdamW]
-
-
-class Clipping(Adam):
-    """It does something of its own after the step."""
-
-    def step(self):
-        super().step()
-        for parameter in self.parameters:
-            parameter.data = max(-0.5, min(0.5, parameter.data))
-
-
-class OfItsOwn:
-    """It shares nothing with the optimisers of the package but its parameters and its step."""
-
-    def __init__(self, parameters, rate):
-        self.parameters, self.rate, self.velocity = parameters, rate, [0.0] * len(parameters)
-
-    def step(self):
-        self.velocity = [0.9 * v + p.grad for v, p in zip(self.velocity, self.parameters, strict=True)]
-        for v, p in zip(self.velocity, self.parameters, strict=True):
-            p.data -= self.rate * v
-
-
-def all_of(model, optimizer):
-    """The state that a step changes, to the last bit."""
-    own = {name: list(map(float, v)) for name, v in vars(optimizer).items() if name == "velocity"}
-    return numbers(model), optimizer.state_dict() if isinstance(optimizer, Optimizer) else own
 
 
 def step_of(kind, compile):
