@@ -28,7 +28,6 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic, ops
@@ -268,13 +267,23 @@ class Module:
     def load(self, path: str | os.PathLike[str]) -> Self:
         """Set every parameter from a file that ``save()`` wrote; return the module.
 
+        No more is read than a file for this module may have. A pickle of a module is Python's affair: it runs
+        whatever its writer wants, so load none that you do not trust.
+
         Raises:
             OSError: if the file cannot be read.
             ValueError: if it is not such a file, or holds other parameters; the module is unchanged.
         """
+        names = [name for name, _ in self.named_parameters()]
+        most = 10_000 + sum(200 + 12 * len(name) for name in names)  # one letter may be written as \\ud83c\\udf4e
         try:
-            text = Path(path).read_bytes().decode()
-            content = json.loads(text)
+            with open(path, "rb") as file:
+                read = file.read(most + 1)
+            if len(read) > most:
+                raise ValueError(
+                    f"it is longer than a file for the {len(names)} parameters of this {type(self).__name__} can be"
+                )
+            content = json.loads(read.decode())
             if not isinstance(content, dict) or content.get("format") != _FORMAT:
                 raise ValueError(f"no {_FORMAT!r} in it")
             numbers = content.get("parameters")

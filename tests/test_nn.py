@@ -332,6 +332,10 @@ def test_a_state_that_does_not_fit_says_what_differs_and_changes_nothing(tmp_pat
         b'{"format": "microgrid parameters 1", "parameters": [1, 2]}',
         b'{"format": "of another program", "parameters": {"w.0": 1, "w.1": 2, "b": 3}}',
         b"[" * 100_000,
+        b"[" * 9_000,
+        b'{"a":' * 2_000,
+        b'{"format": "microgrid parameters 1", "parameters": {"w.0": ' + b"1" * 5_000 + b', "w.1": 2, "b": 3}}',
+        b'{"format": "microgrid parameters 1", "parameters": {"w.0": 1, "w.1": 2, "b": 3}}' + b" " * 100_000,
     ],
     ids=lambda content: repr(content[:24]),
 )
@@ -344,6 +348,27 @@ def test_a_file_of_another_kind_is_named_and_changes_nothing(tmp_path, content):
         neuron.load(path)
     assert len(str(raised.value)) < 1000 + len(str(path))
     assert numbers(neuron) == before
+
+
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path):
+    path = tmp_path / "endless.json"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"endless\.json: .* longer than a file for the 3 parameters of this Neuron"):
+        Neuron(2).load(path)
+
+
+def test_names_in_other_letters_and_files_that_another_program_indents_are_loaded(tmp_path):
+    class Named(Module):
+        def __init__(self):
+            self.weights = {"가중치" * 500 + str(i): Value(float(i)) for i in range(3)}
+
+    path, model = tmp_path / "model.json", Named()
+    model.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=50))
+    for parameter in model.parameters():
+        parameter.data = 9.0
+    assert numbers(model.load(path)) == [0.0, 1.0, 2.0]
 
 
 def test_a_missing_file_and_a_folder_are_clear_errors(tmp_path):
