@@ -16,10 +16,12 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn, SupportsFloat
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, NoReturn, SupportsFloat, TypeVar
 
 from microgrid import ops
 from microgrid.ops import CONSTANT, LEAF, Op, as_float
@@ -467,9 +469,67 @@ class Origin:
 
 
 Hook = Callable[[Value], None]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
 _open_blocks: list[None] = []  # one for each block that is open in any thread: none spares every node a look at _hooks
+
+
+class Block(AbstractContextManager[None]):
+    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
+
+    A generator is in it whenever it goes on, and who takes its items is not; a coroutine is in it, and what
+    runs while it waits is not.
+    """
+
+    def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
+        self._manager = manager
+
+    def __enter__(self) -> None:
+        self._open = self._manager()
+        self._open.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._open.__exit__(*error)
+
+    def __call__(self, function: Function) -> Function:
+        manager, name = self._manager, self._manager.__name__
+        if not callable(function) or isinstance(function, type) or isasyncgenfunction(function):
+            raise TypeError(
+                f"@{name}() decorates a function, a generator or a coroutine; got {ops.short_repr(function)}; write "
+                f"with {name}(): around what it computes"
+            )
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return await function(*args, **kwargs)
+
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            within = function(*args, **kwargs)
+            go_on, given = within.send, None
+            while True:
+                try:
+                    with manager():
+                        item = go_on(given)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    go_on, given = within.send, (yield item)
+                except BaseException as error:  # GeneratorExit too: it closes in the block
+                    go_on, given = within.throw, error
+
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return function(*args, **kwargs)
+
+        kinds = ((iscoroutinefunction, coroutine), (isgeneratorfunction, generator), (callable, plain))
+        return wraps(function)(next(decorated for is_kind, decorated in kinds if is_kind(function)))  # type: ignore[return-value]
+
+
+def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
+    """``contextmanager``, whose decorators forget that a generator or a coroutine only begins when it is called."""
+    manager = contextmanager(manage)
+    return wraps(manage)(lambda: Block(manager))
 
 
 @contextmanager
@@ -493,17 +553,18 @@ def watch(hook: Hook) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@_block
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
-    For measuring and predicting: it saves the memory of the graph.
+    For measuring and predicting: it saves the memory of the graph. A generator that yields within the block
+    leaves whoever takes its items in it, for Python runs both in one context: decorate the generator.
     """
     with _watched_by((*_hooks.get(), _cut)):  # last, after the hooks that look at operands
         yield
 
 
-@contextmanager
+@_block
 def enable_grad() -> Iterator[None]:
     """Record although an outer block says ``no_grad()``."""
     with _watched_by(tuple(hook for hook in _hooks.get() if hook is not _cut)):
@@ -516,7 +577,7 @@ def _cut(node: Value) -> None:
     node.others = ()
 
 
-@contextmanager
+@_block
 def record_lines() -> Iterator[None]:
     """Note in ``origin`` the line of the user's code that made each node of the block."""
     with watch(_note_line):
@@ -550,7 +611,7 @@ class AnomalyError(ArithmeticError):
         self.node = node
 
 
-@contextmanager
+@_block
 def detect_anomaly() -> Iterator[None]:
     """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
 
