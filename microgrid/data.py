@@ -13,6 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from microgrid.ops import as_float
+
 
 def require(module: str, what: str, extra: str) -> Any:
     """Import a third-party module for ``what``, or raise ``ImportError`` naming the extra that brings it."""
@@ -87,9 +89,9 @@ def spirals(n: int = 300, classes: int = 3, noise: float = 0.02, seed: int = 0) 
 
 
 def _noisy(points: Any, label: Any, noise: float, seed: int) -> tuple[Any, Any]:
-    if not 0.0 <= noise < math.inf:
+    if not 0.0 <= as_float(noise) < math.inf:
         raise ValueError(f"noise must be a finite standard deviation, 0 or more; got {noise!r}")
-    generator = np.random.default_rng(seed)
+    generator = generator_of(seed)
     order = generator.permutation(len(points))
     return points[order] + generator.normal(0.0, noise, points.shape), label[order]
 
@@ -111,7 +113,7 @@ def digits(test: float = 0.2, seed: int = 0) -> Split:
     datasets = require("sklearn.datasets", "digits()", "data")
     selection = require("sklearn.model_selection", "digits()", "data")
     images, targets = datasets.load_digits(return_X_y=True)
-    if not 0.01 <= test <= 0.99:
+    if not 0.01 <= as_float(test) <= 0.99:
         raise ValueError(f"test must be a share between 0.01 and 0.99, to leave images in both parts; got {test!r}")
     X_train, X_test, y_train, y_test = selection.train_test_split(
         images / 16.0, targets, test_size=float(test), stratify=targets, random_state=seed
@@ -221,8 +223,23 @@ def minibatches(X: Any, y: Any, size: int, seed: Any = 0) -> Iterator[tuple[Any,
     X, y = np.asarray(X), np.asarray(y)
     at_least("the batch size", size, 1)
     same_length(X, y)
-    order = np.random.default_rng(seed).permutation(len(X))
+    order = generator_of(seed).permutation(len(X))
     return ((X[order[i : i + size]], y[order[i : i + size]]) for i in range(0, len(order), size))
+
+
+def generator_of(seed: Any) -> Any:
+    """Return a ``numpy.random.Generator``: a given one as it is, or one that begins at a seed.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if it is negative.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed must be a whole number, 0 or more, or a numpy.random.Generator; got {seed!r:.80}"
+        ) from None
 
 
 def same_length(X: Any, y: Any) -> None:

@@ -44,7 +44,7 @@ class Value:
         origin: where the node was made, if something asked to record it; else ``None``.
 
     Raises:
-        TypeError: if ``data`` is not a real number.
+        TypeError: if ``data`` is not a real number, or ``label`` not text.
     """
 
     # The parents stand in slots of their own, not in a tuple: less memory, and half as many objects for
@@ -67,6 +67,8 @@ class Value:
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
             )
+        if not isinstance(label, str):
+            raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
         self._data = as_float(data)
         self.grad = 0.0
         self.op = LEAF
@@ -117,10 +119,14 @@ class Value:
 
         Raises:
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
+            TypeError: if something else than a number was assigned to the ``grad`` of a leaf, or a local
+                derivative of an operation of yours is none; the gradients are as they were.
         """
         order = topological_order(self)
         leaves = [node for node in order if node.first is None]
         before = [leaf.grad for leaf in leaves]  # not pairs: a tuple for each leaf would wake the collector
+        if {*map(type, before)} != {float}:
+            before = [_gradient(leaf) for leaf in leaves]
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
@@ -130,9 +136,14 @@ class Value:
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
-        except BaseException:
+            if {type(leaf.grad) for leaf in leaves} != {float}:  # after an operation of the user's
+                for leaf in leaves:
+                    leaf.grad = as_float(leaf.grad)
+        except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
+            if isinstance(error, TypeError):
+                _refuse_local_derivatives(order)
             raise
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
         for leaf, was in zip(leaves, before, strict=True):
@@ -282,6 +293,8 @@ class Value:
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
         operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
         data = op.forward(*[operand._data for operand in operands])
+        if type(data) is not float:
+            data = op.number(data)
         first, *rest = operands
         return _record(op, data, first, rest[0] if rest else None, tuple(rest[1:]))
 
@@ -319,6 +332,24 @@ class Value:
         self.op.backpropagate(self)
 
 
+def _gradient(leaf: Value) -> float:
+    try:
+        return as_float(leaf.grad)
+    except TypeError as error:
+        raise TypeError(f"the grad of {leaf!r} is no number: {error}; to start afresh set it to 0.0") from None
+
+
+def _refuse_local_derivatives(order: Sequence[Value]) -> None:
+    """Raise ``TypeError`` naming the operation whose local derivative is no number, if there is one."""
+    for node in order:
+        try:
+            derivatives = node.local_derivatives()
+        except TypeError as error:
+            raise TypeError(f"operation {node.op.name!r}: a partial, called with (y, *xs): {error}") from None
+        for derivative in derivatives:
+            node.op.number(derivative, "local derivative")
+
+
 def topological_order(*roots: Value) -> list[Value]:
     """Return every node that the roots depend on, and the roots: parents before children, each once.
 
@@ -329,6 +360,9 @@ def topological_order(*roots: Value) -> list[Value]:
     order: list[Value] = []
     seen: set[Value] = set()
     stack: list[Value | None] = list(reversed(roots))
+    for root in roots:
+        if not isinstance(root, Value):
+            raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     while stack:
         node = stack.pop()
         if node is None:

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from microgrid.atomic import write_file
-from microgrid.data import at_least, minibatches, require, same_length
+from microgrid.data import at_least, generator_of, minibatches, require, same_length
 from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
 from microgrid.losses import binary_cross_entropy, cross_entropy
 from microgrid.nn import as_list
+from microgrid.ops import short_repr
 from microgrid.optim import Adam
 from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
 from microgrid.steps import Measured as Measured  # what evaluate() returns
@@ -209,8 +211,18 @@ def fit(
     """
     at_least("epochs", epochs, 1)
     at_least("batch_size", batch_size, 1)
+    _check_functions(model, loss, accuracy, compile)
+    if after_epoch is not None:
+        _check_function("after_epoch", after_epoch, "a function of the history", 1)
     X, y = _samples("", X, y)
-    tests = validation and _samples("validation ", *validation)
+    if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
+        raise TypeError(f"validation must be a pair of samples and targets, (X, y); got {short_repr(validation)}")
+    tests = _samples("validation ", *validation) if validation is not None else None
+    if isinstance(model, type) or not callable(getattr(model, "parameters", None)):
+        raise TypeError(
+            "fit() trains a module, such as MLP(2, [16, 1]), or a function whose parameters() are Values; got "
+            f"{short_repr(model)}, which has no parameters()"
+        )
     if not model.parameters():
         raise ValueError(f"the model has no parameters, so it cannot learn: {model!r:.80}")
     output = _rehearse(model, loss, X, y)
@@ -220,11 +232,16 @@ def fit(
         accuracy = is_right if _are_classes(loss, output, y) else None
     if optimizer is None:
         optimizer = Adam(model.parameters())
+    elif isinstance(optimizer, type) or not (hasattr(optimizer, "step") and hasattr(optimizer, "parameters")):
+        raise TypeError(
+            "optimizer must be one that was made for the parameters, such as Adam(model.parameters()); got "
+            f"{short_repr(optimizer)}"
+        )
     elif not set(model.parameters()) & set(optimizer.parameters):
         raise ValueError(f"{optimizer!r} moves no parameter of this model: make it with model.parameters()")
 
     history = History(batches=-(-len(X) // batch_size))
-    generator = np.random.default_rng(seed)
+    generator = generator_of(seed)
     step: Step = EagerStep(model, loss, optimizer, accuracy)
     with _Progress(epochs * history.batches, epochs, quiet) as progress, mode(model, training=True):
         try:
@@ -304,6 +321,7 @@ def evaluate(
 
     It takes and raises what ``fit`` does, and runs compiled where ``fit`` does.
     """
+    _check_functions(model, loss, accuracy, compile)
     X, y = _samples("", X, y)
     output = _rehearse(model, loss, X, y)
     if isinstance(accuracy, str):
@@ -322,6 +340,27 @@ def _are_classes(loss: Loss, output: Any, y: Any) -> bool:
 
 # ---------------------------------------------------------------------------------------------------
 # Checks, before anything is learned and when it goes wrong
+
+
+def _check_functions(model: Any, loss: Any, accuracy: Any, compile: Any) -> None:  # noqa: A002 - as above
+    _check_function("the model", model, "a module, or a function of one sample", 1)
+    _check_function("loss", loss, "a function of an output and a target, such as losses.mean_squared_error", 2)
+    if accuracy is not None and accuracy != "auto":
+        _check_function("accuracy", accuracy, "'auto', None, or a function of an output and a target", 2)
+    if compile is not None and not isinstance(compile, (bool, np.bool_)):
+        raise TypeError(f"compile must be True, False or None; got {short_repr(compile)}")
+
+
+def _check_function(name: str, function: Any, expected: str, takes: int) -> None:
+    """Raise ``TypeError`` unless something can be called with so many arguments."""
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"{name} must be {expected}; got {short_repr(function)}")
+    try:
+        signature(function).bind(*range(takes))
+    except ValueError:  # one of C, which does not tell
+        pass
+    except TypeError as error:
+        raise TypeError(f"{name} must be {expected}; got {short_repr(function)}: {error}") from None
 
 
 def _samples(what: str, X: Any, y: Any) -> tuple[Any, Any]:
