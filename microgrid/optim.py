@@ -80,9 +80,12 @@ class Optimizer(ABC):
         after = copy(self)
         after.steps += 1
         memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
+        gradients = [parameter.grad for parameter in self.parameters]
+        if {*map(type, gradients)} != {float}:
+            gradients = [_number(f"the grad of {parameter!r}", parameter.grad) for parameter in self.parameters]
         moved = [
-            after._decayed(parameter.data, parameter.grad, *remembered)
-            for parameter, *remembered in zip(self.parameters, *memory, strict=True)
+            after._decayed(parameter.data, gradient, *remembered)
+            for parameter, gradient, *remembered in zip(self.parameters, gradients, *memory, strict=True)
         ]
         numbers, *memories = zip(*moved, strict=True)
         after._memory = list(map(list, memories))
