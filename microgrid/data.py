@@ -244,7 +244,10 @@ def generator_of(seed: Any) -> Any:
 
 def same_length(X: Any, y: Any) -> None:
     """Raise ``ValueError`` unless there is one target per sample, and a sample."""
-    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+    for name, array in (("X", X), ("y", y)):
+        if array.ndim == 0:
+            raise ValueError(f"{name} must have one row per sample; got {array.item()!r:.60}")
+    if len(X) != len(y):
         raise ValueError(f"X and y must have one row per sample; got arrays of shape {X.shape} and {y.shape}")
     if not len(X):
         raise ValueError("X and y are empty: there is no sample to learn from")

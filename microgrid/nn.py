@@ -233,6 +233,10 @@ class Module:
             ValueError: if the names are not exactly those of this module's parameters.
             TypeError: if something in it is not a real number. In both cases the module is unchanged.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"a state is a dict of numbers by name; got {ops.short_repr(state)}; the module is unchanged"
+            )
         parameters = dict(self.named_parameters())
         missing = [name for name in parameters if name not in state]
         unknown = [name for name in state if name not in parameters]

@@ -1171,7 +1171,9 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
 
 def _as_list(xs: Any) -> list[Any]:
     """Return a sequence as a list; a bare Value or number is a list of one."""
-    return list(xs) if hasattr(type(xs), "__iter__") and not isinstance(xs, (str, bytes)) else [xs]
+    if hasattr(type(xs), "__iter__") and not isinstance(xs, (str, bytes)):
+        return list(xs)
+    return [xs if hasattr(type(xs), "__apply__") else as_float(xs)]
 
 
 def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
