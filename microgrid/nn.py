@@ -212,8 +212,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set this module and those within to training mode, or to ``eval()`` mode; return it."""
-        for module in modules(self):
-            module.training = mode
+        within = list(modules(self))
+        atomic.assign((within, "training", [mode] * len(within)))
         return self
 
     def eval(self) -> Self:
