@@ -598,6 +598,18 @@ def test_a_learning_curve_without_accuracy_or_without_anything_is_drawn_too(tmp_
     assert len(History().plot(tmp_path / "empty.png").axes) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("curve", r"end the name in \.png, \.svg or \.pdf"), ("curve.xyz", "'xyz' is not supported")]
+)
+def test_a_learning_curve_of_an_unknown_kind_is_refused_and_the_old_file_stays(tmp_path, name, said):
+    path = tmp_path / name
+    path.write_text("old")
+    with pytest.raises(ValueError, match=said):
+        History(loss=[1.0]).plot(path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_without_a_path_the_curve_is_shown_if_there_is_a_screen(monkeypatch):
     from matplotlib import pyplot
 
