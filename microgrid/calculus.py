@@ -45,7 +45,7 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
             for parent, partial in zip(parents, node.op.partials, strict=True):
                 if parent not in needed:
                     continue
-                derivative = partial(node, *parents) if callable(partial) else partial
+                derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
                 if not isinstance(derivative, Value) and derivative == 0:
                     continue
                 product = _product(gradient, derivative)

@@ -143,7 +143,9 @@ class Value:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
             if isinstance(error, TypeError):
-                _refuse_local_derivatives(order)
+                for node in order:  # one of them says of which operation it is
+                    for derivative in node.local_derivatives():
+                        node.op.number(derivative, "local derivative")
             raise
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
         for leaf, was in zip(leaves, before, strict=True):
@@ -337,17 +339,6 @@ def _gradient(leaf: Value) -> float:
         return as_float(leaf.grad)
     except TypeError as error:
         raise TypeError(f"the grad of {leaf!r} is no number: {error}; to start afresh set it to 0.0") from None
-
-
-def _refuse_local_derivatives(order: Sequence[Value]) -> None:
-    """Raise ``TypeError`` naming the operation whose local derivative is no number, if there is one."""
-    for node in order:
-        try:
-            derivatives = node.local_derivatives()
-        except TypeError as error:
-            raise TypeError(f"operation {node.op.name!r}: a partial, called with (y, *xs): {error}") from None
-        for derivative in derivatives:
-            node.op.number(derivative, "local derivative")
 
 
 def topological_order(*roots: Value) -> list[Value]:

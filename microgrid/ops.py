@@ -171,7 +171,19 @@ class Op:
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([p(y, *xs) if callable(p) else p for p in self.partials])
+        return tuple([self.local_derivative(p, y, *xs) if callable(p) else p for p in self.partials])
+
+    def local_derivative(self, partial: Partial, y: Any, *xs: Any) -> Any:
+        """Return what one of the partials gives, which must be a number or a Value."""
+        try:
+            derivative = partial(y, *xs)
+        except TypeError as error:
+            if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+                raise
+            raise TypeError(f"operation {self.name!r}: a partial, called with (y, *xs): {error}") from error
+        if type(derivative) is float or hasattr(type(derivative), "__apply__"):
+            return derivative
+        return self.number(derivative, "local derivative")
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"

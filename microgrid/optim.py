@@ -187,7 +187,9 @@ class Optimizer(ABC):
                 raise ValueError(f"{name} cannot be negative; got {min(numbers)!r}")
             restored["_memory"].append(numbers)
         for name, present in expected.items():
-            number = _setting(name, state[name]) if name in RANGES else _number(name, state[name])
+            # The present number tells whether it is that setting, or another of a class of the user's.
+            is_setting = name in RANGES and RANGES[name][1](present)
+            number = (_setting if is_setting else _number)(name, state[name])
             if isinstance(present, int) and not number.is_integer():
                 raise ValueError(f"{name} must be a whole number; got {number!r}")
             restored[name] = type(present)(number)

@@ -172,10 +172,10 @@ def extract(
     """
     everything = order = topological_order(*outputs)
     for node in everything:
-        for name, kind, expected in (("label", str, "text"), ("grad", (float, int), "a number")):
-            given = getattr(node, name)
-            if not isinstance(given, kind):
-                raise TypeError(f"the {name} of {node!r} must be {expected}; got {given!r:.80}")
+        if not isinstance(node.label, str):
+            raise TypeError(f"the label of {node!r} must be text; got {node.label!r:.80}")
+        if not isinstance(node.grad, (float, int)):
+            raise TypeError(f"the grad of {node!r} must be a number; got {node.grad!r:.80}")
     frames = _frames_around(order)
     if focus is not None:
         order = _neighborhood(order, focus, radius)
