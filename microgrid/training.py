@@ -203,7 +203,8 @@ def fit(
     Raises:
         ValueError: if the data is empty, ragged, not finite, of different lengths, or does not fit the model
             or the loss; or if a size is not a positive whole number. The model is untouched.
-        TypeError: if the data is not numbers, or the loss gives no Value. The model is untouched.
+        TypeError: if the data is not numbers, the loss gives no Value, or an argument is something else than what
+            is described above. The model is untouched.
         TraceError: with ``compile=True``, if the model or the loss does not compile. It is a ``TypeError``.
         TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
             and the first operation at fault, and carries the history; model and optimiser are as after the last
