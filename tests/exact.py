@@ -42,6 +42,7 @@ DEFINITIONS: dict[str, Function] = {
     "clip": lambda x, low, high: min(max(x, low), high),
     "where": lambda condition, a, b: a if condition else b,
     "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
+    "erf": lambda x: mp.sign(x) * (1 - mp.erfc(abs(x))) if 2 < abs(x) < 100 else mp.erf(x),  # many times faster
     "erfc": lambda x: mp.erfc(x) if x < 100 else mpf(0),  # below 10^−4000
     "lgamma": lambda x: mp.log(abs(mp.gamma(x))) if abs(x) < 30 else mp.re(mp.loggamma(x)),
     "relu": lambda x: x if x > 0 else mpf(0),
