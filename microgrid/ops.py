@@ -598,20 +598,20 @@ _SMALLEST_NORMAL = sys.float_info.min
 power: Op = _row(
     "power",
     _power,
-    lambda y, x, n: _power_slope(x, n),
+    lambda y, x, n: _power_slope(x, n, lambda x: n * power(x, n - 1.0)),
     lambda y, x, n: power_log_of(1)(x, n),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
     array="special.power({0}, {1})",
     javascript="mg.pow({0}, {1})",
-    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0.",
+    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0; at (0, 0) all are 0.",
 )
 
 
-def _power_slope(x: Any, n: Any) -> Any:
-    """n·xⁿ⁻¹, and 0 where n is 0 and x⁻¹ is inf; but only there, as ∂²y/∂x∂n at n = 0 is 1/x."""
+def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
+    """slope(x), and 0 where n is 0 and x⁻¹ is inf; but only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
     flat = equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL))
-    return where(flat, 0.0, n * power(where(flat, 1.0, x), n - 1.0))
+    return where(flat, 0.0, slope(where(flat, 1.0, x)))
 
 
 @_factory()
@@ -621,7 +621,9 @@ def power_log_of(k: int) -> Op:
         f"power_log[{k}]",
         lambda x, n: _power_log(x, n, k),
         (
-            lambda y, x, n: n * power_log_of(k)(x, n - 1.0) + k * (power_log_of(k - 1) if k > 1 else power)(x, n - 1.0),
+            lambda y, x, n: _power_slope(
+                x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * (power_log_of(k - 1) if k > 1 else power)(x, n - 1.0)
+            ),
             lambda y, x, n: power_log_of(k + 1)(x, n),
         ),
         symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
