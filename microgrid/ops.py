@@ -486,6 +486,11 @@ def _row(name: str, forward: Callable[..., float], *partials: Partial | float, *
     return op
 
 
+def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fields: Any) -> Op:
+    HIDDEN[name] = op = Op(name, forward, partials, **fields)
+    return op
+
+
 def _factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
     """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
 
@@ -617,13 +622,12 @@ def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
 @_factory()
 def power_log_of(k: int) -> Op:
     """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
+    lower = power_log_of(k - 1) if k > 1 else power
     return Op(
         f"power_log[{k}]",
         lambda x, n: _power_log(x, n, k),
         (
-            lambda y, x, n: _power_slope(
-                x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * (power_log_of(k - 1) if k > 1 else power)(x, n - 1.0)
-            ),
+            lambda y, x, n: _power_slope(x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * lower(x, n - 1.0)),
             lambda y, x, n: power_log_of(k + 1)(x, n),
         ),
         symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
@@ -883,40 +887,38 @@ atanh = _row(
 
 # Rows that only local derivatives use, because a formula in other rows would lose digits when it is differentiated
 
-HIDDEN["sech2"] = sech2 = Op(
+sech2: Op = _hidden(
     "sech2",
     _sech2,
-    (lambda y, x: -2.0 * tanh(x) * y,),
+    lambda y, x: -2.0 * tanh(x) * y,
     symbol="sech²",
     array="special.sech2({0})",
     javascript="mg.sech2({0})",
     doc="1 / cosh² x, the derivative of tanh",
 )
-HIDDEN["sigmoid_slope"] = sigmoid_slope = Op(
+sigmoid_slope: Op = _hidden(
     "sigmoid_slope",
     _sigmoid_slope,
-    (lambda y, x: -y * tanh(0.5 * x),),
-    symbol="σ′",
+    lambda y, x: -y * tanh(0.5 * x),
+    symbol="σ(x)(1−σ(x))",
     array="special.sigmoid_slope({0})",
     javascript="mg.sigmoidSlope({0})",
     doc="σ(x)·σ(−x), the derivative of σ",
 )
-HIDDEN["one_minus_square"] = one_minus_square = Op(
+one_minus_square: Op = _hidden(
     "one_minus_square",
     lambda x: (1.0 - x) * (1.0 + x),
-    (lambda y, x: -2.0 * x,),
-    symbol="1−x²",
+    lambda y, x: -2.0 * x,
+    symbol="(1−x²)",
     array="(1.0 - {0}) * (1.0 + {0})",
     javascript="((1 - {0}) * (1 + {0}))",
     doc="1 − x², exact near ±1",
 )
-HIDDEN["direction"] = direction = Op(
+direction: Op = _hidden(
     "direction",
     _direction,
-    (
-        lambda y, a, b: direction(b, a) * div(direction(b, a), hypot(a, b)),
-        lambda y, a, b: -y * div(direction(b, a), hypot(a, b)),
-    ),
+    lambda y, a, b: direction(b, a) * div(direction(b, a), hypot(a, b)),
+    lambda y, a, b: -y * div(direction(b, a), hypot(a, b)),
     array="special.direction({0}, {1})",
     javascript="mg.direction({0}, {1})",
     doc="a / √(a² + b²), the derivative of hypot by a; ±1 where only a is infinite, nan at (0, 0)",
@@ -1310,7 +1312,11 @@ def _lookup(module: str, name: str) -> Any:
 
 def _find(module: str, name: str) -> Op:
     """Return the row that a pickle names."""
-    op = {**TABLE, **HIDDEN, "leaf": LEAF, "constant": CONSTANT}.get(name) if module == __name__ else _lookup(module, name)
+    op = (
+        {**TABLE, **HIDDEN, "leaf": LEAF, "constant": CONSTANT}.get(name)
+        if module == __name__
+        else _lookup(module, name)
+    )
     if not isinstance(op, Op):
         raise LookupError(f"this graph uses the operation {name!r} of {module}, which is not there any more")
     return op

@@ -167,7 +167,9 @@ def test_explain_takes_any_formula(capsys, arguments, printed):
         assert text in re.sub(" +", " ", shown)
 
 
-@pytest.mark.parametrize(("formula", "gradient"), [("log(x)", "inf"), ("1/x", "-inf"), ("sqrt(x)", "inf"), ("0/x", "nan")])
+@pytest.mark.parametrize(
+    ("formula", "gradient"), [("log(x)", "inf"), ("1/x", "-inf"), ("sqrt(x)", "inf"), ("0/x", "nan")]
+)
 def test_explain_prints_the_gradient_of_the_engine_where_nothing_can_be_checked(capsys, formula, gradient):
     assert main(["explain", formula, "x=0"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("x "))

@@ -61,8 +61,11 @@ def is_right(op: Op, computed: float, xs: tuple[float, ...], *by: int) -> bool:
 def has_kink_beside(op: Op, xs: tuple[float, ...]) -> bool:
     if op.kink is None:
         return False
-    return any(op.kink(*xs) != op.kink(*xs[:i], math.nextafter(x, way), *xs[i + 1:])
-               for i, x in enumerate(xs) for way in (-math.inf, math.inf))
+    return any(
+        op.kink(*xs) != op.kink(*xs[:i], math.nextafter(x, way), *xs[i + 1 :])
+        for i, x in enumerate(xs)
+        for way in (-math.inf, math.inf)
+    )
 
 
 def wrong(op: Op) -> Iterator[str]:

@@ -111,7 +111,7 @@ class NumPySpecial:
 
     @staticmethod
     def direction(a: Array, b: Array, out: Array = None) -> Array:
-        """a / √(a² + b²); ±1 where only a is infinite."""
+        """The cosine a / √(a² + b²); ±1 where only a is infinite."""
         result = np.divide(a, np.hypot(a, b), out=out)
         infinite = np.isinf(a)
         if np.any(infinite):
@@ -258,7 +258,7 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
 
         @staticmethod
         def direction(a: Array, b: Array) -> Array:
-            """a / √(a² + b²); ±1 where only a is infinite."""
+            """The cosine a / √(a² + b²); ±1 where only a is infinite."""
             return jnp.where(jnp.isinf(a) & jnp.isfinite(b), jnp.sign(a), a / jnp.hypot(a, b))
 
         @staticmethod
