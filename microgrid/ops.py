@@ -353,14 +353,14 @@ def _sigmoid(x: float) -> float:
     return e / (1.0 + e)
 
 
-def _sigmoid_slope(x: float) -> float:
-    y = _sigmoid(x)
+def _sigmoid_slope(x: float, y: float) -> float:
+    """σ′ where σ(x) is y: y(1 − y), as long as 1 − y loses no digit."""
     return y * (1.0 - y) if y < 0.75 else y * _sigmoid(-x)
 
 
-def _sech2(x: float) -> float:
-    y = math.tanh(x)
-    if -0.75 < y < 0.75:  # as tanh's derivative has it on floats, where y is at hand
+def _sech2(x: float, y: float) -> float:
+    """sech² x where tanh x is y: 1 − y², as long as that loses no digit."""
+    if -0.75 < y < 0.75:
         return 1.0 - y * y
     try:
         c = math.cosh(x)
@@ -852,8 +852,7 @@ cosh: Op = _row(
 tanh = _row(
     "tanh",
     math.tanh,
-    # on floats 1 − y² where it loses no digit, as y is at hand: a third of the time
-    lambda y, x: 1.0 - y * y if type(y) is float and -0.75 < y < 0.75 else sech2(x),
+    lambda y, x: _sech2(x, y) if type(y) is float else sech2(x),  # y is at hand, and spares most of the time
     array="xp.tanh({0})",
     javascript="Math.tanh({0})",
     doc="hyperbolic tangent; the derivative 1 − y² is taken as sech² x, which keeps its digits as y nears ±1",
@@ -889,7 +888,7 @@ atanh = _row(
 
 sech2: Op = _hidden(
     "sech2",
-    _sech2,
+    lambda x: _sech2(x, math.tanh(x)),
     lambda y, x: -2.0 * tanh(x) * y,
     symbol="sech²",
     array="special.sech2({0})",
@@ -898,7 +897,7 @@ sech2: Op = _hidden(
 )
 sigmoid_slope: Op = _hidden(
     "sigmoid_slope",
-    _sigmoid_slope,
+    lambda x: _sigmoid_slope(x, _sigmoid(x)),
     lambda y, x: -y * tanh(0.5 * x),
     symbol="σ(x)(1−σ(x))",
     array="special.sigmoid_slope({0})",
@@ -1114,8 +1113,7 @@ def elu_of(alpha: float) -> Op:
 sigmoid = _row(
     "sigmoid",
     _sigmoid,
-    # on floats y(1 − y) where it loses no digit, as y is at hand: a third of the time
-    lambda y, x: y * (1.0 - y) if type(y) is float and y < 0.75 else sigmoid_slope(x),
+    lambda y, x: _sigmoid_slope(x, y) if type(y) is float else sigmoid_slope(x),  # as tanh
     symbol="σ",
     array="special.sigmoid({0})",
     javascript="mg.sigmoid({0})",
