@@ -50,7 +50,9 @@ def saturated_chain(op: Op) -> Run:
 def network(op: Op) -> tuple[list[mg.Value], Callable[[Any], Any]]:
     """The 2-16-16-1 network of the moons."""
     generator = np.random.default_rng(0)
-    weights = [[list(map(mg.Value, row)) for row in generator.normal(0, 1, shape)] for shape in ((16, 3), (16, 17), (1, 17))]
+    weights = [
+        [list(map(mg.Value, row)) for row in generator.normal(0, 1, shape)] for shape in ((16, 3), (16, 17), (1, 17))
+    ]
 
     def scores(x: Any) -> Any:
         for depth, layer in enumerate(weights):
