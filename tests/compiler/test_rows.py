@@ -36,7 +36,10 @@ def same(actual, expected, size=0.0):
     return (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | close
 
 
-@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+HIDDEN = [*ops.HIDDEN.values(), ops.power_log_of(1), ops.power_log_of(2)]
+
+
+@pytest.mark.parametrize("row", [*ops.rows(), *HIDDEN], ids=lambda row: row.name)
 def test_a_compiled_row_has_the_engines_numbers_at_special_values(row):
     xs = columns(row)
     kernel = compile(function(row), reduce=None).kernel(*xs)
@@ -50,7 +53,7 @@ def test_a_compiled_row_has_the_engines_numbers_at_special_values(row):
             assert same(gradient[k], leaf.grad), (numbers, gradient[k], leaf.grad)
 
 
-@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*ops.rows(), *HIDDEN], ids=lambda row: row.name)
 def test_a_row_on_floats_has_the_engines_numbers_at_special_values(row):
     kernel = compile(function(row), batch=False).kernel(*[1.0] * row.arity)
     for numbers in list(zip(*columns(row), strict=True))[::7]:
