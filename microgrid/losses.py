@@ -119,12 +119,10 @@ def _weighted(terms: list[tuple[Any, Any]]) -> Any:
     """Return Σ w·x over pairs (w, x) with x ≥ 0. Where a weight is 0 nothing is added, though x may be inf or nan."""
     products = []
     for w, x in terms:
-        if not _is_variable(w):
-            products += [w * x] if w else []
-            continue
-        idle = ops.equal(w, 0.0) * (1.0 - ops.less(x, math.inf))
-        # x is chosen first: beside an infinite one, the where() outside alone would send back 0 · inf
-        products.append(ops.where(idle, 0.0, w * ops.where(idle, 0.0, x)))
+        if _is_variable(w):  # a where() around the product would send back 0 · inf: x must be finite before it is met
+            products.append(w * ops.where(ops.equal(w, 0.0) * (1.0 - ops.less(x, math.inf)), 0.0, x))
+        elif w:
+            products.append(w * x)
     return ops.total(products)
 
 

@@ -108,7 +108,7 @@ UNARY = [op for op in ops.rows() if op.arity == 1 and op is not ops.stop_gradien
 
 
 @pytest.mark.parametrize("op", UNARY, ids=lambda op: op.name)
-def test_at_infinity_the_first_three_derivatives_are_their_limits(op: Op) -> None:
+def test_at_infinity_and_on_the_way_the_first_three_derivatives_are_their_limits(op: Op) -> None:
     for sign in (1, -1):
         x = Value(sign * math.inf)
         derivative = op(x)
@@ -118,3 +118,8 @@ def test_at_infinity_the_first_three_derivatives_are_their_limits(op: Op) -> Non
             (derivative,) = gradient_graph(derivative, [x])
             expected = limit(op, sign, order)
             assert expected is None or derivative.data == expected, (sign, order, derivative.data, expected)
+        far = Value(sign * 1e200)
+        derivative = op(far)
+        for order in (1, 2, 3) if far.data in op.domain[0] else ():
+            (derivative,) = gradient_graph(derivative, [far])
+            assert not math.isnan(derivative.data) or mp.isnan(exact(op, (far.data,), *(0,) * order)), (far, order)
