@@ -19,14 +19,14 @@ from microgrid.engine import Value
 from microgrid.ops import Interval, Op
 
 SMALLEST, LARGEST = 2.0**-1000, 2.0**1023 * (2 - 2.0**-52)
-SIZES = [10.0**k for k in (-300, -200, -154, -100, -81, -50, -30, *range(-20, 0), 6, 8, 12, 16, 30, 50, 81, 100, 154,
+SIZES = [10.0**k for k in (-300, -200, -154, -100, -81, -50, -30, *range(-20, -2, 2), -1, 6, 8, 12, 16, 30, 50, 81, 100, 154,
                            200, 300)] + [1.0, 2.0, math.pi, 17.3, 26.0, 40.0, 350.0, 708.0, 744.0]  # fmt: skip
 """Powers of 10; and where exponentials and normal distributions leave the floats."""
 
 
 def points(domain: Interval, generator: random.Random) -> list[float]:
     """Numbers of a domain: of all sizes and both signs, ordinary ones, and neighbours of 0, of ±1 and of its ends."""
-    sizes = [*SIZES, *(10 ** generator.uniform(-2, 3) for _ in range(24))]
+    sizes = [*SIZES, *(10 ** generator.uniform(-2, 3) for _ in range(16))]
     ends = {0.0, -1.0, 1.0, *filter(math.isfinite, (domain.low, domain.high))}
     beside = [end + way * 10.0**k for end in ends for way in (-1, 1) for k in (-14, -11, -8, -5, -2)]
     neighbours = [math.nextafter(end, way) for end in ends for way in (-math.inf, math.inf)]
@@ -41,7 +41,7 @@ def arguments(op: Op) -> Iterator[tuple[float, ...]]:
         yield from zip(*numbers, strict=True)
         return
     ordinary = [[x for x in xs if 1e-3 < abs(x) < 1e3] for xs in numbers]
-    for k in range(150 if op.arity == 2 else 30):
+    for k in range(150 if op.arity == 2 else 12):
         yield tuple(generator.choice(xs) for xs in (ordinary if k % 2 else numbers))
 
 
