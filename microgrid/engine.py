@@ -4,7 +4,7 @@ Arithmetic on Values records a computation graph. ``backward()`` walks that grap
 topological order, and applies the chain rule at each node: the gradient of the node, times its local
 derivative by a parent, is added to the gradient of that parent.
 
->>> x, w = Value(2.0, label="x"), Value(-3.0, label="w")
+>>> x, w = Value(2.0, label="x"), Value(-0.25, label="w")
 >>> y = (x * w).tanh()
 >>> y.backward()
 >>> w.grad == (1 - y.data**2) * x.data
