@@ -234,7 +234,7 @@ class Expression:
         return [chr(ord("a") + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(count)]
 
 
-_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "power": "**"}
+_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floor_divide": "//", "mod": "%", "power": "**"}
 
 
 def _code(op: Op, operands: list[str]) -> str:
@@ -249,6 +249,10 @@ def _code(op: Op, operands: list[str]) -> str:
                 return f"{constant} ** {operands[0]}"
             case "sum_of":
                 return f"mg.total([{', '.join(operands)}])"
+            case "hypot_of":
+                return f"mg.hypot({', '.join(operands)})"
+            case "round_of":
+                return f"round({operands[0]}, {constant})"
             case "leaky_relu_of" | "elu_of" as name:
                 return f"mg.{name.removesuffix('_of')}({operands[0]}, {constant})"
         return f"mg.ops.{factory.__name__}({', '.join(map(_number, constants))})({', '.join(operands)})"
@@ -257,6 +261,8 @@ def _code(op: Op, operands: list[str]) -> str:
         return f"{operands[0]} {_OPERATORS[op.name]} {operands[1]}"
     if op is ops.neg:
         return f"-{operands[0]}"
+    if op is ops.rounded:
+        return f"round({operands[0]})"
     call = f"{op.name}({', '.join(operands)})"
     if getattr(import_module("microgrid"), op.name, None) is op:
         return f"mg.{call}"

@@ -5,7 +5,7 @@ program of each dialect finds under its names.
 """
 
 import math
-from functools import cache, partial
+from functools import cache, partial, reduce
 from importlib import import_module
 from typing import Any
 
@@ -81,6 +81,28 @@ class NumPySpecial:
         return _elementwise(ops.polygamma_of(n).forward, 1)(x, out=out)
 
     @staticmethod
+    def gamma(x: Array, out: Array = None) -> Array:
+        """Γ(x); SciPy's has other values at the poles left of 0, from version to version."""
+        result = scipy_special().gamma(x, out=out)
+        pole = np.less(x, 0.0) & np.equal(x, np.floor(x))
+        return _into(out, np.where(pole, np.nan, result)) if np.any(pole) else result
+
+    @staticmethod
+    def hypot(*xs: Array, out: Array = None) -> Array:
+        """√Σ xᵢ², two at a time."""
+        return _into(out, reduce(np.hypot, xs))
+
+    @staticmethod
+    def remainder(a: Array, b: Array, out: Array = None) -> Array:
+        """IEEE 754's remainder."""
+        return _into(out, _remainder(np, a, b))
+
+    @staticmethod
+    def copysign(a: Array, b: Array, out: Array = None) -> Array:
+        """|a| with the sign of b; nan where b is nan."""
+        return _into(out, np.where(np.isnan(b), np.nan, np.copysign(a, b)))
+
+    @staticmethod
     def gelu(x: Array, out: Array = None) -> Array:
         """x·Φ(x) with Φ(x) = erfc(−x·√½) / 2; −0 at −inf."""
         result = x * (0.5 * NumPySpecial.erfc(x * -math.sqrt(0.5)))
@@ -119,6 +141,19 @@ class NumPySpecial:
         np.copyto(out, b)
         np.copyto(out, a, where=condition if condition.dtype == bool else np.not_equal(condition, 0.0))
         return out
+
+
+def _remainder(xp: Any, a: Array, b: Array) -> Array:
+    """a − q·b with the whole number q nearest to a ÷ b, of two the even one: exact, as ``fmod`` is.
+
+    Of the remainder m of |a| by |b| and its complement |b| − m the smaller counts; between equals m, if q is even.
+    """
+    size, divisor = xp.abs(a), xp.abs(b)
+    m = xp.fmod(size, divisor)
+    complement = divisor - m
+    tie = m - 2.0 * xp.fmod(0.5 * (size - m), divisor)
+    nearest = xp.where(m < complement, m, xp.where(m > complement, -complement, tie))
+    return xp.copysign(1.0, a) * xp.where(xp.isinf(b) & xp.isfinite(a), size, nearest)
 
 
 def _view(
@@ -194,7 +229,19 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         erfc = staticmethod(jsp.erfc)
         lgamma = staticmethod(jsp.gammaln)
         gelu = staticmethod(mapped(ops.gelu))
+        gamma = staticmethod(mapped(ops.gamma))
+        remainder = staticmethod(partial(_remainder, jnp))
         sigmoid = staticmethod(logistic)
+
+        @staticmethod
+        def hypot(*xs: Array) -> Array:
+            """√Σ xᵢ², two at a time."""
+            return reduce(jnp.hypot, xs)
+
+        @staticmethod
+        def copysign(a: Array, b: Array) -> Array:
+            """|a| with the sign of b; nan where b is nan."""
+            return jnp.where(jnp.isnan(b), jnp.nan, jnp.copysign(a, b))
 
         @staticmethod
         def digamma(x: Array) -> Array:

@@ -176,7 +176,7 @@ def number(x: float) -> float | str:
 
 Text = tuple[str, int]
 COMPARISON, SUM, PRODUCT, PREFIX, POWER, ATOM = range(6)
-INFIX = {"+": SUM, "−": SUM, "×": PRODUCT, "÷": PRODUCT} | dict.fromkeys("<≤=≠≥>", COMPARISON)
+INFIX = {"+": SUM, "−": SUM} | dict.fromkeys(("×", "÷", "//", "mod"), PRODUCT) | dict.fromkeys("<≤=≠≥>", COMPARISON)
 FORMULA_LENGTH = 160
 
 
