@@ -1023,12 +1023,12 @@ mod = _row(
     javascript="mg.mod({0}, {1})",
     doc="a − ⌊a ÷ b⌋·b, Python's a % b, with the sign of b; nan where b is 0",
 )
-fmod = _row(
+fmod: Op = _row(
     "fmod",
     _nan_outside(math.fmod),
     1.0,
-    lambda y, a, b: -(sign(a) * sign(b) * floor_divide(absolute(a), absolute(b))),
-    kink=lambda a, b: math.copysign(1.0, a) * math.copysign(1.0, b) * _floor_divide(abs(a), abs(b)),
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(_divide(a, b) - _divide(fmod.forward(a, b), b)),
     array="xp.fmod({0}, {1})",
     javascript="({0} % {1})",
     doc="a − trunc(a ÷ b)·b, with the sign of a, as in C; nan where b is 0",

@@ -72,7 +72,7 @@ def _hypot(*zs: complex) -> complex:
 
 
 def _modulo(op: Op, a: complex, b: complex) -> complex:
-    """a − q·b with the whole quotient q that belongs to the real remainder."""
+    """Return a − q·b with the whole quotient q that belongs to the real remainder."""
     rest = op.forward(a.real, b.real)
     quotient = ops.rounded.forward(a.real / b.real - rest / b.real)
     return complex(rest, a.imag - quotient * b.imag)

@@ -144,7 +144,7 @@ class NumPySpecial:
 
 
 def _remainder(xp: Any, a: Array, b: Array) -> Array:
-    """a − q·b with the whole number q nearest to a ÷ b, of two the even one: exact, as ``fmod`` is.
+    """Return a − q·b with the whole number q nearest to a ÷ b, of two the even one: exact, as ``fmod`` is.
 
     Of the remainder m of |a| by |b| and its complement |b| − m the smaller counts; between equals m, if q is even.
     """

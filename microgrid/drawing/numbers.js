@@ -212,7 +212,7 @@ const mg = (() => {
       if (x === Math.floor(x)) return NaN;
       const nearest = Math.round(x);
       const sine = Math.sin(Math.PI * (x - nearest)) * (nearest % 2 === 0 ? 1 : -1);
-      return x < -183 ? copysign(0, sine) : Math.PI / (sine * -x) / gamma(-x);
+      return Math.PI / sine / (-x * gamma(-x));
     }
     if (x > 172) return Infinity;
     let factor = 1;
