@@ -14,6 +14,7 @@ import pytest
 
 from microgrid import Op, __version__, data, ops, training
 from microgrid.__main__ import main
+from microgrid.engine import Value
 from microgrid.expressions import FUNCTIONS
 from microgrid.nn import MLP
 from microgrid.training import evaluate
@@ -239,7 +240,8 @@ def test_a_wrong_derivative_fails_the_explanation(capsys, monkeypatch):
 
 
 def test_a_wrong_derivative_fails_the_main_job(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ops, "relu", wrong_by_half("relu"))
+    wrong = wrong_by_half("relu")
+    monkeypatch.setattr(Value, "relu", lambda x: wrong(x))
     monkeypatch.setattr(training, "fit", lambda *arguments, **options: training.History())
     few = data.Split(*(part[:10] for part in data.digits()))
     monkeypatch.setattr(data, "digits", lambda seed: few)

@@ -44,6 +44,16 @@ def test_any_text_is_a_formula_or_an_error_that_points_into_it(text):
     assert 0 <= column <= len(text) + 1
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("7 // 2", 3.0), ("-7 % 4", 1.0), ("log(8, 2)", 3.0), ("hypot(2, 3, 6)", 7.0), ("round(2.5)", 2.0),
+     ("degrees(pi)", 180.0), ("radians(180)", math.pi), ("prod(2, 3, 4)", 24.0), ("fabs(-2)", 2.0), ("gamma(5)", 24.0),
+     ("fmod(-7, 4)", -3.0), ("remainder(7, 4)", -1.0), ("trunc(-2.5)", -2.0), ("copysign(3, -0.0)", -3.0)],
+)  # fmt: skip
+def test_a_formula_has_the_functions_of_math_and_pythons_operators(text, value):
+    assert parse(text).evaluate({}) == value
+
+
 @pytest.mark.parametrize("name", [name for name, (_, counts) in FUNCTIONS.items() if counts.start == 1])
 def test_every_function_of_one_number_can_be_called(name):
     function, _ = FUNCTIONS[name]
@@ -95,7 +105,8 @@ def test_names_come_in_the_order_of_their_first_appearance():
         ("1 + 2j", 5, "'2j' is not part"),
         ("x < y", 1, "'x < y' is not part"),
         ("~x", 1, "'~x' is not part"),
-        ("x // y", 1, "'x // y' is not part"),
+        ("x @ y", 1, "'x @ y' is not part"),
+        ("log(x, y, 2)", 1, "log() takes 1 or 2 argument(s), not 3"),
         ("sin(x)(y)", 1, "'sin(x)(y)' is not part"),
         ("sin(x=1)", 1, "'sin(x=1)' is not part"),
         ("sin(*x)", 5, "'*x' is not part"),

@@ -43,7 +43,7 @@ const mg = (() => {
   // As Python rounds: the exact decimal expansion of x counts. So x·10^digits is a fraction of whole numbers.
   function roundTo(x, digits) {
     if (x === 0 || !Number.isFinite(x)) return x;
-    const exponent = Math.max(Math.floor(Math.log2(Math.abs(x))), -1000) - 60;
+    const exponent = Math.max(Math.floor(Math.log2(Math.abs(x))) - 60, -1074);
     const ten = 10n ** BigInt(Math.abs(digits));
     const two = 2n ** BigInt(Math.abs(exponent));
     // |x| = mantissa · 2^exponent, scaled in two steps, as 2^−exponent may be no float

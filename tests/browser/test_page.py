@@ -105,7 +105,19 @@ def test_operations_agree_with_python_on_infinities_nan_and_signed_zeros(show):
 
 def test_special_functions_are_accurate_far_out_and_near_their_zeros(show):
     generator = random.Random(3)
-    names = ["erf", "erfc", "gelu", "lgamma", "digamma", "polygamma[1]", "polygamma[2]", "sigmoid", "silu", "softplus"]
+    names = [
+        "erf",
+        "erfc",
+        "gelu",
+        "gamma",
+        "lgamma",
+        "digamma",
+        "polygamma[1]",
+        "polygamma[2]",
+        "sigmoid",
+        "silu",
+        "softplus",
+    ]
     table = {op.name: op for op in ROWS}
     page = show(explore(ops.total(table[name](mg.Value(1.0)) for name in names)))
     functions = {name: i for i, name in enumerate(page.evaluate("passes.rows.map(row => row.name)"))}
@@ -117,6 +129,33 @@ def test_special_functions_are_accurate_far_out_and_near_their_zeros(show):
             # lgamma and digamma cross zero between their poles, where a relative error means nothing.
             near = {"rel": 1e-12, "abs": 1e-13 if name in ("lgamma", "digamma") else 0.0}
             assert y == pytest.approx(expected, **near), f"{name}({x!r})"
+
+
+def test_rounding_and_division_with_a_remainder_are_pythons_to_the_last_digit(show):
+    generator = random.Random(5)
+    rows = [
+        ops.rounded,
+        ops.floor_divide,
+        ops.mod,
+        ops.fmod,
+        ops.remainder,
+        *map(ops.round_of, (0, 2, -1, 17, 300, -300)),
+    ]
+    page = show(explore(ops.total(op(*[mg.Value(1.0) for _ in range(op.arity)]) for op in rows)))
+    functions = {name: i for i, name in enumerate(page.evaluate("passes.rows.map(row => row.name)"))}
+
+    def draw():
+        kinds = (generator.randint(-50, 50) / 8, generator.uniform(-9, 9), 10 ** generator.uniform(-320, 308))
+        return generator.choice([1.0, -1.0]) * generator.choice(kinds)
+
+    for op in rows:
+        calls = [[draw() for _ in range(op.arity)] for _ in range(500)]
+        found = page.evaluate(f"calls => calls.map(xs => String(operations[{functions[op.name]}](...xs)))", calls)
+        for xs, y in zip(calls, found, strict=True):
+            expected = op.forward(*xs)
+            assert float(y) == expected or (y == "NaN" and math.isnan(expected)), (
+                f"{op.name}{xs} is {expected}, not {y}"
+            )
 
 
 # ---------------------------------------------------------------------------------------------------
