@@ -25,6 +25,7 @@ from typing import Any
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
+from microgrid.environment import require
 from microgrid.nn import MLP
 from microgrid.ops import Op
 
@@ -37,9 +38,11 @@ def _register() -> None:
 
 
 # Hypothesis calls _register while it is imported, which may be right here
-from hypothesis import assume  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from hypothesis.strategies import DrawFn, SearchStrategy  # noqa: E402
+require("hypothesis", "microgrid.strategies", "hypothesis")
+
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 SMOOTH: tuple[Op, ...] = tuple(op for op in ops.rows() if op.kink is None and op not in (ops.stop_gradient, ops.clip))
 """The rows of the table without a kink: what programs for numerical differentiation are made of."""

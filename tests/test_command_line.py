@@ -112,7 +112,9 @@ def test_missing_extras_are_named_before_anything_is_made(tmp_path, capsys, monk
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["--out", str(tmp_path / "results")]) == 2
-    error = f'error: {", ".join(missing)} not found; run: pip install "microgrid-autograd[demo]"\n'
+    error = (
+        f'error: this command needs {missing[0]}, which is not installed; run: pip install "microgrid-autograd[demo]"\n'
+    )
     assert capsys.readouterr() == ("", error)
     assert not (tmp_path / "results").exists()
 

@@ -666,7 +666,7 @@ def without_cairosvg(monkeypatch):
 
 def test_pdf_without_cairosvg_says_what_to_install(tmp_path, monkeypatch):
     without_cairosvg(monkeypatch)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'microgrid-autograd\[pdf\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "microgrid-autograd\[pdf\]"'):
         draw(apples()).save(tmp_path / "y.pdf")
 
 

@@ -6,12 +6,12 @@ program of each dialect finds under its names.
 
 import math
 from functools import cache, partial, reduce
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from microgrid import ops
+from microgrid.environment import require
 from microgrid.ops import Op
 
 Array = Any
@@ -41,13 +41,7 @@ def _into(out: Array, result: Array) -> Array:
 @cache
 def scipy_special() -> Any:
     """Return SciPy's special functions, loaded when a program first needs one: that takes a third of a second."""
-    try:
-        return import_module("scipy.special")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "erf, lgamma and their kin on arrays need SciPy, which is not installed; "
-            "run: pip install 'microgrid-autograd[compile]'"
-        ) from error
+    return require("scipy.special", "a program on arrays with erf, gamma or their kin", "compile")
 
 
 class NumPySpecial:

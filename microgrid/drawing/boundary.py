@@ -1,11 +1,11 @@
 """Where a classifier of points in the plane changes its mind."""
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from microgrid.drawing.theme import CLASSES, LIGHT
 from microgrid.engine import Value, no_grad
+from microgrid.environment import require
 
 MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
 MARGIN = 0.12  # of the range of the points, on each side
@@ -38,7 +38,7 @@ def plot_boundary(
 
     Raises:
         ValueError: if there are no points, they are not pairs, or there are more or fewer classes.
-        ModuleNotFoundError: without matplotlib; the message says how to install it.
+        ModuleNotFoundError: without matplotlib, naming the extra that brings it.
     """
     points, classes = [list(map(float, point)) for point in points], list(classes)
     if not points or len(points) != len(classes) or any(len(point) != 2 for point in points):
@@ -46,11 +46,8 @@ def plot_boundary(
             f"plot_boundary() takes pairs of numbers and one class for each; got {len(points)} points"
             f"{'' if not points else f', the first of {len(points[0])} numbers,'} and {len(classes)} classes"
         )
-    try:
-        pyplot = import_module("matplotlib.pyplot")
-        colors = import_module("matplotlib.colors")
-    except ImportError as error:
-        raise ModuleNotFoundError("plot_boundary() needs matplotlib: pip install 'microgrid-autograd[plot]'") from error
+    pyplot = require("matplotlib.pyplot", "plot_boundary()", "plot")
+    colors = require("matplotlib.colors", "plot_boundary()", "plot")
     if axes is None:
         _, axes = pyplot.subplots(figsize=(5.0, 4.2), layout="constrained")
     across, up = (_ticks([point[i] for point in points], resolution) for i in (0, 1))
