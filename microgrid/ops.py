@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce
 from importlib import import_module
 from pickle import PicklingError
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
 nan = math.nan
@@ -161,6 +161,21 @@ class Op:
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
         return tuple([p(y, *xs) if callable(p) else p for p in self.partials])
+
+    def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
+        """Return the operation as code, its template with these texts in the places of the arguments.
+
+        Raises:
+            ValueError: if the user's template is none of so many arguments.
+        """
+        template = getattr(self, kind)
+        try:
+            return str(template.format(*arguments))
+        except (AttributeError, IndexError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"operation {self.name!r}: its {kind} {template!r} is not a template of its "
+                f"{self.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
+            ) from None
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"

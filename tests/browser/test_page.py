@@ -506,6 +506,7 @@ NASTY = [
     "\"'`${window.pwned = 1}",
     "{{data}} {{scripts}}",
     "{0} {y}",
+    "}}{{0}}{data}{1",
     "\u2028window.pwned = 1\u2029",
     "javascript:window.pwned=1",
     "경사 하강법 <b>굵게</b>",
@@ -531,6 +532,20 @@ def test_labels_and_titles_that_inject_markup_are_only_text(opened, tmp_path):
     assert page.locator("#node .title b").inner_text() == NASTY[0]
     expect(page.locator("h1")).to_contain_text("<img src=x onerror='window.pwned = 1'>")
     assert page.evaluate("passes.data[passes.output]") == output.data
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_names_and_symbols_of_operations_are_only_text(show, name):
+    op = mg.Op(name, lambda a, b: a - b, (1.0, -1.0), symbol=name, javascript="({0} - {1})", doc=name)
+    page = show(explore(op(mg.Value(3.0, "a"), mg.Value(-2.0, "b"))))
+    page.evaluate("goTo(1)")
+    said = page.locator("#now").text_content()
+    if len(name) < 100:
+        assert f"{name}(a, b)" in said
+        assert f"{name}(3, −2)" in said
+    page.evaluate("goTo(lastStep); nodes.forEach(node => select(node))")
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("passes.data[passes.output]") == 5.0
 
 
 def test_no_request_leaves_the_page_and_none_could(opened, tmp_path):
