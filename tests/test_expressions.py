@@ -1,6 +1,7 @@
 """Formulas: what is read, what is refused, and where the error points."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -138,11 +139,22 @@ def test_what_is_no_formula_is_refused_with_its_column(text, column, said):
 
 
 @pytest.mark.parametrize(
-    "text", ["-" * 5000 + "x", "x+" * 30000 + "x", "x**" * 5000 + "x", "(" * 999 + "x" + ")" * 999]
+    ("text", "value"),
+    [
+        ("-" * 5000 + "x", 1.0),
+        ("x+" * 30000 + "x", 30001.0),
+        ("x**" * 5000 + "x", 1.0),
+        ("(" * 999 + "x" + ")" * 999, 1.0),
+    ],
 )
-def test_a_formula_too_deep_for_python_is_an_error_not_a_crash(text):
-    with pytest.raises(ExpressionError, match=r"nested too deep|too many nested parentheses"):
-        parse(text)
+def test_a_very_deep_formula_is_computed_or_an_error_never_a_crash(text, value):
+    """How deep Python reads is another matter in each version: 3.13 takes the signs."""
+    try:
+        formula = parse(text)
+    except ExpressionError as error:
+        assert re.search(r"nested too deep|too many nested parentheses", str(error))  # noqa: PT017 - either will do
+    else:
+        assert formula.evaluate({"x": 1.0}) == value
 
 
 def test_of_a_long_formula_the_place_is_shown_under_its_wide_letters():
