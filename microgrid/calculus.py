@@ -13,7 +13,7 @@ they like, and may be any Python: while they run, the numbers are Values.
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from microgrid import ops
 from microgrid.engine import Value, constant, enable_grad, topological_order
@@ -171,7 +171,11 @@ def _push_forward(outputs: list[Any], tangents: dict[Value, Any], keep_graph: bo
         return [tangents.get(output, 0.0) for output in outputs]
 
 
-def hvp(f: Function, primals: Any, tangents: Any) -> Any:
+@overload
+def hvp(f: Function) -> Function: ...
+@overload
+def hvp(f: Function, primals: Any, tangents: Any) -> Any: ...
+def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
     """Return the Hessian of a scalar ``f``, times a direction, without forming the Hessian.
 
     Forward over reverse: the derivative of the gradient along the direction (Pearlmutter, 1994), at a
@@ -183,8 +187,17 @@ def hvp(f: Function, primals: Any, tangents: Any) -> Any:
         tangents: the direction, in the same structure.
 
     Returns:
-        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``.
+        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``. Of ``f`` alone, the function of point,
+        direction and what else ``f`` takes, as SciPy wants it:
+        ``minimize(f, x, method="Newton-CG", jac=grad(f), hessp=hvp(f))``.
+
+    Raises:
+        TypeError: for a point without a direction.
     """
+    if primals is None and tangents is None:
+        return lambda x, p, *args: hvp((lambda *xs: f(*xs, *args)) if args else f, x, p)
+    if primals is None or tangents is None:
+        raise TypeError("hvp() takes a point and a direction, or neither: hvp(f, x, p) or hvp(f)(x, p)")
     argnums = tuple(range(len(primals))) if isinstance(primals, tuple) else 0
     return jvp(grad(f, argnums), primals, tangents)[1]
 

@@ -8,27 +8,12 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from microgrid.environment import require
 from microgrid.ops import as_float
-
-
-def require(module: str, what: str, extra: str) -> Any:
-    """Import a third-party module for ``what``, or raise ``ImportError`` naming the extra that brings it."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        if package != module.partition(".")[0]:
-            raise  # it is there, but something that it needs itself is not
-        raise ImportError(
-            f'{what} needs {package}, which is not installed; run: pip install "microgrid-autograd[{extra}]"',
-            name=package,
-        ) from None
-
 
 np = require("numpy", "microgrid.data", "data")
 

@@ -27,6 +27,21 @@ from microgrid import ops
 from microgrid.ops import CONSTANT, LEAF, Op, as_float
 
 
+def _method(op: Op) -> "Callable[..., Value]":
+    """Return an operation as a method of its first argument."""
+
+    def unary(self: "Value") -> "Value":
+        return _record(op, op.forward(self._data), self, None, _no_others)
+
+    def method(self: "Value", *others: Any) -> "Value":
+        result: Value = op(self, *others)
+        return result
+
+    chosen: Callable[..., Value] = unary if op.arity == 1 else method
+    chosen.__name__, chosen.__qualname__, chosen.__doc__ = op.name, f"Value.{op.name}", op.doc
+    return chosen
+
+
 class Value:
     """A real number in a computation graph.
 
@@ -185,6 +200,24 @@ class Value:
     def __rtruediv__(self, other: SupportsFloat) -> "Value":
         return _binary(ops.div, other, self)
 
+    def __floordiv__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.floor_divide, other, self)
+
+    def __mod__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.mod, self, other)
+
+    def __rmod__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.mod, other, self)
+
+    def __divmod__(self, other: SupportsFloat) -> "tuple[Value, Value]":
+        return self // other, self % other
+
+    def __rdivmod__(self, other: SupportsFloat) -> "tuple[Value, Value]":
+        return other // self, other % self
+
     def __pow__(self, exponent: SupportsFloat) -> "Value":
         if isinstance(exponent, Value):
             return _binary(ops.power, self, exponent)
@@ -195,14 +228,11 @@ class Value:
         constant = _number(base)
         return NotImplemented if constant is None else _unary(ops.base_of(constant), self)
 
-    def __neg__(self) -> "Value":
-        return _unary(ops.neg, self)
-
     def __pos__(self) -> "Value":
         return self
 
-    def __abs__(self) -> "Value":
-        return _unary(ops.absolute, self)
+    def __round__(self, digits: int | None = None) -> "Value":
+        return _unary(ops.rounded if digits is None else ops.round_of(digits), self)
 
     # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
 
@@ -229,65 +259,58 @@ class Value:
     def __bool__(self) -> bool:
         return bool(self._data)
 
-    # -- the usual operations as methods --------------------------------------------------------------
-    # All operations are functions of the package; NumPy looks for these names when np.exp meets Values.
+    # -- operations as methods ------------------------------------------------------------------------
+    # All operations are functions of the package. NumPy looks for names of its own when np.arctan meets Values.
 
-    def exp(self) -> "Value":
-        return _unary(ops.exp, self)
-
-    def expm1(self) -> "Value":
-        return _unary(ops.expm1, self)
-
-    def exp2(self) -> "Value":
-        return _unary(ops.exp2, self)
-
-    def log(self) -> "Value":
-        return _unary(ops.log, self)
-
-    def log1p(self) -> "Value":
-        return _unary(ops.log1p, self)
-
-    def log2(self) -> "Value":
-        return _unary(ops.log2, self)
-
-    def log10(self) -> "Value":
-        return _unary(ops.log10, self)
-
-    def sqrt(self) -> "Value":
-        return _unary(ops.sqrt, self)
-
-    def cbrt(self) -> "Value":
-        return _unary(ops.cbrt, self)
-
-    def sin(self) -> "Value":
-        return _unary(ops.sin, self)
-
-    def cos(self) -> "Value":
-        return _unary(ops.cos, self)
-
-    def tan(self) -> "Value":
-        return _unary(ops.tan, self)
-
-    def sinh(self) -> "Value":
-        return _unary(ops.sinh, self)
-
-    def cosh(self) -> "Value":
-        return _unary(ops.cosh, self)
-
-    def tanh(self) -> "Value":
-        return _unary(ops.tanh, self)
-
-    def floor(self) -> "Value":
-        return _unary(ops.floor, self)
-
-    def ceil(self) -> "Value":
-        return _unary(ops.ceil, self)
-
-    def relu(self) -> "Value":
-        return _unary(ops.relu, self)
-
-    def sigmoid(self) -> "Value":
-        return _unary(ops.sigmoid, self)
+    __neg__ = neg = _method(ops.neg)
+    __abs__ = abs = fabs = _method(ops.absolute)
+    __floor__ = floor = _method(ops.floor)
+    __ceil__ = ceil = _method(ops.ceil)
+    __trunc__ = trunc = _method(ops.trunc)
+    round = __round__
+    rint = _method(ops.rounded)
+    sign = _method(ops.sign)
+    exp = _method(ops.exp)
+    expm1 = _method(ops.expm1)
+    exp2 = _method(ops.exp2)
+    log = _method(ops.log)
+    log1p = _method(ops.log1p)
+    log2 = _method(ops.log2)
+    log10 = _method(ops.log10)
+    sqrt = _method(ops.sqrt)
+    cbrt = _method(ops.cbrt)
+    hypot = _method(ops.hypot)
+    sin = _method(ops.sin)
+    cos = _method(ops.cos)
+    tan = _method(ops.tan)
+    asin = arcsin = _method(ops.asin)
+    acos = arccos = _method(ops.acos)
+    atan = arctan = _method(ops.atan)
+    atan2 = arctan2 = _method(ops.atan2)
+    sinh = _method(ops.sinh)
+    cosh = _method(ops.cosh)
+    tanh = _method(ops.tanh)
+    asinh = arcsinh = _method(ops.asinh)
+    acosh = arccosh = _method(ops.acosh)
+    atanh = arctanh = _method(ops.atanh)
+    degrees = rad2deg = ops.degrees
+    radians = deg2rad = ops.radians
+    fmod = _method(ops.fmod)
+    erf = _method(ops.erf)
+    erfc = _method(ops.erfc)
+    gamma = _method(ops.gamma)
+    lgamma = _method(ops.lgamma)
+    digamma = _method(ops.digamma)
+    sigmoid = _method(ops.sigmoid)
+    relu = _method(ops.relu)
+    leaky_relu = ops.leaky_relu
+    elu = ops.elu
+    silu = _method(ops.silu)
+    gelu = _method(ops.gelu)
+    softplus = _method(ops.softplus)
+    clip = _method(ops.clip)
+    stop_gradient = _method(ops.stop_gradient)
+    conjugate = __pos__  # of a real number; NumPy's variance asks for it
 
     # -- what others see of a Value ------------------------------------------------------------------
 
@@ -304,6 +327,12 @@ class Value:
         raise TypeError(
             f"float({self!r}) would silently cut it out of its graph: write v.data for the plain number, "
             "or the function of this package to stay in the graph: mg.sin(v), not math.sin(v)"
+        )
+
+    def __int__(self) -> NoReturn:
+        raise TypeError(
+            f"int({self!r}) would silently cut it out of its graph: write int(v.data) for the plain number, "
+            "or mg.trunc(v), mg.floor(v) or round(v) to stay in the graph"
         )
 
     def __format__(self, specification: str) -> str:

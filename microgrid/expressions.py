@@ -1,7 +1,7 @@
 """Formulas typed by a user, such as ``tanh(x1*w1 + b)``: read against a whitelist, never run as code.
 
-Python's ``ast`` module reads the text into a tree. Only numbers, names, ``+ - * / **``, parentheses and calls
-of this package's scalar functions are accepted, and they are computed with the table of operations.
+Python's ``ast`` module reads the text into a tree. Only numbers, names, ``+ - * / // % **``, parentheses and
+calls of this package's scalar functions are accepted, and they are computed with the table of operations.
 """
 
 import ast
@@ -21,23 +21,24 @@ from microgrid import ops
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 """Names that stand for a number, unless the user gives them another."""
 
-ALLOWED = "numbers, names, + - * / **, parentheses and functions such as tanh(x)"
-
-
-def _power(x: Any, n: Any) -> Any:
-    """A constant exponent or base makes a row of its own, which does not differentiate the constant."""
-    return ops.power(x, n) if type(x) is type(n) else x**n
+ALLOWED = "numbers, names, + - * / // % **, parentheses and functions such as tanh(x)"
 
 
 _AT_LEAST_ONE = range(1, sys.maxsize)
 FUNCTIONS: dict[str, tuple[Callable[..., Any], range]] = {
     **{name: (op, range(op.arity, op.arity + 1)) for name, op in ops.TABLE.items()},
-    "power": (_power, range(2, 3)),
-    "pow": (_power, range(2, 3)),
+    "power": (ops.pow, range(2, 3)),
+    "pow": (ops.pow, range(2, 3)),
+    "log": (ops.log, range(1, 3)),
+    "degrees": (ops.degrees, range(1, 2)),
+    "radians": (ops.radians, range(1, 2)),
+    "fabs": (ops.fabs, range(1, 2)),
     "max": (ops.maximum, range(2, 3)),
     "min": (ops.minimum, range(2, 3)),
     "leaky_relu": (ops.leaky_relu, range(1, 2)),
     "elu": (ops.elu, range(1, 2)),
+    "hypot": (ops.hypot, _AT_LEAST_ONE),
+    "prod": (lambda *xs: ops.prod(xs), _AT_LEAST_ONE),
     "logsumexp": (lambda *xs: ops.logsumexp(xs), _AT_LEAST_ONE),
     "mean": (lambda *xs: ops.mean(xs), _AT_LEAST_ONE),
     "total": (lambda *xs: ops.total(xs), _AT_LEAST_ONE),
@@ -50,7 +51,9 @@ _OPERATORS: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Sub: ops.sub,
     ast.Mult: ops.mul,
     ast.Div: ops.div,
-    ast.Pow: _power,
+    ast.FloorDiv: ops.floor_divide,
+    ast.Mod: ops.mod,
+    ast.Pow: ops.pow,
 }
 
 
@@ -202,7 +205,9 @@ def _step(node: ast.expr, text: str) -> tuple[float | str | Callable[..., Any], 
                 raise ExpressionError(f"unknown function {name[:40]!r}{near}", text, _column(node, text))
             function, counts = FUNCTIONS[name]
             if len(arguments) not in counts:
-                takes = "at least 1 argument" if counts is _AT_LEAST_ONE else f"{counts.start} argument(s)"
+                takes = (
+                    "at least 1 argument" if counts is _AT_LEAST_ONE else f"{' or '.join(map(str, counts))} argument(s)"
+                )
                 raise ExpressionError(f"{name}() takes {takes}, not {len(arguments)}", text, _column(node, text))
             return function, arguments
     found = text.encode()[node.col_offset : node.end_col_offset].decode()

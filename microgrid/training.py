@@ -12,8 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from microgrid.environment import displayable, require
+
+np = require("numpy", "learning with mg.fit", "compile")  # first: what is imported below needs it, too
+
 from microgrid.atomic import write_file
-from microgrid.data import at_least, generator_of, minibatches, require, same_length
+from microgrid.data import at_least, generator_of, minibatches, same_length
 from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
 from microgrid.losses import binary_cross_entropy, cross_entropy
 from microgrid.nn import as_list
@@ -22,8 +26,6 @@ from microgrid.optim import Adam
 from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
 from microgrid.steps import Measured as Measured  # what evaluate() returns
 from microgrid.steps import is_right as is_right
-
-np = require("numpy", "microgrid.training", "data")
 
 
 @dataclass(repr=False)
@@ -461,7 +463,8 @@ class _Progress:
         """Say once why the model is not compiled; in a notebook the bar says it."""
         self.reason = f"not compiled: {reason}" if reason else ""
         if reason and self.show not in (None, self._show_in_notebook):
-            self.console.print(self.reason, soft_wrap=True, highlight=False, markup=False)
+            reason = displayable(self.reason, self.console.encoding)
+            self.console.print(reason, soft_wrap=True, highlight=False, markup=False)
 
     def update(self, history: History) -> None:
         """Show the history, unless it was shown just before; the end in any case."""

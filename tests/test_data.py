@@ -1,11 +1,9 @@
 """Data sets, MNIST-format files, minibatches."""
 
 import gzip
-import importlib
 import math
 import os
 import struct
-import sys
 import threading
 import tracemalloc
 import zlib
@@ -247,21 +245,3 @@ def test_a_seed_repeats_the_minibatches_and_a_generator_goes_on():
     generator = np.random.default_rng(1)
     assert targets(generator) == targets(1)
     assert targets(generator) != targets(1)
-
-
-@pytest.mark.parametrize(
-    ("missing", "use"), [("sklearn", lambda: data.digits()), ("numpy", lambda: importlib.reload(data))]
-)
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, missing, use):
-    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(ImportError, match=rf'needs {missing}, .* pip install "microgrid-autograd\[data\]"'):
-        use()
-
-
-def test_a_package_that_lacks_something_itself_keeps_its_own_error(tmp_path, monkeypatch):
-    (tmp_path / "halfway.py").write_text("import not_there_at_all")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="No module named 'not_there_at_all'"):
-        data.require("halfway", "test", "data")

@@ -28,6 +28,7 @@ from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.engine import Value
 from microgrid.losses import cross_entropy
 from microgrid.nn import MLP, Affine, Layer, Module, Neuron, ReLU, Sequential
+from microgrid.ops import Op
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -275,6 +276,8 @@ def test_a_derivative_that_is_always_zero_sends_nothing_back():
 )  # fmt: skip
 def test_any_label_is_shown_as_itself(label):
     assert label in texts(tree(draw(Value(1.0, label), title=label)))
+    op = Op(label, lambda x: x, (1.0,), symbol=label, doc=label)
+    assert label in texts(tree(draw(op(Value(1.0)))))
 
 
 class Tags(HTMLParser):
@@ -712,7 +715,7 @@ def without_cairosvg(monkeypatch):
 
 def test_pdf_without_cairosvg_says_what_to_install(tmp_path, monkeypatch):
     without_cairosvg(monkeypatch)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'microgrid-autograd\[pdf\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "microgrid-autograd\[pdf\]"'):
         draw(apples()).save(tmp_path / "y.pdf")
 
 

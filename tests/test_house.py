@@ -12,6 +12,7 @@ import microgrid as mg
 PACKAGE = Path(mg.__file__).parent
 
 FLOORS = [
+    ["environment"],
     ["ops", "atomic"],
     ["engine"],
     ["calculus", "copying"],

@@ -1,11 +1,11 @@
 """Where a classifier of points in the plane changes its mind."""
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from microgrid.drawing.theme import CLASSES, LIGHT
 from microgrid.engine import Value, no_grad
+from microgrid.environment import require
 from microgrid.ops import as_float, short_repr
 
 MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
@@ -41,7 +41,7 @@ def plot_boundary(
         TypeError: if the model is no function, or points and classes are no sequences.
         ValueError: if there are no points, they are not pairs, there are more or fewer classes, or ``resolution``
             is below 2.
-        ModuleNotFoundError: without matplotlib; the message says how to install it.
+        ModuleNotFoundError: without matplotlib, naming the extra that brings it.
     """
     if isinstance(model, type) or not callable(model):
         raise TypeError(f"plot_boundary() draws what a model makes of two numbers; got {short_repr(model)}")
@@ -57,11 +57,8 @@ def plot_boundary(
             f"plot_boundary() takes pairs of numbers and one class for each; got {len(points)} points"
             f"{'' if not points else f', the first of {len(points[0])} numbers,'} and {len(classes)} classes"
         )
-    try:
-        pyplot = import_module("matplotlib.pyplot")
-        colors = import_module("matplotlib.colors")
-    except ImportError as error:
-        raise ModuleNotFoundError("plot_boundary() needs matplotlib: pip install 'microgrid-autograd[plot]'") from error
+    pyplot = require("matplotlib.pyplot", "plot_boundary()", "plot")
+    colors = require("matplotlib.colors", "plot_boundary()", "plot")
     if axes is None:
         _, axes = pyplot.subplots(figsize=(5.0, 4.2), layout="constrained")
     across, up = (_ticks([point[i] for point in points], resolution) for i in (0, 1))
