@@ -317,16 +317,16 @@ class Arrays:
         return self.make("sum", (x,), kept, x.batched and not batch, (tuple(sorted(axes)), batch))
 
     def sum_samples(self, x: Operand, shape: Shape = ()) -> Operand:
-        """Return the sum over all samples, of what may be the same for each of them."""
+        """Return the sum over all samples, of what may be the same for each of them; of a plain number in a shape."""
         if isinstance(x, Array) and x.batched:
             if x.op is ops.mul:
                 for factor, other in (x.operands, x.operands[::-1]):
                     if _is(factor, "weight") or (_is(factor, "view") and _is(factor.operands[0], "weight")):  # type: ignore[union-attr]
                         return self.apply(ops.mul, factor, self.sum_samples(other))
             return self.sum(x, (), batch=True)
-        return self._times_count(x)
+        return self._times_count(x, shape)
 
-    def _times_count(self, x: Operand) -> Operand:
+    def _times_count(self, x: Operand, shape: Shape = ()) -> Operand:
         if isinstance(x, Array):
             if x.op == "weight":
                 return 1.0
@@ -340,7 +340,7 @@ class Arrays:
                         return self.apply(ops.mul, scaled, other)
             count = self.make("count", (), (), False)
             return self.apply(ops.mul, x, self.view(count, Map.constant(x.shape)))
-        return self.apply(ops.mul, x, self.make("count", (), (), False))
+        return self.apply(ops.mul, x, self.view(self.make("count", (), (), False), Map.constant(shape)))
 
     def extreme(self, which: str, x: Array, axes: Sequence[int]) -> Array:
         """Return the ``largest`` or the ``smallest`` along member axes."""
@@ -486,7 +486,9 @@ def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["
         elif x.op == "constant":
             new[x.number] = arrays.constant(x.detail.values)
         else:
-            new[x.number] = arrays.make(x.op, operands, x.shape, x.batched, x.detail)
+            # An operand may have lost its axis over the samples: a power that is 1 is the same number for each.
+            batched = any(operand.batched for operand in operands if isinstance(operand, Array)) or not operands
+            new[x.number] = arrays.make(x.op, operands, x.shape, x.batched and batched, x.detail)
     return arrays, [arrays.apply(NUMBER, new[x.number]) if isinstance(x, Array) else x for x in outputs]
 
 

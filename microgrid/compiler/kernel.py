@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.compiler.roll import loop_source, repeats
+from microgrid.compiler.simplify import number_values
 from microgrid.engine import Value
 from microgrid.ops import Op
 
@@ -133,6 +134,7 @@ class Kernel:
         self._sources: dict[str, emit.Source] = {}
         self._codes: dict[str, Any] = {}
         self._plans: OrderedDict[tuple[str, int], list[_Plan]] = OrderedDict()
+        self._parts_of: dict[tuple[int, ...], Kernel] = {}
 
     # -- what a user calls ----------------------------------------------------------------------------
 
@@ -186,7 +188,7 @@ class Kernel:
         if count is None or seed is not None:
             return self._run(by, theta, batch, seed)
         rows = [self._run(by, theta, batch, unit) for unit in np.eye(count)]
-        return rows[0][0], _stacked([gradient for _, gradient in rows])
+        return rows[0][0], _stacked([gradient for _, gradient in rows], axis=int(self.signature.per_sample))
 
     def bind(self, theta: Floats, gradient: Floats) -> Callable[..., Any]:
         """Return ``step(*batch)``, which returns the value and writes the gradient where you said.
@@ -529,6 +531,27 @@ class Kernel:
     # -- running --------------------------------------------------------------------------------------
 
     def _run(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
+        """The value and the gradient; ``seed`` is the weight of each output, of which 0 leaves an output out."""
+        value, gradient = self._computed(by, theta, batch, seed)
+        if seed is not None and any(np.isnan(part).any() for part in _parts(gradient)):
+            # It may be 0 · ∞ on the way back from an output that is left out: go back from the others alone.
+            weights = np.asarray(seed, dtype=float)
+            chosen = np.flatnonzero(weights.reshape(-1, weights.shape[-1]).any(axis=0)).tolist()
+            if 0 < len(chosen) < weights.shape[-1]:
+                gradient = self._of(tuple(chosen))._computed(by, theta, batch, weights[..., chosen])[1]
+        return value, gradient
+
+    def _of(self, chosen: tuple[int, ...]) -> "Kernel":
+        """The kernel of some of the outputs."""
+        with self._lock:
+            if chosen not in self._parts_of:
+                program = self.program
+                part = Program(*program.columns, [program.outputs[k] for k in chosen], program.sizes, program.parameters)
+                signature = replace(self.signature, outputs=len(chosen))
+                self._parts_of[chosen] = Kernel(number_values(part), self.parameters, signature)
+            return self._parts_of[chosen]
+
+    def _computed(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any) -> tuple[Any, Any]:
         arrays, size = self._arguments(batch)
         parameters = self._theta(theta)
         if self.scalar:
@@ -726,11 +749,21 @@ def real_array(given: Any, name: str, dtype: str) -> Floats:
     return array.astype(dtype)
 
 
-def _stacked(gradients: list[Any]) -> Any:
+def _parts(gradient: Any) -> Iterator[Floats]:
+    """The arrays of a gradient, which may stand in lists."""
+    if isinstance(gradient, np.ndarray):
+        yield gradient
+    else:
+        for part in gradient or ():
+            yield from _parts(part)
+
+
+def _stacked(gradients: list[Any], axis: int) -> Any:
+    """The gradients of the outputs with a new axis over them."""
     first = gradients[0]
     if isinstance(first, np.ndarray):
-        return np.stack(gradients)
-    return type(first)(_stacked([g[k] for g in gradients]) for k in range(len(first)))
+        return np.stack(gradients, axis)
+    return type(first)(_stacked([g[k] for g in gradients], axis) for k in range(len(first)))
 
 
 def _rebuilt(program: Program, numbers: list[tuple[float, str]], signature: Signature, traced: int) -> Kernel:

@@ -174,9 +174,9 @@ class _Loops:
             done = len(self.parts)
             self.parts.append([])
             for k, (kind, index) in enumerate(self.tape.outputs):
-                self._add(
-                    [f"{self._sink(kind, str(index))} += {f'seed[{k}]' if len(self.tape.outputs) > 1 else '1.0'}"]
-                )
+                if kind != _CONSTANT:
+                    weight = f"seed[{k}]" if len(self.tape.outputs) > 1 else "1.0"
+                    self._add([f"{self._sink(kind, str(index))} += {weight}"])
             for stretch in reversed(self.stretches):
                 self._add(self._backward(stretch))
             body += [f"part{k}({state})" for k in range(done, len(self.parts))]

@@ -126,7 +126,10 @@ def assert_close(actual, expected, nudged):
 # Programs of all rows, at any numbers
 
 ROWS = [ops.add, ops.mul, *[op for op in ops.rows() if op not in (ops.add, ops.mul)]]
-ALL_FOLDS = [*FOLDS, "mg.total({v} * 2)", "mg.mean({v})", "mg.total([{a}, *{v}, {b}])"]
+ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
+ALL_FOLDS = [*FOLDS, "mg.total({v} * 2)", "mg.mean({v})", "mg.total([{a}, *{v}, {b}])",
+             "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
+             "mg.total([mg.sqrt(t) for t in {v}[1:]]) + mg.floor(mg.sqrt({v}[0]))"]  # fmt: skip
 
 ordinary = st.sampled_from([0.0, 1.0, -1.0, 2.0, 0.5, -0.5, 3.0]) | st.floats(-3, 3).map(lambda x: round(x, 3))
 special = st.sampled_from([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-300, -1e-300, 1e300, -1e300, 30.0, -700.0])
