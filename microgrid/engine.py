@@ -15,7 +15,7 @@ import linecache
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -107,6 +107,8 @@ class Value:
         Interior nodes get ∂self/∂node. Leaves get it **added**, so that the gradients of several
         outputs, or of several samples, sum up; a second call gives them exactly twice the first.
         To start afresh set ``leaf.grad = 0.0``, or call ``zero_grad()`` of a module or an optimiser.
+        A node all of whose paths to this value are constant, as behind ``stop_gradient`` or a comparison,
+        has gradient 0 and sends nothing back.
 
         Args:
             gradient: the gradient of this value itself: 1 unless it is part of something larger.
@@ -122,7 +124,7 @@ class Value:
         self.grad = as_float(gradient)
         anomalies = _check_forward in _hooks.get()
         try:
-            for node in reversed(order):
+            for node in reversed(live_nodes(order, [self])):
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
@@ -187,7 +189,15 @@ class Value:
     def __abs__(self) -> "Value":
         return _unary(ops.absolute, self)
 
-    # -- comparison: of the data; but == and hash are identity, so Values are safe in sets and dicts ------
+    # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
+        if isinstance(other, Value):
+            return self._data == other._data
+        return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
+
+    __hash__ = object.__hash__
 
     def __lt__(self, other: SupportsFloat) -> bool:
         return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
@@ -336,6 +346,25 @@ def topological_order(*roots: Value) -> list[Value]:
                 if node.first not in seen:
                     stack.append(node.first)
     return order
+
+
+def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Value]:
+    """Return the nodes of a topological order that a gradient can reach from the outputs.
+
+    Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
+    not 0 times an infinite local derivative either, which would be nan.
+    """
+    if not any(op.cuts for op in {node.op for node in order}):
+        return order
+    live = set(outputs)
+    for node in reversed(order):
+        if node in live:
+            live.update(
+                [parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p]
+                if node.op.cuts
+                else node.parents
+            )
+    return [node for node in order if node in live]
 
 
 # ---------------------------------------------------------------------------------------------------
