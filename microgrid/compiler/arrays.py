@@ -551,8 +551,11 @@ def _contracted(arrays: Arrays, x: Operand, axes: Sequence[int], batch: bool) ->
     spanned = [k for k in kept if chr(97 + k) in letters[0] + letters[1]]
     result = "".join(chr(97 + k) for k in spanned) + BATCH * (x.batched and not batch)
     times = math.prod(x.shape[k] for k in axes if chr(97 + k) not in letters[0] + letters[1])
-    if set(letters[0] + letters[1]) == set(result):
-        return arrays.sum(x, axes, batch)  # nothing is summed that the factors do not repeat
+    summed = set(letters[0] + letters[1]) - set(result)
+    if not summed or not summed <= set(letters[0]) & set(letters[1]):
+        # Nothing is summed that the factors do not repeat; or one factor would come out of the sum of the other,
+        # and an infinite one times a sum is not the sum of its products.
+        return arrays.sum(x, axes, batch)
     shape = tuple(x.shape[k] for k in spanned)
     product = arrays.make("contract", tuple(factors), shape, BATCH in result, (*letters, result))
     broadcast = [0] * len(kept)

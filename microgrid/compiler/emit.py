@@ -179,11 +179,11 @@ class _NumPy(_Names):
             body = [*self.prologue, *parts[0]] or ["pass"]
             text += [f"def run({arguments + ', ' if arguments else ''}*_):", *["    " + line for line in body]]
         else:
-            views = [line.split(" = ")[0] for line in self.prologue]
+            views = [name for line in self.prologue for name, equals, _ in (line.partition(" = "),) if equals]
             for k, part in enumerate(parts):
                 text += [f"def part{k}():", *["    " + line for line in part], ""]
             text += [f"def run({arguments + ', ' if arguments else ''}*_):"]
-            text += [f"    global {', '.join(views)}"] * bool(count)
+            text += [f"    global {', '.join(views)}"] * bool(views)
             text += ["    " + line for line in self.prologue]
             text += [f"    part{k}()" for k in range(len(parts))]
         return Source("\n".join(text) + "\n", self.names, self.resident, frozenset(self.direct))

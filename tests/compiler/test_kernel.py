@@ -248,7 +248,7 @@ def test_several_outputs_have_a_jacobian_and_weighted_gradients(reduce):
         assert gradients(outputs[2], [w]) == pytest.approx([math.exp(2.0)])
     else:
         assert value == pytest.approx(numbers.T)
-        assert jacobian[:, :, 0] == pytest.approx(rows)
+        assert jacobian[:, :, 0] == pytest.approx(rows.T)
         assert [[o.data for o in sample] for sample in compiled(x)] == pytest.approx(numbers.T)
 
 
