@@ -301,11 +301,14 @@ class Arrays:
             return x
         if x.op is ops.neg:
             return self.apply(ops.neg, self.sum(x.operands[0], axes, batch))
+        kept = tuple(size for k, size in enumerate(x.shape) if k not in set(axes))
         if x.op is ops.mul:
             for factor, other in (x.operands, x.operands[::-1]):
                 if isinstance(factor, float) and math.isfinite(factor):
                     return self.apply(ops.mul, factor, self.sum(other, axes, batch))
-        kept = tuple(size for k, size in enumerate(x.shape) if k not in set(axes))
+                if isinstance(factor, Array) and isinstance(other, Array) and source_of(factor).op == "weight":
+                    share = self.view(source_of(factor), Map.constant(kept))
+                    return self.apply(ops.mul, share, self.sum(other, axes, batch))
         if x.op == "view" and not batch:
             repeated = set(x.detail.repeats()) & set(axes)
             if repeated:
@@ -479,6 +482,10 @@ def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["
         elif x.op == "sum":
             axes, batch = x.detail
             (terms,) = operands
+            (before,) = x.arrays()
+            if _is(terms, "sum") and uses[before.number] == 1 and not (axes and terms.detail[0]):  # type: ignore[union-attr]
+                axes, batch = axes or terms.detail[0], True  # type: ignore[union-attr]
+                (terms,) = terms.operands  # type: ignore[union-attr]
             if batch and not (isinstance(terms, Array) and terms.batched):
                 new[x.number] = arrays.sum_samples(arrays.sum(terms, axes))
             else:
