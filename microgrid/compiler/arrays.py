@@ -163,9 +163,10 @@ class Arrays:
     of a sum, a sum may be added up in another order, and so may a product of the backward pass be multiplied.
     """
 
-    def __init__(self, last: bool = False) -> None:
+    def __init__(self, last: bool = False, differentiated: bool = False) -> None:
         self.statements: list[Array] = []
-        self.last = last  # whether derivatives have been taken, so that stop_gradient has no use any more
+        self.last = last  # whether derivatives have been taken
+        self.differentiated = differentiated or not last  # whether others are still taken, which stop_gradient cuts
         self._known: dict[Any, Array] = {}
 
     def make(
@@ -238,7 +239,11 @@ class Arrays:
     def _simplified(self, op: Op, operands: tuple[Operand, ...]) -> Operand | None:
         """Return what an operation is without computing it; ``None`` if it must be computed."""
         a, b = (*operands, None, None)[:2]
-        if op is ops.identity or (op is ops.stop_gradient and self.last) or (op is NUMBER and not _is_mask(a)):
+        if (
+            op is ops.identity
+            or (op is ops.stop_gradient and not self.differentiated)
+            or (op is NUMBER and not _is_mask(a))
+        ):
             return a
         if op is ops.mul:
             for factor, other in ((a, b), (b, a)):
@@ -451,14 +456,17 @@ class Scatter:
     zeros: Map | None
 
 
-def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["Arrays", list[Operand]]:
+def fuse(
+    outputs: Sequence[Operand], forward: Sequence[Operand] = (), differentiated: bool = False
+) -> tuple["Arrays", list[Operand]]:
     """Return the statements that outputs need, written anew: sums of products become contractions.
 
     Args:
         outputs: what to compute.
         forward: the results of the forward pass; what these do not need may be multiplied in another order.
+        differentiated: whether JAX may differentiate the statements again.
     """
-    arrays = Arrays(last=True)
+    arrays = Arrays(last=True, differentiated=differentiated)
     new: dict[int, Operand] = {}
     live = reachable(outputs)
     kept = {x.number for x in reachable(forward)}

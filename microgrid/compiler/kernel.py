@@ -225,6 +225,7 @@ class Kernel:
             plan = plans.get(size)
             if plan is None:
                 plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
+            gradient.fill(0.0)  # where no gradient ever flows the program writes nothing
             plan.run(*arrays)
             value: Any = plan.outs[0].T.copy() if several else plan.outs[0].item()
             return value
@@ -462,6 +463,7 @@ class Kernel:
             results = [arrays.scatter((len(outputs),), list(zip(places_of_all, results, strict=True)))]
             shapes = [((len(outputs),), per_sample)]
         flat_lists = self.scalar and by != "vjp"
+        differentiated = by == "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
         if by == "first":  # what bind() computes of several outputs
@@ -485,7 +487,7 @@ class Kernel:
             else:
                 results += gradients(arrays, pairs, leaves[chosen], per_sample)
             shapes += [(leaf.shape, leaf.batched or per_sample) for leaf in leaves[chosen]]
-        return fuse(results, forward)[1], shapes
+        return fuse(results, forward, differentiated)[1], shapes
 
     def _source(self, by: str, careful: bool = False) -> emit.Source:
         key = f"{by} careful" if careful else by
@@ -545,8 +547,8 @@ class Kernel:
         """The kernel of some of the outputs."""
         with self._lock:
             if chosen not in self._parts_of:
-                program = self.program
-                part = Program(*program.columns, [program.outputs[k] for k in chosen], program.sizes, program.parameters)
+                whole = self.program
+                part = Program(*whole.columns, [whole.outputs[k] for k in chosen], whole.sizes, whole.parameters)
                 signature = replace(self.signature, outputs=len(chosen))
                 self._parts_of[chosen] = Kernel(number_values(part), self.parameters, signature)
             return self._parts_of[chosen]

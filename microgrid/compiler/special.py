@@ -65,10 +65,13 @@ class NumPySpecial:
 
     @staticmethod
     def lgamma(x: Array, out: Array = None) -> Array:
-        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, and there it is −log |x|."""
-        tiny = np.abs(x) < 1e-300
+        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, where it is −log |x|, and −inf at −inf."""
+        size = np.abs(x)
         result = scipy_special().gammaln(x, out=out)
-        return _into(out, np.where(tiny, -np.log(np.abs(x)), result)) if np.any(tiny) else result
+        tiny, infinite = size < 1e-300, np.isinf(size)
+        if np.any(tiny) or np.any(infinite):
+            result = _into(out, np.where(infinite, size, np.where(tiny, -np.log(size), result)))
+        return result
 
     @staticmethod
     def digamma(x: Array, out: Array = None) -> Array:
@@ -252,6 +255,7 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         "view": view,
         "scatter": scatter,
         "segment_sum": segment_sum,
+        "stop_gradient": jax.lax.stop_gradient,
         "inf": math.inf,
         "nan": math.nan,
         **used,

@@ -109,6 +109,8 @@ def _general(op, balls):
             return Ball(y, math.inf)
         if abs(y) < SMALL and xs[0] and (xs[1] if op is ops.mul else math.isfinite(xs[1])):
             e += SMALL
+    elif 0.0 < abs(y) < SMALL:
+        e += SMALL  # XLA makes it 0
     slopes = [abs(d) for d in op.local_derivatives(y, *xs)]
     e = max(e, sum(d * b.e for d, b in zip(slopes, balls, strict=True) if b.e and math.isfinite(d)))
     if op in EXACT or (op is ops.mul and all(map(_is_short, xs))):
@@ -163,9 +165,9 @@ class Graph:
                     terms.setdefault(parent, []).append(_times(gradient, local))
         return gradients
 
-    def forward(self, leaf):
-        """The derivative by a leaf of every node that depends on it."""
-        tangents = {leaf: Ball(1.0)}
+    def forward(self, leaf, others=()):
+        """The derivative by a leaf of every node that depends on it; the tangents of others are the number 0."""
+        tangents = {**dict.fromkeys(others, Ball(0.0)), leaf: Ball(1.0)}
         for node in self.order:
             if node not in tangents and node.parents:
                 terms = [_times(tangents[parent], local) for parent, local in self.edges(node) if parent in tangents]

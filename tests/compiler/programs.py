@@ -175,7 +175,7 @@ def wild_cases(draw, max_steps=6, data=any_number, rows=ROWS):
             else:
                 lines += [f"{name} = {a}", "for _ in range(9):", f"    {name} = {code}"]
         (vectors if name[0] == "v" else scalars).append(name)
-    made = [x for x in [*scalars[4:], *[f"mg.total({v})" for v in vectors[3:]]]]
+    made = [*scalars[4:], *[f"mg.total({v})" for v in vectors[3:]]]
     chosen = draw(st.lists(st.sampled_from([*made, made[-1], "p[0]", "x[0]", "0.25"]), min_size=1, max_size=3))
     body = "\n".join(f"    {line}" for line in lines)
     one, several = made[-1] if draw(st.booleans()) else f"mg.total([{', '.join(chosen)}])", ", ".join(chosen)
