@@ -127,7 +127,8 @@ def assert_close(actual, expected, nudged):
 
 ROWS = [ops.add, ops.mul, *[op for op in ops.rows() if op not in (ops.add, ops.mul)]]
 ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
-ALL_FOLDS = [*FOLDS, "mg.total({v} * 2)", "mg.mean({v})", "mg.total([{a}, *{v}, {b}])",
+ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)", "mg.mean({v})",
+             "mg.total([{a}, *{v}, {b}])",
              "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
              "mg.total([mg.sqrt(t) for t in {v}[1:]]) + mg.floor(mg.sqrt({v}[0]))"]  # fmt: skip
 

@@ -5,13 +5,14 @@ The model is in ``bounds.py``: it says what must come out, and how far rounding 
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from bounds import Ball, Graph
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import ROWS, any_number, wild_cases
+from programs import ROWS, any_number, max_of, wild_cases
 
 import microgrid as mg
 from microgrid.compiler import compile, emit, roll
@@ -229,3 +230,97 @@ def test_every_way_to_a_derivative_of_any_program_agrees_at_any_numbers():
 
     check()
     tally.some_is_certain()
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, c: mg.total([t + c for t in x] * 2),
+        lambda x, c: mg.total([(t + c) + (t + c) for t in x]),
+        lambda x, c: mg.total([2 * (3.0 * t + c) for t in x]),
+        lambda x, c: mg.total([a + b for a, b in pairwise([t + c for t in x])]),
+        lambda x, c: mg.total([c - t for t in x]) - c,
+    ],
+)
+def test_a_number_shared_by_all_samples_and_members_has_the_gradient_of_each(f, reduce):
+    c, x = mg.Value(0.5), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    results = [f(sample, c) for sample in x]
+    expected = mg.mean(results) if reduce == "mean" else mg.total(results)
+    expected.backward()
+    slope, c.grad = c.grad, 0.0
+    compiled = compile(lambda x: f(x, c), reduce=reduce)
+    kernel = compiled.kernel(x)
+    by_theta = kernel.value_and_grad([0.5], x)[1]
+    by_both = kernel.value_and_grad([0.5], x, by="both")[1][0]
+    assert [by_theta.sum(), by_both.sum()] == [slope, slope]
+    for result in [compiled(x)] if reduce else compiled(x):
+        result.backward()
+    assert c.grad == slope
+    if reduce:
+        found = np.zeros(1)
+        kernel.bind(np.array([0.5]), found)(x)
+        assert found.tolist() == [slope]
+
+
+def test_a_power_that_is_one_keeps_its_samples():
+    x = np.arange(6.0).reshape(2, 3)
+    for reduce in ("mean", "sum", None):
+        kernel = compile(
+            lambda x: mg.logsumexp([t**0.0 for t in x]) + max_of([t**0.0 for t in x]), reduce=reduce
+        ).kernel(x)
+        value, (gradient,) = kernel.value_and_grad([], x, by="arguments")
+        one = 2.0 + math.log(3.0)
+        assert value == pytest.approx({"mean": one, "sum": 2 * one, None: [one, one]}[reduce])
+        assert gradient.tolist() == np.zeros((2, 3)).tolist()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_output_whose_derivative_is_infinite_leaves_the_others_alone(form):
+    batched = form in ("lifted", "spelled out")
+    point = np.array([0.0, 2.0])
+    kernel = compile(lambda x: [mg.sqrt(x[0]), x[0] * x[1], x[1]], reduce=None, batch=batched)
+    kernel = formed(kernel.kernel(point[None] if batched else point), form)
+    _, (rows,) = kernel.value_and_grad([], point[None] if batched else point, by="arguments")
+    assert rows.reshape(3, 2).tolist() == [[math.inf, 0.0], [2.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_nothing_flows_back_through_a_constant_in_a_loop_or_an_array(batched):
+    def f(x):
+        roots = [mg.sqrt(t) for t in x]
+        for _ in range(20):
+            roots = [mg.sqrt(t) for t in roots]
+        return roots[0] + mg.stop_gradient(roots[1]) + mg.floor(roots[2]) + x[1]
+
+    point = [1.0, 0.0, 0.0]
+    kernel = compile(f, batch=batched).kernel([point] if batched else point)
+    _, (found,) = kernel.value_and_grad([], [point] if batched else point, by="arguments")
+    assert found.reshape(-1).tolist() == [2.0**-21, 1.0, 0.0]
+
+
+def test_a_bound_gradient_is_written_whole_whatever_was_done_to_it_between_the_steps():
+    w = [mg.Value(1.0), mg.Value(2.0)]
+    kernel = compile(lambda x: w[0] * x + mg.floor(w[1])).kernel([1.0])
+    found = np.full(2, 7.0)
+    step = kernel.bind(np.array([1.0, 2.0]), found)
+    for _ in range(2):
+        step([3.0])
+        assert sorted(found.tolist()) == [0.0, 3.0]
+        found += 5.0
+
+
+def test_a_long_program_that_reads_in_no_regular_order_is_cut_in_parts():
+    def f(x):
+        y = [x[k] for k in (0, 2, 3, 5, 1, 4, 9, 7)]
+        for _ in range(300):
+            y = [mg.sin(a) for a in y]
+        return mg.total(y)
+
+    x = np.random.default_rng(0).normal(size=(5, 10))
+    kernel = compile(f).kernel(x)
+    expected = mg.mean([f(list(row)) for row in x])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emit, "LINES", 100)
+        assert kernel.value([], x) == pytest.approx(float(expected), rel=1e-12)
+    assert "part2()" in kernel._source("value").text
