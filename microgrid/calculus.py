@@ -32,7 +32,10 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     The inputs may be any nodes, not only leaves. One that the output does not depend on has gradient 0.
     No ``grad`` is touched.
     """
-    return _sweep(topological_order(output), output, inputs)
+    order = topological_order(output)
+    if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
+        raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
+    return _sweep(order, output, inputs)
 
 
 def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> list[Value]:
@@ -51,7 +54,7 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
             for parent, partial in zip(parents, node.op.partials, strict=True):
                 if parent not in needed or not (callable(partial) or partial):
                     continue
-                derivative = partial(node, *parents) if callable(partial) else partial
+                derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
                 product = _product(gradient, derivative)
                 gradients[parent] = gradients[parent] + product if parent in gradients else product
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]
@@ -74,6 +77,7 @@ def _as_value(number: Any) -> Value:
 
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """Return the function that gives ``(f(*args), gradient)``; see ``grad``."""
+    _check_function(f, argnums)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
@@ -108,6 +112,7 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
     The result has the structure of ``f``'s result, with each number replaced by the structure of the
     argument: for a list of m numbers by a list of n it is m rows of n. One reverse sweep per output.
     """
+    _check_function(f, argnums)
 
     def jacobian_of_f(*args: Any, **kwargs: Any) -> Any:
         with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
@@ -140,8 +145,9 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: if the structures of primals and tangents differ.
     """
+    _check_function(f)
     args = primals if isinstance(primals, tuple) else (primals,)
-    direction, _ = flatten(tangents)
+    direction = [x if isinstance(x, Value) else ops.as_float(x) for x in flatten(tangents)[0]]
     with _Call(f, tuple(range(len(args))), args, {}) as call:
         if len(direction) != len(call.inputs):
             raise ValueError(
@@ -167,9 +173,10 @@ def _push_forward(
             if tangents.keys().isdisjoint(parents):
                 continue
             numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
+            derivatives = zip(parents, node.op.partials, node.op.local_derivatives(*numbers), strict=True)
             products = [
-                _product(partial(*numbers) if callable(partial) else partial, tangents[parent])
-                for parent, partial in zip(parents, node.op.partials, strict=True)
+                _product(derivative, tangents[parent])
+                for parent, partial, derivative in derivatives
                 if parent in tangents and (callable(partial) or partial)
             ]
             if products:
@@ -193,6 +200,19 @@ def hvp(f: Function, primals: Any, tangents: Any) -> Any:
     """
     argnums = tuple(range(len(primals))) if isinstance(primals, tuple) else 0
     return jvp(grad(f, argnums), primals, tangents)[1]
+
+
+def _check_function(f: Any, argnums: Any = 0) -> None:
+    if not callable(f):
+        raise TypeError(
+            f"a derivative is taken of a function, as in grad(lambda x: x * x); got {ops.short_repr(f)}. For the "
+            "gradients of a Value call its backward(), or gradient_graph(value, inputs)"
+        )
+    for position in argnums if isinstance(argnums, tuple) else (argnums,):
+        if isinstance(position, bool) or not hasattr(type(position), "__index__"):
+            raise TypeError(
+                f"argnums must be the position of an argument, from 0, or a tuple of positions; got {argnums!r}"
+            )
 
 
 def _chosen(f: Function, argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> tuple[int, ...]:

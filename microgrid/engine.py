@@ -16,10 +16,12 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn, SupportsFloat
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, NoReturn, SupportsFloat, TypeVar
 
 from microgrid import ops
 from microgrid.ops import CONSTANT, LEAF, Op, as_float
@@ -42,7 +44,7 @@ class Value:
         origin: where the node was made, if something asked to record it; else ``None``.
 
     Raises:
-        TypeError: if ``data`` is not a real number.
+        TypeError: if ``data`` is not a real number, or ``label`` not text.
     """
 
     # The parents stand in slots of their own, not in a tuple: less memory, and half as many objects for
@@ -65,6 +67,8 @@ class Value:
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
             )
+        if not isinstance(label, str):
+            raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
         self._data = as_float(data)
         self.grad = 0.0
         self.op = LEAF
@@ -115,10 +119,14 @@ class Value:
 
         Raises:
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
+            TypeError: if something else than a number was assigned to the ``grad`` of a leaf, or a local
+                derivative of an operation of yours is none; the gradients are as they were.
         """
         order = topological_order(self)
         leaves = [node for node in order if node.first is None]
         before = [leaf.grad for leaf in leaves]  # not pairs: a tuple for each leaf would wake the collector
+        if {*map(type, before)} != {float}:
+            before = [_gradient(leaf) for leaf in leaves]
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
@@ -128,9 +136,16 @@ class Value:
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
-        except BaseException:
+            if {type(leaf.grad) for leaf in leaves} != {float}:  # after an operation of the user's
+                for leaf in leaves:
+                    leaf.grad = as_float(leaf.grad)
+        except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
+            if isinstance(error, TypeError):
+                for node in order:  # one of them says of which operation it is
+                    for derivative in node.local_derivatives():
+                        node.op.number(derivative, "local derivative")
             raise
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
         for leaf, was in zip(leaves, before, strict=True):
@@ -280,6 +295,8 @@ class Value:
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
         operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
         data = op.forward(*[operand._data for operand in operands])
+        if type(data) is not float:
+            data = op.number(data)
         first, *rest = operands
         return _record(op, data, first, rest[0] if rest else None, tuple(rest[1:]))
 
@@ -317,6 +334,13 @@ class Value:
         self.op.backpropagate(self)
 
 
+def _gradient(leaf: Value) -> float:
+    try:
+        return as_float(leaf.grad)
+    except TypeError as error:
+        raise TypeError(f"the grad of {leaf!r} is no number: {error}; to start afresh set it to 0.0") from None
+
+
 def topological_order(*roots: Value) -> list[Value]:
     """Return every node that the roots depend on, and the roots: parents before children, each once.
 
@@ -327,6 +351,9 @@ def topological_order(*roots: Value) -> list[Value]:
     order: list[Value] = []
     seen: set[Value] = set()
     stack: list[Value | None] = list(reversed(roots))
+    for root in roots:
+        if not isinstance(root, Value):
+            raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     while stack:
         node = stack.pop()
         if node is None:
@@ -467,9 +494,67 @@ class Origin:
 
 
 Hook = Callable[[Value], None]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
 _open_blocks: list[None] = []  # one for each block that is open in any thread: none spares every node a look at _hooks
+
+
+class Block(AbstractContextManager[None]):
+    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
+
+    A generator is in it whenever it goes on, and who takes its items is not; a coroutine is in it, and what
+    runs while it waits is not.
+    """
+
+    def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
+        self._manager = manager
+
+    def __enter__(self) -> None:
+        self._open = self._manager()
+        self._open.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._open.__exit__(*error)
+
+    def __call__(self, function: Function) -> Function:
+        manager, name = self._manager, self._manager.__name__
+        if not callable(function) or isinstance(function, type) or isasyncgenfunction(function):
+            raise TypeError(
+                f"@{name}() decorates a function, a generator or a coroutine; got {ops.short_repr(function)}; write "
+                f"with {name}(): around what it computes"
+            )
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return await function(*args, **kwargs)
+
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            within = function(*args, **kwargs)
+            go_on, given = within.send, None
+            while True:
+                try:
+                    with manager():
+                        item = go_on(given)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    go_on, given = within.send, (yield item)
+                except BaseException as error:  # GeneratorExit too: it closes in the block
+                    go_on, given = within.throw, error
+
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return function(*args, **kwargs)
+
+        kinds = ((iscoroutinefunction, coroutine), (isgeneratorfunction, generator), (callable, plain))
+        return wraps(function)(next(decorated for is_kind, decorated in kinds if is_kind(function)))  # type: ignore[return-value]
+
+
+def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
+    """``contextmanager``, whose decorators forget that a generator or a coroutine only begins when it is called."""
+    manager = contextmanager(manage)
+    return wraps(manage)(lambda: Block(manager))
 
 
 @contextmanager
@@ -493,17 +578,18 @@ def watch(hook: Hook) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@_block
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
-    For measuring and predicting: it saves the memory of the graph.
+    For measuring and predicting: it saves the memory of the graph. A generator that yields within the block
+    leaves whoever takes its items in it, for Python runs both in one context: decorate the generator.
     """
     with _watched_by((*_hooks.get(), _cut)):  # last, after the hooks that look at operands
         yield
 
 
-@contextmanager
+@_block
 def enable_grad() -> Iterator[None]:
     """Record although an outer block says ``no_grad()``."""
     with _watched_by(tuple(hook for hook in _hooks.get() if hook is not _cut)):
@@ -516,7 +602,7 @@ def _cut(node: Value) -> None:
     node.others = ()
 
 
-@contextmanager
+@_block
 def record_lines() -> Iterator[None]:
     """Note in ``origin`` the line of the user's code that made each node of the block."""
     with watch(_note_line):
@@ -550,7 +636,7 @@ class AnomalyError(ArithmeticError):
         self.node = node
 
 
-@contextmanager
+@_block
 def detect_anomaly() -> Iterator[None]:
     """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
 

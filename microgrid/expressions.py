@@ -97,7 +97,8 @@ class Expression:
         if missing:
             raise ExpressionError(
                 f"no number is given for {missing[0]!r}{_near(missing[0], unknown)}; "
-                f"add {' '.join(f'{name}=…' for name in missing)}",
+                f"add {' '.join(f'{name}=…' for name in missing[:8])}"
+                + (f" and {len(missing) - 8:,} more" if len(missing) > 8 else ""),
                 self.text,
                 self.names[missing[0]],
             )
@@ -126,7 +127,7 @@ def parse(text: str) -> Expression:
     """
     text = re.sub(r"\s", " ", text).strip()
     tree = _tree(text)
-    names: dict[str, int] = {}
+    places: dict[str, int] = {}  # counted in bytes, as ast does
     program: list[tuple[float | str | Callable[..., Any], int]] = []
     # A stack of our own: a sum of a thousand terms is a tree a thousand deep.
     stack: list[tuple[ast.expr, bool]] = [(tree, False)]
@@ -138,8 +139,12 @@ def parse(text: str) -> Expression:
             stack.extend((operand, False) for operand in reversed(operands))
             continue
         if isinstance(step, str):
-            names.setdefault(step, _column(node, text))
+            places.setdefault(step, node.col_offset)
         program.append((step, len(operands)))
+    names, encoded, start, column = {}, text.encode(), 0, 1
+    for name, place in places.items():  # which come in order: one pass counts the characters before all of them
+        column += len(encoded[start:place].decode())
+        start, names[name] = place, column
     return Expression(text, names, program)
 
 
@@ -163,6 +168,10 @@ def _tree(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # of the tokenizer, about code that is refused below
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
+        if "integer string conversion" in error.msg:
+            raise ExpressionError(
+                "a whole number has too many digits; write it with an exponent, such as 1e5000", text, error.offset or 0
+            ) from None
         column = min(error.offset or len(text) + 1, len(text) + 1)
         raise ExpressionError(f"cannot read the formula: {error.msg}; it takes {ALLOWED}", text, column) from None
     except (RecursionError, MemoryError):
@@ -190,13 +199,13 @@ def _step(node: ast.expr, text: str) -> tuple[float | str | Callable[..., Any], 
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             if name not in FUNCTIONS:
                 near = _near(name, FUNCTIONS) or f"; there are {', '.join(sorted(FUNCTIONS))}"
-                raise ExpressionError(f"unknown function {name!r}{near}", text, _column(node, text))
+                raise ExpressionError(f"unknown function {name[:40]!r}{near}", text, _column(node, text))
             function, counts = FUNCTIONS[name]
             if len(arguments) not in counts:
                 takes = "at least 1 argument" if counts is _AT_LEAST_ONE else f"{counts.start} argument(s)"
                 raise ExpressionError(f"{name}() takes {takes}, not {len(arguments)}", text, _column(node, text))
             return function, arguments
-    found = ast.get_source_segment(text, node) or text
+    found = text.encode()[node.col_offset : node.end_col_offset].decode()
     raise ExpressionError(f"{found[:40]!r} is not part of a formula; it takes {ALLOWED}", text, _column(node, text))
 
 
@@ -210,5 +219,5 @@ def _end(node: ast.expr, text: str) -> int:
 
 
 def _near(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), 3)
+    near = difflib.get_close_matches(word[:40], list(words)[:1000], 3)
     return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -145,18 +145,45 @@ class Op:
         for argument in arguments:
             if type(argument) is not float:
                 return self._dispatch(arguments)
-        return self.forward(*arguments)
+        result = self.forward(*arguments)
+        return result if type(result) is float else self.number(result)
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
         for argument in arguments:
             apply = getattr(type(argument), "__apply__", None)
             if apply is not None:
                 return apply(self, arguments)
-        return self.forward(*[as_float(argument) for argument in arguments])
+        return self.number(self.forward(*[as_float(argument) for argument in arguments]))
+
+    def number(self, result: Any, what: str = "result") -> float:
+        """Return what ``forward`` or a partial gave, as a float.
+
+        Raises:
+            TypeError: if it is no real number, naming the operation.
+        """
+        try:
+            return as_float(result)
+        except TypeError:
+            raise TypeError(
+                f"operation {self.name!r}: its {what} must be one real number; got {short_repr(result)} of type "
+                f"{type(result).__name__}"
+            ) from None
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([p(y, *xs) if callable(p) else p for p in self.partials])
+        return tuple([self.local_derivative(p, y, *xs) if callable(p) else p for p in self.partials])
+
+    def local_derivative(self, partial: Partial, y: Any, *xs: Any) -> Any:
+        """Return what one of the partials gives, which must be a number or a Value."""
+        try:
+            derivative = partial(y, *xs)
+        except TypeError as error:
+            if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+                raise
+            raise TypeError(f"operation {self.name!r}: a partial, called with (y, *xs): {error}") from error
+        if type(derivative) is float or hasattr(type(derivative), "__apply__"):
+            return derivative
+        return self.number(derivative, "local derivative")
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"
@@ -1095,13 +1122,15 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
 
 def total(xs: Iterable[Any]) -> Any:
-    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence.
+    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
 
     Python's ``sum(xs)`` gives the same number, as a chain of additions.
     """
-    xs = list(xs)
+    xs = _as_list(xs)
+    if len(xs) == 1:
+        return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
     if len(xs) < 3:
-        return reduce(operator.add, xs) if xs else 0.0
+        return add(*xs) if xs else 0.0
     return sum_of(len(xs))(*xs)
 
 
@@ -1111,7 +1140,7 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     Raises:
         ValueError: if the lengths differ, naming both.
     """
-    xs, ys = list(xs), list(ys)
+    xs, ys = _as_list(xs), _as_list(ys)
     if len(xs) != len(ys):
         raise ValueError(f"dot() takes two sequences of one length; got {len(xs)} and {len(ys)} numbers")
     return total(map(operator.mul, xs, ys))
@@ -1154,8 +1183,15 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     return [div(e, denominator) for e in exponentials]
 
 
+def _as_list(xs: Any) -> list[Any]:
+    """Return a sequence as a list; a bare Value or number is a list of one."""
+    if hasattr(type(xs), "__iter__") and not isinstance(xs, (str, bytes)):
+        return list(xs)
+    return [xs if hasattr(type(xs), "__apply__") else as_float(xs)]
+
+
 def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
-    xs = list(xs)
+    xs = _as_list(xs)
     if not xs:
         raise ValueError(f"{name}() needs at least one number; got an empty sequence")
     return xs

@@ -190,7 +190,7 @@ def test_explain_draws_every_format_and_a_picture_replaces_the_one_before(tmp_pa
         (["[bold]x", "x=1"], "  [bold]x\n"),
         (["-" * 9000 + "x", "x=1"], "error: the formula of 9,001 characters is nested too deep"),
         (["x", "x=1", "-o", "x.gif"], "error: cannot tell the format of a picture from 'x.gif'"),
-        (["x", "x=1", "-o", __file__ + "/x.svg"], "give a path in a folder you can write to"),
+        (["x", "x=1", "-o", __file__ + "/x.svg"], "Give a path in a folder that exists and that you can write to"),
     ],
 )
 def test_explain_refuses_with_a_reason(capsys, arguments, said):
@@ -268,4 +268,4 @@ def test_a_model_that_cannot_be_saved_says_why(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(training, "fit", fit)
     assert main(["--out", str(tmp_path / "results")]) == 2
-    assert re.search(r"error: .*network\.json: cannot save the model: No such file", capsys.readouterr().err)
+    assert re.search(r"error: cannot write '.*network\.json': No such file", capsys.readouterr().err)

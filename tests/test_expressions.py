@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microgrid import expressions
 from microgrid.engine import Value, topological_order
 from microgrid.expressions import FUNCTIONS, ExpressionError, parse
 
@@ -132,6 +133,48 @@ def test_what_is_no_formula_is_refused_with_its_column(text, column, said):
 def test_a_formula_too_deep_for_python_is_an_error_not_a_crash(text):
     with pytest.raises(ExpressionError, match=r"nested too deep|too many nested parentheses"):
         parse(text)
+
+
+def test_a_flat_formula_of_many_names_is_read_in_one_pass(monkeypatch):
+    passes = []
+    monkeypatch.setattr(expressions, "_column", lambda *arguments: passes.append(arguments))
+    n = 40_000
+    assert parse(f"total({', '.join(['x'] * n)})").evaluate({"x": 0.5}) == n / 2
+    names = [f"가{i}" for i in range(n)]
+    columns = parse(f"1 + total({','.join(names)})").names
+    assert list(columns) == names
+    assert [columns[name] for name in names[:12]] == [11, *range(14, 14 + 3 * 9, 3), 41, 45]
+    assert passes == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1" * 5000, "a whole number has too many digits; write it with an exponent, such as 1e5000"),
+        ("x + " + "1" * 10**6 + "*y", "a whole number has too many digits"),
+        ("y + '" + "a" * 10**6 + "'", "\"'aaaaaaaaaa"),
+        ("x" * 10**6 + "(1)", "unknown function 'xxxxxxxxxx"),
+        ("1 + " + "x" * 10**6 + ".real", "'xxxxxxxxxx"),
+    ],
+)
+def test_what_is_long_is_refused_in_a_short_message(text, said):
+    with pytest.raises(ExpressionError) as error:
+        parse(text)
+    assert said in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_long_numbers_with_a_point_or_in_another_base_are_numbers():
+    assert parse("0." + "3" * 10**6).evaluate({}) == 1 / 3
+    assert parse("0x" + "f" * 10**5).evaluate({}) == math.inf
+
+
+def test_of_many_numbers_that_are_missing_the_first_are_named():
+    expression = parse(f"total({', '.join(f'x{i}' for i in range(20_000))})")
+    with pytest.raises(ExpressionError) as error:
+        expression.evaluate({f"y{i}": 1.0 for i in range(20_000)})
+    assert "add x0=… x1=… x2=… x3=… x4=… x5=… x6=… x7=… and 19,992 more" in str(error.value)
+    assert len(str(error.value)) < 500
 
 
 def test_of_a_long_formula_the_place_is_shown_under_its_wide_letters():

@@ -12,7 +12,7 @@ import microgrid as mg
 PACKAGE = Path(mg.__file__).parent
 
 FLOORS = [
-    ["ops"],
+    ["ops", "atomic"],
     ["engine"],
     ["calculus", "copying"],
     ["nn"],

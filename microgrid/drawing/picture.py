@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
 from microgrid.drawing.rendering import find_renderer, render
 from microgrid.drawing.theme import THEMES, follow_viewer
@@ -132,7 +133,7 @@ class Picture:
                 "end the name in .svg, .png, .pdf, .html or .dot"
             )
         content: str | bytes = getattr(self, kind)
-        write_whole(path, content.encode() if isinstance(content, str) else content)
+        write_file(path, content.encode() if isinstance(content, str) else content)
         return path
 
     def __str__(self) -> str:
@@ -150,25 +151,6 @@ class Picture:
         if not self._needs_fonts:
             bundle["image/png"] = base64.b64encode(self.png).decode()
         return bundle
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is complete or, if anything fails, as it was before.
-
-    Raises:
-        OSError: naming the path and what to do.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        try:
-            draft.write_bytes(content)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write {str(path)!r} ({error.strerror}): give a path in a folder you can write to"
-        ) from error
 
 
 def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
