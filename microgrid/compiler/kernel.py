@@ -171,12 +171,13 @@ class Kernel:
             theta: the parameters, a flat array in the order of ``parameters``.
             *batch: the arguments; their leading axis is the sample.
             by: by what to differentiate: ``"parameters"``, ``"arguments"`` or ``"both"``.
-            seed: for several outputs, the weight of each in the sum that is differentiated; without it
-                the gradient of each output is computed, and stacked: the Jacobian.
+            seed: for several outputs, the weight of each in the sum that is differentiated, 0 for one that
+                is left out; without it the gradient of each output is computed, and stacked: the Jacobian.
 
         Returns:
             The value as ``value`` returns it; and the gradient: a flat array like ``theta`` (for
-            ``reduce=None`` one row per sample), a list with an array like each argument, or both.
+            ``reduce=None`` one row per sample), a list with an array like each argument, or both. A Jacobian
+            has one more axis, over the outputs: in front, or behind the samples for ``reduce=None``.
 
         Raises:
             TypeError: as ``value``.
@@ -334,7 +335,9 @@ class Kernel:
         It works under ``jax.jit``, ``jax.grad``, ``jax.jvp``, ``jax.hessian``, ``jax.vmap`` and with the batch
         sharded over a mesh of devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX
         gets the lifted program, and for the first derivative, forward or reverse, the kernel's own, with this
-        package's conventions at kinks.
+        package's conventions at kinks; that is differentiated again by JAX's rules, and what ``stop_gradient``
+        cuts stays cut. A zero cotangent is a number to JAX: of several outputs, take derivatives one by one
+        where another's is infinite.
 
         Returns:
             A function that returns what ``value`` returns.
