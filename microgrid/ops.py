@@ -1271,7 +1271,9 @@ where: Op = _row(
     kink=lambda condition, a, b: bool(condition),
     array="xp.where({0}, {1}, {2})",
     javascript="({0} !== 0 ? {1} : {2})",
-    doc="a where the condition is not 0, else b; the choice is part of the graph",
+    doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
+    "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
+    "√x or 0 write where(x > 0, sqrt(where(x > 0, x, 1)), 0)",
 )
 relu = _row(
     "relu",

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.compiler.roll import loop_source, repeats
+from microgrid.compiler.simplify import number_values
 from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import Op
@@ -134,6 +135,7 @@ class Kernel:
         self._sources: dict[str, emit.Source] = {}
         self._codes: dict[str, Any] = {}
         self._plans: OrderedDict[tuple[str, int], list[_Plan]] = OrderedDict()
+        self._parts_of: dict[tuple[int, ...], Kernel] = {}
 
     # -- what a user calls ----------------------------------------------------------------------------
 
@@ -170,12 +172,13 @@ class Kernel:
             theta: the parameters, a flat array in the order of ``parameters``.
             *batch: the arguments; their leading axis is the sample.
             by: by what to differentiate: ``"parameters"``, ``"arguments"`` or ``"both"``.
-            seed: for several outputs, the weight of each in the sum that is differentiated; without it
-                the gradient of each output is computed, and stacked: the Jacobian.
+            seed: for several outputs, the weight of each in the sum that is differentiated, 0 for one that
+                is left out; without it the gradient of each output is computed, and stacked: the Jacobian.
 
         Returns:
             The value as ``value`` returns it; and the gradient: a flat array like ``theta`` (for
-            ``reduce=None`` one row per sample), a list with an array like each argument, or both.
+            ``reduce=None`` one row per sample), a list with an array like each argument, or both. A Jacobian
+            has one more axis, over the outputs: in front, or behind the samples for ``reduce=None``.
 
         Raises:
             TypeError: as ``value``.
@@ -187,7 +190,7 @@ class Kernel:
         if count is None or seed is not None:
             return self._run(by, theta, batch, seed)
         rows = [self._run(by, theta, batch, unit) for unit in np.eye(count)]
-        return rows[0][0], _stacked([gradient for _, gradient in rows])
+        return rows[0][0], _stacked([gradient for _, gradient in rows], axis=int(self.signature.per_sample))
 
     def bind(self, theta: Floats, gradient: Floats) -> Callable[..., Any]:
         """Return ``step(*batch)``, which returns the value and writes the gradient where you said.
@@ -224,6 +227,7 @@ class Kernel:
             plan = plans.get(size)
             if plan is None:
                 plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
+            gradient.fill(0.0)  # where no gradient ever flows the program writes nothing
             plan.run(*arrays)
             value: Any = plan.outs[0].T.copy() if several else plan.outs[0].item()
             return value
@@ -332,7 +336,9 @@ class Kernel:
         It works under ``jax.jit``, ``jax.grad``, ``jax.jvp``, ``jax.hessian``, ``jax.vmap`` and with the batch
         sharded over a mesh of devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX
         gets the lifted program, and for the first derivative, forward or reverse, the kernel's own, with this
-        package's conventions at kinks.
+        package's conventions at kinks; that is differentiated again by JAX's rules, and what ``stop_gradient``
+        cuts stays cut. A zero cotangent is a number to JAX: of several outputs, take derivatives one by one
+        where another's is infinite.
 
         Returns:
             A function that returns what ``value`` returns.
@@ -465,6 +471,7 @@ class Kernel:
             results = [arrays.scatter((len(outputs),), list(zip(places_of_all, results, strict=True)))]
             shapes = [((len(outputs),), per_sample)]
         flat_lists = self.scalar and by != "vjp"
+        differentiated = by == "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
         if by == "first":  # what bind() computes of several outputs
@@ -488,7 +495,7 @@ class Kernel:
             else:
                 results += gradients(arrays, pairs, leaves[chosen], per_sample)
             shapes += [(leaf.shape, leaf.batched or per_sample) for leaf in leaves[chosen]]
-        return fuse(results, forward)[1], shapes
+        return fuse(results, forward, differentiated)[1], shapes
 
     def _source(self, by: str, careful: bool = False) -> emit.Source:
         key = f"{by} careful" if careful else by
@@ -534,6 +541,27 @@ class Kernel:
     # -- running --------------------------------------------------------------------------------------
 
     def _run(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
+        """The value and the gradient; ``seed`` is the weight of each output, of which 0 leaves an output out."""
+        value, gradient = self._computed(by, theta, batch, seed)
+        if seed is not None and any(np.isnan(part).any() for part in _parts(gradient)):
+            # It may be 0 · ∞ on the way back from an output that is left out: go back from the others alone.
+            weights = np.asarray(seed, dtype=float)
+            chosen = np.flatnonzero(weights.reshape(-1, weights.shape[-1]).any(axis=0)).tolist()
+            if 0 < len(chosen) < weights.shape[-1]:
+                gradient = self._of(tuple(chosen))._computed(by, theta, batch, weights[..., chosen])[1]
+        return value, gradient
+
+    def _of(self, chosen: tuple[int, ...]) -> "Kernel":
+        """The kernel of some of the outputs."""
+        with self._lock:
+            if chosen not in self._parts_of:
+                whole = self.program
+                part = Program(*whole.columns, [whole.outputs[k] for k in chosen], whole.sizes, whole.parameters)
+                signature = replace(self.signature, outputs=len(chosen))
+                self._parts_of[chosen] = Kernel(number_values(part), self.parameters, signature)
+            return self._parts_of[chosen]
+
+    def _computed(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any) -> tuple[Any, Any]:
         arrays, size = self._arguments(batch)
         parameters = self._theta(theta)
         if self.scalar:
@@ -734,11 +762,21 @@ def real_array(given: Any, name: str, dtype: str) -> Floats:
     return array.astype(dtype)
 
 
-def _stacked(gradients: list[Any]) -> Any:
+def _parts(gradient: Any) -> Iterator[Floats]:
+    """The arrays of a gradient, which may stand in lists."""
+    if isinstance(gradient, np.ndarray):
+        yield gradient
+    else:
+        for part in gradient or ():
+            yield from _parts(part)
+
+
+def _stacked(gradients: list[Any], axis: int) -> Any:
+    """The gradients of the outputs with a new axis over them."""
     first = gradients[0]
     if isinstance(first, np.ndarray):
-        return np.stack(gradients)
-    return type(first)(_stacked([g[k] for g in gradients]) for k in range(len(first)))
+        return np.stack(gradients, axis)
+    return type(first)(_stacked([g[k] for g in gradients], axis) for k in range(len(first)))
 
 
 def _rebuilt(program: Program, numbers: list[tuple[float, str]], signature: Signature, traced: int) -> Kernel:

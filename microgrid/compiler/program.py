@@ -212,6 +212,23 @@ class Traced(Value):
         return False
 
     __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _branch
+
+    def __float__(self) -> NoReturn:
+        self._refuse(
+            "a traced value was made a plain float",
+            "use a function of this package, which stays in the program: mg.sin(v) or np.sin(v), not math.sin(v)",
+        )
+
+    def __int__(self) -> NoReturn:
+        self._refuse("a traced value was made a whole number", "write mg.floor(v), which stays in the program")
+
+    def __index__(self) -> NoReturn:
+        self._refuse(
+            "a traced value was used as an index or as a count",
+            "choose among values by mg.total([mg.where(mg.equal(v, k), x, 0.0) for k, x in enumerate(xs)]), "
+            "or give the index to the function from outside, as a plain int",
+        )
+
     __hash__ = Value.__hash__
 
     def _read(self) -> NoReturn:
@@ -221,6 +238,9 @@ class Traced(Value):
         self._refuse("the .data of a traced value was written", "make a new value by operations instead")
 
     data = property(_read, _write)
+
+
+Traced.__name__ = "traced value"  # as Python's own messages call it: unsupported operand type for <<
 
 
 def traced_leaf(number: float) -> Traced:
