@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce, wraps
 from importlib import import_module
 from pickle import PicklingError
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
 nan = math.nan
@@ -79,7 +79,8 @@ class Op:
         forward: computes ``y`` from floats; must return ``inf`` or ``nan`` rather than raise.
         partials: one per argument, ``partials[i](y, *xs)`` = dy/dxs[i], written with operators and
             operations of the table so that it works on floats and on Values; a plain number where the
-            derivative is constant.
+            derivative is constant. The number 0 says that there is no path: nothing flows to that argument,
+            not even 0·∞.
         symbol: what a drawing shows, ``"×"``; the name unless given.
         domain: per argument, where the operation is defined; all reals unless given.
         kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
@@ -90,6 +91,7 @@ class Op:
         doc: the formula in words, and the convention at kinks and poles.
         recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
             ``None`` for a row that stands on its own.
+        otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
     """
 
     name: str
@@ -102,8 +104,11 @@ class Op:
     javascript: str = ""
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
+    otherwise: Callable[..., Any] | None = None
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    cuts: bool = field(init=False)
+    """Whether a local derivative is 0 by definition: nothing ever flows back to that argument."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.partials, tuple) or not all(
@@ -124,6 +129,7 @@ class Op:
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
+        set_field(self, "cuts", not all(callable(p) or p for p in self.partials))
 
     @property
     def arity(self) -> int:
@@ -137,22 +143,66 @@ class Op:
     def __call__(self, *arguments: Any) -> Any:
         """Return the operation of floats as a float; of anything with a Value among it as a Value."""
         if len(arguments) != len(self.partials):
+            if self.otherwise is not None:
+                return self.otherwise(*arguments)
             raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
         for argument in arguments:
             if type(argument) is not float:
                 return self._dispatch(arguments)
-        return self.forward(*arguments)
+        result = self.forward(*arguments)
+        return result if type(result) is float else self.number(result)
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
         for argument in arguments:
             apply = getattr(type(argument), "__apply__", None)
             if apply is not None:
                 return apply(self, arguments)
-        return self.forward(*[as_float(argument) for argument in arguments])
+        return self.number(self.forward(*[as_float(argument) for argument in arguments]))
+
+    def number(self, result: Any, what: str = "result") -> float:
+        """Return what ``forward`` or a partial gave, as a float.
+
+        Raises:
+            TypeError: if it is no real number, naming the operation.
+        """
+        try:
+            return as_float(result)
+        except TypeError:
+            raise TypeError(
+                f"operation {self.name!r}: its {what} must be one real number; got {short_repr(result)} of type "
+                f"{type(result).__name__}"
+            ) from None
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([p(y, *xs) if callable(p) else p for p in self.partials])
+        return tuple([self.local_derivative(p, y, *xs) if callable(p) else p for p in self.partials])
+
+    def local_derivative(self, partial: Partial, y: Any, *xs: Any) -> Any:
+        """Return what one of the partials gives, which must be a number or a Value."""
+        try:
+            derivative = partial(y, *xs)
+        except TypeError as error:
+            if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+                raise
+            raise TypeError(f"operation {self.name!r}: a partial, called with (y, *xs): {error}") from error
+        if type(derivative) is float or hasattr(type(derivative), "__apply__"):
+            return derivative
+        return self.number(derivative, "local derivative")
+
+    def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
+        """Return the operation as code, its template with these texts in the places of the arguments.
+
+        Raises:
+            ValueError: if the user's template is none of so many arguments.
+        """
+        template = getattr(self, kind)
+        try:
+            return str(template.format(*arguments))
+        except (AttributeError, IndexError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"operation {self.name!r}: its {kind} {template!r} is not a template of its "
+                f"{self.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
+            ) from None
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"
@@ -330,6 +380,39 @@ def _sign(x: float) -> float:
 def _rounding(function: Callable[[float], int]) -> Callable[[float], float]:
     """Wrap floor or ceil: the result keeps the sign of zero, and inf and nan stay."""
     return lambda x: math.copysign(function(x), x) if math.isfinite(x) else x
+
+
+def _nan_outside(function: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    """Wrap a function of the math module that raises where it is not defined: there it is nan."""
+
+    def forward(a: float, b: float) -> float:
+        try:
+            return function(a, b)
+        except ValueError:
+            return nan
+
+    return _wrapping(function, forward)
+
+
+def _modulo(a: float, b: float) -> float:
+    return a % b if b else nan
+
+
+def _floor_divide(a: float, b: float) -> float:
+    return a // b if b else _divide(a, b)
+
+
+def _copysign(a: float, b: float) -> float:
+    return math.copysign(a, b) if b == b else nan
+
+
+def _gamma(x: float) -> float:
+    try:
+        return math.gamma(x)
+    except OverflowError:
+        return math.copysign(inf, x)
+    except ValueError:
+        return nan if x else math.copysign(inf, x)
 
 
 def _atanh(x: float) -> float:
@@ -716,7 +799,8 @@ log: Op = _row(
     domain=(POSITIVE,),
     array="xp.log({0})",
     javascript="Math.log({0})",
-    doc="the natural logarithm; −inf at 0, nan below",
+    doc="the natural logarithm; −inf at 0, nan below; log(x, base) is log(x) / log(base)",
+    otherwise=lambda *arguments: _log_to_base(*arguments),
 )
 log1p = _row(
     "log1p",
@@ -778,8 +862,34 @@ hypot = _row(
     kink=lambda a, b: a == b == 0.0,
     array="xp.hypot({0}, {1})",
     javascript="Math.hypot({0}, {1})",
-    doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch",
+    doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch; of any number of arguments",
+    otherwise=lambda *xs: hypot_of(len(xs))(*xs) if len(xs) > 1 else absolute(*xs) if xs else 0.0,
 )
+
+
+@_factory((3,))
+def hypot_of(n: int) -> Op:
+    """Return √(x₁² + … + xₙ²) of n arguments as one operation.
+
+    A chain of ``hypot`` would round n − 1 times, and have no derivative at (0, 0, 1), where this one has.
+    """
+    arguments = ", ".join(f"{{{i}}}" for i in range(n))
+
+    def by(i: int) -> Partial:
+        return lambda y, *xs: div(xs[i], y)
+
+    return Op(
+        f"hypot[{n}]",
+        math.hypot,
+        tuple(map(by, range(n))),
+        symbol="hypot",
+        kink=lambda *xs: not any(xs),
+        array=f"special.hypot({arguments})",
+        javascript=f"Math.hypot({arguments})",
+        doc="the length of a vector, without overflow; its derivatives at the origin are nan",
+        recipe=(hypot_of, (n,)),
+    )
+
 
 # Trigonometry
 
@@ -951,6 +1061,16 @@ lgamma = _row(
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
 )
+gamma = _row(
+    "gamma",
+    _gamma,
+    lambda y, x: y * digamma(x),
+    symbol="Γ",
+    kink=_pole_to_the_left,
+    array="special.gamma({0})",
+    javascript="mg.gamma({0})",
+    doc="Γ(x), which is (n − 1)! for a whole n; ±inf at ±0, nan at −1, −2, …",
+)
 digamma: Op = _row(
     "digamma",
     lambda x: _polygamma(0, x),
@@ -1019,6 +1139,95 @@ ceil = _row(
     array="xp.ceil({0})",
     javascript="Math.ceil({0})",
     doc="the smallest whole number ≥ x; the derivative is 0 everywhere",
+)
+trunc = _row(
+    "trunc",
+    _rounding(math.trunc),
+    0.0,
+    kink=lambda x: math.trunc(x) if math.isfinite(x) else x,
+    array="xp.trunc({0})",
+    javascript="Math.trunc({0})",
+    doc="the whole number next to x on the side of 0; the derivative is 0 everywhere",
+)
+rounded = _row(
+    "round",
+    _rounding(round),
+    0.0,
+    symbol="⌊x⌉",
+    kink=lambda x: round(x) if math.isfinite(x) else x,
+    array="xp.rint({0})",
+    javascript="mg.round({0})",
+    doc="the nearest whole number, of two the even one; the derivative is 0 everywhere",
+)
+
+
+@_factory((2,), (-1,))
+def round_of(digits: int) -> Op:
+    """Return the operation that rounds to so many decimals, before the point if negative, as Python's ``round``."""
+    nearest = _ieee(lambda x: round(x, digits), _to_signed_inf)
+    return Op(
+        f"round[{digits}]",
+        nearest,
+        (0.0,),
+        kink=nearest,
+        javascript=f"mg.roundTo({{0}}, {digits})",
+        doc=f"the number of {digits} decimals nearest to x, of two the even one; the derivative is 0 everywhere",
+        recipe=(round_of, (digits,)),
+    )
+
+
+# Division with a remainder a = q·b + r: the quotient q is constant between its jumps, so ∂r/∂a = 1 and ∂r/∂b = −q
+
+floor_divide: Op = _row(
+    "floor_divide",
+    _floor_divide,
+    0.0,
+    0.0,
+    symbol="//",
+    kink=_floor_divide,
+    array="xp.floor_divide({0}, {1})",
+    javascript="mg.floorDivide({0}, {1})",
+    doc="⌊a ÷ b⌋, Python's a // b; a ÷ b where b is 0; the derivatives are 0 everywhere",
+)
+mod = _row(
+    "mod",
+    _modulo,
+    1.0,
+    lambda y, a, b: -floor_divide(a, b),
+    kink=_floor_divide,
+    array="xp.mod({0}, {1})",
+    javascript="mg.mod({0}, {1})",
+    doc="a − ⌊a ÷ b⌋·b, Python's a % b, with the sign of b; nan where b is 0",
+)
+fmod: Op = _row(
+    "fmod",
+    _nan_outside(math.fmod),
+    1.0,
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(_divide(a, b) - _divide(fmod.forward(a, b), b)),
+    array="xp.fmod({0}, {1})",
+    javascript="({0} % {1})",
+    doc="a − trunc(a ÷ b)·b, with the sign of a, as in C; nan where b is 0",
+)
+remainder: Op = _row(
+    "remainder",
+    _nan_outside(math.remainder),
+    1.0,
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(_divide(a, b) - _divide(remainder.forward(a, b), b)),
+    array="special.remainder({0}, {1})",
+    javascript="mg.remainder({0}, {1})",
+    doc="a − q·b for the whole number q nearest to a ÷ b, of two the even one (IEEE 754); nan where b is 0",
+)
+copysign: Op = _row(
+    "copysign",
+    _copysign,
+    lambda y, a, b: sign(a) * copysign(1.0, b),
+    0.0,
+    kink=lambda a, b: ((a > 0) - (a < 0), math.copysign(1.0, b)),
+    array="special.copysign({0}, {1})",
+    javascript="mg.copysign({0}, {1})",
+    doc="|a| with the sign of b; nan where b is nan, whose sign means nothing; the derivative at a = 0 is 0",
 )
 maximum = _row(
     "maximum",
@@ -1191,11 +1400,41 @@ class Operators:
     def __rpow__(self, base: Any) -> Any:
         return base_of(as_float(base))(self)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return mod(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return mod(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return floor_divide(self, other), mod(self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return floor_divide(other, self), mod(other, self)
+
     def __neg__(self) -> Any:
         return neg(self)
 
     def __abs__(self) -> Any:
         return absolute(self)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return rounded(self) if digits is None else round_of(digits)(self)
+
+    def __floor__(self) -> Any:
+        return floor(self)
+
+    def __ceil__(self) -> Any:
+        return ceil(self)
+
+    def __trunc__(self) -> Any:
+        return trunc(self)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -1220,14 +1459,60 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return elu_of(as_float(alpha))(x)
 
 
+fabs = absolute
+"""The name that the math module has for it."""
+
+
+def pow(x: Any, n: Any) -> Any:
+    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated."""
+    is_constant = [not hasattr(type(number), "__apply__") for number in (x, n)]
+    return x**n if sum(is_constant) == 1 else power(x, n)
+
+
+def degrees(x: Any) -> Any:
+    """Return an angle in radians as degrees: x · 180/π."""
+    return mul(x, 180.0 / math.pi)
+
+
+def radians(x: Any) -> Any:
+    """Return an angle in degrees as radians: x · π/180."""
+    return mul(x, math.pi / 180.0)
+
+
+def _log_to_base(*arguments: Any) -> Any:
+    if len(arguments) != 2:
+        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {arguments!r}")
+    x, base = arguments
+    return div(log(x), log(base))
+
+
+def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
+    """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
+
+    Raises:
+        ValueError: if the points have different dimensions, naming both.
+    """
+    p, q = list(p), list(q)
+    if len(p) != len(q):
+        raise ValueError(f"dist() takes two points of one dimension; got {len(p)} and {len(q)} numbers")
+    return hypot(*map(sub, p, q))
+
+
+def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
+    """Return start · x₁ · … · xₙ, multiplied from left to right."""
+    return reduce(mul, xs, start)
+
+
 def total(xs: Iterable[Any]) -> Any:
-    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence.
+    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
 
     Python's ``sum(xs)`` gives the same number, as a chain of additions.
     """
-    xs = list(xs)
+    xs = _as_list(xs)
+    if len(xs) == 1:
+        return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
     if len(xs) < 3:
-        return reduce(operator.add, xs) if xs else 0.0
+        return add(*xs) if xs else 0.0
     return sum_of(len(xs))(*xs)
 
 
@@ -1237,7 +1522,7 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     Raises:
         ValueError: if the lengths differ, naming both.
     """
-    xs, ys = list(xs), list(ys)
+    xs, ys = _as_list(xs), _as_list(ys)
     if len(xs) != len(ys):
         raise ValueError(f"dot() takes two sequences of one length; got {len(xs)} and {len(ys)} numbers")
     return total(map(operator.mul, xs, ys))
@@ -1283,8 +1568,15 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     return [div(e, denominator) for e in exponentials]
 
 
+def _as_list(xs: Any) -> list[Any]:
+    """Return a sequence as a list; a bare Value or number is a list of one."""
+    if hasattr(type(xs), "__iter__") and not isinstance(xs, (str, bytes)):
+        return list(xs)
+    return [xs if hasattr(type(xs), "__apply__") else as_float(xs)]
+
+
 def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
-    xs = list(xs)
+    xs = _as_list(xs)
     if not xs:
         raise ValueError(f"{name}() needs at least one number; got an empty sequence")
     return xs

@@ -36,6 +36,13 @@ DEFINITIONS: dict[str, Function] = {
     "stop_gradient": lambda x: x,
     "exp2": lambda x: mpf(2) ** x,
     "log2": lambda x: mp.log(x) / mp.log(2),
+    "trunc": lambda x: mp.sign(x) * mp.floor(abs(x)),
+    "round": lambda x: mp.nint(x),
+    "floor_divide": lambda a, b: mp.floor(a / b),
+    "mod": lambda a, b: a - mp.floor(a / b) * b,
+    "fmod": lambda a, b: a - mp.sign(a / b) * mp.floor(abs(a / b)) * b,
+    "remainder": lambda a, b: a - mp.nint(a / b) * b,
+    "copysign": lambda a, b: abs(a) if b >= 0 else -abs(a),
     "abs": lambda x: x if x > 0 else -x,
     "maximum": lambda a, b: a if a > b else b,
     "minimum": lambda a, b: a if a < b else b,
@@ -57,6 +64,8 @@ DEFINITIONS: dict[str, Function] = {
 }
 FACTORIES: dict[str, Callable[[Any], Function]] = {
     "sum_of": lambda n: lambda *xs: sum(xs),
+    "hypot_of": lambda n: lambda *xs: mp.norm(xs),
+    "round_of": lambda digits: lambda x: mp.nint(x * mpf(10) ** digits) / mpf(10) ** digits,
     "power_of": lambda n: lambda x: x ** mpf(n),
     "base_of": lambda base: lambda x: mpf(base) ** x,
     "power_log_of": lambda k: lambda x, n: x**n * mp.log(x) ** k,

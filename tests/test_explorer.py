@@ -309,3 +309,15 @@ def test_wrong_arguments_are_named(arguments, error, message):
 @pytest.mark.parametrize(("theme", "schemes"), [("light", ["light"]), ("dark", ["dark"]), ("auto", ["light", "dark"])])
 def test_theme_is_one_or_follows_the_viewer(theme, schemes):
     assert re.findall(r":root\{color-scheme:(\w+)", explore(neuron(), theme=theme).html) == schemes
+
+
+BRACED = ["{data}", "{0}", "{y}", "{", "}", "}}{{", "{{0}}", "{x}", "f{1}²"]
+
+
+@pytest.mark.parametrize("name", BRACED)
+@pytest.mark.parametrize("symbol", ["", "{0} of"])
+def test_braces_of_a_name_stay_in_a_formula(name, symbol):
+    op = mg.Op(name, lambda a, b: a, (1.0, lambda y, a, b: op(a, b)), symbol=symbol, javascript="{0}")
+    row = Program(op(mg.Value(1.0), mg.Value(2.0))).json()["rows"][-1]
+    for text in (row["formula"], row["derivatives"][1]):  # Python's templates double their braces as the page's do
+        assert text.format("a", "b", y="y") == f"{symbol or name}(a, b)"

@@ -20,7 +20,7 @@ from microgrid.ops import Interval, Op
 
 SMALLEST, LARGEST = 2.0**-1000, 2.0**1023 * (2 - 2.0**-52)
 POWERS = (-300, -200, -154, -100, -81, -50, -30, *range(-20, -2, 2), -1, 6, 8, 12, 16, 30, 50, 81, 100, 154, 200, 300)
-SIZES = [*(10.0**k for k in POWERS), 1.0, 2.0, math.pi, 17.3, 26.0, 40.0, 350.0, 708.0, 744.0]
+SIZES = [10.0**k for k in POWERS] + [1.0, 2.0, math.pi, 17.3, 26.0, 40.0, 350.0, 708.0, 744.0]
 """Powers of 10; and where exponentials and normal distributions leave the floats."""
 
 

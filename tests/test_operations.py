@@ -74,6 +74,16 @@ EXCEPTIONS: dict[tuple[str, int], tuple[str, Bound]] = {
     ("atan2", 2): ("a² − b² over (a² + b²)²: zero at |a| = |b|", lambda y, a, b: 4 * EPSILON / mp.hypot(a, b) ** 2),
     ("hypot", 1): ("a/y where y overflows", lambda y, a, b: _beyond(mp.hypot(a, b))),
     ("hypot", 2): ("b²/y³ where y overflows", lambda y, a, b: _beyond(mp.hypot(a, b))),
+    ("hypot_of", 2): ("1/y − a²/y³", lambda y, *xs: 4 * EPSILON / mp.norm(xs)),
+    ("gamma", 0): ("the math module's has 16 units", lambda y, x: 16 * EPSILON * abs(y)),
+    ("gamma", 1): (
+        "Γ(x) times digamma",
+        lambda y, x: abs(mp.gamma(x)) * _polygamma_terms(0)(mp.digamma(x), x) + _beyond(mp.gamma(x)),
+    ),
+    ("gamma", 2): (
+        "Γ(x) times digamma squared and polygamma",
+        lambda y, x: abs(mp.gamma(x)) * _polygamma_terms(1)(mp.polygamma(1, x), x) + _beyond(mp.gamma(x)),
+    ),
     ("lgamma", 0): ("zeros at 1, 2 and left of −2", lambda y, x: 4 * EPSILON),
     ("lgamma", 1): ("digamma", _polygamma_terms(0)),
     ("digamma", 0): ("a zero at 1.4616 and one between each two poles", _polygamma_terms(0)),
@@ -204,7 +214,7 @@ def test_where_a_row_or_its_derivative_jumps_its_kink_tells(op: Op) -> None:
         for i in range(op.arity):
             points = [(*xs[:i], xs[i] + step, *xs[i + 1 :]) for step in (-1e-9, 0.0, 1e-9)]
             # the tip of hypot's cone is one point, so no predicate tells that a step leads over it
-            for a, b in pairwise(points) if op is ops.hypot else combinations(points, 2):
+            for a, b in pairwise(points) if op in (ops.hypot, ops.hypot_of(3)) else combinations(points, 2):
                 numbers = [(op(*zs), *op.local_derivatives(op(*zs), *zs)) for zs in (a, b)]
                 jumps = numbers[0] != pytest.approx(numbers[1], abs=1e-3)
                 if jumps and all(abs(x) < 100 for x in chain(*numbers)) and _inside(op, a) and _inside(op, b):
@@ -369,6 +379,86 @@ DIFFERENCES = {
         power[0.5](-0.0) = 0.0; inf
         power[0.5](-inf) = inf; 0.0
         power[1.5](-inf) = inf; inf
+    """,
+    "the sign of a remainder that is 0 is that of the divisor, as in Python": """
+        mod(0.0, -2.0) = -0.0; 1.0, 0.0
+        mod(0.0, -inf) = -0.0; 1.0, 0.0
+        mod(-0.0, 1.0) = 0.0; 1.0, 0.0
+        mod(-0.0, inf) = 0.0; 1.0, 0.0
+        mod(-2.0, 1.0) = 0.0; 1.0, 2.0
+        mod(-1e+300, 1e+300) = 0.0; 1.0, 1.0
+    """,
+    "nan by the divisor where the remainder is nan": """
+        fmod(1.0, 0.0) = nan; 1.0, nan
+        fmod(1.0, -0.0) = nan; 1.0, nan
+        fmod(-2.0, 0.0) = nan; 1.0, nan
+        fmod(-2.0, -0.0) = nan; 1.0, nan
+        fmod(inf, 0.0) = nan; 1.0, nan
+        fmod(inf, -0.0) = nan; 1.0, nan
+        fmod(inf, 1.0) = nan; 1.0, nan
+        fmod(inf, -2.0) = nan; 1.0, nan
+        fmod(-inf, 0.0) = nan; 1.0, nan
+        fmod(-inf, -0.0) = nan; 1.0, nan
+        fmod(-inf, 1.0) = nan; 1.0, nan
+        fmod(-inf, -2.0) = nan; 1.0, nan
+    """,
+    "the sign of a nan means nothing: it is not the same on every processor": """
+        copysign(0.0, nan) = nan; nan, 0.0
+        copysign(-0.0, nan) = nan; nan, 0.0
+        copysign(1.0, nan) = nan; nan, 0.0
+        copysign(-2.0, nan) = nan; nan, 0.0
+        copysign(inf, nan) = nan; nan, 0.0
+        copysign(-inf, nan) = nan; nan, 0.0
+    """,
+    "±1, where PyTorch divides y by x": """
+        copysign(inf, 0.0) = inf; 1.0, 0.0
+        copysign(inf, -0.0) = -inf; -1.0, 0.0
+        copysign(inf, 1.0) = inf; 1.0, 0.0
+        copysign(inf, -2.0) = -inf; -1.0, 0.0
+        copysign(inf, inf) = inf; 1.0, 0.0
+        copysign(inf, -inf) = -inf; -1.0, 0.0
+        copysign(-inf, 0.0) = inf; -1.0, 0.0
+        copysign(-inf, -0.0) = -inf; 1.0, 0.0
+        copysign(-inf, 1.0) = inf; -1.0, 0.0
+        copysign(-inf, -2.0) = -inf; 1.0, 0.0
+        copysign(-inf, inf) = inf; -1.0, 0.0
+        copysign(-inf, -inf) = -inf; 1.0, 0.0
+    """,
+    "as for two numbers, where PyTorch's norm is another function": """
+        hypot[3](0.0, 0.0, 0.0) = 0.0; nan, nan, nan
+        hypot[3](0.0, inf, nan) = inf; 0.0, nan, nan
+        hypot[3](1.0, inf, nan) = inf; 0.0, nan, nan
+        hypot[3](nan, inf, 1.0) = inf; nan, nan, 0.0
+        hypot[3](nan, inf, 0.0) = inf; nan, nan, 0.0
+        hypot[3](nan, inf, nan) = inf; nan, nan, nan
+    """,
+    "PyTorch has no Γ": """
+        gamma(0.0) = inf; -inf
+        gamma(-0.0) = -inf; -inf
+        gamma(5e-324) = inf; -inf
+        gamma(-5e-324) = -inf; -inf
+        gamma(0.5) = 1.772453850905516; -3.480230906913262
+        gamma(1.0) = 1.0; -0.577215664901533
+        gamma(-1.0) = nan; nan
+        gamma(-2.0) = nan; nan
+        gamma(1e+300) = inf; inf
+        gamma(-1e+300) = nan; nan
+        gamma(inf) = inf; inf
+        gamma(-inf) = nan; nan
+        gamma(nan) = nan; nan
+    """,
+    "PyTorch has no remainder of IEEE 754": """
+        remainder(1.0, -2.0) = 1.0; 1.0, 0.0
+        remainder(-1.0, 2.0) = -1.0; 1.0, 0.0
+        remainder(3.0, 2.0) = -1.0; 1.0, -2.0
+        remainder(-0.0, 1.0) = -0.0; 1.0, 0.0
+        remainder(4.0, -2.0) = 0.0; 1.0, 2.0
+        remainder(1e+300, 3.0) = 0.0; 1.0, -3.3333333333333335e+299
+        remainder(5e-324, 1e+300) = 5e-324; 1.0, 0.0
+        remainder(-2.0, inf) = -2.0; 1.0, 0.0
+        remainder(1.0, 0.0) = nan; 1.0, nan
+        remainder(inf, 1.0) = nan; 1.0, nan
+        remainder(1.0, nan) = nan; 1.0, nan
     """,
     "PyTorch has no cube root": """
         cbrt(0.0) = 0.0; inf

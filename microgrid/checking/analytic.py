@@ -18,7 +18,7 @@ vanish, as times the step they underflow.
 import cmath
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from operator import add, attrgetter
 
 from microgrid import ops
@@ -67,9 +67,16 @@ def _cbrt(z: complex) -> complex:
     return math.cbrt(z.real) * cmath.exp(cmath.log(z / z.real) / 3.0)
 
 
-def _hypot(a: complex, b: complex) -> complex:
-    scale = max(abs(a.real), abs(b.real))
-    return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
+def _hypot(*zs: complex) -> complex:
+    scale = max(abs(z.real) for z in zs)
+    return scale * cmath.sqrt(reduce(add, [(z / scale) ** 2 for z in zs]))
+
+
+def _modulo(op: Op, a: complex, b: complex) -> complex:
+    """Return a − q·b with the whole quotient q that belongs to the real remainder."""
+    rest = op.forward(a.real, b.real)
+    quotient = ops.rounded.forward(a.real / b.real - rest / b.real)
+    return complex(rest, a.imag - quotient * b.imag)
 
 
 def _atan2(y: complex, x: complex) -> complex:
@@ -162,6 +169,11 @@ def _lgamma(z: complex) -> complex:
     return complex(math.lgamma(z.real), _sum(terms).imag)
 
 
+def _gamma(z: complex) -> complex:
+    """Γ(z) by its logarithm, of which the real part does not move."""
+    return math.gamma(z.real) * cmath.exp(complex(0.0, _lgamma(z).imag))
+
+
 def _polygamma(n: int, z: complex) -> complex:
     """ψ⁽ⁿ⁾(z) by its asymptotic series, after ψ⁽ⁿ⁾(z) = ψ⁽ⁿ⁾(z + 1) − (−1)ⁿ n! / zⁿ⁺¹."""
     w, steps = _beyond(z, n)
@@ -230,7 +242,10 @@ _ROWS: dict[Op, Forward] = {
     ops.erf: _erf,
     ops.erfc: _erfc,
     ops.lgamma: _lgamma,
+    ops.gamma: _gamma,
     ops.digamma: lambda z: _polygamma(0, z),
+    **{op: partial(_modulo, op) for op in (ops.mod, ops.fmod, ops.remainder)},
+    ops.copysign: lambda a, b: a if math.copysign(1.0, a.real) == math.copysign(1.0, b.real) else -a,
     ops.absolute: lambda z: _maximum(z, -z),
     ops.maximum: _maximum,
     ops.minimum: _minimum,
@@ -257,12 +272,17 @@ _ROWS: dict[Op, Forward] = {
             ops.sign,
             ops.floor,
             ops.ceil,
+            ops.trunc,
+            ops.rounded,
+            ops.floor_divide,
         )
     },
 }
 
 _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
+    ops.hypot_of: lambda n: _hypot,
+    ops.round_of: lambda digits: _by_real_part(ops.round_of(digits)),
     ops.power_of: lambda n: lambda z: _power(z, n),
     ops.base_of: lambda base: lambda z: _exponential(base, z),
     ops.power_log_of: lambda k: lambda z, n: _power(z, n) * cmath.log(z) ** int(k),

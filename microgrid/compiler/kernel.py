@@ -22,6 +22,7 @@ from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.compiler.roll import loop_source, repeats
 from microgrid.engine import Value
+from microgrid.environment import require
 from microgrid.ops import Op
 
 Reduce = Literal["mean", "sum"] | None
@@ -337,9 +338,10 @@ class Kernel:
             A function that returns what ``value`` returns.
 
         Raises:
-            ModuleNotFoundError: if JAX is not installed.
+            ModuleNotFoundError: without JAX, naming the extra that brings it.
             RuntimeError: if the kernel computes in float64 and JAX does not.
         """
+        require("jax", "Kernel.to_jax()", "jax")
         import jax
         import jax.numpy as jnp
 

@@ -5,13 +5,13 @@ program of each dialect finds under its names.
 """
 
 import math
-from functools import cache, partial
-from importlib import import_module
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from microgrid import ops
+from microgrid.environment import require
 from microgrid.ops import Op
 
 Array = Any
@@ -41,13 +41,7 @@ def _into(out: Array, result: Array) -> Array:
 @cache
 def scipy_special() -> Any:
     """Return SciPy's special functions, loaded when a program first needs one: that takes a third of a second."""
-    try:
-        return import_module("scipy.special")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "erf, lgamma and their kin on arrays need SciPy, which is not installed; "
-            "run: pip install 'microgrid-autograd[compile]'"
-        ) from error
+    return require("scipy.special", "a program on arrays with erf, gamma or their kin", "compile")
 
 
 class NumPySpecial:
@@ -82,6 +76,28 @@ class NumPySpecial:
     def polygamma(n: int, x: Array, out: Array = None) -> Array:
         """ψ⁽ⁿ⁾(x), number by number: SciPy's has other values at the poles."""
         return _elementwise(ops.polygamma_of(n).forward, 1)(x, out=out)
+
+    @staticmethod
+    def gamma(x: Array, out: Array = None) -> Array:
+        """Γ(x); SciPy's has other values at the poles left of 0, from version to version."""
+        result = scipy_special().gamma(x, out=out)
+        pole = np.less(x, 0.0) & np.equal(x, np.floor(x))
+        return _into(out, np.where(pole, np.nan, result)) if np.any(pole) else result
+
+    @staticmethod
+    def hypot(*xs: Array, out: Array = None) -> Array:
+        """√Σ xᵢ², two at a time."""
+        return _into(out, reduce(np.hypot, xs))
+
+    @staticmethod
+    def remainder(a: Array, b: Array, out: Array = None) -> Array:
+        """IEEE 754's remainder."""
+        return _into(out, _remainder(np, a, b))
+
+    @staticmethod
+    def copysign(a: Array, b: Array, out: Array = None) -> Array:
+        """|a| with the sign of b; nan where b is nan."""
+        return _into(out, np.where(np.isnan(b), np.nan, np.copysign(a, b)))
 
     @staticmethod
     def gelu(x: Array, out: Array = None) -> Array:
@@ -152,6 +168,19 @@ def _power_log(xp: Any, x: Array, n: Array, k: int) -> Array:
     pole = xp.where(xp.less(n, 0.0), xp.power(xp.abs(x), n) * (-1.0) ** k, xp.where(xp.isnan(n), n, 0.0))
     finite = xp.where(xp.equal(x, math.inf) & xp.less(n, 0.0), 0.0, xp.power(x, n) * xp.log(x) ** k)
     return xp.where(xp.equal(x, 0.0), pole, finite)
+
+
+def _remainder(xp: Any, a: Array, b: Array) -> Array:
+    """Return a − q·b with the whole number q nearest to a ÷ b, of two the even one: exact, as ``fmod`` is.
+
+    Of the remainder m of |a| by |b| and its complement |b| − m the smaller counts; between equals m, if q is even.
+    """
+    size, divisor = xp.abs(a), xp.abs(b)
+    m = xp.fmod(size, divisor)
+    complement = divisor - m
+    tie = m - 2.0 * xp.fmod(0.5 * (size - m), divisor)
+    nearest = xp.where(m < complement, m, xp.where(m > complement, -complement, tie))
+    return xp.copysign(1.0, a) * xp.where(xp.isinf(b) & xp.isfinite(a), size, nearest)
 
 
 def _view(
@@ -227,7 +256,19 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         erfc = staticmethod(jsp.erfc)
         lgamma = staticmethod(jsp.gammaln)
         gelu = staticmethod(mapped(ops.gelu))
+        gamma = staticmethod(mapped(ops.gamma))
+        remainder = staticmethod(partial(_remainder, jnp))
         sigmoid = staticmethod(logistic)
+
+        @staticmethod
+        def hypot(*xs: Array) -> Array:
+            """√Σ xᵢ², two at a time."""
+            return reduce(jnp.hypot, xs)
+
+        @staticmethod
+        def copysign(a: Array, b: Array) -> Array:
+            """|a| with the sign of b; nan where b is nan."""
+            return jnp.where(jnp.isnan(b), jnp.nan, jnp.copysign(a, b))
 
         @staticmethod
         def digamma(x: Array) -> Array:

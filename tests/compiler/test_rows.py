@@ -103,3 +103,24 @@ def test_an_operation_of_the_user_without_array_form_is_mapped():
     )
     assert values.tolist() == [-9.0, 0.625, 30.0]
     assert gradient.tolist() == [12.5, 1.75, 28.0]
+
+
+@pytest.mark.parametrize(
+    "name", ["{data}", "{0}", "}}{{", "2x", "lambda", "", 'a b\n\'"""\\', "# {", "사과", "run", "x0", "exp"]
+)
+@pytest.mark.parametrize("array", ["", "xp.sinh({0})", "{0} * xp.exp({0})"])
+def test_no_name_of_an_operation_breaks_a_program(name, array):
+    op = mg.Op(name, lambda x: x + 1.0, (lambda y, x: mg.exp(x),), array=array)
+    assert compile(lambda x: op(mg.exp(x)), batch=False)(0.0).data == 2.0
+    expected = {"": 2.0, "xp.sinh({0})": math.sinh(1.0)}.get(array, math.e)
+    (value,) = compile(lambda x: op(mg.exp(x)), reduce=None)([0.0])
+    assert value.data == pytest.approx(expected)
+    assert compile(lambda x: op(x), reduce=None).kernel([0.0]).dump()
+    assert mg.draw(compile(lambda x: op(x), reduce=None).kernel([0.0])).svg
+
+
+@pytest.mark.parametrize("array", ["{data}", "{0} + {1}", "xp.sin({x})", "{0"])
+def test_an_array_template_that_is_none_is_refused_with_the_name_of_its_operation(array):
+    op = mg.Op("bent", lambda x: x, (1.0,), array=array)
+    with pytest.raises(ValueError, match=r"operation 'bent': its array .* is not a template of its 1 argument"):
+        compile(lambda x: op(x), reduce=None)([1.0, 2.0])

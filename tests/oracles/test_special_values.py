@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from torch_rows import leaf, torch_function
+from torch_rows import ABSENT, leaf, torch_function
 
 from microgrid import ops
 from microgrid.ops import Op
@@ -44,7 +44,7 @@ def lines(op: Op) -> list[str]:
 
 
 def table() -> str:
-    return "\n".join(line for op in ops.rows() if op is not ops.cbrt for line in lines(op)) + "\n"
+    return "\n".join(line for op in ops.rows() if op not in ABSENT for line in lines(op)) + "\n"
 
 
 def numbers(text: str) -> dict[str, list[float]]:
