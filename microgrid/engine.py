@@ -15,6 +15,7 @@ import linecache
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -75,6 +76,8 @@ class Value:
 
     @property
     def data(self) -> float:
+        if _open_blocks:
+            _tell_who_watches_reads(self)
         return self._data
 
     @data.setter
@@ -121,15 +124,20 @@ class Value:
             node.grad = 0.0
         self.grad = as_float(gradient)
         anomalies = _check_forward in _hooks.get()
+        outer, sweep.pending = sweep.pending, {}
         try:
             for node in reversed(order):
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
+            for call, gradients in sweep.pending.items():
+                call.finish(gradients)
         except BaseException:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
             raise
+        finally:
+            sweep.pending = outer
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
         for leaf, was in zip(leaves, before, strict=True):
             leaf.grad += was
@@ -190,19 +198,19 @@ class Value:
     # -- comparison: of the data; but == and hash are identity, so Values are safe in sets and dicts ------
 
     def __lt__(self, other: SupportsFloat) -> bool:
-        return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        return self.data < (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __le__(self, other: SupportsFloat) -> bool:
-        return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        return self.data <= (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __gt__(self, other: SupportsFloat) -> bool:
-        return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        return self.data > (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __ge__(self, other: SupportsFloat) -> bool:
-        return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        return self.data >= (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self.data)
 
     # -- the usual operations as methods --------------------------------------------------------------
     # All operations are functions of the package; NumPy looks for these names when np.exp meets Values.
@@ -307,6 +315,15 @@ class Value:
         self.op.backpropagate(self)
 
 
+class _Sweep(threading.local):
+    """The backward pass of this thread: what nodes of one operation put off, to do it for all at its end."""
+
+    pending: "dict[Any, Any] | None" = None
+
+
+sweep = _Sweep()
+
+
 def topological_order(*roots: Value) -> list[Value]:
     """Return every node that the roots depend on, and the roots: parents before children, each once.
 
@@ -316,6 +333,7 @@ def topological_order(*roots: Value) -> list[Value]:
     """
     order: list[Value] = []
     seen: set[Value] = set()
+    shared: set[int] = set()  # a compiled call gives many nodes that have one long tuple of parents
     stack: list[Value | None] = list(reversed(roots))
     while stack:
         node = stack.pop()
@@ -329,7 +347,8 @@ def topological_order(*roots: Value) -> list[Value]:
                 stack.append(node)
                 stack.append(None)
                 if node.second is not None:
-                    if node.others:
+                    if node.others and id(node.others) not in shared:
+                        shared.add(id(node.others))
                         stack.extend(reversed(node.others))
                     if node.second not in seen:
                         stack.append(node.second)
@@ -462,6 +481,26 @@ def watch(hook: Hook) -> Iterator[None]:
     """
     with _watched_by((hook, *_hooks.get())):
         yield
+
+
+_readers: ContextVar[tuple[Hook, ...]] = ContextVar("_readers", default=())
+
+
+@contextmanager
+def watch_reads(hook: Hook) -> Iterator[None]:
+    """Call ``hook(value)`` before this thread reads the number of a Value in the block: ``.data``, ``<``, ``if v``."""
+    token = _readers.set((hook, *_readers.get()))
+    _open_blocks.append(None)
+    try:
+        yield
+    finally:
+        _open_blocks.pop()
+        _readers.reset(token)
+
+
+def _tell_who_watches_reads(value: Value) -> None:
+    for hook in _readers.get():
+        hook(value)
 
 
 @contextmanager

@@ -1,0 +1,512 @@
+"""What a function can reach outside of its arguments, and whether any of it has changed since.
+
+A program repeats what a function did once. What the function read then (the numbers, flags, texts, leaves and
+functions that its closure, its globals and its objects lead to) may change afterwards; a ``Capture`` remembers
+all of it and is asked before each call whether it still holds.
+
+It is found without running any code of the user: functions are walked by their closures, defaults and the names
+in their code, objects by those of their attributes that some function on the way names. So a list of losses that
+a training loop appends to is no change, unless the function itself names it.
+"""
+
+import array
+import collections
+import contextlib
+import functools
+import hashlib
+import operator
+import pickle
+import random
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+import numpy as np
+
+from microgrid.compiler.program import Traced, TraceError
+from microgrid.engine import Value
+from microgrid.ops import Op
+
+_NUMBERS = (int, float, complex, str, bytes, np.generic)
+_ATOMS = {bool, int, float, complex, str, bytes, type(None), range, slice, type(...), CodeType, Value, Traced}
+_CONTAINERS = (list, set, collections.deque, tuple, frozenset)
+_BUFFERS = (bytearray, memoryview, array.array)
+_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+_ABSENT = object()
+_ROOT = object()
+
+_UNSTEADY = {"random", "numpy.random", "secrets", "time", "datetime", "os", "posix", "uuid", "_random", "_datetime"}
+"""Modules whose functions give something else at every call."""
+
+_READ_BY_NAME = {"getattr", "hasattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "asdict", "astuple"}
+_READ_BY_NAME |= {"parameters", "named_parameters", "state_dict", "modules", "getmembers", "__getattribute__"}
+"""Code with one of these may read attributes that it does not name."""
+
+_NOTES = frozenset({"_called_as"})
+"""What modules note about themselves when they are called, for drawings."""
+
+_SMALL = 1 << 16
+"""Arrays of so many bytes are kept to compare; of larger ones a digest is."""
+
+ADVICE = (
+    "a program would repeat what this one run gave. To drop at random use mg.nn.Dropout, which draws anew for every "
+    "sample and call; else draw, count or read outside of the function and hand the numbers in as an argument"
+)
+
+
+class Capture:
+    """All that a function can reach, as it is now.
+
+    Attributes:
+        values: the Values among it.
+        generators: the generators of random numbers among it, Python's and NumPy's global ones too.
+        uncertain: whether it reaches something whose changes cannot be seen: an iterator, the clock.
+
+    Args:
+        function: any callable.
+        root: an object that shall not be kept alive: the one that a method is bound to.
+    """
+
+    def __init__(self, function: Any, root: Any = None) -> None:
+        walk = _Walk(function)
+        self.values, self.generators, self.uncertain = walk.values, walk.generators, walk.uncertain
+        self._guards = walk.guards(root)
+
+    def holds(self) -> bool:
+        """Return whether all of it is as it was."""
+        return all(_agree(read(subject), expected) for read, subject, expected in self._guards)
+
+    def changed(self) -> str:
+        """Return where it first differs from what it was, as a user would name it."""
+        for read, subject, expected in self._guards:
+            now = tuple(read(subject))
+            if not _agree(now, expected):
+                names = subject[1] if read is _looked_up else ()
+                different = [
+                    f"{name}, {was!r:.40} before and {is_!r:.40} after"
+                    for name, was, is_ in zip(names, expected, now, strict=False)
+                    if not _same(was, is_)
+                ]
+                return different[0] if different else f"{subject!r:.60}"
+        return "something that cannot be seen from outside"
+
+
+Guard = tuple[Callable[[Any], Any], Any, tuple[Any, ...]]
+"""How to read the present state of a subject, the subject, and its state when it was captured."""
+
+
+def _agree(now: Any, expected: tuple[Any, ...]) -> bool:
+    return len(now) == len(expected) and (all(map(operator.is_, now, expected)) or all(map(_same, now, expected)))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two things are one, or equal numbers or texts: by their repr, for which −0 is not 0 and nan is nan.
+
+    Results of traces are all the same: what an object keeps of one is of no use to the next.
+    """
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return type(a) is Traced or (isinstance(a, _NUMBERS) and repr(a) == repr(b))
+
+
+# -- reading without running code of the user -----------------------------------------------------------
+
+
+def _itself(x: Any) -> Any:
+    return x
+
+
+def _members(x: Any) -> tuple[Any, ...]:
+    base = next(base for base in (*_CONTAINERS, dict) if isinstance(x, base))
+    return tuple(base.__iter__(x))
+
+
+def _entries(x: Any) -> tuple[Any, ...]:
+    return (*dict.keys(x), *dict.values(x))
+
+
+def _looked_up(table: tuple[Callable[..., Any], tuple[str, ...], tuple[Any, ...]]) -> tuple[Any, ...]:
+    get, keys, defaults = table
+    return tuple(map(get, keys, defaults))
+
+
+def _slots(object_and_members: tuple[Callable[[], Any], Sequence[Any]]) -> tuple[Any, ...]:
+    there, members = object_and_members
+    return tuple([_slot(there(), member) for member in members])
+
+
+def _slot(x: Any, member: Any) -> Any:
+    try:
+        return member.__get__(x)
+    except AttributeError:
+        return _ABSENT
+
+
+def _parts(function: FunctionType) -> tuple[Any, ...]:
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    return (function.__code__, function.__defaults__, function.__kwdefaults__, *cells)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that is not assigned yet
+        return _ABSENT
+
+
+def _numbers_of(x: Any) -> tuple[Any, ...]:
+    """The content of an array: its bytes, or of many a digest."""
+    content = np.asarray(x)
+    raw = (
+        content.tobytes() if content.nbytes <= _SMALL else hashlib.blake2b(np.ascontiguousarray(content).data).digest()
+    )
+    return str(content.dtype), content.shape, raw
+
+
+def _current(variable: "ContextVar[Any]") -> tuple[Any, ...]:
+    return (variable.get(_ABSENT),)
+
+
+def _types(objects: Iterable[Any]) -> tuple[type, ...]:
+    return tuple(map(type, objects))
+
+
+def _hidden(read_subject_and_root: Any) -> tuple[Any, ...]:
+    """Read what holds the root itself, with a mark in its place."""
+    read, subject, root = read_subject_and_root
+    return tuple([_ROOT if x is root() else x for x in read(subject)])
+
+
+def _class_table(kind: type) -> dict[str, Any]:
+    return dict(vars(kind)) if kind.__module__ != "builtins" else {}
+
+
+def _dict_of(x: Any) -> dict[str, Any] | None:
+    try:
+        found = object.__getattribute__(x, "__dict__")
+    except AttributeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+# -- the walk ---------------------------------------------------------------------------------------------
+
+
+class _Walk:
+    """The search for all that a function reaches.
+
+    Which attributes matter is known only when all functions are found, and functions are found among
+    attributes: so objects, classes and modules are gone through again until no new name comes up.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.values: set[Value] = set()
+        self.generators: list[Any] = []
+        self.uncertain = False
+        self._names: set[str] = set()
+        self._own_names: set[str] = set()
+        self._all_attributes = False
+        self._seen: dict[int, Any] = {}
+        self._stack: list[Any] = [function]
+        self._found: list[Guard] = []
+        self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        self._objects: list[tuple[Any, Mapping[str, Any] | None, dict[str, Any]]] = []
+        self._classes: dict[type, None] = {}
+        self._modules: list[ModuleType] = []
+        module = str(getattr(function, "__module__", None) or "")
+        self._home = module.partition(".")[0]
+        done: set[str] = set()
+        known = 0
+        while True:
+            while self._stack:
+                self._visit(self._stack.pop())
+            holders = [*self._objects, *[(c, c.__dict__, {}) for c in self._classes]]
+            holders += [(m, vars(m), {}) for m in self._modules]
+            if self._names == done and len(holders) == known:
+                break
+            done, known = set(self._names), len(holders)
+            for holder in holders:
+                self._follow(holder, done)
+
+    def _follow(self, holder: tuple[Any, Mapping[str, Any] | None, dict[str, Any]], names: set[str]) -> None:
+        """Visit the attributes that are named."""
+        x, table, members = holder
+        foreign = isinstance(x, ModuleType) and self._is_foreign(x.__name__, getattr(x, "__file__", None))
+        everything = self._all_attributes and not foreign
+        for name in list(table or ()) if everything else names.intersection(table or ()):
+            item = (table or {})[name]
+            if not foreign or not isinstance(item, (FunctionType, type)):
+                self._stack.append(item)
+            if isinstance(x, type) and isinstance(item, FunctionType):
+                self._code(item.__code__, self._is_own(item))
+        for name in members if everything else names.intersection(members):
+            self._stack.append(_slot(x, members[name]))
+
+    def guards(self, root: Any) -> list[Guard]:
+        """Return what to look at before a call; the cheapest and the likeliest to change first."""
+        found: list[Guard] = []
+        inherited = {kind: dict(collections.ChainMap(*map(_class_table, kind.__mro__))) for kind in self._classes}
+        free = self._own_names.difference(
+            *[table or () for _, table, _ in self._objects], *inherited.values(), *map(vars, self._modules), _NOTES
+        )
+        for x, table, members in self._objects:
+            there = weakref.ref(x) if x is root else functools.partial(_itself, x)
+            if table is not None:
+                if self._all_attributes:
+                    found.append((_entries, table, _entries(table)))
+                of_class = inherited.get(type(x), {})
+                keys = self._names & {*of_class, *table}
+                if self._is_user_class(type(x)):
+                    keys |= free
+                if keys:
+                    found.append(_table(table.get, keys, of_class))
+            chosen = [member for name, member in members.items() if self._all_attributes or name in self._names]
+            if chosen:
+                found.append((_slots, (there, chosen), _slots((there, chosen))))
+        found += [_table(table.get, keys) for table, keys in self._globals.values() if keys]
+        found += [_table(vars(m).get, keys) for m in self._modules if (keys := self._names.intersection(vars(m)))]
+        for kind in self._classes:
+            keys = self._names & set(inherited[kind])
+            if self._is_user_class(kind):
+                keys |= {name for name in inherited[kind] if _is_special(name)}
+            if keys:
+                found.append(_table(kind.__dict__.get, keys))
+        objects = [x for x, _, _ in self._objects if x is not root]
+        found += [(_types, objects, _types(objects))] if objects else []
+        found += self._found
+        if root is None:
+            return found
+        return [
+            (_hidden, (read, subject, weakref.ref(root)), tuple([_ROOT if x is root else x for x in expected]))
+            if any(x is root for x in expected)
+            else (read, subject, expected)
+            for read, subject, expected in found
+        ]
+
+    def _visit(self, x: Any) -> None:
+        if isinstance(x, Value):
+            self.values.add(x)
+            return
+        kind = type(x)
+        if kind in _ATOMS or isinstance(x, (Op, np.generic)) or x is _ABSENT or id(x) in self._seen:
+            return
+        self._seen[id(x)] = x
+        if isinstance(x, FunctionType):
+            self._function(x)
+        elif isinstance(x, (MethodType, BuiltinFunctionType)):
+            self._stack.append(getattr(x, "__func__", None))
+            if not isinstance(x.__self__, ModuleType):
+                self._stack.append(x.__self__)
+            self.uncertain |= getattr(x, "__module__", None) in _UNSTEADY
+        elif isinstance(x, ModuleType):
+            self.uncertain |= x.__name__ in _UNSTEADY
+            if x is not sys:
+                self._modules.append(x)
+        elif isinstance(x, type):
+            self.uncertain |= x.__module__ in _UNSTEADY
+            if self._is_user_class(x):
+                self._class(x)
+                self._stack += [vars(base)[name] for base in x.__mro__[:-1] for name in _MAKING & vars(base).keys()]
+        elif isinstance(x, (property, staticmethod, classmethod)):
+            self._stack.append(x.fget if isinstance(x, property) else x.__func__)
+        elif isinstance(x, functools.partial):
+            self._stack += [x.func, x.args, x.keywords]
+        elif isinstance(x, weakref.ref):
+            self._stack.append(x())
+        elif isinstance(x, ContextVar):
+            self._guard(_current, x)
+        elif isinstance(x, MappingProxyType):
+            self._stack += x.values()
+        elif hasattr(kind, "_reaches"):
+            self._stack += x._reaches()
+        elif isinstance(x, _GENERATORS) and not isinstance(x, random.SystemRandom):
+            self.generators.append(x)
+        elif hasattr(kind, "__next__"):
+            self.uncertain = True
+        elif isinstance(x, np.ndarray) and x.dtype == object:
+            self._guard(_flat, x)
+            self._stack += _flat(x)
+        elif isinstance(x, _BUFFERS) or (hasattr(kind, "__array__") and not self._is_user_class(kind)):
+            self._guard(_numbers_of, x)
+        else:
+            self._members(x)
+            self._object(x, kind)
+
+    def _members(self, x: Any) -> None:
+        if isinstance(x, dict):
+            self._guard(_entries, x)
+            self._stack += _entries(x)
+            self._stack.append(getattr(x, "default_factory", None) if isinstance(x, collections.defaultdict) else None)
+        elif isinstance(x, _CONTAINERS):
+            members: Any = x if type(x) is list else _members(x)
+            if not isinstance(x, (tuple, frozenset)):
+                self._guard(_itself if type(x) is list else _members, x)
+            kinds = set(map(type, members))
+            if not kinds <= _ATOMS:
+                self._stack += members
+            elif Value in kinds or Traced in kinds:
+                self.values.update([member for member in members if isinstance(member, Value)])
+
+    def _object(self, x: Any, kind: type) -> None:
+        """Take an object for its attributes: those in its ``__dict__`` and those in slots."""
+        members = {
+            name: member
+            for base in kind.__mro__
+            for name, member in vars(base).items()
+            if isinstance(member, MemberDescriptorType)
+        }
+        table = _dict_of(x)
+        if table is not None or members or kind.__module__ != "builtins":
+            self._objects.append((x, table, members))
+            self._class(kind)
+
+    def _class(self, kind: type) -> None:
+        """Take a class and those it inherits from for their attributes; special methods are called without a name."""
+        for base in kind.__mro__:
+            if base.__module__ != "builtins" and base not in self._classes:
+                self._classes[base] = None
+                for name, item in vars(base).items():
+                    if _is_special(name) and isinstance(item, FunctionType):
+                        self._stack.append(item)
+                        self._code(item.__code__, self._is_own(item))
+
+    def _function(self, x: FunctionType) -> None:
+        self._guard(_parts, x)
+        self._stack += [x.__defaults__, x.__kwdefaults__, *_parts(x)[3:]]
+        if x.__dict__:
+            self._objects.append((x, x.__dict__, {}))
+        self.uncertain |= x.__module__ in _UNSTEADY
+        if self._is_own(x):
+            self._code(x.__code__, own=True)
+            names = _names_in(x.__code__)
+            for name in names & {"input", "open"} - set(x.__globals__):
+                raise TraceError(f"{x.__name__} calls {name}(), and {ADVICE}")
+            self._globals.setdefault(id(x.__globals__), (x.__globals__, set()))[1].update(names)
+            self._stack += [x.__globals__[name] for name in names if name in x.__globals__]
+
+    def _code(self, code: CodeType, own: bool) -> None:
+        """Note the names in a code."""
+        names = _names_in(code)
+        self._names |= names - _NOTES
+        if own:
+            self._own_names |= names
+            self._all_attributes |= not names.isdisjoint(_READ_BY_NAME)
+
+    def _guard(self, read: Callable[[Any], Any], x: Any) -> None:
+        self._found.append((read, x, tuple(read(x))))
+
+    def _is_own(self, function: FunctionType) -> bool:
+        return not self._is_foreign(function.__globals__.get("__name__"), function.__code__.co_filename)
+
+    def _is_user_class(self, kind: type) -> bool:
+        module = sys.modules.get(kind.__module__)
+        return not self._is_foreign(kind.__module__, getattr(module, "__file__", None))
+
+    def _is_foreign(self, module: Any, file: Any) -> bool:
+        """Whether a module is Python's own, this package, or installed beside the user's: it has no state of theirs."""
+        root = str(module).partition(".")[0]
+        if root in sys.stdlib_module_names or root in ("microgrid", "builtins"):
+            return True
+        return root != self._home and any(place in str(file) for place in ("site-packages", "dist-packages"))
+
+
+def _flat(x: Any) -> list[Any]:
+    return list(x.flat)
+
+
+def _table(get: Callable[..., Any], names: set[str], inherited: Mapping[str, Any] = MappingProxyType({})) -> Guard:
+    """Guard what a table says of some names; where it says nothing, it is what is inherited."""
+    keys = tuple(names)
+    subject = get, keys, tuple([inherited.get(key, _ABSENT) for key in keys])
+    return _looked_up, subject, _looked_up(subject)
+
+
+def _is_special(name: str) -> bool:
+    """Whether Python calls a method of this name by itself, on an object that is there already."""
+    return name[:2] == name[-2:] == "__" and name not in _MAKING
+
+
+_MAKING = {
+    "__new__",
+    "__init__",
+    "__post_init__",
+    "__del__",
+    "__init_subclass__",
+    "__set_name__",
+    "__repr__",
+    "__str__",
+}
+_MAKING |= {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__copy__", "__deepcopy__", "__sizeof__"}
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_in(code: CodeType) -> frozenset[str]:
+    """The names of globals and attributes in a code, and in those of the functions that it makes."""
+    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(code.co_names).union(*inner)
+
+
+# -- random numbers ---------------------------------------------------------------------------------------
+
+
+class Generators:
+    """Generators of random numbers: those given, and Python's and NumPy's global ones."""
+
+    def __init__(self, generators: Iterable[Any] = ()) -> None:
+        self._all = [random, np.random, *generators]
+
+    def read(self) -> list[bytes]:
+        """Return their states, to compare or to ``write`` again."""
+        return [pickle.dumps(_state(x)) for x in self._all]
+
+    def write(self, states: Iterable[bytes]) -> None:
+        """Set them to states that ``read`` gave."""
+        for x, state in zip(self._all, states, strict=True):
+            _set_state(x, pickle.loads(state))
+
+    @contextlib.contextmanager
+    def kept(self, what: str, drawn: list[bytes] | None = None) -> Iterator[None]:
+        """Leave them as they were before the block.
+
+        Raises:
+            TraceError: if the block draws: if it leaves other states than the given ones, or else than it found.
+        """
+        before = self.read()
+        try:
+            yield
+            if self.read() != (drawn or before):
+                raise TraceError(f"{what} draws random numbers, and {ADVICE}")
+        finally:
+            self.write(before)
+
+
+def _state(x: Any) -> Any:
+    if isinstance(x, np.random.Generator):
+        x = x.bit_generator
+    if isinstance(x, np.random.BitGenerator):
+        return x.state
+    return x.getstate() if hasattr(x, "getstate") else x.get_state(legacy=False)
+
+
+def _set_state(x: Any, state: Any) -> None:
+    if isinstance(x, np.random.Generator):
+        x = x.bit_generator
+    if isinstance(x, np.random.BitGenerator):
+        x.state = state
+    else:
+        (x.setstate if hasattr(x, "setstate") else x.set_state)(state)
