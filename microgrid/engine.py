@@ -198,16 +198,24 @@ class Value:
     # -- comparison: of the data; but == and hash are identity, so Values are safe in sets and dicts ------
 
     def __lt__(self, other: SupportsFloat) -> bool:
-        return self.data < (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
+        if _open_blocks:
+            _tell_who_watches_reads(self, other)
+        return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __le__(self, other: SupportsFloat) -> bool:
-        return self.data <= (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
+        if _open_blocks:
+            _tell_who_watches_reads(self, other)
+        return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __gt__(self, other: SupportsFloat) -> bool:
-        return self.data > (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
+        if _open_blocks:
+            _tell_who_watches_reads(self, other)
+        return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __ge__(self, other: SupportsFloat) -> bool:
-        return self.data >= (other.data if isinstance(other, Value) else other)  # type: ignore[operator]
+        if _open_blocks:
+            _tell_who_watches_reads(self, other)
+        return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __bool__(self) -> bool:
         return bool(self.data)
@@ -498,9 +506,11 @@ def watch_reads(hook: Hook) -> Iterator[None]:
         _readers.reset(token)
 
 
-def _tell_who_watches_reads(value: Value) -> None:
+def _tell_who_watches_reads(*read: Any) -> None:
     for hook in _readers.get():
-        hook(value)
+        for value in read:
+            if isinstance(value, Value):
+                hook(value)
 
 
 @contextmanager
