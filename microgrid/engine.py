@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -110,6 +110,8 @@ class Value:
         Interior nodes get ∂self/∂node. Leaves get it **added**, so that the gradients of several
         outputs, or of several samples, sum up; a second call gives them exactly twice the first.
         To start afresh set ``leaf.grad = 0.0``, or call ``zero_grad()`` of a module or an optimiser.
+        A node all of whose paths to this value are constant, as behind ``stop_gradient`` or a comparison,
+        has gradient 0 and sends nothing back.
 
         Args:
             gradient: the gradient of this value itself: 1 unless it is part of something larger.
@@ -126,7 +128,7 @@ class Value:
         anomalies = _check_forward in _hooks.get()
         outer, sweep.pending = sweep.pending, {}
         try:
-            for node in reversed(order):
+            for node in reversed(live_nodes(order, [self])):
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
@@ -195,7 +197,17 @@ class Value:
     def __abs__(self) -> "Value":
         return _unary(ops.absolute, self)
 
-    # -- comparison: of the data; but == and hash are identity, so Values are safe in sets and dicts ------
+    # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
+        if _open_blocks:
+            _tell_who_watches_reads(self, other)
+        if isinstance(other, Value):
+            return self._data == other._data
+        return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
+
+    __hash__ = object.__hash__
 
     def __lt__(self, other: SupportsFloat) -> bool:
         if _open_blocks:
@@ -365,6 +377,25 @@ def topological_order(*roots: Value) -> list[Value]:
     return order
 
 
+def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Value]:
+    """Return the nodes of a topological order that a gradient can reach from the outputs.
+
+    Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
+    not 0 times an infinite local derivative either, which would be nan.
+    """
+    if not any(op.cuts for op in {node.op for node in order}):
+        return order
+    live = set(outputs)
+    for node in reversed(order):
+        if node in live:
+            live.update(
+                [parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p]
+                if node.op.cuts
+                else node.parents
+            )
+    return [node for node in order if node in live]
+
+
 # ---------------------------------------------------------------------------------------------------
 # Recording nodes
 
@@ -496,7 +527,7 @@ _readers: ContextVar[tuple[Hook, ...]] = ContextVar("_readers", default=())
 
 @contextmanager
 def watch_reads(hook: Hook) -> Iterator[None]:
-    """Call ``hook(value)`` before this thread reads the number of a Value in the block: ``.data``, ``<``, ``if v``."""
+    """Call ``hook(value)`` before this thread reads a number in the block, by ``.data``, a comparison or ``if v``."""
     token = _readers.set((hook, *_readers.get()))
     _open_blocks.append(None)
     try:

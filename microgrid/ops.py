@@ -79,7 +79,8 @@ class Op:
         forward: computes ``y`` from floats; must return ``inf`` or ``nan`` rather than raise.
         partials: one per argument, ``partials[i](y, *xs)`` = dy/dxs[i], written with operators and
             operations of the table so that it works on floats and on Values; a plain number where the
-            derivative is constant.
+            derivative is constant. The number 0 says that there is no path: nothing flows to that argument,
+            not even 0·∞.
         symbol: what a drawing shows, ``"×"``; the name unless given.
         domain: per argument, where the operation is defined; all reals unless given.
         kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
@@ -104,6 +105,8 @@ class Op:
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    cuts: bool = field(init=False)
+    """Whether a local derivative is 0 by definition: nothing ever flows back to that argument."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.partials, tuple) or not all(
@@ -124,6 +127,7 @@ class Op:
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
+        set_field(self, "cuts", not all(callable(p) or p for p in self.partials))
 
     @property
     def arity(self) -> int:

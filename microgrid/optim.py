@@ -16,6 +16,7 @@ once, with the same results and the same memory; the two may take turns.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -348,7 +349,7 @@ def _parameters(parameters: Iterable[Value]) -> list[Value]:
     if not values:
         raise ValueError("an optimiser needs at least one parameter; got none. Has the model any parameters()?")
     if len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
+        twice = next(value for value, count in Counter(values).items() if count > 1)
         raise ValueError(f"an optimiser takes each parameter once; got {twice!r} twice")
     return values
 

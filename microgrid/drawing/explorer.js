@@ -122,9 +122,12 @@ class Passes {
       }
     gradient.fill(0);
     gradient[this.output] = 1;
+    const reached = new Uint8Array(this.count); // where no gradient arrives none is sent, not 0 × ∞
+    reached[this.output] = 1;
     for (let i = this.count - 1; i >= 0; i--)
       parents[i].forEach((parent, argument) => {
-        if (!this.sends(i, argument)) return;
+        if (!reached[i] || !this.sends(i, argument)) return;
+        reached[parent] = 1;
         const edge = first[i] + argument;
         this.flow[edge] = gradient[i] * this.derivative[edge];
         this.sumBefore[edge] = gradient[parent];

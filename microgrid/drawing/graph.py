@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.drawing.rounding import Numbers
-from microgrid.engine import Value, topological_order
+from microgrid.engine import Value, live_nodes, topological_order
 from microgrid.ops import CONSTANT
 
 OUTLINE_MODULES = 24
@@ -385,7 +385,7 @@ class _Builder:
                 else:
                     exits.add(parent)
                     uses[target, source] += 1
-        numbers = Numbers(self.order if len(self.order) <= MANY else ())
+        numbers = Numbers(self.order if len(self.order) <= MANY else (), live_nodes(everything, outputs))
         nodes = []
         for group, i in self.index.items():
             values = tuple(self.members[group])
@@ -399,7 +399,7 @@ class _Builder:
                     group.title if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
-                    is_marked=mark in values,
+                    is_marked=any(value is mark for value in values),
                     hidden_operands=hidden_operands[i],
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),

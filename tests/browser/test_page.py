@@ -103,6 +103,12 @@ def test_operations_agree_with_python_on_infinities_nan_and_signed_zeros(show):
             assert found == pytest.approx(expected, rel=1e-12), f"{op.name}{xs}"
 
 
+def test_nothing_flows_through_an_infinite_derivative_behind_a_constant(show):
+    x = mg.Value(0.0, label="x")
+    page = show(explore(mg.stop_gradient(mg.sqrt(x) + 1.0) * 2.0 + x * 3.0))
+    assert page.evaluate("[passes.gradient[0], passes.flow.some(Number.isNaN)]") == [3.0, False]
+
+
 def test_special_functions_are_accurate_far_out_and_near_their_zeros(show):
     generator = random.Random(3)
     names = ["erf", "erfc", "gelu", "lgamma", "digamma", "polygamma[1]", "polygamma[2]", "sigmoid", "silu", "softplus"]

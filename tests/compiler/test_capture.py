@@ -872,6 +872,7 @@ READS = {
     "data of a result": lambda w: lambda x, s=w * w: x * s.data,
     "a branch": lambda w: lambda x: x if w > 0 else -x,
     "its truth": lambda w: lambda x: x if w else -x,
+    "equality": lambda w: lambda x: x if w == 2.0 else -x,
     "a comparison with a number": lambda w: lambda x: x if w <= 1.0 else -x,
     "the state of a module": lambda w, m=LAYER: lambda x: x * m.state_dict()["neurons.0.b"],
 }

@@ -525,6 +525,7 @@ def test_each_structure_of_arguments_is_traced_once():
         (lambda x: max(x, 0.0), r"mg.maximum"),
         (lambda x: x if x == 1 else -x, r"compared to 1 by == .*test_kernel.py:\d+.*mg.equal"),
         (lambda x: -x if x in (0.0, 1.0) else x, r"compared to 0.0 by =="),
+        (lambda x: x if x != x * 2 else -x, r"compared to another value by == or !=.*mg.equal"),
         (lambda x: setattr(x, "data", 1.0), r"written"),
     ],
 )
