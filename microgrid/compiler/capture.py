@@ -140,6 +140,14 @@ def _entries(x: Any) -> tuple[Any, ...]:
     return (*dict.keys(x), *dict.values(x))
 
 
+def _attributes(there: Callable[[], Any]) -> tuple[Any, ...]:
+    return _entries(_dict_of(there()))
+
+
+def _attribute(there: Callable[[], Any], name: str, default: Any) -> Any:
+    return (_dict_of(there()) or {}).get(name, default)
+
+
 def _looked_up(table: tuple[Callable[..., Any], tuple[str, ...], tuple[Any, ...]]) -> tuple[Any, ...]:
     get, keys, defaults = table
     return tuple(map(get, keys, defaults))
@@ -267,14 +275,15 @@ class _Walk:
         for x, table, members in self._objects:
             there = weakref.ref(x) if x is root else functools.partial(_itself, x)
             if table is not None:
+                get = functools.partial(_attribute, there) if x is root else table.get
                 if self._all_attributes:
-                    found.append((_entries, table, _entries(table)))
+                    found.append((_attributes, there, _attributes(there)))
                 of_class = inherited.get(type(x), {})
                 keys = self._names & {*of_class, *table}
                 if self._is_user_class(type(x)):
                     keys |= free
                 if keys:
-                    found.append(_table(table.get, keys, of_class))
+                    found.append(_table(get, keys, of_class))
             chosen = [member for name, member in members.items() if self._all_attributes or name in self._names]
             if chosen:
                 found.append((_slots, (there, chosen), _slots((there, chosen))))

@@ -40,8 +40,9 @@ class Compiled:
     of an ordinary graph, fills the gradients of the parameters. ``kernel(*batch)`` gives the kernel, which works on
     flat arrays.
 
-    A compiled method has its kernels for each object, which it does not keep alive. An object whose class has
-    ``__slots__`` without ``"__weakref__"`` is traced at every call; compile its bound method once instead.
+    A compiled method has its kernels for each object, and does not keep the object alive; unless something else that
+    it reaches leads back to it. An object whose class has ``__slots__`` without ``"__weakref__"`` is traced at every
+    call: add that, or compile its bound method once.
     """
 
     def __init__(self, function: Callable[..., Any], reduce: Reduce, batch: bool, dtype: str) -> None:
@@ -76,9 +77,8 @@ class Compiled:
         if instance is None:
             return self
         bound = Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype)
-        bound._object = instance
+        objects, key = self._objects, id(instance)
         with self._lock:
-            objects, key = self._objects, id(instance)
             if key not in objects:
                 try:
                     there = weakref.ref(instance, lambda _: objects.pop(key, None))
@@ -86,6 +86,7 @@ class Compiled:
                     return bound
                 objects[key] = there, bound._variants, bound._lock
             _, bound._variants, bound._lock = objects[key]
+        bound._object = instance
         return bound
 
     def __repr__(self) -> str:
