@@ -12,6 +12,7 @@ a training loop appends to is no change, unless the function itself names it.
 import array
 import collections
 import contextlib
+import dis
 import functools
 import hashlib
 import operator
@@ -28,9 +29,10 @@ from types import (
     MappingProxyType,
     MemberDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -226,7 +228,7 @@ class _Walk:
         self.values: set[Value] = set()
         self.generators: list[Any] = []
         self.uncertain = False
-        self._names: set[str] = set()
+        self._names = {"__wrapped__"}
         self._own_names: set[str] = set()
         self._all_attributes = False
         self._seen: dict[int, Any] = {}
@@ -317,7 +319,7 @@ class _Walk:
         self._seen[id(x)] = x
         if isinstance(x, FunctionType):
             self._function(x)
-        elif isinstance(x, (MethodType, BuiltinFunctionType)):
+        elif isinstance(x, (MethodType, BuiltinFunctionType, MethodWrapperType)):
             self._stack.append(getattr(x, "__func__", None))
             if not isinstance(x.__self__, ModuleType):
                 self._stack.append(x.__self__)
@@ -403,18 +405,19 @@ class _Walk:
         if self._is_own(x):
             self._code(x.__code__, own=True)
             names = _names_in(x.__code__)
-            for name in names & {"input", "open"} - set(x.__globals__):
+            for name in names.globals & {"input", "open"} - set(x.__globals__):
                 raise TraceError(f"{x.__name__} calls {name}(), and {ADVICE}")
-            self._globals.setdefault(id(x.__globals__), (x.__globals__, set()))[1].update(names)
-            self._stack += [x.__globals__[name] for name in names if name in x.__globals__]
+            self._globals.setdefault(id(x.__globals__), (x.__globals__, set()))[1].update(names.globals)
+            self._stack += [x.__globals__[name] for name in names.globals if name in x.__globals__]
+            self._stack += [sys.modules[name] for name in names.modules if name in sys.modules]
 
     def _code(self, code: CodeType, own: bool) -> None:
         """Note the names in a code."""
         names = _names_in(code)
-        self._names |= names - _NOTES
+        self._names |= names.attributes - _NOTES
         if own:
-            self._own_names |= names
-            self._all_attributes |= not names.isdisjoint(_READ_BY_NAME)
+            self._own_names |= names.attributes
+            self._all_attributes |= not _READ_BY_NAME.isdisjoint(names.attributes | names.globals)
 
     def _guard(self, read: Callable[[Any], Any], x: Any) -> None:
         self._found.append((read, x, tuple(read(x))))
@@ -463,11 +466,26 @@ _MAKING = {
 _MAKING |= {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__copy__", "__deepcopy__", "__sizeof__"}
 
 
+class _Names(NamedTuple):
+    """The names in a code, and in those of the functions that it makes."""
+
+    globals: frozenset[str]
+    attributes: frozenset[str]
+    modules: frozenset[str]
+
+
 @functools.lru_cache(maxsize=1024)
-def _names_in(code: CodeType) -> frozenset[str]:
-    """The names of globals and attributes in a code, and in those of the functions that it makes."""
+def _names_in(code: CodeType) -> _Names:
+    found: tuple[set[str], set[str], set[str]] = set(), set(), set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            found[2].add(instruction.argval)
+        elif "GLOBAL" in instruction.opname or "NAME" in instruction.opname:
+            found[0].add(instruction.argval)
+        elif instruction.argval in code.co_names:
+            found[1].add(instruction.argval)
     inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner)
+    return _Names(*[frozenset(names).union(*more) for names, *more in zip(found, *inner, strict=True)])
 
 
 # -- random numbers ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import builtins
 import functools
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -349,8 +350,7 @@ class Kernel:
         for task in ("value", "vjp"):
             source = emit.functional_source(self._targets(task)[0])
             namespace = special.jax_namespace(source.names, signature.dtype)
-            exec(self._code(f"{task} jax", source), namespace)  # definitions only
-            programs[task] = namespace["run"]
+            programs[task] = _defined(self._code(f"{task} jax", source), namespace)
 
         def run(task: str, seed: Any, theta: Any, batch: Sequence[Any]) -> list[Any]:
             size = batch[0].shape[0] if signature.batched else 1
@@ -597,8 +597,8 @@ class Kernel:
         namespace |= {"theta": theta, "seed": seed, "B": size}
         namespace |= {"count": np.array(size, dtype), "weight": np.array(1.0 / size, dtype)}
         with np.errstate(all="ignore"):
-            exec(code, namespace)
-        return _Plan(_quiet(namespace["run"]), theta, seed, outs, namespace, source.direct)
+            run = _defined(code, namespace)
+        return _Plan(_quiet(run), theta, seed, outs, namespace, source.direct)
 
     def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
         count = self.signature.outputs or 1
@@ -625,8 +625,7 @@ class Kernel:
             run = self._codes.get(f"{key} run")
             if run is None:
                 namespace = {"inf": ops.inf, "nan": ops.nan, **source.names}
-                exec(code, namespace)
-                run = self._codes[f"{key} run"] = namespace["run"]
+                run = self._codes[f"{key} run"] = _defined(code, namespace)
         return run(*numbers, **{name: used[name] for name in run.__code__.co_varnames if name in used})
 
     def _shaped(self, by: str, results: list[Floats], size: int) -> tuple[Any, Any]:
@@ -697,6 +696,18 @@ class Kernel:
             else:
                 arrays.append(np.ascontiguousarray(array).reshape(-1))
         return arrays, max(size, 1)
+
+
+def _defined(code: Any, namespace: dict[str, Any]) -> Any:
+    """Execute a program and return its ``run``.
+
+    Its namespace refers to no function that refers to it, or the buffers in it would live until they are collected.
+    """
+    exec(code, namespace)
+    run = namespace.pop("run")
+    run.parts = {name: x for name, x in namespace.items() if getattr(x, "__globals__", None) is namespace}
+    namespace |= {name: weakref.proxy(part) for name, part in run.parts.items()}
+    return run
 
 
 def _quiet(run: Callable[..., None]) -> Callable[..., None]:

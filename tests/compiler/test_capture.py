@@ -7,8 +7,10 @@ import enum
 import functools
 import itertools
 import operator
+import os
 import random
 import secrets
+import sys
 import threading
 import time
 import types
@@ -501,6 +503,134 @@ def an_attribute_of_a_module():
 
 
 @case
+def a_module_imported_within():
+    sys.modules["settings_of_a_test"] = user_module(scale=2.0)
+    space = in_a_module("def f(x):\n    import settings_of_a_test\n    return x * settings_of_a_test.scale")
+    return space["f"], lambda: setattr(sys.modules["settings_of_a_test"], "scale", 5.0)
+
+
+@case
+def a_name_imported_within():
+    sys.modules["settings_of_a_test"] = user_module(scale=2.0)
+    space = in_a_module("def f(x):\n    from settings_of_a_test import scale\n    return x * scale")
+    return space["f"], lambda: setattr(sys.modules["settings_of_a_test"], "scale", 5.0)
+
+
+@case
+def a_variable_of_the_environment():
+    os.environ["SCALE_OF_A_TEST"] = "2.0"
+    return lambda x: x * float(os.environ["SCALE_OF_A_TEST"]), lambda: os.environ.update(SCALE_OF_A_TEST="5.0")
+
+
+@case
+def a_function_with_a_cache_that_is_cleared():
+    holder = Holder()
+    scale = functools.lru_cache(lambda: holder.scale)
+
+    def change():
+        holder.scale = 5.0
+        scale.cache_clear()
+
+    return lambda x: x * scale(), change
+
+
+@case
+def a_cached_property():
+    class Scaled(Holder):
+        twice = functools.cached_property(lambda self: 2.0 * self.scale)
+
+    scaled = Scaled()
+    return lambda x: x * scaled.twice, lambda: setattr(scaled, "twice", 5.0)
+
+
+@case
+def a_partial_method():
+    class Scaled(Holder):
+        def times(self, x, scale):
+            return x * scale[0]
+
+        doubled = functools.partialmethod(times, scale=[2.0])
+
+    scaled = Scaled()
+    return lambda x: scaled.doubled(x), lambda: vars(Scaled)["doubled"].keywords["scale"].__setitem__(0, 5.0)
+
+
+@case
+def a_special_method():
+    class Scaled(Holder):
+        def __rmul__(self, x):
+            return x * self.scale
+
+        def __getitem__(self, k):
+            return self.more[k]
+
+        more = (1.0, 2.0)
+
+    scaled = Scaled()
+    return lambda x: x * scaled[1] + scaled.__rmul__(x), lambda: setattr(Scaled, "more", (1.0, 5.0))
+
+
+@case
+def the_length_of_a_list():
+    length = [1.0, 2.0].__len__
+    return lambda x: x * length(), lambda: length.__self__.append(5.0)
+
+
+@case
+def an_object_made_within():
+    class Scaled:
+        half = 1.0
+
+        def __init__(self):
+            self.scale = 2.0 * self.half
+
+    return lambda x: x * Scaled().scale, lambda: setattr(Scaled, "half", 5.0)
+
+
+@case
+def a_match_on_text():
+    holder = types.SimpleNamespace(kind="tanh")
+
+    def f(x):
+        match holder.kind:
+            case "tanh":
+                return mg.tanh(x)
+            case _:
+                return mg.sin(x)
+
+    return f, lambda: setattr(holder, "kind", "sin")
+
+
+@case
+def a_comprehension_over_a_global():
+    space = in_a_module("scales = [1.0, 2.0]\ndef f(x): return sum([x * s for s in scales])")
+    return space["f"], lambda: space["scales"].append(5.0)
+
+
+@case
+def an_attribute_that_was_not_there():
+    holder = Holder()
+
+    def f(x):
+        try:
+            return x * holder.more
+        except AttributeError:
+            return x
+
+    return f, lambda: setattr(holder, "more", 5.0)
+
+
+@case
+def an_attribute_that_is_deleted():
+    class Scaled:
+        scale = 5.0
+
+    scaled = Scaled()
+    scaled.scale = 2.0
+    return lambda x: x * scaled.scale, lambda: delattr(scaled, "scale")
+
+
+@case
 def an_array():
     scales = np.array([2.0, 3.0])
     return lambda x: x * scales[0], lambda: scales.__setitem__(0, 5.0)
@@ -704,6 +834,14 @@ def test_what_the_function_does_not_name_may_change_without_a_new_trace():
     for _ in range(3):
         trainer.train(compiled)
         assert compiled.kernel(X) is kernel
+
+
+def test_a_global_with_the_name_of_an_attribute_is_another_thing():
+    space = in_a_module("losses = []\ndef f(x): return mg.losses.binary_cross_entropy(x, 1.0)")
+    compiled = compile(space["f"])
+    kernel = compiled.kernel(X)
+    space["losses"].append(1.0)
+    assert compiled.kernel(X) is kernel
 
 
 def test_an_equal_number_is_no_change():
