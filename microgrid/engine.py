@@ -77,7 +77,7 @@ class Value:
     @property
     def data(self) -> float:
         if _open_blocks:
-            _tell_who_watches_reads(self)
+            tell_who_watches_reads(self)
         return self._data
 
     @data.setter
@@ -202,7 +202,7 @@ class Value:
     def __eq__(self, other: object) -> bool:
         """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
         if _open_blocks:
-            _tell_who_watches_reads(self, other)
+            tell_who_watches_reads(self, other)
         if isinstance(other, Value):
             return self._data == other._data
         return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
@@ -211,22 +211,22 @@ class Value:
 
     def __lt__(self, other: SupportsFloat) -> bool:
         if _open_blocks:
-            _tell_who_watches_reads(self, other)
+            tell_who_watches_reads(self, other)
         return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __le__(self, other: SupportsFloat) -> bool:
         if _open_blocks:
-            _tell_who_watches_reads(self, other)
+            tell_who_watches_reads(self, other)
         return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __gt__(self, other: SupportsFloat) -> bool:
         if _open_blocks:
-            _tell_who_watches_reads(self, other)
+            tell_who_watches_reads(self, other)
         return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __ge__(self, other: SupportsFloat) -> bool:
         if _open_blocks:
-            _tell_who_watches_reads(self, other)
+            tell_who_watches_reads(self, other)
         return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __bool__(self) -> bool:
@@ -537,7 +537,8 @@ def watch_reads(hook: Hook) -> Iterator[None]:
         _readers.reset(token)
 
 
-def _tell_who_watches_reads(*read: Any) -> None:
+def tell_who_watches_reads(*read: Any) -> None:
+    """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
     for hook in _readers.get():
         for value in read:
             if isinstance(value, Value):

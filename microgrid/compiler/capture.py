@@ -14,11 +14,13 @@ import collections
 import contextlib
 import dis
 import functools
+import gc
 import hashlib
 import operator
 import pickle
 import random
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -121,9 +123,9 @@ def _same(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, tuple):
+    if issubclass(type(a), tuple):
         return len(a) == len(b) and all(map(_same, a, b))
-    return type(a) is Traced or (isinstance(a, _NUMBERS) and repr(a) == repr(b))
+    return type(a) is Traced or (issubclass(type(a), _NUMBERS) and repr(a) == repr(b))
 
 
 # -- reading without running code of the user -----------------------------------------------------------
@@ -134,12 +136,13 @@ def _itself(x: Any) -> Any:
 
 
 def _members(x: Any) -> tuple[Any, ...]:
-    base = next(base for base in (*_CONTAINERS, dict) if isinstance(x, base))
+    base = next(base for base in _CONTAINERS if issubclass(type(x), base))
     return tuple(base.__iter__(x))
 
 
 def _entries(x: Any) -> tuple[Any, ...]:
-    return (*dict.keys(x), *dict.values(x))
+    keys = collections.OrderedDict.__iter__(x) if issubclass(type(x), collections.OrderedDict) else dict.__iter__(x)
+    return (*keys, *dict.values(x))
 
 
 def _attributes(there: Callable[[], Any]) -> tuple[Any, ...]:
@@ -181,7 +184,7 @@ def _content(cell: Any) -> Any:
 
 def _numbers_of(x: Any) -> tuple[Any, ...]:
     """The content of an array: its bytes, or of many a digest."""
-    content = np.asarray(x)
+    content = np.asarray(x.detach() if hasattr(x, "detach") else x)
     raw = (
         content.tobytes() if content.nbytes <= _SMALL else hashlib.blake2b(np.ascontiguousarray(content).data).digest()
     )
@@ -190,6 +193,10 @@ def _numbers_of(x: Any) -> tuple[Any, ...]:
 
 def _current(variable: "ContextVar[Any]") -> tuple[Any, ...]:
     return (variable.get(_ABSENT),)
+
+
+def _gradients(values: Iterable[Value]) -> tuple[float, ...]:
+    return tuple([value.grad for value in values])
 
 
 def _types(objects: Iterable[Any]) -> tuple[type, ...]:
@@ -207,8 +214,9 @@ def _class_table(kind: type) -> dict[str, Any]:
 
 
 def _dict_of(x: Any) -> dict[str, Any] | None:
+    base = threading.local if issubclass(type(x), threading.local) else object
     try:
-        found = object.__getattribute__(x, "__dict__")
+        found = base.__getattribute__(x, "__dict__")
     except AttributeError:
         return None
     return found if isinstance(found, dict) else None
@@ -231,6 +239,7 @@ class _Walk:
         self._names = {"__wrapped__"}
         self._own_names: set[str] = set()
         self._all_attributes = False
+        self._gradients = False
         self._seen: dict[int, Any] = {}
         self._stack: list[Any] = [function]
         self._found: list[Guard] = []
@@ -277,7 +286,8 @@ class _Walk:
         for x, table, members in self._objects:
             there = weakref.ref(x) if x is root else functools.partial(_itself, x)
             if table is not None:
-                get = functools.partial(_attribute, there) if x is root else table.get
+                live = x is root or issubclass(type(x), threading.local)  # each thread has a table of its own
+                get = functools.partial(_attribute, there) if live else table.get
                 if self._all_attributes:
                     found.append((_attributes, there, _attributes(there)))
                 of_class = inherited.get(type(x), {})
@@ -292,6 +302,8 @@ class _Walk:
         found += [_table(table.get, keys) for table, keys in self._globals.values() if keys]
         found += [_table(vars(m).get, keys) for m in self._modules if (keys := self._names.intersection(vars(m)))]
         for kind in self._classes:
+            if str(kind.__module__).partition(".")[0] in sys.stdlib_module_names:
+                continue
             keys = self._names & set(inherited[kind])
             if self._is_user_class(kind):
                 keys |= {name for name in inherited[kind] if _is_special(name)}
@@ -299,6 +311,8 @@ class _Walk:
                 found.append(_table(kind.__dict__.get, keys))
         objects = [x for x, _, _ in self._objects if x is not root]
         found += [(_types, objects, _types(objects))] if objects else []
+        if self._gradients:
+            found.append((_gradients, leaves := list(self.values), _gradients(leaves)))
         found += self._found
         if root is None:
             return found
@@ -310,62 +324,61 @@ class _Walk:
         ]
 
     def _visit(self, x: Any) -> None:
-        if isinstance(x, Value):
+        kind = type(x)  # issubclass(kind, …) would ask an object of the user for its __class__
+        if issubclass(kind, Value):
             self.values.add(x)
             return
-        kind = type(x)
-        if kind in _ATOMS or isinstance(x, (Op, np.generic)) or x is _ABSENT or id(x) in self._seen:
+        if kind in _ATOMS or issubclass(kind, (Op, np.generic)) or x is _ABSENT or id(x) in self._seen:
             return
         self._seen[id(x)] = x
-        if isinstance(x, FunctionType):
+        if issubclass(kind, FunctionType):
             self._function(x)
-        elif isinstance(x, (MethodType, BuiltinFunctionType, MethodWrapperType)):
+        elif issubclass(kind, (MethodType, BuiltinFunctionType, MethodWrapperType)):
             self._stack.append(getattr(x, "__func__", None))
             if not isinstance(x.__self__, ModuleType):
                 self._stack.append(x.__self__)
             self.uncertain |= getattr(x, "__module__", None) in _UNSTEADY
-        elif isinstance(x, ModuleType):
+        elif issubclass(kind, ModuleType):
             self.uncertain |= x.__name__ in _UNSTEADY
             if x is not sys:
                 self._modules.append(x)
-        elif isinstance(x, type):
+        elif issubclass(kind, type):
             self.uncertain |= x.__module__ in _UNSTEADY
             if self._is_user_class(x):
                 self._class(x)
                 self._stack += [vars(base)[name] for base in x.__mro__[:-1] for name in _MAKING & vars(base).keys()]
-        elif isinstance(x, (property, staticmethod, classmethod)):
-            self._stack.append(x.fget if isinstance(x, property) else x.__func__)
-        elif isinstance(x, functools.partial):
+        elif issubclass(kind, (property, staticmethod, classmethod)):
+            self._stack.append(x.fget if issubclass(kind, property) else x.__func__)
+        elif issubclass(kind, functools.partial):
             self._stack += [x.func, x.args, x.keywords]
-        elif isinstance(x, weakref.ref):
+        elif issubclass(kind, weakref.ref):
             self._stack.append(x())
-        elif isinstance(x, ContextVar):
+        elif issubclass(kind, ContextVar):
             self._guard(_current, x)
-        elif isinstance(x, MappingProxyType):
-            self._stack += x.values()
         elif hasattr(kind, "_reaches"):
             self._stack += x._reaches()
-        elif isinstance(x, _GENERATORS) and not isinstance(x, random.SystemRandom):
+        elif issubclass(kind, _GENERATORS) and not issubclass(kind, random.SystemRandom):
             self.generators.append(x)
         elif hasattr(kind, "__next__"):
             self.uncertain = True
-        elif isinstance(x, np.ndarray) and x.dtype == object:
+        elif issubclass(kind, np.ndarray) and x.dtype == object:
             self._guard(_flat, x)
             self._stack += _flat(x)
-        elif isinstance(x, _BUFFERS) or (hasattr(kind, "__array__") and not self._is_user_class(kind)):
+        elif issubclass(kind, _BUFFERS) or (hasattr(kind, "__array__") and not self._is_user_class(kind)):
             self._guard(_numbers_of, x)
         else:
-            self._members(x)
+            self._members(x, kind)
             self._object(x, kind)
 
-    def _members(self, x: Any) -> None:
-        if isinstance(x, dict):
+    def _members(self, x: Any, kind: type) -> None:
+        if issubclass(kind, dict):
             self._guard(_entries, x)
             self._stack += _entries(x)
-            self._stack.append(getattr(x, "default_factory", None) if isinstance(x, collections.defaultdict) else None)
-        elif isinstance(x, _CONTAINERS):
+            if issubclass(kind, collections.defaultdict):
+                self._stack.append(x.default_factory)
+        elif issubclass(kind, _CONTAINERS):
             members: Any = x if type(x) is list else _members(x)
-            if not isinstance(x, (tuple, frozenset)):
+            if not issubclass(kind, (tuple, frozenset)):
                 self._guard(_itself if type(x) is list else _members, x)
             kinds = set(map(type, members))
             if not kinds <= _ATOMS:
@@ -382,6 +395,8 @@ class _Walk:
             if isinstance(member, MemberDescriptorType)
         }
         table = _dict_of(x)
+        if table is None and not members and not issubclass(kind, (dict, *_CONTAINERS)):
+            self._stack += gc.get_referents(x)  # as a view of a dict leads to the dict
         if table is not None or members or kind.__module__ != "builtins":
             self._objects.append((x, table, members))
             self._class(kind)
@@ -391,25 +406,29 @@ class _Walk:
         for base in kind.__mro__:
             if base.__module__ != "builtins" and base not in self._classes:
                 self._classes[base] = None
+                self._class(type(base))
                 for name, item in vars(base).items():
                     if _is_special(name) and isinstance(item, FunctionType):
                         self._stack.append(item)
                         self._code(item.__code__, self._is_own(item))
 
     def _function(self, x: FunctionType) -> None:
-        self._guard(_parts, x)
+        own = self._is_own(x)
+        if own or x.__closure__:
+            self._guard(_parts, x)
         self._stack += [x.__defaults__, x.__kwdefaults__, *_parts(x)[3:]]
         if x.__dict__:
             self._objects.append((x, x.__dict__, {}))
         self.uncertain |= x.__module__ in _UNSTEADY
-        if self._is_own(x):
-            self._code(x.__code__, own=True)
+        if own:
+            self._code(x.__code__, own)
             names = _names_in(x.__code__)
             for name in names.globals & {"input", "open"} - set(x.__globals__):
                 raise TraceError(f"{x.__name__} calls {name}(), and {ADVICE}")
             self._globals.setdefault(id(x.__globals__), (x.__globals__, set()))[1].update(names.globals)
             self._stack += [x.__globals__[name] for name in names.globals if name in x.__globals__]
             self._stack += [sys.modules[name] for name in names.modules if name in sys.modules]
+            self._gradients |= any(not isinstance(x.__globals__.get(of), ModuleType) for of in names.gradients_of)
 
     def _code(self, code: CodeType, own: bool) -> None:
         """Note the names in a code."""
@@ -467,17 +486,22 @@ _MAKING |= {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__co
 
 
 class _Names(NamedTuple):
-    """The names in a code, and in those of the functions that it makes."""
+    """The names in a code, and in those of the functions that it makes; and which globals it takes ``.grad`` of."""
 
     globals: frozenset[str]
     attributes: frozenset[str]
     modules: frozenset[str]
+    gradients_of: frozenset[str]
 
 
 @functools.lru_cache(maxsize=1024)
 def _names_in(code: CodeType) -> _Names:
-    found: tuple[set[str], set[str], set[str]] = set(), set(), set()
+    found: tuple[set[str], ...] = set(), set(), set(), set()
+    owner = ""
     for instruction in dis.get_instructions(code):
+        if instruction.argval == "grad":
+            found[3].add(owner)  # of a module, as in mg.grad, or of anything else
+        owner = instruction.argval if "GLOBAL" in instruction.opname else ""
         if instruction.opname == "IMPORT_NAME":
             found[2].add(instruction.argval)
         elif "GLOBAL" in instruction.opname or "NAME" in instruction.opname:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from microgrid import engine, ops
 from microgrid.engine import Value, enable_grad, topological_order, watch
-from microgrid.ops import CONSTANT, Op
+from microgrid.ops import CONSTANT, LEAF, Op
 
 
 def named(name: str) -> Op:
@@ -230,6 +230,14 @@ class Traced(Value):
         self._refuse("the .data of a traced value was written", "make a new value by operations instead")
 
     data = property(_read, _write)
+
+    def backward(self, gradient: float = 1.0) -> None:
+        """Do what a Value does, if no number of an argument or a parameter is in it: its gradients are numbers."""
+        leaves = [node for node in topological_order(self) if node.op is LEAF]
+        if any(type(leaf) is Traced for leaf in leaves):
+            self._refuse("backward() of a traced value", "take derivatives by mg.grad(f) or mg.gradient_graph(y, [x])")
+        engine.tell_who_watches_reads(*leaves)
+        super().backward(gradient)
 
 
 def traced_leaf(number: float) -> Traced:
