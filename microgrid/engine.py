@@ -386,13 +386,17 @@ def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Val
     if not any(op.cuts for op in {node.op for node in order}):
         return order
     live = set(outputs)
+    shared: set[int] = set()
     for node in reversed(order):
-        if node in live:
-            live.update(
-                [parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p]
-                if node.op.cuts
-                else node.parents
-            )
+        if node not in live:
+            continue
+        if node.op.cuts:
+            live.update([parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p])
+        elif id(node.others) not in shared:
+            live.update(node.parents)
+            shared.update([id(node.others)] * bool(node.others))
+        else:
+            live.update([node.first, node.second])  # type: ignore[list-item]
     return [node for node in order if node in live]
 
 

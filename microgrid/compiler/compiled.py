@@ -57,8 +57,8 @@ class Compiled:
     def __call__(self, *batch: Any, **named: Any) -> Any:
         """Return the function of a batch, with a Value for each number; see ``Kernel.__call__``.
 
-        Arguments are arrays, nested lists, or dicts of them. With ``reduce=None`` it is a list with an entry per
-        sample.
+        Arguments are arrays, nested lists, or dicts of them; without a batch axis lists of such too, as a list of
+        the weights and the biases of each layer. With ``reduce=None`` it is a list with an entry per sample.
         """
         if any(type(x) is Traced for argument in (*batch, *named.values()) for x in _numbers(argument)):
             return self._inline(batch, named)
@@ -150,8 +150,9 @@ class Compiled:
         leaves: list[tuple[str, Any]] = []
         known = self._parameters
         names = [known[k] if k < len(known) else f"number {k + 1}" for k in range(len(batch))]
-        positional = tuple([_take_apart(x, name, leaves) for x, name in zip(batch, names, strict=True)])
-        return (positional, tuple([(name, _take_apart(x, name, leaves)) for name, x in named.items()])), leaves
+        positional = tuple([_take_apart(x, name, leaves, self.batch) for x, name in zip(batch, names, strict=True)])
+        by_name = tuple([(name, _take_apart(x, name, leaves, self.batch)) for name, x in named.items()])
+        return (positional, by_name), leaves
 
     def _variant(self, structure: "Structure", names: Sequence[str], leaves: Sequence[Any]) -> "Variant":
         arrays = [real_array(leaf, name, self.dtype) for leaf, name in zip(leaves, names, strict=True)]
@@ -401,24 +402,36 @@ def _numbers(argument: Any) -> Iterator[Any]:
 
 
 Structure = tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]
-"""How arguments are made of arrays: of each one by position, and by name. ``None`` stands for an array; a dict or a
-list of dicts for a tuple of its type, its keys and the structures of its entries."""
+"""How arguments are made of arrays: of each one by position, and by name. ``None`` stands for an array; a dict, or a
+list that is no array, for a tuple of its type, its keys and the structures of its entries."""
 
 _PLAIN = {float, int, bool, Value, Traced}
 
 
-def _has_dict(x: Any) -> bool:
+def _shape(x: Any, batch: bool) -> Shape | None:
+    """The shape of an array or of nested lists like one, else ``None``: of dicts, and of lists whose entries differ.
+
+    In a batch entries are samples, so lists that differ are no structure but a mistake, which is for others to tell.
+    """
     if isinstance(x, dict):
-        return True
-    return isinstance(x, (list, tuple)) and not {*map(type, x)} <= _PLAIN and any(map(_has_dict, x))
+        return None
+    if not isinstance(x, (list, tuple)):
+        return tuple(getattr(x, "shape", ()))
+    if {*map(type, x)} <= _PLAIN:
+        return (len(x),)
+    shapes = {_shape(entry, batch) for entry in x}
+    if len(shapes) == 1 or (batch and None not in shapes):
+        first = shapes.pop()
+        return first if first is None else (len(x), *first)
+    return None
 
 
-def _take_apart(x: Any, name: str, leaves: list[tuple[str, Any]]) -> Any:
-    if not _has_dict(x):
+def _take_apart(x: Any, name: str, leaves: list[tuple[str, Any]], batch: bool) -> Any:
+    if _shape(x, batch) is not None:
         leaves.append((name, x))
         return None
     keys = tuple(x) if isinstance(x, dict) else tuple(range(len(x)))
-    return type(x), keys, tuple([_take_apart(x[key], f"{name}[{key!r}]", leaves) for key in keys])
+    return type(x), keys, tuple([_take_apart(x[key], f"{name}[{key!r}]", leaves, batch) for key in keys])
 
 
 def _put_together(structure: Structure, leaves: Iterator[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -55,6 +55,7 @@ def assert_the_same_gradients(make, passes=1):
         lambda out: mg.tanh(out[0][0] * out[3][1]) + mg.exp(out[2][1]) * out[2][0],
         lambda out: mg.mean([mg.logsumexp(sample) for sample in out]) + out[4][1],
         lambda out: out[1][0] * out[1][0],
+        lambda out: out[1][0] * mg.stop_gradient(out[2][1]) + out[0][0] * mg.greater(out[3][0], 0.0),
     ],
 )
 def test_whatever_is_made_of_the_outputs_of_samples_has_the_gradients_of_eager_code(make, passes):
@@ -250,6 +251,23 @@ def test_arguments_may_be_dicts_and_keywords():
     assert kernel.value([], X, targets, np.ones(5)) == pytest.approx(expected)
     outer = compile(lambda x, t: batched({"x": [x], "t": [t]}, y=[1.0]))
     assert outer(X, targets).data == pytest.approx(expected)
+
+
+def test_an_argument_may_be_the_weights_and_biases_of_each_layer():
+    def predict(layers, x):
+        for weights, biases in layers:
+            x = [mg.tanh(mg.dot(row, x) + b) for row, b in zip(weights, biases, strict=True)]
+        return x
+
+    generator = np.random.default_rng(0)
+    layers = [(generator.normal(size=(4, 3)), generator.normal(size=4)), (generator.normal(size=(2, 4)), [0.1, -0.2])]
+    listed = [(np.asarray(weights).tolist(), list(biases)) for weights, biases in layers]
+    f = compile(predict, batch=False)
+    for given in (layers, listed):
+        assert data_of(f(given, X[0])) == pytest.approx(predict(listed, list(X[0])), rel=1e-12)
+    assert f.kernel(layers, X[0]).signature.shapes == ((4, 3), (4,), (2, 4), (2,), (3,))
+    with pytest.raises(TypeError, match="argument xs must be an array of numbers; its rows differ in length"):
+        compile(mg.total)([[1.0, 2.0], [1.0]])
 
 
 def test_a_wrong_entry_of_a_dict_is_named():
