@@ -40,10 +40,12 @@ import numpy as np
 
 from microgrid.compiler.program import Traced, TraceError
 from microgrid.engine import Value
+from microgrid.nn import Module
 from microgrid.ops import Op
 
 _NUMBERS = (int, float, complex, str, bytes, np.generic)
-_ATOMS = {bool, int, float, complex, str, bytes, type(None), range, slice, type(...), CodeType, Value, Traced}
+_PLAIN = {bool, int, float, complex, str, bytes, type(None)}
+_ATOMS = _PLAIN | {range, slice, type(...), CodeType, Value, Traced}
 _CONTAINERS = (list, set, collections.deque, tuple, frozenset)
 _BUFFERS = (bytearray, memoryview, array.array)
 _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
@@ -53,9 +55,12 @@ _ROOT = object()
 _UNSTEADY = {"random", "numpy.random", "secrets", "time", "datetime", "os", "posix", "uuid", "_random", "_datetime"}
 """Modules whose functions give something else at every call."""
 
-_READ_BY_NAME = {"getattr", "hasattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "asdict", "astuple"}
-_READ_BY_NAME |= {"parameters", "named_parameters", "state_dict", "modules", "getmembers", "__getattribute__"}
+_READS_ANY = {"getattr", "hasattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "asdict", "astuple"}
+_READS_ANY |= {"getmembers", "__getattribute__"}
 """Code with one of these may read attributes that it does not name."""
+
+_READS_PARAMETERS = {"parameters", "named_parameters", "state_dict", "modules"}
+"""Code with one of these may read all of a module in which there may be parameters."""
 
 _NOTES = frozenset({"_called_as"})
 """What modules note about themselves when they are called, for drawings."""
@@ -149,6 +154,19 @@ def _attributes(there: Callable[[], Any]) -> tuple[Any, ...]:
     return _entries(_dict_of(there()))
 
 
+def _with_parameters(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a module in which it looks for parameters; not those that are plain, or lists of numbers."""
+    return {name: x for name, x in list(table.items()) if name[:1] != "_" and not _is_plain(x)}
+
+
+def _is_plain(x: Any) -> bool:
+    return type(x) in _PLAIN or (type(x) is list and len(x) > 0 and {*map(type, x)} <= _PLAIN)
+
+
+def _modules(there: Callable[[], Any]) -> tuple[Any, ...]:
+    return _entries(_with_parameters(_dict_of(there()) or {}))
+
+
 def _attribute(there: Callable[[], Any], name: str, default: Any) -> Any:
     return (_dict_of(there()) or {}).get(name, default)
 
@@ -238,7 +256,7 @@ class _Walk:
         self.uncertain = False
         self._names = {"__wrapped__"}
         self._own_names: set[str] = set()
-        self._all_attributes = False
+        self._reads_any = self._reads_parameters = False
         self._gradients = False
         self._seen: dict[int, Any] = {}
         self._stack: list[Any] = [function]
@@ -249,26 +267,30 @@ class _Walk:
         self._modules: list[ModuleType] = []
         module = str(getattr(function, "__module__", None) or "")
         self._home = module.partition(".")[0]
-        done: set[str] = set()
-        known = 0
+        before: Any = None
         while True:
             while self._stack:
                 self._visit(self._stack.pop())
             holders = [*self._objects, *[(c, c.__dict__, {}) for c in self._classes]]
             holders += [(m, vars(m), {}) for m in self._modules]
-            if self._names == done and len(holders) == known:
+            now = set(self._names), len(holders), self._reads_any, self._reads_parameters
+            if now == before:
                 break
-            done, known = set(self._names), len(holders)
+            before = now
             for holder in holders:
-                self._follow(holder, done)
+                self._follow(holder, before[0])
 
     def _follow(self, holder: tuple[Any, Mapping[str, Any] | None, dict[str, Any]], names: set[str]) -> None:
         """Visit the attributes that are named."""
         x, table, members = holder
         foreign = isinstance(x, ModuleType) and self._is_foreign(x.__name__, getattr(x, "__file__", None))
-        everything = self._all_attributes and not foreign
-        for name in list(table or ()) if everything else names.intersection(table or ()):
-            item = (table or {})[name]
+        table = table or {}
+        everything = self._reads_any and not foreign
+        chosen = list(table) if everything else names.intersection(table)
+        if self._reads_parameters and issubclass(type(x), Module):
+            chosen = {*chosen, *_with_parameters(table)}
+        for name in chosen:
+            item = table[name]
             if not foreign or not isinstance(item, (FunctionType, type)):
                 self._stack.append(item)
             if isinstance(x, type) and isinstance(item, FunctionType):
@@ -288,15 +310,17 @@ class _Walk:
             if table is not None:
                 live = x is root or issubclass(type(x), threading.local)  # each thread has a table of its own
                 get = functools.partial(_attribute, there) if live else table.get
-                if self._all_attributes:
+                if self._reads_any:
                     found.append((_attributes, there, _attributes(there)))
+                elif self._reads_parameters and issubclass(type(x), Module):
+                    found.append((_modules, there, _modules(there)))
                 of_class = inherited.get(type(x), {})
                 keys = self._names & {*of_class, *table}
                 if self._is_user_class(type(x)):
                     keys |= free
                 if keys:
                     found.append(_table(get, keys, of_class))
-            chosen = [member for name, member in members.items() if self._all_attributes or name in self._names]
+            chosen = [member for name, member in members.items() if self._reads_any or name in self._names]
             if chosen:
                 found.append((_slots, (there, chosen), _slots((there, chosen))))
         found += [_table(table.get, keys) for table, keys in self._globals.values() if keys]
@@ -324,7 +348,7 @@ class _Walk:
         ]
 
     def _visit(self, x: Any) -> None:
-        kind = type(x)  # issubclass(kind, …) would ask an object of the user for its __class__
+        kind = type(x)  # isinstance would ask an object of the user for its __class__
         if issubclass(kind, Value):
             self.values.add(x)
             return
@@ -436,7 +460,8 @@ class _Walk:
         self._names |= names.attributes - _NOTES
         if own:
             self._own_names |= names.attributes
-            self._all_attributes |= not _READ_BY_NAME.isdisjoint(names.attributes | names.globals)
+            self._reads_any |= not _READS_ANY.isdisjoint(names.attributes | names.globals)
+            self._reads_parameters |= not _READS_PARAMETERS.isdisjoint(names.attributes)
 
     def _guard(self, read: Callable[[Any], Any], x: Any) -> None:
         self._found.append((read, x, tuple(read(x))))

@@ -3,9 +3,10 @@
 import functools
 import inspect
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
@@ -50,9 +51,8 @@ class Compiled:
         self.function, self.reduce, self.batch, self.dtype = function, reduce, batch, dtype
         self._name = getattr(function, "__name__", "the function")
         self._object: Any = None
-        self._variants: dict[Any, list[Variant]] = {}
-        self._objects: dict[int, tuple[weakref.ref[Any], dict[Any, list[Variant]], threading.RLock]] = {}
-        self._lock = threading.RLock()
+        self._traces = _Traces()
+        self._objects: dict[int, tuple[weakref.ref[Any], _Traces]] = {}
 
     def __call__(self, *batch: Any, **named: Any) -> Any:
         """Return the function of a batch, with a Value for each number; see ``Kernel.__call__``.
@@ -65,6 +65,12 @@ class Compiled:
         structure, leaves = self._taken_apart(batch, named)
         split = [Split.of(leaf, name) for name, leaf in leaves]
         variant = self._variant(structure, [name for name, _ in leaves], [part.numbers for part in split])
+        if self._traces.in_a_row == _STATES:
+            warnings.warn(
+                f"{self._name} was traced anew at each of its last {_STATES} calls, which takes long, for something it "
+                f"reaches had changed: {self._traces.changed}. Hand in as an argument what changes at every call",
+                stacklevel=2,
+            )
         if variant.drops:
             split.append(Split(variant.factors(len(np.asarray(split[0].numbers)) if variant.batched else None)))
         result = variant.kernel.call(split)
@@ -78,14 +84,13 @@ class Compiled:
             return self
         bound = Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype)
         objects, key = self._objects, id(instance)
-        with self._lock:
+        with self._traces.lock:
             if key not in objects:
                 try:
-                    there = weakref.ref(instance, lambda _: objects.pop(key, None))
+                    objects[key] = weakref.ref(instance, lambda _: objects.pop(key, None)), bound._traces
                 except TypeError:  # it cannot be referred to weakly
                     return bound
-                objects[key] = there, bound._variants, bound._lock
-            _, bound._variants, bound._lock = objects[key]
+            bound._traces = objects[key][1]
         bound._object = instance
         return bound
 
@@ -94,7 +99,7 @@ class Compiled:
             signature = str(inspect.signature(self.function))
         except (TypeError, ValueError):
             signature = "(…)"
-        count = sum(map(len, self._variants.values()))
+        count = sum(map(len, self._traces.variants.values()))
         return f"<compiled {self._name}{signature}, {count or 'no'} kernel{'s' * (count != 1)} so far>"
 
     def kernel(self, *batch: Any, **named: Any) -> Kernel:
@@ -124,8 +129,8 @@ class Compiled:
         return self._only_kernel().traced
 
     def _only_kernel(self) -> Kernel:
-        with self._lock:
-            kernels = [variants[0].kernel for variants in self._variants.values()]
+        with self._traces.lock:
+            kernels = [variants[0].kernel for variants in self._traces.variants.values()]
         if len(kernels) != 1:
             name = getattr(self.function, "__name__", "f")
             raise ValueError(
@@ -163,17 +168,22 @@ class Compiled:
             if batched and not len(array):
                 raise ValueError(f"argument {name} has no samples; give at least one")
         shapes = tuple(array.shape[batched:] for array in arrays)
-        with self._lock:
+        traces = self._traces
+        with traces.lock:
             key = type(self._object), structure, shapes
-            variants = self._variants.get(key, [])
+            variants = traces.variants.get(key, [])
             for k, variant in enumerate(variants):
                 if variant.capture.holds():
                     variants.insert(0, variants.pop(k))
+                    traces.in_a_row = 0
                     return variant
             samples = [array[0] if batched else array for array in arrays]
             signature = Signature(tuple(names), shapes, batched, self.reduce, None, self.dtype)
+            if variants:
+                traces.in_a_row += 1
+                traces.changed = variants[0].capture.changed()
             variant = self._trace_anew(structure, samples, signature)
-            self._variants[key] = [variant, *variants[: _STATES - 1]]
+            traces.variants[key] = [variant, *variants[: _STATES - 1]]
             return variant
 
     def _trace_anew(self, structure: "Structure", samples: Sequence[Floats], signature: Signature) -> "Variant":
@@ -220,6 +230,16 @@ class Compiled:
 
 _STATES = 8
 """So many states of what a function reaches have a kernel at a time."""
+
+
+@dataclass(slots=True)
+class _Traces:
+    """What a function was traced to: for each structure of arguments the latest states; and how many in a row."""
+
+    variants: "dict[Any, list[Variant]]" = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    in_a_row: int = 0
+    changed: str = ""
 
 
 @dataclass(slots=True)

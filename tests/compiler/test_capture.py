@@ -881,6 +881,42 @@ def test_what_the_function_does_not_name_may_change_without_a_new_trace():
         assert compiled.kernel(X) is kernel
 
 
+def test_a_log_of_numbers_on_a_module_is_no_parameter():
+    class Logging(Module):
+        def __init__(self):
+            self.w, self.losses, self._private, self.step = [mg.Value(2.0)], [1.0], [], 0
+
+        def forward(self, x):
+            return mg.total([p * p for p in self.parameters()]) * x
+
+    model = Logging()
+    compiled = compile(lambda x: model(x))
+    kernel = compiled.kernel(X)
+    model.losses.append(2.0)
+    model._private.append(mg.Value(1.0))
+    model.step += 1
+    assert compiled.kernel(X) is kernel
+    model.w.append(mg.Value(3.0))
+    assert compiled(X).data == eager(lambda x: 13.0 * x, X)
+    model.more = {"v": mg.Value(1.0)}
+    assert compiled(X).data == eager(lambda x: 14.0 * x, X)
+
+
+def test_a_function_that_is_traced_at_every_call_says_why():
+    holder = types.SimpleNamespace(step=0)
+    compiled = compile(lambda x: x * holder.step)
+
+    def calls(n):
+        for _ in range(n):
+            holder.step += 1
+            assert compiled(X).data == eager(lambda x: x * holder.step, X)
+
+    calls(8)
+    with pytest.warns(UserWarning, match=r"anew at each of its last 8 calls.*: step, 8 before and 9 after.*argument"):
+        calls(1)
+    calls(3)
+
+
 def test_a_global_with_the_name_of_an_attribute_is_another_thing():
     space = in_a_module("losses = []\ndef f(x): return mg.losses.binary_cross_entropy(x, 1.0)")
     compiled = compile(space["f"])
