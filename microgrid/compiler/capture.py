@@ -254,7 +254,7 @@ class _Walk:
         self.values: set[Value] = set()
         self.generators: list[Any] = []
         self.uncertain = False
-        self._names = {"__wrapped__"}
+        self._names = {"__wrapped__", "__getattr__"}
         self._own_names: set[str] = set()
         self._reads_any = self._reads_parameters = False
         self._gradients = False
@@ -324,13 +324,18 @@ class _Walk:
             if chosen:
                 found.append((_slots, (there, chosen), _slots((there, chosen))))
         found += [_table(table.get, keys) for table, keys in self._globals.values() if keys]
-        found += [_table(vars(m).get, keys) for m in self._modules if (keys := self._names.intersection(vars(m)))]
+        for module in self._modules:
+            keys = self._names.intersection(vars(module))
+            if not self._is_foreign(module.__name__, getattr(module, "__file__", None)):
+                keys |= free
+            if keys:
+                found.append(_table(vars(module).get, keys))
         for kind in self._classes:
             if str(kind.__module__).partition(".")[0] in sys.stdlib_module_names:
                 continue
             keys = self._names & set(inherited[kind])
             if self._is_user_class(kind):
-                keys |= {name for name in inherited[kind] if _is_special(name)}
+                keys |= free.union(filter(_is_special, inherited[kind]))
             if keys:
                 found.append(_table(kind.__dict__.get, keys))
         objects = [x for x, _, _ in self._objects if x is not root]
@@ -362,6 +367,9 @@ class _Walk:
             if not isinstance(x.__self__, ModuleType):
                 self._stack.append(x.__self__)
             self.uncertain |= getattr(x, "__module__", None) in _UNSTEADY
+            self._reads_any |= x.__name__ in _READS_ANY
+        elif issubclass(kind, (operator.attrgetter, operator.methodcaller)):
+            self._reads_any = True
         elif issubclass(kind, ModuleType):
             self.uncertain |= x.__name__ in _UNSTEADY
             if x is not sys:
@@ -527,6 +535,8 @@ def _names_in(code: CodeType) -> _Names:
         if instruction.argval == "grad":
             found[3].add(owner)  # of a module, as in mg.grad, or of anything else
         owner = instruction.argval if "GLOBAL" in instruction.opname else ""
+        if instruction.opname == "MATCH_CLASS":
+            found[1].add("getattr")  # it reads what the class says
         if instruction.opname == "IMPORT_NAME":
             found[2].add(instruction.argval)
         elif "GLOBAL" in instruction.opname or "NAME" in instruction.opname:

@@ -204,10 +204,8 @@ class Compiled:
         factors = sum(count for _, count in trace.drops)
         signature.outputs = None if trace.alone else len(trace.program.outputs)
         if factors:
-            signature.names, signature.shapes = (
-                (*signature.names, "factors of Dropout"),
-                (*signature.shapes, (factors,)),
-            )
+            signature.names += ("factors of Dropout",)
+            signature.shapes += ((factors,),)
         with without_collector():
             kernel = Kernel(simplify(trace.program), trace.parameters, signature, len(trace.program))
         return Variant(kernel, capture, trace.rebuild, trace.drops)
@@ -225,7 +223,7 @@ class Compiled:
             return results
         numbers, rebuild = zip(*map(flatten, results), strict=True)
         totals = [ops.total(column) for column in zip(*numbers, strict=True)]
-        return rebuild[0]([t * (1.0 / len(results)) if self.reduce == "mean" else t for t in totals])
+        return rebuild[0]([total / len(results) if self.reduce == "mean" else total for total in totals])
 
 
 _STATES = 8

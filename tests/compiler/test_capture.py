@@ -153,19 +153,19 @@ def an_attribute_of_an_object():
 
 @case
 def an_attribute_read_by_getattr():
-    holder, name = Holder(), "scale"
+    holder, name = types.SimpleNamespace(scale=2.0), "scale"
     return lambda x: x * getattr(holder, name), lambda: setattr(holder, "scale", 5.0)
 
 
 @case
 def an_attribute_read_by_vars():
-    holder = Holder()
+    holder = types.SimpleNamespace(scale=2.0)
     return lambda x: x * sum(vars(holder).values()), lambda: setattr(holder, "more", 5.0)
 
 
 @case
 def an_attribute_read_by_attrgetter():
-    holder, get = Holder(), operator.attrgetter("scale")
+    holder, get = types.SimpleNamespace(scale=2.0), operator.attrgetter("scale")
     return lambda x: x * get(holder), lambda: setattr(holder, "scale", 5.0)
 
 
@@ -599,6 +599,63 @@ def a_match_on_text():
                 return mg.sin(x)
 
     return f, lambda: setattr(holder, "kind", "sin")
+
+
+@case
+def an_attribute_read_by_a_partial():
+    holder = types.SimpleNamespace(scale=2.0)
+    read = functools.partial(getattr, holder, "scale")
+    return lambda x: x * read(), lambda: setattr(holder, "scale", 5.0)
+
+
+@case
+def a_match_on_a_class():
+    @dataclasses.dataclass
+    class Config:
+        scale: float
+
+    config = Config(2.0)
+
+    def f(x):
+        match config:
+            case Config(scale):
+                return x * scale
+
+    return f, lambda: setattr(config, "scale", 5.0)
+
+
+@case
+def an_attribute_that_a_module_computes():
+    settings = user_module(half=1.0)
+    exec("def __getattr__(name):\n    return 2.0 * half", vars(settings))
+    return lambda x: x * settings.scale, lambda: setattr(settings, "half", 5.0)
+
+
+@case
+def an_attribute_that_a_module_then_has():
+    settings = user_module()
+
+    def f(x):
+        try:
+            return x * settings.scale
+        except AttributeError:
+            return x
+
+    return f, lambda: setattr(settings, "scale", 5.0)
+
+
+@case
+def what_super_leads_to():
+    class Base:
+        def scale(self):
+            return 2.0
+
+    class Derived(Base):
+        def scale(self):
+            return super().scale() + 1.0
+
+    derived = Derived()
+    return lambda x: x * derived.scale(), lambda: setattr(Base, "scale", lambda self: 5.0)
 
 
 @case
