@@ -7,6 +7,9 @@ all of it and is asked before each call whether it still holds.
 It is found without running any code of the user: functions are walked by their closures, defaults and the names
 in their code, objects by those of their attributes that some function on the way names. So a list of losses that
 a training loop appends to is no change, unless the function itself names it.
+
+To look costs some 20 ns for each thing that is reached, and 1 ms for each megabyte of arrays. Out of sight are the
+state of extension types other than arrays, files, and what a function of an installed package reads by itself.
 """
 
 import array
