@@ -3,7 +3,7 @@
 import html
 import math
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +12,7 @@ from typing import Any
 from microgrid import engine, ops
 from microgrid.checking.numeric import restored
 from microgrid.engine import Origin, Value
+from microgrid.environment import displayable
 
 
 class Verdict(StrEnum):
@@ -291,7 +292,7 @@ class Report:
             lines += ["", f"✗ {self.fault}"]
         if self._remarks():
             lines += ["", *[f"• {remark}" for remark in self._remarks()]]
-        return "\n".join([self.summary, "", *lines])
+        return displayable("\n".join([self.summary, "", *lines]))
 
     __repr__ = __str__
 
@@ -301,30 +302,32 @@ class Report:
         from rich.table import Table
         from rich.text import Text
 
+        def shown(text: str, style: str = "") -> Text:
+            return Text(displayable(text, console.encoding), style)
+
         def listed(mark: str, text: Text) -> Table:
             """A text behind its mark, under which no line of it falls."""
             grid = Table.grid()
-            grid.add_row(Text(f"{mark} ", style=text.style), text)
+            grid.add_row(shown(f"{mark} ", str(text.style)), text)
             return grid
 
         counts = [Text(f"{count} {verdict}", style=_MARKS[verdict][1]) for verdict, count in self._counts()]
-        yield Text(f"{self.title}: ", style="bold") + Text(", ").join(counts or [Text("nothing to check")])
-        table = self._table(_COLUMNS)
+        yield shown(f"{self.title}: ", "bold") + Text(", ").join(counts or [Text("nothing to check")])
+        table = self._table(_COLUMNS, shown)
         if console.measure(table, options=options.update(max_width=sys.maxsize)).maximum > options.max_width:
-            table = self._table([column for column in _COLUMNS if column != "relative"])
+            table = self._table([column for column in _COLUMNS if column != "relative"], shown)
         yield from ("", table, "")
         if self.fault:
-            yield listed("✗", Text(self.fault.what, style="bold red"))
+            yield listed("✗", shown(self.fault.what, "bold red"))
             for what, place in self.fault.details:
-                yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), place), 2)
+                yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), shown(place)), 2)
             yield ""
         for remark in self._remarks():
-            yield listed("•", Text(remark))
+            yield listed("•", shown(remark))
 
-    def _table(self, columns: Collection[str]) -> Any:
+    def _table(self, columns: Collection[str], shown: Callable[[str, str], Any]) -> Any:
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         for column in columns:
@@ -332,7 +335,7 @@ class Report:
             table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
         for row, cells in self._cells():
             styles = {"": "bold", "verdict": _MARKS[row.verdict][1]}
-            table.add_row(*[Text(cells[column], styles.get(column, "")) for column in columns])
+            table.add_row(*[shown(cells[column], styles.get(column, "")) for column in columns])
         return table
 
     # -- in a notebook -------------------------------------------------------------------------------
