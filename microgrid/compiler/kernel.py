@@ -3,6 +3,7 @@
 import builtins
 import functools
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from microgrid import engine, ops
 from microgrid.compiler import emit, special
 from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
 from microgrid.compiler.boxes import Box, boxes
-from microgrid.compiler.call import CompiledCall, Floats, Split, node
+from microgrid.compiler.call import CompiledCall, Floats, Split, node, per_sample_values
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
@@ -240,24 +241,20 @@ class Kernel:
         Arguments are arrays or nested lists, of numbers or of Values. For several outputs it is a list,
         for ``reduce=None`` a list with an entry per sample.
         """
-        split = [Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)]
-        batch = [part.numbers for part in split]
-        if self.signature.per_sample:
-            arrays, size = self._arguments(batch)
-            shaped = [a.reshape(size, *shape) for a, shape in zip(arrays, self.signature.shapes, strict=True)]
-            return [
-                self._values([part.sample(k, size) for part in split], [a[k : k + 1] for a in shaped])
-                for k in range(size)
-            ]
-        return self._values(split, batch)
+        return self.call([Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)])
 
-    def _values(self, split: "list[Split]", batch: list[Any]) -> Any:
+    def call(self, split: "Sequence[Split]") -> Any:
+        """Return what a call gives, of arguments that are taken apart."""
+        batch = [part.numbers for part in split]
+        arrays, size = self._arguments(batch)
+        numbers = np.asarray(self._run("value", self.read(), batch)[0])
         count = self.signature.outputs
-        arrays, _ = self._arguments(batch)
+        if self.signature.per_sample:
+            return per_sample_values(self, arrays, [part.samples(size) for part in split], numbers.reshape(size, -1))
         calls = [CompiledCall(self, k, arrays, [part.values for part in split]) for k in range(count or 1)]
         parents = [*self.parameters, *[value for part in split for value in part.values.values()]]
-        numbers = np.atleast_1d(np.squeeze(self._run("value", self.read(), batch)[0])).tolist()
-        results = [node(call, number, parents) for call, number in zip(calls, numbers, strict=True)]
+        others = tuple(parents[2:])
+        results = [node(*pair, parents, others) for pair in zip(calls, numbers.reshape(-1).tolist(), strict=True)]
         return results[0] if count is None else results
 
     @property
@@ -361,8 +358,7 @@ class Kernel:
         for task in ("value", "vjp"):
             source = emit.functional_source(self._targets(task)[0])
             namespace = special.jax_namespace(source.names, signature.dtype)
-            exec(self._code(f"{task} jax", source), namespace)  # definitions only
-            programs[task] = namespace["run"]
+            programs[task] = _defined(self._code(f"{task} jax", source), namespace)
 
         def run(task: str, seed: Any, theta: Any, batch: Sequence[Any]) -> list[Any]:
             size = batch[0].shape[0] if signature.batched else 1
@@ -442,7 +438,7 @@ class Kernel:
         if self.signature.batched and self.signature.reduce == "mean":
             weight = arrays.make("weight", (), (), False)
         seeds = None
-        if by == "vjp" or self.signature.outputs is not None:
+        if by in ("vjp", "pullback") or self.signature.outputs is not None:
             seeds = arrays.make("seed", (), (len(outputs),), per_sample)
         parts: Sequence[tuple[Operand, Map]] = [(x, Map((), k)) for k, x in enumerate(outputs)]
         if not self.spelled_out and self.signature.outputs is not None:
@@ -474,6 +470,8 @@ class Kernel:
         differentiated = by == "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
+        if by == "pullback":  # of a call that gave a Value for each sample, the gradient of all that is made of them
+            results, shapes, by, per_sample = [], [], "parameters", False
         if by == "first":  # what bind() computes of several outputs
             batched = isinstance(outputs[0], Array) and outputs[0].batched
             pairs = [(outputs[0], arrays.make("weight", (), (), False) if batched else 1.0)]
@@ -625,7 +623,7 @@ class Kernel:
         _, shapes = self._targets(by)
         if theta is None:
             theta = np.empty(len(self.parameters), dtype)
-        count = self.signature.outputs or 0
+        count = self.signature.outputs or int(by == "pullback")
         seed = np.ones((count, size) if self.signature.per_sample else count, dtype)
         outs = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
         if gradient is not None:
@@ -635,8 +633,8 @@ class Kernel:
         namespace |= {"theta": theta, "seed": seed, "B": size}
         namespace |= {"count": np.array(size, dtype), "weight": np.array(1.0 / size, dtype)}
         with np.errstate(all="ignore"):
-            exec(code, namespace)
-        return _Plan(_quiet(namespace["run"]), theta, seed, outs, namespace, source.direct)
+            run = _defined(code, namespace)
+        return _Plan(_quiet(run), theta, seed, outs, namespace, source.direct)
 
     def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
         count = self.signature.outputs or 1
@@ -663,13 +661,14 @@ class Kernel:
             run = self._codes.get(f"{key} run")
             if run is None:
                 namespace = {"inf": ops.inf, "nan": ops.nan, **source.names}
-                exec(code, namespace)
-                run = self._codes[f"{key} run"] = namespace["run"]
+                run = self._codes[f"{key} run"] = _defined(code, namespace)
         return run(*numbers, **{name: used[name] for name in run.__code__.co_varnames if name in used})
 
     def _shaped(self, by: str, results: list[Floats], size: int) -> tuple[Any, Any]:
         """Give results the shapes that a user expects: samples first."""
         signature = self.signature
+        if by == "pullback":
+            return None, results[0]
         several = signature.outputs is not None
         value = results[0].T if several or signature.per_sample else results[0].item()
         if by == "value":
@@ -733,6 +732,18 @@ class Kernel:
             else:
                 arrays.append(np.ascontiguousarray(array).reshape(-1))
         return arrays, max(size, 1)
+
+
+def _defined(code: Any, namespace: dict[str, Any]) -> Any:
+    """Execute a program and return its ``run``.
+
+    Its namespace refers to no function that refers to it, or the buffers in it would live until they are collected.
+    """
+    exec(code, namespace)
+    run = namespace.pop("run")
+    run.parts = {name: x for name, x in namespace.items() if getattr(x, "__globals__", None) is namespace}
+    namespace |= {name: weakref.proxy(part) for name, part in run.parts.items()}
+    return run
 
 
 def _quiet(run: Callable[..., None]) -> Callable[..., None]:
