@@ -196,9 +196,12 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
         row = check(own(slope), at)["x"]
         assert row.verdict is KINK
         assert "changes its branch at this very point" in row.reason
-        assert "no operation on the way tells of a kink here: give yours its predicate, kink=" in row.reason
-    for slope in (min(left, right) - 0.2, max(left, right) + 0.2, math.nan):  # that of neither side
+        assert "no operation in this graph declares a kink here; if one is yours, pass kink= to its Op" in row.reason
+    for slope in (min(left, right) - 0.2, max(left, right) + 0.2):  # that of neither side
         assert check(own(slope), at).fault.op == "own"
+    row = check(own(math.nan), at)["x"]
+    assert row.verdict is KINK
+    assert row.reason.endswith("and backward() gives nan: give its derivative there a number, by where()")
 
 
 def test_kinks_that_cancel_in_the_whole_are_seen_in_its_parts():

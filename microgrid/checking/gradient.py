@@ -268,6 +268,7 @@ class _Check:
         output.backward()
         twice = {leaf: leaf.grad for leaf in leaves}
         self.rounding = self.program.rounding_of_gradients(self.seed)
+        self.terms = self.program.terms()
         self.summed = self.program.gradients()
         self.summed_otherwise = self.program.gradients_in_another_order()
 
@@ -324,6 +325,7 @@ class _Check:
             backward,
             line,
             rounding=rounding,
+            terms=sum(abs(c) * self.terms[i] for i, c in probe.direction.items()),
             method=Method.DIFFERENCE if self.measure else self.method,
             step=self.step,
             hasty=hasty,
@@ -472,23 +474,23 @@ class _Check:
         leaves = self.chosen
         gradients = gradient_graph(self.problem.output, [leaf for _, leaf in leaves])
         pairs = [(i, j) for i in range(len(leaves)) for j in range(len(leaves))]
-        backward: dict[int, dict[Value, float]] = {}
-        rounding: dict[int, dict[Value, float]] = {}
+        backward: dict[int, tuple[dict[Value, float], ...]] = {}
         for i, j in _shown(pairs, "second derivatives", self.progress):
             (by, leaf), (then, other) = leaves[i], leaves[j]
             if i not in backward:
-                backward[i], rounding[i] = self._second_backward(gradients[i], [leaf for _, leaf in leaves])
+                backward[i] = self._second_backward(gradients[i], [leaf for _, leaf in leaves])
             line = Line(
                 self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), second=True, seed=self.seed
             )
             name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
-            given = backward[i][other]
+            given, rounding, terms = [by_leaf[other] for by_leaf in backward[i]]
             row = judge(
                 name,
                 (leaf.data, other.data) if i != j else leaf.data,
                 given,
                 line,
-                rounding=rounding[i][other],
+                rounding=rounding,
+                terms=terms,
                 method=Method.DIFFERENCE,
                 step=self.step,
             )
@@ -496,15 +498,16 @@ class _Check:
             if row.verdict is Verdict.FAIL:
                 self._explain_second(row, line)
 
-    def _second_backward(self, gradient: Value, leaves: list[Value]) -> tuple[dict[Value, float], dict[Value, float]]:
-        program = Program(gradient)
-        with restored([*program.nodes, *leaves]):
-            for value in [*program.nodes, *leaves]:
+    def _second_backward(self, gradient: Value, leaves: list[Value]) -> tuple[dict[Value, float], ...]:
+        """The derivatives of a gradient by the leaves, how far they may be off, and the terms that cancel in them."""
+        program = Program(gradient, leaves)
+        with restored(program.nodes):
+            for value in program.nodes:
                 value.grad = 0.0
             gradient.backward()
-            rounding = program.rounding_of_gradients(self.seed)
-            off = {leaf: rounding[program.position[leaf]] if leaf in program.position else 0.0 for leaf in leaves}
-            return {leaf: leaf.grad for leaf in leaves}, off
+            given = [node.grad for node in program.nodes]
+        columns = (given, program.rounding_of_gradients(self.seed), program.terms())
+        return tuple([{leaf: column[program.position[leaf]] for leaf in leaves} for column in columns])
 
     def _gradient_by(self, i: int) -> Measure:
         return lambda values, random: self.program.gradients(values, random)[i]

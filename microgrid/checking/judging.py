@@ -6,6 +6,7 @@ from functools import partial
 from random import Random
 
 from microgrid.checking.numeric import (
+    NEGLIGIBLE,
     UNIT,
     Estimate,
     Line,
@@ -17,7 +18,6 @@ from microgrid.checking.numeric import (
     complex_step,
     difference,
     local_derivative,
-    resolution,
     rounded,
 )
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
@@ -31,6 +31,7 @@ def judge(
     backward: float,
     line: Line,
     rounding: float,
+    terms: float = 0.0,
     method: Method = Method.AUTO,
     step: float | None = None,
     hasty: bool = False,
@@ -43,14 +44,17 @@ def judge(
         backward: the derivative to check.
         line: the function along which the numeric derivative is taken.
         rounding: how far ``backward`` may be off by rounding.
+        terms: the size of the terms that cancel in ``backward``.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
         hasty: whether to call a derivative wrong by the first witness, but for what looks like a kink: for a caller
             that looks for the cause.
     """
-    # An error counts as none beside the function itself, and beside terms that cancel, whose size rounding tells.
-    size = max(abs(backward), rounding / (8.0 * UNIT))
-    negligible = 1e-9 * min(max(abs(line.base), 1.0) / line.size, size)
+    if not math.isfinite(line.scale):
+        reason = "an infinite number, or nan, has none beside it to take a difference with"
+        return Derivative(name, value, backward, math.nan, math.inf, Verdict.DOMAIN, reason)
+    # An error counts as none beside the function itself, and beside terms that cancel.
+    negligible = NEGLIGIBLE * min(max(abs(line.base), 1.0) / line.size, max(abs(backward), terms))
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, method, step, negligible)
     if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
@@ -58,7 +62,7 @@ def judge(
     row = compare(estimate)
     if row.verdict is not Verdict.FAIL or method is Method.COMPLEX:
         return row
-    is_kink = line.bends(estimate.step) and _lies_between(line.slopes(line.nearest), backward)
+    is_kink = line.bends(estimate.step) and not _lies_outside(line.slopes(line.nearest), backward)
     if is_kink or not (hasty and math.isfinite(backward)):
         row = _heard_again(row, estimate, line, negligible, compare)
     if is_kink and row.verdict is not Verdict.PASS:
@@ -81,7 +85,9 @@ def _heard_again(
     # Steps beyond the period of a function see another one, by chance: what contradicts them from nearer by counts.
     heard = []
     largest = 0.1 * line.scale
-    while largest > line.smallest:
+    for _ in range(WITNESSES):
+        if largest <= line.smallest:
+            break
         found = difference(line, negligible, largest)
         if abs(found.value - estimate.value) > found.error + estimate.error:
             heard.append((compare(found), found))
@@ -117,10 +123,10 @@ def _compare(
     estimate: Estimate,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
-    allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * size
+    certain = 2.0 * estimate.error + 32.0 * UNIT * size
+    allowed = certain + rounding
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    still = backward == 0.0 == numeric  # the function moves at no step at all
-    known = still or estimate.is_known(negligible)
+    known = estimate.is_known(negligible)
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
         row.verdict = Verdict.KINK if obstacle.is_kink else Verdict.DOMAIN
@@ -142,12 +148,12 @@ def _compare(
         )
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
-    elif (rounding if still else allowed) > resolution(size, negligible):
+    elif max(row.error, certain) > estimate.resolution(negligible, size):
         row.verdict = Verdict.UNRESOLVED
         row.reason = (
             f"rounding in the function (±{number(line.noise, 2)} of {number(line.base, 6)}) leaves its numeric "
             "derivative too few digits"
-            if not still and estimate.error > 0.5 * rounding
+            if estimate.error > 0.5 * rounding
             else f"backward() itself is known to ±{number(rounding, 2)} only: terms that are rounded cancel in it"
         )
     elif obstacle is not None and obstacle.is_kink and estimate.distance < 1e-3 * line.size:
@@ -179,8 +185,10 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
     )
     if obstacle.position is None:
-        reason += "; no operation on the way tells of a kink here: give yours its predicate, kink="
-    if not _lies_between(slopes, backward):
+        reason += "; no operation in this graph declares a kink here; if one is yours, pass kink= to its Op"
+    if not math.isfinite(backward):
+        reason += f", and backward() gives {number(backward)}: give its derivative there a number, by where()"
+    elif _lies_outside(slopes, backward):
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"
@@ -188,11 +196,15 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
     return reason
 
 
-def _lies_between(slopes: tuple[float, float], backward: float) -> bool:
-    """Whether a derivative at a kink is between the slopes of its sides, to four digits; or these are not known."""
+def _lies_outside(slopes: tuple[float, float], backward: float) -> bool:
+    """Whether a derivative at a kink is a number that is not between the slopes of its sides, to four digits."""
     low, high = sorted(slopes)
     margin = 5e-5 * (abs(low) + abs(high))
-    return math.isnan(margin) or low - margin <= backward <= high + margin
+    return backward < low - margin or backward > high + margin
+
+
+WITNESSES = 12
+"""From how many distances a derivative is looked at before it is called wrong."""
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -216,7 +228,7 @@ class Primitive:
         """Check ∂y/∂xs[i]."""
         line = Line(self.program, {self.positions[i]: 1.0}, seed=self.seed)
         given = local_derivative(self.op, i, self.y, self.xs)
-        return self._judge(name, given, self._rounding(i, given), line, Method.AUTO)
+        return judge(name, tuple(self.xs), given, line, self._rounding(i, given))
 
     def second(self, i: int, j: int, name: str = "") -> Derivative:
         """Check ∂²y/∂xs[i]∂xs[j]: the derivative, by Values, of a local derivative.
@@ -227,15 +239,16 @@ class Primitive:
             y = self.op(*self.leaves)
             derivative = self.op.partials[i]
             slope = derivative(y, *self.leaves) if callable(derivative) else derivative
-        given, rounding = 0.0, 0.0
+        given, rounding, terms = 0.0, 0.0, 0.0
         if isinstance(slope, Value):
             program = Program(slope)
             position = program.position.get(self.leaves[j])
             if position is not None:
                 given = program.gradients()[position]
                 rounding = program.rounding_of_gradients(self.seed)[position]
+                terms = program.terms()[position]
         line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), seed=self.seed)
-        return self._judge(name, given, rounding, line, Method.DIFFERENCE)
+        return judge(name, tuple(self.xs), given, line, rounding, terms, Method.DIFFERENCE)
 
     def _slope(self, i: int) -> Measure:
         return lambda values, random: local_derivative(
@@ -246,6 +259,3 @@ class Primitive:
         random = Random(self.seed)
         others = [local_derivative(self.op, i, rounded(self.y, random), self.xs, random) for _ in range(4)]
         return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
-
-    def _judge(self, name: str, given: float, rounding: float, line: Line, method: Method) -> Derivative:
-        return judge(name, tuple(self.xs), given, line, rounding=rounding, method=method)
