@@ -57,12 +57,14 @@ def judge(
     negligible = NEGLIGIBLE * min(max(abs(line.base), 1.0) / line.size, max(abs(backward), terms))
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, method, step, negligible)
-    if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
+    is_seen = estimate.method is Method.DIFFERENCE and not math.isnan(estimate.value)
+    if backward == 0.0 and is_seen and line.is_flat(estimate.distance):
         estimate = Estimate(0.0, 0.0)
     row = compare(estimate)
     if row.verdict is not Verdict.FAIL or method is Method.COMPLEX:
         return row
-    is_kink = line.bends(estimate.step) and not _lies_outside(line.slopes(line.nearest), backward)
+    bend = line.bends(estimate.step)
+    is_kink = bend == math.inf or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
     if is_kink or not (hasty and math.isfinite(backward)):
         row = _heard_again(row, estimate, line, negligible, compare)
     if is_kink and row.verdict is not Verdict.PASS:
@@ -123,8 +125,7 @@ def _compare(
     estimate: Estimate,
 ) -> Derivative:
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
-    certain = 2.0 * estimate.error + 32.0 * UNIT * size
-    allowed = certain + rounding
+    allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * size
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
     known = estimate.is_known(negligible)
     obstacle = estimate.obstacle
@@ -148,7 +149,7 @@ def _compare(
         )
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
-    elif max(row.error, certain) > estimate.resolution(negligible, size):
+    elif allowed > estimate.resolution(negligible, size):
         row.verdict = Verdict.UNRESOLVED
         row.reason = (
             f"rounding in the function (±{number(line.noise, 2)} of {number(line.base, 6)}) leaves its numeric "

@@ -48,6 +48,7 @@ STRIDE = 6
 WIDENINGS = 40
 DIGITS = 53
 BISECTIONS = 12
+CUSP = 6
 GRADUAL = 2.0**20
 """What begins to move by fewer units in the last place than this, saturates; by more, it jumps or bends."""
 
@@ -85,7 +86,9 @@ class Noisy(Operators):
     @classmethod
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Noisy":
         random = next(x.random for x in arguments if isinstance(x, cls))
-        return cls(rounded(op.forward(*[as_float(x) for x in arguments]), random), random)
+        xs = [as_float(x) for x in arguments]
+        y = op.forward(*xs)
+        return cls(y if _is_exact(op, y, xs) else rounded(y, random), random)
 
     def __float__(self) -> float:
         return self.data
@@ -104,6 +107,17 @@ class Noisy(Operators):
 
     def __ge__(self, other: Any) -> bool:
         return self.data >= as_float(other)
+
+
+def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
+    """Whether nothing is rounded: what only chooses or compares, a product with a power of 2, a sum with no remainder."""
+    if op is ops.mul:
+        return any(math.frexp(abs(x))[0] in (0.0, 0.5) for x in xs)
+    if op in (ops.add, ops.sub):
+        a, b = xs[0], y - xs[0]
+        remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two
+        return remainder == 0
+    return y in xs or not any(callable(partial) or partial for partial in op.partials)
 
 
 def _of_the_table(op: Op) -> bool:
@@ -482,14 +496,17 @@ class Line:
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
-    @property
-    def is_flat(self) -> bool:
+    def is_flat(self, distance: float) -> bool:
         """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1.
+
+        Or as far as there is nothing in the way, if something is at this distance.
 
         A number that saturates does not move either, and its slope is not 0: it sets in with the last place, and
         grows little by little. What is flat jumps, or bends, or stays.
         """
-        if set(self._in_a_row(range(-3, 4), 0.003 * self.size)) != {self.base}:
+        if set(self._in_a_row(range(-3, 4), min(0.003 * self.size, 0.06 * distance))) != {self.base}:
+            return False
+        if self._visible_rounding() > GRADUAL * math.ulp(self.base):  # rounding keeps it from moving
             return False
         outwards = [0.01 * self.size * 2.0**k for k in range(WIDENINGS)]
         towards_zero = []
@@ -567,8 +584,11 @@ class Line:
         sides = [self.at(step), self.at(-step)]
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
-    def bends(self, step: float) -> bool:
-        """Whether the slopes on both sides differ, and as much from nearer by: a kink that no operation tells of."""
+    def bends(self, step: float) -> float:
+        """How much the slopes on both sides differ from as near by as can be told, at a kink that no operation declares.
+
+        0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
+        """
         bends: list[float] = []
         step = min(step, self.beside)
         for _ in range(LEVELS):
@@ -577,8 +597,11 @@ class Line:
                 break
             bends.append(change / step)
             step /= RATIO
-        last = bends[-3:]
-        return len(last) == 3 and max(last) < 2.0 * min(last)
+        last, growing = bends[-3:], itertools.pairwise(bends[-CUSP:])
+        if len(last) == 3 and max(last) < 2.0 * min(last):
+            return last[-1]
+        # what changes at random by as much at each step grows by the ratio of the steps
+        return math.inf if len(bends) >= CUSP and all(a < b < 0.8 * RATIO * a for a, b in growing) else 0.0
 
     def _change(self, step: float) -> float:
         """How far the number moves to both sides together."""
