@@ -11,7 +11,7 @@ from typing import Any
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
 from microgrid.checking.numeric import Line, Measure, Method, Plan, Program, Step, output_of, restored
-from microgrid.checking.problem import Problem, problem_of
+from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
 from microgrid.ops import Interval
@@ -97,6 +97,10 @@ def check(
 # The check
 
 
+DIRECTION = 250
+"""The fewest leaves, if there are so many, that one direction moves."""
+
+
 @dataclass
 class _Probe:
     """One derivative to check: by a leaf, or along a direction."""
@@ -130,15 +134,15 @@ class _Check:
         self.progress = progress
         self.program = Program(problem.output, [leaf for _, leaf in problem.leaves])
         self.size = len(self.program.nodes)
-        leaves = problem.leaves
-        drawn = Random(seed).sample(range(len(leaves)), min(sample or len(leaves), len(leaves)))
-        self.chosen = [leaves[i] for i in sorted(drawn)]
+        self.leaves = problem.leaves  # those that matter; before the first sweep all of them
+        self.chosen: Leaves = []
         self.rows: list[Derivative] = []
         self.notes: list[str] = []
         self.fault: Fault | None = None
         self.measure: Measure | None = None  # runs f anew, if numbers were taken out of its graph
         self.branches = False  # whether f records another graph nearby
-        self.drifting: Value | None = None  # a constant of the graph that follows the leaves
+        self.drifting: Value | None = None  # a node with a number in it that follows the leaves
+        self.judged: dict[tuple[int, int], Derivative] = {}  # local derivatives, by node and operand
 
     def report(self, allow: Collection[str]) -> Report:
         self._refuse_stale_data()
@@ -163,7 +167,7 @@ class _Check:
 
     def _refuse_stale_data(self) -> None:
         for node, value in zip(self.program.nodes, self.program.values, strict=True):
-            if node.data != value and not (math.isnan(node.data) and math.isnan(value)):
+            if not _same(node.data, value):
                 raise ValueError(
                     f"{operation(node)} is {number(value)} now, but the graph holds {number(node.data)}: the data of "
                     "a leaf was changed after it was built; call y.forward() first"
@@ -184,9 +188,9 @@ class _Check:
 
     def _run_again(self) -> None:
         """Run ``f`` at the same point and next to it, and compare the graphs that it records."""
-        shape, constants = self._signature(self.program)
-        again, numbers = self._signature(self._build_at({}))
-        if again != shape or numbers != constants:
+        shape = self._shape(self.program)
+        again = self._build_at({})
+        if self._shape(again) != shape or not all(map(_same, again.recorded, self.program.recorded)):
             raise ValueError(
                 f"{self.problem.title} gave another graph or other numbers when it was run again at the same point: "
                 "fix the seed of its random numbers, or put the model into eval() mode, and check again"
@@ -194,14 +198,25 @@ class _Check:
         random = Random(self.seed)
         ahead = {leaf: 1e-6 * random.gauss() * max(abs(leaf.data), 1.0) for _, leaf in self.problem.leaves}
         for moves in (ahead, {leaf: -move for leaf, move in ahead.items()}):
-            there, numbers = self._signature(self._build_at(moves))
-            if there != shape:
+            there = self._build_at(moves)
+            if self._shape(there) != shape:
                 self.branches = True
             elif self.drifting is None:
-                pairs = zip(constants, numbers, strict=True)
-                self.drifting = next((self.program.nodes[i] for (i, x), (_, y) in pairs if not _same(x, y)), None)
+                self.drifting = self._first_to_drift(there)
         if self.drifting is not None:
             self.measure = self._run_f
+
+    def _first_to_drift(self, there: Program) -> Value | None:
+        """The first node that another graph of the same shape does not compute from its operands as this one does."""
+        leaves = {leaf for _, leaf in self.problem.leaves}
+        for node, operands, here, y in zip(
+            self.program.nodes, there.operands, self.program.recorded, there.recorded, strict=True
+        ):
+            if node not in leaves:
+                here = node.op.forward(*[there.recorded[j] for j in operands]) if operands else here
+                if not _same(here, y):
+                    return node
+        return None
 
     def _build_at(self, moves: dict[Value, float]) -> Program:
         assert self.problem.build is not None
@@ -216,34 +231,27 @@ class _Check:
         if random is not None:
             return values[-1]
         moves = {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
-        return self._build_at(moves).values[-1]
+        return self._build_at(moves).recorded[-1]
 
-    def _signature(self, program: Program) -> tuple[list[Any], list[tuple[int, float]]]:
-        """The shape of a graph, and the numbers in it that are neither leaves to check nor results."""
+    def _shape(self, program: Program) -> list[Any]:
+        """The operations of a graph, with their operands, and the leaves to check; whatever numbers are in it."""
         leaves = {leaf for _, leaf in self.problem.leaves}
         shape: list[Any] = []
-        constants: list[tuple[int, float]] = []
-        for i, node in enumerate(program.nodes):
-            operands = program.operands[i]
-            if node in leaves:
-                shape.append(node)
-            elif operands:
-                factory, numbers = node.op.recipe or (node.op, ())
-                shape.append((factory, operands))
-                constants += [(i, x) for x in numbers]
+        for node, operands in zip(program.nodes, program.operands, strict=True):
+            if operands:
+                shape.append((node.op.recipe[0] if node.op.recipe else node.op.name, operands))
             else:
-                shape.append(None)
-                constants.append((i, node.data))
-        return shape, constants
+                shape.append(id(node) if node in leaves else None)
+        return shape
 
     def _other_path(self, probe: _Probe) -> str:
         """Whether ``f`` takes another path through its Python code right beside the point, and where."""
         assert probe.line is not None
-        shape, _ = self._signature(self.program)
+        shape = self._shape(self.program)
         near = self.step or probe.line.nearest
         for step in (near, -near):
             program = self._build_at({leaf: step * c for leaf, c in probe.along})
-            there, _ = self._signature(program)
+            there = self._shape(program)
             if there != shape:
                 i = next((i for i, (a, b) in enumerate(zip(shape, there, strict=False)) if a != b), -1)
                 while i >= 0 and not self.program.operands[i]:
@@ -259,18 +267,18 @@ class _Check:
 
     def _check_first(self) -> None:
         output, nodes = self.problem.output, self.program.nodes
-        leaves = [leaf for _, leaf in self.problem.leaves]
         for node in nodes:
             node.grad = 0.0
         output.backward()
         self.backward = [node.grad for node in nodes]
-        once = {leaf: leaf.grad for leaf in leaves}
+        once = {leaf: leaf.grad for _, leaf in self.problem.leaves}
         output.backward()
-        twice = {leaf: leaf.grad for leaf in leaves}
+        twice = {leaf: leaf.grad for _, leaf in self.problem.leaves}
         self.rounding = self.program.rounding_of_gradients(self.seed)
         self.terms = self.program.terms()
         self.summed = self.program.gradients()
         self.summed_otherwise = self.program.gradients_in_another_order()
+        self._set_aside({leaf for leaf, gradient in once.items() if gradient == twice[leaf] == 0.0})
 
         checked = [(probe, self._first(probe, once)) for probe in _shown(self._probes(), "checking", self.progress)]
         self.rows = [row for _, row in checked]
@@ -287,16 +295,46 @@ class _Check:
                     )
                     self._blame(row, leaf, None, added, once[leaf], what)
 
-    def _probes(self) -> list[_Probe]:
+    def _set_aside(self, still: set[Value]) -> None:
+        """Take out, of the leaves whose gradient is 0, those of which nothing can come."""
+        if self.drifting or self.branches or not still:
+            return
         position = self.program.position
+        moved = [position[leaf] for _, leaf in self.problem.leaves]
+        carried, live = self.program.live(moved, steps=True), self.program.live(moved, steps=False)
+
+        def matters(leaf: Value) -> bool:
+            i = position[leaf]
+            return leaf not in still or live[i] or (carried[i] and self._jumps(i))
+
+        self.leaves = [(name, leaf) for name, leaf in self.problem.leaves if matters(leaf)]
+        staying = {leaf for _, leaf in self.leaves}
+        idle = [name for name, leaf in self.problem.leaves if leaf not in staying]
+        if idle:
+            names = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")
+            several = "leaves" if len(idle) > 1 else "leaf"
+            self.notes.append(f"{len(idle)} {several} cannot matter here, and backward() gives 0: {names}")
+
+    def _jumps(self, i: int) -> bool:
+        """Whether a comparison or a step that depends on a node changes right beside it."""
+        line = Line(self.program, {i: 1.0}, seed=self.seed)
+        return bool(line.kinks) and line.obstacle(line.nearest) is not None
+
+    def _probes(self) -> list[_Probe]:
+        position, leaves = self.program.position, self.leaves
+        random = Random(self.seed)
+        drawn = random.sample(range(len(leaves)), min(self.sample or len(leaves), len(leaves)))
+        self.chosen = [leaves[i] for i in sorted(drawn)]
         probes = [_Probe(name, leaf.data, {position[leaf]: 1.0}, [(leaf, 1.0)]) for name, leaf in self.chosen]
         if self.sample is None:
             return probes
-        random = Random(self.seed)
-        leaves = [leaf for _, leaf in self.problem.leaves]
+        within = [leaf for _, leaf in leaves if math.isfinite(leaf.data)]
+        random.shuffle(within)
         directions = []
-        for k in range(self.sample) if leaves else ():
-            parts = {leaf: random.gauss() for leaf in leaves}
+        width = max(len(within) // self.sample + 1, DIRECTION)
+        for k in range(self.sample) if within else ():
+            first = k * width % len(within)
+            parts = {leaf: random.gauss() for leaf in (within + within)[first : first + min(width, len(within))]}
             length = math.hypot(*parts.values())
             along = [(leaf, part / length) for leaf, part in parts.items()]
             directions.append(_Probe(f"direction {k + 1}", math.nan, {position[leaf]: c for leaf, c in along}, along))
@@ -305,11 +343,7 @@ class _Check:
 
     def _first(self, probe: _Probe, once: dict[Value, float]) -> Derivative:
         backward = sum(once[leaf] * c for leaf, c in probe.along)
-        line = probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
-        last = self.size - 1
-        if not line.plan and last not in probe.direction and self.measure is None and backward == 0.0:
-            reason = "the output does not depend on it"
-            return Derivative(probe.name, probe.value, backward, 0.0, 0.0, Verdict.PASS, reason)
+        probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
         path = self._other_path(probe) if self.branches else ""
         if path:
             return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
@@ -387,10 +421,9 @@ class _Check:
         """Find the first wrong local derivative of these steps, and the nodes on a kink before it."""
         for i, _, operands, _ in steps:
             node = self.program.nodes[i]
-            primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
             for k, j in enumerate(operands):
                 if j in moved:
-                    local = primitive.first(k)
+                    local = self._local(i, k)
                     if local.verdict is Verdict.KINK:
                         kinks.append(node)
                     if local.verdict is Verdict.FAIL:
@@ -398,6 +431,13 @@ class _Check:
                             self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
                         return True
         return False
+
+    def _local(self, i: int, k: int) -> Derivative:
+        """The verdict on the local derivative of a node by one of its operands."""
+        if (i, k) not in self.judged:
+            xs = tuple([self.program.values[j] for j in self.program.operands[i]])
+            self.judged[i, k] = Primitive(self.program.nodes[i].op, xs, self.seed).first(k)
+        return self.judged[i, k]
 
     def _is_outside(self, row: Derivative, node: Value, local: Derivative) -> bool:
         """Whether a derivative is no number because its operation is not defined there: that is no fault of it."""

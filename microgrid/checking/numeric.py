@@ -128,15 +128,9 @@ def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random |
     """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
     if type(op) is not Op:
         return local_derivatives(op, y, xs, random)[i]
-    partial = op.partials[i]
-    if not callable(partial):
-        return as_float(partial)
-    if random is not None:
-        try:
-            return as_float(partial(Noisy(y, random), *[Noisy(x, random) for x in xs]))
-        except (TypeError, AttributeError):  # a partial that takes floats only: its inner rounding stays unknown
-            pass
-    return as_float(partial(y, *xs))
+    if random is None:
+        return _partial(op.partials[i], y, xs)
+    return _partial(op.partials[i], y, xs, [Noisy(x, random) for x in (y, *xs)])
 
 
 def local_derivatives(op: Op, y: float, xs: list[float], random: Random | None = None) -> tuple[float, ...]:
@@ -146,11 +140,23 @@ def local_derivatives(op: Op, y: float, xs: list[float], random: Random | None =
     its operands.
     """
     if type(op) is Op:
-        return tuple([local_derivative(op, i, y, xs, random) for i in range(len(xs))])
+        noisy = () if random is None else [Noisy(x, random) for x in (y, *xs)]
+        return tuple([_partial(partial, y, xs, noisy) for partial in op.partials])
     if random is not None:
         coarser = op.unit / UNIT  # type: ignore[attr-defined]
         xs = [rounded(x, random, coarser * x) for x in xs]
     return tuple(map(as_float, op.local_derivatives(y, *xs)))
+
+
+def _partial(partial: Any, y: float, xs: Sequence[float], noisy: Sequence[Noisy] = ()) -> float:
+    if not callable(partial):
+        return as_float(partial)
+    if noisy:
+        try:
+            return as_float(partial(*noisy))
+        except (TypeError, AttributeError):  # a partial that takes floats only: its inner rounding stays unknown
+            pass
+    return as_float(partial(y, *xs))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -281,11 +287,12 @@ class Program:
                         reached[j] = True
         return reached
 
-    def live(self, moved: Iterable[int]) -> list[bool]:
+    def live(self, moved: Iterable[int], steps: bool) -> list[bool]:
         """For each node, whether anything can come of moving it: what the rows of the table say before any number.
 
         Nothing passes a comparison, a step or ``stop_gradient``, nor a product with a 0 that does not move. What
-        rows of a user's own say is to be checked, so it counts for nothing here.
+        rows of a user's own say is to be checked, so it counts for nothing here. With ``steps``, comparisons and
+        steps count as if something passed.
         """
         moving = {*moved, *[i for i, *_ in self.plan_from(moved)]}
 
@@ -293,7 +300,8 @@ class Program:
             op, operands = self.nodes[i].op, self.operands[i]
             if op is ops.mul:
                 return [other in moving or self.values[other] != 0 for other in reversed(operands)]
-            return self._traits_of(op).carries if _of_the_table(op) else [True] * len(operands)
+            is_open = steps or not _of_the_table(op)
+            return [True] * len(operands) if is_open and op is not ops.stop_gradient else self._traits_of(op).carries
 
         return self._reached(edges)
 
