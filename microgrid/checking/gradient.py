@@ -297,7 +297,7 @@ class _Check:
 
     def _set_aside(self, still: set[Value]) -> None:
         """Take out, of the leaves whose gradient is 0, those of which nothing can come."""
-        if self.drifting or self.branches or not still:
+        if self.drifting is not None or self.branches or not still:
             return
         position = self.program.position
         moved = [position[leaf] for _, leaf in self.problem.leaves]
