@@ -81,8 +81,11 @@ def _heard_again(
     for largest in (narrower, 0.1 * line.scale or None):
         found = difference(line, negligible, largest)
         other = compare(found)
+        saw_nothing = other.verdict is Verdict.UNRESOLVED and not found.contradicts(estimate)
+        if other.verdict is Verdict.FAIL or (saw_nothing and estimate.is_known(negligible)):
+            continue
         # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
-        if other.verdict is not Verdict.FAIL and (math.isfinite(row.backward) or math.isnan(found.value)):
+        if math.isfinite(row.backward) or math.isnan(found.value):
             return other
     # Steps beyond the period of a function see another one, by chance: what contradicts them from nearer by counts.
     heard = []
@@ -91,7 +94,7 @@ def _heard_again(
         if largest <= line.smallest:
             break
         found = difference(line, negligible, largest)
-        if abs(found.value - estimate.value) > found.error + estimate.error:
+        if found.contradicts(estimate):
             heard.append((compare(found), found))
         largest /= 32.0
     row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].rank(negligible))

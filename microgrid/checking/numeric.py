@@ -677,6 +677,10 @@ class Estimate:
         """Whether it shows as many digits as it takes to tell wrong from right."""
         return self.worth(negligible) <= 1.0
 
+    def contradicts(self, other: "Estimate") -> bool:
+        """Whether one of the two is wrong about its own error."""
+        return abs(self.value - other.value) > self.error + other.error
+
     def rank(self, negligible: float) -> tuple[bool, float]:
         """The better, the smaller: by worth; of those that show too few digits, by the error alone."""
         return (False, self.worth(negligible)) if self.is_known(negligible) else (True, self.error)
@@ -747,7 +751,8 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
             wider = _ladder(line, other, negligible)
             # what is in the way of larger steps only is no reason against a derivative here
             wider.obstacle, wider.distance = best.obstacle, best.distance
-            best = better(best, wider, negligible)
+            if not wider.contradicts(best):  # beyond all that happens, any function is at rest
+                best = better(best, wider, negligible)
     return best
 
 
