@@ -1,6 +1,7 @@
 """The verdict on one derivative: is it right, wrong, or impossible to tell, and why."""
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -56,7 +57,7 @@ def judge(
     # An error counts as none beside the function itself, and beside terms that cancel.
     negligible = NEGLIGIBLE * min(max(abs(line.base), 1.0) / line.size, max(abs(backward), terms))
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
-    estimate = _estimate(line, method, step, negligible)
+    estimate = _estimate(line, backward, method, step, negligible)
     is_seen = estimate.method is Method.DIFFERENCE and not math.isnan(estimate.value)
     if backward == 0.0 and is_seen and line.is_flat(estimate.distance):
         estimate = Estimate(0.0, 0.0)
@@ -104,9 +105,11 @@ def _heard_again(
     return row
 
 
-def _estimate(line: Line, method: Method, step: float | None, negligible: float) -> Estimate:
+def _estimate(line: Line, backward: float, method: Method, step: float | None, negligible: float) -> Estimate:
     near = step or line.nearest
     estimate = complex_step(line) if method is not Method.DIFFERENCE else None
+    if estimate and backward and max(abs(backward), abs(estimate.value)) < sys.float_info.min / estimate.step:
+        estimate.error += abs(backward)  # times the step it underflows
     obstacle = line.obstacle(near) if estimate or step else None
     if obstacle is not None and obstacle.is_kink:
         return Estimate(method=Method.COMPLEX if estimate else Method.DIFFERENCE, obstacle=obstacle, distance=near)
