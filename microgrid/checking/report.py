@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from microgrid import engine, ops
+from microgrid import engine
 from microgrid.checking.numeric import restored
 from microgrid.engine import Origin, Value
 
@@ -117,7 +117,7 @@ class Fault:
         """The line that defines the wrong local derivative; ``None`` for a number or a row of this package."""
         partial = None if self.argument is None else self.node.op.partials[self.argument]
         code = getattr(partial, "__code__", None)
-        if code is None or getattr(partial, "__module__", "") == ops.__name__:
+        if code is None or getattr(partial, "__module__", "").partition(".")[0] == "microgrid":
             return None
         return Origin(code.co_filename, code.co_firstlineno)
 
