@@ -143,11 +143,10 @@ def _explain(options: argparse.Namespace) -> int:
             table.add_column(column, justify="right", header_style="dim")
         table.add_column("check")
         for name in filter(leaves.__contains__, expression.names):  # in the order of the formula
-            row = report[name]
-            numbers = [f"{row.backward:.10g}", f"{row.numeric:.10g}", f"{row.error:.1g}"]
-            table.add_row(
-                Text(name), f"{leaves[name].data:.6g}", *numbers, Text(row.verdict, style=_style(row.verdict))
-            )
+            row, leaf = report[name], leaves[name]
+            error = math.nan if math.isnan(row.numeric) else row.error
+            numbers = [f"{leaf.data:.6g}", f"{leaf.grad:.10g}", f"{row.numeric:.10g}", f"{error:.1g}"]
+            table.add_row(Text(name), *numbers, Text(row.verdict, style=_style(row.verdict)))
         console.print()
         console.print(table)
         reasons: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ import operator
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial, reduce, wraps
 from importlib import import_module
 from pickle import PicklingError
 from typing import Any, Protocol, TypeVar, overload
@@ -291,6 +291,9 @@ def _logarithm(function: Callable[[float], float], pole: float = 0.0) -> Callabl
     return _wrapping(function, forward)
 
 
+_log = _logarithm(math.log)
+
+
 def _divide(a: float, b: float) -> float:
     try:
         return a / b
@@ -306,6 +309,18 @@ def _power(x: float, n: float) -> float:
             return nan
         odd = abs(math.fmod(n, 2.0)) == 1.0
         return math.copysign(inf, x) if odd else inf
+
+
+def _power_log(x: float, n: float, k: int) -> float:
+    if x == 0.0 or (x == inf and n < 0.0):  # xⁿ decides, not the logarithm; x⁰ log x counts as 0 at 0
+        return 0.0 if x or n >= 0.0 else _power(abs(x), n) * (-1.0) ** k
+    return _power(x, n) * _log(x) ** k
+
+
+def _direction(a: float, b: float) -> float:
+    if math.isinf(a) and math.isfinite(b):
+        return math.copysign(1.0, a)
+    return _divide(a, math.hypot(a, b))
 
 
 def _sign(x: float) -> float:
@@ -336,6 +351,22 @@ def _sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     e = math.exp(x)
     return e / (1.0 + e)
+
+
+def _sigmoid_slope(x: float, y: float) -> float:
+    """σ′ where σ(x) is y: y(1 − y), as long as 1 − y loses no digit."""
+    return y * (1.0 - y) if y < 0.75 else y * _sigmoid(-x)
+
+
+def _sech2(x: float, y: float) -> float:
+    """sech² x where tanh x is y: 1 − y², as long as that loses no digit."""
+    if -0.75 < y < 0.75:
+        return 1.0 - y * y
+    try:
+        c = math.cosh(x)
+    except OverflowError:
+        return 0.0
+    return 1.0 / (c * c)
 
 
 def _softplus(x: float) -> float:
@@ -416,6 +447,21 @@ def _cotangent_derivative(n: int, x: float) -> float:
     return reduce(lambda total, a: total * c + a, reversed(coefficients))
 
 
+def _gaussian(x: Any) -> Any:
+    """e^(−x²), which is 0 from 28 on: so far x is bounded, as 0·∞ would come up in its derivatives."""
+    return exp(-_squared(clip(x, -28.0, 28.0)))
+
+
+def _weighted_density(x: Any) -> Any:
+    """x·φ(x) with the density φ of the standard normal distribution, bounded likewise where it is 0."""
+    x = clip(x, -40.0, 40.0)
+    return x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi)))
+
+
+def _squared(x: Any) -> Any:
+    return x * x
+
+
 def _lgamma(x: float) -> float:
     try:
         return math.lgamma(x)
@@ -429,6 +475,9 @@ def _lgamma(x: float) -> float:
 TABLE: dict[str, Op] = {}
 """Every row by its name; rows with a constant (``power_of(3.0)``) are not in it, see ``rows()``."""
 
+HIDDEN: dict[str, Op] = {}
+"""The rows that only local derivatives use, by name: not among ``rows()`` and not public."""
+
 _SAMPLES: list[Callable[[], Op]] = []
 
 
@@ -437,11 +486,22 @@ def _row(name: str, forward: Callable[..., float], *partials: Partial | float, *
     return op
 
 
-def _factory(*samples: tuple[float, ...]) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
-    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``."""
+def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fields: Any) -> Op:
+    HIDDEN[name] = op = Op(name, forward, partials, **fields)
+    return op
+
+
+def _factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
+    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
+
+    Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
+    """
 
     def decorate(make: Callable[..., Op]) -> Callable[..., Op]:
         cached = lru_cache(maxsize=1024)(make)
+        if signed:
+            by_sign = lru_cache(maxsize=1024)(lambda constant, sign: make(constant))
+            cached = wraps(make)(lambda constant: by_sign(constant, math.copysign(1.0, constant)))  # type: ignore[assignment]
         _SAMPLES.extend(partial(cached, *constants) for constants in samples)
         return cached
 
@@ -453,6 +513,11 @@ def rows() -> Iterator[Op]:
     yield from TABLE.values()
     for sample in _SAMPLES:
         yield sample()
+
+
+def is_own(op: Op) -> bool:
+    """Return whether a row is one of this table, and not a user's of the same name."""
+    return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
 
 LEAF = Op("leaf", lambda: nan, (), doc="A number that the user gave; nothing computes it.")
@@ -538,15 +603,40 @@ _SMALLEST_NORMAL = sys.float_info.min
 power: Op = _row(
     "power",
     _power,
-    # 0·x⁻¹ is 0 where x⁻¹ is inf; but only there, as ∂²y/∂x∂n at n = 0 is 1/x
-    lambda y, x, n: where(equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL)), 0.0, n * power(x, n - 1.0)),
-    lambda y, x, n: where(equal(x, 0.0), where(greater_equal(n, 0.0), 0.0, y * log(x)), y * log(x)),
+    lambda y, x, n: _power_slope(x, n, lambda x: n * power(x, n - 1.0)),
+    lambda y, x, n: power_log_of(1)(x, n),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
     array="special.power({0}, {1})",
     javascript="mg.pow({0}, {1})",
-    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0.",
+    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0; at (0, 0) all are 0.",
 )
+
+
+def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
+    """slope(x), and 0 where n is 0 and x⁻¹ is inf; but only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
+    flat = equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL))
+    return where(flat, 0.0, slope(where(flat, 1.0, x)))
+
+
+@_factory()
+def power_log_of(k: int) -> Op:
+    """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
+    lower = power_log_of(k - 1) if k > 1 else power
+    return Op(
+        f"power_log[{k}]",
+        lambda x, n: _power_log(x, n, k),
+        (
+            lambda y, x, n: _power_slope(x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * lower(x, n - 1.0)),
+            lambda y, x, n: power_log_of(k + 1)(x, n),
+        ),
+        symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
+        domain=(POSITIVE, REALS),
+        array=f"special.power_log({{0}}, {{1}}, {k})",
+        javascript=f"mg.powerLog({{0}}, {{1}}, {k})",
+        doc="xⁿ·logᵏ x; at x = 0 it is 0 for n ≥ 0, as in PyTorch",
+        recipe=(power_log_of, (k,)),
+    )
 
 
 _PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
@@ -556,7 +646,8 @@ _PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
 @_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
-    whole = float(n).is_integer()  # which inf and nan are not
+    n += 0.0  # x⁻⁰ is x⁰: one row, whichever is asked for first
+    whole = n.is_integer()  # which inf and nan are not
     return Op(
         f"power[{n!r}]",
         lambda x: _power(x, n),
@@ -571,14 +662,14 @@ def power_of(n: float) -> Op:
     )
 
 
-@_factory((2.0,), (0.5,), (math.e,))
+@_factory((2.0,), (0.5,), (math.e,), signed=True)
 def base_of(base: float) -> Op:
     """Return the operation x ↦ baseˣ for a constant base."""
     logarithm = log(base)
     return Op(
         f"base[{base!r}]",
         lambda x: _power(base, x),
-        ((lambda y, x: where(greater_equal(x, 0.0), 0.0, y * logarithm)) if base == 0 else lambda y, x: y * logarithm,),
+        ((lambda y, x: power_log_of(1)(base, x)) if base == 0 else lambda y, x: y * logarithm,),
         symbol=f"{base:g}ˣ",
         array=f"special.power({base!r}, {{0}})",
         javascript=f"mg.pow({_javascript_number(base)}, {{0}})",
@@ -620,7 +711,7 @@ exp2 = _row(
 )
 log: Op = _row(
     "log",
-    _logarithm(math.log),
+    _log,
     lambda y, x: div(1.0, x),
     domain=(POSITIVE,),
     array="xp.log({0})",
@@ -673,7 +764,7 @@ sqrt = _row(
 cbrt = _row(
     "cbrt",
     math.cbrt,
-    lambda y, x: div(1.0, 3.0 * y * y),
+    lambda y, x: div(div(1.0 / 3.0, y), y),
     symbol="∛",
     array="xp.cbrt({0})",
     javascript="Math.cbrt({0})",
@@ -682,8 +773,8 @@ cbrt = _row(
 hypot = _row(
     "hypot",
     math.hypot,
-    lambda y, a, b: div(a, y),
-    lambda y, a, b: div(b, y),
+    lambda y, a, b: direction(a, b),
+    lambda y, a, b: direction(b, a),
     kink=lambda a, b: a == b == 0.0,
     array="xp.hypot({0}, {1})",
     javascript="Math.hypot({0}, {1})",
@@ -709,7 +800,7 @@ tan = _row(
 asin = _row(
     "asin",
     _ieee(math.asin, _to_inf),
-    lambda y, x: div(1.0, sqrt((1.0 - x) * (1.0 + x))),
+    lambda y, x: div(1.0, sqrt(one_minus_square(x))),
     domain=(Interval(-1.0, 1.0),),
     array="xp.arcsin({0})",
     javascript="Math.asin({0})",
@@ -718,7 +809,7 @@ asin = _row(
 acos = _row(
     "acos",
     _ieee(math.acos, _to_inf),
-    lambda y, x: div(-1.0, sqrt((1.0 - x) * (1.0 + x))),
+    lambda y, x: div(-1.0, sqrt(one_minus_square(x))),
     domain=(Interval(-1.0, 1.0),),
     array="xp.arccos({0})",
     javascript="Math.acos({0})",
@@ -727,7 +818,7 @@ acos = _row(
 atan = _row(
     "atan",
     math.atan,
-    lambda y, x: div(1.0, 1.0 + x * x),
+    lambda y, x: _squared(div(1.0, hypot(1.0, x))),  # 1 + x² would overflow
     array="xp.arctan({0})",
     javascript="Math.atan({0})",
     doc="inverse tangent",
@@ -761,10 +852,10 @@ cosh: Op = _row(
 tanh = _row(
     "tanh",
     math.tanh,
-    lambda y, x: 1.0 - y * y,
+    lambda y, x: _sech2(x, y) if type(y) is float else sech2(x),  # y is at hand, and spares most of the time
     array="xp.tanh({0})",
     javascript="Math.tanh({0})",
-    doc="hyperbolic tangent; the derivative 1 − y² loses digits as y nears ±1",
+    doc="hyperbolic tangent; the derivative 1 − y² is taken as sech² x, which keeps its digits as y nears ±1",
 )
 asinh = _row(
     "asinh",
@@ -777,7 +868,7 @@ asinh = _row(
 acosh = _row(
     "acosh",
     _ieee(math.acosh, _to_inf),
-    lambda y, x: div(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)),
+    lambda y, x: div(div(1.0, sqrt(x - 1.0)), sqrt(x + 1.0)),
     domain=(Interval(1.0, inf),),
     array="xp.arccosh({0})",
     javascript="Math.acosh({0})",
@@ -786,11 +877,50 @@ acosh = _row(
 atanh = _row(
     "atanh",
     _atanh,
-    lambda y, x: div(1.0, (1.0 - x) * (1.0 + x)),
+    lambda y, x: div(1.0, one_minus_square(x)),
     domain=(Interval(-1.0, 1.0, open=True),),
     array="xp.arctanh({0})",
     javascript="Math.atanh({0})",
     doc="inverse hyperbolic tangent; ±inf at ±1, nan beyond",
+)
+
+# Rows that only local derivatives use, because a formula in other rows would lose digits when it is differentiated
+
+sech2: Op = _hidden(
+    "sech2",
+    lambda x: _sech2(x, math.tanh(x)),
+    lambda y, x: -2.0 * tanh(x) * y,
+    symbol="sech²",
+    array="special.sech2({0})",
+    javascript="mg.sech2({0})",
+    doc="1 / cosh² x, the derivative of tanh",
+)
+sigmoid_slope: Op = _hidden(
+    "sigmoid_slope",
+    lambda x: _sigmoid_slope(x, _sigmoid(x)),
+    lambda y, x: -y * tanh(0.5 * x),
+    symbol="σ(x)(1−σ(x))",
+    array="special.sigmoid_slope({0})",
+    javascript="mg.sigmoidSlope({0})",
+    doc="σ(x)·σ(−x), the derivative of σ",
+)
+one_minus_square: Op = _hidden(
+    "one_minus_square",
+    lambda x: (1.0 - x) * (1.0 + x),
+    lambda y, x: -2.0 * x,
+    symbol="(1−x²)",
+    array="(1.0 - {0}) * (1.0 + {0})",
+    javascript="((1 - {0}) * (1 + {0}))",
+    doc="1 − x², exact near ±1",
+)
+direction: Op = _hidden(
+    "direction",
+    _direction,
+    lambda y, a, b: direction(b, a) * div(direction(b, a), hypot(a, b)),
+    lambda y, a, b: -y * div(direction(b, a), hypot(a, b)),
+    array="special.direction({0}, {1})",
+    javascript="mg.direction({0}, {1})",
+    doc="a / √(a² + b²), the derivative of hypot by a; ±1 where only a is infinite, nan at (0, 0)",
 )
 
 # Special functions
@@ -798,7 +928,7 @@ atanh = _row(
 erf = _row(
     "erf",
     math.erf,
-    lambda y, x: 2.0 / math.sqrt(math.pi) * exp(-(x * x)),
+    lambda y, x: 2.0 / math.sqrt(math.pi) * _gaussian(x),
     array="special.erf({0})",
     javascript="mg.erf({0})",
     doc="the error function",
@@ -806,7 +936,7 @@ erf = _row(
 erfc = _row(
     "erfc",
     math.erfc,
-    lambda y, x: -2.0 / math.sqrt(math.pi) * exp(-(x * x)),
+    lambda y, x: -2.0 / math.sqrt(math.pi) * _gaussian(x),
     array="special.erfc({0})",
     javascript="mg.erfc({0})",
     doc="1 − erf(x), accurate in the tail",
@@ -946,7 +1076,7 @@ relu = _row(
 )
 
 
-@_factory((0.01,), (0.2,))
+@_factory((0.01,), (0.2,), signed=True)
 def leaky_relu_of(slope: float) -> Op:
     """Return the leaky ReLU with a constant slope for x ≤ 0."""
     return Op(
@@ -962,7 +1092,7 @@ def leaky_relu_of(slope: float) -> Op:
     )
 
 
-@_factory((1.0,), (0.5,))
+@_factory((1.0,), (0.5,), signed=True)
 def elu_of(alpha: float) -> Op:
     """Return the exponential linear unit with a constant α."""
     return Op(
@@ -983,16 +1113,18 @@ def elu_of(alpha: float) -> Op:
 sigmoid = _row(
     "sigmoid",
     _sigmoid,
-    lambda y, x: y * (1.0 - y),
+    lambda y, x: _sigmoid_slope(x, y) if type(y) is float else sigmoid_slope(x),  # as tanh
     symbol="σ",
     array="special.sigmoid({0})",
     javascript="mg.sigmoid({0})",
-    doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative is y(1 − y)",
+    doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative y(1 − y) is "
+    "taken as σ(x)·σ(−x), which keeps its digits as y nears 1",
 )
 silu = _row(
     "silu",
     lambda x: x * _sigmoid(x) if x != -inf else -0.0,
-    lambda y, x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
+    # σ′ is 0 from ±800 on: so far x is bounded, as 0·∞ would come up
+    lambda y, x: sigmoid(x) + clip(x, -800.0, 800.0) * sigmoid_slope(x),
     symbol="SiLU",
     array="special.silu({0})",
     javascript="mg.silu({0})",
@@ -1001,7 +1133,7 @@ silu = _row(
 gelu = _row(
     "gelu",
     _gelu,
-    lambda y, x: 0.5 * erfc(x * -_ROOT_HALF) + x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi))),
+    lambda y, x: 0.5 * erfc(x * -_ROOT_HALF) + _weighted_density(x),
     symbol="GELU",
     array="special.gelu({0})",
     javascript="mg.gelu({0})",
@@ -1118,25 +1250,28 @@ def mean(xs: Iterable[Any]) -> Any:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("mean", xs)
-    return total(xs) * (1.0 / len(xs))
+    return total(xs) / len(xs)  # times 1/n, which is rounded, the mean of 49 ones would not be 1
 
 
 def logsumexp(xs: Iterable[Any]) -> Any:
     """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
 
     The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
-    An infinite maximum gives nan (inf − inf).
+    An infinite maximum is the result, −inf if all are; as in PyTorch, the derivative by it is nan there.
 
     Raises:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("logsumexp", xs)
-    shift = stop_gradient(reduce(maximum, xs))
+    largest = stop_gradient(reduce(maximum, xs))
+    shift = where(less(absolute(largest), inf), largest, 0.0)
     return log(total(exp(x - shift) for x in xs)) + shift
 
 
 def softmax(xs: Iterable[Any]) -> list[Any]:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
+
+    An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
 
     Raises:
         ValueError: for an empty sequence.
@@ -1157,7 +1292,7 @@ def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
 
 def _home(op: Op) -> str:
     """The module in which a row is found again under its name: what a pickle stores of it."""
-    if TABLE.get(op.name) is op or op in (LEAF, CONSTANT):
+    if is_own(op) or op in (LEAF, CONSTANT):
         return __name__
     functions = [op.forward, *[p for p in op.partials if callable(p)]]
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
@@ -1175,7 +1310,11 @@ def _lookup(module: str, name: str) -> Any:
 
 def _find(module: str, name: str) -> Op:
     """Return the row that a pickle names."""
-    op = {**TABLE, "leaf": LEAF, "constant": CONSTANT}.get(name) if module == __name__ else _lookup(module, name)
+    op = (
+        {**TABLE, **HIDDEN, "leaf": LEAF, "constant": CONSTANT}.get(name)
+        if module == __name__
+        else _lookup(module, name)
+    )
     if not isinstance(op, Op):
         raise LookupError(f"this graph uses the operation {name!r} of {module}, which is not there any more")
     return op

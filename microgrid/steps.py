@@ -127,7 +127,7 @@ class EagerStep:
             loss.backward(share)  # the gradients of loss / n: added up, those of the mean
             total += loss.data
             right += self.accuracy is not None and self.accuracy(output, target)
-        return Measured(total * share, right * share if self.accuracy else math.nan)
+        return Measured(total / len(X), right / len(X) if self.accuracy else math.nan)
 
     def finite(self) -> bool:
         """Return whether every gradient is a finite number."""

@@ -167,6 +167,15 @@ def test_explain_takes_any_formula(capsys, arguments, printed):
         assert text in re.sub(" +", " ", shown)
 
 
+@pytest.mark.parametrize(
+    ("formula", "gradient"), [("log(x)", "inf"), ("1/x", "-inf"), ("sqrt(x)", "inf"), ("0/x", "nan")]
+)
+def test_explain_prints_the_gradient_of_the_engine_where_nothing_can_be_checked(capsys, formula, gradient):
+    assert main(["explain", formula, "x=0"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("x "))
+    assert row.split()[1:] == ["0", gradient, "nan", "nan", "DOMAIN"]
+
+
 def test_explain_draws_every_format_and_a_picture_replaces_the_one_before(tmp_path):
     path = tmp_path / "graph.png"
     path.write_text("old")

@@ -8,10 +8,11 @@ is a witness that knows nothing of the table's local derivatives.
 Where an operation chooses a branch, the real part decides: with a step of 1e-100 the branch is the one at
 the point itself.
 
-Every operation of the table continues, but for ``stop_gradient``, which never moves. Where a continuation
-does not exist or would be inexact it raises ``ValueError`` or an ``ArithmeticError``, and the graph is left
-to differences: at a branch point, where intermediate results overflow, and for the functions of Γ left of
-−1000, where their recurrence grows long. Derivatives below 1e-208 vanish, as times the step they underflow.
+Every operation of the table continues, and so do those that only derivatives use, but for ``stop_gradient``,
+which never moves. Where a continuation does not exist or would be inexact it raises ``ValueError`` or an
+``ArithmeticError``, and the graph is left to differences: at a branch point, where intermediate results
+overflow, and for the functions of Γ left of −1000, where their recurrence grows long. Derivatives below 1e-208
+vanish, as times the step they underflow.
 """
 
 import cmath
@@ -80,6 +81,12 @@ def _atan2(y: complex, x: complex) -> complex:
     return complex(math.atan2(y.real, x.real), turned.imag)
 
 
+def _direction(a: complex, b: complex) -> complex:
+    """The sine of the angle θ of the point (b, a): that of θ + iε is sin θ + iε cos θ."""
+    size = math.hypot(a.real, b.real)
+    return complex(a.real / size, b.real / size * _atan2(a, b).imag)
+
+
 # Of the following the real part is the real function's own: only the imaginary part is new.
 
 
@@ -90,6 +97,10 @@ def _sigmoid(z: complex) -> complex:
 
 def _softplus(z: complex) -> complex:
     return complex(ops.softplus.forward(z.real), _log1p(cmath.exp(z)).imag)
+
+
+def _inverse_square(z: complex) -> complex:
+    return 1.0 / (z * z)
 
 
 def _erf(z: complex) -> complex:
@@ -231,6 +242,10 @@ _ROWS: dict[Op, Forward] = {
     ops.silu: lambda z: z * _sigmoid(z),
     ops.gelu: _gelu,
     ops.softplus: _softplus,
+    ops.sech2: lambda z: _inverse_square(cmath.cosh(z)),
+    ops.sigmoid_slope: lambda z: 0.25 * _inverse_square(cmath.cosh(0.5 * z)),
+    ops.one_minus_square: lambda z: complex(ops.one_minus_square.forward(z.real), -(z * z).imag),
+    ops.direction: _direction,
     **{
         op: _by_real_part(op)
         for op in (
@@ -257,6 +272,7 @@ _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
     ops.power_of: lambda n: lambda z: _power(z, n),
     ops.base_of: lambda base: lambda z: _exponential(base, z),
+    ops.power_log_of: lambda k: lambda z, n: _power(z, n) * cmath.log(z) ** int(k),
     ops.polygamma_of: lambda n: lambda z: _polygamma(int(n), z),
     ops.leaky_relu_of: lambda slope: lambda z: _maximum(z, 0.0) + slope * _minimum(z, 0.0),
     ops.elu_of: lambda alpha: lambda z: _maximum(z, 0.0) + alpha * _expm1(_minimum(z, 0.0)),

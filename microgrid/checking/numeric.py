@@ -120,10 +120,6 @@ def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
     return y in xs or not any(callable(partial) or partial for partial in op.partials)
 
 
-def _of_the_table(op: Op) -> bool:
-    return op.recipe is not None or ops.TABLE.get(op.name) is op
-
-
 def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
     """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
     if type(op) is not Op:
@@ -300,7 +296,7 @@ class Program:
             op, operands = self.nodes[i].op, self.operands[i]
             if op is ops.mul:
                 return [other in moving or self.values[other] != 0 for other in reversed(operands)]
-            is_open = steps or not _of_the_table(op)
+            is_open = steps or not ops.is_own(op)
             return [True] * len(operands) if is_open and op is not ops.stop_gradient else self._traits_of(op).carries
 
         return self._reached(edges)
@@ -500,7 +496,7 @@ class Line:
     def noise(self) -> float:
         """How far the number may be off by rounding alone."""
         spread = self._visible_rounding()
-        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
+        if any(not ops.is_own(self.program.nodes[i].op) for i, *_ in self.plan):
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 

@@ -111,7 +111,7 @@ class Compiled:
         if self.reduce is None:
             return results
         total = ops.total(results)
-        return total * (1.0 / len(results)) if self.reduce == "mean" else total
+        return total / len(results) if self.reduce == "mean" else total
 
 
 def compile(  # it stands beside Python's own name in our namespace alone

@@ -448,11 +448,14 @@ class Kernel:
             if per_sample or not self.signature.batched or (self.signature.reduce == "mean" and alone):
                 results.append(output)
             else:
-                results.append(arrays.apply(ops.mul, arrays.sum_samples(output), share))
+                result = arrays.sum_samples(output)
                 if self.signature.reduce == "mean":
+                    count = arrays.view(arrays.make("count", (), (), False), Map.constant(places.shape))
+                    result = arrays.apply(ops.div, result, count)
                     seed = arrays.apply(ops.mul, seed, share)
                 elif alone:
                     seed = arrays.sum_samples(seed)
+                results.append(result)
             pairs.append((output, seed))
         shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
         if not self.scalar and self.signature.outputs is not None:
@@ -523,7 +526,7 @@ class Kernel:
                     values.append(data)
             results.append(values[self.program.outputs[output]])
         total = ops.total(results)
-        total = total * (1.0 / samples) if signature.reduce == "mean" and signature.batched else total
+        total = total / float(samples) if signature.reduce == "mean" and signature.batched else total
         return total if isinstance(total, Value) else engine.constant(total)
 
     # -- running --------------------------------------------------------------------------------------
@@ -534,6 +537,7 @@ class Kernel:
         if self.scalar:
             return self._run_scalar(by, parameters, arrays, seed)
         tile = self._tile(by, size)
+        tiled_mean = tile < size and self.signature.reduce == "mean"  # tiles weigh as their samples, over all of them
         _, shapes = self._targets(by)
         dtype = self.signature.dtype
         results = [np.empty((*shape, size), dtype) if batched else np.zeros(shape, dtype) for shape, batched in shapes]
@@ -551,12 +555,14 @@ class Kernel:
                 plan.names |= {f"out{k}": parts[k] for k in plan.direct}
                 plan.run(*[a[rows] for a in arrays] if count < size else arrays)
                 plan.names |= {f"out{k}": plan.outs[k] for k in plan.direct}  # what is the caller's is not kept
-                scale = count / size if self.signature.reduce == "mean" else 1.0
+                scale = float(count) if tiled_mean else 1.0
                 for k, (part, out, (_, batched)) in enumerate(zip(parts, plan.outs, shapes, strict=True)):
                     if not batched:
                         part += out * scale
                     elif k not in plan.direct or scale != 1.0:
                         np.multiply(part if k in plan.direct else out, scale, out=part)
+        for result in results if tiled_mean else ():
+            result /= size
         return self._shaped(by, results, size)
 
     def _tile(self, by: str, size: int) -> int:

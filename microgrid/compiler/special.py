@@ -65,10 +65,13 @@ class NumPySpecial:
 
     @staticmethod
     def lgamma(x: Array, out: Array = None) -> Array:
-        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, and there it is −log |x|."""
-        tiny = np.abs(x) < 1e-300
+        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, where it is −log |x|, and −inf at −inf."""
+        size = np.abs(x)
         result = scipy_special().gammaln(x, out=out)
-        return _into(out, np.where(tiny, -np.log(np.abs(x)), result)) if np.any(tiny) else result
+        tiny, infinite = size < 1e-300, np.isinf(size)
+        if np.any(tiny) or np.any(infinite):
+            result = _into(out, np.where(infinite, size, np.where(tiny, -np.log(size), result)))
+        return result
 
     @staticmethod
     def digamma(x: Array, out: Array = None) -> Array:
@@ -88,9 +91,28 @@ class NumPySpecial:
 
     @staticmethod
     def sigmoid(x: Array, out: Array = None) -> Array:
-        """1 / (1 + e⁻ˣ), by e⁻|x|, which cannot overflow."""
-        e = np.exp(-np.abs(x))
-        return np.divide(np.where(np.less(x, 0.0), e, 1.0), 1.0 + e, out=out)
+        """1 / (1 + e⁻ˣ), where an overflow is no harm: 0, as if numbers below 1e-308 were."""
+        return np.divide(1.0, np.add(np.exp(np.negative(x, out=out), out=out), 1.0, out=out), out=out)
+
+    @staticmethod
+    def sigmoid_slope(x: Array, out: Array = None) -> Array:
+        """σ(x)·σ(−x) = ½ / (1 + cosh x), where an overflow is no harm."""
+        return np.divide(0.5, np.add(np.cosh(x, out=out), 1.0, out=out), out=out)
+
+    @staticmethod
+    def sech2(x: Array, out: Array = None) -> Array:
+        """1 / cosh² x, where an overflow is no harm."""
+        c = np.cosh(x, out=out)
+        return np.reciprocal(np.multiply(c, c, out=out), out=out)
+
+    @staticmethod
+    def direction(a: Array, b: Array, out: Array = None) -> Array:
+        """The cosine a / √(a² + b²); ±1 where only a is infinite."""
+        result = np.divide(a, np.hypot(a, b), out=out)
+        infinite = np.isinf(a)
+        if np.any(infinite):
+            result = _into(out, np.where(infinite & np.isfinite(b), np.sign(a), result))
+        return result
 
     @staticmethod
     def silu(x: Array, out: Array = None) -> Array:
@@ -112,6 +134,11 @@ class NumPySpecial:
         return result
 
     @staticmethod
+    def power_log(x: Array, n: Array, k: int, out: Array = None) -> Array:
+        """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
+        return _into(out, _power_log(np, x, n, k))
+
+    @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
         """A where the condition is not 0, else b."""
         if out is None:
@@ -119,6 +146,12 @@ class NumPySpecial:
         np.copyto(out, b)
         np.copyto(out, a, where=condition if condition.dtype == bool else np.not_equal(condition, 0.0))
         return out
+
+
+def _power_log(xp: Any, x: Array, n: Array, k: int) -> Array:
+    pole = xp.where(xp.less(n, 0.0), xp.power(xp.abs(x), n) * (-1.0) ** k, xp.where(xp.isnan(n), n, 0.0))
+    finite = xp.where(xp.equal(x, math.inf) & xp.less(n, 0.0), 0.0, xp.power(x, n) * xp.log(x) ** k)
+    return xp.where(xp.equal(x, 0.0), pole, finite)
 
 
 def _view(
@@ -205,6 +238,29 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         def polygamma(n: int, x: Array) -> Array:
             """ψ⁽ⁿ⁾(x), number by number: JAX's is wrong for negative numbers."""
             return mapped(ops.polygamma_of(n))(x)
+
+        @staticmethod
+        def sigmoid_slope(x: Array) -> Array:
+            """σ(x)·σ(−x)."""
+            e = jnp.exp(x)
+            return 1.0 / (e + 1.0 / e + 2.0)
+
+        @staticmethod
+        def sech2(x: Array) -> Array:
+            """1 / cosh² x."""
+            e = jnp.exp(x)
+            e = 2.0 / (e + 1.0 / e)
+            return e * e
+
+        @staticmethod
+        def direction(a: Array, b: Array) -> Array:
+            """The cosine a / √(a² + b²); ±1 where only a is infinite."""
+            return jnp.where(jnp.isinf(a) & jnp.isfinite(b), jnp.sign(a), a / jnp.hypot(a, b))
+
+        @staticmethod
+        def power_log(x: Array, n: Array, k: int) -> Array:
+            """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
+            return _power_log(jnp, x, n, k)
 
         @staticmethod
         def silu(x: Array) -> Array:

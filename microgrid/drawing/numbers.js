@@ -35,6 +35,28 @@ const mg = (() => {
     return e / (1 + e);
   }
 
+  function sigmoidSlope(x) {
+    const y = sigmoid(x);
+    return y < 0.75 ? y * (1 - y) : y * sigmoid(-x);
+  }
+
+  function sech2(x) {
+    const c = Math.cosh(x);
+    return 1 / (c * c);
+  }
+
+  function direction(a, b) {
+    if (Math.abs(a) === Infinity && Math.abs(b) < Infinity) return Math.sign(a);
+    return a / Math.hypot(a, b);
+  }
+
+  // xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = ∞ for n < 0.
+  function powerLog(x, n, k) {
+    if (x === Infinity && n < 0) return 0;
+    if (x === 0 && n === n) return n >= 0 ? 0 : Math.pow(Math.abs(x), n) * (k % 2 ? -1 : 1);
+    return pow(x, n) * Math.pow(Math.log(x), k);
+  }
+
   function silu(x) {
     return x === -Infinity ? -0 : x * sigmoid(x);
   }
@@ -157,5 +179,7 @@ const mg = (() => {
     return AROUND_TWO.reduceRight((sum, coefficient) => (sum + coefficient) * z, 0);
   }
 
-  return { pow, maximum, minimum, sign, sigmoid, silu, softplus, erf, erfc, gelu, polygamma, lgamma };
+  return {
+    pow, powerLog, direction, maximum, minimum, sign, sigmoid, sigmoidSlope, sech2, silu, softplus, erf, erfc, gelu, polygamma, lgamma,
+  };
 })();

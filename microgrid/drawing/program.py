@@ -71,7 +71,7 @@ class Row:
         self.op = op
         self.tape: list[Entry] = ["{y}", *[f"{{{i}}}" for i in range(op.arity)]]
         self.results: list[int | None] = []
-        self.is_own = ops.TABLE.get(op.name) is not op and op.recipe is None
+        self.is_own = not ops.is_own(op)
         self.problem = "" if op.javascript or not op.arity else f"the operation {op.name} has no JavaScript expression"
         y, *xs = [Symbol(self.tape, slot) for slot in range(op.arity + 1)]
         constants: dict[float, int] = {}

@@ -21,16 +21,18 @@ def columns(row):
     return list(np.random.default_rng(0).choice(SPECIAL, (row.arity, 400)))
 
 
-def function(row):
+def function(row, arity=None):
     """A function with as many arguments as the row, as compile() reads them."""
-    names = ", ".join(f"x{k}" for k in range(row.arity))
+    names = ", ".join(f"x{k}" for k in range(arity or row.arity))
     return eval(f"lambda {names}: row({names})", {"row": row})
 
 
-def same(actual, expected):
+def same(actual, expected, size=0.0):
     with np.errstate(all="ignore"):
         actual, expected = np.asarray(actual), np.asarray(expected)
-        close = np.abs(actual - expected) <= 1e-12 * np.maximum(np.abs(actual), np.abs(expected)) + 1e-320
+        error = np.abs(actual - expected)
+        size = np.maximum(size, np.maximum(np.abs(actual), np.abs(expected)))
+        close = np.isfinite(error) & (error <= 1e-12 * size + 1e-320)
     return (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | close
 
 
@@ -58,6 +60,35 @@ def test_a_row_on_floats_has_the_engines_numbers_at_special_values(row):
         value, gradients = kernel.value_and_grad([], *numbers, by="arguments")
         assert same(value, y.data), numbers
         assert same(gradients, [leaf.grad for leaf in leaves]).all(), numbers
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+def test_a_compiled_derivative_has_the_engines_numbers_and_slopes_at_special_values(row, batched):
+    xs = [column[:: 1 if row.arity == 1 else 7] for column in columns(row)]
+    for i, partial in enumerate(row.partials):
+        if not callable(partial):
+            continue
+
+        def derivative(*leaves, i=i):
+            return mg.gradient_graph(row(*leaves), leaves)[i]
+
+        points = list(zip(*xs, strict=True))
+        if batched:
+            kernel = compile(function(derivative, row.arity), reduce=None).kernel(*xs)
+            values, gradients = kernel.value_and_grad([], *xs, by="arguments")
+            found = [(values[k], [gradient[k] for gradient in gradients]) for k in range(len(points))]
+        else:
+            kernel = compile(function(derivative, row.arity), batch=False).kernel(*[1.0] * row.arity)
+            found = [kernel.value_and_grad([], *numbers, by="arguments") for numbers in points]
+        for numbers, (value, slopes) in zip(points, found, strict=True):
+            leaves = [mg.Value(x) for x in numbers]
+            first = derivative(*leaves)
+            first.backward()
+            assert same(value, first.data), (i, numbers, value, first.data)
+            expected = [leaf.grad for leaf in leaves]
+            largest = max(filter(math.isfinite, map(abs, expected)), default=0.0)  # where terms cancel to 0, as atan2's
+            assert same(slopes, expected, largest).all(), (i, numbers, slopes, leaves)
 
 
 def test_an_operation_of_the_user_without_array_form_is_mapped():
