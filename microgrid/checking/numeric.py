@@ -53,6 +53,7 @@ GRADUAL = 2.0**20
 """What begins to move by fewer units in the last place than this, saturates; by more, it jumps or bends."""
 
 COMPLEX_STEP = float.fromhex("0x1p-332")  # about 1e-100: its square vanishes beside any number
+LARGEST = float.fromhex("0x1p1000")
 SMALLEST_STEP = float.fromhex("0x1p-900")  # about 1e-271: a slope of 1 times it keeps its digits
 
 
@@ -503,16 +504,20 @@ class Line:
     def is_flat(self, distance: float) -> bool:
         """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1.
 
-        Or as far as there is nothing in the way, if something is at this distance.
+        Or as far as there is nothing in the way, if something is at this distance. Beside an argument that is tiny
+        beside 1 nothing moves that is not tiny too.
 
         A number that saturates does not move either, and its slope is not 0: it sets in with the last place, and
         grows little by little. What is flat jumps, or bends, or stays.
         """
-        if set(self._in_a_row(range(-3, 4), min(0.003 * self.size, 0.06 * distance))) != {self.base}:
+        here = {self.base}
+        sizes = [size for size in (self.size, self.scale) if size > 1e-12]
+        flat = [size for size in sizes if set(self._in_a_row(range(-3, 4), min(0.003 * size, 0.06 * distance))) == here]
+        if not flat:
             return False
         if self._visible_rounding() > GRADUAL * math.ulp(self.base):  # rounding keeps it from moving
             return False
-        outwards = [0.01 * self.size * 2.0**k for k in range(WIDENINGS)]
+        outwards = [0.01 * flat[0] * RATIO**k for k in range(WIDENINGS)]
         towards_zero = []
         if len(self.direction) == 1:
             (start,) = [self.program.values[i] / c for i, c in self.direction.items()]
@@ -761,8 +766,10 @@ def _ladder(line: Line, first: float, negligible: float) -> Estimate:
     best, narrowest = Estimate(), Estimate()
     above: list[float] = []
     obstacle, distance = None, math.inf
-    step = first * 1.0471975511965976  # no round number: periods and grids of a function are round
-    while step >= max(line.smallest, first * RATIO**-LEVELS):
+    step = min(first * 1.0471975511965976, LARGEST)  # no round number: periods and grids of a function are round
+    for _ in range(LEVELS):
+        if step < line.smallest:
+            break
         point = _central(line, step)
         if isinstance(point, Obstacle):
             obstacle, distance = point, step
