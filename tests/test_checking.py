@@ -542,7 +542,7 @@ def test_an_operation_made_anew_in_each_call_is_the_same_operation():
 @pytest.mark.parametrize(
     ("f", "x"),
     [
-        *[(lambda v: Op("e", lambda x: math.exp(x), (0.0,))(v), x) for x in (4e-31, -1e-100, 5e-324, 1e-17, 1e-9)],
+        *[(lambda v: Op("e", lambda z: math.exp(z), (0.0,))(v), x) for x in (4e-31, -1e-100, 5e-324, 1e-17, 1e-9)],
         (Op("f", lambda x: math.sqrt(1 + math.atan(x) ** 2), (0.0,)), -2.4e-10),
         *[(Op("f", lambda x: 1 + x * x, (0.0,)), x) for x in (1e-30, -1e-18, 1e-300, 1e-7)],
         *[(Op("f", lambda x: math.cos(x), (lambda y, x: 0.0 * y,)), x) for x in (1e-30, -1e-18, 1e-300)],
@@ -1083,7 +1083,9 @@ def test_leaves_that_cannot_matter_are_counted_and_not_shown_as_passes(f, x):
     assert not nothing
     assert nothing.summary == "function: nothing to check"
     many = check(lambda a: f(a[0], Value(2.0)), [x] * 7)
-    assert many.notes == ["7 leaves cannot matter here, and backward() gives 0: a[0], a[1], a[2], a[3], a[4] and 2 more"]
+    assert many.notes == [
+        "7 leaves cannot matter here, and backward() gives 0: a[0], a[1], a[2], a[3], a[4] and 2 more"
+    ]
 
 
 def test_what_only_a_number_or_a_row_of_ones_own_says_is_checked():
@@ -1173,8 +1175,16 @@ def test_the_graph_is_recorded_even_within_no_grad():
         (lambda: check(nn.MLP, 1.0), TypeError, "takes a function or a Value, got <class"),
         (lambda: check(nn.MLP(2, [1])), TypeError, r"MLP\(x.*cannot be called with no argument: give its input"),
         (lambda: check(nn.MLP(2, [1]), nn.MLP(2, [1])), TypeError, "expected one real number, got MLP of"),
-        (lambda: check(lambda x, y: x), TypeError, r"function\(x, y\) cannot be called with no argument: give the point"),
-        (lambda: check(lambda x, y: x, (1.0, 2.0, 3.0)), TypeError, "cannot be called with 3 arguments: give the point"),
+        (
+            lambda: check(lambda x, y: x),
+            TypeError,
+            r"function\(x, y\) cannot be called with no argument: give the point",
+        ),
+        (
+            lambda: check(lambda x, y: x, (1.0, 2.0, 3.0)),
+            TypeError,
+            "cannot be called with 3 arguments: give the point",
+        ),
         (lambda: check(lambda x: x, 1.0, y=2.0), TypeError, "cannot be called with 1 argument and y="),
         (lambda: check(mg.hypot, 3.0), TypeError, "hypot.* cannot be called with 1 argument"),
         (lambda: check(lambda x: x, 1.0, sample=2.5), ValueError, "a whole one of at least 1"),

@@ -470,8 +470,8 @@ class _Check:
     def _explain_not_finite(self, row: Derivative, plan: Plan, moved: set[int], kinks: list[Value]) -> bool:
         """Find the first operation that makes something infinite or nan out of finite operands.
 
-        If that is one on a kink, or right after one, nothing is wrong. It may be one that does not move: the infinite operand of one that does. If there is none, the gradient
-        overflows on its way back.
+        If that is one on a kink, or right after one, nothing is wrong. It may be one that does not move: the infinite
+        operand of one that does. If there is none, the gradient overflows on its way back.
         """
         for i, *_ in filter(self._is_finite, [*plan, *self.program.plan]):
             node, local = self.program.nodes[i], self.program.locals[i]

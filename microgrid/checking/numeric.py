@@ -111,7 +111,7 @@ class Noisy(Operators):
 
 
 def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
-    """Whether nothing is rounded: what only chooses or compares, a product with a power of 2, a sum with no remainder."""
+    """Whether nothing is rounded: in a choice, a comparison, a product with a power of 2, a sum with no remainder."""
     if op is ops.mul:
         return any(math.frexp(abs(x))[0] in (0.0, 0.5) for x in xs)
     if op in (ops.add, ops.sub):
@@ -527,7 +527,7 @@ class Line:
         return not any(map(self._sets_in, (outwards, [-step for step in outwards], towards_zero)))
 
     def _sets_in(self, steps: Iterable[float]) -> bool:
-        """Whether the number begins to move by little more than its last place along these steps, or too near to tell."""
+        """Whether along these steps the number begins to move by little more than its last place, or too near to tell."""
         still = 0.0
         for step in steps:
             if self._moves(step):
@@ -594,7 +594,7 @@ class Line:
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
     def bends(self, step: float) -> float:
-        """How much the slopes on both sides differ from as near by as can be told, at a kink that no operation declares.
+        """How much the slopes on both sides differ, from as near by as can be told: at a kink that nothing declares.
 
         0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
         """
@@ -710,7 +710,8 @@ def complex_step(line: Line) -> Estimate | None:
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), Method.COMPLEX, step)
+    beside = 0.0 if line.scale else step  # the square of the step is not 0 itself
+    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), Method.COMPLEX, step, beside=beside)
 
 
 def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:

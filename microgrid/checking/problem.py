@@ -44,8 +44,8 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
         said = f"{title}{signature} cannot be called with {_counted(len(args), kwargs)}"
         if hasattr(f, "named_parameters"):
             raise TypeError(
-                f"{said}: give its input to check the derivatives by it, as in check(model, [x1, x2]); to check those by "
-                "its parameters give a loss and the model, as in check(lambda: loss(model(x), y), model)"
+                f"{said}: give its input to check the derivatives by it, as in check(model, [x1, x2]); to check those "
+                "by its parameters give a loss and the model, as in check(lambda: loss(model(x), y), model)"
             )
         raise TypeError(f"{said}: give the point as one number, list or dict, or as a tuple of several arguments")
 
