@@ -3,9 +3,9 @@
     python benchmarks/checking.py
 
 counts the verdicts on operations at ordinary, tiny and huge points, right ones and wrong ones, on operations whose
-forward function loses digits inside, on kinks that no predicate declares, and on random programs in which one derivative
-has been given the wrong sign or is off by a thousandth; and it times a check of a network for images of digits. A right
-derivative must never be a FAIL, a wrong one never a PASS.
+forward function loses digits inside, on kinks that no predicate declares, and on random programs in which one
+derivative has been given the wrong sign or is off by a thousandth; and it times a check of a network for images of
+digits. A right derivative must never be a FAIL, a wrong one never a PASS.
 """
 
 import itertools

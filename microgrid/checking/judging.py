@@ -67,13 +67,13 @@ def judge(
     bend = line.bends(estimate.step)
     is_kink = bend == math.inf or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
     if is_kink or not (hasty and math.isfinite(backward)):
-        row = _heard_again(row, estimate, line, negligible, compare)
+        row = _confirmed_failure(row, estimate, line, negligible, compare)
     if is_kink and row.verdict is not Verdict.PASS:
         return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest))
     return row
 
 
-def _heard_again(
+def _confirmed_failure(
     row: Derivative, estimate: Estimate, line: Line, negligible: float, compare: Callable[..., Derivative]
 ) -> Derivative:
     """Before anything is called wrong, hear other witnesses, that look from nearer by: one may err."""

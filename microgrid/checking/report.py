@@ -338,7 +338,7 @@ class Report:
     # -- in a notebook -------------------------------------------------------------------------------
 
     def _repr_html_(self) -> str:
-        """The table for a notebook, in the colours of the page, with the picture of the guilty node."""
+        """The table for a notebook, in the colours of the page, with the picture of the faulty node."""
         head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
         body = "".join(
             f"<tr class={row.verdict.lower()}>"
@@ -367,7 +367,7 @@ class Report:
         )
 
     def _picture(self) -> str:
-        """The graph with the guilty node marked, as SVG or HTML; nothing where no picture can be made."""
+        """The graph with the faulty node marked, as SVG or HTML; nothing where no picture can be made."""
         if self.fault is None or self.output is None:
             return ""
         nodes = engine.topological_order(self.output)
