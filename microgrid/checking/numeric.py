@@ -527,7 +527,7 @@ class Line:
         return not any(map(self._sets_in, (outwards, [-step for step in outwards], towards_zero)))
 
     def _sets_in(self, steps: Iterable[float]) -> bool:
-        """Whether the number begins to move along these steps by little more than its last place, if that can be told."""
+        """Whether the number begins to move along these steps by little more than its last place, if one can tell."""
         still = 0.0
         for step in steps:
             if self._moves(step):
