@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from microgrid import engine, ops
+from microgrid import engine
 from microgrid.checking.numeric import restored
 from microgrid.engine import Origin, Value
 from microgrid.environment import displayable
@@ -118,7 +118,7 @@ class Fault:
         """The line that defines the wrong local derivative; ``None`` for a number or a row of this package."""
         partial = None if self.argument is None else self.node.op.partials[self.argument]
         code = getattr(partial, "__code__", None)
-        if code is None or getattr(partial, "__module__", "") == ops.__name__:
+        if code is None or getattr(partial, "__module__", "").partition(".")[0] == "microgrid":
             return None
         return Origin(code.co_filename, code.co_firstlineno)
 
@@ -341,7 +341,7 @@ class Report:
     # -- in a notebook -------------------------------------------------------------------------------
 
     def _repr_html_(self) -> str:
-        """The table for a notebook, in the colours of the page, with the picture of the guilty node."""
+        """The table for a notebook, in the colours of the page, with the picture of the faulty node."""
         head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
         body = "".join(
             f"<tr class={row.verdict.lower()}>"
@@ -370,7 +370,7 @@ class Report:
         )
 
     def _picture(self) -> str:
-        """The graph with the guilty node marked, as SVG or HTML; nothing where no picture can be made."""
+        """The graph with the faulty node marked, as SVG or HTML; nothing where no picture can be made."""
         if self.fault is None or self.output is None:
             return ""
         nodes = engine.topological_order(self.output)
