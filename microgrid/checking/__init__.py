@@ -11,6 +11,24 @@ True
 
 from microgrid.checking.gradient import check
 from microgrid.checking.operation import check_op
+from microgrid.checking.precision import Loss, Precision, precision
 from microgrid.checking.report import CheckError, Derivative, Fault, Report, Verdict
+from microgrid.checking.why import Cause, Explanation, Finding, Size, why
 
-__all__ = ["CheckError", "Derivative", "Fault", "Report", "Verdict", "check", "check_op"]
+__all__ = [
+    "Cause",
+    "CheckError",
+    "Derivative",
+    "Explanation",
+    "Fault",
+    "Finding",
+    "Loss",
+    "Precision",
+    "Report",
+    "Size",
+    "Verdict",
+    "check",
+    "check_op",
+    "precision",
+    "why",
+]

@@ -1,0 +1,557 @@
+"""How many digits of a result are right, and which operations lost the others?
+
+Each operation rounds its result v by at most half a unit in its last place, |v|·2⁻⁵³. To first order that moves the
+output by |∂y/∂v · v|·2⁻⁵³, so one backward pass tells what every rounding costs (Bauer, 1974; Linnainmaa, 1976). What
+is exact costs nothing: the rounding errors of +, −, ×, ÷ and √ are themselves computed (Dekker, 1971; Knuth, 1969), so
+that b − a of neighbours, or a product by a power of two, is known to be exact at this point. Roundings are as likely to
+go up as down, so their effects are added as squares.
+
+An operation that is exact may still be the culprit, as it makes the errors of its operands large beside its result:
+a − b of numbers that agree in ten digits has lost ten. A forward pass tells how much each operation amplifies.
+
+The first order is not trusted by itself: the graph is run again with random rounding, and the worse of the two counts.
+"""
+
+import ast
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate
+from random import Random
+
+from microgrid import engine, ops
+from microgrid.checking.flow import born
+from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
+from microgrid.checking.numeric import _of_the_table as of_the_table
+from microgrid.checking.report import number, operation, where
+from microgrid.checking.sheet import Badge, Quote, Row, Sheet
+from microgrid.engine import Value, topological_order
+from microgrid.ops import Op
+
+DIGITS = -math.log10(UNIT)
+"""How many digits a float has: 15.95."""
+
+RUNS = 3
+"""How often the graph is run with random rounding."""
+
+NOISE = 1.6
+"""How much more random rounding moves a result than rounding does: ±2 units in the last place, by ±½."""
+
+TINY = 2.0**-960
+"""Below this the error of a product is itself rounded away."""
+
+LEAST = math.ulp(0.0) / 2 or math.ulp(0.0)
+"""What underflow may cost."""
+
+SHOWN = 6
+"""How many operations the table shows."""
+
+REWRITES = (
+    ("exp(x) - 1", "expm1(x)"),
+    ("exp(x) - exp(y)", "exp(y) * expm1(x - y)"),
+    ("log(1 + x)", "log1p(x)"),
+    ("log(1 - x)", "log1p(-x)"),
+    ("log(x) - log(y)", "log1p((x - y) / y)"),
+    ("log(1 + exp(x))", "softplus(x)"),
+    ("log(sigmoid(x))", "-softplus(-x)"),
+    ("log(exp(x) + exp(y))", "logsumexp([x, y])"),
+    ("1 - sigmoid(x)", "sigmoid(-x)"),
+    ("1 - tanh(x)", "2 * sigmoid(-2 * x)"),
+    ("1 - tanh(x)**2", "1 / cosh(x)**2"),
+    ("1 - erf(x)", "erfc(x)"),
+    ("1 - cos(x)", "2 * sin(x / 2)**2"),
+    ("1 - cos(x)**2", "sin(x)**2"),
+    ("cosh(x) - 1", "2 * sinh(x / 2)**2"),
+    ("sin(x) - sin(y)", "2 * sin((x - y) / 2) * cos((x + y) / 2)"),
+    ("cos(x) - cos(y)", "2 * sin((y - x) / 2) * sin((x + y) / 2)"),
+    ("sqrt(x**2 + y**2)", "hypot(x, y)"),
+    ("sqrt(x) - sqrt(y)", "(x - y) / (sqrt(x) + sqrt(y))"),
+    ("sqrt(x**2 + y) - x", "y / (sqrt(x**2 + y) + x)"),
+    ("sqrt(x**2 - y) - x", "-y / (sqrt(x**2 - y) + x)"),
+    ("sqrt(x**2 - y) + x", "-y / (sqrt(x**2 - y) - x)"),
+    ("log(total(exp(x)))", "logsumexp(xs)"),
+    ("x**2 - y**2", "(x - y) * (x + y)"),
+    ("1 - x**2", "(1 - x) * (1 + x)"),
+    ("x**2 - 1", "(x - 1) * (x + 1)"),
+    ("1 / x - 1 / y", "(y - x) / (x * y)"),
+    ("exp(x) / (exp(x) + exp(y))", "sigmoid(x - y)"),
+    ("exp(x) / (1 + exp(x))", "sigmoid(x)"),
+)
+"""What loses digits, or overflows, and what says the same and does not; x and y stand for any part of a graph."""
+
+_PATTERNS = [(ast.parse(before, mode="eval").body, before, after) for before, after in REWRITES]
+
+
+@dataclass
+class Loss:
+    """What one operation costs.
+
+    Attributes:
+        node: the node that it made.
+        rounding: by how much its own rounding may move the output.
+        amplified: by how much errors of its operands move the output, where it makes them larger beside its result.
+        digits: how many digits it takes off its operands: the logarithm of that amplification; 0 for none.
+        rewrite: what says the same and loses nothing, ``"exp(x) - 1 as expm1(x)"``; empty where none is known.
+    """
+
+    node: Value
+    rounding: float
+    amplified: float = 0.0
+    digits: float = 0.0
+    rewrite: str = ""
+
+    @property
+    def cost(self) -> float:
+        """By how much the output may be off because of this operation."""
+        return max(self.rounding, self.amplified)
+
+    @property
+    def is_culprit(self) -> bool:
+        """Whether it is worth speaking of: it loses digits, or its result is beyond the floats."""
+        return self.digits >= 0.5 or not math.isfinite(self.cost) or bool(self.rewrite)
+
+
+@dataclass(repr=False)
+class Precision(Sheet):
+    """How many digits of a number are right, and where the others were lost: what ``precision`` returns.
+
+    Attributes:
+        title: of what.
+        output: the number.
+        digits: how many of its decimal digits are right, up to 15.95: the fewer of ``first_order`` and ``confirmed``.
+        first_order: how many by the sum over all roundings.
+        confirmed: how many agree between runs with random rounding.
+        error: how far the output may be off.
+        of_inputs: how many digits could be right if the inputs were known to half a unit in their last place only.
+        losses: the operations that cost most, the worst first.
+        notes: what else there is to know.
+    """
+
+    columns = ("", "value", "moves the output by", "digits lost here")
+    left = ("",)
+    nothing = ""
+
+    title: str
+    output: Value
+    digits: float
+    first_order: float
+    confirmed: float
+    error: float
+    of_inputs: float
+    losses: list[Loss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def node(self) -> Value | None:
+        """The operation that costs most."""
+        return self.losses[0].node if self.losses else None
+
+    @property
+    def rewrite(self) -> str:
+        """What to write in the place of that; empty where nothing better is known."""
+        return self.losses[0].rewrite if self.losses else ""
+
+    @property
+    def sentences(self) -> list[str]:
+        """What there is to say of the operations that lost digits, the worst first."""
+        return [self._sentence(loss) for loss in self._culprits()]
+
+    def _culprits(self) -> list[Loss]:
+        """The operations to speak of; of several with one remedy the first."""
+        culprits = {loss.rewrite or id(loss): loss for loss in reversed(self.losses) if loss.is_culprit}
+        return [loss for loss in self.losses if loss in culprits.values()]
+
+    def _badges(self) -> list[Badge]:
+        good, fair = ("green", "#00735c"), ("yellow", "#6d28d9")
+        style, colour = good if self.digits >= 12.0 else fair if self.digits >= 6.0 else ("bold red", "#c2410c")
+        return [Badge(f"{_digits(self.digits)} digits are right", style, colour)]
+
+    def _rows(self) -> list[Row]:
+        rows = []
+        for loss in self.losses:
+            lost = _digits(loss.digits) if loss.digits >= 0.05 else "—"
+            badge = Badge("", "bold red" if loss.digits >= 0.5 else "", "#c2410c" if loss.digits >= 0.5 else "")
+            cells = (loss.node.label or operation(loss.node), number(loss.node.data), number(loss.cost, 2), lost)
+            rows.append(Row(cells, badge, loss.digits >= 3.0))
+        return rows
+
+    def _quotes(self, *, pictures: bool = False) -> list[Quote]:
+        quotes: list[Quote] = []
+        for loss in self._culprits()[:2]:
+            node = loss.node
+            details = []
+            if node.origin is not None and node.origin.file:
+                details.append(("made at", where(node)))
+            help_ = f"Write {loss.rewrite}." if loss.rewrite else ""
+            bundle = (pictures and not quotes and engine.notebook_picture(self.output, node)) or {}
+            picture = bundle.get("text/html") or bundle.get("image/svg+xml") or ""
+            quotes.append(Quote(self._sentence(loss), help_, details, picture))
+        return quotes
+
+    def _remarks(self) -> list[str]:
+        return self.notes
+
+    def _sentence(self, loss: Loss) -> str:
+        node, at = loss.node, operation(loss.node)
+        if not math.isfinite(node.data):
+            return f"{at} is {number(node.data)}."
+        if loss.digits < 0.5:
+            verb = "underflows" if abs(node.data) < TINY else "rounds"
+            return f"{at} {verb} to {number(node.data)}, which moves the output by {number(loss.rounding, 2)}."
+        lost = _digits(loss.digits)
+        if node.op.name in ("add", "sub"):
+            a, b = (number(parent.data, 17) for parent in node.parents)
+            return f"{at} cancels {lost} of the digits of its operands, {a} and {b}: {number(node.data)} is left."
+        return f"{at} loses {lost} digits: the error of its operands is 10^{lost} times as large beside its result."
+
+
+def precision(output: Value) -> Precision:
+    """Tell how many digits of a number are right, and which operations lost the others.
+
+    The inputs, and plain numbers in the graph, are taken as exact; ``of_inputs`` says what half a unit in their last
+    place would cost. An operation of your own, and a call of a compiled function, counts as one rounding, whatever
+    happens inside. No data and no gradient is changed.
+
+    Args:
+        output: the result.
+
+    Returns:
+        The digits, and the operations that cost most: print it, let a notebook show it, or read its attributes.
+
+    Raises:
+        TypeError: if the output is not a Value.
+    """
+    if not isinstance(output, Value):
+        raise TypeError(
+            f"precision() takes the Value that was computed; got {output!r:.80} of type {type(output).__name__}: "
+            "compute with Values, as in mg.precision(f(mg.Value(1.0)))"
+        )
+    return _Roundings(output).report()
+
+
+class _Roundings:
+    """A graph as flat lists, with the rounding of each operation.
+
+    Attributes:
+        own: how far each node may be off by the rounding of its own operation; 0 where that is exact.
+        errors: how far it may be off by all roundings up to it.
+        incoming: the same without its own.
+        gradients: ∂output/∂node, through ``stop_gradient``: rounding does not stop there.
+    """
+
+    def __init__(self, output: Value) -> None:
+        self.output = output
+        self.nodes = topological_order(output)
+        position = {node: i for i, node in enumerate(self.nodes)}
+        self.values = [node._data for node in self.nodes]
+        count = len(self.nodes)
+        self.operands: list[tuple[int, ...]] = [()] * count
+        self.locals: list[tuple[float, ...]] = [()] * count
+        self.own, self.errors, self.incoming = [0.0] * count, [0.0] * count, [0.0] * count
+        values, errors = self.values, self.errors
+        rules: dict[Op, Rule] = {}
+        for i, node in enumerate(self.nodes):
+            if node.first is None:
+                continue
+            operands = self.operands[i] = tuple([position[parent] for parent in node.parents])
+            derivatives = self.locals[i] = (1.0,) if node.op is ops.stop_gradient else node.local_derivatives()
+            if len(operands) == 2 and operands[0] == operands[1]:
+                moves = [errors[operands[0]] * (derivatives[0] + derivatives[1])]
+            else:
+                moves = [errors[j] * d for j, d in zip(operands, derivatives, strict=True) if errors[j] and d]
+            xs = [values[j] for j in operands]
+            rule = rules.get(node.op) or rules.setdefault(node.op, rounding_rule(node.op))
+            own = rule(values[i], xs)
+            if not values[i] and not any(moves) and all(values[j] or errors[j] for j in operands):
+                own = max(
+                    [own, *[errors[j] for j in operands if not values[j]]]
+                )  # the power of a wrong 0 is no right one
+            self.own[i] = own
+            self.incoming[i] = math.hypot(*moves) if moves else 0.0
+            errors[i] = math.hypot(own, *moves) if moves else own
+        self.gradients = gradients = [0.0] * count
+        gradients[-1] = 1.0
+        for i in reversed(range(count)):
+            gradient = gradients[i]
+            if gradient:
+                for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
+                    if derivative:
+                        gradients[j] += gradient * derivative
+
+    def report(self) -> Precision:
+        values, own, y = self.values, self.own, abs(self.values[-1])
+        moves = [g * e for g, e in zip(self.gradients, own, strict=True) if e]
+        error = math.hypot(*moves) if moves else 0.0
+        confirmed = self.spread()
+        inputs = [
+            g * x * UNIT for g, x, node in zip(self.gradients, values, self.nodes, strict=True) if node.op is ops.LEAF
+        ]
+        report = Precision(
+            f"Precision of {self.output.label or operation(self.output)} = {number(values[-1])}",
+            self.output,
+            digits=min(_right(error, y), _right(confirmed, y)),
+            first_order=_right(error, y),
+            confirmed=_right(confirmed, y),
+            error=max(error, confirmed) if error == error else math.inf,
+            of_inputs=_right(math.hypot(*inputs), y),
+        )
+        overflow = self.overflow()
+        if overflow is not None:
+            report.digits, report.error = 0.0, math.inf
+            report.losses = [Loss(self.nodes[overflow], math.inf, digits=0.0)]
+        else:
+            report.losses = self.losses(report.error)
+        for loss in report.losses:
+            if loss.digits >= 0.5 or not math.isfinite(loss.cost) or abs(loss.node.data) < TINY:
+                loss.rewrite = self.rewrite(loss.node)
+        report.notes = self.notes(report, overflow)
+        return report
+
+    def spread(self) -> float:
+        """How far runs with random rounding lie apart, as the first order has it: the root of the mean of squares."""
+        plan: Plan = []
+        for i, node in enumerate(self.nodes):
+            if self.operands[i]:
+                kind = Rounding.OPERANDS if node.op.name.startswith("sum[") else Rounding.RESULT
+                plan.append((i, node.op.forward, self.operands[i], kind if self.own[i] else Rounding.NONE))
+        random, squares = Random(0), []
+        runs = 4 * RUNS if self.is_near_a_jump() else RUNS
+        for _ in range(runs):
+            values = self.values.copy()
+            try:
+                advance(values, plan, random)
+            except (ArithmeticError, ValueError):  # a forward function that does not take what is near its operands
+                return math.inf
+            squares.append(values[-1] - self.values[-1])
+        spread = math.hypot(*squares) / math.sqrt(runs) / NOISE
+        return spread if spread == spread else math.inf
+
+    def is_near_a_jump(self) -> bool:
+        """Whether rounding may carry an operand to the other side of a jump, which the first order does not see."""
+        for i, node in enumerate(self.nodes):
+            if node.op.kink is not None and not any(node.op.partials):
+                xs = [self.values[j] for j in self.operands[i]]
+                for sign in (-3.0, 3.0):
+                    moved = [x + sign * self.errors[j] for x, j in zip(xs, self.operands[i], strict=True)]
+                    for k in range(len(xs)):
+                        if node.op.kink(*xs[:k], moved[k], *xs[k + 1 :]) != node.op.kink(*xs):
+                            return True
+        return False
+
+    def overflow(self) -> int | None:
+        """The node at which the number that is not finite came up, if the output has to do with one."""
+        if all(map(math.isfinite, self.values)):
+            return None
+        relevant = [False] * len(self.nodes)
+        relevant[-1] = True
+        worst = None
+        for i in reversed(range(len(self.nodes))):
+            if relevant[i]:
+                if not math.isfinite(self.values[i]):
+                    worst = i
+                chooses = self.nodes[i].op.kink is not None
+                for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
+                    relevant[j] |= not chooses or derivative != 0.0
+        return None if worst is None else born(self.values, self.operands, worst)
+
+    def losses(self, error: float) -> list[Loss]:
+        """The operations that cost most: how far they move the output, times the digits that they lose."""
+        found = []
+        size = UNIT * abs(self.values[-1])
+        least = max(1e-3 * error, 1e-3 * size, math.ulp(0.0))
+        for i, own in enumerate(self.own):
+            gradient, incoming = abs(self.gradients[i]), self.incoming[i]
+            rounding, through = gradient * own if own else 0.0, gradient * incoming if incoming else 0.0
+            if not max(rounding, through) >= least:
+                continue
+            digits = self.amplification(i)
+            if digits > 0.0:  # no more than the output has lost
+                digits = min(digits, math.log10(max(through / size, 1.0)) if size else DIGITS)
+            found.append(Loss(self.nodes[i], rounding, through if digits >= 0.5 else 0.0, max(digits, 0.0)))
+        found = [loss for loss in found if loss.cost]
+        return sorted(found, key=lambda loss: -loss.cost * (1.0 + loss.digits))[:SHOWN]
+
+    def amplification(self, i: int) -> float:
+        """How many digits an operation takes off its operands; at most those that are right."""
+        incoming = self.incoming[i]
+        before = max((self.errors[j] / abs(self.values[j]) for j in self.operands[i] if self.values[j]), default=0.0)
+        if not before or not incoming:
+            return 0.0
+        value = abs(self.values[i])
+        right = _right(before, 1.0)
+        return min(math.log10(max(incoming / value / before, 1.0)), right) if value else right
+
+    def rewrite(self, node: Value) -> str:
+        """What to write for the node, or for what uses it."""
+        child: dict[Value, Value] = {}
+        for user in reversed(self.nodes):
+            for parent in user.parents:
+                child[parent] = user
+        at: Value | None = node
+        for _ in range(4):
+            if at is None:
+                break
+            for pattern, before, after in _PATTERNS:
+                if found := matches(pattern, at, {}):
+                    return _sentence(before, after, found)
+            at = child.get(at)
+        return ""
+
+    def notes(self, report: Precision, overflow: int | None) -> list[str]:
+        y, notes = self.output.data, []
+        if overflow is not None:
+            node = self.nodes[overflow]
+            what = "was given as" if node.is_leaf else "is"
+            notes.append(
+                f"{operation(node)} {what} {number(node.data)}: no digit of what is computed from it means anything."
+            )
+            return notes
+        if not any(self.own):
+            notes.append("Every operation on the way is exact at this point: there is no rounding at all.")
+        elif report.confirmed < report.first_order - 1.0:
+            notes.append(
+                f"The first order promises {_digits(report.first_order)} digits, but runs with random rounding agree in "
+                f"{_digits(report.confirmed)} only: a jump or a bend is as near as the rounding."
+            )
+        elif y:
+            notes.append(f"Runs with random rounding agree in {_digits(report.confirmed)} digits.")
+        if report.of_inputs < DIGITS - 0.5:
+            notes.append(
+                "The inputs are taken as exact. Known to half a unit in their last place only, they would leave "
+                f"{_digits(report.of_inputs)} digits, however it is computed."
+            )
+        hidden = {node.op.name for node in self.nodes if node.first is not None and not of_the_table(node.op)}
+        if hidden:
+            notes.append(f"Of {', '.join(sorted(hidden)[:5])} only the rounding of the result is counted.")
+        return notes
+
+
+Rule = Callable[[float, list[float]], float]
+"""``rule(y, xs)`` is how far y may be off by the rounding of its own operation: 0 where that is exact at this point."""
+
+
+def rounding_rule(op: Op) -> Rule:
+    """Return how an operation rounds."""
+    name = op.name
+    if name in _RULES:
+        return _RULES[name]
+    if name.startswith("sum["):
+        return _sum
+    if name in _CHOICES or not any(op.partials):
+        return lambda y, xs: 0.0
+    if name.startswith(("lgamma", "digamma", "polygamma")):  # sums of terms of size 1, beside which the result is small
+        return lambda y, xs: (1.0 + abs(y)) * 2.0 * UNIT
+    return _once
+
+
+def _once(y: float, xs: list[float]) -> float:
+    if all(x in (0.0, 1.0, -1.0) for x in xs) and (2.0 * y).is_integer():
+        return 0.0
+    return abs(y) * UNIT + LEAST
+
+
+def _add(y: float, xs: list[float]) -> float:
+    a, b = xs
+    rest = y - a
+    return 0.0 if (a - (y - rest)) + (b - rest) == 0.0 else abs(y) * UNIT
+
+
+def _sum(y: float, xs: list[float]) -> float:
+    sums = list(accumulate(xs))
+    return math.hypot(*[_add(sums[i], [sums[i - 1], xs[i]]) for i in range(1, len(xs))])
+
+
+def _product(y: float, a: float, b: float) -> float:
+    """0 where y is a·b exactly."""
+    if TINY < abs(y) < 1.0 / TINY:
+        exact = ops._product_error(a, b) == y - a * b
+    else:
+        exact = y == 0.0 and (a == 0.0 or b == 0.0)
+    return 0.0 if exact else abs(y) * UNIT + LEAST
+
+
+_RULES: dict[str, Rule] = {
+    "add": _add,
+    "sub": lambda y, xs: _add(y, [xs[0], -xs[1]]),
+    "mul": lambda y, xs: _product(y, xs[0], xs[1]),
+    "div": lambda y, xs: abs(y) * UNIT + LEAST if _product(xs[0], y, xs[1]) else 0.0,
+    "sqrt": lambda y, xs: abs(y) * UNIT if _product(xs[0], y, y) else 0.0,
+    "power[2.0]": lambda y, xs: _product(y, xs[0], xs[0]),
+}
+_CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "relu")
+
+
+def _right(error: float, size: float) -> float:
+    """How many digits of a number of this size are right."""
+    if error == 0.0:
+        return DIGITS
+    ratio = error / size if size else math.inf
+    return 0.0 if not ratio < 1.0 else DIGITS if ratio == 0.0 else min(-math.log10(ratio), DIGITS)
+
+
+def _digits(digits: float) -> str:
+    return number(round(digits, 1), 3)
+
+
+# ---------------------------------------------------------------------------------------------------
+# What to write in the place of what loses digits
+
+
+Found = dict[str, Value]
+
+
+def matches(pattern: ast.expr, node: Value, found: Found) -> Found | None:
+    """Return which parts of the graph the names of a pattern stand for; ``None`` if the node is not of its form."""
+    match pattern:
+        case ast.Name(id=name):
+            known = found.get(name, node)
+            same = known is node or (known.is_leaf and node.op is known.op is ops.CONSTANT and known.data == node.data)
+            return {**found, name: known} if same else None
+        case ast.Constant(value=constant):
+            return found if node.is_leaf and node.data == constant else None
+        case ast.Call(func=ast.Name(id="total"), args=[term]):
+            same = node.op.name.startswith("sum[") and all(matches(term, parent, {}) for parent in node.parents)
+            return {**found, "terms": node} if same else None
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return _each(arguments, node.parents, found) if node.op.name == name else None
+        case ast.BinOp(left=left, op=ast.Pow()):
+            square = node.op.name == "power[2.0]" or (node.op.name == "mul" and node.first is node.second)
+            return matches(left, node.parents[0], found) if square else None
+        case ast.BinOp(left=left, op=kind, right=right):
+            for pair in _pairs(kind, node):
+                if matched := _each([left, right], pair, found):
+                    return matched
+    return None
+
+
+def _each(patterns: list[ast.expr], nodes: Iterable[Value], found: Found | None) -> Found | None:
+    for pattern, node in zip(patterns, nodes, strict=True):
+        if found is None:
+            return None
+        found = matches(pattern, node, found)
+    return found
+
+
+def _pairs(kind: ast.operator, node: Value) -> list[tuple[Value, Value]]:
+    """The pairs of operands with which a node is of the form a ∘ b."""
+    name, parents = node.op.name, node.parents
+    if len(parents) != 2:
+        return []
+    a, b = parents
+    if isinstance(kind, ast.Sub):
+        if name == "sub":
+            return [(a, b)]
+        turned = [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op.name == "neg"]
+        return turned if name == "add" else []
+    if name == {ast.Add: "add", ast.Mult: "mul", ast.Div: "div"}[type(kind)]:
+        return [(a, b)] if name == "div" else [(a, b), (b, a)]
+    return []
+
+
+def _sentence(before: str, after: str, found: Found) -> str:
+    """The rewrite in the labels of the user where there are such."""
+    for name, node in found.items():
+        if node.label.isidentifier():
+            before, after = (re.sub(rf"\b{name}\b", node.label, text) for text in (before, after))
+    return f"{before} as {after}"
