@@ -25,7 +25,7 @@ from microgrid.checking.flow import born
 from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
 from microgrid.checking.numeric import _of_the_table as of_the_table
 from microgrid.checking.report import number, operation, where
-from microgrid.checking.sheet import Badge, Quote, Row, Sheet
+from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet
 from microgrid.engine import Value, topological_order
 from microgrid.ops import Op
 
@@ -163,17 +163,15 @@ class Precision(Sheet):
         return [loss for loss in self.losses if loss in culprits.values()]
 
     def _badges(self) -> list[Badge]:
-        good, fair = ("green", "#00735c"), ("yellow", "#6d28d9")
-        style, colour = good if self.digits >= 12.0 else fair if self.digits >= 6.0 else ("bold red", "#c2410c")
-        return [Badge(f"{_digits(self.digits)} digits are right", style, colour)]
+        badge = GOOD if self.digits >= 12.0 else ODD if self.digits >= 6.0 else BAD
+        return [badge._replace(text=f"{_digits(self.digits)} digits are right")]
 
     def _rows(self) -> list[Row]:
         rows = []
         for loss in self.losses:
             lost = _digits(loss.digits) if loss.digits >= 0.05 else "—"
-            badge = Badge("", "bold red" if loss.digits >= 0.5 else "", "#c2410c" if loss.digits >= 0.5 else "")
             cells = (loss.node.label or operation(loss.node), number(loss.node.data), number(loss.cost, 2), lost)
-            rows.append(Row(cells, badge, loss.digits >= 3.0))
+            rows.append(Row(cells, BAD if loss.digits >= 0.5 else PLAIN, loss.digits >= 3.0))
         return rows
 
     def _quotes(self, *, pictures: bool = False) -> list[Quote]:

@@ -15,6 +15,13 @@ class Badge(NamedTuple):
     colour: str
 
 
+GOOD = Badge("", "green", "#00735c")
+BAD = Badge("", "bold red", "#c2410c")
+ODD = Badge("", "yellow", "#6d28d9")
+UNKNOWN = Badge("", "yellow", "#475569")
+PLAIN = Badge("", "", "")
+
+
 class Row(NamedTuple):
     """A line of the table: its cells, how its last cell is coloured, and whether the line is to stand out."""
 
@@ -43,14 +50,17 @@ class Sheet:
     """A title with badges, a table, quotes and remarks; what is in them is up to those who inherit it."""
 
     columns: ClassVar[tuple[str, ...]]
-    left: ClassVar[tuple[str, ...]]
-    """the columns of words, not numbers"""
     spare: ClassVar[tuple[str, ...]] = ()
     """the columns that go where the terminal is narrow"""
     nothing: ClassVar[str] = ""
     """what stands in the place of badges where there are none"""
 
     title: str
+
+    @property
+    def _words(self) -> tuple[str, str]:
+        """The columns that are not of numbers: the first and the last."""
+        return self.columns[0], self.columns[-1]
 
     def _badges(self) -> list[Badge]:
         raise NotImplementedError
@@ -77,7 +87,7 @@ class Sheet:
             widths = [max(map(len, column)) for column in zip(*table, strict=True)]
             body = [
                 "  ".join(
-                    cell.ljust(width) if column in self.left else cell.rjust(width)
+                    cell.ljust(width) if column in self._words else cell.rjust(width)
                     for cell, width, column in zip(cells, widths, self.columns, strict=True)
                 ).rstrip()
                 for cells in table
@@ -132,7 +142,7 @@ class Sheet:
 
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         for column in columns:
-            justify: Any = "left" if column in self.left else "right"
+            justify: Any = "left" if column in self._words else "right"
             table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
         for row in rows:
             cells = dict(zip(self.columns, map(printable, row.cells), strict=True))
@@ -145,9 +155,7 @@ class Sheet:
         badges = "".join(_span(badge.text, badge) for badge in self._badges()) or f": {_text(self.nothing)}"
         table = ""
         if rows := self._rows():
-            head = "".join(
-                f"<th{' class=words' * (column in self.left)}>{_text(column)}</th>" for column in self.columns
-            )
+            head = "".join(f"<th>{_text(column)}</th>" for column in self.columns)
             body = "".join(self._line(row) for row in rows)
             table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         quotes = ""
@@ -167,10 +175,9 @@ class Sheet:
 
     def _line(self, row: Row) -> str:
         *cells, last = row.cells
-        kinds = [" class=words" if column in self.left else "" for column in self.columns]
-        told = "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(cells, kinds, strict=False))
+        told = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
         badge = _span(last, row.badge) if row.badge.colour else _text(last)
-        return f"<tr{' class=fail' * row.stands_out}>{told}<td{kinds[-1]}>{badge}</td></tr>"
+        return f"<tr{' class=fail' * row.stands_out}>{told}<td>{badge}</td></tr>"
 
 
 def _text(text: str) -> str:
@@ -188,8 +195,8 @@ STYLE = """<style>
 .microgrid-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:inherit}
 .microgrid-report th,.microgrid-report td{padding:.3em .8em;text-align:right;white-space:nowrap;
 border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit}
-.microgrid-report .words{text-align:left}
-.microgrid-report td:first-child{font-weight:600}
+.microgrid-report th:first-child,.microgrid-report td:first-child{text-align:left;font-weight:600}
+.microgrid-report th:last-child,.microgrid-report td:last-child{text-align:left}
 .microgrid-report td span,.microgrid-report .summary span{color:#fff;border-radius:.3em;padding:.1em .55em;
 font-weight:600;white-space:nowrap}
 .microgrid-report .summary span{font-size:.75em;margin-left:.7em;vertical-align:.1em}

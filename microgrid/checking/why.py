@@ -18,7 +18,7 @@ from microgrid import engine
 from microgrid.checking.flow import Edge, Flow
 from microgrid.checking.flow import born as born_at
 from microgrid.checking.report import number, operation, where
-from microgrid.checking.sheet import Badge, Quote, Row, Sheet
+from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet
 from microgrid.engine import Value
 from microgrid.ops import LEAF, stop_gradient
 
@@ -142,14 +142,7 @@ class Finding:
         return REMEDIES.get(self.cause, "")
 
 
-_BADGES = {
-    Size.NAN: Badge("nan", "bold red", "#c2410c"),
-    Size.INFINITE: Badge("infinite", "bold red", "#c2410c"),
-    Size.ZERO: Badge("zero", "bold red", "#c2410c"),
-    Size.EXPLODING: Badge("exploding", "yellow", "#6d28d9"),
-    Size.VANISHING: Badge("vanishing", "yellow", "#6d28d9"),
-    Size.FINE: Badge("fine", "green", "#00735c"),
-}
+_BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
 
 
 @dataclass(repr=False)
@@ -196,7 +189,7 @@ class Explanation(Sheet):
 
     def _badges(self) -> list[Badge]:
         counts = [(size, self.counts[size]) for size in Size if self.counts[size]]
-        return [_BADGES[size]._replace(text=f"{count} {size}") for size, count in counts]
+        return [_BADGES.get(size, BAD)._replace(text=f"{count} {size}") for size, count in counts]
 
     def _rows(self) -> list[Row]:
         return [
@@ -207,8 +200,8 @@ class Explanation(Sheet):
                     number(finding.gradient, 6),
                     finding.cause,
                 ),
-                _BADGES[finding.size],
-                finding.size in (Size.NAN, Size.INFINITE, Size.ZERO),
+                _BADGES.get(finding.size, BAD),
+                finding.size not in _BADGES,
             )
             for finding in self.findings
         ]
