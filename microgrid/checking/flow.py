@@ -112,6 +112,16 @@ class Flow:
                     break
         return depends
 
+    def arriving(self, i: int) -> list[float]:
+        """What flows to a node along each edge."""
+        return [
+            self.gradients[c] * self.locals[c][k]
+            for c in range(i + 1, len(self.nodes))
+            if self.alive[c] and i in self.operands[c]
+            for k, j in enumerate(self.operands[c])
+            if j == i and not self.is_cut(c, k)
+        ]
+
     @cached_property
     def child(self) -> list[int]:
         """For each node the first that is computed from it; −1 for none."""

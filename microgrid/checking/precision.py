@@ -12,19 +12,18 @@ a − b of numbers that agree in ten digits has lost ten. A forward pass tells h
 The first order is not trusted by itself: the graph is run again with random rounding, and the worse of the two counts.
 """
 
-import ast
 import math
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from random import Random
 
 from microgrid import engine, ops
 from microgrid.checking.flow import born
-from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
-from microgrid.checking.numeric import _of_the_table as of_the_table
+from microgrid.checking.numeric import UNIT, Plan, Rounding, _of_the_table, advance
 from microgrid.checking.report import number, operation, where
+from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet
 from microgrid.engine import Value, topological_order
 from microgrid.ops import Op
@@ -41,46 +40,11 @@ NOISE = 1.6
 TINY = 2.0**-960
 """Below this the error of a product is itself rounded away."""
 
-LEAST = math.ulp(0.0) / 2 or math.ulp(0.0)
+LEAST = math.ulp(0.0)
 """What underflow may cost."""
 
 SHOWN = 6
 """How many operations the table shows."""
-
-REWRITES = (
-    ("exp(x) - 1", "expm1(x)"),
-    ("exp(x) - exp(y)", "exp(y) * expm1(x - y)"),
-    ("log(1 + x)", "log1p(x)"),
-    ("log(1 - x)", "log1p(-x)"),
-    ("log(x) - log(y)", "log1p((x - y) / y)"),
-    ("log(1 + exp(x))", "softplus(x)"),
-    ("log(sigmoid(x))", "-softplus(-x)"),
-    ("log(exp(x) + exp(y))", "logsumexp([x, y])"),
-    ("1 - sigmoid(x)", "sigmoid(-x)"),
-    ("1 - tanh(x)", "2 * sigmoid(-2 * x)"),
-    ("1 - tanh(x)**2", "1 / cosh(x)**2"),
-    ("1 - erf(x)", "erfc(x)"),
-    ("1 - cos(x)", "2 * sin(x / 2)**2"),
-    ("1 - cos(x)**2", "sin(x)**2"),
-    ("cosh(x) - 1", "2 * sinh(x / 2)**2"),
-    ("sin(x) - sin(y)", "2 * sin((x - y) / 2) * cos((x + y) / 2)"),
-    ("cos(x) - cos(y)", "2 * sin((y - x) / 2) * sin((x + y) / 2)"),
-    ("sqrt(x**2 + y**2)", "hypot(x, y)"),
-    ("sqrt(x) - sqrt(y)", "(x - y) / (sqrt(x) + sqrt(y))"),
-    ("sqrt(x**2 + y) - x", "y / (sqrt(x**2 + y) + x)"),
-    ("sqrt(x**2 - y) - x", "-y / (sqrt(x**2 - y) + x)"),
-    ("sqrt(x**2 - y) + x", "-y / (sqrt(x**2 - y) - x)"),
-    ("log(total(exp(x)))", "logsumexp(xs)"),
-    ("x**2 - y**2", "(x - y) * (x + y)"),
-    ("1 - x**2", "(1 - x) * (1 + x)"),
-    ("x**2 - 1", "(x - 1) * (x + 1)"),
-    ("1 / x - 1 / y", "(y - x) / (x * y)"),
-    ("exp(x) / (exp(x) + exp(y))", "sigmoid(x - y)"),
-    ("exp(x) / (1 + exp(x))", "sigmoid(x)"),
-)
-"""What loses digits, or overflows, and what says the same and does not; x and y stand for any part of a graph."""
-
-_PATTERNS = [(ast.parse(before, mode="eval").body, before, after) for before, after in REWRITES]
 
 
 @dataclass
@@ -302,7 +266,7 @@ class _Roundings:
             report.losses = self.losses(report.error)
         for loss in report.losses:
             if loss.digits >= 0.5 or not math.isfinite(loss.cost) or abs(loss.node.data) < TINY:
-                loss.rewrite = self.rewrite(loss.node)
+                loss.rewrite = rewrite(loss.node, self.users)
         report.notes = self.notes(report, overflow)
         return report
 
@@ -380,21 +344,10 @@ class _Roundings:
         right = _right(before, 1.0)
         return min(math.log10(max(incoming / value / before, 1.0)), right) if value else right
 
-    def rewrite(self, node: Value) -> str:
-        """What to write for the node, or for what uses it."""
-        child: dict[Value, Value] = {}
-        for user in reversed(self.nodes):
-            for parent in user.parents:
-                child[parent] = user
-        at: Value | None = node
-        for _ in range(4):
-            if at is None:
-                break
-            for pattern, before, after in _PATTERNS:
-                if found := matches(pattern, at, {}):
-                    return _sentence(before, after, found)
-            at = child.get(at)
-        return ""
+    @cached_property
+    def users(self) -> dict[Value, Value]:
+        """For each node the first that is computed from it."""
+        return {parent: node for node in reversed(self.nodes) for parent in node.parents}
 
     def notes(self, report: Precision, overflow: int | None) -> list[str]:
         y, notes = self.output.data, []
@@ -409,8 +362,8 @@ class _Roundings:
             notes.append("Every operation on the way is exact at this point: there is no rounding at all.")
         elif report.confirmed < report.first_order - 1.0:
             notes.append(
-                f"The first order promises {_digits(report.first_order)} digits, but runs with random rounding agree in "
-                f"{_digits(report.confirmed)} only: a jump or a bend is as near as the rounding."
+                f"The first order promises {_digits(report.first_order)} digits, but runs with random rounding agree "
+                f"in {_digits(report.confirmed)} only: a jump or a bend is as near as the rounding."
             )
         elif y:
             notes.append(f"Runs with random rounding agree in {_digits(report.confirmed)} digits.")
@@ -419,7 +372,7 @@ class _Roundings:
                 "The inputs are taken as exact. Known to half a unit in their last place only, they would leave "
                 f"{_digits(report.of_inputs)} digits, however it is computed."
             )
-        hidden = {node.op.name for node in self.nodes if node.first is not None and not of_the_table(node.op)}
+        hidden = {node.op.name for node in self.nodes if node.first is not None and not _of_the_table(node.op)}
         if hidden:
             notes.append(f"Of {', '.join(sorted(hidden)[:5])} only the rounding of the result is counted.")
         return notes
@@ -490,66 +443,3 @@ def _right(error: float, size: float) -> float:
 
 def _digits(digits: float) -> str:
     return number(round(digits, 1), 3)
-
-
-# ---------------------------------------------------------------------------------------------------
-# What to write in the place of what loses digits
-
-
-Found = dict[str, Value]
-
-
-def matches(pattern: ast.expr, node: Value, found: Found) -> Found | None:
-    """Return which parts of the graph the names of a pattern stand for; ``None`` if the node is not of its form."""
-    match pattern:
-        case ast.Name(id=name):
-            known = found.get(name, node)
-            same = known is node or (known.is_leaf and node.op is known.op is ops.CONSTANT and known.data == node.data)
-            return {**found, name: known} if same else None
-        case ast.Constant(value=constant):
-            return found if node.is_leaf and node.data == constant else None
-        case ast.Call(func=ast.Name(id="total"), args=[term]):
-            same = node.op.name.startswith("sum[") and all(matches(term, parent, {}) for parent in node.parents)
-            return {**found, "terms": node} if same else None
-        case ast.Call(func=ast.Name(id=name), args=arguments):
-            return _each(arguments, node.parents, found) if node.op.name == name else None
-        case ast.BinOp(left=left, op=ast.Pow()):
-            square = node.op.name == "power[2.0]" or (node.op.name == "mul" and node.first is node.second)
-            return matches(left, node.parents[0], found) if square else None
-        case ast.BinOp(left=left, op=kind, right=right):
-            for pair in _pairs(kind, node):
-                if matched := _each([left, right], pair, found):
-                    return matched
-    return None
-
-
-def _each(patterns: list[ast.expr], nodes: Iterable[Value], found: Found | None) -> Found | None:
-    for pattern, node in zip(patterns, nodes, strict=True):
-        if found is None:
-            return None
-        found = matches(pattern, node, found)
-    return found
-
-
-def _pairs(kind: ast.operator, node: Value) -> list[tuple[Value, Value]]:
-    """The pairs of operands with which a node is of the form a ∘ b."""
-    name, parents = node.op.name, node.parents
-    if len(parents) != 2:
-        return []
-    a, b = parents
-    if isinstance(kind, ast.Sub):
-        if name == "sub":
-            return [(a, b)]
-        turned = [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op.name == "neg"]
-        return turned if name == "add" else []
-    if name == {ast.Add: "add", ast.Mult: "mul", ast.Div: "div"}[type(kind)]:
-        return [(a, b)] if name == "div" else [(a, b), (b, a)]
-    return []
-
-
-def _sentence(before: str, after: str, found: Found) -> str:
-    """The rewrite in the labels of the user where there are such."""
-    for name, node in found.items():
-        if node.label.isidentifier():
-            before, after = (re.sub(rf"\b{name}\b", node.label, text) for text in (before, after))
-    return f"{before} as {after}"

@@ -8,7 +8,7 @@ that is proportional to the size of the graph, however many paths there are.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -76,34 +76,77 @@ class Cause(StrEnum):
     OVERFLOW = "overflow"
     INFINITE_DERIVATIVE = "infinite slope"
     ZERO_TIMES_INFINITY = "0 · ∞"
-    NAN = "nan"
+    INFINITIES_CANCEL = "∞ − ∞"
+    NAN = "nan arises"
 
 
-REMEDIES = {
-    Cause.NO_PATH: "Compute the output from this value itself: not from its .data, and not within no_grad().",
-    Cause.STOPPED: "Leave stop_gradient() out where the gradient is wanted.",
-    Cause.STEP: "Replace the step by a smooth function, as a < b by sigmoid(k · (b − a)).",
-    Cause.OFF: "A smaller learning rate, init='he', or leaky_relu, whose slope is nowhere 0.",
-    Cause.NOT_CHOSEN: "What a choice leaves out has no gradient by its meaning. If it is to have one, choose smoothly: "
-    "sigmoid(k · x) · a + sigmoid(−k · x) · b for where(x > 0, a, b), logsumexp for maximum.",
-    Cause.SATURATED: "Keep the sums small: inputs of size 1, init='xavier', a smaller learning rate; let the loss take "
-    "the sum before the sigmoid or softmax, as losses.cross_entropy does.",
-    Cause.FLAT: "At a stationary point the slope says nothing about which way to go: start elsewhere.",
-    Cause.ZERO_FACTOR: "Start weights from random numbers, not from 0; or see why the factor is 0.",
-    Cause.CANCELLED: "At a minimum, or where the output does not depend on this value, that is as it should be. What "
-    "is left may be rounding: mg.precision() tells how far the output itself can be trusted.",
-    Cause.SMALL_FACTORS: "Fewer layers, or x + f(x) for f(x) in each; ReLU, or init='xavier' for tanh; scale the "
-    "loss or the inputs.",
-    Cause.LARGE_FACTORS: "Smaller weights at the start (init='xavier' or 'he'), inputs scaled to size 1, a smaller "
-    "learning rate; clip the gradients before the step.",
-    Cause.OVERFLOW: "Compute with logarithms: logsumexp for log Σ exp, softplus for log(1 + exp), losses.cross_entropy "
-    "for the logarithm of softmax; scale what grows.",
-    Cause.INFINITE_DERIVATIVE: "Keep away from the point: sqrt(x + 1e-12) for sqrt(x), hypot for √(a² + b²), or a safe "
-    "argument: where(x > 0, f(where(x > 0, x, 1)), 0), with mg.greater(x, 0) for x > 0.",
-    Cause.ZERO_TIMES_INFINITY: "Give the branch that is not chosen a safe argument: where(c, f(where(c, x, 1)), 0). "
-    "Choosing afterwards is too late: its gradient is 0 times what f has.",
-    Cause.NAN: "Keep the arguments within the domain; mg.detect_anomaly() stops at the line that makes the first nan.",
+WORDS: dict[Cause, tuple[str, str]] = {
+    Cause.NOTHING: ("", ""),
+    Cause.NO_PATH: ("", "Compute the output from this value itself: not from its .data, and not within no_grad()."),
+    Cause.STOPPED: ("{at} lets no gradient through{many}.", "Leave stop_gradient() out where the gradient is wanted."),
+    Cause.STEP: (
+        "{slope} is 0 everywhere: a step, or a condition, has no slope{many}.",
+        "Replace the step by a smooth function, as a < b by sigmoid(k · (b − a)).",
+    ),
+    Cause.OFF: ("", "A smaller learning rate, init='he', or leaky_relu, whose slope is nowhere 0."),
+    Cause.NOT_CHOSEN: (
+        "{at} does not pass on its operand {x} = {value}: it is on another branch{many}.",
+        "What a choice leaves out has no gradient by its meaning. If it is to have one, choose smoothly: "
+        "sigmoid(k · x) · a + sigmoid(−k · x) · b for where(x > 0, a, b), logsumexp for maximum.",
+    ),
+    Cause.SATURATED: (
+        "{at} is saturated: at {value} its slope is {derivative}{many}.",
+        "Keep the sums small: inputs of size 1, init='xavier', a smaller learning rate; let the loss take the sum "
+        "before the sigmoid or softmax, as losses.cross_entropy does.",
+    ),
+    Cause.FLAT: (
+        "{slope} is 0 at {value}: it is flat there{many}.",
+        "At a stationary point the slope says nothing about which way to go: start elsewhere.",
+    ),
+    Cause.ZERO_FACTOR: (
+        "{x} is multiplied by 0 in {at}: {zero}{many}.",
+        "Start weights from random numbers, not from 0; or see why the factor is 0.",
+    ),
+    Cause.CANCELLED: (
+        "The paths to {at} cancel: they bring {up} and {down}, and {gradient} is left{many}.",
+        "At a minimum, or where the output does not depend on this value, that is as it should be. What is left may "
+        "be rounding: mg.precision() tells how far the output itself can be trusted.",
+    ),
+    Cause.SMALL_FACTORS: (
+        "{gradient} · {derivative}, the gradient at {at} times its local derivative, underflows to 0.",
+        "Fewer layers, or x + f(x) for f(x) in each; ReLU, or init='xavier' for tanh; scale the loss or the inputs.",
+    ),
+    Cause.LARGE_FACTORS: (
+        "{gradient} · {derivative}, the gradient at {at} times its local derivative, overflows to ∞.",
+        "Smaller weights at the start (init='xavier' or 'he'), inputs scaled to size 1, a smaller learning rate; clip "
+        "the gradients before the step.",
+    ),
+    Cause.OVERFLOW: (
+        "{slope} is {derivative}{source}{many}.",
+        "Compute with logarithms: logsumexp for log Σ exp, softplus for log(1 + exp), losses.cross_entropy for the "
+        "logarithm of softmax; scale what grows.",
+    ),
+    Cause.INFINITE_DERIVATIVE: (
+        "{slope} is {derivative}{source}{many}.",
+        "Keep away from the point: sqrt(x + 1e-12) for sqrt(x), hypot for √(a² + b²), or a safe argument: "
+        "where(x > 0, f(where(x > 0, x, 1)), 0), with mg.greater(x, 0) for x > 0.",
+    ),
+    Cause.ZERO_TIMES_INFINITY: (
+        "0 · ∞ is nan: the gradient that reaches {at} is {gradient}{zero}, and its local derivative by {x} is "
+        "{derivative}{source}{many}.",
+        "Give the branch that is not chosen a safe argument: where(c, f(where(c, x, 1)), 0). Choosing afterwards is "
+        "too late: its gradient is 0 times what f has.",
+    ),
+    Cause.INFINITIES_CANCEL: (
+        "∞ − ∞ is nan: the paths to {at} bring infinities of both signs{many}.",
+        "See where the infinities come from, and keep away from there.",
+    ),
+    Cause.NAN: (
+        "{slope} is nan{source}{many}.",
+        "Keep the arguments within the domain; mg.detect_anomaly() stops at the line that makes the first nan.",
+    ),
 }
+"""For each cause what to say of it, and what helps."""
 
 _SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
 
@@ -139,7 +182,7 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What helps."""
-        return REMEDIES.get(self.cause, "")
+        return WORDS[self.cause][1]
 
 
 _BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
@@ -210,7 +253,7 @@ class Explanation(Sheet):
         quotes = []
         for finding in self.findings:
             fact, *others = finding.sentences
-            text = " ".join([*others, *[finding.remedy][: bool(finding.remedy)]])
+            text = " ".join([*others, finding.remedy]).strip()
             node, details = finding.node, []
             if node is not None and not node.is_leaf:
                 details.append(("", f"{operation(node)} = {number(node.data)}"))
@@ -275,9 +318,9 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     else:
         tracer.explain_all(explanation)
     if not math.isfinite(outputs[0].data):
-        explanation.notes.append(
-            f"The output is {number(outputs[0].data)}: {tracer.source(flow.position[outputs[0]])}."
-        )
+        born = born_at(flow.values, flow.operands, flow.position[outputs[0]])
+        assert born is not None  # it is the output itself, or before it
+        explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.tell_birth(born)}.")
     return explanation
 
 
@@ -319,18 +362,22 @@ class _Tracer:
         unit = self.unit(i)
         return _named(self.flow.nodes[i]) + (f" in {unit}" if unit else "")
 
-    def source(self, i: int) -> str:
-        """Where the number at a node or its operands that is not finite came up, as a clause; empty if all are finite."""
-        at = born_at(self.flow.values, self.flow.operands, i)
-        if at is None:
+    def source(self, edge: Edge) -> str:
+        """Why a local derivative is not finite, as a clause."""
+        derivative, at = self.flow.locals[edge.node][edge.argument], self.place(edge)
+        if math.isfinite(derivative):
             return ""
-        node, value = self.flow.nodes[at], self.flow.values[at]
+        if at == edge.node and math.isfinite(self.flow.values[at]):
+            return ": its curve is vertical there" if math.isinf(derivative) else ": it has no limit there"
+        return f", since {self.tell_birth(at)}"
+
+    def tell_birth(self, i: int) -> str:
+        node, value = self.flow.nodes[i], self.flow.values[i]
         if node.is_leaf:
-            return f"{self.at(at)} was given as {number(value)}"
+            return f"{self.at(i)} was given as {number(value)}"
         if math.isnan(value):
-            return f"{self.at(at)} is nan, though none of its operands is"
-        verb = "overflows to" if self.infinite(at) is Cause.OVERFLOW else "is"
-        return f"{self.at(at)} {verb} {number(value)}"
+            return f"{self.at(i)} is nan, though none of its operands is"
+        return f"{self.at(i)} {'is' if self.is_pole(i) else 'overflows to'} {number(value)}"
 
     # -- which findings ------------------------------------------------------------------------------
 
@@ -457,37 +504,37 @@ class _Tracer:
         flow, (i, k) = self.flow, edge
         gradient, along = flow.gradients[i], self.along(edge)
         if k < 0:
-            return Cause.CANCELLED if math.isfinite(gradient) else Cause.NAN if along != along else Cause.OVERFLOW
+            if math.isnan(gradient):
+                return Cause.INFINITIES_CANCEL
+            return Cause.LARGE_FACTORS if math.isinf(gradient) else Cause.CANCELLED
         if flow.is_cut(i, k):
             return Cause.STOPPED if flow.nodes[i].op is stop_gradient else Cause.STEP
         op, derivative = flow.nodes[i].op, flow.locals[i][k]
+        if math.isfinite(along):
+            if derivative:
+                return Cause.SMALL_FACTORS
+            name = _plain(op.name)
+            if op.kink is not None:
+                return Cause.OFF if name == "relu" else Cause.NOT_CHOSEN
+            return Cause.ZERO_FACTOR if name == "mul" else Cause.SATURATED if name in _SATURATING else Cause.FLAT
         if math.isnan(along) and not math.isnan(derivative):
             return Cause.ZERO_TIMES_INFINITY
-        if not math.isfinite(along):
-            born = born_at(flow.values, flow.operands, i)
-            if born is None or math.isfinite(derivative):
-                return (
-                    Cause.NAN
-                    if math.isnan(derivative)
-                    else self.infinite(i)
-                    if math.isinf(derivative)
-                    else Cause.OVERFLOW
-                )
-            return Cause.NAN if math.isnan(flow.values[born]) else self.infinite(born)
-        if derivative:
-            return Cause.SMALL_FACTORS
-        name = _plain(op.name)
-        if op.kink is not None:
-            return Cause.OFF if name == "relu" else Cause.NOT_CHOSEN
-        return Cause.ZERO_FACTOR if name == "mul" else Cause.SATURATED if name in _SATURATING else Cause.FLAT
-
-    def infinite(self, i: int) -> Cause:
-        """Whether an infinity is one of the function, at the end of its domain, or of too large a number."""
-        node = self.flow.nodes[i]
-        pole = any(
-            x.data == 0.0 or x.data not in domain for x, domain in zip(node.parents, node.op.domain, strict=True)
+        if math.isfinite(derivative):
+            return Cause.LARGE_FACTORS
+        at = self.place(edge)
+        if math.isnan(derivative if at == i else flow.values[at]):
+            return Cause.NAN
+        return (
+            Cause.INFINITE_DERIVATIVE
+            if (at == i and math.isfinite(flow.values[i])) or self.is_pole(at)
+            else Cause.OVERFLOW
         )
-        return Cause.INFINITE_DERIVATIVE if pole else Cause.OVERFLOW
+
+    def is_pole(self, i: int) -> bool:
+        """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
+        node = self.flow.nodes[i]
+        pairs = zip(node.parents, node.op.domain, strict=True)
+        return any(x.data == 0.0 or x.data not in domain for x, domain in pairs)
 
     def explain_places(self, finding: Finding, i: int, edges: list[Edge]) -> None:
         groups: dict[tuple[Cause, str, str], list[Edge]] = {}
@@ -495,109 +542,69 @@ class _Tracer:
             groups.setdefault(self.key(edge), []).append(edge)
         finding.places = [self.flow.nodes[self.place(edge)] for edge in edges]
         finding.cause = next(iter(groups))[0] if groups else Cause.NOTHING
-        told = [self.tell(cause, group, i) for (cause, _, _), group in list(groups.items())[:SHOWN]]
-        finding.sentences += [*told[:1], *[f"Another path: {_lower(sentence)}" for sentence in told[1:]]]
+        told = [_first(self.tell(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]]
+        finding.sentences += [*told[:1], *[f"Another path: {_first(sentence, str.lower)}" for sentence in told[1:]]]
         if len(groups) > SHOWN:
             finding.sentences.append(f"And so at {len(groups) - SHOWN} more places.")
 
     def place(self, edge: Edge) -> int:
         """The node where it happens: if the local derivative is not finite, where the first such number came up."""
-        infinite = edge.argument >= 0 and not math.isfinite(self.flow.locals[edge.node][edge.argument])
-        born = born_at(self.flow.values, self.flow.operands, edge.node) if infinite else None
-        return edge.node if born is None else born
+        i, k = edge
+        born = (
+            None if k < 0 or math.isfinite(self.flow.locals[i][k]) else born_at(self.flow.values, self.flow.operands, i)
+        )
+        return i if born is None else born
 
     def tell(self, cause: Cause, edges: list[Edge], start: int) -> str:
-        """One sentence on what happens at these edges, which are alike."""
+        """What happens at these edges, which are alike."""
         flow, (i, k) = self.flow, edges[0]
-        node, at = flow.nodes[i], self.at(i)
-        many = f", and so at {len(edges) - 1} more like it" if edges[1:] else ""
+        if cause is Cause.OFF:
+            return self.tell_relus(edges, start)
+        words = {
+            "at": self.at(i) if k >= 0 else self.name(i),
+            "many": f", and so at {len(edges) - 1} more like it" if edges[1:] else "",
+            "gradient": number(flow.gradients[i], 3) if flow.gradients[i] else "0",
+        }
         if k < 0:
-            return f"{self.tell_sum(i)}{many}."
-        x = self.name(flow.operands[i][k])
-        derivative, gradient = flow.locals[i][k], flow.gradients[i]
-        slope = f"the local derivative of {at} by its operand {x}"
-        if node.op.name == "compiled":
-            return f"{slope} is {number(derivative, 3)}; explain the function that was compiled, on one sample."
-        match cause:
-            case Cause.STOPPED:
-                return f"{_upper(at)} lets no gradient through{many}."
-            case Cause.STEP:
-                return f"{_upper(slope)} is 0 everywhere: a step, or a condition, has no slope{many}."
-            case Cause.OFF:
-                return self.tell_relus(edges, start)
-            case Cause.NOT_CHOSEN if node.op.arity > 1:
-                return f"{_upper(at)} does not pass on its operand {x}: it chose another{many}."
-            case Cause.SATURATED:
-                size = "0" if not derivative else number(derivative, 3)
-                return f"{_upper(at)} is saturated: at {number(flow.values[flow.operands[i][k]], 6)} its slope is {size}{many}."
-            case Cause.ZERO_FACTOR:
-                return f"{_upper(x)} is multiplied by 0 in {at}: {self.tell_zero(self.other(edges[0]))}{many}."
-            case Cause.NAN | Cause.INFINITE_DERIVATIVE | Cause.OVERFLOW if not math.isfinite(derivative):
-                source = self.source(i)
-                if source:
-                    return f"{_upper(source)}; so {slope} is {number(derivative)}{many}."
-                why = "its curve is vertical there" if math.isinf(derivative) else "it has no limit there"
-                return f"{_upper(slope)} is {number(derivative)}: {why}{many}."
-            case Cause.ZERO_TIMES_INFINITY if gradient == 0.0:
-                edge = flow.first_zero(i)
-                zero = f" ({_lower(self.tell(self.cause(edge), [edge], i).rstrip('.'))})" if edge else ""
-                infinite = f" ({self.source(i)})" if self.source(i) else ""
-                return (
-                    f"0 · ∞ is nan: the gradient that reaches {at} is 0{zero}, and its local derivative by {x} is "
-                    f"{number(derivative)}{infinite}{many}."
-                )
-            case Cause.ZERO_TIMES_INFINITY:
-                return f"∞ · 0 is nan: the gradient that reaches {at} is {number(gradient)}, and {slope} is 0{many}."
-            case Cause.OVERFLOW | Cause.SMALL_FACTORS:
-                what = "overflows to ∞" if cause is Cause.OVERFLOW else "underflows to 0"
-                return (
-                    f"The product {number(gradient, 3)} · {number(derivative, 3)} of the gradient at {at} and its local "
-                    f"derivative {what}. {self.tell_path(self.path(flow.operands[i][k]))}"
-                )
-            case _:
-                at_point = number(flow.values[flow.operands[i][k]], 6)
-                return f"{_upper(slope)} is 0 at {at_point}: it is flat there{many}."
-
-    def tell_sum(self, i: int) -> str:
-        flow = self.flow
-        gradient, at = flow.gradients[i], self.name(i)
-        flows = [
-            flow.gradients[c] * flow.locals[c][k]
-            for c in range(i + 1, len(flow.nodes))
-            if flow.alive[c] and i in flow.operands[c]
-            for k, j in enumerate(flow.operands[c])
-            if j == i and not flow.is_cut(c, k)
-        ]
-        up, down = (math.fsum(x for x in flows if math.isfinite(x) and sign * x > 0) for sign in (1.0, -1.0))
-        if math.isnan(gradient):
-            return f"∞ − ∞ is nan: the paths to {at} bring infinities of both signs"
-        if math.isinf(gradient):
-            return f"What the {len(flows)} paths to {at} bring, {number(max(flows, key=abs), 3)} at most, adds up to {number(gradient)}"
-        left = "nothing is left" if not gradient else f"{number(gradient, 3)} is left"
-        return f"The paths to {at} cancel: they bring {number(up)} and {number(down)}, and {left}"
+            flows = flow.arriving(i)
+            words["up"], words["down"] = (number(math.fsum(x for x in flows if s * x > 0.0)) for s in (1.0, -1.0))
+            if cause is Cause.LARGE_FACTORS:
+                return f"The sum of what {len(flows)} paths bring to {words['at']} overflows to {words['gradient']}."
+            return WORDS[cause][0].format(**words)
+        operand, derivative = flow.operands[i][k], flow.locals[i][k]
+        words["x"], words["value"] = self.name(operand), number(flow.values[operand], 6)
+        words["slope"] = f"the local derivative of {words['at']} by its operand {words['x']}"
+        words["derivative"] = number(derivative, 3)
+        words["source"], words["zero"] = self.source(edges[0]), ""
+        if cause is Cause.ZERO_FACTOR:
+            words["zero"] = self.tell_zero(self.other(edges[0]))
+        edge = flow.first_zero(i)
+        if cause is Cause.ZERO_TIMES_INFINITY and edge is not None and not flow.gradients[i]:
+            words["zero"] = f" ({_first(self.tell(self.cause(edge), [edge], i).rstrip('.'), str.lower)})"
+        text = WORDS[cause][0].format(**words)
+        if cause in (Cause.SMALL_FACTORS, Cause.LARGE_FACTORS):
+            text += f" {self.tell_path(self.path(operand))}"
+        if flow.nodes[i].op.name == "compiled":
+            text += " What happens inside is seen by explaining the function that was compiled, on one sample."
+        return text
 
     def tell_relus(self, edges: list[Edge], start: int) -> str:
-        flow = self.flow
-        unit, depends = self.unit(edges[0].node), flow.depends(start)
+        """How many of the ReLUs of one unit are off, and how far."""
+        flow, unit, depends = self.flow, self.unit(edges[0].node), self.flow.depends(start)
         off = {edge.node for edge in edges}
-        inputs = [flow.values[flow.operands[i][0]] for i in off]
-        on = sum(
-            depends[i] and node.op.name == "relu" and i not in off and flow.values[i] > 0.0 and self.unit(i) == unit
-            for i, node in enumerate(flow.nodes)
-        )
-        low, high = number(min(inputs), 6), number(max(inputs), 6)
-        inputs_are = f"inputs from {low} to {high}" if low != high else f"the input {low}"
+        alike = [i for i, node in enumerate(flow.nodes) if depends[i] and node.op.name == "relu"]
+        count = len(off) + sum(i not in off and flow.values[i] > 0.0 and self.unit(i) == unit for i in alike)
+        inputs = sorted(flow.values[flow.operands[i][0]] for i in off)
+        low, high = number(inputs[0], 6), number(inputs[-1], 6)
+        given = f"with inputs from {low} to {high}" if low != high else f"with the input {low}"
         which = f"The ReLU of {unit}" if unit else "The ReLU"
-        if len(off) == 1:
-            return f"{which} is off: its input {self.name(flow.operands[edges[0].node][0])} is {low}."
-        if on:
-            return f"{which} is off for {len(off)} of {len(off) + on} samples, with {inputs_are}."
-        if unit or len(off) == len(flow.outputs):
-            return f"{which} is off for all {len(off)} samples, with {inputs_are}: the unit is dead."
-        return (
-            f"All {len(off)} ReLUs that it leads to are off, with {inputs_are}. If they are one unit, "
-            "once for each sample, the unit is dead."
-        )
+        if count == 1:
+            return f"{which} is off, {given}."
+        if len(off) < count:
+            return f"{which} is off for {len(off)} of {count} samples, {given}."
+        if unit or count == len(flow.outputs):
+            return f"{which} is off for all {count} samples, {given}: the unit is dead."
+        return f"All {count} ReLUs that it leads to are off, {given}: if they are one unit's, the unit is dead."
 
     def other(self, edge: Edge) -> int:
         """The other operand of a product."""
@@ -605,9 +612,11 @@ class _Tracer:
 
     def zero_source(self, i: int) -> int:
         """Follow a 0 up through products to where it came up."""
-        flow = self.flow
-        while flow.nodes[i].op.name == "mul":
-            i = next(j for j in flow.operands[i] if flow.values[j] == 0.0)
+        while self.flow.nodes[i].op.name == "mul":
+            zero = next((j for j in self.flow.operands[i] if self.flow.values[j] == 0.0), None)
+            if zero is None:
+                break
+            i = zero
         return i
 
     def tell_zero(self, i: int) -> str:
@@ -638,7 +647,7 @@ class _Tracer:
                 if depends[c] and 0.0 < abs(flow.gradients[c]) <= CANCELLED * flow.sizes[c]:
                     finding.cause = Cause.CANCELLED
                     finding.places = [flow.nodes[c]]
-                    finding.sentences.append(f"{self.tell_sum(c)}.")
+                    finding.sentences.append(self.tell(Cause.CANCELLED, [Edge(c, -1)], i))
                     return
         path = self.path(i)
         factors = [math.log(abs(flow.locals[c][k])) for c, k in path]
@@ -700,12 +709,9 @@ def _plain(name: str) -> str:
     return name.partition("[")[0]
 
 
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.startswith("the ") else text
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:] if text.startswith(("The ", "All ")) else text
+def _first(text: str, change: Callable[[str], str]) -> str:
+    """Begin a sentence, or a clause, with a capital or a small letter, where that is a word and not a name."""
+    return change(text[0]) + text[1:] if text.startswith(("the ", "The ", "All ")) else text
 
 
 def _power(logarithm: float) -> str:
