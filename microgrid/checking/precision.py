@@ -4,7 +4,7 @@ Each operation rounds its result v by at most half a unit in its last place, |v|
 output by |∂y/∂v · v|·2⁻⁵³, so one backward pass tells what every rounding costs (Bauer, 1974; Linnainmaa, 1976). What
 is exact costs nothing: the rounding errors of +, −, ×, ÷ and √ are themselves computed (Dekker, 1971; Knuth, 1969), so
 that b − a of neighbours, or a product by a power of two, is known to be exact at this point. Roundings are as likely to
-go up as down, so their effects are added as squares.
+go up as down, so their effects are added as squares; where what is known of them adds up to more, that counts.
 
 An operation that is exact may still be the culprit, as it makes the errors of its operands large beside its result:
 a − b of numbers that agree in ten digits has lost ten. A forward pass tells how much each operation amplifies.
@@ -42,6 +42,9 @@ TINY = 2.0**-960
 
 LEAST = math.ulp(0.0)
 """What underflow may cost."""
+
+MANY_JUMPS = 8
+"""How many jumps nearby are tried at most."""
 
 SHOWN = 6
 """How many operations the table shows."""
@@ -197,6 +200,7 @@ class _Roundings:
 
     Attributes:
         own: how far each node may be off by the rounding of its own operation; 0 where that is exact.
+        short: what its operation is short of the exact result, as far as that is known.
         errors: how far it may be off by all roundings up to it.
         incoming: the same without its own.
         gradients: ∂output/∂node, through ``stop_gradient``: rounding does not stop there.
@@ -210,7 +214,7 @@ class _Roundings:
         count = len(self.nodes)
         self.operands: list[tuple[int, ...]] = [()] * count
         self.locals: list[tuple[float, ...]] = [()] * count
-        self.own, self.errors, self.incoming = [0.0] * count, [0.0] * count, [0.0] * count
+        self.own, self.errors, self.incoming, self.short = ([0.0] * count for _ in range(4))
         values, errors = self.values, self.errors
         rules: dict[Op, Rule] = {}
         for i, node in enumerate(self.nodes):
@@ -224,12 +228,12 @@ class _Roundings:
                 moves = [errors[j] * d for j, d in zip(operands, derivatives, strict=True) if errors[j] and d]
             xs = [values[j] for j in operands]
             rule = rules.get(node.op) or rules.setdefault(node.op, rounding_rule(node.op))
-            own = rule(values[i], xs)
+            own, short = rule(values[i], xs) if math.isfinite(values[i]) else EXACT
             if not values[i] and not any(moves) and all(values[j] or errors[j] for j in operands):
                 own = max(
                     [own, *[errors[j] for j in operands if not values[j]]]
                 )  # the power of a wrong 0 is no right one
-            self.own[i] = own
+            self.own[i], self.short[i] = own, short
             self.incoming[i] = math.hypot(*moves) if moves else 0.0
             errors[i] = math.hypot(own, *moves) if moves else own
         self.gradients = gradients = [0.0] * count
@@ -244,7 +248,8 @@ class _Roundings:
     def report(self) -> Precision:
         values, own, y = self.values, self.own, abs(self.values[-1])
         moves = [g * e for g, e in zip(self.gradients, own, strict=True) if e]
-        error = math.hypot(*moves) if moves else 0.0
+        drift = math.fsum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s and math.isfinite(g))
+        error = max(math.hypot(*moves), abs(drift)) if moves else 0.0
         confirmed = self.spread()
         inputs = [
             g * x * UNIT for g, x, node in zip(self.gradients, values, self.nodes, strict=True) if node.op is ops.LEAF
@@ -271,35 +276,45 @@ class _Roundings:
         return report
 
     def spread(self) -> float:
-        """How far runs with random rounding lie apart, as the first order has it: the root of the mean of squares."""
+        """How far runs with random rounding lie apart, as the first order has it: the root of the mean of squares.
+
+        Where rounding may carry an operand to the other side of a jump, which random rounding need not hit upon, the
+        graph is run with the other side, too.
+        """
         plan: Plan = []
         for i, node in enumerate(self.nodes):
             if self.operands[i]:
                 kind = Rounding.OPERANDS if node.op.name.startswith("sum[") else Rounding.RESULT
                 plan.append((i, node.op.forward, self.operands[i], kind if self.own[i] else Rounding.NONE))
-        random, squares = Random(0), []
-        runs = 4 * RUNS if self.is_near_a_jump() else RUNS
-        for _ in range(runs):
+        random, y = Random(0), self.values[-1]
+
+        def run(plan: Plan) -> float:
             values = self.values.copy()
             try:
                 advance(values, plan, random)
             except (ArithmeticError, ValueError):  # a forward function that does not take what is near its operands
                 return math.inf
-            squares.append(values[-1] - self.values[-1])
-        spread = math.hypot(*squares) / math.sqrt(runs) / NOISE
+            return values[-1] - y
+
+        spread = math.hypot(*[run(plan) for _ in range(RUNS)]) / math.sqrt(RUNS) / NOISE
+        for i, other in self.jumps()[:MANY_JUMPS]:
+            step = i, lambda *xs, other=other: other, self.operands[i], Rounding.NONE
+            spread = max(spread, abs(run([step if old[0] == i else old for old in plan])))
         return spread if spread == spread else math.inf
 
-    def is_near_a_jump(self) -> bool:
-        """Whether rounding may carry an operand to the other side of a jump, which the first order does not see."""
+    def jumps(self) -> list[tuple[int, float]]:
+        """The nodes that jump within three times the error of an operand, each with its number on the other side."""
+        found = []
         for i, node in enumerate(self.nodes):
-            if node.op.kink is not None and not any(node.op.partials):
+            if node.op.kink is not None and node.first is not None:
                 xs = [self.values[j] for j in self.operands[i]]
-                for sign in (-3.0, 3.0):
-                    moved = [x + sign * self.errors[j] for x, j in zip(xs, self.operands[i], strict=True)]
-                    for k in range(len(xs)):
-                        if node.op.kink(*xs[:k], moved[k], *xs[k + 1 :]) != node.op.kink(*xs):
-                            return True
-        return False
+                for k, j in enumerate(self.operands[i]):
+                    if self.errors[j] and node.op.partials[k] == 0.0:
+                        for x in (xs[k] - 3.0 * self.errors[j], xs[k] + 3.0 * self.errors[j]):
+                            other = node.op.forward(*xs[:k], x, *xs[k + 1 :])
+                            if other != self.values[i]:
+                                found.append((i, other))
+        return found
 
     def overflow(self) -> int | None:
         """The node at which the number that is not finite came up, if the output has to do with one."""
@@ -378,8 +393,11 @@ class _Roundings:
         return notes
 
 
-Rule = Callable[[float, list[float]], float]
-"""``rule(y, xs)`` is how far y may be off by the rounding of its own operation: 0 where that is exact at this point."""
+Rule = Callable[[float, list[float]], tuple[float, float]]
+"""``rule(y, xs)`` is how far y may be off by the rounding of its own operation, 0 where that is exact at this point,
+and what it is short of the exact result as far as that is known."""
+
+EXACT = 0.0, 0.0
 
 
 def rounding_rule(op: Op) -> Rule:
@@ -390,45 +408,49 @@ def rounding_rule(op: Op) -> Rule:
     if name.startswith("sum["):
         return _sum
     if name in _CHOICES or not any(op.partials):
-        return lambda y, xs: 0.0
+        return lambda y, xs: EXACT
     if name.startswith(("lgamma", "digamma", "polygamma")):  # sums of terms of size 1, beside which the result is small
-        return lambda y, xs: (1.0 + abs(y)) * 2.0 * UNIT
+        return lambda y, xs: ((1.0 + abs(y)) * 2.0 * UNIT, 0.0)
     return _once
 
 
-def _once(y: float, xs: list[float]) -> float:
+def _once(y: float, xs: list[float]) -> tuple[float, float]:
     if all(x in (0.0, 1.0, -1.0) for x in xs) and (2.0 * y).is_integer():
-        return 0.0
-    return abs(y) * UNIT + LEAST
+        return EXACT
+    return abs(y) * UNIT + LEAST, 0.0
 
 
-def _add(y: float, xs: list[float]) -> float:
+def _add(y: float, xs: list[float]) -> tuple[float, float]:
     a, b = xs
     rest = y - a
-    return 0.0 if (a - (y - rest)) + (b - rest) == 0.0 else abs(y) * UNIT
+    short = (a - (y - rest)) + (b - rest)
+    return (abs(y) * UNIT, short) if short else EXACT
 
 
-def _sum(y: float, xs: list[float]) -> float:
+def _sum(y: float, xs: list[float]) -> tuple[float, float]:
     sums = list(accumulate(xs))
-    return math.hypot(*[_add(sums[i], [sums[i - 1], xs[i]]) for i in range(1, len(xs))])
+    steps = [_add(sums[i], [sums[i - 1], xs[i]]) for i in range(1, len(xs))]
+    return math.hypot(*[step[0] for step in steps]), math.fsum(step[1] for step in steps)
 
 
 def _product(y: float, a: float, b: float) -> float:
-    """0 where y is a·b exactly."""
+    """What y is short of a·b, 0 where it is that exactly; nan where the difference is below the floats."""
     if TINY < abs(y) < 1.0 / TINY:
-        exact = ops._product_error(a, b) == y - a * b
-    else:
-        exact = y == 0.0 and (a == 0.0 or b == 0.0)
-    return 0.0 if exact else abs(y) * UNIT + LEAST
+        return (a * b - y) + ops._product_error(a, b)
+    return 0.0 if y == 0.0 and (a == 0.0 or b == 0.0) else math.nan
+
+
+def _short(y: float, short: float) -> tuple[float, float]:
+    return (abs(y) * UNIT + LEAST, short if short == short else 0.0) if short else EXACT
 
 
 _RULES: dict[str, Rule] = {
     "add": _add,
     "sub": lambda y, xs: _add(y, [xs[0], -xs[1]]),
-    "mul": lambda y, xs: _product(y, xs[0], xs[1]),
-    "div": lambda y, xs: abs(y) * UNIT + LEAST if _product(xs[0], y, xs[1]) else 0.0,
-    "sqrt": lambda y, xs: abs(y) * UNIT if _product(xs[0], y, y) else 0.0,
-    "power[2.0]": lambda y, xs: _product(y, xs[0], xs[0]),
+    "mul": lambda y, xs: _short(y, _product(y, xs[0], xs[1])),
+    "div": lambda y, xs: _short(y, ops.div(-_product(xs[0], y, xs[1]), xs[1])),
+    "sqrt": lambda y, xs: _short(y, ops.div(-_product(xs[0], y, y), 2.0 * y)) if y else EXACT,
+    "power[2.0]": lambda y, xs: _short(y, _product(y, xs[0], xs[0])),
 }
 _CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "relu")
 

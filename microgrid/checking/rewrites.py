@@ -10,10 +10,10 @@ from microgrid.engine import Value
 REWRITES = (
     ("exp(x) - 1", "expm1(x)"),
     ("exp(x) - exp(y)", "exp(y) * expm1(x - y)"),
+    ("log(1 + exp(x))", "softplus(x)"),
     ("log(1 + x)", "log1p(x)"),
     ("log(1 - x)", "log1p(-x)"),
     ("log(x) - log(y)", "log1p((x - y) / y)"),
-    ("log(1 + exp(x))", "softplus(x)"),
     ("log(sigmoid(x))", "-softplus(-x)"),
     ("log(exp(x) + exp(y))", "logsumexp([x, y])"),
     ("1 - sigmoid(x)", "sigmoid(-x)"),
