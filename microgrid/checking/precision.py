@@ -222,20 +222,23 @@ class _Roundings:
                 continue
             operands = self.operands[i] = tuple([position[parent] for parent in node.parents])
             derivatives = self.locals[i] = (1.0,) if node.op is ops.stop_gradient else node.local_derivatives()
-            if len(operands) == 2 and operands[0] == operands[1]:
+            if len(operands) == 2 and operands[0] == operands[1]:  # x · x moves with both at once
                 moves = [errors[operands[0]] * (derivatives[0] + derivatives[1])]
             else:
                 moves = [errors[j] * d for j, d in zip(operands, derivatives, strict=True) if errors[j] and d]
-            xs = [values[j] for j in operands]
-            rule = rules.get(node.op) or rules.setdefault(node.op, rounding_rule(node.op))
-            own, short = rule(values[i], xs) if math.isfinite(values[i]) else EXACT
-            if not values[i] and not any(moves) and all(values[j] or errors[j] for j in operands):
-                own = max(
-                    [own, *[errors[j] for j in operands if not values[j]]]
-                )  # the power of a wrong 0 is no right one
-            self.own[i], self.short[i] = own, short
-            self.incoming[i] = math.hypot(*moves) if moves else 0.0
-            errors[i] = math.hypot(own, *moves) if moves else own
+            y, op = values[i], node.op
+            if op not in rules:
+                rules[op] = rounding_rule(op)
+            if math.isfinite(y):
+                self.own[i], self.short[i] = rules[op](y, [values[j] for j in operands])
+            if not y and not any(moves) and all(values[j] or errors[j] for j in operands):
+                wrong = [errors[j] for j in operands if not values[j]]
+                self.own[i] = max(self.own[i], *wrong, 0.0)  # the power of a 0 that is none is none either
+            if moves:
+                self.incoming[i] = math.hypot(*moves) if moves[1:] else abs(moves[0])
+                errors[i] = math.hypot(self.own[i], self.incoming[i])
+            else:
+                errors[i] = self.own[i]
         self.gradients = gradients = [0.0] * count
         gradients[-1] = 1.0
         for i in reversed(range(count)):
@@ -309,7 +312,7 @@ class _Roundings:
             if node.op.kink is not None and node.first is not None:
                 xs = [self.values[j] for j in self.operands[i]]
                 for k, j in enumerate(self.operands[i]):
-                    if self.errors[j] and node.op.partials[k] == 0.0:
+                    if self.errors[j] and node.op.partials[k] == 0.0 and self.operands[i].count(j) == 1:
                         for x in (xs[k] - 3.0 * self.errors[j], xs[k] + 3.0 * self.errors[j]):
                             other = node.op.forward(*xs[:k], x, *xs[k + 1 :])
                             if other != self.values[i]:
