@@ -203,6 +203,7 @@ class _Roundings:
         short: what its operation is short of the exact result, as far as that is known.
         errors: how far it may be off by all roundings up to it.
         incoming: the same without its own.
+        plan: the operations to run again, with how they round.
         gradients: ∂output/∂node, through ``stop_gradient``: rounding does not stop there.
     """
 
@@ -216,6 +217,7 @@ class _Roundings:
         self.locals: list[tuple[float, ...]] = [()] * count
         self.own, self.errors, self.incoming, self.short = ([0.0] * count for _ in range(4))
         values, errors = self.values, self.errors
+        self.plan: Plan = []
         rules: dict[Op, Rule] = {}
         for i, node in enumerate(self.nodes):
             if node.first is None:
@@ -231,6 +233,8 @@ class _Roundings:
                 rules[op] = rounding_rule(op)
             if math.isfinite(y):
                 self.own[i], self.short[i] = rules[op](y, [values[j] for j in operands])
+            noise = Rounding.NONE if not self.own[i] else Rounding.OPERANDS if rules[op] is _sum else Rounding.RESULT
+            self.plan.append((i, op.forward, operands, noise))
             if not y and not any(moves) and all(values[j] or errors[j] for j in operands):
                 wrong = [errors[j] for j in operands if not values[j]]
                 self.own[i] = max(self.own[i], *wrong, 0.0)  # the power of a 0 that is none is none either
@@ -284,11 +288,6 @@ class _Roundings:
         Where rounding may carry an operand to the other side of a jump, which random rounding need not hit upon, the
         graph is run with the other side, too.
         """
-        plan: Plan = []
-        for i, node in enumerate(self.nodes):
-            if self.operands[i]:
-                kind = Rounding.OPERANDS if node.op.name.startswith("sum[") else Rounding.RESULT
-                plan.append((i, node.op.forward, self.operands[i], kind if self.own[i] else Rounding.NONE))
         random, y = Random(0), self.values[-1]
 
         def run(plan: Plan) -> float:
@@ -299,10 +298,10 @@ class _Roundings:
                 return math.inf
             return values[-1] - y
 
-        spread = math.hypot(*[run(plan) for _ in range(RUNS)]) / math.sqrt(RUNS) / NOISE
+        spread = math.hypot(*[run(self.plan) for _ in range(RUNS)]) / math.sqrt(RUNS) / NOISE
         for i, other in self.jumps()[:MANY_JUMPS]:
             step = i, lambda *xs, other=other: other, self.operands[i], Rounding.NONE
-            spread = max(spread, abs(run([step if old[0] == i else old for old in plan])))
+            spread = max(spread, abs(run([step if old[0] == i else old for old in self.plan])))
         return spread if spread == spread else math.inf
 
     def jumps(self) -> list[tuple[int, float]]:
