@@ -19,12 +19,12 @@ from functools import cached_property
 from itertools import accumulate
 from random import Random
 
-from microgrid import engine, ops
+from microgrid import ops
 from microgrid.checking.flow import born
 from microgrid.checking.numeric import UNIT, Plan, Rounding, _of_the_table, advance
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
-from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet
+from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value, topological_order
 from microgrid.ops import Op
 
@@ -144,14 +144,11 @@ class Precision(Sheet):
     def _quotes(self, *, pictures: bool = False) -> list[Quote]:
         quotes: list[Quote] = []
         for loss in self._culprits()[:2]:
-            node = loss.node
-            details = []
-            if node.origin is not None and node.origin.file:
-                details.append(("made at", where(node)))
-            help_ = f"Write {loss.rewrite}." if loss.rewrite else ""
-            bundle = (pictures and not quotes and engine.notebook_picture(self.output, node)) or {}
-            picture = bundle.get("text/html") or bundle.get("image/svg+xml") or ""
-            quotes.append(Quote(self._sentence(loss), help_, details, picture))
+            details = [("write", loss.rewrite)] if loss.rewrite else []
+            if loss.node.origin is not None and loss.node.origin.file:
+                details.append(("made at", where(loss.node)))
+            picture = picture_of(self.output, loss.node) if pictures and not quotes else ""
+            quotes.append(Quote(self._sentence(loss), "", details, picture))
         return quotes
 
     def _remarks(self) -> list[str]:

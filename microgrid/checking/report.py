@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from microgrid import engine, ops
-from microgrid.checking.numeric import restored
-from microgrid.checking.sheet import BAD, GOOD, ODD, UNKNOWN, Badge, Quote, Row, Sheet
+from microgrid import ops
+from microgrid.checking.sheet import BAD, GOOD, ODD, UNKNOWN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Origin, Value
 
 
@@ -261,7 +259,8 @@ class Report(Sheet):
         if self.fault is None:
             return []
         fact, dot, advice = self.fault.what.partition(". ")
-        return [Quote(fact + dot.strip(), advice, self.fault.details, self._picture() if pictures else "")]
+        picture = picture_of(self.output, self.fault.node) if pictures and self.output is not None else ""
+        return [Quote(fact + dot.strip(), advice, self.fault.details, picture)]
 
     def _remarks(self) -> list[str]:
         """Each reason once, with the names of the rows that it holds for."""
@@ -276,16 +275,3 @@ class Report(Sheet):
                 about += f" and {len(of[5:])} more"
             remarks.append(reason if reason.startswith(f"{about} ") else f"{about}: {reason}")
         return [*remarks, *self.notes]
-
-    def _picture(self) -> str:
-        """The graph with the guilty node marked, as SVG or HTML; nothing where no picture can be made."""
-        if self.fault is None or self.output is None:
-            return ""
-        nodes = engine.topological_order(self.output)
-        with restored(nodes):  # the picture shows the gradients that were checked
-            for node in nodes:
-                node.grad = 0.0
-            with suppress(Exception):  # a picture without gradients, if the derivative at fault raises
-                self.output.backward()
-            bundle = engine.notebook_picture(self.output, self.fault.node) or {}
-        return bundle.get("text/html") or bundle.get("image/svg+xml") or ""

@@ -3,8 +3,13 @@
 import html
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
+
+from microgrid import engine
+from microgrid.checking.numeric import restored
+from microgrid.engine import Value
 
 
 class Badge(NamedTuple):
@@ -44,6 +49,18 @@ class Quote:
 def printable(text: str) -> str:
     """Return the text with characters that steer a terminal, or the direction of writing, spelled out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def picture_of(output: Value, node: Value) -> str:
+    """The graph with its gradients and a node marked, as SVG or HTML; nothing where no picture can be made."""
+    nodes = engine.topological_order(output)
+    with restored(nodes):
+        for each in nodes:
+            each.grad = 0.0
+        with suppress(Exception):  # a picture without gradients, if a derivative raises
+            output.backward()
+        bundle = engine.notebook_picture(output, node) or {}
+    return bundle.get("text/html") or bundle.get("image/svg+xml") or ""
 
 
 class Sheet:

@@ -14,11 +14,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from microgrid import engine
 from microgrid.checking.flow import Edge, Flow
 from microgrid.checking.flow import born as born_at
 from microgrid.checking.report import number, operation, where
-from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet
+from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
 from microgrid.ops import LEAF, stop_gradient
 
@@ -250,7 +249,7 @@ class Explanation(Sheet):
         ]
 
     def _quotes(self, *, pictures: bool = False) -> list[Quote]:
-        quotes = []
+        quotes: list[Quote] = []
         for finding in self.findings:
             fact, *others = finding.sentences
             text = " ".join([*others, finding.remedy]).strip()
@@ -259,17 +258,13 @@ class Explanation(Sheet):
                 details.append(("", f"{operation(node)} = {number(node.data)}"))
                 if node.origin is not None and node.origin.file:
                     details.append(("made at", where(node)))
+            picture = picture_of(self.output, node) if pictures and node is not None and len(quotes) < 2 else ""
             mark = "✓" if finding.size is Size.FINE else "✗"
-            quotes.append(Quote(fact, text, details, self._picture(node) if pictures else "", mark))
+            quotes.append(Quote(fact, text, details, picture, mark))
         return quotes
 
     def _remarks(self) -> list[str]:
         return self.notes
-
-    def _picture(self, node: Value | None) -> str:
-        """The graph with the place marked; nothing where there is none, or no picture can be made."""
-        bundle = (node is not None and engine.notebook_picture(self.output, node)) or {}
-        return bundle.get("text/html") or bundle.get("image/svg+xml") or ""
 
 
 def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanation:
