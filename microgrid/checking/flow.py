@@ -80,7 +80,7 @@ class Flow:
             for k, (j, derivative) in enumerate(zip(operands, self.locals[i], strict=True)):
                 if not lives or (mask and not mask[k]):
                     if cut[j] is None:
-                        cut[j] = Edge(i, k) if lives and gradient else zero[i] if lives else cut[i]
+                        cut[j] = Edge(i, k) if lives else cut[i]
                     continue
                 alive[j] = True
                 flow = gradient * derivative

@@ -163,7 +163,7 @@ class Precision(Sheet):
             return f"{at} {verb} to {number(node.data)}, which moves the output by {number(loss.rounding, 2)}."
         lost = _digits(loss.digits)
         if node.op.name in ("add", "sub"):
-            a, b = (number(parent.data, 17) for parent in node.parents)
+            a, b = (number(parent.data, 16) for parent in node.parents)
             return f"{at} cancels {lost} of the digits of its operands, {a} and {b}: {number(node.data)} is left."
         return f"{at} loses {lost} digits: the error of its operands is 10^{lost} times as large beside its result."
 
@@ -252,7 +252,7 @@ class _Roundings:
     def report(self) -> Precision:
         values, own, y = self.values, self.own, abs(self.values[-1])
         moves = [g * e for g, e in zip(self.gradients, own, strict=True) if e]
-        drift = math.fsum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s and math.isfinite(g))
+        drift = sum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s and math.isfinite(g))
         error = max(math.hypot(*moves), abs(drift)) if moves else 0.0
         confirmed = self.spread()
         inputs = [

@@ -430,33 +430,24 @@ class _Tracer:
         Of all that are 0 on some path these are the first seen from the output, or the first seen from the node,
         whichever are fewer kinds: if its own ReLU is off, it does not matter which others are, later on.
         """
-        flow, far, near = self.flow, [], []
-        depends, alive = flow.depends(start), flow.alive[start]
-        reached = [False] * len(flow.nodes)
-        reached[start] = True
-        for i in range(start + 1, len(flow.nodes)):
-            if depends[i]:
-                for k, j in enumerate(flow.operands[i]):
-                    if reached[j] and (not alive or not flow.is_cut(i, k)):
-                        if flow.locals[i][k] if alive else not flow.is_cut(i, k):
-                            reached[i] = True
-                        else:
-                            near.append(Edge(i, k))
-        for i in reversed(range(start, len(flow.nodes))):
-            gradient = flow.gradients[i]
-            if not depends[i] or not flow.alive[i]:
-                continue
-            if gradient == 0.0:
-                if flow.sizes[i]:
-                    far.append(Edge(i, -1))
-                continue
-            for k, j in enumerate(flow.operands[i]):
-                if depends[j] and (gradient * flow.locals[i][k] == 0.0 if alive else flow.is_cut(i, k)):
-                    far.append(Edge(i, k))
-        if any(reached[flow.position[output]] for output in flow.outputs):
-            return far
-        near.reverse()
-        return min(far, near, key=lambda edges: len(set(map(self.key, edges))))
+        flow, depends = self.flow, self.flow.depends(start)
+        later = [i for i in range(start, len(flow.nodes)) if depends[i] and flow.alive[i]]
+        edges = [(Edge(i, k), j) for i in later for k, j in enumerate(flow.operands[i]) if depends[j]]
+        if not flow.alive[start]:
+            return [edge for edge, _ in reversed(edges) if flow.is_cut(*edge)]
+        far = [Edge(i, -1) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
+        far += [edge for edge, _ in edges if flow.gradients[edge.node] and self.along(edge) == 0.0]
+        reached, near = {start}, []
+        for edge, j in edges:
+            if j in reached and not flow.is_cut(*edge):
+                if flow.locals[edge.node][edge.argument]:
+                    reached.add(edge.node)
+                else:
+                    near.append(edge)
+        if any(flow.position[output] in reached for output in flow.outputs):
+            near = far
+        chosen = min(far, near, key=lambda found: len(set(map(self.key, found))))
+        return sorted(chosen, reverse=True)
 
     def births(self, start: int) -> list[Edge]:
         """The edges, nearest the output first, at which what flows to a node becomes infinite, or nan."""
@@ -562,7 +553,7 @@ class _Tracer:
         }
         if k < 0:
             flows = flow.arriving(i)
-            words["up"], words["down"] = (number(math.fsum(x for x in flows if s * x > 0.0)) for s in (1.0, -1.0))
+            words["up"], words["down"] = (number(sum(x for x in flows if s * x > 0.0)) for s in (1.0, -1.0))
             if cause is Cause.LARGE_FACTORS:
                 return f"The sum of what {len(flows)} paths bring to {words['at']} overflows to {words['gradient']}."
             return WORDS[cause][0].format(**words)
