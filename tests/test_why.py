@@ -225,6 +225,15 @@ def test_the_worst_comes_first():
     assert found.size is Size.INFINITE
 
 
+def test_many_causes_of_one_size_leave_room_for_the_other_sizes():
+    stopped = [mg.relu(Value(-1.0 - k, f"r{k}")) if k % 2 else mg.floor(Value(0.5, f"f{k}")) for k in range(4)]
+    others = [mg.cos(Value(0.0, "c")), mg.tanh(Value(50.0, "t")), mg.stop_gradient(Value(1.0, "s"))]
+    found = mg.why(mg.total([*stopped, *others, 1e-12 * Value(2.0, "v")]))
+    assert {finding.size for finding in found.findings} == {Size.ZERO, Size.VANISHING}
+    assert found.counts == {Size.ZERO: 7, Size.VANISHING: 1}
+    assert "more have other causes" in str(found)
+
+
 def test_the_line_is_told_where_it_was_recorded():
     x = Value(0.0, "x")
     with mg.record_lines():

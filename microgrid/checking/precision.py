@@ -96,8 +96,6 @@ class Precision(Sheet):
     """
 
     columns = ("", "value", "moves the output by", "digits lost here")
-    left = ("",)
-    nothing = ""
 
     title: str
     output: Value

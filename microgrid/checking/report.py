@@ -188,7 +188,6 @@ class Report(Sheet):
     """
 
     columns = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
-    left = ("", "verdict")
     spare = ("relative",)
     nothing = "nothing to check"
 

@@ -200,7 +200,6 @@ class Explanation(Sheet):
     """
 
     columns = ("", "value", "gradient", "because")
-    left = ("", "because")
     nothing = "no gradient is suspicious"
 
     title: str
@@ -325,24 +324,26 @@ class _Tracer:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
 
-    @cached_property
-    def has_modules(self) -> bool:
-        return any(node.origin is not None and node.origin.module is not None for node in self.flow.nodes)
-
     # -- names ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def calls(self) -> list[Any]:
+        """For each node the call of a module that made it or what is computed from it; empty if there are no modules."""
+        flow = self.flow
+        if all(node.origin is None or node.origin.module is None for node in flow.nodes):
+            return []
+        calls: list[Any] = [None] * len(flow.nodes)
+        for i in reversed(range(len(flow.nodes))):
+            origin = flow.nodes[i].origin
+            if origin is not None and origin.module is not None:
+                calls[i] = origin.module
+            elif flow.child[i] >= 0:
+                calls[i] = calls[flow.child[i]]
+        return calls
 
     def unit(self, i: int) -> str:
         """The module that made a node, ``"MLP.layers.0.neurons.3"``; empty for none."""
-        if not self.has_modules:
-            return ""
-        at, call = i, None
-        while at >= 0:
-            origin = self.flow.nodes[at].origin
-            call = origin.module if origin is not None else None
-            if call is not None:
-                break
-            at = self.flow.child[at]
-        node = self.flow.nodes[i]
+        call, node = self.calls[i] if self.calls else None, self.flow.nodes[i]
         while call is not None and any(given is node for given in call.inputs):
             call = call.outer
         return call.path if call is not None else ""
@@ -386,7 +387,10 @@ class _Tracer:
             if size is not Size.FINE:
                 explanation.counts[size] += 1
                 groups.setdefault((sizes.index(size), *(self.key(edge) if edge else ())), []).append(i)
-        for key in sorted(groups, key=lambda key: (key[0], -len(groups[key])))[:SHOWN]:
+        ranked = sorted(groups, key=lambda key: (key[0], -len(groups[key])))
+        heads = {key[0]: key for key in reversed(ranked)}  # of each size the most frequent, before others of one size
+        shown = [*heads.values(), *[key for key in ranked if key not in heads.values()]][:SHOWN]
+        for key in sorted(shown, key=ranked.index):
             members = groups[key]
             worst = max(members, key=lambda i: abs(math.log(abs(flow.gradients[i]) or 1.0)))
             members = [worst, *[i for i in members if i != worst]]
@@ -508,13 +512,10 @@ class _Tracer:
         if math.isfinite(derivative):
             return Cause.LARGE_FACTORS
         at = self.place(edge)
-        if math.isnan(derivative if at == i else flow.values[at]):
+        of_its_own = at == i and math.isfinite(flow.values[i])
+        if math.isnan(derivative if of_its_own else flow.values[at]):
             return Cause.NAN
-        return (
-            Cause.INFINITE_DERIVATIVE
-            if (at == i and math.isfinite(flow.values[i])) or self.is_pole(at)
-            else Cause.OVERFLOW
-        )
+        return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
 
     def is_pole(self, i: int) -> bool:
         """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
@@ -535,10 +536,8 @@ class _Tracer:
 
     def place(self, edge: Edge) -> int:
         """The node where it happens: if the local derivative is not finite, where the first such number came up."""
-        i, k = edge
-        born = (
-            None if k < 0 or math.isfinite(self.flow.locals[i][k]) else born_at(self.flow.values, self.flow.operands, i)
-        )
+        flow, (i, k) = self.flow, edge
+        born = None if k < 0 or math.isfinite(flow.locals[i][k]) else born_at(flow.values, flow.operands, i)
         return i if born is None else born
 
     def tell(self, cause: Cause, edges: list[Edge], start: int) -> str:
@@ -661,14 +660,11 @@ class _Tracer:
         for i, k in path:
             factor = math.log(abs(flow.locals[i][k]))
             name = self.unit(i) or _named(flow.nodes[i])
-            if steps and steps[-1][0] == name:
-                name, factor_before = steps.pop()
-                steps.append((name, factor_before + factor))
-            else:
-                steps.append((name, factor))
+            before = steps.pop()[1] if steps and steps[-1][0] == name else 0.0
+            steps.append((name, before + factor))
             kinds.setdefault(_plain(flow.nodes[i].op.name), []).append(factor)
         total = sum(factor for _, factor in steps)
-        shown = 2 * SHOWN if self.has_modules else SHOWN
+        shown = 2 * SHOWN if self.calls else SHOWN
         order = sorted(range(len(steps)), key=lambda m: -steps[m][1] if total > 0.0 else steps[m][1])
         told = ", ".join(f"{steps[m][0]} ×{_power(steps[m][1])}" for m in sorted(order[:shown]))
         if rest := [steps[m][1] for m in order[shown:]]:
