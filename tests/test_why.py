@@ -145,7 +145,7 @@ def test_weights_that_lead_out_of_a_dead_unit_are_told_of_the_same_unit(seed):
     assert found.cause is Cause.ZERO_FACTOR
     assert f"the ReLU of MLP.layers.0.neurons.{seed % 4} is off" in found.sentences[0]
     by_all = mg.why(output)
-    dead = next(finding for finding in by_all.findings if finding.cause is Cause.OFF and unit.b in finding.leaves)
+    dead = next(finding for finding in by_all.findings if finding.cause is Cause.OFF and unit.b in set(finding.leaves))
     assert {*unit.w, unit.b} <= set(dead.leaves)
 
 

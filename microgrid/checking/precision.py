@@ -50,7 +50,7 @@ SHOWN = 6
 """How many operations the table shows."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Loss:
     """What one operation costs.
 
@@ -79,7 +79,7 @@ class Loss:
         return self.digits >= 0.5 or not math.isfinite(self.cost) or bool(self.rewrite)
 
 
-@dataclass(repr=False)
+@dataclass(eq=False, repr=False)
 class Precision(Sheet):
     """How many digits of a number are right, and where the others were lost: what ``precision`` returns.
 

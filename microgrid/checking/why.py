@@ -150,7 +150,7 @@ WORDS: dict[Cause, tuple[str, str]] = {
 _SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
 
 
-@dataclass
+@dataclass(eq=False)
 class Finding:
     """What is the matter with the gradients of some leaves, and where it comes from.
 
@@ -187,7 +187,7 @@ class Finding:
 _BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
 
 
-@dataclass(repr=False)
+@dataclass(eq=False, repr=False)
 class Explanation(Sheet):
     """Why gradients are what they are: what ``why`` returns.
 
@@ -328,7 +328,7 @@ class _Tracer:
 
     @cached_property
     def calls(self) -> list[Any]:
-        """For each node the call of a module that made it or what is computed from it; empty if there are no modules."""
+        """For each node the call of a module that made it or what is computed from it; empty where there are none."""
         flow = self.flow
         if all(node.origin is None or node.origin.module is None for node in flow.nodes):
             return []
