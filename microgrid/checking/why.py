@@ -104,7 +104,7 @@ WORDS: dict[Cause, tuple[str, str]] = {
     ),
     Cause.ZERO_FACTOR: (
         "{x} is multiplied by 0 in {at}: {zero}{many}.",
-        "Start weights from random numbers, not from 0; if the 0 is that of a unit that is off, turn to this one first.",
+        "Start weights from random numbers, not from 0; if the 0 is that of a unit that is off, mend that first.",
     ),
     Cause.CANCELLED: (
         "The paths to {at} cancel: they bring {up} and {down}, and {gradient} is left{many}.",
