@@ -21,7 +21,7 @@ from random import Random
 
 from microgrid import ops
 from microgrid.checking.flow import born
-from microgrid.checking.numeric import UNIT, Plan, Rounding, _of_the_table, advance
+from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet, picture_of
@@ -384,7 +384,8 @@ class _Roundings:
                 "The inputs are taken as exact. Known to half a unit in their last place only, they would leave "
                 f"{_digits(report.of_inputs)} digits, however it is computed."
             )
-        hidden = {node.op.name for node in self.nodes if node.first is not None and not _of_the_table(node.op)}
+        own = {node.op for node in self.nodes if node.first is not None and node.op.recipe is None}
+        hidden = {op.name for op in own if ops.TABLE.get(op.name) is not op}
         if hidden:
             notes.append(f"Of {', '.join(sorted(hidden)[:5])} only the rounding of the result is counted.")
         return notes
