@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +21,7 @@ from microgrid.checking import Verdict, check
 from microgrid.drawing import RendererError, draw
 from microgrid.drawing.rendering import find_renderer
 from microgrid.engine import Value, no_grad
+from microgrid.environment import replace_what_cannot_be_shown, require
 from microgrid.expressions import ALLOWED, CONSTANTS, ExpressionError, normal_name, parse
 from microgrid.losses import cross_entropy
 from microgrid.nn import MLP
@@ -40,6 +40,8 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        replace_what_cannot_be_shown(stream)
     options = _parser().parse_args(_formula_first(sys.argv[1:] if arguments is None else list(arguments)))
     try:
         code: int = options.run(options)
@@ -143,11 +145,10 @@ def _explain(options: argparse.Namespace) -> int:
             table.add_column(column, justify="right", header_style="dim")
         table.add_column("check")
         for name in filter(leaves.__contains__, expression.names):  # in the order of the formula
-            row = report[name]
-            numbers = [f"{row.backward:.10g}", f"{row.numeric:.10g}", f"{row.error:.1g}"]
-            table.add_row(
-                Text(name), f"{leaves[name].data:.6g}", *numbers, Text(row.verdict, style=_style(row.verdict))
-            )
+            row, leaf = report[name], leaves[name]
+            error = math.nan if math.isnan(row.numeric) else row.error
+            numbers = [f"{leaf.data:.6g}", f"{leaf.grad:.10g}", f"{row.numeric:.10g}", f"{error:.1g}"]
+            table.add_row(Text(name), *numbers, Text(row.verdict, style=_style(row.verdict)))
         console.print()
         console.print(table)
         reasons: dict[str, list[str]] = {}
@@ -190,7 +191,8 @@ def _train(options: argparse.Namespace) -> int:
     # Its matrices are small: NumPy's threads would wait for each other longer than they compute.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What could be missing at the end is looked for before the work.
-    _look_for("numpy", "sklearn", "matplotlib")
+    for module in ("numpy", "scipy", "sklearn", "matplotlib"):
+        require(module, "this command", "demo")
     find_renderer()
     out = _writable_folder(options.out)
     from microgrid.data import digits  # not above: it needs NumPy, and explain does not
@@ -278,17 +280,6 @@ def _draw_neuron(model: MLP, image: list[float], digit: int, out: Path) -> list[
     score.backward()
     picture = draw(score, title=f"The neuron that scores the digit {digit}")
     return [picture.save(out / name).name for name in ("neuron.svg", "neuron.png")]
-
-
-def _look_for(*modules: str) -> None:
-    missing = []
-    for module in modules:
-        try:
-            import_module(module)
-        except ModuleNotFoundError:
-            missing.append(module)
-    if missing:
-        raise ImportError(f'{", ".join(missing)} not found; run: pip install "microgrid-autograd[demo]"')
 
 
 def _writable_folder(path: str) -> Path:

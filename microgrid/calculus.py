@@ -13,7 +13,7 @@ they like, and may be any Python: while they run, the numbers are Values.
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from microgrid import ops
 from microgrid.engine import Value, constant, enable_grad, topological_order
@@ -29,6 +29,8 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     No ``grad`` is touched.
     """
     order = topological_order(output)
+    if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
+        raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
     needed = set(inputs)
     for node in order:
         if node not in needed and not needed.isdisjoint(node.parents):
@@ -43,7 +45,7 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
             for parent, partial in zip(parents, node.op.partials, strict=True):
                 if parent not in needed:
                     continue
-                derivative = partial(node, *parents) if callable(partial) else partial
+                derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
                 if not isinstance(derivative, Value) and derivative == 0:
                     continue
                 product = _product(gradient, derivative)
@@ -68,6 +70,7 @@ def _as_value(number: Any) -> Value:
 
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """Return the function that gives ``(f(*args), gradient)``; see ``grad``."""
+    _check_function(f, argnums)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
@@ -102,6 +105,7 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
     The result has the structure of ``f``'s result, with each number replaced by the structure of the
     argument: for a list of m numbers by a list of n it is m rows of n. One reverse sweep per output.
     """
+    _check_function(f, argnums)
 
     def jacobian_of_f(*args: Any, **kwargs: Any) -> Any:
         with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
@@ -133,8 +137,9 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: if the structures of primals and tangents differ.
     """
+    _check_function(f)
     args = primals if isinstance(primals, tuple) else (primals,)
-    direction, _ = flatten(tangents)
+    direction = [x if isinstance(x, Value) else ops.as_float(x) for x in flatten(tangents)[0]]
     with _Call(f, tuple(range(len(args))), args, {}) as call:
         if len(direction) != len(call.inputs):
             raise ValueError(
@@ -166,7 +171,11 @@ def _push_forward(outputs: list[Any], tangents: dict[Value, Any], keep_graph: bo
         return [tangents.get(output, 0.0) for output in outputs]
 
 
-def hvp(f: Function, primals: Any, tangents: Any) -> Any:
+@overload
+def hvp(f: Function) -> Function: ...
+@overload
+def hvp(f: Function, primals: Any, tangents: Any) -> Any: ...
+def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
     """Return the Hessian of a scalar ``f``, times a direction, without forming the Hessian.
 
     Forward over reverse: the derivative of the gradient along the direction (Pearlmutter, 1994), at a
@@ -178,10 +187,32 @@ def hvp(f: Function, primals: Any, tangents: Any) -> Any:
         tangents: the direction, in the same structure.
 
     Returns:
-        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``.
+        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``. Of ``f`` alone, the function of point,
+        direction and what else ``f`` takes, as SciPy wants it:
+        ``minimize(f, x, method="Newton-CG", jac=grad(f), hessp=hvp(f))``.
+
+    Raises:
+        TypeError: for a point without a direction.
     """
+    if primals is None and tangents is None:
+        return lambda x, p, *args: hvp((lambda *xs: f(*xs, *args)) if args else f, x, p)
+    if primals is None or tangents is None:
+        raise TypeError("hvp() takes a point and a direction, or neither: hvp(f, x, p) or hvp(f)(x, p)")
     argnums = tuple(range(len(primals))) if isinstance(primals, tuple) else 0
     return jvp(grad(f, argnums), primals, tangents)[1]
+
+
+def _check_function(f: Any, argnums: Any = 0) -> None:
+    if not callable(f):
+        raise TypeError(
+            f"a derivative is taken of a function, as in grad(lambda x: x * x); got {ops.short_repr(f)}. For the "
+            "gradients of a Value call its backward(), or gradient_graph(value, inputs)"
+        )
+    for position in argnums if isinstance(argnums, tuple) else (argnums,):
+        if isinstance(position, bool) or not hasattr(type(position), "__index__"):
+            raise TypeError(
+                f"argnums must be the position of an argument, from 0, or a tuple of positions; got {argnums!r}"
+            )
 
 
 def _chosen(f: Function, argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> tuple[int, ...]:

@@ -5,27 +5,15 @@ Every set is a pair of NumPy arrays ``X, y`` with one sample in each row of ``X`
 
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-
-def require(module: str, what: str, extra: str) -> Any:
-    """Import a third-party module for ``what``, or raise ``ImportError`` naming the extra that brings it."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        if package != module.partition(".")[0]:
-            raise  # it is there, but something that it needs itself is not
-        raise ImportError(
-            f'{what} needs {package}, which is not installed; run: pip install "microgrid-autograd[{extra}]"',
-            name=package,
-        ) from None
-
+from microgrid.environment import require
+from microgrid.ops import as_float
 
 np = require("numpy", "microgrid.data", "data")
 
@@ -86,9 +74,9 @@ def spirals(n: int = 300, classes: int = 3, noise: float = 0.02, seed: int = 0) 
 
 
 def _noisy(points: Any, label: Any, noise: float, seed: int) -> tuple[Any, Any]:
-    if not 0.0 <= noise < math.inf:
+    if not 0.0 <= as_float(noise) < math.inf:
         raise ValueError(f"noise must be a finite standard deviation, 0 or more; got {noise!r}")
-    generator = np.random.default_rng(seed)
+    generator = generator_of(seed)
     order = generator.permutation(len(points))
     return points[order] + generator.normal(0.0, noise, points.shape), label[order]
 
@@ -110,7 +98,7 @@ def digits(test: float = 0.2, seed: int = 0) -> Split:
     datasets = require("sklearn.datasets", "digits()", "data")
     selection = require("sklearn.model_selection", "digits()", "data")
     images, targets = datasets.load_digits(return_X_y=True)
-    if not 0.01 <= test <= 0.99:
+    if not 0.01 <= as_float(test) <= 0.99:
         raise ValueError(f"test must be a share between 0.01 and 0.99, to leave images in both parts; got {test!r}")
     X_train, X_test, y_train, y_test = selection.train_test_split(
         images / 16.0, targets, test_size=float(test), stratify=targets, random_state=seed
@@ -121,56 +109,85 @@ def digits(test: float = 0.2, seed: int = 0) -> Split:
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
+BELIEVED, PACKED = 2**26, 100
+"""A compressed file is unpacked if its header asks for so many bytes at most, or for so many times its own size."""
+
+
 def load_idx(path: str | PathLike[str]) -> Any:
     """Return the array in a file of MNIST's format, IDX, compressed with gzip or not.
 
     IDX is: two zero bytes, one byte for the type, one for the number of dimensions, each dimension as
-    32 bits, then the numbers, all big-endian (http://yann.lecun.com/exdb/mnist/).
+    32 bits, then the numbers, all big-endian (http://yann.lecun.com/exdb/mnist/). No more is read, nor
+    unpacked, than the header asks for, and no more memory is taken than there are numbers.
 
     >>> images = load_idx("train-images-idx3-ubyte.gz").reshape(-1, 784) / 255.0  # doctest: +SKIP
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not an IDX file or is cut short; it names the file, what was found and expected.
+        ValueError: if it is not an IDX file, is cut short, or asks to be unpacked to more than 64 MiB and 100
+            times its size; it names the file, what was found and expected.
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            if file.peek(2)[:2] != b"\x1f\x8b":
+                return _read_idx(file, math.inf)
+            size = os.fstat(file.fileno()).st_size
+            try:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _read_idx(unpacked, max(BELIEVED, PACKED * size))
+            except (EOFError, OSError, zlib.error) as error:
+                raise ValueError(f"broken gzip file ({error}); download it again") from None
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: there is no such file; load_idx() reads files like train-images-idx3-ubyte.gz"
         ) from None
     except IsADirectoryError:
         raise ValueError(f"{path}: is a folder; expected an IDX file in it, like train-images-idx3-ubyte.gz") from None
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path}: broken gzip file ({error}); download it again") from None
-    if len(content) < 4 or content[:2] != b"\0\0":
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_idx(file: BinaryIO | gzip.GzipFile, most: float) -> Any:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(
-            f"{path}: not an IDX file: expected it to begin with 00 00, a type and a number of dimensions, "
-            f"found {content[:4].hex(' ') or 'an empty file'}"
+            "not an IDX file: expected it to begin with 00 00, a type and a number of dimensions, "
+            f"found {magic.hex(' ') or 'an empty file'}"
         )
-    type_code, dimensions = content[2], content[3]
+    _, _, type_code, dimensions = magic
     if type_code not in _IDX_TYPES:
         known = ", ".join(f"{code:02x}" for code in _IDX_TYPES)
-        raise ValueError(f"{path}: unknown IDX type code {type_code:02x} in byte 3; expected one of {known}")
-    start = 4 + 4 * dimensions
-    if dimensions == 0 or len(content) < start:
+        raise ValueError(f"unknown IDX type code {type_code:02x} in byte 3; expected one of {known}")
+    sizes = file.read(4 * dimensions)
+    if dimensions == 0 or len(sizes) < 4 * dimensions:
         raise ValueError(
-            f"{path}: expected at least 1 dimension of 4 bytes each, found {dimensions} in byte 4 "
-            f"and {len(content) - 4} bytes after it"
+            f"expected at least 1 dimension of 4 bytes each, found {dimensions} in byte 4 "
+            f"and {len(sizes)} bytes after it"
         )
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    if dimensions > 32:
+        raise ValueError(f"expected at most 32 dimensions, found {dimensions} in byte 4")
+    shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4))
     dtype = np.dtype(_IDX_TYPES[type_code])
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
+    count, start = math.prod(shape), 4 + len(sizes)
+    expected = start + count * dtype.itemsize
+    if not count:
+        raise ValueError(f"expected at least 1 number, found {' × '.join(map(str, shape))} in the header")
+    if expected > most:
         raise ValueError(
-            f"{path}: expected {expected} bytes for {' × '.join(map(str, shape))} numbers of "
-            f"{dtype.itemsize} byte(s), found {len(content)}; the file is cut short or has more than its header says"
+            f"its header asks for {expected:,} bytes, and the file has not even a hundredth of them, compressed. "
+            "If you trust it, unpack it with gunzip, and load what comes of it"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    content = bytearray()
+    while piece := file.read(min(expected - start - len(content), 2**20)):
+        content += piece
+    found = start + len(content)
+    if found != expected or file.read(1):
+        raise ValueError(
+            f"expected {expected} bytes for {' × '.join(map(str, shape))} numbers of {dtype.itemsize} byte(s), "
+            f"found {found if found != expected else 'more'}; the file is cut short or has more than its header says"
+        )
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def minibatches(X: Any, y: Any, size: int, seed: Any = 0) -> Iterator[tuple[Any, Any]]:
@@ -191,13 +208,31 @@ def minibatches(X: Any, y: Any, size: int, seed: Any = 0) -> Iterator[tuple[Any,
     X, y = np.asarray(X), np.asarray(y)
     at_least("the batch size", size, 1)
     same_length(X, y)
-    order = np.random.default_rng(seed).permutation(len(X))
+    order = generator_of(seed).permutation(len(X))
     return ((X[order[i : i + size]], y[order[i : i + size]]) for i in range(0, len(order), size))
+
+
+def generator_of(seed: Any) -> Any:
+    """Return a ``numpy.random.Generator``: a given one as it is, or one that begins at a seed.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if it is negative.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed must be a whole number, 0 or more, or a numpy.random.Generator; got {seed!r:.80}"
+        ) from None
 
 
 def same_length(X: Any, y: Any) -> None:
     """Raise ``ValueError`` unless there is one target per sample, and a sample."""
-    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+    for name, array in (("X", X), ("y", y)):
+        if array.ndim == 0:
+            raise ValueError(f"{name} must have one row per sample; got {array.item()!r:.60}")
+    if len(X) != len(y):
         raise ValueError(f"X and y must have one row per sample; got arrays of shape {X.shape} and {y.shape}")
     if not len(X):
         raise ValueError("X and y are empty: there is no sample to learn from")

@@ -4,7 +4,7 @@ Arithmetic on Values records a computation graph. ``backward()`` walks that grap
 topological order, and applies the chain rule at each node: the gradient of the node, times its local
 derivative by a parent, is added to the gradient of that parent.
 
->>> x, w = Value(2.0, label="x"), Value(-3.0, label="w")
+>>> x, w = Value(2.0, label="x"), Value(-0.25, label="w")
 >>> y = (x * w).tanh()
 >>> y.backward()
 >>> w.grad == (1 - y.data**2) * x.data
@@ -15,14 +15,31 @@ import linecache
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn, SupportsFloat
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, NoReturn, SupportsFloat, TypeVar
 
 from microgrid import ops
 from microgrid.ops import CONSTANT, LEAF, Op, as_float
+
+
+def _method(op: Op) -> "Callable[..., Value]":
+    """Return an operation as a method of its first argument."""
+
+    def unary(self: "Value") -> "Value":
+        return _record(op, op.forward(self._data), self, None, _no_others)
+
+    def method(self: "Value", *others: Any) -> "Value":
+        result: Value = op(self, *others)
+        return result
+
+    chosen: Callable[..., Value] = unary if op.arity == 1 else method
+    chosen.__name__, chosen.__qualname__, chosen.__doc__ = op.name, f"Value.{op.name}", op.doc
+    return chosen
 
 
 class Value:
@@ -42,7 +59,7 @@ class Value:
         origin: where the node was made, if something asked to record it; else ``None``.
 
     Raises:
-        TypeError: if ``data`` is not a real number.
+        TypeError: if ``data`` is not a real number, or ``label`` not text.
     """
 
     # The parents stand in slots of their own, not in a tuple: less memory, and half as many objects for
@@ -65,6 +82,8 @@ class Value:
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
             )
+        if not isinstance(label, str):
+            raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
         self._data = as_float(data)
         self.grad = 0.0
         self.op = LEAF
@@ -107,28 +126,41 @@ class Value:
         Interior nodes get ∂self/∂node. Leaves get it **added**, so that the gradients of several
         outputs, or of several samples, sum up; a second call gives them exactly twice the first.
         To start afresh set ``leaf.grad = 0.0``, or call ``zero_grad()`` of a module or an optimiser.
+        A node all of whose paths to this value are constant, as behind ``stop_gradient`` or a comparison,
+        has gradient 0 and sends nothing back.
 
         Args:
             gradient: the gradient of this value itself: 1 unless it is part of something larger.
 
         Raises:
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
+            TypeError: if something else than a number was assigned to the ``grad`` of a leaf, or a local
+                derivative of an operation of yours is none; the gradients are as they were.
         """
         order = topological_order(self)
         leaves = [node for node in order if node.first is None]
         before = [leaf.grad for leaf in leaves]  # not pairs: a tuple for each leaf would wake the collector
+        if {*map(type, before)} != {float}:
+            before = [_gradient(leaf) for leaf in leaves]
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
         anomalies = _check_forward in _hooks.get()
         try:
-            for node in reversed(order):
+            for node in reversed(live_nodes(order, [self])):
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
-        except BaseException:
+            if {type(leaf.grad) for leaf in leaves} != {float}:  # after an operation of the user's
+                for leaf in leaves:
+                    leaf.grad = as_float(leaf.grad)
+        except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
+            if isinstance(error, TypeError):
+                for node in order:  # one of them says of which operation it is
+                    for derivative in node.local_derivatives():
+                        node.op.number(derivative, "local derivative")
             raise
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
         for leaf, was in zip(leaves, before, strict=True):
@@ -168,6 +200,24 @@ class Value:
     def __rtruediv__(self, other: SupportsFloat) -> "Value":
         return _binary(ops.div, other, self)
 
+    def __floordiv__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.floor_divide, other, self)
+
+    def __mod__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.mod, self, other)
+
+    def __rmod__(self, other: SupportsFloat) -> "Value":
+        return _binary(ops.mod, other, self)
+
+    def __divmod__(self, other: SupportsFloat) -> "tuple[Value, Value]":
+        return self // other, self % other
+
+    def __rdivmod__(self, other: SupportsFloat) -> "tuple[Value, Value]":
+        return other // self, other % self
+
     def __pow__(self, exponent: SupportsFloat) -> "Value":
         if isinstance(exponent, Value):
             return _binary(ops.power, self, exponent)
@@ -178,16 +228,21 @@ class Value:
         constant = _number(base)
         return NotImplemented if constant is None else _unary(ops.base_of(constant), self)
 
-    def __neg__(self) -> "Value":
-        return _unary(ops.neg, self)
-
     def __pos__(self) -> "Value":
         return self
 
-    def __abs__(self) -> "Value":
-        return _unary(ops.absolute, self)
+    def __round__(self, digits: int | None = None) -> "Value":
+        return _unary(ops.rounded if digits is None else ops.round_of(digits), self)
 
-    # -- comparison: of the data; but == and hash are identity, so Values are safe in sets and dicts ------
+    # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
+        if isinstance(other, Value):
+            return self._data == other._data
+        return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
+
+    __hash__ = object.__hash__
 
     def __lt__(self, other: SupportsFloat) -> bool:
         return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
@@ -204,65 +259,58 @@ class Value:
     def __bool__(self) -> bool:
         return bool(self._data)
 
-    # -- the usual operations as methods --------------------------------------------------------------
-    # All operations are functions of the package; NumPy looks for these names when np.exp meets Values.
+    # -- operations as methods ------------------------------------------------------------------------
+    # All operations are functions of the package. NumPy looks for names of its own when np.arctan meets Values.
 
-    def exp(self) -> "Value":
-        return _unary(ops.exp, self)
-
-    def expm1(self) -> "Value":
-        return _unary(ops.expm1, self)
-
-    def exp2(self) -> "Value":
-        return _unary(ops.exp2, self)
-
-    def log(self) -> "Value":
-        return _unary(ops.log, self)
-
-    def log1p(self) -> "Value":
-        return _unary(ops.log1p, self)
-
-    def log2(self) -> "Value":
-        return _unary(ops.log2, self)
-
-    def log10(self) -> "Value":
-        return _unary(ops.log10, self)
-
-    def sqrt(self) -> "Value":
-        return _unary(ops.sqrt, self)
-
-    def cbrt(self) -> "Value":
-        return _unary(ops.cbrt, self)
-
-    def sin(self) -> "Value":
-        return _unary(ops.sin, self)
-
-    def cos(self) -> "Value":
-        return _unary(ops.cos, self)
-
-    def tan(self) -> "Value":
-        return _unary(ops.tan, self)
-
-    def sinh(self) -> "Value":
-        return _unary(ops.sinh, self)
-
-    def cosh(self) -> "Value":
-        return _unary(ops.cosh, self)
-
-    def tanh(self) -> "Value":
-        return _unary(ops.tanh, self)
-
-    def floor(self) -> "Value":
-        return _unary(ops.floor, self)
-
-    def ceil(self) -> "Value":
-        return _unary(ops.ceil, self)
-
-    def relu(self) -> "Value":
-        return _unary(ops.relu, self)
-
-    def sigmoid(self) -> "Value":
-        return _unary(ops.sigmoid, self)
+    __neg__ = neg = _method(ops.neg)
+    __abs__ = abs = fabs = _method(ops.absolute)
+    __floor__ = floor = _method(ops.floor)
+    __ceil__ = ceil = _method(ops.ceil)
+    __trunc__ = trunc = _method(ops.trunc)
+    round = __round__
+    rint = _method(ops.rounded)
+    sign = _method(ops.sign)
+    exp = _method(ops.exp)
+    expm1 = _method(ops.expm1)
+    exp2 = _method(ops.exp2)
+    log = _method(ops.log)
+    log1p = _method(ops.log1p)
+    log2 = _method(ops.log2)
+    log10 = _method(ops.log10)
+    sqrt = _method(ops.sqrt)
+    cbrt = _method(ops.cbrt)
+    hypot = _method(ops.hypot)
+    sin = _method(ops.sin)
+    cos = _method(ops.cos)
+    tan = _method(ops.tan)
+    asin = arcsin = _method(ops.asin)
+    acos = arccos = _method(ops.acos)
+    atan = arctan = _method(ops.atan)
+    atan2 = arctan2 = _method(ops.atan2)
+    sinh = _method(ops.sinh)
+    cosh = _method(ops.cosh)
+    tanh = _method(ops.tanh)
+    asinh = arcsinh = _method(ops.asinh)
+    acosh = arccosh = _method(ops.acosh)
+    atanh = arctanh = _method(ops.atanh)
+    degrees = rad2deg = ops.degrees
+    radians = deg2rad = ops.radians
+    fmod = _method(ops.fmod)
+    erf = _method(ops.erf)
+    erfc = _method(ops.erfc)
+    gamma = _method(ops.gamma)
+    lgamma = _method(ops.lgamma)
+    digamma = _method(ops.digamma)
+    sigmoid = _method(ops.sigmoid)
+    relu = _method(ops.relu)
+    leaky_relu = ops.leaky_relu
+    elu = ops.elu
+    silu = _method(ops.silu)
+    gelu = _method(ops.gelu)
+    softplus = _method(ops.softplus)
+    clip = _method(ops.clip)
+    stop_gradient = _method(ops.stop_gradient)
+    conjugate = __pos__  # of a real number; NumPy's variance asks for it
 
     # -- what others see of a Value ------------------------------------------------------------------
 
@@ -270,6 +318,8 @@ class Value:
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Value":
         operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
         data = op.forward(*[operand._data for operand in operands])
+        if type(data) is not float:
+            data = op.number(data)
         first, *rest = operands
         return _record(op, data, first, rest[0] if rest else None, tuple(rest[1:]))
 
@@ -277,6 +327,12 @@ class Value:
         raise TypeError(
             f"float({self!r}) would silently cut it out of its graph: write v.data for the plain number, "
             "or the function of this package to stay in the graph: mg.sin(v), not math.sin(v)"
+        )
+
+    def __int__(self) -> NoReturn:
+        raise TypeError(
+            f"int({self!r}) would silently cut it out of its graph: write int(v.data) for the plain number, "
+            "or mg.trunc(v), mg.floor(v) or round(v) to stay in the graph"
         )
 
     def __format__(self, specification: str) -> str:
@@ -307,6 +363,13 @@ class Value:
         self.op.backpropagate(self)
 
 
+def _gradient(leaf: Value) -> float:
+    try:
+        return as_float(leaf.grad)
+    except TypeError as error:
+        raise TypeError(f"the grad of {leaf!r} is no number: {error}; to start afresh set it to 0.0") from None
+
+
 def topological_order(*roots: Value) -> list[Value]:
     """Return every node that the roots depend on, and the roots: parents before children, each once.
 
@@ -317,6 +380,9 @@ def topological_order(*roots: Value) -> list[Value]:
     order: list[Value] = []
     seen: set[Value] = set()
     stack: list[Value | None] = list(reversed(roots))
+    for root in roots:
+        if not isinstance(root, Value):
+            raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     while stack:
         node = stack.pop()
         if node is None:
@@ -336,6 +402,25 @@ def topological_order(*roots: Value) -> list[Value]:
                 if node.first not in seen:
                     stack.append(node.first)
     return order
+
+
+def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Value]:
+    """Return the nodes of a topological order that a gradient can reach from the outputs.
+
+    Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
+    not 0 times an infinite local derivative either, which would be nan.
+    """
+    if not any(op.cuts for op in {node.op for node in order}):
+        return order
+    live = set(outputs)
+    for node in reversed(order):
+        if node in live:
+            live.update(
+                [parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p]
+                if node.op.cuts
+                else node.parents
+            )
+    return [node for node in order if node in live]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -438,9 +523,67 @@ class Origin:
 
 
 Hook = Callable[[Value], None]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
 _open_blocks: list[None] = []  # one for each block that is open in any thread: none spares every node a look at _hooks
+
+
+class Block(AbstractContextManager[None]):
+    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
+
+    A generator is in it whenever it goes on, and who takes its items is not; a coroutine is in it, and what
+    runs while it waits is not.
+    """
+
+    def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
+        self._manager = manager
+
+    def __enter__(self) -> None:
+        self._open = self._manager()
+        self._open.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._open.__exit__(*error)
+
+    def __call__(self, function: Function) -> Function:
+        manager, name = self._manager, self._manager.__name__
+        if not callable(function) or isinstance(function, type) or isasyncgenfunction(function):
+            raise TypeError(
+                f"@{name}() decorates a function, a generator or a coroutine; got {ops.short_repr(function)}; write "
+                f"with {name}(): around what it computes"
+            )
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return await function(*args, **kwargs)
+
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            within = function(*args, **kwargs)
+            go_on, given = within.send, None
+            while True:
+                try:
+                    with manager():
+                        item = go_on(given)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    go_on, given = within.send, (yield item)
+                except BaseException as error:  # GeneratorExit too: it closes in the block
+                    go_on, given = within.throw, error
+
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return function(*args, **kwargs)
+
+        kinds = ((iscoroutinefunction, coroutine), (isgeneratorfunction, generator), (callable, plain))
+        return wraps(function)(next(decorated for is_kind, decorated in kinds if is_kind(function)))  # type: ignore[return-value]
+
+
+def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
+    """``contextmanager``, whose decorators forget that a generator or a coroutine only begins when it is called."""
+    manager = contextmanager(manage)
+    return wraps(manage)(lambda: Block(manager))
 
 
 @contextmanager
@@ -464,17 +607,18 @@ def watch(hook: Hook) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@_block
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
-    For measuring and predicting: it saves the memory of the graph.
+    For measuring and predicting: it saves the memory of the graph. A generator that yields within the block
+    leaves whoever takes its items in it, for Python runs both in one context: decorate the generator.
     """
     with _watched_by((*_hooks.get(), _cut)):  # last, after the hooks that look at operands
         yield
 
 
-@contextmanager
+@_block
 def enable_grad() -> Iterator[None]:
     """Record although an outer block says ``no_grad()``."""
     with _watched_by(tuple(hook for hook in _hooks.get() if hook is not _cut)):
@@ -487,7 +631,7 @@ def _cut(node: Value) -> None:
     node.others = ()
 
 
-@contextmanager
+@_block
 def record_lines() -> Iterator[None]:
     """Note in ``origin`` the line of the user's code that made each node of the block."""
     with watch(_note_line):
@@ -521,7 +665,7 @@ class AnomalyError(ArithmeticError):
         self.node = node
 
 
-@contextmanager
+@_block
 def detect_anomaly() -> Iterator[None]:
     """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
 

@@ -1,7 +1,7 @@
 """Formulas typed by a user, such as ``tanh(x1*w1 + b)``: read against a whitelist, never run as code.
 
-Python's ``ast`` module reads the text into a tree. Only numbers, names, ``+ - * / **``, parentheses and calls
-of this package's scalar functions are accepted, and they are computed with the table of operations.
+Python's ``ast`` module reads the text into a tree. Only numbers, names, ``+ - * / // % **``, parentheses and
+calls of this package's scalar functions are accepted, and they are computed with the table of operations.
 """
 
 import ast
@@ -21,23 +21,24 @@ from microgrid import ops
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 """Names that stand for a number, unless the user gives them another."""
 
-ALLOWED = "numbers, names, + - * / **, parentheses and functions such as tanh(x)"
-
-
-def _power(x: Any, n: Any) -> Any:
-    """A constant exponent or base makes a row of its own, which does not differentiate the constant."""
-    return ops.power(x, n) if type(x) is type(n) else x**n
+ALLOWED = "numbers, names, + - * / // % **, parentheses and functions such as tanh(x)"
 
 
 _AT_LEAST_ONE = range(1, sys.maxsize)
 FUNCTIONS: dict[str, tuple[Callable[..., Any], range]] = {
     **{name: (op, range(op.arity, op.arity + 1)) for name, op in ops.TABLE.items()},
-    "power": (_power, range(2, 3)),
-    "pow": (_power, range(2, 3)),
+    "power": (ops.pow, range(2, 3)),
+    "pow": (ops.pow, range(2, 3)),
+    "log": (ops.log, range(1, 3)),
+    "degrees": (ops.degrees, range(1, 2)),
+    "radians": (ops.radians, range(1, 2)),
+    "fabs": (ops.fabs, range(1, 2)),
     "max": (ops.maximum, range(2, 3)),
     "min": (ops.minimum, range(2, 3)),
     "leaky_relu": (ops.leaky_relu, range(1, 2)),
     "elu": (ops.elu, range(1, 2)),
+    "hypot": (ops.hypot, _AT_LEAST_ONE),
+    "prod": (lambda *xs: ops.prod(xs), _AT_LEAST_ONE),
     "logsumexp": (lambda *xs: ops.logsumexp(xs), _AT_LEAST_ONE),
     "mean": (lambda *xs: ops.mean(xs), _AT_LEAST_ONE),
     "total": (lambda *xs: ops.total(xs), _AT_LEAST_ONE),
@@ -50,7 +51,9 @@ _OPERATORS: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Sub: ops.sub,
     ast.Mult: ops.mul,
     ast.Div: ops.div,
-    ast.Pow: _power,
+    ast.FloorDiv: ops.floor_divide,
+    ast.Mod: ops.mod,
+    ast.Pow: ops.pow,
 }
 
 
@@ -97,7 +100,8 @@ class Expression:
         if missing:
             raise ExpressionError(
                 f"no number is given for {missing[0]!r}{_near(missing[0], unknown)}; "
-                f"add {' '.join(f'{name}=…' for name in missing)}",
+                f"add {' '.join(f'{name}=…' for name in missing[:8])}"
+                + (f" and {len(missing) - 8:,} more" if len(missing) > 8 else ""),
                 self.text,
                 self.names[missing[0]],
             )
@@ -126,7 +130,7 @@ def parse(text: str) -> Expression:
     """
     text = re.sub(r"\s", " ", text).strip()
     tree = _tree(text)
-    names: dict[str, int] = {}
+    places: dict[str, int] = {}  # counted in bytes, as ast does
     program: list[tuple[float | str | Callable[..., Any], int]] = []
     # A stack of our own: a sum of a thousand terms is a tree a thousand deep.
     stack: list[tuple[ast.expr, bool]] = [(tree, False)]
@@ -138,8 +142,12 @@ def parse(text: str) -> Expression:
             stack.extend((operand, False) for operand in reversed(operands))
             continue
         if isinstance(step, str):
-            names.setdefault(step, _column(node, text))
+            places.setdefault(step, node.col_offset)
         program.append((step, len(operands)))
+    names, encoded, start, column = {}, text.encode(), 0, 1
+    for name, place in places.items():  # which come in order: one pass counts the characters before all of them
+        column += len(encoded[start:place].decode())
+        start, names[name] = place, column
     return Expression(text, names, program)
 
 
@@ -163,6 +171,10 @@ def _tree(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # of the tokenizer, about code that is refused below
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
+        if "integer string conversion" in error.msg:
+            raise ExpressionError(
+                "a whole number has too many digits; write it with an exponent, such as 1e5000", text, error.offset or 0
+            ) from None
         column = min(error.offset or len(text) + 1, len(text) + 1)
         raise ExpressionError(f"cannot read the formula: {error.msg}; it takes {ALLOWED}", text, column) from None
     except (RecursionError, MemoryError):
@@ -190,13 +202,15 @@ def _step(node: ast.expr, text: str) -> tuple[float | str | Callable[..., Any], 
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             if name not in FUNCTIONS:
                 near = _near(name, FUNCTIONS) or f"; there are {', '.join(sorted(FUNCTIONS))}"
-                raise ExpressionError(f"unknown function {name!r}{near}", text, _column(node, text))
+                raise ExpressionError(f"unknown function {name[:40]!r}{near}", text, _column(node, text))
             function, counts = FUNCTIONS[name]
             if len(arguments) not in counts:
-                takes = "at least 1 argument" if counts is _AT_LEAST_ONE else f"{counts.start} argument(s)"
+                takes = (
+                    "at least 1 argument" if counts is _AT_LEAST_ONE else f"{' or '.join(map(str, counts))} argument(s)"
+                )
                 raise ExpressionError(f"{name}() takes {takes}, not {len(arguments)}", text, _column(node, text))
             return function, arguments
-    found = ast.get_source_segment(text, node) or text
+    found = text.encode()[node.col_offset : node.end_col_offset].decode()
     raise ExpressionError(f"{found[:40]!r} is not part of a formula; it takes {ALLOWED}", text, _column(node, text))
 
 
@@ -210,5 +224,5 @@ def _end(node: ast.expr, text: str) -> int:
 
 
 def _near(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), 3)
+    near = difflib.get_close_matches(word[:40], list(words)[:1000], 3)
     return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -28,7 +28,8 @@ def cross_entropy(logits: Any, target: Any) -> Any:
     Args:
         logits: the scores of the n classes, before softmax.
         target: the index of the right class, from 0 to n − 1; or n probabilities that sum to 1 (one-hot
-            or soft labels). An index may be a Value too; the loss is nan if it is none from 0 to n − 1.
+            or soft labels); a class of probability 0 adds nothing, though its logit be −inf. An index may be a
+            Value too; the loss is nan if it is none from 0 to n − 1.
 
     Raises:
         ValueError: if there are no logits, if an index is out of range, if the target has another length,
@@ -41,8 +42,7 @@ def cross_entropy(logits: Any, target: Any) -> Any:
         target = _numbers("cross_entropy", "targets", target, n)
         _check_probabilities(target)
         normalizer = ops.logsumexp(logits)
-        # A class of which the target plainly says 0 is left out: its logit may be −inf, and 0 · inf is nan.
-        return ops.total(t * (normalizer - x) for t, x in zip(target, logits, strict=True) if _is_variable(t) or t)
+        return _weighted([(t, normalizer - x) for t, x in zip(target, logits, strict=True)])
     if _is_variable(target):
         chosen = [ops.equal(target, float(i)) for i in range(n)]
         logit = ops.total(ops.where(c, x, 0.0) for c, x in zip(chosen, logits, strict=True))
@@ -59,7 +59,8 @@ def binary_cross_entropy(logits: Any, targets: Any) -> Any:
 
     Args:
         logits: one score, or a list, before sigmoid.
-        targets: the probability of each, from 0 to 1; usually 0 or 1.
+        targets: the probability of each, from 0 to 1; usually 0 or 1. At 0 and 1 the certain side adds 0, though
+            the logit be infinite.
 
     Raises:
         ValueError: if there are no logits, if the lengths differ, or if a target is not between 0 and 1.
@@ -69,8 +70,7 @@ def binary_cross_entropy(logits: Any, targets: Any) -> Any:
     for x, t in _pairs("binary_cross_entropy", "logits", logits, targets):
         if not _is_variable(t) and not 0.0 <= t <= 1.0:
             raise ValueError(f"binary_cross_entropy: a target is a probability, from 0 to 1; got {t!r}")
-        weights = ((t, -x), (1.0 - t, x))
-        losses.append(ops.total(w * ops.softplus(z) for w, z in weights if _is_variable(w) or w))
+        losses.append(_weighted([(t, ops.softplus(-x)), (1.0 - t, ops.softplus(x))]))
     return ops.mean(losses)
 
 
@@ -113,6 +113,17 @@ def hinge(scores: Any, targets: Any) -> Any:
             raise ValueError(f"hinge: a target is -1 or 1; got {t!r}. Of labels 0 and 1 make 2 * label - 1")
         losses.append(ops.relu(1.0 - t * s))
     return ops.mean(losses)
+
+
+def _weighted(terms: list[tuple[Any, Any]]) -> Any:
+    """Return Σ w·x over pairs (w, x) with x ≥ 0. Where a weight is 0 nothing is added, though x may be inf or nan."""
+    products = []
+    for w, x in terms:
+        if _is_variable(w):  # a where() around the product would send back 0 · inf: x must be finite before it is met
+            products.append(w * ops.where(ops.equal(w, 0.0) * (1.0 - ops.less(x, math.inf)), 0.0, x))
+        elif w:
+            products.append(w * x)
+    return ops.total(products)
 
 
 def _squares(pairs: list[tuple[Any, Any]]) -> list[Any]:

@@ -21,7 +21,6 @@ bare Value where there is one output. A class of your own needs a ``forward``:
 ['modules.0.inner.neurons.0.w.0', 'modules.0.inner.neurons.0.w.1']
 """
 
-import contextlib
 import json
 import math
 import operator
@@ -29,10 +28,9 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from microgrid import ops
+from microgrid import atomic, ops
 from microgrid.engine import Origin, Value, constant
 from microgrid.ops import LEAF, Op, as_float
 
@@ -214,8 +212,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set this module and those within to training mode, or to ``eval()`` mode; return it."""
-        for module in modules(self):
-            module.training = mode
+        within = list(modules(self))
+        atomic.assign((within, "training", [mode] * len(within)))
         return self
 
     def eval(self) -> Self:
@@ -235,6 +233,10 @@ class Module:
             ValueError: if the names are not exactly those of this module's parameters.
             TypeError: if something in it is not a real number. In both cases the module is unchanged.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"a state is a dict of numbers by name; got {ops.short_repr(state)}; the module is unchanged"
+            )
         parameters = dict(self.named_parameters())
         missing = [name for name in parameters if name not in state]
         unknown = [name for name in state if name not in parameters]
@@ -249,53 +251,43 @@ class Module:
                 f"given {len(state)}; {'; '.join(differences)}. Load them into a model made with the same arguments; "
                 "this one is unchanged"
             )
-        numbers = {name: _number(name, state[name]) for name in parameters}
-        for name, parameter in parameters.items():
-            parameter.data = numbers[name]
+        numbers = [_number(name, state[name]) for name in parameters]
+        atomic.assign((list(parameters.values()), "_data", numbers))
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a JSON file, exactly: ``load()`` gives the same bits.
 
-        A number that JSON lacks is a string there: ``"nan"``, ``"inf"``, ``"-inf"``. The file is written
-        beside and put in place whole, so whatever goes wrong, a file that was there before stays.
+        A number that JSON lacks is a string there: ``"nan"``, ``"inf"``, ``"-inf"``. The file is written whole
+        or not at all: whatever goes wrong, one that was there before stays.
 
         Raises:
             OSError: if it cannot be written.
         """
         numbers = {name: x if math.isfinite(x) else str(x) for name, x in self.state_dict().items()}
         text = json.dumps({"format": _FORMAT, "model": type(self).__name__, "parameters": numbers}, indent=1)
-        place = Path(os.path.realpath(path))  # a link stays a link: the file it leads to is replaced
-        beside = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            try:
-                with open(beside, "x", encoding="utf-8") as file:
-                    file.write(text + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(beside, place)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    beside.unlink()
-                raise
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"cannot save the model: {error.strerror}. Give a file in a folder that exists and that you can "
-                "write to; nothing was changed",
-                str(path),
-            ) from error
+        atomic.write_file(path, f"{text}\n".encode())
 
     def load(self, path: str | os.PathLike[str]) -> Self:
         """Set every parameter from a file that ``save()`` wrote; return the module.
+
+        No more is read than a file for this module may have. A pickle of a module is Python's affair: it runs
+        whatever its writer wants, so load none that you do not trust.
 
         Raises:
             OSError: if the file cannot be read.
             ValueError: if it is not such a file, or holds other parameters; the module is unchanged.
         """
+        names = [name for name, _ in self.named_parameters()]
+        most = 10_000 + sum(200 + 12 * len(name) for name in names)  # one letter may be written as \\ud83c\\udf4e
         try:
-            text = Path(path).read_bytes().decode()
-            content = json.loads(text)
+            with open(path, "rb") as file:
+                read = file.read(most + 1)
+            if len(read) > most:
+                raise ValueError(
+                    f"it is longer than a file for the {len(names)} parameters of this {type(self).__name__} can be"
+                )
+            content = json.loads(read.decode())
             if not isinstance(content, dict) or content.get("format") != _FORMAT:
                 raise ValueError(f"no {_FORMAT!r} in it")
             numbers = content.get("parameters")

@@ -17,10 +17,10 @@ import operator
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial, reduce, wraps
 from importlib import import_module
 from pickle import PicklingError
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
 nan = math.nan
@@ -79,7 +79,8 @@ class Op:
         forward: computes ``y`` from floats; must return ``inf`` or ``nan`` rather than raise.
         partials: one per argument, ``partials[i](y, *xs)`` = dy/dxs[i], written with operators and
             operations of the table so that it works on floats and on Values; a plain number where the
-            derivative is constant.
+            derivative is constant. The number 0 says that there is no path: nothing flows to that argument,
+            not even 0·∞.
         symbol: what a drawing shows, ``"×"``; the name unless given.
         domain: per argument, where the operation is defined; all reals unless given.
         kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
@@ -90,6 +91,7 @@ class Op:
         doc: the formula in words, and the convention at kinks and poles.
         recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
             ``None`` for a row that stands on its own.
+        otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
     """
 
     name: str
@@ -102,8 +104,11 @@ class Op:
     javascript: str = ""
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
+    otherwise: Callable[..., Any] | None = None
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    cuts: bool = field(init=False)
+    """Whether a local derivative is 0 by definition: nothing ever flows back to that argument."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.partials, tuple) or not all(
@@ -124,6 +129,7 @@ class Op:
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
+        set_field(self, "cuts", not all(callable(p) or p for p in self.partials))
 
     @property
     def arity(self) -> int:
@@ -137,22 +143,66 @@ class Op:
     def __call__(self, *arguments: Any) -> Any:
         """Return the operation of floats as a float; of anything with a Value among it as a Value."""
         if len(arguments) != len(self.partials):
+            if self.otherwise is not None:
+                return self.otherwise(*arguments)
             raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
         for argument in arguments:
             if type(argument) is not float:
                 return self._dispatch(arguments)
-        return self.forward(*arguments)
+        result = self.forward(*arguments)
+        return result if type(result) is float else self.number(result)
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
         for argument in arguments:
             apply = getattr(type(argument), "__apply__", None)
             if apply is not None:
                 return apply(self, arguments)
-        return self.forward(*[as_float(argument) for argument in arguments])
+        return self.number(self.forward(*[as_float(argument) for argument in arguments]))
+
+    def number(self, result: Any, what: str = "result") -> float:
+        """Return what ``forward`` or a partial gave, as a float.
+
+        Raises:
+            TypeError: if it is no real number, naming the operation.
+        """
+        try:
+            return as_float(result)
+        except TypeError:
+            raise TypeError(
+                f"operation {self.name!r}: its {what} must be one real number; got {short_repr(result)} of type "
+                f"{type(result).__name__}"
+            ) from None
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([p(y, *xs) if callable(p) else p for p in self.partials])
+        return tuple([self.local_derivative(p, y, *xs) if callable(p) else p for p in self.partials])
+
+    def local_derivative(self, partial: Partial, y: Any, *xs: Any) -> Any:
+        """Return what one of the partials gives, which must be a number or a Value."""
+        try:
+            derivative = partial(y, *xs)
+        except TypeError as error:
+            if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+                raise
+            raise TypeError(f"operation {self.name!r}: a partial, called with (y, *xs): {error}") from error
+        if type(derivative) is float or hasattr(type(derivative), "__apply__"):
+            return derivative
+        return self.number(derivative, "local derivative")
+
+    def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
+        """Return the operation as code, its template with these texts in the places of the arguments.
+
+        Raises:
+            ValueError: if the user's template is none of so many arguments.
+        """
+        template = getattr(self, kind)
+        try:
+            return str(template.format(*arguments))
+        except (AttributeError, IndexError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"operation {self.name!r}: its {kind} {template!r} is not a template of its "
+                f"{self.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
+            ) from None
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"
@@ -291,6 +341,9 @@ def _logarithm(function: Callable[[float], float], pole: float = 0.0) -> Callabl
     return _wrapping(function, forward)
 
 
+_log = _logarithm(math.log)
+
+
 def _divide(a: float, b: float) -> float:
     try:
         return a / b
@@ -308,6 +361,18 @@ def _power(x: float, n: float) -> float:
         return math.copysign(inf, x) if odd else inf
 
 
+def _power_log(x: float, n: float, k: int) -> float:
+    if x == 0.0 or (x == inf and n < 0.0):  # xⁿ decides, not the logarithm; x⁰ log x counts as 0 at 0
+        return 0.0 if x or n >= 0.0 else _power(abs(x), n) * (-1.0) ** k
+    return _power(x, n) * _log(x) ** k
+
+
+def _direction(a: float, b: float) -> float:
+    if math.isinf(a) and math.isfinite(b):
+        return math.copysign(1.0, a)
+    return _divide(a, math.hypot(a, b))
+
+
 def _sign(x: float) -> float:
     return 1.0 if x > 0 else -1.0 if x < 0 else x if x != x else 0.0
 
@@ -315,6 +380,39 @@ def _sign(x: float) -> float:
 def _rounding(function: Callable[[float], int]) -> Callable[[float], float]:
     """Wrap floor or ceil: the result keeps the sign of zero, and inf and nan stay."""
     return lambda x: math.copysign(function(x), x) if math.isfinite(x) else x
+
+
+def _nan_outside(function: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    """Wrap a function of the math module that raises where it is not defined: there it is nan."""
+
+    def forward(a: float, b: float) -> float:
+        try:
+            return function(a, b)
+        except ValueError:
+            return nan
+
+    return _wrapping(function, forward)
+
+
+def _modulo(a: float, b: float) -> float:
+    return a % b if b else nan
+
+
+def _floor_divide(a: float, b: float) -> float:
+    return a // b if b else _divide(a, b)
+
+
+def _copysign(a: float, b: float) -> float:
+    return math.copysign(a, b) if b == b else nan
+
+
+def _gamma(x: float) -> float:
+    try:
+        return math.gamma(x)
+    except OverflowError:
+        return math.copysign(inf, x)
+    except ValueError:
+        return nan if x else math.copysign(inf, x)
 
 
 def _atanh(x: float) -> float:
@@ -336,6 +434,22 @@ def _sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     e = math.exp(x)
     return e / (1.0 + e)
+
+
+def _sigmoid_slope(x: float, y: float) -> float:
+    """σ′ where σ(x) is y: y(1 − y), as long as 1 − y loses no digit."""
+    return y * (1.0 - y) if y < 0.75 else y * _sigmoid(-x)
+
+
+def _sech2(x: float, y: float) -> float:
+    """sech² x where tanh x is y: 1 − y², as long as that loses no digit."""
+    if -0.75 < y < 0.75:
+        return 1.0 - y * y
+    try:
+        c = math.cosh(x)
+    except OverflowError:
+        return 0.0
+    return 1.0 / (c * c)
 
 
 def _softplus(x: float) -> float:
@@ -416,6 +530,21 @@ def _cotangent_derivative(n: int, x: float) -> float:
     return reduce(lambda total, a: total * c + a, reversed(coefficients))
 
 
+def _gaussian(x: Any) -> Any:
+    """e^(−x²), which is 0 from 28 on: so far x is bounded, as 0·∞ would come up in its derivatives."""
+    return exp(-_squared(clip(x, -28.0, 28.0)))
+
+
+def _weighted_density(x: Any) -> Any:
+    """x·φ(x) with the density φ of the standard normal distribution, bounded likewise where it is 0."""
+    x = clip(x, -40.0, 40.0)
+    return x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi)))
+
+
+def _squared(x: Any) -> Any:
+    return x * x
+
+
 def _lgamma(x: float) -> float:
     try:
         return math.lgamma(x)
@@ -429,6 +558,9 @@ def _lgamma(x: float) -> float:
 TABLE: dict[str, Op] = {}
 """Every row by its name; rows with a constant (``power_of(3.0)``) are not in it, see ``rows()``."""
 
+HIDDEN: dict[str, Op] = {}
+"""The rows that only local derivatives use, by name: not among ``rows()`` and not public."""
+
 _SAMPLES: list[Callable[[], Op]] = []
 
 
@@ -437,11 +569,22 @@ def _row(name: str, forward: Callable[..., float], *partials: Partial | float, *
     return op
 
 
-def _factory(*samples: tuple[float, ...]) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
-    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``."""
+def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fields: Any) -> Op:
+    HIDDEN[name] = op = Op(name, forward, partials, **fields)
+    return op
+
+
+def _factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
+    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
+
+    Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
+    """
 
     def decorate(make: Callable[..., Op]) -> Callable[..., Op]:
         cached = lru_cache(maxsize=1024)(make)
+        if signed:
+            by_sign = lru_cache(maxsize=1024)(lambda constant, sign: make(constant))
+            cached = wraps(make)(lambda constant: by_sign(constant, math.copysign(1.0, constant)))  # type: ignore[assignment]
         _SAMPLES.extend(partial(cached, *constants) for constants in samples)
         return cached
 
@@ -453,6 +596,11 @@ def rows() -> Iterator[Op]:
     yield from TABLE.values()
     for sample in _SAMPLES:
         yield sample()
+
+
+def is_own(op: Op) -> bool:
+    """Return whether a row is one of this table, and not a user's of the same name."""
+    return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
 
 LEAF = Op("leaf", lambda: nan, (), doc="A number that the user gave; nothing computes it.")
@@ -538,15 +686,40 @@ _SMALLEST_NORMAL = sys.float_info.min
 power: Op = _row(
     "power",
     _power,
-    # 0·x⁻¹ is 0 where x⁻¹ is inf; but only there, as ∂²y/∂x∂n at n = 0 is 1/x
-    lambda y, x, n: where(equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL)), 0.0, n * power(x, n - 1.0)),
-    lambda y, x, n: where(equal(x, 0.0), where(greater_equal(n, 0.0), 0.0, y * log(x)), y * log(x)),
+    lambda y, x, n: _power_slope(x, n, lambda x: n * power(x, n - 1.0)),
+    lambda y, x, n: power_log_of(1)(x, n),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
     array="special.power({0}, {1})",
     javascript="mg.pow({0}, {1})",
-    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0.",
+    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0; at (0, 0) all are 0.",
 )
+
+
+def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
+    """slope(x), and 0 where n is 0 and x⁻¹ is inf; but only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
+    flat = equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL))
+    return where(flat, 0.0, slope(where(flat, 1.0, x)))
+
+
+@_factory()
+def power_log_of(k: int) -> Op:
+    """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
+    lower = power_log_of(k - 1) if k > 1 else power
+    return Op(
+        f"power_log[{k}]",
+        lambda x, n: _power_log(x, n, k),
+        (
+            lambda y, x, n: _power_slope(x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * lower(x, n - 1.0)),
+            lambda y, x, n: power_log_of(k + 1)(x, n),
+        ),
+        symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
+        domain=(POSITIVE, REALS),
+        array=f"special.power_log({{0}}, {{1}}, {k})",
+        javascript=f"mg.powerLog({{0}}, {{1}}, {k})",
+        doc="xⁿ·logᵏ x; at x = 0 it is 0 for n ≥ 0, as in PyTorch",
+        recipe=(power_log_of, (k,)),
+    )
 
 
 _PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
@@ -556,7 +729,8 @@ _PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
 @_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
-    whole = float(n).is_integer()  # which inf and nan are not
+    n += 0.0  # x⁻⁰ is x⁰: one row, whichever is asked for first
+    whole = n.is_integer()  # which inf and nan are not
     return Op(
         f"power[{n!r}]",
         lambda x: _power(x, n),
@@ -571,14 +745,14 @@ def power_of(n: float) -> Op:
     )
 
 
-@_factory((2.0,), (0.5,), (math.e,))
+@_factory((2.0,), (0.5,), (math.e,), signed=True)
 def base_of(base: float) -> Op:
     """Return the operation x ↦ baseˣ for a constant base."""
     logarithm = log(base)
     return Op(
         f"base[{base!r}]",
         lambda x: _power(base, x),
-        ((lambda y, x: where(greater_equal(x, 0.0), 0.0, y * logarithm)) if base == 0 else lambda y, x: y * logarithm,),
+        ((lambda y, x: power_log_of(1)(base, x)) if base == 0 else lambda y, x: y * logarithm,),
         symbol=f"{base:g}ˣ",
         array=f"special.power({base!r}, {{0}})",
         javascript=f"mg.pow({_javascript_number(base)}, {{0}})",
@@ -620,12 +794,13 @@ exp2 = _row(
 )
 log: Op = _row(
     "log",
-    _logarithm(math.log),
+    _log,
     lambda y, x: div(1.0, x),
     domain=(POSITIVE,),
     array="xp.log({0})",
     javascript="Math.log({0})",
-    doc="the natural logarithm; −inf at 0, nan below",
+    doc="the natural logarithm; −inf at 0, nan below; log(x, base) is log(x) / log(base)",
+    otherwise=lambda *arguments: _log_to_base(*arguments),
 )
 log1p = _row(
     "log1p",
@@ -673,7 +848,7 @@ sqrt = _row(
 cbrt = _row(
     "cbrt",
     math.cbrt,
-    lambda y, x: div(1.0, 3.0 * y * y),
+    lambda y, x: div(div(1.0 / 3.0, y), y),
     symbol="∛",
     array="xp.cbrt({0})",
     javascript="Math.cbrt({0})",
@@ -682,13 +857,39 @@ cbrt = _row(
 hypot = _row(
     "hypot",
     math.hypot,
-    lambda y, a, b: div(a, y),
-    lambda y, a, b: div(b, y),
+    lambda y, a, b: direction(a, b),
+    lambda y, a, b: direction(b, a),
     kink=lambda a, b: a == b == 0.0,
     array="xp.hypot({0}, {1})",
     javascript="Math.hypot({0}, {1})",
-    doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch",
+    doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch; of any number of arguments",
+    otherwise=lambda *xs: hypot_of(len(xs))(*xs) if len(xs) > 1 else absolute(*xs) if xs else 0.0,
 )
+
+
+@_factory((3,))
+def hypot_of(n: int) -> Op:
+    """Return √(x₁² + … + xₙ²) of n arguments as one operation.
+
+    A chain of ``hypot`` would round n − 1 times, and have no derivative at (0, 0, 1), where this one has.
+    """
+    arguments = ", ".join(f"{{{i}}}" for i in range(n))
+
+    def by(i: int) -> Partial:
+        return lambda y, *xs: div(xs[i], y)
+
+    return Op(
+        f"hypot[{n}]",
+        math.hypot,
+        tuple(map(by, range(n))),
+        symbol="hypot",
+        kink=lambda *xs: not any(xs),
+        array=f"special.hypot({arguments})",
+        javascript=f"Math.hypot({arguments})",
+        doc="the length of a vector, without overflow; its derivatives at the origin are nan",
+        recipe=(hypot_of, (n,)),
+    )
+
 
 # Trigonometry
 
@@ -709,7 +910,7 @@ tan = _row(
 asin = _row(
     "asin",
     _ieee(math.asin, _to_inf),
-    lambda y, x: div(1.0, sqrt((1.0 - x) * (1.0 + x))),
+    lambda y, x: div(1.0, sqrt(one_minus_square(x))),
     domain=(Interval(-1.0, 1.0),),
     array="xp.arcsin({0})",
     javascript="Math.asin({0})",
@@ -718,7 +919,7 @@ asin = _row(
 acos = _row(
     "acos",
     _ieee(math.acos, _to_inf),
-    lambda y, x: div(-1.0, sqrt((1.0 - x) * (1.0 + x))),
+    lambda y, x: div(-1.0, sqrt(one_minus_square(x))),
     domain=(Interval(-1.0, 1.0),),
     array="xp.arccos({0})",
     javascript="Math.acos({0})",
@@ -727,7 +928,7 @@ acos = _row(
 atan = _row(
     "atan",
     math.atan,
-    lambda y, x: div(1.0, 1.0 + x * x),
+    lambda y, x: _squared(div(1.0, hypot(1.0, x))),  # 1 + x² would overflow
     array="xp.arctan({0})",
     javascript="Math.atan({0})",
     doc="inverse tangent",
@@ -761,10 +962,10 @@ cosh: Op = _row(
 tanh = _row(
     "tanh",
     math.tanh,
-    lambda y, x: 1.0 - y * y,
+    lambda y, x: _sech2(x, y) if type(y) is float else sech2(x),  # y is at hand, and spares most of the time
     array="xp.tanh({0})",
     javascript="Math.tanh({0})",
-    doc="hyperbolic tangent; the derivative 1 − y² loses digits as y nears ±1",
+    doc="hyperbolic tangent; the derivative 1 − y² is taken as sech² x, which keeps its digits as y nears ±1",
 )
 asinh = _row(
     "asinh",
@@ -777,7 +978,7 @@ asinh = _row(
 acosh = _row(
     "acosh",
     _ieee(math.acosh, _to_inf),
-    lambda y, x: div(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)),
+    lambda y, x: div(div(1.0, sqrt(x - 1.0)), sqrt(x + 1.0)),
     domain=(Interval(1.0, inf),),
     array="xp.arccosh({0})",
     javascript="Math.acosh({0})",
@@ -786,11 +987,50 @@ acosh = _row(
 atanh = _row(
     "atanh",
     _atanh,
-    lambda y, x: div(1.0, (1.0 - x) * (1.0 + x)),
+    lambda y, x: div(1.0, one_minus_square(x)),
     domain=(Interval(-1.0, 1.0, open=True),),
     array="xp.arctanh({0})",
     javascript="Math.atanh({0})",
     doc="inverse hyperbolic tangent; ±inf at ±1, nan beyond",
+)
+
+# Rows that only local derivatives use, because a formula in other rows would lose digits when it is differentiated
+
+sech2: Op = _hidden(
+    "sech2",
+    lambda x: _sech2(x, math.tanh(x)),
+    lambda y, x: -2.0 * tanh(x) * y,
+    symbol="sech²",
+    array="special.sech2({0})",
+    javascript="mg.sech2({0})",
+    doc="1 / cosh² x, the derivative of tanh",
+)
+sigmoid_slope: Op = _hidden(
+    "sigmoid_slope",
+    lambda x: _sigmoid_slope(x, _sigmoid(x)),
+    lambda y, x: -y * tanh(0.5 * x),
+    symbol="σ(x)(1−σ(x))",
+    array="special.sigmoid_slope({0})",
+    javascript="mg.sigmoidSlope({0})",
+    doc="σ(x)·σ(−x), the derivative of σ",
+)
+one_minus_square: Op = _hidden(
+    "one_minus_square",
+    lambda x: (1.0 - x) * (1.0 + x),
+    lambda y, x: -2.0 * x,
+    symbol="(1−x²)",
+    array="(1.0 - {0}) * (1.0 + {0})",
+    javascript="((1 - {0}) * (1 + {0}))",
+    doc="1 − x², exact near ±1",
+)
+direction: Op = _hidden(
+    "direction",
+    _direction,
+    lambda y, a, b: direction(b, a) * div(direction(b, a), hypot(a, b)),
+    lambda y, a, b: -y * div(direction(b, a), hypot(a, b)),
+    array="special.direction({0}, {1})",
+    javascript="mg.direction({0}, {1})",
+    doc="a / √(a² + b²), the derivative of hypot by a; ±1 where only a is infinite, nan at (0, 0)",
 )
 
 # Special functions
@@ -798,7 +1038,7 @@ atanh = _row(
 erf = _row(
     "erf",
     math.erf,
-    lambda y, x: 2.0 / math.sqrt(math.pi) * exp(-(x * x)),
+    lambda y, x: 2.0 / math.sqrt(math.pi) * _gaussian(x),
     array="special.erf({0})",
     javascript="mg.erf({0})",
     doc="the error function",
@@ -806,7 +1046,7 @@ erf = _row(
 erfc = _row(
     "erfc",
     math.erfc,
-    lambda y, x: -2.0 / math.sqrt(math.pi) * exp(-(x * x)),
+    lambda y, x: -2.0 / math.sqrt(math.pi) * _gaussian(x),
     array="special.erfc({0})",
     javascript="mg.erfc({0})",
     doc="1 − erf(x), accurate in the tail",
@@ -820,6 +1060,16 @@ lgamma = _row(
     array="special.lgamma({0})",
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
+)
+gamma = _row(
+    "gamma",
+    _gamma,
+    lambda y, x: y * digamma(x),
+    symbol="Γ",
+    kink=_pole_to_the_left,
+    array="special.gamma({0})",
+    javascript="mg.gamma({0})",
+    doc="Γ(x), which is (n − 1)! for a whole n; ±inf at ±0, nan at −1, −2, …",
 )
 digamma: Op = _row(
     "digamma",
@@ -890,6 +1140,95 @@ ceil = _row(
     javascript="Math.ceil({0})",
     doc="the smallest whole number ≥ x; the derivative is 0 everywhere",
 )
+trunc = _row(
+    "trunc",
+    _rounding(math.trunc),
+    0.0,
+    kink=lambda x: math.trunc(x) if math.isfinite(x) else x,
+    array="xp.trunc({0})",
+    javascript="Math.trunc({0})",
+    doc="the whole number next to x on the side of 0; the derivative is 0 everywhere",
+)
+rounded = _row(
+    "round",
+    _rounding(round),
+    0.0,
+    symbol="⌊x⌉",
+    kink=lambda x: round(x) if math.isfinite(x) else x,
+    array="xp.rint({0})",
+    javascript="mg.round({0})",
+    doc="the nearest whole number, of two the even one; the derivative is 0 everywhere",
+)
+
+
+@_factory((2,), (-1,))
+def round_of(digits: int) -> Op:
+    """Return the operation that rounds to so many decimals, before the point if negative, as Python's ``round``."""
+    nearest = _ieee(lambda x: round(x, digits), _to_signed_inf)
+    return Op(
+        f"round[{digits}]",
+        nearest,
+        (0.0,),
+        kink=nearest,
+        javascript=f"mg.roundTo({{0}}, {digits})",
+        doc=f"the number of {digits} decimals nearest to x, of two the even one; the derivative is 0 everywhere",
+        recipe=(round_of, (digits,)),
+    )
+
+
+# Division with a remainder a = q·b + r: the quotient q is constant between its jumps, so ∂r/∂a = 1 and ∂r/∂b = −q
+
+floor_divide: Op = _row(
+    "floor_divide",
+    _floor_divide,
+    0.0,
+    0.0,
+    symbol="//",
+    kink=_floor_divide,
+    array="xp.floor_divide({0}, {1})",
+    javascript="mg.floorDivide({0}, {1})",
+    doc="⌊a ÷ b⌋, Python's a // b; a ÷ b where b is 0; the derivatives are 0 everywhere",
+)
+mod = _row(
+    "mod",
+    _modulo,
+    1.0,
+    lambda y, a, b: -floor_divide(a, b),
+    kink=_floor_divide,
+    array="xp.mod({0}, {1})",
+    javascript="mg.mod({0}, {1})",
+    doc="a − ⌊a ÷ b⌋·b, Python's a % b, with the sign of b; nan where b is 0",
+)
+fmod: Op = _row(
+    "fmod",
+    _nan_outside(math.fmod),
+    1.0,
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(_divide(a, b) - _divide(fmod.forward(a, b), b)),
+    array="xp.fmod({0}, {1})",
+    javascript="({0} % {1})",
+    doc="a − trunc(a ÷ b)·b, with the sign of a, as in C; nan where b is 0",
+)
+remainder: Op = _row(
+    "remainder",
+    _nan_outside(math.remainder),
+    1.0,
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(_divide(a, b) - _divide(remainder.forward(a, b), b)),
+    array="special.remainder({0}, {1})",
+    javascript="mg.remainder({0}, {1})",
+    doc="a − q·b for the whole number q nearest to a ÷ b, of two the even one (IEEE 754); nan where b is 0",
+)
+copysign: Op = _row(
+    "copysign",
+    _copysign,
+    lambda y, a, b: sign(a) * copysign(1.0, b),
+    0.0,
+    kink=lambda a, b: ((a > 0) - (a < 0), math.copysign(1.0, b)),
+    array="special.copysign({0}, {1})",
+    javascript="mg.copysign({0}, {1})",
+    doc="|a| with the sign of b; nan where b is nan, whose sign means nothing; the derivative at a = 0 is 0",
+)
 maximum = _row(
     "maximum",
     _maximum,
@@ -946,7 +1285,7 @@ relu = _row(
 )
 
 
-@_factory((0.01,), (0.2,))
+@_factory((0.01,), (0.2,), signed=True)
 def leaky_relu_of(slope: float) -> Op:
     """Return the leaky ReLU with a constant slope for x ≤ 0."""
     return Op(
@@ -962,7 +1301,7 @@ def leaky_relu_of(slope: float) -> Op:
     )
 
 
-@_factory((1.0,), (0.5,))
+@_factory((1.0,), (0.5,), signed=True)
 def elu_of(alpha: float) -> Op:
     """Return the exponential linear unit with a constant α."""
     return Op(
@@ -983,16 +1322,18 @@ def elu_of(alpha: float) -> Op:
 sigmoid = _row(
     "sigmoid",
     _sigmoid,
-    lambda y, x: y * (1.0 - y),
+    lambda y, x: _sigmoid_slope(x, y) if type(y) is float else sigmoid_slope(x),  # as tanh
     symbol="σ",
     array="special.sigmoid({0})",
     javascript="mg.sigmoid({0})",
-    doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative is y(1 − y)",
+    doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative y(1 − y) is "
+    "taken as σ(x)·σ(−x), which keeps its digits as y nears 1",
 )
 silu = _row(
     "silu",
     lambda x: x * _sigmoid(x) if x != -inf else -0.0,
-    lambda y, x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
+    # σ′ is 0 from ±800 on: so far x is bounded, as 0·∞ would come up
+    lambda y, x: sigmoid(x) + clip(x, -800.0, 800.0) * sigmoid_slope(x),
     symbol="SiLU",
     array="special.silu({0})",
     javascript="mg.silu({0})",
@@ -1001,7 +1342,7 @@ silu = _row(
 gelu = _row(
     "gelu",
     _gelu,
-    lambda y, x: 0.5 * erfc(x * -_ROOT_HALF) + x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi))),
+    lambda y, x: 0.5 * erfc(x * -_ROOT_HALF) + _weighted_density(x),
     symbol="GELU",
     array="special.gelu({0})",
     javascript="mg.gelu({0})",
@@ -1059,11 +1400,41 @@ class Operators:
     def __rpow__(self, base: Any) -> Any:
         return base_of(as_float(base))(self)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return mod(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return mod(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return floor_divide(self, other), mod(self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return floor_divide(other, self), mod(other, self)
+
     def __neg__(self) -> Any:
         return neg(self)
 
     def __abs__(self) -> Any:
         return absolute(self)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return rounded(self) if digits is None else round_of(digits)(self)
+
+    def __floor__(self) -> Any:
+        return floor(self)
+
+    def __ceil__(self) -> Any:
+        return ceil(self)
+
+    def __trunc__(self) -> Any:
+        return trunc(self)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -1088,14 +1459,60 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return elu_of(as_float(alpha))(x)
 
 
+fabs = absolute
+"""The name that the math module has for it."""
+
+
+def pow(x: Any, n: Any) -> Any:
+    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated."""
+    is_constant = [not hasattr(type(number), "__apply__") for number in (x, n)]
+    return x**n if sum(is_constant) == 1 else power(x, n)
+
+
+def degrees(x: Any) -> Any:
+    """Return an angle in radians as degrees: x · 180/π."""
+    return mul(x, 180.0 / math.pi)
+
+
+def radians(x: Any) -> Any:
+    """Return an angle in degrees as radians: x · π/180."""
+    return mul(x, math.pi / 180.0)
+
+
+def _log_to_base(*arguments: Any) -> Any:
+    if len(arguments) != 2:
+        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {arguments!r}")
+    x, base = arguments
+    return div(log(x), log(base))
+
+
+def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
+    """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
+
+    Raises:
+        ValueError: if the points have different dimensions, naming both.
+    """
+    p, q = list(p), list(q)
+    if len(p) != len(q):
+        raise ValueError(f"dist() takes two points of one dimension; got {len(p)} and {len(q)} numbers")
+    return hypot(*map(sub, p, q))
+
+
+def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
+    """Return start · x₁ · … · xₙ, multiplied from left to right."""
+    return reduce(mul, xs, start)
+
+
 def total(xs: Iterable[Any]) -> Any:
-    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence.
+    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
 
     Python's ``sum(xs)`` gives the same number, as a chain of additions.
     """
-    xs = list(xs)
+    xs = _as_list(xs)
+    if len(xs) == 1:
+        return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
     if len(xs) < 3:
-        return reduce(operator.add, xs) if xs else 0.0
+        return add(*xs) if xs else 0.0
     return sum_of(len(xs))(*xs)
 
 
@@ -1105,7 +1522,7 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     Raises:
         ValueError: if the lengths differ, naming both.
     """
-    xs, ys = list(xs), list(ys)
+    xs, ys = _as_list(xs), _as_list(ys)
     if len(xs) != len(ys):
         raise ValueError(f"dot() takes two sequences of one length; got {len(xs)} and {len(ys)} numbers")
     return total(map(operator.mul, xs, ys))
@@ -1118,25 +1535,28 @@ def mean(xs: Iterable[Any]) -> Any:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("mean", xs)
-    return total(xs) * (1.0 / len(xs))
+    return total(xs) / len(xs)  # times 1/n, which is rounded, the mean of 49 ones would not be 1
 
 
 def logsumexp(xs: Iterable[Any]) -> Any:
     """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
 
     The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
-    An infinite maximum gives nan (inf − inf).
+    An infinite maximum is the result, −inf if all are; as in PyTorch, the derivative by it is nan there.
 
     Raises:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("logsumexp", xs)
-    shift = stop_gradient(reduce(maximum, xs))
+    largest = stop_gradient(reduce(maximum, xs))
+    shift = where(less(absolute(largest), inf), largest, 0.0)
     return log(total(exp(x - shift) for x in xs)) + shift
 
 
 def softmax(xs: Iterable[Any]) -> list[Any]:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
+
+    An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
 
     Raises:
         ValueError: for an empty sequence.
@@ -1148,8 +1568,15 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     return [div(e, denominator) for e in exponentials]
 
 
+def _as_list(xs: Any) -> list[Any]:
+    """Return a sequence as a list; a bare Value or number is a list of one."""
+    if hasattr(type(xs), "__iter__") and not isinstance(xs, (str, bytes)):
+        return list(xs)
+    return [xs if hasattr(type(xs), "__apply__") else as_float(xs)]
+
+
 def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
-    xs = list(xs)
+    xs = _as_list(xs)
     if not xs:
         raise ValueError(f"{name}() needs at least one number; got an empty sequence")
     return xs
@@ -1157,7 +1584,7 @@ def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
 
 def _home(op: Op) -> str:
     """The module in which a row is found again under its name: what a pickle stores of it."""
-    if TABLE.get(op.name) is op or op in (LEAF, CONSTANT):
+    if is_own(op) or op in (LEAF, CONSTANT):
         return __name__
     functions = [op.forward, *[p for p in op.partials if callable(p)]]
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
@@ -1175,7 +1602,11 @@ def _lookup(module: str, name: str) -> Any:
 
 def _find(module: str, name: str) -> Op:
     """Return the row that a pickle names."""
-    op = {**TABLE, "leaf": LEAF, "constant": CONSTANT}.get(name) if module == __name__ else _lookup(module, name)
+    op = (
+        {**TABLE, **HIDDEN, "leaf": LEAF, "constant": CONSTANT}.get(name)
+        if module == __name__
+        else _lookup(module, name)
+    )
     if not isinstance(op, Op):
         raise LookupError(f"this graph uses the operation {name!r} of {module}, which is not there any more")
     return op

@@ -16,11 +16,16 @@ once, with the same results and the same memory; the two may take turns.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from inspect import signature
+from math import inf
+from typing import Any, ClassVar, Self
 
+from microgrid import atomic
 from microgrid.engine import Value
-from microgrid.ops import LEAF, as_float
+from microgrid.ops import LEAF, as_float, short_repr
 
 
 class Optimizer(ABC):
@@ -44,12 +49,21 @@ class Optimizer(ABC):
     """
 
     memory: ClassVar[tuple[str, ...]] = ()
-    """The names of what it remembers of each parameter; all of it is 0 at first."""
+    """The names of what it remembers of each parameter; all of it is 0 at first. Squares are never negative."""
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        """Name the settings that there are, if there is no such setting."""
+        known = signature(cls.__init__).parameters if settings else {}
+        unknown = [name for name in settings if name not in known]
+        if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            names = [name for name in known if name not in ("self", "parameters")]
+            raise TypeError(f"{cls.__name__} takes {', '.join(names)}; there is no {', '.join(map(repr, unknown))}")
+        return super().__new__(cls)
 
     def __init__(self, parameters: Iterable[Value], learning_rate: float, weight_decay: float = 0.0) -> None:
         self.parameters = _parameters(parameters)
-        self.learning_rate = _setting("learning_rate", learning_rate, above=0.0)
-        self.weight_decay = _setting("weight_decay", weight_decay, least=0.0)
+        self.learning_rate = _setting("learning_rate", learning_rate)
+        self.weight_decay = _setting("weight_decay", weight_decay)
         self.steps = 0
         self._memory: list[Any] = [[0.0] * len(self.parameters) for _ in self.memory]
 
@@ -57,21 +71,25 @@ class Optimizer(ABC):
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return the new parameter and the new memory: of floats, or of arrays elementwise.
 
-        ``steps`` counts this step already, so it is 1 in the first.
+        ``steps`` counts this step already, so it is 1 in the first. What it is given stays as it is: a step
+        that is cut short must leave no trace.
         """
 
     def step(self) -> None:
-        """Move every parameter, by its ``grad``."""
-        self._memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
-        self.steps += 1
+        """Move every parameter, by its ``grad``. A step that Ctrl-C or an error cuts short changes nothing."""
+        after = copy(self)
+        after.steps += 1
+        memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
+        gradients = [parameter.grad for parameter in self.parameters]
+        if {*map(type, gradients)} != {float}:
+            gradients = [_number(f"the grad of {parameter!r}", parameter.grad) for parameter in self.parameters]
         moved = [
-            self._decayed(parameter.data, parameter.grad, *memory)
-            for parameter, *memory in zip(self.parameters, *self._memory, strict=True)
+            after._decayed(parameter.data, gradient, *remembered)
+            for parameter, gradient, *remembered in zip(self.parameters, gradients, *memory, strict=True)
         ]
         numbers, *memories = zip(*moved, strict=True)
-        self._memory = list(map(list, memories))
-        for parameter, number in zip(self.parameters, numbers, strict=True):
-            parameter.data = number
+        after._memory = list(map(list, memories))
+        self._become(after, list(map(as_float, numbers)))
 
     def update(self, parameters: Any, gradients: Any) -> Any:
         """Return the array that the parameters become; for all of them at once, in the optimiser's order.
@@ -85,6 +103,13 @@ class Optimizer(ABC):
         Raises:
             ValueError: if the shapes are not those.
         """
+        after = copy(self)
+        moved = after._advance(parameters, gradients)
+        self._become(after)
+        return moved
+
+    def _advance(self, parameters: Any, gradients: Any) -> Any:
+        """Take a step of arrays in place; cut short, it leaves ``steps`` ahead of the memory."""
         expected = (len(self.parameters),)
         for name, array in (("parameters", parameters), ("gradients", gradients)):
             if getattr(array, "shape", None) != expected:
@@ -98,6 +123,11 @@ class Optimizer(ABC):
         self.steps += 1
         moved, *self._memory = self._decayed(parameters, gradients, *memory)
         return moved
+
+    def _become(self, after: Self, numbers: Sequence[float] = ()) -> None:
+        """Take over the whole of a step at once: what a copy has become, and the numbers of the parameters."""
+        attributes = {**vars(self), **changes(vars(self), vars(after))}
+        atomic.assign((self.parameters[: len(numbers)], "_data", numbers), ([self], "__dict__", [attributes]))
 
     def _decayed(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         if self.weight_decay:
@@ -119,34 +149,51 @@ class Optimizer(ABC):
         """Go on from what ``state_dict()`` gave.
 
         Raises:
-            ValueError: if it is of another kind of optimiser or another number of parameters.
+            ValueError: if it is of another kind of optimiser or another number of parameters, or if a number
+                in it is out of its range.
             TypeError: if something in it is no number. In both cases the optimiser is unchanged.
         """
+        try:
+            vars(self).update(self._restored(state))
+        except (ValueError, TypeError) as error:
+            raise type(error)(
+                f"{error}. Load what state_dict() of the same kind of optimiser gave; this one is unchanged"
+            ) from None
+
+    def _restored(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that a state has, checked."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"a state is a dict; got {short_repr(state)}")
         expected = self.state_dict()
         given_memory = state.get("memory")
         if (
-            state.get("optimizer") != expected["optimizer"]
-            or set(state) != set(expected)
+            state.get("optimizer") != expected.pop("optimizer")
+            or set(state) != {"optimizer", *expected}
             or not isinstance(given_memory, Mapping)
-            or set(given_memory) != set(self.memory)
+            or set(given_memory) != set(expected.pop("memory"))
         ):
-            raise ValueError(
-                f"this state does not fit: expected {_outline(expected)}; got {_outline(state)}. Load "
-                "what state_dict() of the same kind of optimiser gave; this one is unchanged"
-            )
-        memory = []
+            raise ValueError(f"this state does not fit: expected {_outline(self.state_dict())}; got {_outline(state)}")
+        restored: dict[str, Any] = {"_memory": []}
         for name in self.memory:
-            numbers = list(map(as_float, given_memory[name]))
+            numbers = given_memory[name]
+            if not hasattr(type(numbers), "__iter__") or isinstance(numbers, (str, Mapping)):
+                raise TypeError(f"{name} must be a list of numbers; got {short_repr(numbers)}")
+            numbers = [_number(name, number) for number in numbers]
             if len(numbers) != len(self.parameters):
                 raise ValueError(
-                    f"this state is of {len(numbers)} parameters ({name}), and the optimiser has "
-                    f"{len(self.parameters)}; it is unchanged"
+                    f"this state is of {len(numbers)} parameters ({name}), and the optimiser has {len(self.parameters)}"
                 )
-            memory.append(numbers)
-        settings = {name: as_float(state[name]) for name in expected if name not in ("optimizer", "memory")}
-        settings["steps"] = int(settings["steps"])
-        vars(self).update(settings)
-        self._memory = memory
+            if name.endswith("squares") and any(number < 0.0 for number in numbers):
+                raise ValueError(f"{name} cannot be negative; got {min(numbers)!r}")
+            restored["_memory"].append(numbers)
+        for name, present in expected.items():
+            # The present number tells whether it is that setting, or another of a class of the user's.
+            is_setting = name in RANGES and RANGES[name][1](present)
+            number = (_setting if is_setting else _number)(name, state[name])
+            if isinstance(present, int) and not number.is_integer():
+                raise ValueError(f"{name} must be a whole number; got {number!r}")
+            restored[name] = type(present)(number)
+        return restored
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if isinstance(v, float))
@@ -188,7 +235,7 @@ class Momentum(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay)
-        self.momentum = _setting("momentum", momentum, least=0.0, below=1.0)
+        self.momentum = _setting("momentum", momentum)
 
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return W − η v, and v."""
@@ -229,7 +276,7 @@ class AdaGrad(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay)
-        self.epsilon = _setting("epsilon", epsilon, above=0.0)
+        self.epsilon = _setting("epsilon", epsilon)
 
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return W − η g / (√h + ε), and h."""
@@ -260,8 +307,8 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay)
-        self.decay = _setting("decay", decay, least=0.0, below=1.0)
-        self.epsilon = _setting("epsilon", epsilon, above=0.0)
+        self.decay = _setting("decay", decay)
+        self.epsilon = _setting("epsilon", epsilon)
 
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return W − η g / (√h + ε), and h."""
@@ -298,9 +345,9 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay)
-        self.beta1 = _setting("beta1", beta1, least=0.0, below=1.0)
-        self.beta2 = _setting("beta2", beta2, least=0.0, below=1.0)
-        self.epsilon = _setting("epsilon", epsilon, above=0.0)
+        self.beta1 = _setting("beta1", beta1)
+        self.beta2 = _setting("beta2", beta2)
+        self.epsilon = _setting("epsilon", epsilon)
 
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return W − η m̂ / (√v̂ + ε), m and v."""
@@ -333,6 +380,11 @@ class AdamW(Adam):
         return self.formula(parameter - self.learning_rate * self.weight_decay * parameter, gradient, *memory)
 
 
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that are other objects than before, or new."""
+    return {name: value for name, value in after.items() if name not in before or before[name] is not value}
+
+
 def _parameters(parameters: Iterable[Value]) -> list[Value]:
     if not hasattr(type(parameters), "__iter__"):
         raise TypeError(
@@ -342,34 +394,42 @@ def _parameters(parameters: Iterable[Value]) -> list[Value]:
     for value in values:
         if not isinstance(value, Value) or value.op is not LEAF:
             raise TypeError(
-                f"an optimiser moves leaf Values, as in SGD(model.parameters()); got {value!r}"
+                f"an optimiser moves leaf Values, as in SGD(model.parameters()); got {short_repr(value)}"
                 + (f", the result of {value.op.name}" if isinstance(value, Value) else "")
             )
     if not values:
         raise ValueError("an optimiser needs at least one parameter; got none. Has the model any parameters()?")
     if len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
+        twice = next(value for value, count in Counter(values).items() if count > 1)
         raise ValueError(f"an optimiser takes each parameter once; got {twice!r} twice")
     return values
 
 
-def _setting(
-    name: str, number: Any, *, least: float | None = None, above: float | None = None, below: float | None = None
-) -> float:
-    """Return a hyperparameter as a float, if it is finite and in its range."""
-    value = as_float(number)
-    limits = [
-        (f"at least {least:g}", value >= least) if least is not None else None,
-        (f"above {above:g}", value > above) if above is not None else None,
-        (f"below {below:g}", value < below) if below is not None else ("finite", value < float("inf")),
-    ]
-    rules = [limit for limit in limits if limit is not None]
-    if not all(holds for _, holds in rules):
-        raise ValueError(f"{name} must be {' and '.join(text for text, _ in rules)}; got {number!r}")
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    **dict.fromkeys(("learning_rate", "epsilon"), ("above 0 and finite", lambda x: 0.0 < x < inf)),
+    **dict.fromkeys(("weight_decay", "steps"), ("at least 0 and finite", lambda x: 0.0 <= x < inf)),
+    **dict.fromkeys(("momentum", "decay", "beta1", "beta2"), ("at least 0 and below 1", lambda x: 0.0 <= x < 1.0)),
+}
+"""What each setting must be."""
+
+
+def _setting(name: str, number: Any) -> float:
+    """Return a setting as a float, if it is in its range."""
+    value = _number(name, number)
+    expected, holds = RANGES[name]
+    if not holds(value):
+        raise ValueError(f"{name} must be {expected}; got {number!r}")
     return value
+
+
+def _number(name: str, number: Any) -> float:
+    try:
+        return as_float(number)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
 
 
 def _outline(state: Mapping[str, Any]) -> str:
     memory = state.get("memory")
     names = ", ".join(map(str, [*state, *memory])) if isinstance(memory, Mapping) else ", ".join(map(str, state))
-    return f"{state.get('optimizer')} with {names}"
+    return f"{state.get('optimizer')} with {names:.300}"

@@ -3,13 +3,14 @@
 import math
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from microgrid import engine
+from microgrid import atomic, engine
 from microgrid.calculus import flatten
 from microgrid.compiler import TraceError
 from microgrid.compiler import compile as compile_function
@@ -17,7 +18,7 @@ from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import Traced
 from microgrid.engine import Value, constant, no_grad
 from microgrid.nn import Dropout, as_list, modules
-from microgrid.optim import Optimizer
+from microgrid.optim import Optimizer, changes
 
 Loss = Callable[[Any, Any], Any]
 """``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
@@ -72,6 +73,10 @@ def mode(model: Any, *, training: bool) -> Iterator[None]:
 # A step
 
 
+State = tuple[Any, dict[str, Any]]
+"""What a step changes: the numbers of the parameters, a list or an array, and the attributes of the optimiser."""
+
+
 class Step(Protocol):
     """One step of learning, whichever way it is computed."""
 
@@ -81,17 +86,20 @@ class Step(Protocol):
     def finite(self) -> bool:
         """Return whether every gradient is a finite number."""
 
-    def update(self) -> None:
-        """Let the optimiser move the parameters by their gradients."""
+    def update(self) -> State:
+        """Let the optimiser move the parameters by their gradients; return the state before."""
 
-    def read(self) -> Sequence[float]:
-        """Return the parameters, as they are now."""
+    def read(self) -> State:
+        """Return the parameters and the attributes of the optimiser, as they are now."""
 
-    def write(self, parameters: Sequence[float]) -> None:
-        """Set the parameters to what ``read()`` gave."""
+    def write(self, state: State) -> None:
+        """Set both to what ``read()`` gave."""
 
     def publish(self) -> None:
-        """Bring the Values up to date, before anyone looks at them."""
+        """Bring the Values and the optimiser up to date: as they are after the last whole step.
+
+        It may be cut short and called again. An update that was cut short is undone.
+        """
 
     def resume(self) -> None:
         """Go on from the Values, and from whatever else someone may have changed.
@@ -114,6 +122,7 @@ class EagerStep:
         self.optimizer = optimizer
         self.accuracy = accuracy
         self.parameters = _trained(model, optimizer)
+        self._before: State | None = None
 
     def gradients(self, X: Any, y: Any) -> Measured:
         """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
@@ -127,43 +136,49 @@ class EagerStep:
             loss.backward(share)  # the gradients of loss / n: added up, those of the mean
             total += loss.data
             right += self.accuracy is not None and self.accuracy(output, target)
-        return Measured(total * share, right * share if self.accuracy else math.nan)
+        return Measured(total / len(X), right / len(X) if self.accuracy else math.nan)
 
     def finite(self) -> bool:
         """Return whether every gradient is a finite number."""
         return all(math.isfinite(parameter.grad) for parameter in self.parameters)
 
-    def update(self) -> None:
-        """Let the optimiser move the parameters by their gradients."""
+    def update(self) -> State:
+        """Let the optimiser move the parameters by their gradients; return the state before."""
+        before = self._before = self.read()
         self.optimizer.step()
+        self._before = None
+        return before
 
-    def read(self) -> list[float]:
-        """Return the parameters, as they are now."""
-        return [parameter.data for parameter in self.parameters]
+    def read(self) -> State:
+        """Return the parameters and the attributes of the optimiser, as they are now."""
+        return [parameter.data for parameter in self.parameters], _attributes(self.optimizer)
 
-    def write(self, parameters: Sequence[float]) -> None:
-        """Set the parameters to what ``read()`` gave."""
-        for parameter, number in zip(self.parameters, parameters, strict=True):
-            parameter.data = number
+    def write(self, state: State) -> None:
+        """Set both to what ``read()`` gave."""
+        numbers, attributes = state
+        atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), ([self], "_before", [None]))
 
     def publish(self) -> None:
-        """Do nothing: the Values are what is computed on."""
+        """Undo an update that was cut short; else the Values are what is computed on."""
+        if self._before is not None:
+            self.write(self._before)
 
     def resume(self) -> None:
-        """Do nothing, likewise."""
+        """Do nothing: whatever there is now is computed on."""
 
 
 class CompiledStep:
     """A step on arrays: a kernel computes the gradients of a minibatch, the optimiser moves them all at once.
 
-    The parameters are one flat array here; their Values have old numbers until ``publish()``. An optimiser
-    that has no way to move arrays, or fails at it, moves the Values instead, by its ``step()``.
+    The parameters are one flat array here. Their Values, and what the optimiser remembers, are as they were
+    until ``publish()``, so whenever it is cut short they fit together. An optimiser that has no way to move
+    arrays, or fails at it, moves the Values instead, by its ``step()``.
 
     Raises:
         TraceError: if the model or the loss cannot be compiled.
     """
 
-    _theta: Any
+    _state: State  # the parameters, and those attributes of the optimiser that it does not have yet
     _moved: Any
 
     def __init__(self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None, X: Any, y: Any) -> None:
@@ -191,42 +206,48 @@ class CompiledStep:
         """Return whether every gradient is a finite number."""
         return bool(np.isfinite(self._gradient).all())
 
-    def update(self) -> None:
-        """Let the optimiser move the parameters by their gradients."""
+    def update(self) -> State:
+        """Let the optimiser move the parameters by their gradients; return the state before."""
+        before = self.read()
         if self._moved is not None:
-            steps = self.optimizer.steps
+            after = copy(self.optimizer)
+            vars(after).update(self._state[1])
             try:
                 with np.errstate(all="ignore"):
-                    moved = self.optimizer.update(self._theta[self._moved], self._gradient[self._moved])
+                    moved = after._advance(self._theta[self._moved], self._gradient[self._moved])
             except Exception:  # a formula that takes floats only; one that is at fault fails again below
-                self.optimizer.steps = steps
                 self._moved = None
             else:
                 theta = self._theta.copy()
                 theta[self._moved] = moved
-                self._theta = theta
-                self._published = False
-                return
+                self.write((theta, changes(vars(self.optimizer), vars(after))))
+                return before
         self.publish()
+        self.write((self._theta, _attributes(self.optimizer)))  # until the step is whole, this is what holds
         self.optimizer.step()
         self._pull()
+        return before
 
-    def read(self) -> Any:
-        """Return the parameters, as they are now."""
-        return self._theta
+    def read(self) -> State:
+        """Return the parameters and the attributes of the optimiser, as they are now."""
+        theta, changed = self._state
+        return theta, _attributes(self.optimizer) | changed
 
-    def write(self, parameters: Sequence[float]) -> None:
-        """Set the parameters to what ``read()`` gave."""
-        self._theta = np.array(parameters)
+    def write(self, state: State) -> None:
+        """Set both to what ``read()`` gave."""
         self._published = False
+        self._state = state
 
     def publish(self) -> None:
-        """Bring the Values up to date, before anyone looks at them."""
+        """Bring the Values and the optimiser up to date: as they are after the last whole step."""
         if not self._published:
-            numbers = self._theta.tolist(), self._gradient.tolist()
-            for parameter, data, gradient in zip(self.parameters, *numbers, strict=True):
-                parameter._data, parameter.grad = data, gradient
-            self._published = True
+            atomic.assign(
+                (self.parameters, "_data", self._theta.tolist()),
+                (self.parameters, "grad", self._gradient.tolist()),
+                _to(self.optimizer, _attributes(self.optimizer) | self._state[1]),
+                ([self], "_state", [(self._theta, {})]),
+                ([self], "_published", [True]),
+            )
 
     def resume(self) -> None:
         """Go on from the Values, and from whatever else someone may have changed."""
@@ -252,15 +273,31 @@ class CompiledStep:
         if (
             isinstance(self.optimizer, Optimizer)
             and type(self.optimizer).step is Optimizer.step
+            and type(self.optimizer).update is Optimizer.update
             and all(map(self._places.__contains__, moved))
         ):
             return _index([self._places[parameter] for parameter in moved], len(self.parameters))
         return None
 
+    @property
+    def _theta(self) -> Any:
+        return self._state[0]
+
     def _pull(self) -> None:
         """Take the numbers of the Values."""
         self._kernel_theta[...] = self.compiled.kernel.read()
-        self._theta = np.array([parameter.data for parameter in self.parameters])
+        self._state = np.array([parameter.data for parameter in self.parameters]), {}
+        self._published = True
+
+
+def _attributes(optimizer: Any) -> dict[str, Any]:
+    return getattr(optimizer, "__dict__", {}).copy()
+
+
+def _to(optimizer: Any, attributes: dict[str, Any]) -> atomic.Assignments:
+    """Give the optimiser these attributes and no others; one of the user's may have slots, and is left alone."""
+    own = [optimizer] * hasattr(optimizer, "__dict__")
+    return own, "__dict__", [dict(attributes) for _ in own]
 
 
 def _index(places: list[int], length: int) -> Any:

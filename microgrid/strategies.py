@@ -25,6 +25,7 @@ from typing import Any
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
+from microgrid.environment import require
 from microgrid.nn import MLP
 from microgrid.ops import Op
 
@@ -37,9 +38,11 @@ def _register() -> None:
 
 
 # Hypothesis calls _register while it is imported, which may be right here
-from hypothesis import assume  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from hypothesis.strategies import DrawFn, SearchStrategy  # noqa: E402
+require("hypothesis", "microgrid.strategies", "hypothesis")
+
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 SMOOTH: tuple[Op, ...] = tuple(op for op in ops.rows() if op.kink is None and op not in (ops.stop_gradient, ops.clip))
 """The rows of the table without a kink: what programs for numerical differentiation are made of."""
@@ -234,7 +237,7 @@ class Expression:
         return [chr(ord("a") + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(count)]
 
 
-_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "power": "**"}
+_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floor_divide": "//", "mod": "%", "power": "**"}
 
 
 def _code(op: Op, operands: list[str]) -> str:
@@ -249,6 +252,10 @@ def _code(op: Op, operands: list[str]) -> str:
                 return f"{constant} ** {operands[0]}"
             case "sum_of":
                 return f"mg.total([{', '.join(operands)}])"
+            case "hypot_of":
+                return f"mg.hypot({', '.join(operands)})"
+            case "round_of":
+                return f"round({operands[0]}, {constant})"
             case "leaky_relu_of" | "elu_of" as name:
                 return f"mg.{name.removesuffix('_of')}({operands[0]}, {constant})"
         return f"mg.ops.{factory.__name__}({', '.join(map(_number, constants))})({', '.join(operands)})"
@@ -257,6 +264,8 @@ def _code(op: Op, operands: list[str]) -> str:
         return f"{operands[0]} {_OPERATORS[op.name]} {operands[1]}"
     if op is ops.neg:
         return f"-{operands[0]}"
+    if op is ops.rounded:
+        return f"round({operands[0]})"
     call = f"{op.name}({', '.join(operands)})"
     if getattr(import_module("microgrid"), op.name, None) is op:
         return f"mg.{call}"

@@ -6,19 +6,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
+from io import BytesIO
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from microgrid.data import at_least, minibatches, require, same_length
+from microgrid.environment import displayable, require
+
+np = require("numpy", "learning with mg.fit", "compile")  # first: what is imported below needs it, too
+
+from microgrid.atomic import write_file
+from microgrid.data import at_least, generator_of, minibatches, same_length
 from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
 from microgrid.losses import binary_cross_entropy, cross_entropy
 from microgrid.nn import as_list
+from microgrid.ops import short_repr
 from microgrid.optim import Adam
 from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
 from microgrid.steps import Measured as Measured  # what evaluate() returns
 from microgrid.steps import is_right as is_right
-
-np = require("numpy", "microgrid.training", "data")
 
 
 @dataclass(repr=False)
@@ -71,8 +78,8 @@ class History:
         """Draw the learning curve: the loss, and the accuracy if there is one, over the epochs.
 
         Args:
-            path: the picture to write, ``.png``, ``.svg`` or ``.pdf``. Without one it is shown, in the
-                notebook or in a window.
+            path: the picture to write, ``.png``, ``.svg`` or ``.pdf``, whole or not at all. Without one it is
+                shown, in the notebook or in a window.
 
         Returns:
             The matplotlib ``Figure`` if it was written; nothing if it was shown, or a notebook shows it twice.
@@ -85,8 +92,15 @@ class History:
         size = {"figsize": (8.0, 3.2), "layout": "constrained"}
         if path is not None:
             figure = require("matplotlib.figure", "History.plot()", "plot").Figure(**size)
+            kind = Path(path).suffix[1:]
+            if not kind:
+                raise ValueError(
+                    f"cannot tell the format of a picture from {str(path)!r}: end the name in .png, .svg or .pdf"
+                )
             self._draw(figure)
-            figure.savefig(path, dpi=150)
+            content = BytesIO()
+            figure.savefig(content, dpi=150, format=kind)
+            write_file(path, content.getvalue())
             return figure
         pyplot = require("matplotlib.pyplot", "History.plot()", "plot")
         if pyplot.get_backend().lower() == "agg":
@@ -119,7 +133,7 @@ class History:
 
 
 class TrainingError(ArithmeticError):
-    """The loss or a gradient became nan or infinite; the parameters are those of the last good step.
+    """The loss or a gradient became nan or infinite; model and optimiser are as after the last good step.
 
     Attributes:
         history: how training went until then; the last of its ``batch_loss`` is the bad one.
@@ -166,7 +180,9 @@ def fit(
     not for every sample, whatever else it does, such as counting or printing, is done as often.
 
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
-    so far is returned, marked ``interrupted``. The same seed gives the same minibatches.
+    so far is returned, marked ``interrupted``. Whenever it comes, the parameters and what the optimiser
+    remembers are those after one whole step (of an optimiser with a ``step()`` of its own, what it keeps in
+    attributes that it sets anew). The same seed gives the same minibatches.
 
     Args:
         model: a module, or any function of one sample's numbers that has ``parameters()``.
@@ -189,15 +205,27 @@ def fit(
     Raises:
         ValueError: if the data is empty, ragged, not finite, of different lengths, or does not fit the model
             or the loss; or if a size is not a positive whole number. The model is untouched.
-        TypeError: if the data is not numbers, or the loss gives no Value. The model is untouched.
+        TypeError: if the data is not numbers, the loss gives no Value, or an argument is something else than what
+            is described above. The model is untouched.
         TraceError: with ``compile=True``, if the model or the loss does not compile. It is a ``TypeError``.
         TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
-            and the first operation at fault, and carries the history; the model is as after the last good step.
+            and the first operation at fault, and carries the history; model and optimiser are as after the last
+            good step.
     """
     at_least("epochs", epochs, 1)
     at_least("batch_size", batch_size, 1)
+    _check_functions(model, loss, accuracy, compile)
+    if after_epoch is not None:
+        _check_function("after_epoch", after_epoch, "a function of the history", 1)
     X, y = _samples("", X, y)
-    tests = validation and _samples("validation ", *validation)
+    if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
+        raise TypeError(f"validation must be a pair of samples and targets, (X, y); got {short_repr(validation)}")
+    tests = _samples("validation ", *validation) if validation is not None else None
+    if isinstance(model, type) or not callable(getattr(model, "parameters", None)):
+        raise TypeError(
+            "fit() trains a module, such as MLP(2, [16, 1]), or a function whose parameters() are Values; got "
+            f"{short_repr(model)}, which has no parameters()"
+        )
     if not model.parameters():
         raise ValueError(f"the model has no parameters, so it cannot learn: {model!r:.80}")
     output = _rehearse(model, loss, X, y)
@@ -207,11 +235,16 @@ def fit(
         accuracy = is_right if _are_classes(loss, output, y) else None
     if optimizer is None:
         optimizer = Adam(model.parameters())
+    elif isinstance(optimizer, type) or not (hasattr(optimizer, "step") and hasattr(optimizer, "parameters")):
+        raise TypeError(
+            "optimizer must be one that was made for the parameters, such as Adam(model.parameters()); got "
+            f"{short_repr(optimizer)}"
+        )
     elif not set(model.parameters()) & set(optimizer.parameters):
         raise ValueError(f"{optimizer!r} moves no parameter of this model: make it with model.parameters()")
 
     history = History(batches=-(-len(X) // batch_size))
-    generator = np.random.default_rng(seed)
+    generator = generator_of(seed)
     step: Step = EagerStep(model, loss, optimizer, accuracy)
     with _Progress(epochs * history.batches, epochs, quiet) as progress, mode(model, training=True):
         try:
@@ -240,12 +273,7 @@ def fit(
                             step.write(good)
                         raise TrainingError(reason, history, epoch, batch=len(results))
                     # Step 3, the update: the parameters move a little the other way. All of them, or none.
-                    good = step.read()
-                    try:
-                        step.update()
-                    except BaseException:
-                        step.write(good)
-                        raise
+                    good = step.update()
                     progress.update(history)
                 # Step 4: again.
                 if evaluation or after_epoch:
@@ -265,10 +293,22 @@ def fit(
                         evaluation.resume()
         except KeyboardInterrupt:
             history.interrupted = True
-            progress.update(history)
         finally:
-            step.publish()
+            _insist(step.publish, history)
+        if history.interrupted:
+            progress.update(history)
     return history
+
+
+def _insist(finish: Callable[[], object], history: History) -> None:
+    """Run to the end, even if Ctrl-C comes once more."""
+    while True:
+        try:
+            finish()
+        except KeyboardInterrupt:
+            history.interrupted = True
+        else:
+            return
 
 
 def evaluate(
@@ -284,6 +324,7 @@ def evaluate(
 
     It takes and raises what ``fit`` does, and runs compiled where ``fit`` does.
     """
+    _check_functions(model, loss, accuracy, compile)
     X, y = _samples("", X, y)
     output = _rehearse(model, loss, X, y)
     if isinstance(accuracy, str):
@@ -302,6 +343,27 @@ def _are_classes(loss: Loss, output: Any, y: Any) -> bool:
 
 # ---------------------------------------------------------------------------------------------------
 # Checks, before anything is learned and when it goes wrong
+
+
+def _check_functions(model: Any, loss: Any, accuracy: Any, compile: Any) -> None:  # noqa: A002 - as above
+    _check_function("the model", model, "a module, or a function of one sample", 1)
+    _check_function("loss", loss, "a function of an output and a target, such as losses.mean_squared_error", 2)
+    if accuracy is not None and accuracy != "auto":
+        _check_function("accuracy", accuracy, "'auto', None, or a function of an output and a target", 2)
+    if compile is not None and not isinstance(compile, (bool, np.bool_)):
+        raise TypeError(f"compile must be True, False or None; got {short_repr(compile)}")
+
+
+def _check_function(name: str, function: Any, expected: str, takes: int) -> None:
+    """Raise ``TypeError`` unless something can be called with so many arguments."""
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"{name} must be {expected}; got {short_repr(function)}")
+    try:
+        signature(function).bind(*range(takes))
+    except ValueError:  # one of C, which does not tell
+        pass
+    except TypeError as error:
+        raise TypeError(f"{name} must be {expected}; got {short_repr(function)}: {error}") from None
 
 
 def _samples(what: str, X: Any, y: Any) -> tuple[Any, Any]:
@@ -401,7 +463,8 @@ class _Progress:
         """Say once why the model is not compiled; in a notebook the bar says it."""
         self.reason = f"not compiled: {reason}" if reason else ""
         if reason and self.show not in (None, self._show_in_notebook):
-            self.console.print(self.reason, soft_wrap=True, highlight=False, markup=False)
+            reason = displayable(self.reason, self.console.encoding)
+            self.console.print(reason, soft_wrap=True, highlight=False, markup=False)
 
     def update(self, history: History) -> None:
         """Show the history, unless it was shown just before; the end in any case."""

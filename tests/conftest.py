@@ -5,8 +5,12 @@
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, Phase, settings
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", max_examples=100, derandomize=True, deadline=None, database=None)
 settings.register_profile(

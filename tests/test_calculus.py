@@ -1,5 +1,6 @@
 """Derivatives as functions: against closed forms, against each other, and nested."""
 
+import itertools
 import math
 import operator
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize
 
 import microgrid as mg
 from microgrid import Value
@@ -287,3 +289,38 @@ def test_the_first_argument_is_differentiated_by_default():
 def test_a_list_has_no_gradient_even_if_it_holds_one_number(result):
     with pytest.raises(TypeError, match=r"must return one number to have a gradient; it returned \["):
         mg.grad(result)(2.0)
+
+
+def test_hvp_of_a_function_alone_is_what_scipy_minimises_with():
+    def rosenbrock(x, scale=100.0):
+        return mg.total(scale * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in itertools.pairwise(x))
+
+    start = np.array([-1.2, 1.0, 0.7])
+    direction = np.array([0.3, -0.4, 0.5])
+    product = mg.hvp(rosenbrock)(start, direction)
+    assert isinstance(product, np.ndarray)
+    assert product.dtype == np.float64
+    assert product == pytest.approx(mg.hessian(rosenbrock)(start) @ direction)
+    assert mg.hvp(rosenbrock)(start, direction, 2.0) == pytest.approx(
+        mg.hessian(lambda x: rosenbrock(x, 2.0))(start) @ direction
+    )
+    for args in ((), (10.0,)):
+        found = optimize.minimize(
+            rosenbrock,
+            start,
+            args=args,
+            method="Newton-CG",
+            jac=mg.grad(rosenbrock),
+            hessp=mg.hvp(rosenbrock),
+            options={"xtol": 1e-10},
+        )
+        assert found.x == pytest.approx([1.0, 1.0, 1.0], rel=1e-8)
+
+
+def test_hvp_of_several_arguments_may_be_asked_for_later():
+    assert mg.hvp(lambda x, y: x * x * y)((2.0, 3.0), (1.0, 0.0)) == (6.0, 4.0)
+
+
+def test_a_point_without_a_direction_is_refused():
+    with pytest.raises(TypeError, match=r"hvp\(f, x, p\) or hvp\(f\)\(x, p\)"):
+        mg.hvp(mg.sin, 1.0)

@@ -14,6 +14,7 @@ import pytest
 
 from microgrid import Op, __version__, data, ops, training
 from microgrid.__main__ import main
+from microgrid.engine import Value
 from microgrid.expressions import FUNCTIONS
 from microgrid.nn import MLP
 from microgrid.training import evaluate
@@ -111,7 +112,9 @@ def test_missing_extras_are_named_before_anything_is_made(tmp_path, capsys, monk
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["--out", str(tmp_path / "results")]) == 2
-    error = f'error: {", ".join(missing)} not found; run: pip install "microgrid-autograd[demo]"\n'
+    error = (
+        f'error: this command needs {missing[0]}, which is not installed; run: pip install "microgrid-autograd[demo]"\n'
+    )
     assert capsys.readouterr() == ("", error)
     assert not (tmp_path / "results").exists()
 
@@ -167,6 +170,15 @@ def test_explain_takes_any_formula(capsys, arguments, printed):
         assert text in re.sub(" +", " ", shown)
 
 
+@pytest.mark.parametrize(
+    ("formula", "gradient"), [("log(x)", "inf"), ("1/x", "-inf"), ("sqrt(x)", "inf"), ("0/x", "nan")]
+)
+def test_explain_prints_the_gradient_of_the_engine_where_nothing_can_be_checked(capsys, formula, gradient):
+    assert main(["explain", formula, "x=0"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("x "))
+    assert row.split()[1:] == ["0", gradient, "nan", "nan", "DOMAIN"]
+
+
 def test_explain_draws_every_format_and_a_picture_replaces_the_one_before(tmp_path):
     path = tmp_path / "graph.png"
     path.write_text("old")
@@ -190,7 +202,7 @@ def test_explain_draws_every_format_and_a_picture_replaces_the_one_before(tmp_pa
         (["[bold]x", "x=1"], "  [bold]x\n"),
         (["-" * 9000 + "x", "x=1"], "error: the formula of 9,001 characters is nested too deep"),
         (["x", "x=1", "-o", "x.gif"], "error: cannot tell the format of a picture from 'x.gif'"),
-        (["x", "x=1", "-o", __file__ + "/x.svg"], "give a path in a folder you can write to"),
+        (["x", "x=1", "-o", __file__ + "/x.svg"], "Give a path in a folder that exists and that you can write to"),
     ],
 )
 def test_explain_refuses_with_a_reason(capsys, arguments, said):
@@ -239,7 +251,8 @@ def test_a_wrong_derivative_fails_the_explanation(capsys, monkeypatch):
 
 
 def test_a_wrong_derivative_fails_the_main_job(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ops, "relu", wrong_by_half("relu"))
+    wrong = wrong_by_half("relu")
+    monkeypatch.setattr(Value, "relu", lambda x: wrong(x))
     monkeypatch.setattr(training, "fit", lambda *arguments, **options: training.History())
     few = data.Split(*(part[:10] for part in data.digits()))
     monkeypatch.setattr(data, "digits", lambda seed: few)
@@ -268,4 +281,4 @@ def test_a_model_that_cannot_be_saved_says_why(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(training, "fit", fit)
     assert main(["--out", str(tmp_path / "results")]) == 2
-    assert re.search(r"error: .*network\.json: cannot save the model: No such file", capsys.readouterr().err)
+    assert re.search(r"error: cannot write '.*network\.json': No such file", capsys.readouterr().err)

@@ -1,10 +1,12 @@
 """Data sets, MNIST-format files, minibatches."""
 
 import gzip
-import importlib
 import math
+import os
 import struct
-import sys
+import threading
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -130,10 +132,20 @@ PACKED = gzip.compress(IMAGES, mtime=0)
         ),
         pytest.param(IMAGES[:9], "found 2 in byte 4 and 5 bytes after it", id="cut in the header"),
         pytest.param(IMAGES[:-1], r"expected 18 bytes for 2 × 3 numbers of 1 byte\(s\), found 17", id="cut short"),
-        pytest.param(IMAGES + b"!", "found 19", id="too long"),
+        pytest.param(IMAGES + b"!", "expected 18 bytes .*, found more", id="too long"),
+        pytest.param(gzip.compress(IMAGES[:-1]), "expected 18 bytes .*, found 17", id="cut short, then compressed"),
+        pytest.param(gzip.compress(IMAGES + b"!"), "expected 18 bytes .*, found more", id="too long when unpacked"),
+        pytest.param(gzip.compress(b""), "found an empty file", id="nothing, compressed"),
+        pytest.param(IMAGES[:4] + bytes(8), r"expected at least 1 number, found 0 × 0", id="no numbers"),
+        pytest.param(IMAGES[:8] + bytes(4), r"found 2 × 0", id="rows of nothing"),
+        pytest.param(IMAGES[:4] + bytes(4) + b"\xff" * 4, "found 0 × 4294967295", id="none of many"),
+        pytest.param(
+            b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"!", "at most 32 dimensions, found 255", id="255 dimensions"
+        ),
         pytest.param(PACKED[:-9], "broken gzip file", id="cut gzip"),
         pytest.param(b"\x1f\x8bgarbage", "broken gzip file", id="no gzip"),
-        pytest.param(PACKED[:15] + b"\xff" * 20, "broken gzip file", id="damaged gzip"),
+        pytest.param(PACKED[:10] + b"\xff" * 20, "broken gzip file", id="damaged gzip"),
+        pytest.param(PACKED[:-8] + b"\xff" * 8, "broken gzip file", id="another checksum"),
         pytest.param(IMAGES[:4] + b"\xff" * 8, "expected 18446744065119617037 bytes", id="huge"),
     ],
 )
@@ -143,6 +155,70 @@ def test_a_bad_idx_file_is_named_with_what_was_found_and_expected(tmp_path, cont
     with pytest.raises(ValueError, match=said) as error:
         data.load_idx(path)
     assert str(path) in str(error.value)
+
+
+def bomb(header, size):
+    """Gzip of a header and ``size`` zeros, a thousandth as long: the same compressed piece again and again."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    start = packer.compress(header) + packer.flush(zlib.Z_FULL_FLUSH)
+    piece = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return start + piece * (size // 2**20) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"", "unknown IDX type code 00"),
+        (IMAGES[:12], "expected 18 bytes .*, found more"),
+        (
+            struct.pack(">BBBB2I", 0, 0, 8, 2, 2**20, 1000),
+            "its header asks for 1,048,576,012 bytes, and the file has .* If you trust it, unpack it with gunzip",
+        ),
+        (struct.pack(">BBBB2I", 0, 0, 14, 2, 2**32 - 1, 2**32 - 1), "its header asks for 147,573,952,520,.* gunzip"),
+    ],
+)
+def test_a_file_that_unpacks_to_a_gigabyte_is_refused_by_its_header(tmp_path, header, said):
+    path = tmp_path / "bomb-idx3.gz"
+    path.write_bytes(bomb(header, 1000 * 2**20))
+    assert path.stat().st_size < 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=said) as error:
+            data.load_idx(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(error.value)
+    assert peak < 4_000_000
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_header_that_asks_for_more_than_there_is_costs_no_memory(tmp_path, pack):
+    path = tmp_path / "idx"
+    path.write_bytes(pack(struct.pack(">BBBB2I", 0, 0, 8, 2, 6000, 10_000) + bytes(100)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="found 112"):
+            data.load_idx(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_images_of_one_colour_are_read_though_they_are_packed_a_thousandfold(tmp_path):
+    path = tmp_path / "idx.gz"
+    path.write_bytes(gzip.compress(idx(np.zeros((1000, 28, 28), "u1"), 0x08)))
+    assert data.load_idx(path).shape == (1000, 28, 28)
+
+
+def test_an_idx_file_may_come_through_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(PACKED))
+    writer.start()
+    assert data.load_idx(pipe).shape == (2, 3)
+    writer.join()
 
 
 def test_a_missing_idx_file_and_a_folder_are_named(tmp_path):
@@ -169,21 +245,3 @@ def test_a_seed_repeats_the_minibatches_and_a_generator_goes_on():
     generator = np.random.default_rng(1)
     assert targets(generator) == targets(1)
     assert targets(generator) != targets(1)
-
-
-@pytest.mark.parametrize(
-    ("missing", "use"), [("sklearn", lambda: data.digits()), ("numpy", lambda: importlib.reload(data))]
-)
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, missing, use):
-    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(ImportError, match=rf'needs {missing}, .* pip install "microgrid-autograd\[data\]"'):
-        use()
-
-
-def test_a_package_that_lacks_something_itself_keeps_its_own_error(tmp_path, monkeypatch):
-    (tmp_path / "halfway.py").write_text("import not_there_at_all")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="No module named 'not_there_at_all'"):
-        data.require("halfway", "test", "data")

@@ -28,6 +28,7 @@ from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.engine import Value
 from microgrid.losses import cross_entropy
 from microgrid.nn import MLP, Affine, Layer, Module, Neuron, ReLU, Sequential
+from microgrid.ops import Op
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -101,6 +102,52 @@ def test_before_backward_there_are_local_derivatives_and_no_gradients():
     assert "∂" in shown
     assert "grad" not in shown
     assert "←" not in shown
+
+
+def stale_input():
+    x = Value(2.0, "x")
+    (x * 3.0).backward()
+    return x * 5.0
+
+
+def stale_interior():
+    y = apples()
+    return y * 2.0
+
+
+def stale_for_several():
+    x = Value(2.0, "x")
+    (x * 3.0).backward()
+    return [x * 5.0, x * 7.0]
+
+
+@pytest.mark.parametrize("make", [stale_input, stale_interior, stale_for_several])
+@pytest.mark.parametrize("options", [{}, {"limit": 1}, {"depth": 0}])
+def test_gradients_of_another_output_are_not_shown_as_those_of_this_one(make, options):
+    output = make()
+    shown = draw(output, **options).svg
+    assert "grad" not in shown
+    assert "←" not in shown
+    for each in output if isinstance(output, list) else [output]:
+        each.backward()
+    assert "grad" in draw(output, **options).svg
+
+
+def test_of_several_outputs_one_backward_is_enough_to_show_gradients_and_a_leaf_shows_its_own():
+    x = Value(2.0, "x")
+    first, second = x * 3.0, x * 5.0
+    first.backward()
+    assert of_node(draw([first, second]), "x") == "x data 2 grad 3"
+    assert of_node(draw(x), "x") == "x data 2 grad 3"
+
+
+@pytest.mark.parametrize(("attribute", "wrong"), [("label", 5), ("label", None), ("grad", None), ("grad", "1")])
+def test_a_label_that_is_no_text_and_a_gradient_that_is_no_number_are_named(attribute, wrong):
+    x = Value(2.0)
+    y = x * 3.0
+    setattr(x, attribute, wrong)
+    with pytest.raises(TypeError, match=rf"the {attribute} of .* must be .*; got {wrong!r}"):
+        draw(y)
 
 
 def test_x_times_x_has_two_edges():
@@ -229,6 +276,8 @@ def test_a_derivative_that_is_always_zero_sends_nothing_back():
 )  # fmt: skip
 def test_any_label_is_shown_as_itself(label):
     assert label in texts(tree(draw(Value(1.0, label), title=label)))
+    op = Op(label, lambda x: x, (1.0,), symbol=label, doc=label)
+    assert label in texts(tree(draw(op(Value(1.0)))))
 
 
 class Tags(HTMLParser):
@@ -639,7 +688,7 @@ def test_an_unknown_suffix_is_an_error_that_names_the_known_ones(tmp_path, path)
 
 
 def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"cannot write .*y\.svg.*folder you can write to"):
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*y\.svg.*folder that exists and that you can write to"):
         draw(apples()).save(tmp_path / "missing" / "y.svg")
     (tmp_path / "y.svg").mkdir()
     with pytest.raises(IsADirectoryError, match="cannot write"):
@@ -666,7 +715,7 @@ def without_cairosvg(monkeypatch):
 
 def test_pdf_without_cairosvg_says_what_to_install(tmp_path, monkeypatch):
     without_cairosvg(monkeypatch)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'microgrid-autograd\[pdf\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "microgrid-autograd\[pdf\]"'):
         draw(apples()).save(tmp_path / "y.pdf")
 
 

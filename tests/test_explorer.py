@@ -51,7 +51,9 @@ def test_exported_local_derivatives_are_those_of_the_row(op):
 
 
 FORMULAS = {
-    "tanh": ("tanh({0})", ["1 − {y} × {y}"]),
+    "tanh": ("tanh({0})", ["sech²({0})"]),
+    "sigmoid": ("σ({0})", ["σ({0})(1−σ({0}))"]),
+    "atanh": ("atanh({0})", ["1 ÷ (1−{0}²)"]),
     "mul": ("{0} × {1}", ["{1}", "{0}"]),
     "div": ("{0} ÷ {1}", ["1 ÷ {1}", "−({y} ÷ {1})"]),
     "sub": ("{0} − {1}", ["1", "−1"]),
@@ -65,7 +67,7 @@ FORMULAS = {
     "power[3.0]": ("{0}³", ["3 × {0}²"]),
     "power[-1.0]": ("{0}⁻¹", ["−1 × {0}⁻²"]),
     "sum[3]": ("{0} + {1} + {2}", ["1", "1", "1"]),
-    "asin": ("asin({0})", ["1 ÷ √((1 − {0}) × (1 + {0}))"]),
+    "asin": ("asin({0})", ["1 ÷ √((1−{0}²))"]),
     "less": ("{0} < {1}", ["0", "0"]),
 }
 
@@ -307,3 +309,15 @@ def test_wrong_arguments_are_named(arguments, error, message):
 @pytest.mark.parametrize(("theme", "schemes"), [("light", ["light"]), ("dark", ["dark"]), ("auto", ["light", "dark"])])
 def test_theme_is_one_or_follows_the_viewer(theme, schemes):
     assert re.findall(r":root\{color-scheme:(\w+)", explore(neuron(), theme=theme).html) == schemes
+
+
+BRACED = ["{data}", "{0}", "{y}", "{", "}", "}}{{", "{{0}}", "{x}", "f{1}²"]
+
+
+@pytest.mark.parametrize("name", BRACED)
+@pytest.mark.parametrize("symbol", ["", "{0} of"])
+def test_braces_of_a_name_stay_in_a_formula(name, symbol):
+    op = mg.Op(name, lambda a, b: a, (1.0, lambda y, a, b: op(a, b)), symbol=symbol, javascript="{0}")
+    row = Program(op(mg.Value(1.0), mg.Value(2.0))).json()["rows"][-1]
+    for text in (row["formula"], row["derivatives"][1]):  # Python's templates double their braces as the page's do
+        assert text.format("a", "b", y="y") == f"{symbol or name}(a, b)"

@@ -12,7 +12,8 @@ import microgrid as mg
 PACKAGE = Path(mg.__file__).parent
 
 FLOORS = [
-    ["ops"],
+    ["environment"],
+    ["ops", "atomic"],
     ["engine"],
     ["calculus", "copying"],
     ["nn"],

@@ -1,6 +1,7 @@
 """Neurons, layers and networks: micrograd's numbers, names for every parameter, files that lose nothing."""
 
 import copy
+import functools
 import gc
 import json
 import math
@@ -16,6 +17,7 @@ import micrograd.nn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import interrupted
 
 from microgrid import nn, ops
 from microgrid.engine import Value, detect_anomaly, no_grad, record_lines, topological_order
@@ -279,6 +281,15 @@ def test_a_state_dict_moves_parameters_to_another_model():
     assert numbers(b) == numbers(a)
 
 
+def test_a_state_dict_is_loaded_whole_or_not_at_all_if_it_is_interrupted():
+    model, other = Neuron(3, seed=0), Neuron(3, seed=1)
+    at, before = 1, model.state_dict()
+    while interrupted(functools.partial(model.load_state_dict, other.state_dict()), at):
+        assert model.state_dict() in (before, other.state_dict())
+        model, at = Neuron(3, seed=0), at + 1
+    assert at > 30
+
+
 GOOD = {"w.0": 1.0, "w.1": 2.0, "b": 3.0}
 
 
@@ -321,6 +332,10 @@ def test_a_state_that_does_not_fit_says_what_differs_and_changes_nothing(tmp_pat
         b'{"format": "microgrid parameters 1", "parameters": [1, 2]}',
         b'{"format": "of another program", "parameters": {"w.0": 1, "w.1": 2, "b": 3}}',
         b"[" * 100_000,
+        b"[" * 9_000,
+        b'{"a":' * 2_000,
+        b'{"format": "microgrid parameters 1", "parameters": {"w.0": ' + b"1" * 5_000 + b', "w.1": 2, "b": 3}}',
+        b'{"format": "microgrid parameters 1", "parameters": {"w.0": 1, "w.1": 2, "b": 3}}' + b" " * 100_000,
     ],
     ids=lambda content: repr(content[:24]),
 )
@@ -335,18 +350,39 @@ def test_a_file_of_another_kind_is_named_and_changes_nothing(tmp_path, content):
     assert numbers(neuron) == before
 
 
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path):
+    path = tmp_path / "endless.json"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"endless\.json: .* longer than a file for the 3 parameters of this Neuron"):
+        Neuron(2).load(path)
+
+
+def test_names_in_other_letters_and_files_that_another_program_indents_are_loaded(tmp_path):
+    class Named(Module):
+        def __init__(self):
+            self.weights = {"가중치" * 500 + str(i): Value(float(i)) for i in range(3)}
+
+    path, model = tmp_path / "model.json", Named()
+    model.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=50))
+    for parameter in model.parameters():
+        parameter.data = 9.0
+    assert numbers(model.load(path)) == [0.0, 1.0, 2.0]
+
+
 def test_a_missing_file_and_a_folder_are_clear_errors(tmp_path):
     neuron = Neuron(1)
     with pytest.raises(FileNotFoundError, match=r"cannot read the model.*save\(\).*missing\.json"):
         neuron.load(tmp_path / "missing.json")
     with pytest.raises(IsADirectoryError, match="cannot read the model"):
         neuron.load(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"cannot save the model.*folder.*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*nowhere.*a folder that exists"):
         neuron.save(tmp_path / "nowhere" / "n.json")
-    with pytest.raises(IsADirectoryError, match="cannot save the model"):
+    with pytest.raises(IsADirectoryError, match=r"cannot write .*nothing was changed"):
         neuron.save(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="cannot save the model"):
+    with pytest.raises(NotADirectoryError, match=r"cannot write .*nothing was changed"):
         neuron.save(tmp_path / "file" / "n.json")
     assert os.listdir(tmp_path) == ["file"]
 

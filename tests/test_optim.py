@@ -1,6 +1,7 @@
 """Optimisers: literal formulas of the book, one rule for Values and arrays, and clear errors."""
 
 import copy
+import functools
 import json
 import math
 import pickle
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import interrupted
 
 from microgrid.engine import Value
 from microgrid.nn import MLP
@@ -193,6 +195,51 @@ def test_the_learning_rate_may_change_between_steps():
     assert repr(optimizer) == "SGD(1 parameters, learning_rate=0.25, weight_decay=0.0)"
 
 
+# -- interruptions -------------------------------------------------------------------------------------
+
+
+def state_of(optimizer):
+    return [parameter.data for parameter in optimizer.parameters], optimizer.state_dict()
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+@pytest.mark.parametrize("before", ["values", "arrays"])
+def test_a_step_that_is_interrupted_at_any_instruction_is_taken_whole_or_not_at_all(make, before):
+    def begun():
+        optimizer = make(list(map(Value, START)))
+        if before == "values":
+            list(run(optimizer, GRADIENTS[:1]))
+        else:
+            optimizer.update(np.array(START), np.array(GRADIENTS[0]))
+        for parameter, gradient in zip(optimizer.parameters, GRADIENTS[1], strict=True):
+            parameter.grad = gradient
+        return optimizer
+
+    optimizer, whole = begun(), begun()
+    none = state_of(optimizer)
+    whole.step()
+    at, found = 1, []
+    while interrupted(optimizer.step, at):
+        found.append(state_of(optimizer))
+        optimizer, at = begun(), at + 1
+    assert all(state in (none, state_of(whole)) for state in found)
+    assert found[0] == none
+    assert len(found) > 100
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+def test_an_update_of_arrays_that_is_interrupted_at_any_instruction_is_remembered_whole_or_not_at_all(make):
+    start, gradient = np.array(START), np.array(GRADIENTS[0])
+    optimizer, whole = (make(list(map(Value, START))) for _ in range(2))
+    none = state_of(optimizer)
+    whole.update(start, gradient)
+    at = 1
+    while interrupted(functools.partial(optimizer.update, start, gradient), at):
+        assert state_of(optimizer) in (none, state_of(whole))
+        optimizer, at = make(list(map(Value, START))), at + 1
+    assert at > 50
+
+
 # -- state ---------------------------------------------------------------------------------------------
 
 
@@ -229,7 +276,25 @@ STATE = Momentum([Value(0.0)], 0.1).state_dict()
         ({**STATE, "memory": {}}, ValueError, ["expected Momentum"]),
         ({**STATE, "memory": {"velocity": [0.0, 1.0]}}, ValueError, ["of 2 parameters (velocity)", "has 1"]),
         ({**STATE, "memory": {"velocity": ["a"]}}, TypeError, ["'a'"]),
-        ({**STATE, "momentum": "0.9"}, TypeError, ["'0.9'"]),
+        ({**STATE, "momentum": "0.9"}, TypeError, ["momentum", "'0.9'"]),
+        ({**STATE, "momentum": 1.0}, ValueError, ["momentum must be at least 0 and below 1; got 1.0"]),
+        ({**STATE, "learning_rate": -1.0}, ValueError, ["learning_rate must be above 0", "-1.0"]),
+        ({**STATE, "learning_rate": math.nan}, ValueError, ["learning_rate", "nan"]),
+        ({**STATE, "learning_rate": None}, TypeError, ["learning_rate", "None"]),
+        ({**STATE, "weight_decay": math.inf}, ValueError, ["weight_decay", "finite", "inf"]),
+        ({**STATE, "steps": -1}, ValueError, ["steps must be at least 0", "-1"]),
+        ({**STATE, "steps": 1.5}, ValueError, ["steps must be a whole number; got 1.5"]),
+        ({**STATE, "steps": math.nan}, ValueError, ["steps", "nan"]),
+        ({**STATE, "steps": math.inf}, ValueError, ["steps", "inf"]),
+        ({**STATE, "steps": "3"}, TypeError, ["steps", "'3'"]),
+        ({**STATE, "memory": {"velocity": None}}, TypeError, ["velocity must be a list of numbers", "None"]),
+        ({**STATE, "memory": {"velocity": "1"}}, TypeError, ["velocity must be a list of numbers", "'1'"]),
+        ({**STATE, "memory": {"velocity": {"a": 1.0}}}, TypeError, ["velocity must be a list of numbers", "'a'"]),
+        ({**STATE, "memory": {"velocity": [[1.0]]}}, TypeError, ["velocity", "[1.0]"]),
+        ({name: value for name, value in STATE.items() if name != "steps"}, ValueError, ["expected Momentum", "steps"]),
+        (None, TypeError, ["None"]),
+        ([1.0], TypeError, ["[1.0]"]),
+        ("state", TypeError, ["'state'"]),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(state, error, says):
@@ -241,6 +306,53 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(state, error, 
     for part in says:
         assert part in str(raised.value)
     assert optimizer.state_dict() == before
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+def test_a_state_is_refused_where_the_constructor_refuses_its_settings_and_where_a_square_is_negative(make):
+    optimizer = make(list(map(Value, START)))
+    list(run(optimizer, GRADIENTS))
+    good = optimizer.state_dict()
+    settings = [name for name in good if name not in ("optimizer", "memory", "steps")]
+    for name in settings:
+        for wrong in (-1.0, math.nan, math.inf, "1", None):
+            with pytest.raises((ValueError, TypeError), match=name):
+                type(optimizer)(list(map(Value, START)), **{name: wrong})
+            with pytest.raises((ValueError, TypeError), match=f"{name}.*this one is unchanged"):
+                optimizer.load_state_dict({**good, name: wrong})
+    for name in good["memory"]:
+        negative = {**good, "memory": {**good["memory"], name: [-1.0, 0.0, 0.0]}}
+        if name.endswith("squares"):
+            with pytest.raises(ValueError, match=rf"{name} cannot be negative; got -1\.0"):
+                optimizer.load_state_dict(negative)
+        else:
+            type(optimizer)(list(map(Value, START))).load_state_dict(negative)
+    assert optimizer.state_dict() == good
+
+
+def test_a_state_keeps_whole_numbers_and_infinite_memory_as_they_are():
+    class Periodic(AdaGrad):
+        def __init__(self, parameters):
+            super().__init__(parameters)
+            self.period, self.nesterov = 10, True
+
+    first, second = (Periodic([Value(1.0)]) for _ in range(2))
+    list(run(first, [[1e200]]))
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict() == first.state_dict()
+    assert first.state_dict()["memory"] == {"sum_of_squares": [math.inf]}
+    assert [repr(x) for x in (second.period, second.nesterov, second.steps)] == ["10", "True", "1"]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS[2:], ids=kind)
+def test_a_state_is_loaded_whole_or_not_at_all_if_it_is_interrupted(make):
+    other = make(list(map(Value, START)))
+    list(run(other, GRADIENTS))
+    optimizer, at = make(list(map(Value, START))), 1
+    none = optimizer.state_dict()
+    while interrupted(functools.partial(optimizer.load_state_dict, other.state_dict()), at):
+        assert optimizer.state_dict() in (none, other.state_dict())
+        optimizer, at = make(list(map(Value, START))), at + 5
 
 
 # -- wrong input ---------------------------------------------------------------------------------------
@@ -269,6 +381,11 @@ w = Value(1.0)
         (lambda: Adam([w], beta1=-0.1), ValueError, ["beta1"]),
         (lambda: Adam([w], beta2=1.0), ValueError, ["beta2"]),
         (lambda: AdamW([w], epsilon=0.0), ValueError, ["epsilon"]),
+        (lambda: SGD([w], lr=0.1), TypeError, ["SGD takes learning_rate, weight_decay", "no 'lr'"]),
+        (lambda: Adam([w], betas=(0.9, 0.999)), TypeError, ["beta1, beta2, epsilon", "no 'betas'"]),
+        (lambda: SGD([w], 0.1, eps=1.0, lr=2.0), TypeError, ["no 'eps', 'lr'"]),
+        (lambda: SGD(None), TypeError, ["model.parameters()", "NoneType"]),
+        (lambda: SGD("w"), TypeError, ["leaf Values", "'w'"]),
         (lambda: SGD([w]).update(np.ones(2), np.ones(2)), ValueError, ["parameters", "shape (1,)", "(2,)"]),
         (lambda: SGD([w]).update(np.ones(1), [1.0]), ValueError, ["gradients", "shape (1,)", "list"]),
     ],

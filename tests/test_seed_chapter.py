@@ -66,7 +66,7 @@ def test_the_derivative_of_a_sigmoid_layer_is_y_times_1_minus_y(x):
     leaf = Value(x)
     y, (gradient,) = data_and_gradients(Sigmoid()(leaf), leaf)
     assert y == pytest.approx(1 / (1 + math.exp(-x)), rel=1e-15)
-    assert gradient == y * (1 - y)
+    assert gradient == pytest.approx(y * (1 - y), rel=1e-14)
     # The same layer node by node: the chapter simplifies ∂L/∂y · y² · exp(−x) to ∂L/∂y · y (1 − y).
     leaf = Value(x)
     _, (gradient,) = data_and_gradients(1 / (1 + (-leaf).exp()), leaf)

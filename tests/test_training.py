@@ -2,6 +2,7 @@
 
 # ruff: noqa: A002 - compile is what fit() calls it
 
+import functools
 import math
 import os
 import random
@@ -14,9 +15,10 @@ import types
 
 import numpy as np
 import pytest
+from interrupting import Interruptions, interrupted
 
 import microgrid as mg
-from microgrid import engine, ops, steps
+from microgrid import engine, ops, steps, training
 from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
@@ -199,6 +201,36 @@ def test_lists_and_any_function_with_parameters_will_do(compile):
     assert history.loss[-1] < 1e-12
 
 
+SEVEN = [SGD, Momentum, Nesterov, AdaGrad, RMSprop, Adam, AdamW]
+
+
+class Clipping(Adam):
+    """It does something of its own after the step."""
+
+    def step(self):
+        super().step()
+        for parameter in self.parameters:
+            parameter.data = max(-0.5, min(0.5, parameter.data))
+
+
+class OfItsOwn:
+    """It shares nothing with the optimisers of the package but its parameters and its step."""
+
+    def __init__(self, parameters, rate):
+        self.parameters, self.rate, self.velocity = parameters, rate, [0.0] * len(parameters)
+
+    def step(self):
+        self.velocity = [0.9 * v + p.grad for v, p in zip(self.velocity, self.parameters, strict=True)]
+        for v, p in zip(self.velocity, self.parameters, strict=True):
+            p.data -= self.rate * v
+
+
+def all_of(model, optimizer):
+    """The state that a step changes, to the last bit."""
+    own = {name: list(map(float, v)) for name, v in vars(optimizer).items() if name == "velocity"}
+    return numbers(model), optimizer.state_dict() if isinstance(optimizer, Optimizer) else own
+
+
 GOOD = MLP(2, [2], seed=0)
 
 
@@ -278,6 +310,26 @@ def test_a_loss_of_nan_names_the_place_and_the_operation_and_keeps_the_last_good
 
 
 @both
+@pytest.mark.parametrize("kind", [*SEVEN, Clipping, OfItsOwn])
+def test_after_a_loss_of_nan_the_optimiser_goes_back_with_the_parameters(kind, compile):
+    model = Affine(2, 1, seed=0)
+    optimizer = kind(model.parameters(), 0.05)
+    states = [all_of(model, optimizer)]
+
+    def look(history):
+        states.append(all_of(model, optimizer))
+        if len(history.loss) == 3:
+            model._scale.data = math.nan
+
+    model._scale = Value(1.0)
+    model.forward = lambda x: ops.total(w * x for w, x in zip(model.parameters(), x, strict=False)) * model._scale
+    options = {"loss": mean_squared_error, "batch_size": 40, "quiet": True, "compile": compile}
+    with pytest.raises(TrainingError, match="epoch 4, minibatch 1"):
+        fit(model, X, 1.0 * Y, optimizer=optimizer, after_epoch=look, **options)
+    assert all_of(model, optimizer) == states[2] != states[3]
+
+
+@both
 def test_an_infinite_gradient_under_a_finite_loss_stops_too(compile):
     root = Spy()
     root.forward = lambda x: ops.sqrt(root.w * x[0])
@@ -335,6 +387,94 @@ def test_an_update_that_is_cut_short_changes_nothing(error, compile):
         with pytest.raises(error):
             fit(model, X, Y, optimizer=optimizer, quiet=True, compile=compile)
     assert numbers(model) == before
+
+
+def step_of(kind, compile):
+    model = Affine(2, 1, seed=0)
+    optimizer = kind(model.parameters(), 0.05)
+    options = model, binary_cross_entropy, optimizer, is_right
+    step = steps.CompiledStep(*options, X, Y) if compile else steps.EagerStep(*options)
+    step.gradients(X, Y)
+    step.update()
+    step.gradients(X, Y)
+    return model, optimizer, step
+
+
+@both
+@pytest.mark.parametrize("kind", [*SEVEN, Clipping, OfItsOwn])
+def test_an_update_that_is_interrupted_at_any_instruction_is_whole_or_nothing(kind, compile):
+    model, optimizer, step = step_of(kind, compile)
+    before = step.read()
+    step.publish()
+    none = all_of(model, optimizer)
+
+    def back():
+        step.write(before)
+        step.publish()
+
+    step.update()
+    step.publish()
+    whole = all_of(model, optimizer)
+    assert whole[0] != none[0]
+    back()
+    assert all_of(model, optimizer) == none
+    at = 1
+    while interrupted(step.update, at):
+        again = 1
+        while interrupted(step.publish, again * 13 + at % 13):  # and once more, while it is brought in order
+            again += 1
+        step.publish()
+        assert all_of(model, optimizer) in (none, whole)
+        back()
+        at += 1
+    assert at > 30
+
+
+def recorded(parameters, attributes):
+    """The same of an optimiser of the package, out of a step."""
+    return list(parameters), attributes["steps"], [list(map(float, m)) for m in attributes["_memory"]]
+
+
+@both
+@pytest.mark.parametrize("kind", SEVEN)
+def test_fit_that_is_interrupted_anywhere_and_again_leaves_the_model_after_a_whole_step(kind, compile, monkeypatch):
+    every = []
+    data = X[:12], Y[:12]
+
+    class Recording(steps.CompiledStep if compile else steps.EagerStep):
+        def update(self):
+            before = super().update()
+            every.extend([recorded(*before), recorded(*self.read())])
+            return before
+
+    def train(interruptions):
+        model = Affine(2, 2, seed=0)
+        optimizer = kind(model.parameters(), 0.05)
+        options = {"loss": cross_entropy, "accuracy": None, "seed": 0, "quiet": True, "compile": compile}
+        train = functools.partial(fit, model, *data, optimizer=optimizer, batch_size=3, epochs=2, **options)
+        interruptions.during(train)
+        return recorded(numbers(model), vars(optimizer))
+
+    monkeypatch.setattr(training, Recording.__base__.__name__, Recording)
+    assert train(Interruptions()) == every[-1]
+    assert len(every) == 16
+    monkeypatch.undo()
+    interruptions = Interruptions(10**9)
+    train(interruptions)
+    length, draw, counts = 10**9 - interruptions.left, random.Random(0), set()
+    insist = training._insist
+    for _ in range(12):
+        later = [draw.randint(1, 90) for _ in range(draw.randint(0, 4))]
+        interruptions = Interruptions(draw.randint(length // 2, length), *later)
+        # Python stops tracing at an interruption: for the next the tracer is set again where fit comes to its end
+        monkeypatch.setattr(
+            training,
+            "_insist",
+            lambda finish, history, more=interruptions: insist(lambda: (more.arm(), finish()), history),
+        )
+        assert train(interruptions) in every
+        counts.add(interruptions.raised)
+    assert max(counts) > 1
 
 
 def run(code, *, interrupt_after=None, **environment):
@@ -456,6 +596,18 @@ def test_the_learning_curve_shows_what_there_is(tmp_path, kind):
 def test_a_learning_curve_without_accuracy_or_without_anything_is_drawn_too(tmp_path):
     assert len(History(loss=[2.0, 1.0]).plot(tmp_path / "curve.png").axes) == 1
     assert len(History().plot(tmp_path / "empty.png").axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("curve", r"end the name in \.png, \.svg or \.pdf"), ("curve.xyz", "'xyz' is not supported")]
+)
+def test_a_learning_curve_of_an_unknown_kind_is_refused_and_the_old_file_stays(tmp_path, name, said):
+    path = tmp_path / name
+    path.write_text("old")
+    with pytest.raises(ValueError, match=said):
+        History(loss=[1.0]).plot(path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_without_a_path_the_curve_is_shown_if_there_is_a_screen(monkeypatch):

@@ -8,16 +8,17 @@ is a witness that knows nothing of the table's local derivatives.
 Where an operation chooses a branch, the real part decides: with a step of 1e-100 the branch is the one at
 the point itself.
 
-Every operation of the table continues, but for ``stop_gradient``, which never moves. Where a continuation
-does not exist or would be inexact it raises ``ValueError`` or an ``ArithmeticError``, and the graph is left
-to differences: at a branch point, where intermediate results overflow, and for the functions of Γ left of
-−1000, where their recurrence grows long. Derivatives below 1e-208 vanish, as times the step they underflow.
+Every operation of the table continues, and so do those that only derivatives use, but for ``stop_gradient``,
+which never moves. Where a continuation does not exist or would be inexact it raises ``ValueError`` or an
+``ArithmeticError``, and the graph is left to differences: at a branch point, where intermediate results
+overflow, and for the functions of Γ left of −1000, where their recurrence grows long. Derivatives below 1e-208
+vanish, as times the step they underflow.
 """
 
 import cmath
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from operator import add, attrgetter
 
 from microgrid import ops
@@ -66,9 +67,16 @@ def _cbrt(z: complex) -> complex:
     return math.cbrt(z.real) * cmath.exp(cmath.log(z / z.real) / 3.0)
 
 
-def _hypot(a: complex, b: complex) -> complex:
-    scale = max(abs(a.real), abs(b.real))
-    return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
+def _hypot(*zs: complex) -> complex:
+    scale = max(abs(z.real) for z in zs)
+    return scale * cmath.sqrt(reduce(add, [(z / scale) ** 2 for z in zs]))
+
+
+def _modulo(op: Op, a: complex, b: complex) -> complex:
+    """Return a − q·b with the whole quotient q that belongs to the real remainder."""
+    rest = op.forward(a.real, b.real)
+    quotient = ops.rounded.forward(a.real / b.real - rest / b.real)
+    return complex(rest, a.imag - quotient * b.imag)
 
 
 def _atan2(y: complex, x: complex) -> complex:
@@ -77,6 +85,12 @@ def _atan2(y: complex, x: complex) -> complex:
     a, b = x / scale, y / scale
     turned = cmath.atan((b * a.real - a * b.real) / (a * a.real + b * b.real))
     return complex(math.atan2(y.real, x.real), turned.imag)
+
+
+def _direction(a: complex, b: complex) -> complex:
+    """The sine of the angle θ of the point (b, a): that of θ + iε is sin θ + iε cos θ."""
+    size = math.hypot(a.real, b.real)
+    return complex(a.real / size, b.real / size * _atan2(a, b).imag)
 
 
 # Of the following the real part is the real function's own: only the imaginary part is new.
@@ -89,6 +103,10 @@ def _sigmoid(z: complex) -> complex:
 
 def _softplus(z: complex) -> complex:
     return complex(ops.softplus.forward(z.real), _log1p(cmath.exp(z)).imag)
+
+
+def _inverse_square(z: complex) -> complex:
+    return 1.0 / (z * z)
 
 
 def _erf(z: complex) -> complex:
@@ -149,6 +167,11 @@ def _lgamma(z: complex) -> complex:
     terms += [b / (2 * k * (2 * k - 1)) * inverse ** (2 * k - 1) for k, b in enumerate(BERNOULLI, start=1)]
     terms += [-cmath.log(step / step.real) for step in steps]
     return complex(math.lgamma(z.real), _sum(terms).imag)
+
+
+def _gamma(z: complex) -> complex:
+    """Γ(z) by its logarithm, of which the real part does not move."""
+    return math.gamma(z.real) * cmath.exp(complex(0.0, _lgamma(z).imag))
 
 
 def _polygamma(n: int, z: complex) -> complex:
@@ -219,7 +242,10 @@ _ROWS: dict[Op, Forward] = {
     ops.erf: _erf,
     ops.erfc: _erfc,
     ops.lgamma: _lgamma,
+    ops.gamma: _gamma,
     ops.digamma: lambda z: _polygamma(0, z),
+    **{op: partial(_modulo, op) for op in (ops.mod, ops.fmod, ops.remainder)},
+    ops.copysign: lambda a, b: a if math.copysign(1.0, a.real) == math.copysign(1.0, b.real) else -a,
     ops.absolute: lambda z: _maximum(z, -z),
     ops.maximum: _maximum,
     ops.minimum: _minimum,
@@ -230,6 +256,10 @@ _ROWS: dict[Op, Forward] = {
     ops.silu: lambda z: z * _sigmoid(z),
     ops.gelu: _gelu,
     ops.softplus: _softplus,
+    ops.sech2: lambda z: _inverse_square(cmath.cosh(z)),
+    ops.sigmoid_slope: lambda z: 0.25 * _inverse_square(cmath.cosh(0.5 * z)),
+    ops.one_minus_square: lambda z: complex(ops.one_minus_square.forward(z.real), -(z * z).imag),
+    ops.direction: _direction,
     **{
         op: _by_real_part(op)
         for op in (
@@ -242,14 +272,20 @@ _ROWS: dict[Op, Forward] = {
             ops.sign,
             ops.floor,
             ops.ceil,
+            ops.trunc,
+            ops.rounded,
+            ops.floor_divide,
         )
     },
 }
 
 _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
+    ops.hypot_of: lambda n: _hypot,
+    ops.round_of: lambda digits: _by_real_part(ops.round_of(digits)),
     ops.power_of: lambda n: lambda z: _power(z, n),
     ops.base_of: lambda base: lambda z: _exponential(base, z),
+    ops.power_log_of: lambda k: lambda z, n: _power(z, n) * cmath.log(z) ** int(k),
     ops.polygamma_of: lambda n: lambda z: _polygamma(int(n), z),
     ops.leaky_relu_of: lambda slope: lambda z: _maximum(z, 0.0) + slope * _minimum(z, 0.0),
     ops.elu_of: lambda alpha: lambda z: _maximum(z, 0.0) + alpha * _expm1(_minimum(z, 0.0)),

@@ -226,7 +226,7 @@ class _Check:
         for i, node in enumerate(program.nodes):
             operands = program.operands[i]
             if node in leaves:
-                shape.append(node)
+                shape.append(id(node))
             elif operands:
                 factory, numbers = node.op.recipe or (node.op, ())
                 shape.append((factory, operands))

@@ -93,10 +93,6 @@ class Noisy(Operators):
         return self.data >= as_float(other)
 
 
-def _of_the_table(op: Op) -> bool:
-    return op.recipe is not None or ops.TABLE.get(op.name) is op
-
-
 def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
     """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
     partial = op.partials[i]
@@ -359,7 +355,7 @@ class Line:
     def noise(self) -> float:
         """How far the number may be off by rounding alone."""
         spread = self._visible_rounding()
-        if any(not _of_the_table(self.program.nodes[i].op) for i, *_ in self.plan):
+        if any(not ops.is_own(self.program.nodes[i].op) for i, *_ in self.plan):
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 

@@ -384,8 +384,7 @@ class _Roundings:
                 "The inputs are taken as exact. Known to half a unit in their last place only, they would leave "
                 f"{_digits(report.of_inputs)} digits, however it is computed."
             )
-        own = {node.op for node in self.nodes if node.first is not None and node.op.recipe is None}
-        hidden = {op.name for op in own if ops.TABLE.get(op.name) is not op}
+        hidden = {node.op.name for node in self.nodes if node.first is not None and not ops.is_own(node.op)}
         if hidden:
             notes.append(f"Of {', '.join(sorted(hidden)[:5])} only the rounding of the result is counted.")
         return notes
@@ -405,7 +404,7 @@ def rounding_rule(op: Op) -> Rule:
         return _RULES[name]
     if name.startswith("sum["):
         return _sum
-    if name in _CHOICES or not any(op.partials):
+    if name in _CHOICES or (not any(op.partials) and not name.startswith("round[")):  # 0.67 is no float
         return lambda y, xs: EXACT
     if name.startswith(("lgamma", "digamma", "polygamma")):  # sums of terms of size 1, beside which the result is small
         return lambda y, xs: ((1.0 + abs(y)) * 2.0 * UNIT, 0.0)
@@ -450,7 +449,7 @@ _RULES: dict[str, Rule] = {
     "sqrt": lambda y, xs: _short(y, ops.div(-_product(xs[0], y, y), 2.0 * y)) if y else EXACT,
     "power[2.0]": lambda y, xs: _short(y, _product(y, xs[0], xs[0])),
 }
-_CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "relu")
+_CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "relu", "copysign")
 
 
 def _right(error: float, size: float) -> float:

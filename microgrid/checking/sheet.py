@@ -2,7 +2,7 @@
 
 import html
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from microgrid import engine
 from microgrid.checking.numeric import restored
 from microgrid.engine import Value
+from microgrid.environment import displayable
 
 
 class Badge(NamedTuple):
@@ -116,7 +117,7 @@ class Sheet:
             lines += ["", *map(printable, told)]
         if remarks := self._remarks():
             lines += ["", *[printable(f"• {remark}") for remark in remarks]]
-        return "\n".join(lines)
+        return displayable("\n".join(lines))
 
     __repr__ = __str__
 
@@ -126,45 +127,47 @@ class Sheet:
         from rich.table import Table
         from rich.text import Text
 
+        def shown(text: str, style: str = "") -> Text:
+            return Text(displayable(printable(text), console.encoding), style)
+
         def listed(mark: str, text: Text) -> Table:
             """A text behind its mark, under which no line of it falls."""
             grid = Table.grid()
-            grid.add_row(Text(f"{mark} ", style=text.style), text)
+            grid.add_row(shown(f"{mark} ", str(text.style)), text)
             return grid
 
-        badges = [Text(printable(badge.text), style=badge.style) for badge in self._badges()]
-        yield Text(f"{printable(self.title)}: ", style="bold") + Text(", ").join(badges or [Text(self.nothing)])
+        badges = [shown(badge.text, badge.style) for badge in self._badges()]
+        yield shown(f"{self.title}: ", "bold") + Text(", ").join(badges or [Text(self.nothing)])
         rows = self._rows()
         if rows:
-            table = self._table(rows, self.columns)
+            table = self._table(rows, self.columns, shown)
             if console.measure(table, options=options.update(max_width=sys.maxsize)).maximum > options.max_width:
-                table = self._table(rows, [column for column in self.columns if column not in self.spare])
+                table = self._table(rows, [column for column in self.columns if column not in self.spare], shown)
             yield from ("", table)
         for quote in self._quotes():
             yield ""
-            text = Text.assemble((printable(quote.fact), "bold red" if quote.mark == "✗" else "bold"))
-            yield listed(quote.mark, text + Text(f" {printable(quote.text)}" if quote.text else ""))
+            fact = shown(quote.fact, "bold red" if quote.mark == "✗" else "bold")
+            yield listed(quote.mark, Text.assemble(fact, shown(f" {quote.text}")) if quote.text else fact)
             for what, place in quote.details:
-                yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), printable(place)), 2)
+                yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), shown(place)), 2)
         remarks = self._remarks()
         if remarks:
             yield ""
         for remark in remarks:
-            yield listed("•", Text(printable(remark)))
+            yield listed("•", shown(remark))
 
-    def _table(self, rows: Iterable[Row], columns: Sequence[str]) -> Any:
+    def _table(self, rows: Iterable[Row], columns: Sequence[str], shown: Callable[[str, str], Any]) -> Any:
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         for column in columns:
             justify: Any = "left" if column in self._words else "right"
             table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
         for row in rows:
-            cells = dict(zip(self.columns, map(printable, row.cells), strict=True))
+            cells = dict(zip(self.columns, row.cells, strict=True))
             styles = {self.columns[0]: "bold", self.columns[-1]: row.badge.style}
-            table.add_row(*[Text(cells[column], styles.get(column, "")) for column in columns])
+            table.add_row(*[shown(cells[column], styles.get(column, "")) for column in columns])
         return table
 
     def _repr_html_(self) -> str:

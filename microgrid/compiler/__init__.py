@@ -5,6 +5,10 @@ arrays, ``differentiate`` runs the reverse sweep on them, ``emit`` writes the pr
 runs it. Each stage can be read: ``Kernel.dump(stage)``; ``boxes`` describes the arrays to a drawing.
 """
 
+from microgrid.environment import require
+
+require("numpy", "mg.compile", "compile")
+
 from microgrid.compiler.call import CompiledCall
 from microgrid.compiler.compiled import Compiled, compile
 from microgrid.compiler.kernel import Kernel

@@ -73,6 +73,7 @@ class CompiledCall(Op):
             "javascript": "",
             "doc": "A compiled function of its parameters, on one batch.",
             "recipe": None,
+            "cuts": False,
             "kernel": kernel,
             "output": output,
             "arrays": list(arrays),
@@ -137,7 +138,7 @@ class CompiledCall(Op):
         if (
             last
             and len(last) == len(key)
-            and all(a is b or (a == b and type(a) is float) for a, b in zip(last, key, strict=True))
+            and all(a is b or (type(a) is type(b) is float and a == b) for a, b in zip(last, key, strict=True))
         ):
             return found  # type: ignore[no-any-return]
         found = self._graph(xs) if any(isinstance(x, Value) for x in xs) else self._floats(xs)

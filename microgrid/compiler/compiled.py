@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType
@@ -63,7 +64,7 @@ class Compiled:
             captured = list(_captured(self.function))
             if shapes in self._kernels:
                 kernel, known = self._kernels[shapes]
-                if known == captured:
+                if len(known) == len(captured) and all(map(operator.is_, known, captured)):
                     return kernel
             samples = [array[0] if batched else array for array in arrays]
             kernel = _traced_kernel(
@@ -111,7 +112,7 @@ class Compiled:
         if self.reduce is None:
             return results
         total = ops.total(results)
-        return total * (1.0 / len(results)) if self.reduce == "mean" else total
+        return total / len(results) if self.reduce == "mean" else total
 
 
 def compile(  # it stands beside Python's own name in our namespace alone

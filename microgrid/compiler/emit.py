@@ -36,7 +36,7 @@ _OPERATORS = {
 
 _BINARY = re.compile(r"(\{\d\}|[\d.]+) (\S+) (\{\d\}|[\d.]+)")
 _UNARY = {"-{0}": "negative({0}, {out})", "~{0}": "logical_not({0}, {out})", "{0}": "copyto({out}, {0})"}
-_CALL = re.compile(r"(xp|special)\.(\w+)\(([^()]*)\)")
+_CALL = re.compile(r"(xp|special)\.(\w+)\([^()]*\)")
 
 
 @dataclass(slots=True)
@@ -374,6 +374,9 @@ class _NumPy(_Names):
 
     def _elementwise(self, x: Array, op: Op, out: str) -> str:
         texts = [self.operand(operand, x.batched) for operand in x.operands]
+        if not op.array:
+            return f"{out}[...] = {self.function(op)}({', '.join(texts)})"
+        spelled = op.spell("array", *texts)
         if op.array in _UNARY:
             return _UNARY[op.array].format(*texts, out=out)
         binary = _BINARY.fullmatch(op.array)
@@ -381,15 +384,13 @@ class _NumPy(_Names):
             return f"{_OPERATORS[binary[2]]}({binary[1]}, {binary[3]}, {out})".format(*texts)
         call = _CALL.fullmatch(op.array)
         if call:
-            module, name, arguments = call.groups()
-            filled = arguments.format(*texts)
+            module, name = call.groups()
+            filled = spelled[len(f"{module}.{name}(") : -1]
             if module == "special" or isinstance(getattr(np, name, None), np.ufunc):
                 return f"{'special.' if module == 'special' else ''}{name}({filled}, out={out})"
             if name == "where":
                 return f"special.where({filled}, out={out})"
-        if op.array:
-            return f"{out}[...] = {op.array.format(*texts)}"
-        return f"{out}[...] = {self.function(op)}({', '.join(texts)})"
+        return f"{out}[...] = {spelled}"
 
     def _reduction(self, x: Array, out: str) -> None:
         (source,), (axes, batch) = x.arrays(), x.detail
@@ -547,7 +548,7 @@ class _Functional(_Names):
     def _expression(self, x: Array) -> str:
         texts = [self._operand(operand, x.batched) for operand in x.operands]
         if isinstance(x.op, Op):
-            return x.op.array.format(*texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
+            return x.op.spell("array", *texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
         if x.op == "contract":
             a, b = (self._operand(operand, False) for operand in x.operands)
             return f"xp.einsum('{x.detail[0]},{x.detail[1]}->{x.detail[2]}', {a}, {b})"
@@ -591,9 +592,9 @@ class Functions:
         """Return a row of the table on operands: by Python's operators if it is one, else by a call."""
         plain = op.array and not re.search(r"xp|special|[<>=~]", op.array)
         if plain and not (self.careful and "/" in op.array):
-            return op.array.format(*texts)
+            return op.spell("array", *texts)
         if op not in self._known:
-            name = f"{re.sub('[^a-z0-9]', '_', op.name)}_"
+            name = f"{re.sub('^(?=[0-9])|[^a-z0-9]', '_', op.name)}_"
             self._known[op] = name + str(len(self.names)) * (name in self.names)
             function = op.forward if self.careful else getattr(op.forward, "__wrapped__", op.forward)
             self.names[self._known[op]] = function

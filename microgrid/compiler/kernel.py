@@ -22,6 +22,7 @@ from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.compiler.roll import loop_source, repeats
 from microgrid.engine import Value
+from microgrid.environment import require
 from microgrid.ops import Op
 
 Reduce = Literal["mean", "sum"] | None
@@ -337,9 +338,10 @@ class Kernel:
             A function that returns what ``value`` returns.
 
         Raises:
-            ModuleNotFoundError: if JAX is not installed.
+            ModuleNotFoundError: without JAX, naming the extra that brings it.
             RuntimeError: if the kernel computes in float64 and JAX does not.
         """
+        require("jax", "Kernel.to_jax()", "jax")
         import jax
         import jax.numpy as jnp
 
@@ -448,11 +450,14 @@ class Kernel:
             if per_sample or not self.signature.batched or (self.signature.reduce == "mean" and alone):
                 results.append(output)
             else:
-                results.append(arrays.apply(ops.mul, arrays.sum_samples(output), share))
+                result = arrays.sum_samples(output)
                 if self.signature.reduce == "mean":
+                    count = arrays.view(arrays.make("count", (), (), False), Map.constant(places.shape))
+                    result = arrays.apply(ops.div, result, count)
                     seed = arrays.apply(ops.mul, seed, share)
                 elif alone:
                     seed = arrays.sum_samples(seed)
+                results.append(result)
             pairs.append((output, seed))
         shapes: list[tuple[Shape, bool]] = [((), per_sample)] * len(results)
         if not self.scalar and self.signature.outputs is not None:
@@ -523,7 +528,7 @@ class Kernel:
                     values.append(data)
             results.append(values[self.program.outputs[output]])
         total = ops.total(results)
-        total = total * (1.0 / samples) if signature.reduce == "mean" and signature.batched else total
+        total = total / float(samples) if signature.reduce == "mean" and signature.batched else total
         return total if isinstance(total, Value) else engine.constant(total)
 
     # -- running --------------------------------------------------------------------------------------
@@ -534,6 +539,7 @@ class Kernel:
         if self.scalar:
             return self._run_scalar(by, parameters, arrays, seed)
         tile = self._tile(by, size)
+        tiled_mean = tile < size and self.signature.reduce == "mean"  # tiles weigh as their samples, over all of them
         _, shapes = self._targets(by)
         dtype = self.signature.dtype
         results = [np.empty((*shape, size), dtype) if batched else np.zeros(shape, dtype) for shape, batched in shapes]
@@ -551,12 +557,14 @@ class Kernel:
                 plan.names |= {f"out{k}": parts[k] for k in plan.direct}
                 plan.run(*[a[rows] for a in arrays] if count < size else arrays)
                 plan.names |= {f"out{k}": plan.outs[k] for k in plan.direct}  # what is the caller's is not kept
-                scale = count / size if self.signature.reduce == "mean" else 1.0
+                scale = float(count) if tiled_mean else 1.0
                 for k, (part, out, (_, batched)) in enumerate(zip(parts, plan.outs, shapes, strict=True)):
                     if not batched:
                         part += out * scale
                     elif k not in plan.direct or scale != 1.0:
                         np.multiply(part if k in plan.direct else out, scale, out=part)
+        for result in results if tiled_mean else ():
+            result /= size
         return self._shaped(by, results, size)
 
     def _tile(self, by: str, size: int) -> int:

@@ -205,16 +205,14 @@ class Traced(Value):
             "for a choice write mg.where(mg.less(a, b), x, y), mg.maximum(a, b) or mg.minimum(a, b)",
         )
 
+    def __eq__(self, other: object) -> bool:
+        if hasattr(other, "__float__"):
+            what = "another value" if isinstance(other, Value) else repr(other)
+            self._refuse(f"a traced value was compared to {what} by == or !=", "write mg.where(mg.equal(a, b), x, y)")
+        return False
+
     __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _branch
     __hash__ = Value.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        """Values are equal if they are one; of a number, as in ``target == 1``, eager code would tell."""
-        if hasattr(other, "__float__") and not isinstance(other, Value):
-            self._refuse(
-                f"a traced value was compared to {other!r} by == or !=", "write mg.where(mg.equal(a, b), x, y)"
-            )
-        return self is other
 
     def _read(self) -> NoReturn:
         self._refuse("the .data of a traced value was read", "use the value itself, or mg.stop_gradient(x)")

@@ -5,13 +5,13 @@ program of each dialect finds under its names.
 """
 
 import math
-from functools import cache, partial
-from importlib import import_module
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from microgrid import ops
+from microgrid.environment import require
 from microgrid.ops import Op
 
 Array = Any
@@ -41,13 +41,7 @@ def _into(out: Array, result: Array) -> Array:
 @cache
 def scipy_special() -> Any:
     """Return SciPy's special functions, loaded when a program first needs one: that takes a third of a second."""
-    try:
-        return import_module("scipy.special")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "erf, lgamma and their kin on arrays need SciPy, which is not installed; "
-            "run: pip install 'microgrid-autograd[compile]'"
-        ) from error
+    return require("scipy.special", "a program on arrays with erf, gamma or their kin", "compile")
 
 
 class NumPySpecial:
@@ -65,10 +59,13 @@ class NumPySpecial:
 
     @staticmethod
     def lgamma(x: Array, out: Array = None) -> Array:
-        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, and there it is −log |x|."""
-        tiny = np.abs(x) < 1e-300
+        """Logarithm of |Γ(x)|; SciPy's is inf where x is subnormal, where it is −log |x|, and −inf at −inf."""
+        size = np.abs(x)
         result = scipy_special().gammaln(x, out=out)
-        return _into(out, np.where(tiny, -np.log(np.abs(x)), result)) if np.any(tiny) else result
+        tiny, infinite = size < 1e-300, np.isinf(size)
+        if np.any(tiny) or np.any(infinite):
+            result = _into(out, np.where(infinite, size, np.where(tiny, -np.log(size), result)))
+        return result
 
     @staticmethod
     def digamma(x: Array, out: Array = None) -> Array:
@@ -81,6 +78,28 @@ class NumPySpecial:
         return _elementwise(ops.polygamma_of(n).forward, 1)(x, out=out)
 
     @staticmethod
+    def gamma(x: Array, out: Array = None) -> Array:
+        """Γ(x); SciPy's has other values at the poles left of 0, from version to version."""
+        result = scipy_special().gamma(x, out=out)
+        pole = np.less(x, 0.0) & np.equal(x, np.floor(x))
+        return _into(out, np.where(pole, np.nan, result)) if np.any(pole) else result
+
+    @staticmethod
+    def hypot(*xs: Array, out: Array = None) -> Array:
+        """√Σ xᵢ², two at a time."""
+        return _into(out, reduce(np.hypot, xs))
+
+    @staticmethod
+    def remainder(a: Array, b: Array, out: Array = None) -> Array:
+        """IEEE 754's remainder."""
+        return _into(out, _remainder(np, a, b))
+
+    @staticmethod
+    def copysign(a: Array, b: Array, out: Array = None) -> Array:
+        """|a| with the sign of b; nan where b is nan."""
+        return _into(out, np.where(np.isnan(b), np.nan, np.copysign(a, b)))
+
+    @staticmethod
     def gelu(x: Array, out: Array = None) -> Array:
         """x·Φ(x) with Φ(x) = erfc(−x·√½) / 2; −0 at −inf."""
         result = x * (0.5 * NumPySpecial.erfc(x * -math.sqrt(0.5)))
@@ -88,9 +107,28 @@ class NumPySpecial:
 
     @staticmethod
     def sigmoid(x: Array, out: Array = None) -> Array:
-        """1 / (1 + e⁻ˣ), by e⁻|x|, which cannot overflow."""
-        e = np.exp(-np.abs(x))
-        return np.divide(np.where(np.less(x, 0.0), e, 1.0), 1.0 + e, out=out)
+        """1 / (1 + e⁻ˣ), where an overflow is no harm: 0, as if numbers below 1e-308 were."""
+        return np.divide(1.0, np.add(np.exp(np.negative(x, out=out), out=out), 1.0, out=out), out=out)
+
+    @staticmethod
+    def sigmoid_slope(x: Array, out: Array = None) -> Array:
+        """σ(x)·σ(−x) = ½ / (1 + cosh x), where an overflow is no harm."""
+        return np.divide(0.5, np.add(np.cosh(x, out=out), 1.0, out=out), out=out)
+
+    @staticmethod
+    def sech2(x: Array, out: Array = None) -> Array:
+        """1 / cosh² x, where an overflow is no harm."""
+        c = np.cosh(x, out=out)
+        return np.reciprocal(np.multiply(c, c, out=out), out=out)
+
+    @staticmethod
+    def direction(a: Array, b: Array, out: Array = None) -> Array:
+        """The cosine a / √(a² + b²); ±1 where only a is infinite."""
+        result = np.divide(a, np.hypot(a, b), out=out)
+        infinite = np.isinf(a)
+        if np.any(infinite):
+            result = _into(out, np.where(infinite & np.isfinite(b), np.sign(a), result))
+        return result
 
     @staticmethod
     def silu(x: Array, out: Array = None) -> Array:
@@ -112,6 +150,11 @@ class NumPySpecial:
         return result
 
     @staticmethod
+    def power_log(x: Array, n: Array, k: int, out: Array = None) -> Array:
+        """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
+        return _into(out, _power_log(np, x, n, k))
+
+    @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
         """A where the condition is not 0, else b."""
         if out is None:
@@ -119,6 +162,25 @@ class NumPySpecial:
         np.copyto(out, b)
         np.copyto(out, a, where=condition if condition.dtype == bool else np.not_equal(condition, 0.0))
         return out
+
+
+def _power_log(xp: Any, x: Array, n: Array, k: int) -> Array:
+    pole = xp.where(xp.less(n, 0.0), xp.power(xp.abs(x), n) * (-1.0) ** k, xp.where(xp.isnan(n), n, 0.0))
+    finite = xp.where(xp.equal(x, math.inf) & xp.less(n, 0.0), 0.0, xp.power(x, n) * xp.log(x) ** k)
+    return xp.where(xp.equal(x, 0.0), pole, finite)
+
+
+def _remainder(xp: Any, a: Array, b: Array) -> Array:
+    """Return a − q·b with the whole number q nearest to a ÷ b, of two the even one: exact, as ``fmod`` is.
+
+    Of the remainder m of |a| by |b| and its complement |b| − m the smaller counts; between equals m, if q is even.
+    """
+    size, divisor = xp.abs(a), xp.abs(b)
+    m = xp.fmod(size, divisor)
+    complement = divisor - m
+    tie = m - 2.0 * xp.fmod(0.5 * (size - m), divisor)
+    nearest = xp.where(m < complement, m, xp.where(m > complement, -complement, tie))
+    return xp.copysign(1.0, a) * xp.where(xp.isinf(b) & xp.isfinite(a), size, nearest)
 
 
 def _view(
@@ -194,7 +256,19 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         erfc = staticmethod(jsp.erfc)
         lgamma = staticmethod(jsp.gammaln)
         gelu = staticmethod(mapped(ops.gelu))
+        gamma = staticmethod(mapped(ops.gamma))
+        remainder = staticmethod(partial(_remainder, jnp))
         sigmoid = staticmethod(logistic)
+
+        @staticmethod
+        def hypot(*xs: Array) -> Array:
+            """√Σ xᵢ², two at a time."""
+            return reduce(jnp.hypot, xs)
+
+        @staticmethod
+        def copysign(a: Array, b: Array) -> Array:
+            """|a| with the sign of b; nan where b is nan."""
+            return jnp.where(jnp.isnan(b), jnp.nan, jnp.copysign(a, b))
 
         @staticmethod
         def digamma(x: Array) -> Array:
@@ -205,6 +279,29 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         def polygamma(n: int, x: Array) -> Array:
             """ψ⁽ⁿ⁾(x), number by number: JAX's is wrong for negative numbers."""
             return mapped(ops.polygamma_of(n))(x)
+
+        @staticmethod
+        def sigmoid_slope(x: Array) -> Array:
+            """σ(x)·σ(−x)."""
+            e = jnp.exp(x)
+            return 1.0 / (e + 1.0 / e + 2.0)
+
+        @staticmethod
+        def sech2(x: Array) -> Array:
+            """1 / cosh² x."""
+            e = jnp.exp(x)
+            e = 2.0 / (e + 1.0 / e)
+            return e * e
+
+        @staticmethod
+        def direction(a: Array, b: Array) -> Array:
+            """The cosine a / √(a² + b²); ±1 where only a is infinite."""
+            return jnp.where(jnp.isinf(a) & jnp.isfinite(b), jnp.sign(a), a / jnp.hypot(a, b))
+
+        @staticmethod
+        def power_log(x: Array, n: Array, k: int) -> Array:
+            """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
+            return _power_log(jnp, x, n, k)
 
         @staticmethod
         def silu(x: Array) -> Array:

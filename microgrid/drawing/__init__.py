@@ -38,7 +38,8 @@ def draw(
 
     A node shows label, data and gradient. An edge shows the local derivative ∂result/∂operand, and under
     it the gradient that flows back along it: the gradient of the result times the local derivative. The
-    gradients are those of the last ``backward()``; before one, they are left out.
+    gradients are those of the last ``backward()``; before one they are left out, and so are those that came from
+    another output, while that of this one is 0.
 
     A model, such as ``MLP(2, [4, 4, 1])``, is drawn as the classic diagram: a circle per neuron, and a line
     per weight, whose width is its size and whose colour is its sign. Only ``title``, ``theme`` and

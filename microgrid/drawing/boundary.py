@@ -1,11 +1,12 @@
 """Where a classifier of points in the plane changes its mind."""
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from microgrid.drawing.theme import CLASSES, LIGHT
 from microgrid.engine import Value, no_grad
+from microgrid.environment import require
+from microgrid.ops import as_float, short_repr
 
 MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
 MARGIN = 0.12  # of the range of the points, on each side
@@ -27,8 +28,8 @@ def plot_boundary(
 
     Args:
         model: takes two numbers and returns an output, or a list of them.
-        points: pairs of numbers.
-        classes: the class of each point: −1 and 1, or 0 and 1, or 0, 1, 2, ….
+        points: pairs of numbers: rows of a list, an array or a data frame.
+        classes: the class of each point: −1 and 1, or 0 and 1, or 0, 1, 2, …; or names.
         resolution: how many places the model is asked at, in each direction.
         title: a heading.
         axes: matplotlib axes to draw on; unless given, a new figure.
@@ -37,20 +38,27 @@ def plot_boundary(
         The matplotlib ``Figure``; ``.savefig("boundary.png")`` writes it.
 
     Raises:
-        ValueError: if there are no points, they are not pairs, or there are more or fewer classes.
-        ModuleNotFoundError: without matplotlib; the message says how to install it.
+        TypeError: if the model is no function, or points and classes are no sequences.
+        ValueError: if there are no points, they are not pairs, there are more or fewer classes, or ``resolution``
+            is below 2.
+        ModuleNotFoundError: without matplotlib, naming the extra that brings it.
     """
-    points, classes = [list(map(float, point)) for point in points], list(classes)
+    if isinstance(model, type) or not callable(model):
+        raise TypeError(f"plot_boundary() draws what a model makes of two numbers; got {short_repr(model)}")
+    points = points.to_numpy() if hasattr(points, "to_numpy") else points  # of a data frame, whose items are columns
+    for name, given in (("points", points), ("classes", classes)):
+        if isinstance(given, str) or not hasattr(type(given), "__iter__"):
+            raise TypeError(f"plot_boundary() takes {name} as a list or an array; got {short_repr(given)}")
+    if not hasattr(type(resolution), "__index__") or resolution < 2:
+        raise ValueError(f"resolution must be a whole number, 2 or more; got {short_repr(resolution)}")
+    points, classes = [list(map(as_float, point)) for point in points], list(classes)
     if not points or len(points) != len(classes) or any(len(point) != 2 for point in points):
         raise ValueError(
             f"plot_boundary() takes pairs of numbers and one class for each; got {len(points)} points"
             f"{'' if not points else f', the first of {len(points[0])} numbers,'} and {len(classes)} classes"
         )
-    try:
-        pyplot = import_module("matplotlib.pyplot")
-        colors = import_module("matplotlib.colors")
-    except ImportError as error:
-        raise ModuleNotFoundError("plot_boundary() needs matplotlib: pip install 'microgrid-autograd[plot]'") from error
+    pyplot = require("matplotlib.pyplot", "plot_boundary()", "plot")
+    colors = require("matplotlib.colors", "plot_boundary()", "plot")
     if axes is None:
         _, axes = pyplot.subplots(figsize=(5.0, 4.2), layout="constrained")
     across, up = (_ticks([point[i] for point in points], resolution) for i in (0, 1))
@@ -75,7 +83,7 @@ def plot_boundary(
             xs,
             ys,
             s=22,
-            label=f"{kind:g}",
+            label=kind if isinstance(kind, str) else f"{kind:g}",
             marker=MARKERS[i % len(MARKERS)],
             color=CLASSES["light"][i % len(CLASSES["light"])],
             edgecolors=LIGHT["paper"],

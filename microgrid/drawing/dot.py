@@ -33,15 +33,15 @@ def heading(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
 
 def descriptions(graph: Graph) -> dict[str, str]:
     """Return, for the id of each node and edge, what it is in words, with every digit."""
-    names = [_name(node) for node in graph.nodes]
-    texts = {f"v{i}": _describe(node) for i, node in enumerate(graph.nodes)}
+    names, has_gradients = [_name(node) for node in graph.nodes], graph.has_gradients
+    texts = {f"v{i}": _describe(node, has_gradients) for i, node in enumerate(graph.nodes)}
     for i, edge in enumerate(graph.edges):
         parts = [f"{names[edge.source]} → {names[edge.target]}"]
         if edge.count > 1:
             parts.append(f"{edge.count:,} uses")
         if edge.derivative is not None:
             parts.append(f"local derivative {edge.derivative!r}")
-        if edge.flow is not None:
+        if edge.flow is not None and has_gradients:
             parts.append(f"gradient flowing back {edge.flow!r}")
         texts[f"e{i}"] = ", ".join(parts)
     return texts
@@ -51,13 +51,14 @@ def _name(node: Node) -> str:
     return node.title or node.exits[0].label or repr(node.exits[0].data)
 
 
-def _describe(node: Node) -> str:
+def _describe(node: Node, has_gradients: bool) -> str:
     value = node.exits[0]
     if node.kind == "group":
         name = f"{node.title}: {len(node.values):,} Values"
     else:
         name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
-    return f"{name}, data {_range(node.data, repr)}, gradient {_range(node.gradient, repr)}"
+    gradient = f", gradient {_range(node.gradient, repr)}" if has_gradients else ""
+    return f"{name}, data {_range(node.data, repr)}{gradient}"
 
 
 class _Writer:
@@ -65,7 +66,7 @@ class _Writer:
         self.graph = graph
         self.direction = direction
         self.color = THEMES[theme]
-        self.backward = any(any(node.gradient) for node in graph.nodes)
+        self.backward = graph.has_gradients
         self.dense = len(graph.edges) > max(2 * len(graph.nodes), 24)
         clusters = [node.cluster for node in graph.nodes]
         self.frames_with_operands = {

@@ -122,9 +122,12 @@ class Passes {
       }
     gradient.fill(0);
     gradient[this.output] = 1;
+    const reached = new Uint8Array(this.count); // where no gradient arrives none is sent, not 0 × ∞
+    reached[this.output] = 1;
     for (let i = this.count - 1; i >= 0; i--)
       parents[i].forEach((parent, argument) => {
-        if (!this.sends(i, argument)) return;
+        if (!reached[i] || !this.sends(i, argument)) return;
+        reached[parent] = 1;
         const edge = first[i] + argument;
         this.flow[edge] = gradient[i] * this.derivative[edge];
         this.sumBefore[edge] = gradient[parent];
@@ -303,16 +306,16 @@ function contextOf(i) {
   return titles.join(" · ");
 }
 
-// Put names or numbers into a formula of Python's making, "{y} × (1 − {y})".
+// Put names or numbers into a formula of Python's making, "{y} × (1 − {y})"; a brace of its own stands twice.
 function fill(formula, i, give) {
-  return formula.replace(/\{(\w+)\}(.?)/gu, (_, place, next) => {
+  return formula.replace(/\{\{|\}\}|\{(\w+)\}(?=(.?))/gu, (all, place, next) => {
+    if (place === undefined) return all[0];
     const text = give(place === "y" ? i : passes.parents[i][Number(place)]);
     const power = /[⁰¹²³⁴⁵⁶⁷⁸⁹⁻^]/u.test(next);
-    return (power && (text.startsWith(MINUS) || text.includes(" ")) ? `(${text})` : text) + next;
+    return power && (text.startsWith(MINUS) || text.includes(" ")) ? `(${text})` : text;
   });
 }
 
-// Neighbouring places share no character between them, but "{0}{1}" never comes up: Python writes spaces.
 function formulaOf(i) {
   return fill(passes.row(i).formula, i, (j) => nameOf(j));
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.drawing.rounding import Numbers
-from microgrid.engine import Value, topological_order
+from microgrid.engine import Value, live_nodes, topological_order
 from microgrid.ops import CONSTANT
 
 OUTLINE_MODULES = 24
@@ -118,6 +118,11 @@ class Graph:
     total: int = 0
     is_outline: bool = False
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether there is any gradient to show."""
+        return any(any(node.gradient) for node in self.nodes)
+
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
@@ -163,8 +168,14 @@ def extract(
 
     Raises:
         ValueError: if the outputs do not depend on ``focus``.
+        TypeError: if a label is not text or a gradient not a number.
     """
     everything = order = topological_order(*outputs)
+    for node in everything:
+        if not isinstance(node.label, str):
+            raise TypeError(f"the label of {node!r} must be text; got {node.label!r:.80}")
+        if not isinstance(node.grad, (float, int)):
+            raise TypeError(f"the grad of {node!r} must be a number; got {node.grad!r:.80}")
     frames = _frames_around(order)
     if focus is not None:
         order = _neighborhood(order, focus, radius)
@@ -385,7 +396,9 @@ class _Builder:
                 else:
                     exits.add(parent)
                     uses[target, source] += 1
-        numbers = Numbers(self.order if len(self.order) <= MANY else ())
+        # Where no output has a gradient, those of its operands are of another output.
+        ran = any(output.grad or output.is_leaf for output in outputs)
+        numbers = Numbers(self.order if len(self.order) <= MANY else (), live_nodes(everything, outputs) if ran else ())
         nodes = []
         for group, i in self.index.items():
             values = tuple(self.members[group])
@@ -399,11 +412,11 @@ class _Builder:
                     group.title if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
-                    is_marked=mark in values,
+                    is_marked=any(value is mark for value in values),
                     hidden_operands=hidden_operands[i],
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),
-                    gradient=_extent(map(numbers.gradient, shown)),
+                    gradient=_extent(map(numbers.gradient, shown)) if ran else (0.0, 0.0),
                 )
             )
         # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.

@@ -29,10 +29,84 @@ const mg = (() => {
     return x > 0 ? 1 : x < 0 ? -1 : x !== x ? x : 0;
   }
 
+  function copysign(a, b) {
+    if (b !== b) return b;
+    return b < 0 || Object.is(b, -0) ? -Math.abs(a) : Math.abs(a);
+  }
+
+  // Of two whole numbers the even one, and the sign of zero stays.
+  function round(x) {
+    const up = Math.round(x);
+    return copysign(up - x === 0.5 && up % 2 !== 0 ? up - 1 : up, x);
+  }
+
+  // As Python rounds: the exact decimal expansion of x counts. So x·10^digits is a fraction of whole numbers.
+  function roundTo(x, digits) {
+    if (x === 0 || !Number.isFinite(x)) return x;
+    const exponent = Math.max(Math.floor(Math.log2(Math.abs(x))) - 60, -1074);
+    const ten = 10n ** BigInt(Math.abs(digits));
+    const two = 2n ** BigInt(Math.abs(exponent));
+    // |x| = mantissa · 2^exponent, scaled in two steps, as 2^−exponent may be no float
+    const mantissa = BigInt(Math.abs(x) * Math.pow(2, Math.floor(-exponent / 2)) * Math.pow(2, Math.ceil(-exponent / 2)));
+    const top = mantissa * (exponent > 0 ? two : 1n) * (digits > 0 ? ten : 1n);
+    const bottom = (exponent > 0 ? 1n : two) * (digits > 0 ? 1n : ten);
+    let whole = top / bottom;
+    const twice = 2n * (top % bottom);
+    if (twice > bottom || (twice === bottom && whole % 2n === 1n)) whole += 1n;
+    return copysign(Number(`${whole}e${-digits}`), x);
+  }
+
+  // Python's a % b and a // b.
+  function mod(a, b) {
+    const rest = a % b;
+    if (rest === 0) return copysign(0, b);
+    return rest < 0 === b < 0 ? rest : rest + b;
+  }
+
+  function floorDivide(a, b) {
+    if (b === 0) return a / b;
+    const quotient = (a - mod(a, b)) / b;
+    if (quotient === 0 || quotient !== quotient) return a % b === a && a !== 0 && a < 0 !== b < 0 ? -1 : copysign(quotient, a / b);
+    return round(quotient);
+  }
+
+  // IEEE 754's: between |a| mod |b| and its complement, which is nearer; of two the one whose quotient is even.
+  function remainder(a, b) {
+    if (Math.abs(b) === Infinity && Number.isFinite(a)) return a;
+    const size = Math.abs(a);
+    const divisor = Math.abs(b);
+    const rest = size % divisor;
+    const complement = divisor - rest;
+    const nearest = rest < complement ? rest : rest > complement ? -complement : rest - 2 * ((0.5 * (size - rest)) % divisor);
+    return copysign(1, a) * nearest;
+  }
+
   function sigmoid(x) {
     if (x >= 0) return 1 / (1 + Math.exp(-x));
     const e = Math.exp(x);
     return e / (1 + e);
+  }
+
+  function sigmoidSlope(x) {
+    const y = sigmoid(x);
+    return y < 0.75 ? y * (1 - y) : y * sigmoid(-x);
+  }
+
+  function sech2(x) {
+    const c = Math.cosh(x);
+    return 1 / (c * c);
+  }
+
+  function direction(a, b) {
+    if (Math.abs(a) === Infinity && Math.abs(b) < Infinity) return Math.sign(a);
+    return a / Math.hypot(a, b);
+  }
+
+  // xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = ∞ for n < 0.
+  function powerLog(x, n, k) {
+    if (x === Infinity && n < 0) return 0;
+    if (x === 0 && n === n) return n >= 0 ? 0 : Math.pow(Math.abs(x), n) * (k % 2 ? -1 : 1);
+    return pow(x, n) * Math.pow(Math.log(x), k);
   }
 
   function silu(x) {
@@ -153,9 +227,28 @@ const mg = (() => {
     return (x - 0.5) * (Math.log(x) - 1) - 0.5 + 0.5 * Math.log(2 * Math.PI) + series;
   }
 
+  // The product of x − 1, x − 2, …, down to near 2, or by reflection: log Γ would lose digits where Γ is large.
+  function gamma(x) {
+    if (x === 0) return 1 / x;
+    if (x < 0) {
+      if (x === Math.floor(x)) return NaN;
+      const nearest = Math.round(x);
+      const sine = Math.sin(Math.PI * (x - nearest)) * (nearest % 2 === 0 ? 1 : -1);
+      return Math.PI / sine / (-x * gamma(-x));
+    }
+    if (x > 172) return Infinity;
+    let factor = 1;
+    for (; x > 2.5; x--) factor *= x - 1;
+    for (; x < 1.5; x++) factor /= x;
+    return factor * Math.exp(aroundTwo(x - 2));
+  }
+
   function aroundTwo(z) {
     return AROUND_TWO.reduceRight((sum, coefficient) => (sum + coefficient) * z, 0);
   }
 
-  return { pow, maximum, minimum, sign, sigmoid, silu, softplus, erf, erfc, gelu, polygamma, lgamma };
+  return {
+    pow, powerLog, direction, maximum, minimum, sign, copysign, round, roundTo, mod, floorDivide, remainder,
+    sigmoid, sigmoidSlope, sech2, silu, softplus, erf, erfc, gelu, gamma, polygamma, lgamma,
+  };
 })();

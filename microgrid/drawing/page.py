@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
-from microgrid.drawing.picture import write_whole
 from microgrid.drawing.theme import CLASSES, THEMES
 
 FRAME_HEIGHT = 680  # of the page within a notebook
@@ -52,7 +52,7 @@ class Page(ABC):
                 f"the {type(self).__name__.lower()} is a page: end the name {str(path)!r} in .html; "
                 "draw(y).save() writes other formats"
             )
-        write_whole(path, self.html.encode())
+        write_file(path, self.html.encode())
         return path
 
     def _repr_html_(self) -> str | None:

@@ -7,14 +7,15 @@ import re
 import sys
 import warnings
 from functools import cached_property
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
 from microgrid.drawing.rendering import find_renderer, render
 from microgrid.drawing.theme import THEMES, follow_viewer
+from microgrid.environment import require
 
 FOREIGN = re.compile("[\u0590-\u1dff\u2400-\u243f\u2e80-\uffff\U00010000-\U0010ffff]")
 """Letters that the fonts inside graphviz-pure lack."""
@@ -59,7 +60,7 @@ class Picture:
             letters = "".join(dict.fromkeys(FOREIGN.findall(self.dot)))
             warnings.warn(
                 f"the fonts inside graphviz-pure lack {letters:.20}: this PNG shows boxes for them. SVG and HTML show "
-                "them; for PNG, pip install 'microgrid-autograd[pdf]' or install the system package graphviz",
+                'them; for PNG, pip install "microgrid-autograd[pdf]" or install the system package graphviz',
                 stacklevel=2,
             )
         return render(self.dot, "png", find_renderer(self._renderer), f"-Gdpi={RESOLUTION}")
@@ -83,11 +84,11 @@ class Picture:
 
     def _with_cairosvg(self, kind: str, **options: float) -> bytes:
         try:
-            cairosvg = import_module("cairosvg")
-        except (ImportError, OSError) as error:  # OSError: the package is there, the library cairo is not
+            cairosvg = require("cairosvg", f"{kind.upper()} (unlike SVG and HTML)", "pdf")
+        except OSError as error:
             raise ModuleNotFoundError(
-                f"{kind.upper()} needs the package CairoSVG with the library cairo: "
-                f"pip install 'microgrid-autograd[pdf]' ({error}); SVG and HTML need nothing more"
+                f"{kind.upper()} needs the system library cairo, which CairoSVG does not find ({error}); "
+                "SVG and HTML need nothing more"
             ) from error
         # Cairo takes one font for a text and looks for letters in no other.
         svg = re.sub(
@@ -132,11 +133,13 @@ class Picture:
                 "end the name in .svg, .png, .pdf, .html or .dot"
             )
         content: str | bytes = getattr(self, kind)
-        write_whole(path, content.encode() if isinstance(content, str) else content)
+        write_file(path, content.encode() if isinstance(content, str) else content)
         return path
 
     def __str__(self) -> str:
-        return self.dot
+        """The DOT text; what ``sys.stdout`` cannot show stands in it as ``&#8722;``, which Graphviz reads."""
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return self.dot.encode(encoding, "xmlcharrefreplace").decode(encoding)
 
     def __repr__(self) -> str:
         return f"<Picture{f' {self._title!r}' if self._title else ''}: .save('graph.svg'), .svg, .png, .dot>"
@@ -150,25 +153,6 @@ class Picture:
         if not self._needs_fonts:
             bundle["image/png"] = base64.b64encode(self.png).decode()
         return bundle
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is complete or, if anything fails, as it was before.
-
-    Raises:
-        OSError: naming the path and what to do.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        try:
-            draft.write_bytes(content)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write {str(path)!r} ({error.strerror}): give a path in a folder you can write to"
-        ) from error
 
 
 def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:

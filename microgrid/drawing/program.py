@@ -71,7 +71,7 @@ class Row:
         self.op = op
         self.tape: list[Entry] = ["{y}", *[f"{{{i}}}" for i in range(op.arity)]]
         self.results: list[int | None] = []
-        self.is_own = ops.TABLE.get(op.name) is not op and op.recipe is None
+        self.is_own = not ops.is_own(op)
         self.problem = "" if op.javascript or not op.arity else f"the operation {op.name} has no JavaScript expression"
         y, *xs = [Symbol(self.tape, slot) for slot in range(op.arity + 1)]
         constants: dict[float, int] = {}
@@ -98,19 +98,9 @@ class Row:
 
 
 def _function(op: Op) -> str:
-    """Return an operation's JavaScript function, ``(a0, a1) => (a0 + a1)``.
-
-    Raises:
-        ValueError: if the expression is not a template of the arguments.
-    """
+    """Return an operation's JavaScript function, ``(a0, a1) => (a0 + a1)``."""
     names = [f"a{i}" for i in range(op.arity)]
-    try:
-        return f"({', '.join(names)}) => ({op.javascript.format(*names)})"
-    except (IndexError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"operation {op.name!r}: its javascript {op.javascript!r} is not a template of its "
-            f"{op.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
-        ) from None
+    return f"({', '.join(names)}) => ({op.spell('javascript', *names)})"
 
 
 class Program:
@@ -176,7 +166,7 @@ def number(x: float) -> float | str:
 
 Text = tuple[str, int]
 COMPARISON, SUM, PRODUCT, PREFIX, POWER, ATOM = range(6)
-INFIX = {"+": SUM, "−": SUM, "×": PRODUCT, "÷": PRODUCT} | dict.fromkeys("<≤=≠≥>", COMPARISON)
+INFIX = {"+": SUM, "−": SUM} | dict.fromkeys(("×", "÷", "//", "mod"), PRODUCT) | dict.fromkeys("<≤=≠≥>", COMPARISON)
 FORMULA_LENGTH = 160
 
 
@@ -194,7 +184,8 @@ def _texts(tape: Sequence[Entry]) -> list[Text]:
 
 def _expression(op: Op, operands: Sequence[Text]) -> Text:
     """Write an operation as its symbol says: between the operands, before them, around x, or as a function."""
-    symbol, first = op.symbol, operands[0]
+    name, symbol = (text.replace("{", "{{").replace("}", "}}") for text in (op.name, op.symbol))  # a template's braces
+    first = operands[0]
     if len(operands) == 2 and symbol in INFIX:
         strength = INFIX[symbol]
         return f"{_hold(first, strength)} {symbol} {_hold(operands[1], strength + 1)}", strength
@@ -212,7 +203,7 @@ def _expression(op: Op, operands: Sequence[Text]) -> Text:
         return f"{_hold(first, ATOM)}^{_hold(operands[1], ATOM)}", POWER
     if len(operands) == 1 and re.fullmatch(r"[\d.e+-]+ˣ", symbol):
         return f"{symbol[:-1]}^{_hold(first, ATOM)}", POWER
-    return _shorten(f"{op.name if 'ˣ' in symbol else symbol}({', '.join(text for text, _ in operands)})"), ATOM
+    return _shorten(f"{name if 'ˣ' in symbol else symbol}({', '.join(text for text, _ in operands)})"), ATOM
 
 
 def _hold(text: Text, strength: int) -> str:

@@ -6,7 +6,7 @@ to first order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, ch
 smaller than its own bound says nothing; ``sin(math.pi)`` is one, a vanishing gradient of 1e-20 is not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from microgrid.engine import Value
 
@@ -23,9 +23,11 @@ class Numbers:
     Args:
         order: the nodes of which to find what is rounding, as ``topological_order`` gives them. Their
             operands beyond it count as right to the last bit. Of all other nodes the numbers are as they are.
+        live: the nodes that send gradients back.
     """
 
-    def __init__(self, order: Sequence[Value] = ()) -> None:
+    def __init__(self, order: Sequence[Value] = (), live: Iterable[Value] = ()) -> None:
+        self._live = set(live)
         self._data_errors: dict[Value, float] = {}
         self._gradient_errors: dict[Value, float] = dict.fromkeys(order, 0.0)
         self._derivative_errors: dict[Value, list[float]] = {}
@@ -60,9 +62,9 @@ class Numbers:
 
     def flows(self, node: Value) -> tuple[float, ...]:
         """Return what ``backward()`` sends to each parent: the gradient times the local derivative."""
-        # A derivative that is always 0 sends nothing back, not 0 × inf.
+        # What is always 0 sends nothing back, not 0 × inf.
         flows = [
-            node.grad * derivative if callable(partial) or partial else 0.0
+            node.grad * derivative if node in self._live and (callable(partial) or partial) else 0.0
             for derivative, partial in zip(node.local_derivatives(), node.op.partials, strict=True)
         ]
         return tuple(map(_settled, flows, self._flow_errors(node)) if node in self._derivative_errors else flows)

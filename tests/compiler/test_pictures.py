@@ -65,7 +65,7 @@ def test_a_kernel_is_drawn_as_statements_with_their_shapes():
         ("x 3 × batch", product),
         ("w00 … w32 4 × 3", product),
         (product, "ReLU 4 × batch"),
-        ("0.25 × number", "× 1/batch output number"),
+        ("Σ number over batch", "÷ batch output number"),
         ("x 3 × batch", "Σ × gradient 4 × 3 over batch"),
     } <= edges(picture)
 

@@ -21,20 +21,25 @@ def columns(row):
     return list(np.random.default_rng(0).choice(SPECIAL, (row.arity, 400)))
 
 
-def function(row):
+def function(row, arity=None):
     """A function with as many arguments as the row, as compile() reads them."""
-    names = ", ".join(f"x{k}" for k in range(row.arity))
+    names = ", ".join(f"x{k}" for k in range(arity or row.arity))
     return eval(f"lambda {names}: row({names})", {"row": row})
 
 
-def same(actual, expected):
+def same(actual, expected, size=0.0):
     with np.errstate(all="ignore"):
         actual, expected = np.asarray(actual), np.asarray(expected)
-        close = np.abs(actual - expected) <= 1e-12 * np.maximum(np.abs(actual), np.abs(expected)) + 1e-320
+        error = np.abs(actual - expected)
+        size = np.maximum(size, np.maximum(np.abs(actual), np.abs(expected)))
+        close = np.isfinite(error) & (error <= 1e-12 * size + 1e-320)
     return (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | close
 
 
-@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+HIDDEN = [*ops.HIDDEN.values(), ops.power_log_of(1), ops.power_log_of(2)]
+
+
+@pytest.mark.parametrize("row", [*ops.rows(), *HIDDEN], ids=lambda row: row.name)
 def test_a_compiled_row_has_the_engines_numbers_at_special_values(row):
     xs = columns(row)
     kernel = compile(function(row), reduce=None).kernel(*xs)
@@ -48,7 +53,7 @@ def test_a_compiled_row_has_the_engines_numbers_at_special_values(row):
             assert same(gradient[k], leaf.grad), (numbers, gradient[k], leaf.grad)
 
 
-@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*ops.rows(), *HIDDEN], ids=lambda row: row.name)
 def test_a_row_on_floats_has_the_engines_numbers_at_special_values(row):
     kernel = compile(function(row), batch=False).kernel(*[1.0] * row.arity)
     for numbers in list(zip(*columns(row), strict=True))[::7]:
@@ -60,6 +65,35 @@ def test_a_row_on_floats_has_the_engines_numbers_at_special_values(row):
         assert same(gradients, [leaf.grad for leaf in leaves]).all(), numbers
 
 
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("row", list(ops.rows()), ids=lambda row: row.name)
+def test_a_compiled_derivative_has_the_engines_numbers_and_slopes_at_special_values(row, batched):
+    xs = [column[:: 1 if row.arity == 1 else 7] for column in columns(row)]
+    for i, partial in enumerate(row.partials):
+        if not callable(partial):
+            continue
+
+        def derivative(*leaves, i=i):
+            return mg.gradient_graph(row(*leaves), leaves)[i]
+
+        points = list(zip(*xs, strict=True))
+        if batched:
+            kernel = compile(function(derivative, row.arity), reduce=None).kernel(*xs)
+            values, gradients = kernel.value_and_grad([], *xs, by="arguments")
+            found = [(values[k], [gradient[k] for gradient in gradients]) for k in range(len(points))]
+        else:
+            kernel = compile(function(derivative, row.arity), batch=False).kernel(*[1.0] * row.arity)
+            found = [kernel.value_and_grad([], *numbers, by="arguments") for numbers in points]
+        for numbers, (value, slopes) in zip(points, found, strict=True):
+            leaves = [mg.Value(x) for x in numbers]
+            first = derivative(*leaves)
+            first.backward()
+            assert same(value, first.data), (i, numbers, value, first.data)
+            expected = [leaf.grad for leaf in leaves]
+            largest = max(filter(math.isfinite, map(abs, expected)), default=0.0)  # where terms cancel to 0, as atan2's
+            assert same(slopes, expected, largest).all(), (i, numbers, slopes, leaves)
+
+
 def test_an_operation_of_the_user_without_array_form_is_mapped():
     cube = mg.Op("cube", lambda x: x * x * x, (lambda y, x: 3.0 * x * x,))
     branching = mg.Op("bend", lambda x: x if x > 0 else 0.5 * x, (lambda y, x: 1.0 if x > 0 else 0.5,))
@@ -69,3 +103,24 @@ def test_an_operation_of_the_user_without_array_form_is_mapped():
     )
     assert values.tolist() == [-9.0, 0.625, 30.0]
     assert gradient.tolist() == [12.5, 1.75, 28.0]
+
+
+@pytest.mark.parametrize(
+    "name", ["{data}", "{0}", "}}{{", "2x", "lambda", "", 'a b\n\'"""\\', "# {", "사과", "run", "x0", "exp"]
+)
+@pytest.mark.parametrize("array", ["", "xp.sinh({0})", "{0} * xp.exp({0})"])
+def test_no_name_of_an_operation_breaks_a_program(name, array):
+    op = mg.Op(name, lambda x: x + 1.0, (lambda y, x: mg.exp(x),), array=array)
+    assert compile(lambda x: op(mg.exp(x)), batch=False)(0.0).data == 2.0
+    expected = {"": 2.0, "xp.sinh({0})": math.sinh(1.0)}.get(array, math.e)
+    (value,) = compile(lambda x: op(mg.exp(x)), reduce=None)([0.0])
+    assert value.data == pytest.approx(expected)
+    assert compile(lambda x: op(x), reduce=None).kernel([0.0]).dump()
+    assert mg.draw(compile(lambda x: op(x), reduce=None).kernel([0.0])).svg
+
+
+@pytest.mark.parametrize("array", ["{data}", "{0} + {1}", "xp.sin({x})", "{0"])
+def test_an_array_template_that_is_none_is_refused_with_the_name_of_its_operation(array):
+    op = mg.Op("bent", lambda x: x, (1.0,), array=array)
+    with pytest.raises(ValueError, match=r"operation 'bent': its array .* is not a template of its 1 argument"):
+        compile(lambda x: op(x), reduce=None)([1.0, 2.0])

@@ -26,6 +26,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "not_equal": lambda a, b: jnp.where(a != b, 1.0, 0.0),
     "identity": lambda x: x,
     "stop_gradient": lax.stop_gradient,
+    "remainder": lambda a, b: a - lax.stop_gradient(jnp.rint(a / b)) * b,
+    "gamma": special.gamma,
     "where": lambda condition, a, b: jnp.where(condition != 0, a, b),
     "erf": special.erf,
     "erfc": special.erfc,
@@ -39,6 +41,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "sum_of": lambda n: lambda *xs: sum(xs),
+    "hypot_of": lambda n: lambda *xs: jnp.linalg.norm(jnp.stack(xs)),
+    "round_of": lambda digits: lambda x: jnp.round(x, digits),
     "power_of": lambda n: lambda x: x**n,
     "base_of": lambda base: lambda x: base**x,
     "polygamma_of": lambda n: lambda x: special.polygamma(n, x),

@@ -3,11 +3,13 @@
 ``python tests/oracles/test_special_values.py`` writes that file anew.
 """
 
+import math
+import re
 from itertools import product
 from pathlib import Path
 
 import torch
-from torch_rows import leaf, torch_function
+from torch_rows import ABSENT, leaf, torch_function
 
 from microgrid import ops
 from microgrid.ops import Op
@@ -42,12 +44,25 @@ def lines(op: Op) -> list[str]:
 
 
 def table() -> str:
-    return "\n".join(line for op in ops.rows() if op is not ops.cbrt for line in lines(op)) + "\n"
+    return "\n".join(line for op in ops.rows() if op not in ABSENT for line in lines(op)) + "\n"
+
+
+def numbers(text: str) -> dict[str, list[float]]:
+    """The value and the derivatives of each point."""
+    pairs = [line.split(" = ") for line in text.splitlines()]
+    return {point: [float(x) for x in re.split("[;,]", answers)] for point, answers in pairs}
+
+
+def same(a: float, b: float) -> bool:
+    """Equal with the sign of a zero, or next to each other: PyTorch's last digit differs with the processor."""
+    return repr(a) == repr(b) or math.nextafter(a, b) == b != 0.0
 
 
 def test_the_table_of_special_values_is_what_pytorch_says() -> None:
     assert torch.__version__.split("+")[0] == "2.13.0"
-    assert TABLE.read_text() == table()
+    ours, theirs = numbers(TABLE.read_text()), numbers(table())
+    assert list(ours) == list(theirs)
+    assert [point for point in ours if not all(map(same, ours[point], theirs[point]))] == []
 
 
 if __name__ == "__main__":

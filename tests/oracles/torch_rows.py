@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+from microgrid import ops
 from microgrid.ops import Op
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -18,7 +19,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "identity": lambda x: x.clone(),
     "stop_gradient": lambda x: x.detach(),
     "power": torch.pow,
-    "cbrt": lambda x: x.sign() * x.abs().pow(1 / 3),
+    "floor_divide": lambda a, b: torch.div(a, b, rounding_mode="floor"),
+    "mod": torch.remainder,
     "where": lambda condition, a, b: torch.where(condition != 0, a, b),
     "clip": torch.clamp,
     "silu": functional.silu,
@@ -28,12 +30,17 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "sum_of": lambda n: lambda *xs: torch.stack(xs).sum(),
+    "hypot_of": lambda n: lambda *xs: torch.linalg.vector_norm(torch.stack(xs)),
+    "round_of": lambda digits: lambda x: torch.round(x, decimals=digits),
     "power_of": lambda n: lambda x: x**n,
     "base_of": lambda base: lambda x: base**x,
     "polygamma_of": lambda n: lambda x: torch.special.polygamma(n, x),
     "leaky_relu_of": lambda slope: lambda x: functional.leaky_relu(x, slope),
     "elu_of": lambda alpha: lambda x: functional.elu(x, alpha),
 }
+
+ABSENT = (ops.cbrt, ops.gamma, ops.remainder)
+"""Rows that PyTorch does not have, or only as another function."""
 
 
 def torch_function(op: Op) -> Callable[..., Any]:

@@ -1,0 +1,144 @@
+"""Functions of several rows where infinities, zeros and ties meet: eager, differentiated and compiled they agree."""
+
+import math
+
+import numpy as np
+import pytest
+
+import microgrid as mg
+from microgrid import losses, ops
+from microgrid.compiler import kernel
+
+inf, nan = math.inf, math.nan
+
+
+def answers(f, x, target=None):
+    """The value of f and its gradient by the numbers x, by every way; the target is Values, too, where there is one."""
+    x = np.array(x)
+    given = [x] if target is None else [x, np.array(target)]
+    leaves = [list(map(mg.Value, numbers.tolist())) for numbers in given]
+    output = f(*leaves)
+    graph = [derivative.data for derivative in mg.gradient_graph(output, leaves[0])]
+    output.backward()
+    yield output.data, [leaf.grad for leaf in leaves[0]]
+    yield output.data, graph
+    for batch in (False, True):
+        arrays = [numbers[None] if batch else numbers for numbers in given]
+        compiled = mg.compile(lambda *lists: f(*map(list, lists)), batch=batch).kernel(*arrays)
+        value, gradients = compiled.value_and_grad([], *arrays, by="arguments")
+        yield value, gradients[0].ravel().tolist()
+    if target is not None:  # plain numbers
+        leaves = list(map(mg.Value, x.tolist()))
+        output = f(leaves, target)
+        output.backward()
+        yield output.data, [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.parametrize(
+    ("xs", "value", "gradient"),
+    [
+        ([-inf, -inf], -inf, [nan, nan]),
+        ([-inf], -inf, [nan]),
+        ([-inf, 1.0], 1.0, [0.0, 1.0]),
+        ([inf, 1.0], inf, [nan, 0.0]),
+        ([inf, -inf, inf], inf, [nan, 0.0, nan]),
+        ([nan, 1.0], nan, [nan, nan]),
+        ([1e308, 1e308], 1e308, [0.5, 0.5]),
+    ],
+)
+def test_logsumexp_of_infinities_is_their_largest_with_the_gradients_of_pytorch(xs, value, gradient):
+    for found, slopes in answers(mg.logsumexp, xs):
+        assert found == pytest.approx(value, nan_ok=True)
+        assert slopes == pytest.approx(gradient, nan_ok=True)
+    assert mg.logsumexp(xs) == pytest.approx(value, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "logits", "target", "value", "gradient"),
+    [
+        (losses.binary_cross_entropy, [inf, -inf], [1.0, 0.0], 0.0, [0.0, 0.0]),
+        (losses.binary_cross_entropy, [-inf, 0.0], [0.0, 0.5], math.log(2) / 2, [0.0, 0.0]),
+        (losses.binary_cross_entropy, [inf], [0.5], inf, [0.5]),
+        (losses.binary_cross_entropy, [inf], [0.0], inf, [1.0]),
+        (losses.cross_entropy, [-inf, 0.0, 0.0], [0.0, 1.0, 0.0], math.log(2), [0.0, -0.5, 0.5]),
+        (losses.cross_entropy, [-inf, 0.0, 0.0], [0.0, 0.5, 0.5], math.log(2), [0.0, 0.0, 0.0]),
+        (losses.cross_entropy, [-inf, 3.0], [0.0, 1.0], 0.0, [0.0, 0.0]),
+        (losses.cross_entropy, [-inf, 3.0], [1.0, 0.0], inf, [-1.0, 1.0]),
+        (losses.cross_entropy, [inf, 3.0], [0.0, 1.0], inf, [nan, -1.0]),
+    ],
+)
+def test_a_class_that_weighs_nothing_adds_nothing_to_a_loss(loss, logits, target, value, gradient):
+    for found, slopes in answers(loss, logits, target):
+        assert found == pytest.approx(value, rel=1e-15)
+        assert slopes == pytest.approx(gradient, rel=1e-15, nan_ok=True)
+
+
+def test_a_target_that_is_0_has_the_gradient_that_the_loss_has_by_it():
+    target, logit = mg.Value(0.0), mg.Value(2.0)
+    losses.binary_cross_entropy(logit, target).backward()
+    assert target.grad == pytest.approx(-2.0)  # softplus(−x) − softplus(x)
+
+
+@pytest.mark.parametrize("n", [1, 3, 49, 98, 103, 4999])
+@pytest.mark.parametrize("tile", [4_000_000, 1])
+def test_the_mean_of_equal_numbers_is_that_number(n, tile, monkeypatch):
+    monkeypatch.setattr(kernel, "_TILE_BYTES", tile)  # of 1 byte: no more than 512 samples at a time
+    w = mg.Value(1.0)
+    by_sample = mg.compile(lambda x, y: w * x * y)
+    ones = np.ones(n)
+    assert mg.mean([1.0] * n) == mg.mean([mg.Value(1.0)] * n).data == 1.0
+    assert losses.mean_squared_error([1.0] * n, [0.0] * n) == 1.0
+    assert by_sample(ones, ones).data == 1.0
+    inner = mg.compile(lambda x: w * x)
+    assert mg.compile(lambda xs: inner(list(xs)), batch=False)(ones).data == 1.0
+    value, (theta, (dx, dy)) = by_sample.kernel(ones, ones).value_and_grad([1.0], ones, ones, by="both")
+    assert value == 1.0
+    assert [*theta, *dx * n, *dy * n] == pytest.approx([1.0] * (2 * n + 1), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("point", "hessian"),
+    [
+        ([0.0, 2.0], [[2.0, 0.0], [0.0, 0.0]]),
+        ([0.0, 3.0], [[0.0, 0.0], [0.0, 0.0]]),
+        ([0.0, 2.5], [[0.0, 0.0], [0.0, 0.0]]),
+        ([0.0, 0.0], [[0.0, 0.0], [0.0, 0.0]]),
+        ([1.0, 0.0], [[0.0, 1.0], [1.0, 0.0]]),
+        ([5e-324, 2.0], [[2.0, 0.0], [0.0, 0.0]]),
+    ],
+)
+def test_a_power_has_second_derivatives_at_0(point, hessian):
+    def f(v):
+        return v[0] ** v[1]
+
+    rows = [mg.hvp(f, point, unit) for unit in ([1.0, 0.0], [0.0, 1.0])]
+    for found in (mg.hessian(f)(point), rows):
+        assert np.array(found) == pytest.approx(np.array(hessian), rel=1e-12, abs=1e-300)
+    slopes = mg.compile(lambda v: mg.grad(f)(list(v)), batch=False).kernel(np.array(point))
+    (compiled,) = slopes.value_and_grad([], np.array(point), by="arguments")[1]
+    assert compiled == pytest.approx(np.array(hessian), rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize(("x", "slopes"), [(2.0, [0.0, 0.0, 0.0]), (0.0, [0.0, 0.0, 0.0]), (-1.0, [-inf, inf, -inf])])
+def test_a_power_of_0_is_flat_to_any_order(x, slopes):
+    f = lambda x: 0.0**x  # noqa: E731
+    for slope in slopes:
+        f = mg.grad(f)
+        assert f(x) == slope
+
+
+@pytest.mark.parametrize("make", [ops.base_of, ops.leaky_relu_of, ops.elu_of])
+@pytest.mark.parametrize("first", [0.0, -0.0])
+def test_a_constant_of_minus_0_is_not_that_of_0_whichever_comes_first(make, first):
+    for constant in (first, -first, first):
+        row = make(constant)
+        assert math.copysign(1.0, row.recipe[1][0]) == math.copysign(1.0, constant)
+        assert make(constant) is row
+    assert ops.base_of(-0.0)(-3.0) == -inf
+    assert ops.base_of(0.0)(-3.0) == inf
+    assert math.copysign(1.0, ops.leaky_relu_of(-0.0)(-3.0)) == 1.0
+    assert math.copysign(1.0, ops.elu_of(0.0)(-3.0)) == -1.0
+
+
+def test_an_exponent_of_minus_0_is_0():
+    assert ops.power_of(-0.0).name == ops.power_of(0.0).name == "power[0.0]"
