@@ -97,6 +97,8 @@ from microgrid.ops import absolute as abs
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
+    from microgrid.checking.precision import precision
+    from microgrid.checking.why import why
     from microgrid.compiler import Kernel, TraceError, compile
     from microgrid.drawing import Picture, draw, name
     from microgrid.drawing.boundary import plot_boundary
@@ -105,7 +107,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time the r
     from microgrid.training import History, TrainingError, evaluate, fit
 
 _ROOMS = {
-    "checking": ("CheckError", "Report", "Verdict", "check", "check_op"),
+    "checking": ("CheckError", "Report", "Verdict", "check", "check_op", "precision", "why"),
     "compiler": ("Kernel", "TraceError", "compile"),
     "drawing": ("Picture", "draw", "name"),
     "drawing.boundary": ("plot_boundary",),
@@ -226,6 +228,7 @@ __all__ = [
     "plot_boundary",
     "pow",
     "power",
+    "precision",
     "prod",
     "radians",
     "record_lines",
@@ -248,4 +251,5 @@ __all__ = [
     "value_and_grad",
     "watch",
     "where",
+    "why",
 ]

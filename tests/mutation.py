@@ -48,7 +48,7 @@ TESTS = {
     "ops": "operations engine calculus special_functions copying check_op",
     "engine": "engine stateful copying micrograd calculus",
     "calculus": "calculus stateful",
-    "checking": "check_op checking complex_step reports",
+    "checking": "check_op checking complex_step reports why precision",
 }
 QUICK, USUAL = "mutation", "ci"  # Hypothesis' profiles: most changes are noticed with few examples
 FORK = get_context("fork")

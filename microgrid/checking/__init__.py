@@ -4,6 +4,9 @@
 tolerance is derived from the function at that point and not guessed. ``check_op`` does it for one
 operation over its whole domain. Both return a ``Report``.
 
+``why`` explains a gradient that is right and of no use: zero, vanishing, exploding, infinite or nan. ``precision``
+tells how many digits of a result are right, and which operations lost the others.
+
 >>> from microgrid.ops import tanh
 >>> bool(check(lambda x: tanh(x) * x, 0.5))
 True
@@ -11,6 +14,24 @@ True
 
 from microgrid.checking.gradient import check
 from microgrid.checking.operation import check_op
+from microgrid.checking.precision import Loss, Precision, precision
 from microgrid.checking.report import CheckError, Derivative, Fault, Report, Verdict
+from microgrid.checking.why import Cause, Explanation, Finding, Size, why
 
-__all__ = ["CheckError", "Derivative", "Fault", "Report", "Verdict", "check", "check_op"]
+__all__ = [
+    "Cause",
+    "CheckError",
+    "Derivative",
+    "Explanation",
+    "Fault",
+    "Finding",
+    "Loss",
+    "Precision",
+    "Report",
+    "Size",
+    "Verdict",
+    "check",
+    "check_op",
+    "precision",
+    "why",
+]

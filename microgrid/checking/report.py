@@ -1,18 +1,12 @@
 """What a check found: a table for the terminal, for a test's message and for a notebook."""
 
-import html
 import math
-import sys
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
-from microgrid import engine
-from microgrid.checking.numeric import restored
+from microgrid.checking.sheet import BAD, GOOD, ODD, UNKNOWN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Origin, Value
-from microgrid.environment import displayable
 
 
 class Verdict(StrEnum):
@@ -168,18 +162,16 @@ def number(x: float, digits: int = 10) -> str:
 
 
 _MARKS = {
-    Verdict.PASS: ("✓", "green", "#00735c"),
-    Verdict.FAIL: ("✗", "bold red", "#c2410c"),
-    Verdict.KINK: ("∠", "yellow", "#6d28d9"),
-    Verdict.DOMAIN: ("⊘", "yellow", "#475569"),
-    Verdict.UNRESOLVED: ("?", "yellow", "#475569"),
+    Verdict.PASS: ("✓", GOOD),
+    Verdict.FAIL: ("✗", BAD),
+    Verdict.KINK: ("∠", ODD),
+    Verdict.DOMAIN: ("⊘", UNKNOWN),
+    Verdict.UNRESOLVED: ("?", UNKNOWN),
 }
-_LEFT = ("", "verdict")
-_COLUMNS = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
 
 
-@dataclass
-class Report:
+@dataclass(repr=False)
+class Report(Sheet):
     """The result of a check. It is true if every derivative was verified: nothing passes in silence.
 
     A verdict other than ``PASS`` makes the report false, unless it is among ``allow``; ``FAIL`` always
@@ -193,6 +185,10 @@ class Report:
         notes: what else there is to know.
         allow: the verdicts that the user accepts beside ``PASS``.
     """
+
+    columns = ("", "value", "backward", "numeric", "error", "relative", "allowed", "verdict")
+    spare = ("relative",)
+    nothing = "nothing to check"
 
     title: str
     derivatives: list[Derivative] = field(default_factory=list)
@@ -236,32 +232,33 @@ class Report:
             raise CheckError(self)
         return self
 
-    @property
-    def summary(self) -> str:
-        """How many derivatives have which verdict, in one line."""
-        found = ", ".join(f"{count} {verdict}" for verdict, count in self._counts())
-        return f"{self.title}: {found or 'nothing to check'}"
-
-    def _counts(self) -> list[tuple[Verdict, int]]:
+    def _badges(self) -> list[Badge]:
         counts = [(verdict, sum(row.verdict is verdict for row in self.derivatives)) for verdict in Verdict]
-        return [(verdict, count) for verdict, count in counts if count]
+        return [_MARKS[verdict][1]._replace(text=f"{count} {verdict}") for verdict, count in counts if count]
 
-    # -- as text -------------------------------------------------------------------------------------
-
-    def _cells(self) -> Iterable[tuple[Derivative, dict[str, str]]]:
-        """What the table says of each derivative, by column."""
+    def _rows(self) -> list[Row]:
+        rows = []
         for row in self.derivatives:
-            cells = dict.fromkeys(_COLUMNS, "—")
+            cells = dict.fromkeys(self.columns, "—")
             value = row.value if isinstance(row.value, tuple) else (row.value,)
             cells[""], cells["value"] = row.name, ", ".join(number(x, 6) for x in value if not math.isnan(x))
-            cells["verdict"] = f"{_MARKS[row.verdict][0]} {row.verdict}"
+            mark, badge = _MARKS[row.verdict]
+            cells["verdict"] = f"{mark} {row.verdict}"
             if not math.isnan(row.numeric):
                 cells["numeric"] = number(row.numeric)
                 errors = {"error": row.error, "relative": row.relative, "allowed": row.allowed}
                 cells |= {column: number(x, 2) for column, x in errors.items() if x < math.inf}
             if not (math.isnan(row.backward) and math.isnan(row.numeric)):
                 cells["backward"] = number(row.backward)
-            yield row, cells
+            rows.append(Row(list(cells.values()), badge, row.verdict is Verdict.FAIL))
+        return rows
+
+    def _quotes(self, *, pictures: bool = False) -> list[Quote]:
+        if self.fault is None:
+            return []
+        fact, dot, advice = self.fault.what.partition(". ")
+        picture = picture_of(self.output, self.fault.node) if pictures and self.output is not None else ""
+        return [Quote(fact + dot.strip(), advice, self.fault.details, picture)]
 
     def _remarks(self) -> list[str]:
         """Each reason once, with the names of the rows that it holds for."""
@@ -276,131 +273,3 @@ class Report:
                 about += f" and {len(of[5:])} more"
             remarks.append(reason if reason.startswith(f"{about} ") else f"{about}: {reason}")
         return [*remarks, *self.notes]
-
-    def __str__(self) -> str:
-        table = [{column: column for column in _COLUMNS}, *[cells for _, cells in self._cells()]]
-        widths = {column: max(len(cells[column]) for cells in table) for column in _COLUMNS}
-        lines = [
-            "  ".join(
-                cell.ljust(widths[column]) if column in _LEFT else cell.rjust(widths[column])
-                for column, cell in cells.items()
-            ).rstrip()
-            for cells in table
-        ]
-        lines.insert(1, "─" * max(map(len, lines)))
-        if self.fault:
-            lines += ["", f"✗ {self.fault}"]
-        if self._remarks():
-            lines += ["", *[f"• {remark}" for remark in self._remarks()]]
-        return displayable("\n".join([self.summary, "", *lines]))
-
-    __repr__ = __str__
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
-        """The table in colour, for ``rich.print(report)``; the least telling column goes where it is narrow."""
-        from rich.padding import Padding
-        from rich.table import Table
-        from rich.text import Text
-
-        def shown(text: str, style: str = "") -> Text:
-            return Text(displayable(text, console.encoding), style)
-
-        def listed(mark: str, text: Text) -> Table:
-            """A text behind its mark, under which no line of it falls."""
-            grid = Table.grid()
-            grid.add_row(shown(f"{mark} ", str(text.style)), text)
-            return grid
-
-        counts = [Text(f"{count} {verdict}", style=_MARKS[verdict][1]) for verdict, count in self._counts()]
-        yield shown(f"{self.title}: ", "bold") + Text(", ").join(counts or [Text("nothing to check")])
-        table = self._table(_COLUMNS, shown)
-        if console.measure(table, options=options.update(max_width=sys.maxsize)).maximum > options.max_width:
-            table = self._table([column for column in _COLUMNS if column != "relative"], shown)
-        yield from ("", table, "")
-        if self.fault:
-            yield listed("✗", shown(self.fault.what, "bold red"))
-            for what, place in self.fault.details:
-                yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), shown(place)), 2)
-            yield ""
-        for remark in self._remarks():
-            yield listed("•", shown(remark))
-
-    def _table(self, columns: Collection[str], shown: Callable[[str, str], Any]) -> Any:
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-        for column in columns:
-            justify: Any = "left" if column in _LEFT else "right"
-            table.add_column(column, overflow="fold", justify=justify, min_width=len(column))
-        for row, cells in self._cells():
-            styles = {"": "bold", "verdict": _MARKS[row.verdict][1]}
-            table.add_row(*[shown(cells[column], styles.get(column, "")) for column in columns])
-        return table
-
-    # -- in a notebook -------------------------------------------------------------------------------
-
-    def _repr_html_(self) -> str:
-        """The table for a notebook, in the colours of the page, with the picture of the faulty node."""
-        head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
-        body = "".join(
-            f"<tr class={row.verdict.lower()}>"
-            + "".join(f"<td>{html.escape(cells[column])}</td>" for column in _COLUMNS[:-1])
-            + f'<td><span style="background:{_MARKS[row.verdict][2]}">{cells["verdict"]}</span></td></tr>'
-            for row, cells in self._cells()
-        )
-        counts = "".join(
-            f'<span style="background:{_MARKS[verdict][2]}">{count} {verdict}</span>'
-            for verdict, count in self._counts()
-        )
-        counts = counts or ": nothing to check"
-        fault = ""
-        if self.fault:
-            fact, _, advice = self.fault.what.partition(". ")
-            fault = f"<blockquote><b>✗ {html.escape(fact)}{'.' if advice else ''}</b> {html.escape(advice)}"
-            for what, place in self.fault.details:
-                fault += f"<div>{html.escape(what)} <code>{html.escape(place)}</code></div>"
-            fault += f"</blockquote><div class=picture>{self._picture()}</div>"
-        remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self._remarks())
-        return (
-            f'<div class="microgrid-report">{_STYLE}<p class=summary>{html.escape(self.title)}{counts}</p>'
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{fault}"
-            + (f"<ul>{remarks}</ul>" if remarks else "")
-            + "</div>"
-        )
-
-    def _picture(self) -> str:
-        """The graph with the faulty node marked, as SVG or HTML; nothing where no picture can be made."""
-        if self.fault is None or self.output is None:
-            return ""
-        nodes = engine.topological_order(self.output)
-        with restored(nodes):  # the picture shows the gradients that were checked
-            for node in nodes:
-                node.grad = 0.0
-            with suppress(Exception):  # a picture without gradients, if the derivative at fault raises
-                self.output.backward()
-            bundle = engine.notebook_picture(self.output, self.fault.node) or {}
-        return bundle.get("text/html") or bundle.get("image/svg+xml") or ""
-
-
-# The page's own colours are inherited, so it reads on light and dark; the badges carry their own contrast.
-_STYLE = """<style>
-.microgrid-report{font-size:1.05rem;line-height:1.5;overflow-x:auto;container-type:inline-size}
-.microgrid-report .summary{font-size:1.3em;font-weight:700;margin:.4em 0}
-.microgrid-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:inherit}
-.microgrid-report th,.microgrid-report td{padding:.3em .8em;text-align:right;white-space:nowrap;
-border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit}
-.microgrid-report th:first-child,.microgrid-report td:first-child{text-align:left;font-weight:600}
-.microgrid-report th:last-child,.microgrid-report td:last-child{text-align:left}
-.microgrid-report td span,.microgrid-report .summary span{color:#fff;border-radius:.3em;padding:.1em .55em;
-font-weight:600;white-space:nowrap}
-.microgrid-report .summary span{font-size:.75em;margin-left:.7em;vertical-align:.1em}
-.microgrid-report tr.fail td{background:rgba(234,88,12,.14)}
-.microgrid-report blockquote{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;
-background:rgba(128,128,128,.1);color:inherit}
-.microgrid-report blockquote div{margin-top:.35em}
-.microgrid-report code{white-space:pre-wrap;background:none;color:inherit;font-size:.95em}
-.microgrid-report .picture{zoom:1.25}
-@container (max-width:45rem){.microgrid-report table{font-size:.9rem}
-.microgrid-report th,.microgrid-report td{padding:.3em .5em}}
-</style>"""

@@ -1,0 +1,173 @@
+"""What flows along the edges of a graph in a backward pass, kept as flat lists for those who explain it."""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from microgrid.engine import Value, topological_order
+from microgrid.ops import Op
+
+
+class Edge(NamedTuple):
+    """The edge from a node to its operand ``argument``; argument −1 stands for the node's own sum of flows."""
+
+    node: int
+    argument: int
+
+
+def connected(op: Op) -> tuple[bool, ...] | None:
+    """For each operand whether anything flows to it: not where the partial is the constant 0; ``None`` for all."""
+    flows = tuple([callable(partial) or partial != 0 for partial in op.partials])
+    return None if all(flows) else flows
+
+
+class Flow:
+    """The graph of some outputs with the gradient of their sum by every node, at the present data.
+
+    Attributes:
+        nodes: the graph in topological order.
+        position: the place of each node in it.
+        operands: for each node the positions of its parents.
+        locals: its local derivatives, one for each parent.
+        connected: for a row some of whose partials are the constant 0, for each operand whether anything flows.
+        values: the number at each node.
+        gradients: ∂(Σ outputs)/∂node.
+        sizes: Σ |flow| of what comes in to each node: far above the gradient where paths cancel.
+        alive: whether a path that is not cut by a constant 0 leads to an output.
+        zero: for each node to which a 0 flows, an edge on its way that makes it so, the nearest to it.
+        cut: for each node the edge nearest the output at which a constant 0 cuts what would flow to it.
+        bad: the same for what became infinite, or nan.
+    """
+
+    def __init__(self, outputs: Sequence[Value]) -> None:
+        self.outputs = outputs
+        self.nodes = topological_order(*outputs)
+        self.position = position = {node: i for i, node in enumerate(self.nodes)}
+        self.connected = {op: connected(op) for op in {node.op for node in self.nodes}}
+        self.values = [node._data for node in self.nodes]
+        self.operands: list[tuple[int, ...]] = []
+        self.locals: list[tuple[float, ...]] = []
+        for node in self.nodes:
+            if node.first is None:
+                self.operands.append(())
+                self.locals.append(())
+            else:
+                self.operands.append(tuple([position[parent] for parent in node.parents]))
+                self.locals.append(node.local_derivatives())
+        count = len(self.nodes)
+        self.gradients, self.sizes, self.alive = [0.0] * count, [0.0] * count, [False] * count
+        self.zero: list[Edge | None] = [None] * count
+        self.cut: list[Edge | None] = [None] * count
+        self.bad: list[Edge | None] = [None] * count
+        for output in outputs:
+            self.gradients[position[output]] += 1.0
+            self.sizes[position[output]] += 1.0
+            self.alive[position[output]] = True
+        self._sweep()
+
+    def _sweep(self) -> None:
+        gradients, sizes, alive, zero, cut, bad = self.gradients, self.sizes, self.alive, self.zero, self.cut, self.bad
+        for i in reversed(range(len(self.nodes))):
+            operands = self.operands[i]
+            if not operands:
+                continue
+            gradient, lives, mask = gradients[i], alive[i], self.connected[self.nodes[i].op]
+            if lives and gradient == 0.0 and sizes[i]:
+                zero[i] = Edge(i, -1)
+            if bad[i] is None and not math.isfinite(gradient):
+                bad[i] = Edge(i, -1)
+            for k, (j, derivative) in enumerate(zip(operands, self.locals[i], strict=True)):
+                if not lives or (mask and not mask[k]):
+                    if cut[j] is None:
+                        cut[j] = Edge(i, k) if lives else cut[i]
+                    continue
+                alive[j] = True
+                flow = gradient * derivative
+                if flow:
+                    gradients[j] += flow
+                    sizes[j] += abs(flow)
+                    if bad[j] is None and not math.isfinite(flow):
+                        bad[j] = Edge(i, k) if math.isfinite(gradient) or bad[i] is None else bad[i]
+                elif zero[j] is None:
+                    zero[j] = zero[i] if derivative and not gradient else Edge(i, k)
+
+    def first_zero(self, i: int) -> Edge | None:
+        """An edge at which what flows to a node became 0: where it was cut, if all of it was."""
+        return self.zero[i] if self.alive[i] else self.cut[i]
+
+    def depends(self, start: int) -> list[bool]:
+        """For each node whether it depends on this one, itself included, along paths that matter.
+
+        Edges that the constant 0 cuts matter only if no other path leads to an output.
+        """
+        depends = [False] * len(self.nodes)
+        depends[start] = True
+        alive = self.alive[start]
+        for i in range(start + 1, len(self.nodes)):
+            mask = self.connected[self.nodes[i].op] if alive else None
+            for k, j in enumerate(self.operands[i]):
+                if depends[j] and (mask is None or mask[k]):
+                    depends[i] = True
+                    break
+        return depends
+
+    def arriving(self, i: int) -> list[float]:
+        """What flows to a node along each edge."""
+        return [
+            self.gradients[c] * self.locals[c][k]
+            for c in range(i + 1, len(self.nodes))
+            if self.alive[c] and i in self.operands[c]
+            for k, j in enumerate(self.operands[c])
+            if j == i and not self.is_cut(c, k)
+        ]
+
+    @cached_property
+    def child(self) -> list[int]:
+        """For each node the first that is computed from it; −1 for none."""
+        child = [-1] * len(self.nodes)
+        for i in reversed(range(len(self.nodes))):
+            for j in self.operands[i]:
+                child[j] = i
+        return child
+
+    @cached_property
+    def strongest(self) -> tuple[list[float], list[Edge | None]]:
+        """For each node the largest |product of local derivatives| over its paths to an output, and its first edge.
+
+        The product is given by its logarithm: it neither overflows nor underflows. It is −inf where no path is open.
+        """
+        logarithms = [-math.inf] * len(self.nodes)
+        step: list[Edge | None] = [None] * len(self.nodes)
+        for output in self.outputs:
+            logarithms[self.position[output]] = 0.0
+        for i in reversed(range(len(self.nodes))):
+            so_far = logarithms[i]
+            if so_far == -math.inf:
+                continue
+            mask = self.connected[self.nodes[i].op]
+            for k, (j, derivative) in enumerate(zip(self.operands[i], self.locals[i], strict=True)):
+                if derivative and (mask is None or mask[k]):
+                    along = so_far + (math.log(abs(derivative)) if derivative == derivative else 0.0)
+                    if along > logarithms[j]:
+                        logarithms[j], step[j] = along, Edge(i, k)
+        return logarithms, step
+
+    def is_cut(self, i: int, k: int) -> bool:
+        """Whether the row says that nothing ever flows from a node to its operand k."""
+        mask = self.connected[self.nodes[i].op]
+        return mask is not None and not mask[k]
+
+
+def born(values: Sequence[float], operands: Sequence[tuple[int, ...]], i: int) -> int | None:
+    """The node at which nan, or else an infinity, first came up of those that make node i or its operands so.
+
+    It is ``None`` if all of these are finite. A nan that comes of infinities is followed to the first of them.
+    """
+    at: int | None = None
+    for like in (math.isnan, math.isinf):
+        found = next((j for j in (*operands[i], i) if like(values[j])), None)
+        while found is not None:
+            at = i = found
+            found = next((j for j in operands[i] if like(values[j])), None)
+    return at

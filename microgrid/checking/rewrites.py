@@ -1,0 +1,126 @@
+"""What loses digits, or overflows, and what to write in its place."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from microgrid import ops
+from microgrid.engine import Value
+
+REWRITES = (
+    ("exp(x) - 1", "expm1(x)"),
+    ("exp(x) - exp(y)", "exp(y) * expm1(x - y)"),
+    ("log(1 + exp(x))", "softplus(x)"),
+    ("log(1 + x)", "log1p(x)"),
+    ("log(1 - x)", "log1p(-x)"),
+    ("log(x) - log(y)", "log1p((x - y) / y)"),
+    ("log(sigmoid(x))", "-softplus(-x)"),
+    ("log(exp(x) + exp(y))", "logsumexp([x, y])"),
+    ("1 - sigmoid(x)", "sigmoid(-x)"),
+    ("1 - tanh(x)", "2 * sigmoid(-2 * x)"),
+    ("1 - tanh(x)**2", "1 / cosh(x)**2"),
+    ("1 - erf(x)", "erfc(x)"),
+    ("1 - cos(x)", "2 * sin(x / 2)**2"),
+    ("1 - cos(x)**2", "sin(x)**2"),
+    ("cosh(x) - 1", "2 * sinh(x / 2)**2"),
+    ("sin(x) - sin(y)", "2 * sin((x - y) / 2) * cos((x + y) / 2)"),
+    ("cos(x) - cos(y)", "2 * sin((y - x) / 2) * sin((x + y) / 2)"),
+    ("sqrt(x**2 + y**2)", "hypot(x, y)"),
+    ("sqrt(x) - sqrt(y)", "(x - y) / (sqrt(x) + sqrt(y))"),
+    ("sqrt(x**2 + y) - x", "y / (sqrt(x**2 + y) + x)"),
+    ("sqrt(x**2 - y) - x", "-y / (sqrt(x**2 - y) + x)"),
+    ("sqrt(x**2 - y) + x", "-y / (sqrt(x**2 - y) - x)"),
+    ("log(total(exp(x)))", "logsumexp(xs)"),
+    ("x**2 - y**2", "(x - y) * (x + y)"),
+    ("1 - x**2", "(1 - x) * (1 + x)"),
+    ("1 / x - 1 / y", "(y - x) / (x * y)"),
+    ("exp(x) / (exp(x) + exp(y))", "sigmoid(x - y)"),
+    ("exp(x) / (1 + exp(x))", "sigmoid(x)"),
+)
+"""What loses digits, or overflows, and what says the same and does not; x and y stand for any part of a graph."""
+
+
+def _patterns() -> Iterator[tuple[ast.expr, str, str]]:
+    for before, after in REWRITES:
+        pattern = ast.parse(before, mode="eval").body
+        yield pattern, before, after
+        if isinstance(pattern, ast.BinOp) and isinstance(pattern.op, ast.Sub):
+            turned = ast.BinOp(pattern.right, ast.Sub(), pattern.left)
+            yield turned, ast.unparse(turned), f"-({after})"
+
+
+PATTERNS = list(_patterns())
+
+
+def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
+    """Return what to write for a node, or for one of the next three that are computed from it; empty for nothing known.
+
+    Args:
+        node: an operation that loses digits.
+        users: for each node one that is computed from it.
+    """
+    at: Value | None = node
+    for _ in range(4):
+        if at is None:
+            break
+        for pattern, before, after in PATTERNS:
+            found = match(pattern, at, {})
+            if found is not None:
+                for name, part in found.items():
+                    if part.label.isidentifier():
+                        before, after = (re.sub(rf"\b{name}\b", part.label, text) for text in (before, after))
+                return f"{before} as {after}"
+        at = users.get(at)
+    return ""
+
+
+Found = dict[str, Value]
+
+
+def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
+    """Return which parts of the graph the names of a pattern stand for; ``None`` if the node is not of its form."""
+    match pattern:
+        case ast.Name(id=name):
+            known = found.get(name, node)
+            same = known is node or (known.is_leaf and node.op is known.op is ops.CONSTANT and known.data == node.data)
+            return {**found, name: known} if same else None
+        case ast.Constant(value=constant):
+            return found if node.is_leaf and node.data == constant else None
+        case ast.Call(func=ast.Name(id="total"), args=[term]):
+            same = node.op.name.startswith("sum[") and all(match(term, parent, {}) for parent in node.parents)
+            return {**found, "terms": node} if same else None
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return _each(arguments, node.parents, found) if node.op is ops.TABLE[name] else None
+        case ast.BinOp(left=left, op=ast.Pow()):
+            square = node.op.name == "power[2.0]" or (node.op.name == "mul" and node.first is node.second)
+            return match(left, node.parents[0], found) if square else None
+        case ast.BinOp(left=left, op=kind, right=right):
+            for pair in _pairs(kind, node):
+                matched = _each([left, right], pair, found)
+                if matched is not None:
+                    return matched
+    return None
+
+
+def _each(patterns: list[ast.expr], nodes: Iterable[Value], found: Found | None) -> Found | None:
+    for pattern, node in zip(patterns, nodes, strict=True):
+        if found is None:
+            return None
+        found = match(pattern, node, found)
+    return found
+
+
+def _pairs(kind: ast.operator, node: Value) -> list[tuple[Value, Value]]:
+    """The pairs of operands with which a node is of the form a ∘ b."""
+    name, parents = node.op.name, node.parents
+    if len(parents) != 2:
+        return []
+    a, b = parents
+    if isinstance(kind, ast.Sub):
+        if name == "sub":
+            return [(a, b)]
+        turned = [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op.name == "neg"]
+        return turned if name == "add" else []
+    if name == {ast.Add: "add", ast.Mult: "mul", ast.Div: "div"}[type(kind)]:
+        return [(a, b)] if name == "div" else [(a, b), (b, a)]
+    return []

@@ -1,0 +1,703 @@
+"""Why is this gradient zero, tiny, huge, infinite or nan?
+
+A gradient is a sum over the paths from a value to the output, of the product of the local derivatives along each.
+So there are few ways for it to go wrong: a factor of 0 on every path, a long product of small or of large factors,
+paths that cancel, or a number that is not finite. ``why`` finds the places where that happens, in a number of steps
+that is proportional to the size of the graph, however many paths there are.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from microgrid.checking.flow import Edge, Flow
+from microgrid.checking.flow import born as born_at
+from microgrid.checking.report import number, operation, where
+from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
+from microgrid.engine import Value
+from microgrid.ops import LEAF, stop_gradient
+
+VANISHING, EXPLODING = 1e-6, 1e6
+"""A gradient below the one is called vanishing, one above the other exploding."""
+
+CANCELLED = 1e-9
+"""Paths cancel if less than this fraction of their sizes is left."""
+
+SHOWN = 4
+"""How many findings are explained in full, and how many places or factors one sentence names."""
+
+
+class Size(StrEnum):
+    """What is the matter with a gradient, the worst first."""
+
+    NAN = "nan"
+    INFINITE = "infinite"
+    ZERO = "zero"
+    EXPLODING = "exploding"
+    VANISHING = "vanishing"
+    FINE = "fine"
+
+    @classmethod
+    def of(cls, gradient: float) -> "Size":
+        """The size of a gradient."""
+        if not math.isfinite(gradient):
+            return cls.NAN if math.isnan(gradient) else cls.INFINITE
+        size = abs(gradient)
+        if size >= VANISHING:
+            return cls.EXPLODING if size > EXPLODING else cls.FINE
+        return cls.VANISHING if size else cls.ZERO
+
+
+class Cause(StrEnum):
+    """What makes a gradient what it is."""
+
+    NOTHING = "nothing wrong"
+    NO_PATH = "no path"
+    STOPPED = "stopped"
+    """at ``stop_gradient``"""
+    STEP = "a step"
+    """a comparison, floor, sign, the condition of where: its local derivative is the constant 0"""
+    OFF = "off"
+    """a ReLU with a negative input"""
+    NOT_CHOSEN = "not chosen"
+    """the other branch of where, the smaller of a maximum, a value that clip holds"""
+    SATURATED = "saturated"
+    FLAT = "flat"
+    """a smooth operation where its slope is 0, as x² at 0"""
+    ZERO_FACTOR = "times zero"
+    CANCELLED = "paths cancel"
+    SMALL_FACTORS = "small factors"
+    LARGE_FACTORS = "large factors"
+    OVERFLOW = "overflow"
+    INFINITE_DERIVATIVE = "infinite slope"
+    ZERO_TIMES_INFINITY = "0 · ∞"
+    INFINITIES_CANCEL = "∞ − ∞"
+    NAN = "nan arises"
+
+
+WORDS: dict[Cause, tuple[str, str]] = {
+    Cause.NOTHING: ("", ""),
+    Cause.NO_PATH: ("", "Compute the output from this value itself: not from its .data, and not within no_grad()."),
+    Cause.STOPPED: ("{at} lets no gradient through{many}.", "Leave stop_gradient() out where the gradient is wanted."),
+    Cause.STEP: (
+        "{slope} is 0 everywhere: a step, or a condition, has no slope{many}.",
+        "Replace the step by a smooth function, as a < b by sigmoid(k · (b − a)).",
+    ),
+    Cause.OFF: ("", "A smaller learning rate, init='he', or leaky_relu, whose slope is nowhere 0."),
+    Cause.NOT_CHOSEN: (
+        "{at} does not pass on its operand {x} = {value}: it is on another branch{many}.",
+        "What a choice leaves out has no gradient by its meaning. If it is to have one, choose smoothly: "
+        "sigmoid(k · x) · a + sigmoid(−k · x) · b for where(x > 0, a, b), logsumexp for maximum.",
+    ),
+    Cause.SATURATED: (
+        "{at} is saturated: at {value} its slope is {derivative}{many}.",
+        "Keep the sums small: inputs of size 1, init='xavier', a smaller learning rate; let the loss take the sum "
+        "before the sigmoid or softmax, as losses.cross_entropy does.",
+    ),
+    Cause.FLAT: (
+        "{slope} is 0 at {value}: it is flat there{many}.",
+        "At a stationary point the slope says nothing about which way to go: start elsewhere.",
+    ),
+    Cause.ZERO_FACTOR: (
+        "{x} is multiplied by 0 in {at}: {zero}{many}.",
+        "Start weights from random numbers, not from 0; if the 0 is that of a unit that is off, mend that first.",
+    ),
+    Cause.CANCELLED: (
+        "The paths to {at} cancel: they bring {up} and {down}, and {gradient} is left{many}.",
+        "At a minimum, or where the output does not depend on this value, that is as it should be. What is left may "
+        "be rounding: mg.precision() tells how far the output itself can be trusted.",
+    ),
+    Cause.SMALL_FACTORS: (
+        "{gradient} · {derivative}, the gradient at {at} times its local derivative, underflows to 0.",
+        "Fewer layers, or x + f(x) for f(x) in each; ReLU, or init='xavier' for tanh; scale the loss or the inputs.",
+    ),
+    Cause.LARGE_FACTORS: (
+        "{gradient} · {derivative}, the gradient at {at} times its local derivative, overflows to ∞.",
+        "Smaller weights at the start (init='xavier' or 'he'), inputs scaled to size 1, a smaller learning rate; clip "
+        "the gradients before the step.",
+    ),
+    Cause.OVERFLOW: (
+        "{slope} is {derivative}{source}{many}.",
+        "Compute with logarithms: logsumexp for log Σ exp, softplus for log(1 + exp), losses.cross_entropy for the "
+        "logarithm of softmax; scale what grows.",
+    ),
+    Cause.INFINITE_DERIVATIVE: (
+        "{slope} is {derivative}{source}{many}.",
+        "Keep away from the point: sqrt(x + 1e-12) for sqrt(x), hypot for √(a² + b²), or a safe argument: "
+        "where(x > 0, f(where(x > 0, x, 1)), 0), with mg.greater(x, 0) for x > 0.",
+    ),
+    Cause.ZERO_TIMES_INFINITY: (
+        "0 · ∞ is nan: the gradient that reaches {at} is {gradient}{zero}, and its local derivative by {x} is "
+        "{derivative}{source}{many}.",
+        "Give the branch that is not chosen a safe argument: where(c, f(where(c, x, 1)), 0). Choosing afterwards is "
+        "too late: its gradient is 0 times what f has.",
+    ),
+    Cause.INFINITIES_CANCEL: (
+        "∞ − ∞ is nan: the paths to {at} bring infinities of both signs{many}.",
+        "See where the infinities come from, and keep away from there.",
+    ),
+    Cause.NAN: (
+        "{slope} is nan{source}{many}.",
+        "Keep the arguments within the domain; mg.detect_anomaly() stops at the line that makes the first nan.",
+    ),
+}
+"""For each cause what to say of it, and what helps."""
+
+_SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
+
+
+@dataclass(eq=False)
+class Finding:
+    """What is the matter with the gradients of some leaves, and where it comes from.
+
+    Attributes:
+        leaves: the values with this gradient and this cause.
+        names: what they are called.
+        gradient: the gradient of the first of them.
+        size: what is the matter with it.
+        cause: what makes it so, the one nearest the output first.
+        places: the nodes at which it happens, the one nearest the output first.
+        sentences: what happens there.
+        remedy: what helps.
+    """
+
+    leaves: list[Value]
+    names: list[str]
+    gradient: float
+    size: Size
+    cause: Cause
+    places: list[Value] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+    @property
+    def node(self) -> Value | None:
+        """The first of the places."""
+        return self.places[0] if self.places else None
+
+    @property
+    def remedy(self) -> str:
+        """What helps."""
+        return WORDS[self.cause][1]
+
+
+_BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
+
+
+@dataclass(eq=False, repr=False)
+class Explanation(Sheet):
+    """Why gradients are what they are: what ``why`` returns.
+
+    Attributes:
+        title: of what.
+        output: the output; the first of several.
+        findings: one for each cause, the worst first; empty if no gradient is suspicious.
+        counts: how many of the gradients are of each suspicious size.
+        notes: what else there is to know.
+    """
+
+    columns = ("", "value", "gradient", "because")
+    nothing = "no gradient is suspicious"
+
+    title: str
+    output: Value
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[Size] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> Size:
+        """What is the matter with the worst gradient."""
+        return self.findings[0].size if self.findings else Size.FINE
+
+    @property
+    def cause(self) -> Cause:
+        """Its cause."""
+        return self.findings[0].cause if self.findings else Cause.NOTHING
+
+    @property
+    def node(self) -> Value | None:
+        """The place where it happens."""
+        return self.findings[0].node if self.findings else None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is told of all findings, in order."""
+        return [sentence for finding in self.findings for sentence in finding.sentences]
+
+    def _badges(self) -> list[Badge]:
+        counts = [(size, self.counts[size]) for size in Size if self.counts[size]]
+        return [_BADGES.get(size, BAD)._replace(text=f"{count} {size}") for size, count in counts]
+
+    def _rows(self) -> list[Row]:
+        return [
+            Row(
+                (
+                    _listed(finding.names, len(finding.leaves)),
+                    number(finding.leaves[0].data, 6) if len(finding.leaves) == 1 else "—",
+                    number(finding.gradient, 6),
+                    finding.cause,
+                ),
+                _BADGES.get(finding.size, BAD),
+                finding.size not in _BADGES,
+            )
+            for finding in self.findings
+        ]
+
+    def _quotes(self, *, pictures: bool = False) -> list[Quote]:
+        quotes: list[Quote] = []
+        for finding in self.findings:
+            fact, *others = finding.sentences
+            text = " ".join([*others, finding.remedy]).strip()
+            node, details = finding.node, []
+            if node is not None and not node.is_leaf:
+                details.append(("", f"{operation(node)} = {number(node.data)}"))
+                if node.origin is not None and node.origin.file:
+                    details.append(("made at", where(node)))
+            picture = picture_of(self.output, node) if pictures and node is not None and len(quotes) < 2 else ""
+            mark = "✓" if finding.size is Size.FINE else "✗"
+            quotes.append(Quote(fact, text, details, picture, mark))
+        return quotes
+
+    def _remarks(self) -> list[str]:
+        return self.notes
+
+
+def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanation:
+    """Explain gradients that are zero, vanishing, exploding, infinite or nan: where it happens, why, and what helps.
+
+    It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed.
+
+    Args:
+        output: what is differentiated; several, such as the loss of each sample, stand for their sum.
+        leaf: whose gradient is to be explained, whatever it is; any node of the graph will do. Without it the
+            suspicious gradients of all leaves are explained, the worst first: those that are not finite, are 0, or are
+            below 1e-6 or above 1e6.
+
+    Returns:
+        The explanation: print it, let a notebook show it, or read its ``findings``.
+
+    Raises:
+        TypeError: if the output is not a Value or several, or the leaf is not a Value.
+        ValueError: for a leaf alone, since nodes do not know what is computed from them: ``why(output, leaf)``.
+    """
+    outputs = [output] if isinstance(output, Value) else list(output) if isinstance(output, Iterable) else [output]
+    for one in outputs:
+        if not isinstance(one, Value):
+            raise TypeError(
+                f"why() explains the gradients of a Value, or of several; got {one!r:.80} of type "
+                f"{type(one).__name__}: call the function first, as in mg.why(loss(x))"
+            )
+    if leaf is not None and not isinstance(leaf, Value):
+        raise TypeError(f"why(output, leaf) takes a Value for the leaf; got {leaf!r:.80} of type {type(leaf).__name__}")
+    if not outputs:
+        raise ValueError("why() got no output: give the Value that is differentiated, as in mg.why(loss)")
+    if leaf is None and all(one.is_leaf for one in outputs):
+        raise ValueError(
+            f"nothing computes {outputs[0]!r}: it is a leaf, and knows nothing of what is computed from it. Give the "
+            "output first: mg.why(output, leaf). If it is the output, it was computed within no_grad(), or from "
+            ".data: compute it again without"
+        )
+    flow = Flow(outputs)
+    tracer = _Tracer(flow)
+    title = f"{_named(outputs[0])}" + (f" and {len(outputs) - 1} more" if outputs[1:] else "")
+    explanation = Explanation(f"Gradients of {title}", outputs[0])
+    if leaf is not None:
+        explanation.title = f"The gradient of {title} by {_named(leaf)}"
+        explanation.findings = [tracer.finding(leaf)]
+        explanation.counts[explanation.size] += 1
+    else:
+        tracer.explain_all(explanation)
+    if not math.isfinite(outputs[0].data):
+        born = born_at(flow.values, flow.operands, flow.position[outputs[0]])
+        assert born is not None  # it is the output itself, or before it
+        explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.tell_birth(born)}.")
+    return explanation
+
+
+class _Tracer:
+    """Follows the gradients of a graph from the output to where they go wrong."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+
+    # -- names ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def calls(self) -> list[Any]:
+        """For each node the call of a module that made it or what is computed from it; empty where there are none."""
+        flow = self.flow
+        if all(node.origin is None or node.origin.module is None for node in flow.nodes):
+            return []
+        calls: list[Any] = [None] * len(flow.nodes)
+        for i in reversed(range(len(flow.nodes))):
+            origin = flow.nodes[i].origin
+            if origin is not None and origin.module is not None:
+                calls[i] = origin.module
+            elif flow.child[i] >= 0:
+                calls[i] = calls[flow.child[i]]
+        return calls
+
+    def unit(self, i: int) -> str:
+        """The module that made a node, ``"MLP.layers.0.neurons.3"``; empty for none."""
+        call, node = self.calls[i] if self.calls else None, self.flow.nodes[i]
+        while call is not None and any(given is node for given in call.inputs):
+            call = call.outer
+        return call.path if call is not None else ""
+
+    def name(self, i: int) -> str:
+        node = self.flow.nodes[i]
+        unit = "" if node.label else self.unit(i)
+        return f"a parameter of {unit}" if unit and node.op is LEAF else _named(node)
+
+    def at(self, i: int) -> str:
+        """An operation, with the module that it belongs to."""
+        unit = self.unit(i)
+        return _named(self.flow.nodes[i]) + (f" in {unit}" if unit else "")
+
+    def source(self, edge: Edge) -> str:
+        """Why a local derivative is not finite, as a clause."""
+        derivative, at = self.flow.locals[edge.node][edge.argument], self.place(edge)
+        if math.isfinite(derivative):
+            return ""
+        if at == edge.node and math.isfinite(self.flow.values[at]):
+            return ": its curve is vertical there" if math.isinf(derivative) else ": it has no limit there"
+        return f", since {self.tell_birth(at)}"
+
+    def tell_birth(self, i: int) -> str:
+        node, value = self.flow.nodes[i], self.flow.values[i]
+        if node.is_leaf:
+            return f"{self.at(i)} was given as {number(value)}"
+        if math.isnan(value):
+            return f"{self.at(i)} is nan, though none of its operands is"
+        return f"{self.at(i)} {'is' if self.is_pole(i) else 'overflows to'} {number(value)}"
+
+    # -- which findings ------------------------------------------------------------------------------
+
+    def explain_all(self, explanation: Explanation) -> None:
+        flow, sizes = self.flow, list(Size)
+        groups: dict[Any, list[int]] = {}
+        leaves = [i for i, node in enumerate(flow.nodes) if node.op is LEAF]
+        for i in leaves:
+            size = Size.of(flow.gradients[i])
+            edge = {Size.NAN: flow.bad[i], Size.INFINITE: flow.bad[i], Size.ZERO: flow.first_zero(i)}.get(size)
+            if size is not Size.FINE:
+                explanation.counts[size] += 1
+                groups.setdefault((sizes.index(size), *(self.key(edge) if edge else ())), []).append(i)
+        ranked = sorted(groups, key=lambda key: (key[0], -len(groups[key])))
+        heads = {key[0]: key for key in reversed(ranked)}  # of each size the most frequent, before others of one size
+        shown = [*heads.values(), *[key for key in ranked if key not in heads.values()]][:SHOWN]
+        for key in sorted(shown, key=ranked.index):
+            members = groups[key]
+            worst = max(members, key=lambda i: abs(math.log(abs(flow.gradients[i]) or 1.0)))
+            members = [worst, *[i for i in members if i != worst]]
+            finding = self.finding(flow.nodes[worst])
+            finding.leaves = [flow.nodes[i] for i in members]
+            finding.names = [self.name(i) for i in members[:SHOWN]]
+            explanation.findings.append(finding)
+        if groups:
+            rest = sum(explanation.counts.values()) - sum(len(finding.leaves) for finding in explanation.findings)
+            if rest:
+                explanation.notes.append(f"{rest} more have other causes: mg.why(output, leaf) explains one of them.")
+        else:
+            explanation.notes.append(
+                f"The gradients of all {len(leaves)} leaves lie between {VANISHING:g} and {EXPLODING:g} in size."
+            )
+
+    def finding(self, leaf: Value) -> Finding:
+        flow = self.flow
+        i = flow.position.get(leaf)
+        if i is None:
+            finding = Finding([leaf], [_named(leaf)], 0.0, Size.ZERO, Cause.NO_PATH)
+            output = flow.outputs[0]
+            finding.sentences.append(
+                f"The output has no graph: {_named(output)} is a leaf, or was computed within no_grad()."
+                if output.is_leaf
+                else f"The output does not depend on {_named(leaf)}: no path leads from the one to the other."
+            )
+            return finding
+        gradient = flow.gradients[i]
+        finding = Finding([leaf], [self.name(i)], gradient, Size.of(gradient), Cause.NOTHING)
+        if finding.size is Size.FINE or finding.size in (Size.VANISHING, Size.EXPLODING):
+            self.explain_factors(finding, i)
+        else:
+            edges = self.deaths(i) if finding.size is Size.ZERO else self.births(i)
+            self.explain_places(finding, i, edges)
+        return finding
+
+    def deaths(self, start: int) -> list[Edge]:
+        """The edges at which what flows to a node becomes 0, nearest the output first.
+
+        Of all that are 0 on some path these are the first seen from the output, or the first seen from the node,
+        whichever are fewer kinds: if its own ReLU is off, it does not matter which others are, later on.
+        """
+        flow, depends = self.flow, self.flow.depends(start)
+        later = [i for i in range(start, len(flow.nodes)) if depends[i] and flow.alive[i]]
+        edges = [(Edge(i, k), j) for i in later for k, j in enumerate(flow.operands[i]) if depends[j]]
+        if not flow.alive[start]:
+            return [edge for edge, _ in reversed(edges) if flow.is_cut(*edge)]
+        far = [Edge(i, -1) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
+        far += [edge for edge, _ in edges if flow.gradients[edge.node] and self.along(edge) == 0.0]
+        reached, near = {start}, []
+        for edge, j in edges:
+            if j in reached and not flow.is_cut(*edge):
+                if flow.locals[edge.node][edge.argument]:
+                    reached.add(edge.node)
+                else:
+                    near.append(edge)
+        if any(flow.position[output] in reached for output in flow.outputs):
+            near = far
+        chosen = min(far, near, key=lambda found: len(set(map(self.key, found))))
+        return sorted(chosen, reverse=True)
+
+    def births(self, start: int) -> list[Edge]:
+        """The edges, nearest the output first, at which what flows to a node becomes infinite, or nan."""
+        flow, found = self.flow, []
+        depends = flow.depends(start)
+        arrived: dict[int, float] = {}
+        for i in reversed(range(start, len(flow.nodes))):
+            if not depends[i] or not flow.alive[i]:
+                continue
+            gradient = flow.gradients[i]
+            if not math.isfinite(gradient) and math.isnan(gradient) != math.isnan(arrived.get(i, 0.0)):
+                found.append(Edge(i, -1))  # ∞ − ∞
+            elif math.isinf(gradient) and i not in arrived:
+                found.append(Edge(i, -1))  # a sum of finite numbers
+            for k, j in enumerate(flow.operands[i]):
+                if depends[j] and not flow.is_cut(i, k):
+                    along = gradient * flow.locals[i][k]
+                    if not math.isfinite(along):
+                        arrived[j] = along if not math.isnan(arrived.get(j, 0.0)) else math.nan
+                        if math.isfinite(gradient) or math.isnan(along) != math.isnan(gradient):
+                            found.append(Edge(i, k))
+        if math.isnan(flow.gradients[start]):  # the nan itself, before the infinities that led to it
+            found.sort(key=lambda edge: not math.isnan(self.along(edge)))
+        return found
+
+    def along(self, edge: Edge) -> float:
+        """What flows along an edge; the gradient itself for the sum of flows."""
+        gradient = self.flow.gradients[edge.node]
+        return gradient if edge.argument < 0 else gradient * self.flow.locals[edge.node][edge.argument]
+
+    # -- what happens there --------------------------------------------------------------------------
+
+    def key(self, edge: Edge) -> tuple[Cause, str, str]:
+        cause, i = self.cause(edge), edge.node
+        if cause is Cause.ZERO_FACTOR:  # what comes of one 0 belongs together
+            i = self.zero_source(self.other(edge))
+        return cause, self.flow.nodes[i].op.name, self.unit(i)
+
+    def cause(self, edge: Edge) -> Cause:
+        flow, (i, k) = self.flow, edge
+        gradient, along = flow.gradients[i], self.along(edge)
+        if k < 0:
+            if math.isnan(gradient):
+                return Cause.INFINITIES_CANCEL
+            return Cause.LARGE_FACTORS if math.isinf(gradient) else Cause.CANCELLED
+        if flow.is_cut(i, k):
+            return Cause.STOPPED if flow.nodes[i].op is stop_gradient else Cause.STEP
+        op, derivative = flow.nodes[i].op, flow.locals[i][k]
+        if math.isfinite(along):
+            if derivative:
+                return Cause.SMALL_FACTORS
+            name = _plain(op.name)
+            if op.kink is not None:
+                return Cause.OFF if name == "relu" else Cause.NOT_CHOSEN
+            return Cause.ZERO_FACTOR if name == "mul" else Cause.SATURATED if name in _SATURATING else Cause.FLAT
+        if math.isnan(along) and not math.isnan(derivative):
+            return Cause.ZERO_TIMES_INFINITY
+        if math.isfinite(derivative):
+            return Cause.LARGE_FACTORS
+        at = self.place(edge)
+        of_its_own = at == i and math.isfinite(flow.values[i])
+        if math.isnan(derivative if of_its_own else flow.values[at]):
+            return Cause.NAN
+        return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
+
+    def is_pole(self, i: int) -> bool:
+        """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
+        node = self.flow.nodes[i]
+        pairs = zip(node.parents, node.op.domain, strict=True)
+        return any(x.data == 0.0 or x.data not in domain for x, domain in pairs)
+
+    def explain_places(self, finding: Finding, i: int, edges: list[Edge]) -> None:
+        groups: dict[tuple[Cause, str, str], list[Edge]] = {}
+        for edge in edges:
+            groups.setdefault(self.key(edge), []).append(edge)
+        finding.places = [self.flow.nodes[self.place(edge)] for edge in edges]
+        finding.cause = next(iter(groups))[0] if groups else Cause.NOTHING
+        told = [_first(self.tell(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]]
+        finding.sentences += [*told[:1], *[f"Another path: {_first(sentence, str.lower)}" for sentence in told[1:]]]
+        if len(groups) > SHOWN:
+            finding.sentences.append(f"And so at {len(groups) - SHOWN} more places.")
+
+    def place(self, edge: Edge) -> int:
+        """The node where it happens: if the local derivative is not finite, where the first such number came up."""
+        flow, (i, k) = self.flow, edge
+        born = None if k < 0 or math.isfinite(flow.locals[i][k]) else born_at(flow.values, flow.operands, i)
+        return i if born is None else born
+
+    def tell(self, cause: Cause, edges: list[Edge], start: int) -> str:
+        """What happens at these edges, which are alike."""
+        flow, (i, k) = self.flow, edges[0]
+        if cause is Cause.OFF:
+            return self.tell_relus(edges, start)
+        words = {
+            "at": self.at(i) if k >= 0 else self.name(i),
+            "many": f", and so at {len(edges) - 1} more like it" if edges[1:] else "",
+            "gradient": number(flow.gradients[i], 3) if flow.gradients[i] else "0",
+        }
+        if k < 0:
+            flows = flow.arriving(i)
+            words["up"], words["down"] = (number(sum(x for x in flows if s * x > 0.0)) for s in (1.0, -1.0))
+            if cause is Cause.LARGE_FACTORS:
+                return f"The sum of what {len(flows)} paths bring to {words['at']} overflows to {words['gradient']}."
+            return WORDS[cause][0].format(**words)
+        operand, derivative = flow.operands[i][k], flow.locals[i][k]
+        words["x"], words["value"] = self.name(operand), number(flow.values[operand], 6)
+        words["slope"] = f"the local derivative of {words['at']} by its operand {words['x']}"
+        words["derivative"] = number(derivative, 3)
+        words["source"], words["zero"] = self.source(edges[0]), ""
+        if cause is Cause.ZERO_FACTOR:
+            words["zero"] = self.tell_zero(self.other(edges[0]))
+        edge = flow.first_zero(i)
+        if cause is Cause.ZERO_TIMES_INFINITY and edge is not None and not flow.gradients[i]:
+            words["zero"] = f" ({_first(self.tell(self.cause(edge), [edge], i).rstrip('.'), str.lower)})"
+        text = WORDS[cause][0].format(**words)
+        if cause in (Cause.SMALL_FACTORS, Cause.LARGE_FACTORS):
+            text += f" {self.tell_path(self.path(operand))}"
+        if flow.nodes[i].op.name == "compiled":
+            text += " What happens inside is seen by explaining the function that was compiled, on one sample."
+        return text
+
+    def tell_relus(self, edges: list[Edge], start: int) -> str:
+        """How many of the ReLUs of one unit are off, and how far."""
+        flow, unit, depends = self.flow, self.unit(edges[0].node), self.flow.depends(start)
+        off = {edge.node for edge in edges}
+        alike = [i for i, node in enumerate(flow.nodes) if depends[i] and node.op.name == "relu"]
+        count = len(off) + sum(i not in off and flow.values[i] > 0.0 and self.unit(i) == unit for i in alike)
+        inputs = sorted(flow.values[flow.operands[i][0]] for i in off)
+        low, high = number(inputs[0], 6), number(inputs[-1], 6)
+        given = f"with inputs from {low} to {high}" if low != high else f"with the input {low}"
+        which = f"The ReLU of {unit}" if unit else "The ReLU"
+        if count == 1:
+            return f"{which} is off, {given}."
+        if len(off) < count:
+            return f"{which} is off for {len(off)} of {count} samples, {given}."
+        if unit or count == len(flow.outputs):
+            return f"{which} is off for all {count} samples, {given}: the unit is dead."
+        return f"All {count} ReLUs that it leads to are off, {given}: if they are one unit's, the unit is dead."
+
+    def other(self, edge: Edge) -> int:
+        """The other operand of a product."""
+        return self.flow.operands[edge.node][1 - edge.argument]
+
+    def zero_source(self, i: int) -> int:
+        """Follow a 0 up through products to where it came up."""
+        while self.flow.nodes[i].op.name == "mul":
+            zero = next((j for j in self.flow.operands[i] if self.flow.values[j] == 0.0), None)
+            if zero is None:
+                break
+            i = zero
+        return i
+
+    def tell_zero(self, i: int) -> str:
+        """Why a number is 0, as a clause."""
+        source = self.zero_source(i)
+        if self.flow.nodes[source].op.name != "relu":
+            return f"{self.name(source)} is 0"
+        unit, below = self.unit(source), self.flow.operands[source][0]
+        return f"the ReLU{f' of {unit}' if unit else ''} is off, its input being {number(self.flow.values[below], 6)}"
+
+    # -- products of many factors --------------------------------------------------------------------
+
+    def path(self, i: int) -> list[Edge]:
+        """The edges of the strongest path to the output, from the output on."""
+        _, step = self.flow.strongest
+        found = []
+        edge = step[i]
+        while edge is not None:
+            found.append(edge)
+            edge = step[edge.node]
+        return found[::-1]
+
+    def explain_factors(self, finding: Finding, i: int) -> None:
+        flow = self.flow
+        if finding.size is Size.VANISHING:
+            depends = flow.depends(i)
+            for c in reversed(range(i, len(flow.nodes))):
+                if depends[c] and 0.0 < abs(flow.gradients[c]) <= CANCELLED * flow.sizes[c]:
+                    finding.cause = Cause.CANCELLED
+                    finding.places = [flow.nodes[c]]
+                    finding.sentences.append(self.tell(Cause.CANCELLED, [Edge(c, -1)], i))
+                    return
+        path = self.path(i)
+        factors = [math.log(abs(flow.locals[c][k])) for c, k in path]
+        sign = -1.0 if finding.size is Size.VANISHING else 1.0
+        order = sorted(range(len(path)), key=lambda m: -sign * factors[m])
+        finding.places = [flow.nodes[path[m].node] for m in order]
+        if finding.size is Size.FINE:
+            finding.sentences.append(f"Nothing is wrong with {number(finding.gradient, 6)}.")
+        else:
+            finding.cause = Cause.SMALL_FACTORS if finding.size is Size.VANISHING else Cause.LARGE_FACTORS
+            worst = path[order[0]]
+            name = _plain(flow.nodes[worst.node].op.name)
+            if name in _SATURATING and sign < 0.0 and 2.0 * factors[order[0]] < sum(factors):
+                finding.cause = Cause.SATURATED
+                finding.sentences.append(self.tell(Cause.SATURATED, [worst], i))
+        finding.sentences.append(self.tell_path(path))
+
+    def tell_path(self, path: list[Edge]) -> str:
+        """The factors along a path: by module, or else by operation, in order; and all of one kind together."""
+        flow = self.flow
+        if not path:
+            return "It is the output itself."
+        steps: list[tuple[str, float]] = []
+        kinds: dict[str, list[float]] = {}
+        for i, k in path:
+            factor = math.log(abs(flow.locals[i][k]))
+            name = self.unit(i) or _named(flow.nodes[i])
+            before = steps.pop()[1] if steps and steps[-1][0] == name else 0.0
+            steps.append((name, before + factor))
+            kinds.setdefault(_plain(flow.nodes[i].op.name), []).append(factor)
+        total = sum(factor for _, factor in steps)
+        shown = 2 * SHOWN if self.calls else SHOWN
+        order = sorted(range(len(steps)), key=lambda m: -steps[m][1] if total > 0.0 else steps[m][1])
+        told = ", ".join(f"{steps[m][0]} ×{_power(steps[m][1])}" for m in sorted(order[:shown]))
+        if rest := [steps[m][1] for m in order[shown:]]:
+            told += f", and {len(rest)} more, ×{_power(sum(rest) / len(rest))} each on average"
+        text = f"Along the strongest of its paths the gradient is multiplied by {_power(total)}: {told}."
+        if len(path) > 2:
+            worst = sorted(kinds.items(), key=lambda kind: -abs(sum(kind[1])))[:3]
+            told = ", ".join(f"{len(logs)} × {kind} make {_power(sum(logs))}" for kind, logs in worst if any(logs))
+            text += f" By kind of operation: {told}." if told else ""
+        return text
+
+
+def _named(node: Value) -> str:
+    return node.label or (f"the leaf {number(node.data, 6)}" if node.is_leaf else operation(node))
+
+
+def _listed(names: list[str], count: int) -> str:
+    told = ", ".join(dict.fromkeys(names))
+    return f"{told}, … ({count})" if count > len(names) else f"{told} ({count})" if count > len(set(names)) else told
+
+
+def _plain(name: str) -> str:
+    """The name of a row without its constants."""
+    return name.partition("[")[0]
+
+
+def _first(text: str, change: Callable[[str], str]) -> str:
+    """Begin a sentence, or a clause, with a capital or a small letter, where that is a word and not a name."""
+    return change(text[0]) + text[1:] if text.startswith(("the ", "The ", "All ")) else text
+
+
+def _power(logarithm: float) -> str:
+    """A factor given by its logarithm, which may lie beyond the floats."""
+    if abs(logarithm) < 700.0:
+        return number(math.exp(logarithm), 3)
+    return f"1e{logarithm / math.log(10.0):.0f}".replace("-", "−")
