@@ -289,6 +289,7 @@ _FUNCTIONS = {
 _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
     ops.hypot_of: lambda n: _hypot,
+    ops.direction_of: lambda n: lambda z, *zs: _direction(z, _hypot(*zs)),
     ops.round_of: lambda digits: _by_real_part(ops.round_of(digits)),
     ops.power_of: lambda n: lambda z: _power(z, n),
     ops.base_of: lambda base: lambda z: _exponential(base, z),
