@@ -542,7 +542,10 @@ def _weighted_density(x: Any) -> Any:
 
 
 def _gamma_slope(x: Any) -> Any:
-    return gamma(x) * digamma(x)
+    """Γ(x)·ψ(x). Where Γ overflows it is e⁵ˣ, all of whose derivatives are ∞ there, and not ∞·0 or ∞ − ∞."""
+    overflows = greater(x, 171.7)
+    beyond, x = where(overflows, 5.0 * x, 0.0), where(overflows, 1.0, x)
+    return where(overflows, exp(beyond), gamma(x) * digamma(x))
 
 
 def _squared(x: Any) -> Any:
@@ -1093,8 +1096,7 @@ lgamma = _row(
 gamma: Op = _row(
     "gamma",
     _gamma,
-    # where Γ overflows and Γ·ψ would be ∞·0 or ∞ − ∞ in its derivatives, all of them are ∞, as those of e⁵ˣ are
-    lambda y, x: where(less(x, 171.7), _gamma_slope(where(less(x, 171.7), x, 1.0)), exp(5.0 * x)),
+    lambda y, x: _gamma_slope(x),
     symbol="Γ",
     kink=_pole_to_the_left,
     array="special.gamma({0})",

@@ -314,7 +314,7 @@ FAULTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "visited before all children": (
         "engine",
         (
-            ("for node in reversed(order):", "for node in _preorder(self):"),
+            ("for node in reversed(live_nodes(order, [self])):", "for node in _preorder(self):"),
             ("def topological_order", PREORDER + "\n\ndef topological_order"),
         ),
     ),
