@@ -2,10 +2,12 @@
 
     python benchmarks/checking.py
 
-counts the verdicts on operations whose forward function loses digits inside, on kinks that no predicate tells of, and
-on random programs in which one derivative has been given the wrong sign or is off by a thousandth. A right derivative
-must never be a FAIL. Then it counts how far the digits that precision() claims of random programs are from those that
-60-digit arithmetic finds, and times why() and precision() on a graph of 100,000 nodes.
+counts the verdicts on operations at ordinary, tiny and huge points, right ones and wrong ones, on operations whose
+forward function loses digits inside, on kinks that no predicate declares, and on random programs in which one
+derivative has been given the wrong sign or is off by a thousandth; and it times a check of a network for images of
+digits. A right derivative must never be a FAIL, a wrong one never a PASS. Then it counts how far the digits that
+precision() claims of random programs are from those that 60-digit arithmetic finds, and times why() and precision()
+on a graph of 100,000 nodes.
 """
 
 import itertools
@@ -24,7 +26,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 import microgrid as mg
-from microgrid import Op, Value, ops
+from microgrid import Op, Value, losses, nn, ops
 from microgrid.checking import Verdict, check
 from microgrid.strategies import Expression, expressions
 
@@ -40,6 +42,78 @@ LOSSY: dict[str, tuple[Callable[[float, float], float], Callable[[Value, float],
     "(exp(-x*x) + c) - c": (lambda x, c: (math.exp(-x * x) + c) - c, lambda x, c: -2 * x * mg.exp(-x * x)),
     "sin(c*x)": (lambda x, c: math.sin(c * x), lambda x, c: c * mg.cos(c * x)),
 }
+
+
+SMOOTH: dict[str, tuple[Callable[[float], float], Callable[[Any, Any], Any]]] = {
+    "exp": (lambda x: math.exp(x) if x < 709 else math.inf, lambda y, x: y),
+    "tanh": (math.tanh, lambda y, x: ops.div(1.0, mg.cosh(x) * mg.cosh(x))),
+    "tanh, opaque": (lambda x: math.tanh(x), lambda y, x: ops.div(1.0, mg.cosh(x) * mg.cosh(x))),
+    "sin": (lambda x: math.sin(x), lambda y, x: mg.cos(x)),
+    "cos": (lambda x: math.cos(x), lambda y, x: -mg.sin(x)),
+    "atan": (lambda x: math.atan(x), lambda y, x: ops.div(1.0, 1 + x * x)),
+    "x²": (lambda x: x * x, lambda y, x: 2 * x),
+    "x³": (lambda x: x * x * x, lambda y, x: 3 * x * x),
+    "1 + x²": (lambda x: 1 + x * x, lambda y, x: 2 * x),
+    "√(1 + x²)": (lambda x: math.hypot(1, x), lambda y, x: ops.div(x, y)),
+    "√|x|": (lambda x: math.sqrt(abs(x)), lambda y, x: ops.div(mg.sign(x) * 0.5, y)),
+    "log |x|": (lambda x: math.log(abs(x)) if x else -math.inf, lambda y, x: ops.div(1.0, x)),
+    "1/x": (lambda x: ops.div.forward(1.0, x), lambda y, x: -y * y),
+    "x/4 + 1": (lambda x: 0.25 * x + 1, lambda y, x: 0.25),
+    "exp(−x²)": (lambda x: math.exp(-x * x), lambda y, x: -2 * x * y),
+    "logistic": (lambda x: 1 / (1 + math.exp(min(-x, 700.0))), lambda y, x: 0.25 * mg.power(mg.cosh(0.5 * x), -2.0)),
+    "√(1 + atan² x)": (
+        lambda x: math.sqrt(1 + math.atan(x) ** 2),
+        lambda y, x: ops.div(mg.atan(x), y) * ops.div(1.0, 1 + x * x),
+    ),
+    "erf": (lambda x: math.erf(x), lambda y, x: 2 / math.sqrt(math.pi) * mg.exp(-x * x)),
+    "∛(1 + x)": (lambda x: math.cbrt(1 + x), lambda y, x: ops.div(1.0, 3 * y * y)),
+}
+
+
+def smooth(number: int) -> None:
+    """As many right operations, and as many wrong ones, at ordinary, tiny and huge points and at 0."""
+    draw = random.Random(0)
+    sizes: dict[str, Callable[[], float]] = {
+        "ordinary": lambda: draw.choice([draw.uniform(0.01, 4), draw.uniform(0.1, 40), 10 ** draw.uniform(-8, 3)]),
+        "tiny": lambda: draw.choice([10 ** draw.uniform(-30, -8), 10 ** draw.uniform(-323, -30), 5e-324, 1e-30]),
+        "huge": lambda: draw.choice([10 ** draw.uniform(3, 30), 10 ** draw.uniform(30, 300)]),
+        "zero": lambda: 0.0,
+    }
+    count = Counter[tuple[str, Verdict]]()
+    found = Counter[str]()
+    while min(found["right"], found["wrong"]) < number:
+        name, size = draw.choice(sorted(SMOOTH)), draw.choice(["ordinary", "ordinary", "tiny", "tiny", "huge", "zero"])
+        forward, partial = SMOOTH[name]
+        other = SMOOTH[draw.choice(sorted(SMOOTH))][1]
+        x = draw.choice([-1.0, 1.0]) * sizes[size]()
+        right = check(Op("own", forward, (partial,)), x).derivatives[0]
+        if not math.isfinite(right.backward):
+            continue
+        found["right"] += 1
+        count[f"right, {size}", right.verdict] += 1
+        wrong: list[Any] = [
+            0.0,
+            lambda y, x: 0.0 * y,
+            lambda y, x, p=partial: -p(y, x),
+            lambda y, x, p=partial: 1.001 * p(y, x),
+            lambda y, x, p=partial: p(y, x) + draw.choice([1.0, 1e-3]),
+            other,
+        ]
+        row = check(Op("own", forward, (draw.choice(wrong),)), x).derivatives[0]
+        if abs(row.backward - right.backward) > max(5e-4 * abs(right.backward), 1e-307):
+            found["wrong"] += 1
+            count[f"wrong, {size}", row.verdict] += 1
+    show(f"{number} operations", count)
+
+
+def network() -> None:
+    """The seconds of 100 rows by a network of 784-50-10 and three images."""
+    draw = random.Random(0)
+    model = nn.MLP(784, [50, 10])
+    images = [[draw.random() if 100 < j < 600 else 0.0 for j in range(784)] for _ in range(3)]
+    started = time.process_time()
+    report = check(lambda: mg.mean([losses.cross_entropy(model(x), k) for k, x in enumerate(images)]), model, sample=50)
+    print(f"{report.summary}; {time.process_time() - started:.1f} s; {report.notes}")
 
 
 def scaled(partial: Any, factor: float) -> Any:
@@ -177,6 +251,8 @@ def show(name: str, count: Counter[tuple[str, Verdict]]) -> None:
 
 
 if __name__ == "__main__":
+    smooth(2000)
+    network()
     lossy()
     kinks(1500)
     programs(2000)

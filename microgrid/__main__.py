@@ -144,8 +144,9 @@ def _explain(options: argparse.Namespace) -> int:
         for column in ("value", "gradient", "numeric", "error"):
             table.add_column(column, justify="right", header_style="dim")
         table.add_column("check")
-        for name in filter(leaves.__contains__, expression.names):  # in the order of the formula
-            row, leaf = report[name], leaves[name]
+        rows = {row.name: row for row in report.derivatives}
+        for name in filter(rows.__contains__, expression.names):  # in the order of the formula
+            row, leaf = rows[name], leaves[name]
             error = math.nan if math.isnan(row.numeric) else row.error
             numbers = [f"{leaf.data:.6g}", f"{leaf.grad:.10g}", f"{row.numeric:.10g}", f"{error:.1g}"]
             table.add_row(Text(name), *numbers, Text(row.verdict, style=_style(row.verdict)))
@@ -156,6 +157,8 @@ def _explain(options: argparse.Namespace) -> int:
             reasons.setdefault(row.reason.partition(", made at ")[0], []).append(row.name)  # a formula has no lines
         for reason in filter(None, reasons):
             console.print(Text(f"{', '.join(reasons[reason])}: {reason}", style="dim"), soft_wrap=True)
+        for note in report.notes:
+            console.print(Text(note, style="dim"), soft_wrap=True)
     if options.output:
         path = draw(output).save(options.output)
         console.print(Text(f"\ndrawn in {path}"), soft_wrap=True)

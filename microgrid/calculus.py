@@ -13,13 +13,17 @@ they like, and may be any Python: while they run, the numbers are Values.
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any, overload
 
 from microgrid import ops
-from microgrid.engine import Value, constant, enable_grad, topological_order
+from microgrid.engine import Value, constant, enable_grad, topological_order, watch
 from microgrid.ops import CONSTANT, LEAF
 
 Function = Callable[..., Any]
+
+_running: ContextVar[bool] = ContextVar("_running", default=False)
+"""Whether a function is being differentiated: what another derivative within it uses may have a long history."""
 
 
 def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
@@ -31,6 +35,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
         raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
+    return _sweep(order, output, inputs)
+
+
+def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> list[Value]:
+    """The reverse sweep over nodes in topological order, of which those that need the inputs are visited."""
     needed = set(inputs)
     for node in order:
         if node not in needed and not needed.isdisjoint(node.parents):
@@ -43,11 +52,9 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
                 continue
             parents = node.parents
             for parent, partial in zip(parents, node.op.partials, strict=True):
-                if parent not in needed:
+                if parent not in needed or not (callable(partial) or partial):
                     continue
                 derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
-                if not isinstance(derivative, Value) and derivative == 0:
-                    continue
                 product = _product(gradient, derivative)
                 gradients[parent] = gradients[parent] + product if parent in gradients else product
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]
@@ -124,7 +131,8 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """Return ``f`` at a point and its derivative along a direction, in one pass forward.
 
     The tangent of a node is Σ ∂node/∂parent · tangent of the parent, over its parents; it is computed
-    node by node in topological order, next to the value: forward-mode differentiation.
+    node by node in topological order, next to the value: forward-mode differentiation. A node that is
+    constant, as behind ``stop_gradient`` or a comparison, has no tangent and sends none on.
 
     Args:
         f: the function; its result may have any structure.
@@ -148,26 +156,31 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
             )
         keep_graph = call.keeps_graph or any(isinstance(tangent, Value) for tangent in direction)
         outputs, rebuild = flatten(call.output)
-        pushed = _push_forward(outputs, dict(zip(call.inputs, direction, strict=True)), keep_graph)
+        order = call.nodes_of(output for output in outputs if isinstance(output, Value))
+        pushed = _push_forward(order, outputs, dict(zip(call.inputs, direction, strict=True)), keep_graph)
         if keep_graph:
             return call.output, rebuild([_as_value(tangent) for tangent in pushed])
         return call.released(call.output), rebuild([ops.as_float(tangent) for tangent in pushed])
 
 
-def _push_forward(outputs: list[Any], tangents: dict[Value, Any], keep_graph: bool) -> list[Any]:
+def _push_forward(
+    order: Sequence[Value], outputs: list[Any], tangents: dict[Value, Any], keep_graph: bool
+) -> list[Any]:
     """The tangents of the outputs, from those of the inputs; as graphs themselves if that is asked for."""
     with enable_grad():
-        for node in topological_order(*[output for output in outputs if isinstance(output, Value)]):
+        for node in order:
             parents = node.parents
             if tangents.keys().isdisjoint(parents):
                 continue
             numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
+            derivatives = zip(parents, node.op.partials, node.op.local_derivatives(*numbers), strict=True)
             products = [
                 _product(derivative, tangents[parent])
-                for parent, derivative in zip(parents, node.op.local_derivatives(*numbers), strict=True)
-                if parent in tangents and (isinstance(derivative, Value) or derivative != 0)
+                for parent, partial, derivative in derivatives
+                if parent in tangents and (callable(partial) or partial)
             ]
-            tangents[node] = ops.total(products)
+            if products:
+                tangents[node] = ops.total(products)
         return [tangents.get(output, 0.0) for output in outputs]
 
 
@@ -232,13 +245,15 @@ class _Call:
 
     The Values are fresh even where a Value was given: a node of its own, linked by ``identity``. So the
     inner of two nested derivatives sees only the paths that lead through its own argument, and the outer
-    still sees all of them.
+    still sees all of them. Where what the call uses may have a history, what it records is noted: only that
+    can depend on its fresh Values, so a derivative costs what the call does, however long the history.
     """
 
     def __init__(self, f: Function, positions: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.f = f
         self.inputs: list[Value] = []
         self.rebuilds: list[tuple[int, Function]] = []
+        self.place: dict[Value, int] | None = None
         changed = list(args)
         with enable_grad():
             for position in positions:
@@ -247,13 +262,43 @@ class _Call:
                 self.inputs += values
                 self.rebuilds.append((len(values), rebuild))
                 changed[position] = rebuild(values)
-            self.output = f(*changed, **kwargs)
-        outputs, _ = flatten(self.output)
-        fresh = set(self.inputs)
-        self.keeps_graph = any(value.op is not LEAF for value in self.inputs) or any(
-            node.op is LEAF and node not in fresh
-            for node in topological_order(*[output for output in outputs if isinstance(output, Value)])
-        )
+            given = any(value.op is not LEAF for value in self.inputs)
+            nested = _running.get()
+            token = _running.set(True)
+            try:
+                if given or nested:
+                    nodes: list[Value] = []
+                    with watch(nodes.append):
+                        self.output = f(*changed, **kwargs)
+                    self.place = {node: k for k, node in enumerate(nodes)}
+                else:
+                    self.output = f(*changed, **kwargs)
+            finally:
+                _running.reset(token)
+        self.keeps_graph = given or self._reaches_outside()
+
+    def _reaches_outside(self) -> bool:
+        """Whether the results depend on a Value that is neither a constant nor made by this call."""
+        numbers, _ = flatten(self.output)
+        outputs = [number for number in numbers if isinstance(number, Value)]
+        order, fresh = self.nodes_of(outputs), set(self.inputs)
+        if self.place is None:
+            return any(node.op is LEAF and node not in fresh for node in order)
+        reached = {*outputs, *(parent for node in order for parent in node.parents)}
+        return any(node not in fresh and node not in self.place and node.op is not CONSTANT for node in reached)
+
+    def nodes_of(self, outputs: Iterable[Value]) -> list[Value]:
+        """The graph of outputs, in topological order; only what this call recorded, if that was noted."""
+        if self.place is None:
+            return topological_order(*outputs)
+        found: set[Value] = set()
+        stack = list(outputs)
+        while stack:
+            node = stack.pop()
+            if node in self.place and node not in found:
+                found.add(node)
+                stack += node.parents
+        return sorted(found, key=self.place.__getitem__)
 
     def __enter__(self) -> "_Call":
         return self
@@ -279,7 +324,7 @@ class _Call:
             ops.as_float(output)  # raises if it is no number at all
             return [0.0] * len(self.inputs)
         if self.keeps_graph:
-            return list(gradient_graph(output, self.inputs))
+            return list(_sweep(self.nodes_of([output]), output, self.inputs))
         for value in self.inputs:
             value.grad = 0.0
         output.backward()

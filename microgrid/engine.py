@@ -15,6 +15,7 @@ import linecache
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
@@ -94,6 +95,8 @@ class Value:
 
     @property
     def data(self) -> float:
+        if _open_blocks:
+            tell_who_watches_reads(self)
         return self._data
 
     @data.setter
@@ -146,11 +149,14 @@ class Value:
             node.grad = 0.0
         self.grad = as_float(gradient)
         anomalies = _check_forward in _hooks.get()
+        outer, sweep.pending = sweep.pending, {}
         try:
             for node in reversed(live_nodes(order, [self])):
                 if anomalies:
                     _check_backward(node)
                 node.op.backpropagate(node)
+            for call, gradients in sweep.pending.items():
+                call.finish(gradients)
             if {type(leaf.grad) for leaf in leaves} != {float}:  # after an operation of the user's
                 for leaf in leaves:
                     leaf.grad = as_float(leaf.grad)
@@ -162,6 +168,8 @@ class Value:
                     for derivative in node.local_derivatives():
                         node.op.number(derivative, "local derivative")
             raise
+        finally:
+            sweep.pending = outer
         # Adding the whole sum here, not each term as it comes, makes two passes exactly twice one pass.
         for leaf, was in zip(leaves, before, strict=True):
             leaf.grad += was
@@ -238,6 +246,8 @@ class Value:
 
     def __eq__(self, other: object) -> bool:
         """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
+        if _open_blocks:
+            tell_who_watches_reads(self, other)
         if isinstance(other, Value):
             return self._data == other._data
         return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
@@ -245,19 +255,27 @@ class Value:
     __hash__ = object.__hash__
 
     def __lt__(self, other: SupportsFloat) -> bool:
+        if _open_blocks:
+            tell_who_watches_reads(self, other)
         return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __le__(self, other: SupportsFloat) -> bool:
+        if _open_blocks:
+            tell_who_watches_reads(self, other)
         return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __gt__(self, other: SupportsFloat) -> bool:
+        if _open_blocks:
+            tell_who_watches_reads(self, other)
         return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __ge__(self, other: SupportsFloat) -> bool:
+        if _open_blocks:
+            tell_who_watches_reads(self, other)
         return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self.data)
 
     # -- operations as methods ------------------------------------------------------------------------
     # All operations are functions of the package. NumPy looks for names of its own when np.arctan meets Values.
@@ -363,6 +381,15 @@ class Value:
         self.op.backpropagate(self)
 
 
+class _Sweep(threading.local):
+    """The backward pass of this thread: what nodes of one operation put off, to do it for all at its end."""
+
+    pending: "dict[Any, Any] | None" = None
+
+
+sweep = _Sweep()
+
+
 def _gradient(leaf: Value) -> float:
     try:
         return as_float(leaf.grad)
@@ -379,6 +406,7 @@ def topological_order(*roots: Value) -> list[Value]:
     """
     order: list[Value] = []
     seen: set[Value] = set()
+    shared: set[int] = set()  # a compiled call gives many nodes that have one long tuple of parents
     stack: list[Value | None] = list(reversed(roots))
     for root in roots:
         if not isinstance(root, Value):
@@ -395,7 +423,8 @@ def topological_order(*roots: Value) -> list[Value]:
                 stack.append(node)
                 stack.append(None)
                 if node.second is not None:
-                    if node.others:
+                    if node.others and id(node.others) not in shared:
+                        shared.add(id(node.others))
                         stack.extend(reversed(node.others))
                     if node.second not in seen:
                         stack.append(node.second)
@@ -413,13 +442,17 @@ def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Val
     if not any(op.cuts for op in {node.op for node in order}):
         return order
     live = set(outputs)
+    shared: set[int] = set()
     for node in reversed(order):
-        if node in live:
-            live.update(
-                [parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p]
-                if node.op.cuts
-                else node.parents
-            )
+        if node not in live:
+            continue
+        if node.op.cuts:
+            live.update([parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p])
+        elif id(node.others) not in shared:
+            live.update(node.parents)
+            shared.update([id(node.others)] * bool(node.others))
+        else:
+            live.update([node.first, node.second])  # type: ignore[list-item]
     return [node for node in order if node in live]
 
 
@@ -605,6 +638,29 @@ def watch(hook: Hook) -> Iterator[None]:
     """
     with _watched_by((hook, *_hooks.get())):
         yield
+
+
+_readers: ContextVar[tuple[Hook, ...]] = ContextVar("_readers", default=())
+
+
+@contextmanager
+def watch_reads(hook: Hook) -> Iterator[None]:
+    """Call ``hook(value)`` before this thread reads a number in the block, by ``.data``, a comparison or ``if v``."""
+    token = _readers.set((hook, *_readers.get()))
+    _open_blocks.append(None)
+    try:
+        yield
+    finally:
+        _open_blocks.pop()
+        _readers.reset(token)
+
+
+def tell_who_watches_reads(*read: Any) -> None:
+    """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
+    for hook in _readers.get():
+        for value in read:
+            if isinstance(value, Value):
+                hook(value)
 
 
 @_block

@@ -28,6 +28,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic, ops
@@ -335,7 +336,7 @@ def modules(root: Any) -> Iterator[Module]:
         seen.add(id(item))
         if isinstance(item, Module):
             yield item
-            stack += [value for name, value in vars(item).items() if name[:1] != "_"][::-1]
+            stack += [value for name, value in [*vars(item).items()] if name[:1] != "_"][::-1]
         elif isinstance(item, dict):
             stack += [*item.values()][::-1]
         elif isinstance(item, (list, tuple)) and {*map(type, item)} != {Value}:  # weights are many
@@ -353,7 +354,8 @@ def _walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
         seen.add(id(item))
         yield name, item
         if isinstance(item, Module) and (into_modules or item is root):
-            within: Iterable[tuple[Any, Any]] = [pair for pair in vars(item).items() if pair[0][:1] != "_"]
+            # A list of all at once: another thread may set an attribute meanwhile.
+            within: Iterable[tuple[Any, Any]] = [pair for pair in [*vars(item).items()] if pair[0][:1] != "_"]
         elif isinstance(item, (list, tuple)):
             within = enumerate(item)
         elif isinstance(item, dict):
@@ -619,13 +621,22 @@ class Dropout(Module):
         """Return the inputs, some of them times 0 if in training."""
         if not self.training or not self.rate:
             return x
+        items = as_list(x)
+        y = [item * factor for item, factor in zip(items, factors_of.get()(self, len(items)), strict=True)]
+        return y if hasattr(type(x), "__iter__") else y[0]
+
+    def draw(self, n: int) -> list[float]:
+        """Return ``n`` factors: 0 with probability ``rate``, else 1 / (1 − rate)."""
         kept = 1.0 / (1.0 - self.rate)
         draw = (self._generator or random).random
-        y = [item * (0.0 if draw() < self.rate else kept) for item in as_list(x)]
-        return y if hasattr(type(x), "__iter__") else y[0]
+        return [0.0 if draw() < self.rate else kept for _ in range(n)]
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate!r})"
+
+
+factors_of: ContextVar[Callable[[Dropout, int], Sequence[Any]]] = ContextVar("factors_of", default=Dropout.draw)
+"""Where ``Dropout`` takes its factors from: while a function is compiled, numbers that each call draws for itself."""
 
 
 def _generator(seed: Seed) -> random.Random | None:

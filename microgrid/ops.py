@@ -541,6 +541,10 @@ def _weighted_density(x: Any) -> Any:
     return x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi)))
 
 
+def _gamma_slope(x: Any) -> Any:
+    return gamma(x) * digamma(x)
+
+
 def _squared(x: Any) -> Any:
     return x * x
 
@@ -876,7 +880,7 @@ def hypot_of(n: int) -> Op:
     arguments = ", ".join(f"{{{i}}}" for i in range(n))
 
     def by(i: int) -> Partial:
-        return lambda y, *xs: div(xs[i], y)
+        return lambda y, *xs: direction_of(n)(xs[i], *xs[:i], *xs[i + 1 :])
 
     return Op(
         f"hypot[{n}]",
@@ -1033,6 +1037,31 @@ direction: Op = _hidden(
     doc="a / √(a² + b²), the derivative of hypot by a; ±1 where only a is infinite, nan at (0, 0)",
 )
 
+
+@_factory()
+def direction_of(n: int) -> Op:
+    """Return x₁ / √(x₁² + … + xₙ²) of n arguments, the derivative of ``hypot_of(n)`` by the first."""
+    others = ", ".join(f"{{{i}}}" for i in range(1, n))
+
+    def length(xs: tuple[Any, ...]) -> Any:
+        return hypot_of(n)(*xs)
+
+    def by(i: int) -> Partial:
+        if i == 0:  # 1/y − x₁²/y³ would cancel
+            return lambda y, *xs: div(total(_squared(div(x, length(xs))) for x in xs[1:]), length(xs))
+        return lambda y, *xs: -y * div(div(xs[i], length(xs)), length(xs))
+
+    return Op(
+        f"direction[{n}]",
+        lambda a, *xs: _direction(a, math.hypot(*xs)),
+        tuple(map(by, range(n))),
+        array=f"special.direction({{0}}, special.hypot({others}))",
+        javascript=f"mg.direction({{0}}, Math.hypot({others}))",
+        doc="the first argument over the length of all; nan at the origin",
+        recipe=(direction_of, (n,)),
+    )
+
+
 # Special functions
 
 erf = _row(
@@ -1061,10 +1090,11 @@ lgamma = _row(
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
 )
-gamma = _row(
+gamma: Op = _row(
     "gamma",
     _gamma,
-    lambda y, x: y * digamma(x),
+    # where Γ overflows and Γ·ψ would be ∞·0 or ∞ − ∞ in its derivatives, all of them are ∞, as those of e⁵ˣ are
+    lambda y, x: where(less(x, 171.7), _gamma_slope(where(less(x, 171.7), x, 1.0)), exp(5.0 * x)),
     symbol="Γ",
     kink=_pole_to_the_left,
     array="special.gamma({0})",
@@ -1271,7 +1301,9 @@ where: Op = _row(
     kink=lambda condition, a, b: bool(condition),
     array="xp.where({0}, {1}, {2})",
     javascript="({0} !== 0 ? {1} : {2})",
-    doc="a where the condition is not 0, else b; the choice is part of the graph",
+    doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
+    "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
+    "√x or 0 write where(x > 0, sqrt(where(x > 0, x, 1)), 0)",
 )
 relu = _row(
     "relu",

@@ -1,8 +1,6 @@
 """One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
 
 import math
-import pickle
-import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -12,12 +10,13 @@ import numpy as np
 
 from microgrid import atomic, engine
 from microgrid.calculus import flatten
-from microgrid.compiler import TraceError
+from microgrid.compiler import Compiled, TraceError
 from microgrid.compiler import compile as compile_function
+from microgrid.compiler.capture import Generators
+from microgrid.compiler.compiled import Variant
 from microgrid.compiler.kernel import Kernel
-from microgrid.compiler.program import Traced
 from microgrid.engine import Value, constant, no_grad
-from microgrid.nn import Dropout, as_list, modules
+from microgrid.nn import as_list
 from microgrid.optim import Optimizer, changes
 
 Loss = Callable[[Any, Any], Any]
@@ -195,7 +194,7 @@ class CompiledStep:
     def gradients(self, X: Any, y: Any) -> Measured:
         """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
         self._kernel_theta[self._in_kernel] = self._theta[self._here]
-        numbers = self._run(X, y)
+        numbers = self._run(X, y, *self.compiled.drawn(len(X)))
         # A new array each time: an optimiser may remember the one that it got.
         self._gradient = np.zeros(len(self.parameters))
         self._gradient[self._here] = self._kernel_gradient[self._in_kernel]
@@ -339,7 +338,7 @@ class Evaluation:
         if compiled is not None:
             theta = compiled.kernel.read()
             pieces = [slice(i, i + SAMPLES_AT_ONCE) for i in range(0, len(self.X), SAMPLES_AT_ONCE)]
-            numbers = [compiled.kernel.value(theta, self.X[piece], self.y[piece]) for piece in pieces]
+            numbers = [compiled.values(theta, self.X[piece], self.y[piece]) for piece in pieces]
             return compiled.measured(np.concatenate(numbers), self.y, self.accuracy)
         total, right = 0.0, 0
         with no_grad(), mode(self.model, training=False):
@@ -398,8 +397,8 @@ class CompiledModel:
         TraceError: if the model does not compile, with the reason.
     """
 
-    kernel: Kernel
-    _rebuild: Callable[[Iterable[Any]], Any]
+    _compiled: Compiled
+    _variant: Variant
 
     def __init__(self, model: Any, loss: Loss, X: Any, y: Any, *, training: bool) -> None:
         self.model, self.loss, self.training = model, loss, training
@@ -408,6 +407,19 @@ class CompiledModel:
         self._X, self._y = X[self._places], y[self._places]
         self._next = 0
         self._compile()
+
+    @property
+    def kernel(self) -> Kernel:
+        """The program; where the model drops at random, its last argument is what ``drawn`` gives."""
+        return self._variant.kernel
+
+    def drawn(self, samples: int) -> list[Any]:
+        """Draw the factors of ``Dropout``, as the model would for so many samples; nothing where it has none."""
+        return [self._variant.factors(samples)] if self._variant.drops else []
+
+    def values(self, theta: Any, X: Any, y: Any) -> Any:
+        """Return the loss and the outputs, a row for each sample."""
+        return self.kernel.value(theta, X, y, *self.drawn(len(X)))
 
     def measured(self, numbers: Any, y: Any, accuracy: Accuracy | None) -> Measured:
         """Return the means over samples of what the kernel gave: a row for each."""
@@ -423,38 +435,58 @@ class CompiledModel:
 
     def outputs(self, numbers: Iterable[float]) -> Any:
         """Return numbers as the model returns its outputs, as Values."""
-        return self._rebuild(map(constant, numbers))
+        return self._variant.rebuild(map(constant, (0.0, *numbers)))[1]
 
     def renew(self) -> bool:
         """Compile anew if the model is no longer what was compiled; return whether it was necessary."""
-        _refuse_what_no_trace_shows(self.model, training=self.training)
+        _refuse_who_watches()
+        before = self._variant
         self._next = (self._next + 1) % len(self._places)
-        if self._difference(self._next) is None:
+        if self._trace() is before and self._difference(self._next) is None:
             return False
-        self._compile()
+        if self._variant is before or any(map(self._difference, range(len(self._places)))):
+            self._compile()
         return True
 
     def _compile(self) -> None:
-        _refuse_what_no_trace_shows(self.model, training=self.training)
-        with _nothing_drawn(), mode(self.model, training=self.training):
-            try:
-                self.kernel, self._rebuild = _kernel(self.model, self.loss, self._X[:1], self._y[:1])
-            except TraceError:
-                raise
-            except Exception as error:  # whatever the user's code raises when it meets traced numbers
-                raise TraceError(f"{type(error).__name__} with traced numbers in place of floats: {error}") from error
+        _refuse_who_watches()
+        model, loss = self.model, self.loss
+
+        def loss_and_outputs(x: Any, target: Any) -> list[Any]:
+            output = model(x)
+            return [loss(output, target), output]
+
+        loss_and_outputs.__name__ = "the model or the loss"  # as messages shall call it
+        self._compiled = compile_function(loss_and_outputs, reduce=None)
+        self._trace()
         for k in range(len(self._places)):
             if difference := self._difference(k):
                 raise TraceError(difference)
 
+    def _trace(self) -> Variant:
+        """Trace the model, unless it has been in the state that it is in now."""
+        with mode(self.model, training=self.training):
+            try:
+                self._variant = self._compiled.variant(self._X[:1], self._y[:1])
+            except TraceError:
+                raise
+            except Exception as error:  # whatever the user's code raises when it meets traced numbers
+                raise TraceError(f"{type(error).__name__} with traced numbers in place of floats: {error}") from error
+        return self._variant
+
     def _difference(self, k: int) -> str | None:
         """How the program differs from the model on a sample, if it does."""
         x, target = self._X[k].tolist(), self._y[k].tolist()
-        with _nothing_drawn(), no_grad(), mode(self.model, training=self.training):
+        own = [module._generator for module, _ in self._variant.drops if module._generator]
+        generators = Generators([*self._variant.capture.generators, *own])
+        before = generators.read()
+        found = self.values(self.kernel.read(), self._X[k : k + 1], self._y[k : k + 1])[0]
+        drawn = generators.read()
+        generators.write(before)
+        with generators.kept("the model or the loss", drawn), no_grad(), mode(self.model, training=self.training):
             output = self.model(x)
             expected = [self.loss(output, target), *flatten(output)[0]]
         numbers = [getattr(number, "data", number) for number in expected]
-        found = self.kernel.value(self.kernel.read(), self._X[k : k + 1], self._y[k : k + 1])[0]
         if len(found) == len(numbers) and np.allclose(found, numbers, rtol=1e-6, atol=1e-9, equal_nan=True):
             return None
         return (
@@ -463,52 +495,6 @@ class CompiledModel:
         )
 
 
-def _kernel(model: Any, loss: Loss, X: Any, y: Any) -> tuple[Kernel, Callable[[Iterable[Any]], Any]]:
-    """Return the kernel, and the function that gives outputs the structure that the model returned them in."""
-    rebuilders = []
-
-    def loss_and_outputs(x: Any, target: Any) -> list[Any]:
-        with _traced(model.parameters()):
-            output = model(x)
-            value = loss(output, target)
-        numbers, rebuild = flatten(output)
-        rebuilders.append(rebuild)
-        return [value, *numbers]
-
-    kernel = compile_function(loss_and_outputs, reduce=None).kernel(X, y)
-    return kernel, rebuilders[-1]
-
-
-def _refuse_what_no_trace_shows(model: Any, *, training: bool) -> None:
+def _refuse_who_watches() -> None:
     if any(hook is not engine._cut for hook in engine._hooks.get()):
         raise TraceError("the nodes are watched, by detect_anomaly(), record_lines() or watch(), so there must be some")
-    for module in modules(model):
-        if training and isinstance(module, Dropout) and module.rate:
-            raise TraceError(f"{module} draws anew for every sample, and a program would repeat one draw")
-
-
-@contextmanager
-def _nothing_drawn() -> Iterator[None]:
-    """Raise ``TraceError`` if the block draws from the global generators; they are left as they were."""
-    before = random.getstate(), np.random.get_state(legacy=False)
-    try:
-        yield
-    finally:
-        after = random.getstate(), np.random.get_state(legacy=False)
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-    if pickle.dumps(after) != pickle.dumps(before):
-        raise TraceError("the model or the loss draws random numbers, and a program would repeat one draw")
-
-
-@contextmanager
-def _traced(parameters: Iterable[Value]) -> Iterator[None]:
-    """Have parameters refuse what traced numbers refuse: a branch on one holds for its present number only."""
-    plain = [parameter for parameter in parameters if type(parameter) is Value]
-    try:
-        for parameter in plain:
-            parameter.__class__ = Traced
-        yield
-    finally:
-        for parameter in plain:
-            parameter.__class__ = Value

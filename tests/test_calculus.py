@@ -3,6 +3,7 @@
 import itertools
 import math
 import operator
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -239,6 +240,67 @@ def test_nothing_flows_through_a_derivative_of_zero_not_even_an_infinite_gradien
     assert mg.grad(lambda x: 1 / mg.floor(x))(0.5) == 0.0
     x = Value(0.5)
     assert mg.gradient_graph(1 / mg.floor(x), [x])[0].data == 0.0
+
+
+@pytest.mark.parametrize("constant", [mg.stop_gradient, mg.floor, lambda v: mg.where(mg.less(v, 1.0), 0.0, 1.0)])
+def test_nothing_is_pushed_through_a_constant_either(constant):
+    """The square root of 0 has an infinite slope; a constant moves it not at all."""
+    f = lambda v: mg.sqrt(constant(v)) + v * v  # noqa: E731
+    for v in (0.0, Value(0.0)):
+        slope = mg.jvp(f, v, 1.0)[1]
+        assert getattr(slope, "data", slope) == 0.0
+    assert mg.jvp(lambda v: mg.sqrt(mg.floor(v)), 0.5, 1.0) == (0.0, 0.0)
+    assert mg.hvp(f, 0.0, 1.0) == 2.0
+
+
+def test_a_derivative_that_happens_to_be_zero_is_a_number_like_any_other_in_every_direction():
+    f = lambda v: mg.where(mg.greater(v, 0.0), mg.sqrt(v), 0.0)  # noqa: E731
+    safe = lambda v: mg.where(mg.greater(v, 0.0), mg.sqrt(mg.where(mg.greater(v, 0.0), v, 1.0)), 0.0)  # noqa: E731
+    for g, expected in ((f, math.nan), (safe, 0.0)):
+        x = Value(0.0)
+        y = g(x)
+        y.backward()
+        slopes = [x.grad, mg.gradient_graph(y, [x])[0].data, mg.grad(g)(0.0), mg.jvp(g, 0.0, 1.0)[1]]
+        slopes.append(mg.jvp(g, Value(0.0), 1.0)[1].data)
+        assert slopes == pytest.approx([expected] * 5, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda f, x: mg.grad(f)(x),
+        lambda f, x: mg.jvp(f, x, 1.0)[1],
+        lambda f, x: mg.jacobian(lambda v: [f(v)])(x)[0],
+        lambda f, x: mg.hessian(f)(x),
+        lambda f, x: mg.grad(lambda t: t * x)(1.0),
+    ],
+)
+def test_a_derivative_within_a_function_does_not_visit_what_was_computed_before_it(derivative):
+    def lines(steps):
+        """How many lines of the calculus and of its walks over graphs run."""
+        count = 0
+
+        def follow(frame, event, argument):
+            nonlocal count
+            count += event == "line" and frame.f_code.co_filename.endswith(("calculus.py", "engine.py"))
+            return follow
+
+        def f(w):
+            x = 0.5 * w
+            for _ in range(steps):
+                x = x - 0.01 * derivative(lambda v: mg.sin(v * w), x)
+            return x
+
+        before = sys.gettrace()
+        sys.settrace(follow)
+        try:
+            mg.grad(f)(1.3)
+        finally:
+            sys.settrace(before)
+        return count
+
+    once, twice, fourfold = lines(10), lines(20), lines(40)
+    assert fourfold - twice == pytest.approx(2 * (twice - once), rel=0.01)
 
 
 def test_an_argument_without_derivative_does_not_hide_the_next_one():

@@ -263,6 +263,13 @@ def test_a_wrong_derivative_fails_the_main_job(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "network.json").exists()
 
 
+def test_infinite_numbers_and_leaves_that_cannot_matter_are_explained(capsys):
+    assert main(["explain", "exp(-x)", "x=inf"]) == 0
+    assert re.search(r"x +inf +-?0 +nan +nan +DOMAIN *\nx: an infinite number", capsys.readouterr().out)
+    assert main(["explain", "0*x + y", "x=2", "y=3"]) == 0
+    assert re.search(r"y +3 +1 +1 +0 +PASS *\n1 leaf cannot matter here.*: x\n", capsys.readouterr().out)
+
+
 def test_control_c_outside_training_says_so(capsys, monkeypatch):
     def interrupted(text):
         raise KeyboardInterrupt

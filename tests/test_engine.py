@@ -880,3 +880,25 @@ def test_leaky_relu_and_elu_have_the_usual_constants_unless_given():
 def test_functions_of_nothing_are_refused(function):
     with pytest.raises(ValueError, match="needs at least one number"):
         function([])
+
+
+def test_who_watches_reads_is_told_of_each_number_that_this_thread_reads():
+    a, b, seen = Value(1.0), Value(2.0), []
+
+    def elsewhere():
+        assert a.data == 1.0
+        assert a < b
+
+    with engine.watch_reads(seen.append):
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        repr(a), a + b, (a * b).backward()
+        assert not seen
+        for read in (lambda: a.data, lambda: bool(a), lambda: a < 3.0, lambda: a == 1.0, lambda: a >= 3.0):
+            read()
+            assert all(value is a for value in seen)
+        a <= b  # noqa: B015 - reading is the test
+    assert len(seen) == 7
+    assert a.data == 1.0
+    assert len(seen) == 7

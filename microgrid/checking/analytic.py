@@ -33,13 +33,14 @@ TERMS = 180
 def complex_forward(op: Op) -> Forward | None:
     """Return the operation on complex numbers, ``None`` if it has no continuation here.
 
-    Only rows of the table itself have one: a user's row of the same name is another operation.
+    A user's row has that of the row of the table with the same ``forward``, or with what this one wraps, such as
+    ``math.tanh``: it is the same function, whatever its name. Of other functions nobody knows how they continue.
     """
     if op.recipe is not None:
         factory, constants = op.recipe
         make = _FACTORIES.get(factory)
         return make(*constants) if make else None
-    return _ROWS.get(op)
+    return _ROWS.get(op) or _FUNCTIONS.get(op.forward)
 
 
 def _log1p(z: complex) -> complex:
@@ -279,9 +280,16 @@ _ROWS: dict[Op, Forward] = {
     },
 }
 
+_FUNCTIONS = {
+    function: forward
+    for op, forward in _ROWS.items()
+    for function in (op.forward, getattr(op.forward, "__wrapped__", op.forward))
+}
+
 _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
     ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
     ops.hypot_of: lambda n: _hypot,
+    ops.direction_of: lambda n: lambda z, *zs: _direction(z, _hypot(*zs)),
     ops.round_of: lambda digits: _by_real_part(ops.round_of(digits)),
     ops.power_of: lambda n: lambda z: _power(z, n),
     ops.base_of: lambda base: lambda z: _exponential(base, z),

@@ -1,11 +1,13 @@
 """The verdict on one derivative: is it right, wrong, or impossible to tell, and why."""
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from random import Random
 
 from microgrid.checking.numeric import (
+    NEGLIGIBLE,
     UNIT,
     Estimate,
     Line,
@@ -17,7 +19,6 @@ from microgrid.checking.numeric import (
     complex_step,
     difference,
     local_derivative,
-    resolution,
     rounded,
 )
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
@@ -31,6 +32,7 @@ def judge(
     backward: float,
     line: Line,
     rounding: float,
+    terms: float = 0.0,
     method: Method = Method.AUTO,
     step: float | None = None,
     hasty: bool = False,
@@ -43,30 +45,35 @@ def judge(
         backward: the derivative to check.
         line: the function along which the numeric derivative is taken.
         rounding: how far ``backward`` may be off by rounding.
+        terms: the size of the terms that cancel in ``backward``.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
         hasty: whether to call a derivative wrong by the first witness, but for what looks like a kink: for a caller
             that looks for the cause.
     """
-    # An error counts as none beside the function itself, and beside terms that cancel, whose size rounding tells.
-    size = max(abs(backward), rounding / (8.0 * UNIT))
-    negligible = 1e-9 * min(max(abs(line.base), 1.0) / line.size, size)
+    if not math.isfinite(line.scale):
+        reason = "an infinite number, or nan, has none beside it to take a difference with"
+        return Derivative(name, value, backward, math.nan, math.inf, Verdict.DOMAIN, reason)
+    # An error counts as none beside the function itself, and beside terms that cancel.
+    negligible = NEGLIGIBLE * min(max(abs(line.base), 1.0) / line.size, max(abs(backward), terms))
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
-    estimate = _estimate(line, method, step, negligible)
-    if backward == 0.0 and estimate.method is Method.DIFFERENCE and not estimate.obstacle and line.is_flat:
+    estimate = _estimate(line, backward, method, step, negligible)
+    is_seen = estimate.method is Method.DIFFERENCE and not math.isnan(estimate.value)
+    if backward == 0.0 and is_seen and line.is_flat(estimate.distance):
         estimate = Estimate(0.0, 0.0)
     row = compare(estimate)
     if row.verdict is not Verdict.FAIL or method is Method.COMPLEX:
         return row
-    is_kink = line.bends(estimate.step) and _lies_between(line.slopes(line.nearest), backward)
+    bend = line.bends(estimate.step)
+    is_kink = bend == math.inf or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
     if is_kink or not (hasty and math.isfinite(backward)):
-        row = _heard_again(row, estimate, line, negligible, compare)
+        row = _confirmed_failure(row, estimate, line, negligible, compare)
     if is_kink and row.verdict is not Verdict.PASS:
         return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest))
     return row
 
 
-def _heard_again(
+def _confirmed_failure(
     row: Derivative, estimate: Estimate, line: Line, negligible: float, compare: Callable[..., Derivative]
 ) -> Derivative:
     """Before anything is called wrong, hear other witnesses, that look from nearer by: one may err."""
@@ -75,15 +82,21 @@ def _heard_again(
     for largest in (narrower, 0.1 * line.scale or None):
         found = difference(line, negligible, largest)
         other = compare(found)
+        saw_nothing = other.verdict is Verdict.UNRESOLVED and not found.contradicts(estimate)
+        # rounding that grows with the step spoils the last digits of what is known, not the first
+        if other.verdict is Verdict.FAIL or (saw_nothing and estimate.is_known(negligible) and row.relative > 0.01):
+            continue
         # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
-        if other.verdict is not Verdict.FAIL and (math.isfinite(row.backward) or math.isnan(found.value)):
+        if math.isfinite(row.backward) or math.isnan(found.value):
             return other
     # Steps beyond the period of a function see another one, by chance: what contradicts them from nearer by counts.
     heard = []
     largest = 0.1 * line.scale
-    while largest > line.smallest:
+    for _ in range(WITNESSES):
+        if largest <= line.smallest:
+            break
         found = difference(line, negligible, largest)
-        if abs(found.value - estimate.value) > found.error + estimate.error:
+        if found.contradicts(estimate):
             heard.append((compare(found), found))
         largest /= 32.0
     row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].rank(negligible))
@@ -93,9 +106,11 @@ def _heard_again(
     return row
 
 
-def _estimate(line: Line, method: Method, step: float | None, negligible: float) -> Estimate:
+def _estimate(line: Line, backward: float, method: Method, step: float | None, negligible: float) -> Estimate:
     near = step or line.nearest
     estimate = complex_step(line) if method is not Method.DIFFERENCE else None
+    if estimate and backward and max(abs(backward), abs(estimate.value)) < sys.float_info.min / estimate.step:
+        estimate.error += abs(backward)  # times the step it underflows
     obstacle = line.obstacle(near) if estimate or step else None
     if obstacle is not None and obstacle.is_kink:
         return Estimate(method=Method.COMPLEX if estimate else Method.DIFFERENCE, obstacle=obstacle, distance=near)
@@ -119,8 +134,7 @@ def _compare(
     numeric, size = estimate.value, max(abs(backward), abs(estimate.value))
     allowed = 2.0 * estimate.error + rounding + 32.0 * UNIT * size
     row = Derivative(name, value, backward, numeric, allowed, Verdict.PASS, "", estimate.method)
-    still = backward == 0.0 == numeric  # the function moves at no step at all
-    known = still or estimate.is_known(negligible)
+    known = estimate.is_known(negligible)
     obstacle = estimate.obstacle
     if not known and obstacle is not None:
         row.verdict = Verdict.KINK if obstacle.is_kink else Verdict.DOMAIN
@@ -142,12 +156,12 @@ def _compare(
         )
     elif row.error > allowed:
         row.verdict = Verdict.FAIL
-    elif (rounding if still else allowed) > resolution(size, negligible):
+    elif allowed > estimate.resolution(negligible, size):
         row.verdict = Verdict.UNRESOLVED
         row.reason = (
             f"rounding in the function (±{number(line.noise, 2)} of {number(line.base, 6)}) leaves its numeric "
             "derivative too few digits"
-            if not still and estimate.error > 0.5 * rounding
+            if estimate.error > 0.5 * rounding
             else f"backward() itself is known to ±{number(rounding, 2)} only: terms that are rounded cancel in it"
         )
     elif obstacle is not None and obstacle.is_kink and estimate.distance < 1e-3 * line.size:
@@ -179,8 +193,10 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
     )
     if obstacle.position is None:
-        reason += "; no operation on the way tells of a kink here: give yours its predicate, kink="
-    if not _lies_between(slopes, backward):
+        reason += "; no operation in this graph declares a kink here; if one is yours, pass kink= to its Op"
+    if not math.isfinite(backward):
+        reason += f", and backward() gives {number(backward)}: give its derivative there a number, by where()"
+    elif _lies_outside(slopes, backward):
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"
@@ -188,11 +204,18 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
     return reason
 
 
-def _lies_between(slopes: tuple[float, float], backward: float) -> bool:
-    """Whether a derivative at a kink is between the slopes of its sides, to four digits; or these are not known."""
+def _lies_outside(slopes: tuple[float, float], backward: float) -> bool:
+    """Whether a derivative at a kink is a number that is not between the slopes of its sides, to four digits."""
     low, high = sorted(slopes)
     margin = 5e-5 * (abs(low) + abs(high))
-    return math.isnan(margin) or low - margin <= backward <= high + margin
+    return backward < low - margin or backward > high + margin
+
+
+ACCURACY = 1e-12
+"""The relative error that a row's derivative may have of its own."""
+
+WITNESSES = 12
+"""From how many distances a derivative is looked at before it is called wrong."""
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -212,30 +235,47 @@ class Primitive:
         self.positions = [self.program.position[leaf] for leaf in self.leaves]
         self.y = self.program.values[-1]
 
-    def first(self, i: int, name: str = "") -> Derivative:
-        """Check ∂y/∂xs[i]."""
+    def first(self, i: int, name: str = "", own: bool = False) -> Derivative:
+        """Check ∂y/∂xs[i]; with ``own``, what the row itself rounds away does not excuse it."""
         line = Line(self.program, {self.positions[i]: 1.0}, seed=self.seed)
         given = local_derivative(self.op, i, self.y, self.xs)
-        return self._judge(name, given, self._rounding(i, given), line, Method.AUTO)
+        rounding = ACCURACY * abs(given) + self._excused(i) if own else self._rounding(i, given)
+        return judge(name, tuple(self.xs), given, line, rounding)
 
     def second(self, i: int, j: int, name: str = "") -> Derivative:
         """Check ∂²y/∂xs[i]∂xs[j]: the derivative, by Values, of a local derivative.
 
         The witness is the difference quotient of the same local derivative on floats.
         """
+        given, rounding, terms = 0.0, 0.0, 0.0
+        program = self._slope_on_values(i)
+        if program is not None:
+            position = program.position[self.leaves[j]]
+            given = program.gradients()[position]
+            rounding = program.rounding_of_gradients(self.seed)[position]
+            terms = program.terms()[position]
+        line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), seed=self.seed)
+        return judge(name, tuple(self.xs), given, line, rounding, terms, Method.DIFFERENCE)
+
+    def _slope_on_values(self, i: int) -> Program | None:
+        """The graph of a local derivative; ``None`` if it is a plain number."""
         with enable_grad():
             y = self.op(*self.leaves)
             derivative = self.op.partials[i]
             slope = derivative(y, *self.leaves) if callable(derivative) else derivative
-        given, rounding = 0.0, 0.0
-        if isinstance(slope, Value):
-            program = Program(slope)
-            position = program.position.get(self.leaves[j])
-            if position is not None:
-                given = program.gradients()[position]
-                rounding = program.rounding_of_gradients(self.seed)[position]
-        line = Line(self.program, {self.positions[j]: 1.0}, self._slope(i), seed=self.seed)
-        return self._judge(name, given, rounding, line, Method.DIFFERENCE)
+        return Program(slope, self.leaves) if isinstance(slope, Value) else None
+
+    def _excused(self, i: int) -> float:
+        """How much half a unit in the last place of the arguments changes ∂y/∂xs[i], generously."""
+        try:
+            program = self._slope_on_values(i)
+            gradients = program.gradients() if program else []
+        except Exception:  # the second derivatives tell
+            program = None
+        if program is None:
+            return 0.0
+        changes = [abs(x * gradients[program.position[leaf]]) for x, leaf in zip(self.xs, self.leaves, strict=True)]
+        return 4.0 * UNIT * sum(change for change in changes if math.isfinite(change))
 
     def _slope(self, i: int) -> Measure:
         return lambda values, random: local_derivative(
@@ -246,6 +286,3 @@ class Primitive:
         random = Random(self.seed)
         others = [local_derivative(self.op, i, rounded(self.y, random), self.xs, random) for _ in range(4)]
         return 2.0 * max((abs(other - given) for other in others if math.isfinite(other)), default=0.0)
-
-    def _judge(self, name: str, given: float, rounding: float, line: Line, method: Method) -> Derivative:
-        return judge(name, tuple(self.xs), given, line, rounding=rounding, method=method)

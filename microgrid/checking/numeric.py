@@ -17,7 +17,7 @@ Where every operation on the way is analytic, the complex step replaces the diff
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -42,8 +42,23 @@ LEVELS = 64
 RESOLVED = 1e-4
 """A derivative is known if its error is below this fraction of it: four digits tell wrong from right."""
 
+# How far things are tried; with LEVELS these bound how often a function is evaluated: see ``check``.
+ROWS = 32
+STRIDE = 6
+WIDENINGS = 40
+DIGITS = 53
+BISECTIONS = 12
+CUSP = 6
+GRADUAL = 2.0**20
+"""What begins to move by fewer units in the last place than this, saturates; by more, it jumps or bends."""
+
 COMPLEX_STEP = float.fromhex("0x1p-332")  # about 1e-100: its square vanishes beside any number
+LARGEST = float.fromhex("0x1p1000")
 SMALLEST_STEP = float.fromhex("0x1p-900")  # about 1e-271: a slope of 1 times it keeps its digits
+
+
+NEGLIGIBLE = 1e-9
+"""What is this fraction of the terms that cancel in a derivative, or of its own size beside the point, is nothing."""
 
 
 def resolution(scale: float, negligible: float) -> float:
@@ -72,7 +87,9 @@ class Noisy(Operators):
     @classmethod
     def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Noisy":
         random = next(x.random for x in arguments if isinstance(x, cls))
-        return cls(rounded(op.forward(*[as_float(x) for x in arguments]), random), random)
+        xs = [as_float(x) for x in arguments]
+        y = op.forward(*xs)
+        return cls(y if _is_exact(op, y, xs) else rounded(y, random), random)
 
     def __float__(self) -> float:
         return self.data
@@ -93,14 +110,47 @@ class Noisy(Operators):
         return self.data >= as_float(other)
 
 
+def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
+    """Whether nothing is rounded: in a choice, a comparison, a product with a power of 2, a sum with no remainder."""
+    if op is ops.mul:
+        return any(math.frexp(abs(x))[0] in (0.0, 0.5) for x in xs)
+    if op in (ops.add, ops.sub):
+        a, b = xs[0], y - xs[0]
+        remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two
+        return remainder == 0
+    return y in xs or not any(callable(partial) or partial for partial in op.partials)
+
+
 def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
     """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
-    partial = op.partials[i]
+    if type(op) is not Op:
+        return local_derivatives(op, y, xs, random)[i]
+    if random is None:
+        return _partial(op.partials[i], y, xs)
+    return _partial(op.partials[i], y, xs, [Noisy(x, random) for x in (y, *xs)])
+
+
+def local_derivatives(op: Op, y: float, xs: list[float], random: Random | None = None) -> tuple[float, ...]:
+    """Return ∂y/∂xs as the row gives it.
+
+    An operation that is a whole program, as a compiled function is, gives all of them at once; its rounding is that of
+    its operands.
+    """
+    if type(op) is Op:
+        noisy = () if random is None else [Noisy(x, random) for x in (y, *xs)]
+        return tuple([_partial(partial, y, xs, noisy) for partial in op.partials])
+    if random is not None:
+        coarser = op.unit / UNIT  # type: ignore[attr-defined]
+        xs = [rounded(x, random, coarser * x) for x in xs]
+    return tuple(map(as_float, op.local_derivatives(y, *xs)))
+
+
+def _partial(partial: Any, y: float, xs: Sequence[float], noisy: Sequence[Noisy] = ()) -> float:
     if not callable(partial):
         return as_float(partial)
-    if random is not None:
+    if noisy:
         try:
-            return as_float(partial(Noisy(y, random), *[Noisy(x, random) for x in xs]))
+            return as_float(partial(*noisy))
         except (TypeError, AttributeError):  # a partial that takes floats only: its inner rounding stays unknown
             pass
     return as_float(partial(y, *xs))
@@ -138,8 +188,7 @@ class Program:
     Attributes:
         nodes: the graph in topological order, after any leaves that it does not reach; the output is the last.
         operands: for each node the positions of its parents.
-        values: the number at each node.
-        locals: the local derivatives at each node.
+        recorded: the number that each node holds.
     """
 
     def __init__(self, output: Value, leaves: Iterable[Value] = ()) -> None:
@@ -148,23 +197,54 @@ class Program:
         self.nodes = [leaf for leaf in leaves if leaf not in reached] + order
         self.position = {node: i for i, node in enumerate(self.nodes)}
         self.operands = [tuple([self.position[parent] for parent in node.parents]) for node in self.nodes]
-        self.values = [node.data for node in self.nodes]
-        self._steps: dict[int, Step] = {}
-        self._children: list[list[int]] = [[] for _ in self.nodes]
-        for i, operands in enumerate(self.operands):
-            op = self.nodes[i].op
-            if operands and op is not ops.stop_gradient:
-                self._steps[i] = (i, op.forward, operands, _rounding_of(op))
-                for j in operands:
-                    self._children[j].append(i)
-        self.plan = list(self._steps.values())
-        advance(self.values, self.plan)
-        self.locals = [self._locals(i, self.values) for i in range(len(self.nodes))]
-        self._relevant: dict[bool, list[bool]] = {}
+        self.recorded = [node.data for node in self.nodes]
+        self._traits: dict[Op, _Traits] = {}
+
+    def _traits_of(self, op: Op) -> "_Traits":
+        traits = self._traits.get(op)
+        if traits is None:
+            traits = self._traits[op] = _traits_of(op)
+        return traits
+
+    @cached_property
+    def plan(self) -> "Plan":
+        """The steps that compute all nodes anew."""
+        return [
+            (i, node.op.forward, self.operands[i], self._traits_of(node.op).rounding)
+            for i, node in enumerate(self.nodes)
+            if self.operands[i] and node.op is not ops.stop_gradient
+        ]
+
+    @cached_property
+    def values(self) -> list[float]:
+        """The number at each node, as it follows from the leaves."""
+        values = self.recorded.copy()
+        advance(values, self.plan)
+        return values
+
+    @cached_property
+    def locals(self) -> list[tuple[float, ...]]:
+        """The local derivatives at each node."""
+        return [self._locals(i, self.values) for i in range(len(self.nodes))]
+
+    @cached_property
+    def _steps(self) -> "dict[int, Step]":
+        return {step[0]: step for step in self.plan}
+
+    @cached_property
+    def _children(self) -> list[list[int]]:
+        children: list[list[int]] = [[] for _ in self.nodes]
+        for i, _, operands, _ in self.plan:
+            for j in operands:
+                children[j].append(i)
+        return children
 
     def _locals(self, i: int, values: list[float], random: Random | None = None) -> tuple[float, ...]:
-        op, xs = self.nodes[i].op, [values[j] for j in self.operands[i]]
-        return tuple([local_derivative(op, k, values[i], xs, random) for k in range(len(xs))])
+        if not self.operands[i]:
+            return ()
+        op = self.nodes[i].op
+        constant = self._traits_of(op).constant
+        return constant or local_derivatives(op, values[i], [values[j] for j in self.operands[i]], random)
 
     def plan_from(self, moved: Iterable[int]) -> "Plan":
         """The steps that compute again whatever depends on the moved nodes, and nothing else."""
@@ -183,45 +263,95 @@ class Program:
         An edge whose local derivative is 0 at this point stops it: the branch that ``where`` did not
         choose has no say. For second derivatives, only edges whose derivative is the constant 0 do.
         """
-        if second not in self._relevant:
-            relevant = [False] * len(self.nodes)
-            relevant[-1] = True
-            for i in reversed(range(len(self.nodes))):
-                if relevant[i]:
-                    derivatives = self.nodes[i].op.partials if second else self.locals[i]
-                    for k, j in enumerate(self.operands[i]):
-                        if callable(derivatives[k]) or derivatives[k] != 0:
-                            relevant[j] = True
-            self._relevant[second] = relevant
-        return self._relevant[second]
+        return self._structure if second else self._relevant
+
+    @cached_property
+    def _relevant(self) -> list[bool]:
+        return self._reached(lambda i: [derivative != 0 for derivative in self.locals[i]])
+
+    @cached_property
+    def _structure(self) -> list[bool]:
+        return self._reached(lambda i: self._traits_of(self.nodes[i].op).carries)
+
+    def _reached(self, edges: Callable[[int], Sequence[bool]]) -> list[bool]:
+        """Which nodes the output is reached from, along the edges of each node that are open."""
+        reached = [False] * len(self.nodes)
+        reached[-1] = True
+        for i in reversed(range(len(self.nodes))):
+            if reached[i] and self.operands[i]:
+                for j, is_open in zip(self.operands[i], edges(i), strict=True):
+                    if is_open:
+                        reached[j] = True
+        return reached
+
+    def live(self, moved: Iterable[int], steps: bool) -> list[bool]:
+        """For each node, whether anything can come of moving it: what the rows of the table say before any number.
+
+        Nothing passes a comparison, a step or ``stop_gradient``, nor a product with a 0 that does not move. What
+        rows of a user's own say is to be checked, so it counts for nothing here. With ``steps``, comparisons and
+        steps count as if something passed.
+        """
+        moving = {*moved, *[i for i, *_ in self.plan_from(moved)]}
+
+        def edges(i: int) -> Sequence[bool]:
+            op, operands = self.nodes[i].op, self.operands[i]
+            if op is ops.mul:
+                return [other in moving or self.values[other] != 0 for other in reversed(operands)]
+            is_open = steps or not ops.is_own(op)
+            return [True] * len(operands) if is_open and op is not ops.stop_gradient else self._traits_of(op).carries
+
+        return self._reached(edges)
 
     def gradients(self, values: list[float] | None = None, random: Random | None = None) -> list[float]:
         """Return ∂output/∂node of every node, by a reverse sweep that shares no code with the engine's."""
         gradients = [0.0] * len(self.nodes)
         gradients[-1] = 1.0
-        for i in reversed(range(len(self.nodes))):
-            operands, partials = self.operands[i], self.nodes[i].op.partials
-            derivatives = self.locals[i] if values is None or not operands else self._locals(i, values, random)
-            for k, j in enumerate(operands):
-                if callable(partials[k]) or partials[k]:
-                    product = gradients[i] * derivatives[k]
-                    gradients[j] += product if random is None else rounded(product, random)
-                    if random is not None:
-                        gradients[j] = rounded(gradients[j], random)
+        for i, derivatives in self._backwards(values, random):
+            gradient = gradients[i]
+            for k, j in self._carrying(i):
+                product = gradient * derivatives[k]
+                before = gradients[j]
+                if random is not None and derivatives[k] != 1.0:
+                    product = rounded(product, random)
+                gradients[j] = before + product if random is None or not before else rounded(before + product, random)
         return gradients
+
+    def _backwards(
+        self, values: list[float] | None = None, random: Random | None = None
+    ) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """The nodes that the output depends on, from it down, with their local derivatives."""
+        live = self._structure
+        for i in reversed(range(len(self.nodes))):
+            if self.operands[i] and live[i]:
+                yield i, self.locals[i] if values is None else self._locals(i, values, random)
+
+    def _carrying(self, i: int) -> Iterable[tuple[int, int]]:
+        """The operands that a gradient flows to: their numbers and positions."""
+        carries = self._traits_of(self.nodes[i].op).carries
+        pairs = enumerate(self.operands[i])
+        return pairs if all(carries) else [(k, j) for k, j in pairs if carries[k]]
+
+    def terms(self) -> list[float]:
+        """The sum over all paths of the absolute products of their local derivatives, at each node: what may cancel."""
+        terms = [0.0] * len(self.nodes)
+        terms[-1] = 1.0
+        for i, derivatives in self._backwards():
+            for k, j in self._carrying(i):
+                terms[j] += terms[i] * abs(derivatives[k])
+        return terms
 
     def gradients_in_another_order(self) -> list[float]:
         """The same sweep, visiting the nodes breadth first: what must not matter."""
+        live = self._structure
         waiting = [0] * len(self.nodes)
-        for operands in self.operands:
-            for j in operands:
+        for i, operands in enumerate(self.operands):
+            for _, j in self._carrying(i) if operands and live[i] else ():
                 waiting[j] += 1
         gradients = [0.0] * len(self.nodes)
         gradients[-1] = 1.0
         queue = [len(self.nodes) - 1]
         for i in queue:  # the list grows while it is read
-            for k in reversed(range(len(self.operands[i]))):
-                j = self.operands[i][k]
+            for k, j in reversed(list(self._carrying(i)) if self.operands[i] else []):
                 gradients[j] += gradients[i] * self.locals[i][k]
                 waiting[j] -= 1
                 if not waiting[j]:
@@ -252,11 +382,23 @@ class Rounding(Enum):
     """not at all: comparisons and other steps"""
 
 
-def _rounding_of(op: Op) -> Rounding:
-    constant = not any(map(callable, op.partials))
-    if constant and not any(op.partials):
-        return Rounding.NONE
-    return Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT
+class _Traits(NamedTuple):
+    """What is the same at every node of an operation."""
+
+    rounding: Rounding
+    constant: tuple[float, ...]
+    """the local derivatives, if all are plain numbers"""
+    carries: tuple[bool, ...]
+    """for each operand, whether its derivative is anything but the plain number 0, which means no path"""
+
+
+def _traits_of(op: Op) -> _Traits:
+    partials = op.partials
+    carries = tuple([callable(partial) or partial != 0 for partial in partials])
+    constant = () if any(map(callable, partials)) else tuple([as_float(partial) for partial in partials])
+    if not any(carries):
+        return _Traits(Rounding.NONE, constant, carries)
+    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant, carries)
 
 
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
@@ -359,10 +501,52 @@ class Line:
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
-    @property
-    def is_flat(self) -> bool:
-        """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1."""
-        return set(self._in_a_row(range(-3, 4), 0.003 * self.size)) == {self.base}
+    def is_flat(self, distance: float) -> bool:
+        """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1.
+
+        Or as far as there is nothing in the way, if something is at this distance. Beside an argument that is tiny
+        beside 1 nothing moves that is not tiny too.
+
+        A number that saturates does not move either, and its slope is not 0: it sets in with the last place, and
+        grows little by little. What is flat jumps, or bends, or stays.
+        """
+        here = {self.base}
+        sizes = [size for size in (self.size, self.scale) if size > 1e-12]
+        flat = [size for size in sizes if set(self._in_a_row(range(-3, 4), min(0.003 * size, 0.06 * distance))) == here]
+        if not flat:
+            return False
+        if self._visible_rounding() > GRADUAL * math.ulp(self.base):  # rounding keeps it from moving
+            return False
+        outwards = [0.01 * flat[0] * RATIO**k for k in range(WIDENINGS)]
+        towards_zero = []
+        if len(self.direction) == 1:
+            (start,) = [self.program.values[i] / c for i, c in self.direction.items()]
+            towards_zero = [-start * (1.0 - 2.0**-k) for k in range(1, DIGITS)]
+            if self.scale > 2.0**DIGITS:  # what lies nearer to 0 than the last place of the argument
+                towards_zero.append(-start)
+        return not any(map(self._sets_in, (outwards, [-step for step in outwards], towards_zero)))
+
+    def _sets_in(self, steps: Iterable[float]) -> bool:
+        """Whether the number begins to move along these steps by little more than its last place, if one can tell."""
+        still = 0.0
+        for step in steps:
+            if self._moves(step):
+                little = (step - still) / 64.0
+                for _ in range(BISECTIONS):
+                    middle = still + 0.5 * (step - still)
+                    if self._moves(middle):
+                        step = middle
+                    else:
+                        still = middle
+                is_blurred = abs(step - still) < 4.0 * self.smallest
+                return is_blurred or self._moves(step + little) < GRADUAL * math.ulp(self.base)
+            still = step
+        return False
+
+    def _moves(self, step: float) -> float:
+        """How far the number moves by a step; not at all if something is in the way."""
+        point = self.at(step)
+        return 0.0 if isinstance(point, Obstacle) else abs(point[1] - self.base)
 
     def _hidden_rounding(self) -> float:
         """The rounding inside a user's forward function, where random rounding cannot reach: of ``(x + 1e6) - 1e6``.
@@ -373,17 +557,26 @@ class Line:
         width is a power of two: these show none of the rounding. The widest may show the function itself. So of
         four steps in a row the largest deviation counts, and of all such rows the smallest.
         """
-        step = self.smallest
+        step = self._first_to_move()
         found: list[float] = []
-        while len(found) < 8 and step < 1e6 * self.size:
+        for _ in range(ROWS):
             values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
             if len(set(values)) >= 7:
                 sixth = _differences(values, 6)
                 found.append(math.hypot(*sixth) / math.sqrt(924.0 * len(sixth)))
             step = 5.0 * step + 2.0 * self.smallest
+            if len(found) == 8 or step >= 1e6 * self.size:
+                break
         if not found:  # what does not move at all may have been lost beside a number like 1
             return math.ulp(max(abs(self.base), 1.0))
         return 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))])
+
+    def _first_to_move(self) -> float:
+        """A step just below the smallest that moves the number, in large strides: beside 0 there are many to try."""
+        step = self.smallest
+        while step < 5.0**-STRIDE * self.size and len(set(self._in_a_row(range(-2, 7), 5.0**STRIDE * step))) == 1:
+            step *= 5.0**STRIDE
+        return step
 
     def _in_a_row(self, multiples: Iterable[int], step: float) -> list[float]:
         """The numbers at these multiples of a step; none if something is in the way of one of them."""
@@ -400,15 +593,24 @@ class Line:
         sides = [self.at(step), self.at(-step)]
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
-    def bends(self, step: float) -> bool:
-        """Whether the slopes on both sides differ, and as much from nearer by: a kink that no operation tells of."""
+    def bends(self, step: float) -> float:
+        """How much the slopes on both sides differ, from as near by as can be told: at a kink that nothing declares.
+
+        0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
+        """
         bends: list[float] = []
         step = min(step, self.beside)
-        while abs(change := self._change(step)) > 4.0 * self.noise:
-            bends.append(abs(change) / step)
+        for _ in range(LEVELS):
+            change = abs(self._change(step))
+            if not change > 4.0 * self.noise:
+                break
+            bends.append(change / step)
             step /= RATIO
-        last = bends[-3:]
-        return len(last) == 3 and max(last) < 2.0 * min(last)
+        last, growing = bends[-3:], itertools.pairwise(bends[-CUSP:])
+        if len(last) == 3 and max(last) < 2.0 * min(last):
+            return last[-1]
+        # what changes at random by as much at each step grows by the ratio of the steps
+        return math.inf if len(bends) >= CUSP and all(a < b < 0.8 * RATIO * a for a, b in growing) else 0.0
 
     def _change(self, step: float) -> float:
         """How far the number moves to both sides together."""
@@ -458,17 +660,27 @@ class Estimate:
     obstacle: Obstacle | None = None
     distance: float = math.inf
     """The smallest step at which the obstacle was met."""
+    beside: float = 0.0
+    """The size of the slope as far beside the point as the argument is from 0, and no farther than the step."""
 
     def worth(self, negligible: float) -> float:
         """The error in units of what may be left for the derivative to be known: the smaller the better.
 
         Errors as such do not compare: far from a pole the slope is small, and so is the error of a wrong one.
         """
-        return self.error / resolution(abs(self.value), negligible)
+        return self.error / self.resolution(negligible)
+
+    def resolution(self, negligible: float, size: float = 0.0) -> float:
+        """The error below which the derivative counts as known, be it 0, as at the top of a hill."""
+        return max(resolution(max(abs(self.value), size), negligible), NEGLIGIBLE * self.beside)
 
     def is_known(self, negligible: float) -> bool:
         """Whether it shows as many digits as it takes to tell wrong from right."""
         return self.worth(negligible) <= 1.0
+
+    def contradicts(self, other: "Estimate") -> bool:
+        """Whether one of the two is wrong about its own error."""
+        return abs(self.value - other.value) > self.error + other.error
 
     def rank(self, negligible: float) -> tuple[bool, float]:
         """The better, the smaller: by worth; of those that show too few digits, by the error alone."""
@@ -498,7 +710,8 @@ def complex_step(line: Line) -> Estimate | None:
     if not all(map(math.isfinite, [exact, *others])):
         return None
     spread = max(abs(other - exact) for other in others)
-    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), Method.COMPLEX, step)
+    beside = 0.0 if line.scale else step  # the square of the step is not 0 itself
+    return Estimate(exact, 2.0 * spread + 16.0 * UNIT * abs(exact), Method.COMPLEX, step, beside=beside)
 
 
 def _imaginary(line: Line, plan: _ComplexPlan, step: float, random: Random | None) -> float:
@@ -540,7 +753,8 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
             wider = _ladder(line, other, negligible)
             # what is in the way of larger steps only is no reason against a derivative here
             wider.obstacle, wider.distance = best.obstacle, best.distance
-            best = better(best, wider, negligible)
+            if not wider.contradicts(best):  # beyond all that happens, any function is at rest
+                best = better(best, wider, negligible)
     return best
 
 
@@ -553,19 +767,21 @@ def _ladder(line: Line, first: float, negligible: float) -> Estimate:
     best, narrowest = Estimate(), Estimate()
     above: list[float] = []
     obstacle, distance = None, math.inf
-    step = first * 1.0471975511965976  # no round number: periods and grids of a function are round
-    while step >= max(line.smallest, first * RATIO**-LEVELS):
+    step = min(first * 1.0471975511965976, LARGEST)  # no round number: periods and grids of a function are round
+    for _ in range(LEVELS):
+        if step < line.smallest:
+            break
         point = _central(line, step)
         if isinstance(point, Obstacle):
             obstacle, distance = point, step
             above = []
         else:
-            slope, rounding = point
+            slope, rounding, beside = point
             row = [slope]
             for j, coarser in enumerate(above[: COLUMNS - 1], start=1):
                 row.append(row[-1] + (row[-1] - coarser) / (RATIO ** (2 * j) - 1.0))
                 error = abs(row[j] - coarser) + rounding
-                found = Estimate(row[j], error, step=step)
+                found = Estimate(row[j], error, step=step, beside=beside)
                 best = min(best, found, key=lambda estimate: estimate.worth(negligible))
                 narrowest = min(narrowest, found, key=lambda estimate: estimate.error)
             above = row
@@ -577,8 +793,8 @@ def _ladder(line: Line, first: float, negligible: float) -> Estimate:
     return chosen
 
 
-def _central(line: Line, step: float) -> tuple[float, float] | Obstacle:
-    """The central difference over a step, and its error by rounding."""
+def _central(line: Line, step: float) -> tuple[float, float, float] | Obstacle:
+    """The central difference over a step, its error by rounding, and the size of the slope beside the point."""
     right, left = line.at(step), line.at(-step)
     if isinstance(right, Obstacle):
         return right
@@ -590,4 +806,6 @@ def _central(line: Line, step: float) -> tuple[float, float] | Obstacle:
     rounding = 2.0 * max(line.noise, 4.0 * UNIT * abs(fa), 4.0 * UNIT * abs(fb)) / (a + b)
     if step > line.scale:  # the argument itself is rounded in x ± step, so this is the slope a little off the point
         rounding += abs(fa - 2.0 * line.base + fb) / (a * b) * math.ulp(step)
-    return (slope, rounding) if math.isfinite(slope) else Obstacle(None)
+    beside = max(abs(fa - line.base) / a, abs(fb - line.base) / b)
+    beside *= min(line.scale / step, 1.0) if line.scale else 1.0
+    return (slope, rounding, beside) if math.isfinite(slope) else Obstacle(None)

@@ -13,7 +13,7 @@ from microgrid.checking.numeric import local_derivative
 from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
 from microgrid.engine import Origin, Value
-from microgrid.ops import Interval, Op, as_float
+from microgrid.ops import Interval, Op, as_float, short_repr
 
 inf, nan = math.inf, math.nan
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, inf, -inf, nan, 1e308, -1e308, 1e17, 5e-324, -5e-324, 1e-200)
@@ -21,6 +21,9 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, inf, -inf, nan, 1e308, -1e308, 1e17, 
 
 ULPS = 16.0
 """How many units in the last place two computations of one function may differ by."""
+
+FAR = (7.0, 14.0, 21.0, 39.0, -7.0, -14.0, -21.0, -39.0)
+"""How far from 0 derivatives are taken where a function may be saturated."""
 
 Point = tuple[float, ...]
 
@@ -37,7 +40,11 @@ def check_op(
 
     - ``forward``: a number everywhere in the domain; equal to the reference, if one is given, to 16 units
       in the last place.
-    - ``∂y/∂x``: each local derivative against the numeric derivative of ``forward``.
+    - ``∂y/∂x``: each local derivative against the numeric derivative of ``forward``. It is a row's own accuracy that
+      is judged: beyond what the numeric derivative may be off, a relative error of 1e-12 is allowed, and what half a
+      unit in the last place of each argument changes, 4 · 2⁻⁵³ · Σ |xⱼ ∂²y/∂x∂xⱼ|. What the row itself rounds away,
+      as 1 − y² does where y is nearly 1, is a fault. The complex step shows all digits where ``forward`` is a
+      function of the math module or of the table, differences some ten.
     - ``∂²y/∂x²``: the local derivatives, computed on Values and differentiated, against differences of
       themselves on floats: what gradients of gradients rely on.
     - ``special values``: at ±0, ±inf, nan, huge and tiny numbers ``forward`` returns a float, and neither it
@@ -49,7 +56,7 @@ def check_op(
     Args:
         op: the row.
         reference: the definition to compare ``forward`` with, a function of floats.
-        points: at how many points of the domain the first derivatives are taken.
+        points: at how many points of the domain the first derivatives are taken; a few far from 0 come on top.
         seed: for the choice of points.
         special: what the name ``special`` in a lowering stands for.
 
@@ -58,10 +65,15 @@ def check_op(
         half of the points could be decided.
 
     Raises:
-        TypeError: if ``op`` is not an operation.
+        TypeError: if ``op`` is not an operation, or ``reference`` not a function.
+        ValueError: if ``points`` is not a whole number of at least 1.
     """
     if not isinstance(op, Op):
         raise TypeError(f"check_op() takes an operation, as in mg.Op('double', ...); got {op!r}")
+    if reference is not None and not callable(reference):
+        raise TypeError(f"reference={short_repr(reference)}: give the definition as a function of floats")
+    if not isinstance(points, int) or points < 1:
+        raise ValueError(f"points={short_repr(points)}: give the number of points, a whole one of at least 1")
     return _OperationCheck(op, seed).report(reference, points, special)
 
 
@@ -80,7 +92,9 @@ class _OperationCheck:
         arguments = range(self.op.arity)
         for i in arguments:
             name = f"∂y/∂{self.names[i]}"
-            rows.append(self._worst(name, i, [self._first(xs, i, name) for xs in usable]))
+            found = [self._first(xs, i, name) for xs in usable]
+            far = [self._first(xs, i, name) for xs in self._far_points() if math.isfinite(self._y(xs))]
+            rows.append(self._worst(name, i, [*found, *[row for row in far if row.verdict is Verdict.FAIL]]))
         pairs = list(itertools.product(arguments, arguments))
         if any(row.verdict is Verdict.FAIL for row in rows):
             pairs = []
@@ -103,6 +117,12 @@ class _OperationCheck:
         random = Random(self.seed)
         columns = [_points_of(interval, random) for interval in self.op.domain]
         return [tuple(map(next, columns)) for _ in range(count)]
+
+    def _far_points(self) -> list[Point]:
+        """Points where functions saturate, whose derivatives are lost first."""
+        starts = [min(max(0.0, interval.low), interval.high) for interval in self.op.domain]
+        far = [tuple([start + distance / (1 + i) for i, start in enumerate(starts)]) for distance in FAR]
+        return [xs for xs in far if all(map(Interval.__contains__, self.op.domain, xs))]
 
     # -- forward and derivatives -----------------------------------------------------------------------
 
@@ -127,7 +147,7 @@ class _OperationCheck:
         return worst
 
     def _first(self, xs: Point, i: int, name: str) -> Derivative:
-        return self._guarded(name, xs, lambda: Primitive(self.op, xs, self.seed).first(i, name))
+        return self._guarded(name, xs, lambda: Primitive(self.op, xs, self.seed).first(i, name, own=True))
 
     def _second(self, xs: Point, i: int, j: int, name: str) -> Derivative:
         return self._guarded(name, xs, lambda: Primitive(self.op, xs, self.seed).second(i, j, name))

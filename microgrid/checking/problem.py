@@ -32,13 +32,22 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
         if named:
             raise TypeError(f"a graph has no arguments to set, and {', '.join(named)} was given: check(y, leaves)")
         return Problem(f.label or "graph", _leaves_of_graph(f, at), f, None)
-    if not callable(f):
-        raise TypeError(f"check() takes a function or a Value, got {f!r} of type {type(f).__name__}")
+    if not callable(f) or isinstance(f, type):
+        raise TypeError(f"check() takes a function or a Value, got {short_repr(f)} of type {type(f).__name__}")
     title = f.name if isinstance(f, Op) else getattr(f, "__name__", type(f).__name__)
     title = {"<lambda>": "function"}.get(title, title)
     leaves: Leaves = []
     given = None if named or not _binds(f) else _given_leaves(at)
     args, kwargs = ((), {}) if given is not None or (at is None and not named) else _arguments(f, at, named, leaves)
+    signature = _signature(f)
+    if signature is not None and not _binds(f, *args, **kwargs):
+        said = f"{title}{signature} cannot be called with {_counted(len(args), kwargs)}"
+        if hasattr(f, "named_parameters"):
+            raise TypeError(
+                f"{said}: give its input to check the derivatives by it, as in check(model, [x1, x2]); to check those "
+                "by its parameters give a loss and the model, as in check(lambda: loss(model(x), y), model)"
+            )
+        raise TypeError(f"{said}: give the point as one number, list or dict, or as a tuple of several arguments")
 
     def build() -> Value:
         with enable_grad():
@@ -60,6 +69,11 @@ def argument_names(op: Op) -> list[str]:
     return ["x"] if op.arity == 1 else [f"x{i + 1}" for i in range(op.arity)]
 
 
+def _counted(count: int, named: Iterable[str]) -> str:
+    several = f"{count} argument{'s' * (count != 1)}" if count else "no argument"
+    return " and ".join([several, *[f"{name}=" for name in named]])
+
+
 def _constant(title: str, output: Any) -> Value:
     try:
         return constant(as_float(output))
@@ -76,7 +90,7 @@ def _leaves_of_graph(output: Value, at: Any) -> Leaves:
         return _named(found)
     given = _given_leaves(at)
     if given is None:
-        raise TypeError(f"a graph is checked by its leaves: give Values, or a module, not {at!r}")
+        raise TypeError(f"a graph is checked by its leaves: give Values, or a module, not {short_repr(at)}")
     return given
 
 
@@ -122,7 +136,7 @@ def _signature(f: Callable[..., Any]) -> inspect.Signature | None:
     if isinstance(f, Op):
         return inspect.Signature([inspect.Parameter(x, inspect.Parameter.POSITIONAL_ONLY) for x in argument_names(f)])
     try:
-        return inspect.signature(f)
+        return inspect.signature(getattr(f, "forward", f))  # a module hands its arguments on
     except (TypeError, ValueError):  # some functions written in C have none
         return None
 

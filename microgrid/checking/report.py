@@ -5,7 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from microgrid import ops
 from microgrid.checking.sheet import BAD, GOOD, ODD, UNKNOWN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Origin, Value
 
@@ -113,7 +112,7 @@ class Fault:
         """The line that defines the wrong local derivative; ``None`` for a number or a row of this package."""
         partial = None if self.argument is None else self.node.op.partials[self.argument]
         code = getattr(partial, "__code__", None)
-        if code is None or getattr(partial, "__module__", "") == ops.__name__:
+        if code is None or getattr(partial, "__module__", "").partition(".")[0] == "microgrid":
             return None
         return Origin(code.co_filename, code.co_firstlineno)
 

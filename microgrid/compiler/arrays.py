@@ -163,9 +163,10 @@ class Arrays:
     of a sum, a sum may be added up in another order, and so may a product of the backward pass be multiplied.
     """
 
-    def __init__(self, last: bool = False) -> None:
+    def __init__(self, last: bool = False, differentiated: bool = False) -> None:
         self.statements: list[Array] = []
-        self.last = last  # whether derivatives have been taken, so that stop_gradient has no use any more
+        self.last = last  # whether derivatives have been taken
+        self.differentiated = differentiated or not last  # whether others are still taken, which stop_gradient cuts
         self._known: dict[Any, Array] = {}
 
     def make(
@@ -238,7 +239,11 @@ class Arrays:
     def _simplified(self, op: Op, operands: tuple[Operand, ...]) -> Operand | None:
         """Return what an operation is without computing it; ``None`` if it must be computed."""
         a, b = (*operands, None, None)[:2]
-        if op is ops.identity or (op is ops.stop_gradient and self.last) or (op is NUMBER and not _is_mask(a)):
+        if (
+            op is ops.identity
+            or (op is ops.stop_gradient and not self.differentiated)
+            or (op is NUMBER and not _is_mask(a))
+        ):
             return a
         if op is ops.mul:
             for factor, other in ((a, b), (b, a)):
@@ -301,11 +306,14 @@ class Arrays:
             return x
         if x.op is ops.neg:
             return self.apply(ops.neg, self.sum(x.operands[0], axes, batch))
+        kept = tuple(size for k, size in enumerate(x.shape) if k not in set(axes))
         if x.op is ops.mul:
             for factor, other in (x.operands, x.operands[::-1]):
                 if isinstance(factor, float) and math.isfinite(factor):
                     return self.apply(ops.mul, factor, self.sum(other, axes, batch))
-        kept = tuple(size for k, size in enumerate(x.shape) if k not in set(axes))
+                if isinstance(factor, Array) and isinstance(other, Array) and source_of(factor).op == "weight":
+                    share = self.view(source_of(factor), Map.constant(kept))
+                    return self.apply(ops.mul, share, self.sum(other, axes, batch))
         if x.op == "view" and not batch:
             repeated = set(x.detail.repeats()) & set(axes)
             if repeated:
@@ -317,16 +325,16 @@ class Arrays:
         return self.make("sum", (x,), kept, x.batched and not batch, (tuple(sorted(axes)), batch))
 
     def sum_samples(self, x: Operand, shape: Shape = ()) -> Operand:
-        """Return the sum over all samples, of what may be the same for each of them."""
+        """Return the sum over all samples, of what may be the same for each of them; of a plain number in a shape."""
         if isinstance(x, Array) and x.batched:
             if x.op is ops.mul:
                 for factor, other in (x.operands, x.operands[::-1]):
                     if _is(factor, "weight") or (_is(factor, "view") and _is(factor.operands[0], "weight")):  # type: ignore[union-attr]
                         return self.apply(ops.mul, factor, self.sum_samples(other))
             return self.sum(x, (), batch=True)
-        return self._times_count(x)
+        return self._times_count(x, shape)
 
-    def _times_count(self, x: Operand) -> Operand:
+    def _times_count(self, x: Operand, shape: Shape = ()) -> Operand:
         if isinstance(x, Array):
             if x.op == "weight":
                 return 1.0
@@ -340,7 +348,7 @@ class Arrays:
                         return self.apply(ops.mul, scaled, other)
             count = self.make("count", (), (), False)
             return self.apply(ops.mul, x, self.view(count, Map.constant(x.shape)))
-        return self.apply(ops.mul, x, self.make("count", (), (), False))
+        return self.apply(ops.mul, x, self.view(self.make("count", (), (), False), Map.constant(shape)))
 
     def extreme(self, which: str, x: Array, axes: Sequence[int]) -> Array:
         """Return the ``largest`` or the ``smallest`` along member axes."""
@@ -448,14 +456,17 @@ class Scatter:
     zeros: Map | None
 
 
-def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["Arrays", list[Operand]]:
+def fuse(
+    outputs: Sequence[Operand], forward: Sequence[Operand] = (), differentiated: bool = False
+) -> tuple["Arrays", list[Operand]]:
     """Return the statements that outputs need, written anew: sums of products become contractions.
 
     Args:
         outputs: what to compute.
         forward: the results of the forward pass; what these do not need may be multiplied in another order.
+        differentiated: whether JAX may differentiate the statements again.
     """
-    arrays = Arrays(last=True)
+    arrays = Arrays(last=True, differentiated=differentiated)
     new: dict[int, Operand] = {}
     live = reachable(outputs)
     kept = {x.number for x in reachable(forward)}
@@ -479,6 +490,10 @@ def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["
         elif x.op == "sum":
             axes, batch = x.detail
             (terms,) = operands
+            (before,) = x.arrays()
+            if _is(terms, "sum") and uses[before.number] == 1 and not (axes and terms.detail[0]):  # type: ignore[union-attr]
+                axes, batch = axes or terms.detail[0], True  # type: ignore[union-attr]
+                (terms,) = terms.operands  # type: ignore[union-attr]
             if batch and not (isinstance(terms, Array) and terms.batched):
                 new[x.number] = arrays.sum_samples(arrays.sum(terms, axes))
             else:
@@ -486,7 +501,9 @@ def fuse(outputs: Sequence[Operand], forward: Sequence[Operand] = ()) -> tuple["
         elif x.op == "constant":
             new[x.number] = arrays.constant(x.detail.values)
         else:
-            new[x.number] = arrays.make(x.op, operands, x.shape, x.batched, x.detail)
+            # An operand may have lost its axis over the samples: a power that is 1 is the same number for each.
+            batched = any(operand.batched for operand in operands if isinstance(operand, Array)) or not operands
+            new[x.number] = arrays.make(x.op, operands, x.shape, x.batched and batched, x.detail)
     return arrays, [arrays.apply(NUMBER, new[x.number]) if isinstance(x, Array) else x for x in outputs]
 
 
@@ -549,8 +566,11 @@ def _contracted(arrays: Arrays, x: Operand, axes: Sequence[int], batch: bool) ->
     spanned = [k for k in kept if chr(97 + k) in letters[0] + letters[1]]
     result = "".join(chr(97 + k) for k in spanned) + BATCH * (x.batched and not batch)
     times = math.prod(x.shape[k] for k in axes if chr(97 + k) not in letters[0] + letters[1])
-    if set(letters[0] + letters[1]) == set(result):
-        return arrays.sum(x, axes, batch)  # nothing is summed that the factors do not repeat
+    summed = set(letters[0] + letters[1]) - set(result)
+    if not summed or not summed <= set(letters[0]) & set(letters[1]):
+        # Nothing is summed that the factors do not repeat; or one factor would come out of the sum of the other,
+        # and an infinite one times a sum is not the sum of its products.
+        return arrays.sum(x, axes, batch)
     shape = tuple(x.shape[k] for k in spanned)
     product = arrays.make("contract", tuple(factors), shape, BATCH in result, (*letters, result))
     broadcast = [0] * len(kept)

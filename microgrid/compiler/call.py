@@ -41,10 +41,39 @@ class Split:
             raise TypeError(f"argument {name}: {error}") from None
         return cls(rebuild(plain), values, len(numbers))
 
-    def sample(self, k: int, samples: int) -> "Split":
-        """The Values of one sample."""
+    def samples(self, samples: int) -> dict[int, dict[int, Value]]:
+        """The Values of each sample that has some, by their place in the sample."""
         step = self.size // samples
-        return Split(None, {at - k * step: x for at, x in self.values.items() if at // step == k})
+        found: dict[int, dict[int, Value]] = {}
+        for at, x in self.values.items():
+            found.setdefault(at // step, {})[at % step] = x
+        return found
+
+
+class Pullback:
+    """The gradient of whatever is made of the Values that one call gave, one for each sample and output.
+
+    Each of them sends its own gradient here; when the sweep is over the kernel runs once, for all.
+
+    Args:
+        kernel: what was called.
+        arrays: the arguments, a row for each sample.
+    """
+
+    def __init__(self, kernel: "Kernel", arrays: Sequence[Floats]) -> None:
+        self.kernel, self.arrays = kernel, list(arrays)
+
+    def seeds(self) -> Floats:
+        """Return the gradients to send to: zero for each sample and output."""
+        return np.zeros((len(self.arrays[0]), self.kernel.signature.outputs or 1))
+
+    def finish(self, seeds: Floats) -> None:
+        """Add what was sent, times the derivatives, to the gradients of the parameters."""
+        kernel = self.kernel
+        batch = [a.reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
+        _, gradient = kernel._run("pullback", kernel.read(), batch, seeds)
+        for parameter, number in zip(kernel.parameters, gradient.tolist(), strict=True):
+            parameter.grad += number
 
 
 class CompiledCall(Op):
@@ -54,16 +83,24 @@ class CompiledCall(Op):
     played back on Values.
     """
 
-    __slots__ = ("arrays", "kernel", "last", "output", "places")
+    __slots__ = ("arrays", "kernel", "last", "output", "places", "pullback", "sample")
 
     kernel: "Kernel"
     output: int
+    pullback: Pullback | None
+    sample: int
     arrays: list[Floats]
     places: list[list[int]]
     last: tuple[Any, Any]
 
     def __init__(
-        self, kernel: "Kernel", output: int, arrays: Sequence[Floats], places: Sequence[Iterable[int]]
+        self,
+        kernel: "Kernel",
+        output: int,
+        arrays: Sequence[Floats],
+        places: Sequence[Iterable[int]],
+        pullback: Pullback | None = None,
+        sample: int = 0,
     ) -> None:
         fields = {
             "name": "compiled",
@@ -79,6 +116,8 @@ class CompiledCall(Op):
             "arrays": list(arrays),
             "places": [list(place) for place in places],
             "last": ((), None),
+            "pullback": pullback,
+            "sample": sample,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -87,6 +126,11 @@ class CompiledCall(Op):
     def arity(self) -> int:
         """The number of parents."""
         return len(self.kernel.parameters) + sum(map(len, self.places))
+
+    @property
+    def unit(self) -> float:
+        """The largest relative error of one rounded number of the kernel."""
+        return float(np.finfo(self.kernel.signature.dtype).eps) / 2.0
 
     @property
     def domain(self) -> Any:
@@ -111,6 +155,12 @@ class CompiledCall(Op):
     def backpropagate(self, node: Any) -> None:
         """Add the node's gradient, times each derivative, to the gradients of its parents."""
         gradient = node.grad
+        pending = engine.sweep.pending
+        if self.pullback is not None and pending is not None:
+            if self.pullback not in pending:
+                pending[self.pullback] = self.pullback.seeds()
+            pending[self.pullback][self.sample, self.output] += gradient
+            return
         parents = node.parents
         for parent, derivative in zip(parents, self._gradient([p._data for p in parents]), strict=True):
             parent.grad += gradient * derivative
@@ -173,9 +223,35 @@ class CompiledCall(Op):
         return list(gradient_graph(self.kernel.replay(inputs[:count], batch, self.output), inputs))
 
 
-def node(call: CompiledCall, number: float, parents: Sequence[Value]) -> Value:
-    """Return the Value of a call; a constant if it depends on no Value."""
+def node(call: CompiledCall, number: float, parents: Sequence[Value], others: tuple[Value, ...]) -> Value:
+    """Return the Value of a call, a constant if it depends on none; ``others`` are the parents from the third on."""
     if not parents:
         return engine.constant(number)
-    second = parents[1] if len(parents) > 1 else None
-    return engine._record(call, number, parents[0], second, tuple(parents[2:]))
+    return engine._record(call, number, parents[0], parents[1] if len(parents) > 1 else None, others)
+
+
+def per_sample_values(
+    kernel: "Kernel", arrays: Sequence[Floats], values: Sequence[dict[int, dict[int, Value]]], numbers: Floats
+) -> list[Any]:
+    """Return the Values of a call that keeps its samples apart.
+
+    All share one tuple of parameters and one ``Pullback``; but a sample that has Values among its arguments has
+    nodes of its own, whose gradients go back to these too.
+
+    Args:
+        kernel: what was called.
+        arrays: the arguments, a row for each sample.
+        values: for each argument, the Values of each sample by their place.
+        numbers: the results, a row for each sample.
+    """
+    pullback, parameters, others = Pullback(kernel, arrays), kernel.parameters, tuple(kernel.parameters[2:])
+    results: list[Any] = []
+    for k, row in enumerate(numbers.tolist()):
+        mine = [found.get(k, {}) for found in values]
+        own = [value for places in mine for value in places.values()]
+        parents, rest = ([*parameters, *own], tuple([*parameters, *own][2:])) if own else (parameters, others)
+        inputs = [a[k : k + 1] for a in arrays]
+        shared = None if own else pullback
+        nodes = [node(CompiledCall(kernel, j, inputs, mine, shared, k), y, parents, rest) for j, y in enumerate(row)]
+        results.append(nodes[0] if kernel.signature.outputs is None else nodes)
+    return results

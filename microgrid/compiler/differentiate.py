@@ -70,9 +70,9 @@ def gradients(
             for i, operand in enumerate(x.operands):
                 if not isinstance(operand, Array) or operand.number not in active:
                     continue
-                partial = derivative(x.op, i)
-                if partial == 0.0:
+                if is_cut(x.op, i):
                     continue
+                partial = derivative(x.op, i)
                 if isinstance(partial, float):
                     local: Operand = partial
                 else:
@@ -80,7 +80,7 @@ def gradients(
                     (local,) = instantiate(arrays, partial, lambda _, k, xs=xs: xs[k])  # type: ignore[misc]
                 product = arrays.apply(ops.mul, gradient, local)
                 if x.batched and not operand.batched and not per_sample:
-                    product = arrays.sum_samples(product)
+                    product = arrays.sum_samples(product, operand.shape)
                 send(operand, Map.whole(operand.shape), product)
     return [found.get(leaf.number, 0.0) for leaf in leaves]
 
@@ -101,6 +101,12 @@ def _collected(arrays: Arrays, x: Array, pieces: list[tuple[Map, Operand]]) -> O
     if total is not None:
         rest.insert(0, (whole, total))
     return arrays.scatter(x.shape, rest)
+
+
+def is_cut(op: Op, i: int) -> bool:
+    """Whether nothing flows back to an argument: its local derivative is the plain number 0."""
+    partial = op.partials[i]
+    return not callable(partial) and partial == 0
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from microgrid import ops
 from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable, source_of
 from microgrid.ops import Op
 
@@ -171,7 +172,6 @@ class _NumPy(_Names):
 
     def source(self) -> Source:
         parts = [self.lines[k : k + LINES] for k in range(0, len(self.lines), LINES)] or [[]]
-        count = len(self.prologue)
         text = ["# Made once for a batch of B samples: buffers and views.", *self.bound, ""]
         count_of_arguments = 1 + max((x.detail for x in self.live if x.op == "argument"), default=-1)
         arguments = ", ".join(f"X{k}" for k in range(count_of_arguments))  # unused ones among them keep the order
@@ -179,11 +179,11 @@ class _NumPy(_Names):
             body = [*self.prologue, *parts[0]] or ["pass"]
             text += [f"def run({arguments + ', ' if arguments else ''}*_):", *["    " + line for line in body]]
         else:
-            views = [line.split(" = ")[0] for line in self.prologue]
+            views = [name for line in self.prologue for name, equals, _ in (line.partition(" = "),) if equals]
             for k, part in enumerate(parts):
                 text += [f"def part{k}():", *["    " + line for line in part], ""]
             text += [f"def run({arguments + ', ' if arguments else ''}*_):"]
-            text += [f"    global {', '.join(views)}"] * bool(count)
+            text += [f"    global {', '.join(views)}"] * bool(views)
             text += ["    " + line for line in self.prologue]
             text += [f"    part{k}()" for k in range(len(parts))]
         return Source("\n".join(text) + "\n", self.names, self.resident, frozenset(self.direct))
@@ -547,6 +547,8 @@ class _Functional(_Names):
 
     def _expression(self, x: Array) -> str:
         texts = [self._operand(operand, x.batched) for operand in x.operands]
+        if x.op is ops.stop_gradient:
+            return f"stop_gradient({texts[0]})"
         if isinstance(x.op, Op):
             return x.op.spell("array", *texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
         if x.op == "contract":

@@ -3,10 +3,11 @@
 import builtins
 import functools
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +17,12 @@ from microgrid import engine, ops
 from microgrid.compiler import emit, special
 from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
 from microgrid.compiler.boxes import Box, boxes
-from microgrid.compiler.call import CompiledCall, Floats, Split, node
+from microgrid.compiler.call import CompiledCall, Floats, Split, node, per_sample_values
 from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.compiler.roll import loop_source, repeats
+from microgrid.compiler.simplify import number_values
 from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import Op
@@ -134,6 +136,7 @@ class Kernel:
         self._sources: dict[str, emit.Source] = {}
         self._codes: dict[str, Any] = {}
         self._plans: OrderedDict[tuple[str, int], list[_Plan]] = OrderedDict()
+        self._parts_of: dict[tuple[int, ...], Kernel] = {}
 
     # -- what a user calls ----------------------------------------------------------------------------
 
@@ -170,12 +173,13 @@ class Kernel:
             theta: the parameters, a flat array in the order of ``parameters``.
             *batch: the arguments; their leading axis is the sample.
             by: by what to differentiate: ``"parameters"``, ``"arguments"`` or ``"both"``.
-            seed: for several outputs, the weight of each in the sum that is differentiated; without it
-                the gradient of each output is computed, and stacked: the Jacobian.
+            seed: for several outputs, the weight of each in the sum that is differentiated, 0 for one that
+                is left out; without it the gradient of each output is computed, and stacked: the Jacobian.
 
         Returns:
             The value as ``value`` returns it; and the gradient: a flat array like ``theta`` (for
-            ``reduce=None`` one row per sample), a list with an array like each argument, or both.
+            ``reduce=None`` one row per sample), a list with an array like each argument, or both. A Jacobian
+            has one more axis, over the outputs: in front, or behind the samples for ``reduce=None``.
 
         Raises:
             TypeError: as ``value``.
@@ -187,7 +191,7 @@ class Kernel:
         if count is None or seed is not None:
             return self._run(by, theta, batch, seed)
         rows = [self._run(by, theta, batch, unit) for unit in np.eye(count)]
-        return rows[0][0], _stacked([gradient for _, gradient in rows])
+        return rows[0][0], _stacked([gradient for _, gradient in rows], axis=int(self.signature.per_sample))
 
     def bind(self, theta: Floats, gradient: Floats) -> Callable[..., Any]:
         """Return ``step(*batch)``, which returns the value and writes the gradient where you said.
@@ -224,6 +228,7 @@ class Kernel:
             plan = plans.get(size)
             if plan is None:
                 plan = plans[size] = self._bound("first" if several else "parameters", size, theta, gradient)
+            gradient.fill(0.0)  # where no gradient ever flows the program writes nothing
             plan.run(*arrays)
             value: Any = plan.outs[0].T.copy() if several else plan.outs[0].item()
             return value
@@ -236,24 +241,20 @@ class Kernel:
         Arguments are arrays or nested lists, of numbers or of Values. For several outputs it is a list,
         for ``reduce=None`` a list with an entry per sample.
         """
-        split = [Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)]
-        batch = [part.numbers for part in split]
-        if self.signature.per_sample:
-            arrays, size = self._arguments(batch)
-            shaped = [a.reshape(size, *shape) for a, shape in zip(arrays, self.signature.shapes, strict=True)]
-            return [
-                self._values([part.sample(k, size) for part in split], [a[k : k + 1] for a in shaped])
-                for k in range(size)
-            ]
-        return self._values(split, batch)
+        return self.call([Split.of(argument, self._name(k)) for k, argument in enumerate(arguments)])
 
-    def _values(self, split: "list[Split]", batch: list[Any]) -> Any:
+    def call(self, split: "Sequence[Split]") -> Any:
+        """Return what a call gives, of arguments that are taken apart."""
+        batch = [part.numbers for part in split]
+        arrays, size = self._arguments(batch)
+        numbers = np.asarray(self._run("value", self.read(), batch)[0])
         count = self.signature.outputs
-        arrays, _ = self._arguments(batch)
+        if self.signature.per_sample:
+            return per_sample_values(self, arrays, [part.samples(size) for part in split], numbers.reshape(size, -1))
         calls = [CompiledCall(self, k, arrays, [part.values for part in split]) for k in range(count or 1)]
         parents = [*self.parameters, *[value for part in split for value in part.values.values()]]
-        numbers = np.atleast_1d(np.squeeze(self._run("value", self.read(), batch)[0])).tolist()
-        results = [node(call, number, parents) for call, number in zip(calls, numbers, strict=True)]
+        others = tuple(parents[2:])
+        results = [node(*pair, parents, others) for pair in zip(calls, numbers.reshape(-1).tolist(), strict=True)]
         return results[0] if count is None else results
 
     @property
@@ -332,7 +333,9 @@ class Kernel:
         It works under ``jax.jit``, ``jax.grad``, ``jax.jvp``, ``jax.hessian``, ``jax.vmap`` and with the batch
         sharded over a mesh of devices or of processes: ``jax.jit(jax.value_and_grad(f))(theta, X, Y)``. JAX
         gets the lifted program, and for the first derivative, forward or reverse, the kernel's own, with this
-        package's conventions at kinks.
+        package's conventions at kinks; that is differentiated again by JAX's rules, and what ``stop_gradient``
+        cuts stays cut. A zero cotangent is a number to JAX: of several outputs, take derivatives one by one
+        where another's is infinite.
 
         Returns:
             A function that returns what ``value`` returns.
@@ -355,8 +358,7 @@ class Kernel:
         for task in ("value", "vjp"):
             source = emit.functional_source(self._targets(task)[0])
             namespace = special.jax_namespace(source.names, signature.dtype)
-            exec(self._code(f"{task} jax", source), namespace)  # definitions only
-            programs[task] = namespace["run"]
+            programs[task] = _defined(self._code(f"{task} jax", source), namespace)
 
         def run(task: str, seed: Any, theta: Any, batch: Sequence[Any]) -> list[Any]:
             size = batch[0].shape[0] if signature.batched else 1
@@ -436,7 +438,7 @@ class Kernel:
         if self.signature.batched and self.signature.reduce == "mean":
             weight = arrays.make("weight", (), (), False)
         seeds = None
-        if by == "vjp" or self.signature.outputs is not None:
+        if by in ("vjp", "pullback") or self.signature.outputs is not None:
             seeds = arrays.make("seed", (), (len(outputs),), per_sample)
         parts: Sequence[tuple[Operand, Map]] = [(x, Map((), k)) for k, x in enumerate(outputs)]
         if not self.spelled_out and self.signature.outputs is not None:
@@ -465,8 +467,11 @@ class Kernel:
             results = [arrays.scatter((len(outputs),), list(zip(places_of_all, results, strict=True)))]
             shapes = [((len(outputs),), per_sample)]
         flat_lists = self.scalar and by != "vjp"
+        differentiated = by == "vjp"
         if by == "vjp":  # what JAX asks for: the gradient alone, of the samples' sum
             results, shapes, by, per_sample = [], [], "both", False
+        if by == "pullback":  # of a call that gave a Value for each sample, the gradient of all that is made of them
+            results, shapes, by, per_sample = [], [], "parameters", False
         if by == "first":  # what bind() computes of several outputs
             batched = isinstance(outputs[0], Array) and outputs[0].batched
             pairs = [(outputs[0], arrays.make("weight", (), (), False) if batched else 1.0)]
@@ -488,7 +493,7 @@ class Kernel:
             else:
                 results += gradients(arrays, pairs, leaves[chosen], per_sample)
             shapes += [(leaf.shape, leaf.batched or per_sample) for leaf in leaves[chosen]]
-        return fuse(results, forward)[1], shapes
+        return fuse(results, forward, differentiated)[1], shapes
 
     def _source(self, by: str, careful: bool = False) -> emit.Source:
         key = f"{by} careful" if careful else by
@@ -534,6 +539,27 @@ class Kernel:
     # -- running --------------------------------------------------------------------------------------
 
     def _run(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
+        """The value and the gradient; ``seed`` is the weight of each output, of which 0 leaves an output out."""
+        value, gradient = self._computed(by, theta, batch, seed)
+        if seed is not None and any(np.isnan(part).any() for part in _parts(gradient)):
+            # It may be 0 · ∞ on the way back from an output that is left out: go back from the others alone.
+            weights = np.asarray(seed, dtype=float)
+            chosen = np.flatnonzero(weights.reshape(-1, weights.shape[-1]).any(axis=0)).tolist()
+            if 0 < len(chosen) < weights.shape[-1]:
+                gradient = self._of(tuple(chosen))._computed(by, theta, batch, weights[..., chosen])[1]
+        return value, gradient
+
+    def _of(self, chosen: tuple[int, ...]) -> "Kernel":
+        """The kernel of some of the outputs."""
+        with self._lock:
+            if chosen not in self._parts_of:
+                whole = self.program
+                part = Program(*whole.columns, [whole.outputs[k] for k in chosen], whole.sizes, whole.parameters)
+                signature = replace(self.signature, outputs=len(chosen))
+                self._parts_of[chosen] = Kernel(number_values(part), self.parameters, signature)
+            return self._parts_of[chosen]
+
+    def _computed(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any) -> tuple[Any, Any]:
         arrays, size = self._arguments(batch)
         parameters = self._theta(theta)
         if self.scalar:
@@ -597,7 +623,7 @@ class Kernel:
         _, shapes = self._targets(by)
         if theta is None:
             theta = np.empty(len(self.parameters), dtype)
-        count = self.signature.outputs or 0
+        count = self.signature.outputs or int(by == "pullback")
         seed = np.ones((count, size) if self.signature.per_sample else count, dtype)
         outs = [np.zeros((*shape, size) if batched else shape, dtype) for shape, batched in shapes]
         if gradient is not None:
@@ -607,8 +633,8 @@ class Kernel:
         namespace |= {"theta": theta, "seed": seed, "B": size}
         namespace |= {"count": np.array(size, dtype), "weight": np.array(1.0 / size, dtype)}
         with np.errstate(all="ignore"):
-            exec(code, namespace)
-        return _Plan(_quiet(namespace["run"]), theta, seed, outs, namespace, source.direct)
+            run = _defined(code, namespace)
+        return _Plan(_quiet(run), theta, seed, outs, namespace, source.direct)
 
     def _run_scalar(self, by: str, theta: Floats, arrays: Sequence[Floats], seed: Any) -> tuple[Any, Any]:
         count = self.signature.outputs or 1
@@ -635,13 +661,14 @@ class Kernel:
             run = self._codes.get(f"{key} run")
             if run is None:
                 namespace = {"inf": ops.inf, "nan": ops.nan, **source.names}
-                exec(code, namespace)
-                run = self._codes[f"{key} run"] = namespace["run"]
+                run = self._codes[f"{key} run"] = _defined(code, namespace)
         return run(*numbers, **{name: used[name] for name in run.__code__.co_varnames if name in used})
 
     def _shaped(self, by: str, results: list[Floats], size: int) -> tuple[Any, Any]:
         """Give results the shapes that a user expects: samples first."""
         signature = self.signature
+        if by == "pullback":
+            return None, results[0]
         several = signature.outputs is not None
         value = results[0].T if several or signature.per_sample else results[0].item()
         if by == "value":
@@ -707,6 +734,18 @@ class Kernel:
         return arrays, max(size, 1)
 
 
+def _defined(code: Any, namespace: dict[str, Any]) -> Any:
+    """Execute a program and return its ``run``.
+
+    Its namespace refers to no function that refers to it, or the buffers in it would live until they are collected.
+    """
+    exec(code, namespace)
+    run = namespace.pop("run")
+    run.parts = {name: x for name, x in namespace.items() if getattr(x, "__globals__", None) is namespace}
+    namespace |= {name: weakref.proxy(part) for name, part in run.parts.items()}
+    return run
+
+
 def _quiet(run: Callable[..., None]) -> Callable[..., None]:
     """Inf and nan are results here, not warnings."""
 
@@ -734,11 +773,21 @@ def real_array(given: Any, name: str, dtype: str) -> Floats:
     return array.astype(dtype)
 
 
-def _stacked(gradients: list[Any]) -> Any:
+def _parts(gradient: Any) -> Iterator[Floats]:
+    """The arrays of a gradient, which may stand in lists."""
+    if isinstance(gradient, np.ndarray):
+        yield gradient
+    else:
+        for part in gradient or ():
+            yield from _parts(part)
+
+
+def _stacked(gradients: list[Any], axis: int) -> Any:
+    """The gradients of the outputs with a new axis over them."""
     first = gradients[0]
     if isinstance(first, np.ndarray):
-        return np.stack(gradients)
-    return type(first)(_stacked([g[k] for g in gradients]) for k in range(len(first)))
+        return np.stack(gradients, axis)
+    return type(first)(_stacked([g[k] for g in gradients], axis) for k in range(len(first)))
 
 
 def _rebuilt(program: Program, numbers: list[tuple[float, str]], signature: Signature, traced: int) -> Kernel:

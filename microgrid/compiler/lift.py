@@ -17,6 +17,7 @@ import numpy as np
 from microgrid import ops
 from microgrid.compiler.arrays import Array, Arrays, Indices, Map, Operand, Shape
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
+from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import CONSTANT, Op
 
 VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
@@ -50,8 +51,12 @@ class Classes:
 
 
 def classify(program: Program) -> Classes:
-    """Partition the nodes of a program by structure."""
+    """Partition the nodes of a program by structure, and by whether a gradient flows back to them.
+
+    Members to which none does would be given 0 by an array's gradient, and 0 times an infinite derivative is nan.
+    """
     rows, starts, arguments, _ = program.columns
+    frozen = without_gradient(program)
     classes = Classes([], [], [0] * len(rows))
     of = classes.of
     known: dict[object, int] = {}
@@ -66,6 +71,8 @@ def classify(program: Program) -> Classes:
             if row is ops.mul and of[arguments[start]] > of[arguments[start + 1]]:
                 arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
             key = (row, *[of[a] for a in arguments[start:end]])
+        if frozen[i] and start < end:
+            key = ("frozen", *key)
         number = known.get(key)
         if number is None:
             number = known[key] = len(classes.rows)

@@ -6,7 +6,7 @@ it recorded it, is the program: for each node its row of the table and the numbe
 
 import gc
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, reduce
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from microgrid import engine, ops
 from microgrid.engine import Value, enable_grad, topological_order, watch
-from microgrid.ops import CONSTANT, Op
+from microgrid.ops import CONSTANT, LEAF, Op
 
 
 def named(name: str) -> Op:
@@ -121,19 +121,31 @@ def from_values(
         TraceError: if a node was cut out of the graph by ``no_grad()``.
         ValueError: if one leaf stands twice among the inputs.
     """
-    program = Program(sizes=[len(argument) for argument in inputs])
-    number: dict[Value, int] = {}
-    parameters: list[Value] = []
-    for k, argument in enumerate(inputs):
-        for position, leaf in enumerate(argument):
-            if leaf in number:
-                raise ValueError(f"{leaf!r} stands twice among the inputs; give each leaf once")
-            number[leaf] = program.append(argument_of(k), (), position)
+    found = _Numbering(inputs)
+    found.add(node for node in nodes if node not in found.number)
+    found.program.outputs = [found.number[node] if node in found.number else found.place(node) for node in outputs]
+    found.program.parameters = len(found.parameters)
+    return found.program, found.parameters
 
-    def place(node: Value) -> int:
+
+class _Numbering:
+    """A program that grows node by node. Two functions would refer to each other, and live until collected."""
+
+    def __init__(self, inputs: Sequence[Sequence[Value]]) -> None:
+        self.program = Program(sizes=[len(argument) for argument in inputs])
+        self.number: dict[Value, int] = {}
+        self.parameters: list[Value] = []
+        for k, argument in enumerate(inputs):
+            for position, leaf in enumerate(argument):
+                if leaf in self.number:
+                    raise ValueError(f"{leaf!r} stands twice among the inputs; give each leaf once")
+                self.number[leaf] = self.program.append(argument_of(k), (), position)
+
+    def place(self, node: Value) -> int:
         """Add a node that the trace did not record: a leaf, or a result computed before it from leaves."""
+        number, program = self.number, self.program
         if node.first is not None:
-            add(node for node in topological_order(node) if node not in number)
+            self.add(node for node in topological_order(node) if node not in number)
         elif node.op is CONSTANT:
             number[node] = program.append(CONSTANT, (), node._data)
         elif type(node) is Traced:
@@ -142,12 +154,14 @@ def from_values(
                 "be frozen at the number of this trace; use mg.stop_gradient(x) instead"
             )
         else:
-            number[node] = program.append(PARAMETER, (), len(parameters))
-            parameters.append(node)
+            number[node] = program.append(PARAMETER, (), len(self.parameters))
+            self.parameters.append(node)
         return number[node]
 
-    def add(nodes: Iterable[Value]) -> None:
-        get, (rows, starts, arguments, data) = number.get, program.columns
+    def add(self, nodes: Iterable[Value]) -> None:
+        """Add nodes, parents before children."""
+        get, place, (rows, starts, arguments, data) = self.number.get, self.place, self.program.columns
+        number = self.number
         for node in nodes:
             first, second = node.first, node.second
             if first is None:
@@ -171,11 +185,6 @@ def from_values(
             rows.append(node.op)
             starts.append(len(arguments))
             data.append(0)
-
-    add(node for node in nodes if node not in number)
-    program.outputs = [number[node] if node in number else place(node) for node in outputs]
-    program.parameters = len(parameters)
-    return program, parameters
 
 
 def from_graph(outputs: Sequence[Value], inputs: Sequence[Sequence[Value]] = ()) -> tuple[Program, list[Value]]:
@@ -212,6 +221,23 @@ class Traced(Value):
         return False
 
     __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _branch
+
+    def __float__(self) -> NoReturn:
+        self._refuse(
+            "a traced value was made a plain float",
+            "use a function of this package, which stays in the program: mg.sin(v) or np.sin(v), not math.sin(v)",
+        )
+
+    def __int__(self) -> NoReturn:
+        self._refuse("a traced value was made a whole number", "write mg.floor(v), which stays in the program")
+
+    def __index__(self) -> NoReturn:
+        self._refuse(
+            "a traced value was used as an index or as a count",
+            "choose among values by mg.total([mg.where(mg.equal(v, k), x, 0.0) for k, x in enumerate(xs)]), "
+            "or give the index to the function from outside, as a plain int",
+        )
+
     __hash__ = Value.__hash__
 
     def _read(self) -> NoReturn:
@@ -221,6 +247,17 @@ class Traced(Value):
         self._refuse("the .data of a traced value was written", "make a new value by operations instead")
 
     data = property(_read, _write)
+
+    def backward(self, gradient: float = 1.0) -> None:
+        """Do what a Value does, if no number of an argument or a parameter is in it: its gradients are numbers."""
+        leaves = [node for node in topological_order(self) if node.op is LEAF]
+        if any(type(leaf) is Traced for leaf in leaves):
+            self._refuse("backward() of a traced value", "take derivatives by mg.grad(f) or mg.gradient_graph(y, [x])")
+        engine.tell_who_watches_reads(*leaves)
+        super().backward(gradient)
+
+
+Traced.__name__ = "traced value"  # as Python's own messages call it: unsupported operand type for <<
 
 
 def traced_leaf(number: float) -> Traced:
@@ -242,8 +279,16 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def trace(function: Callable[[], Any]) -> tuple[Any, list[Value]]:
-    """Run a function and return its result and the nodes that it recorded, in order."""
+def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[Any, list[Value]]:
+    """Run a function and return its result and the nodes that it recorded, in order.
+
+    Args:
+        function: what to run.
+        known: Values that were there before: their numbers must not be read, for they may change.
+
+    Raises:
+        TraceError: if a number is read, or something branches on it, that is traced or known.
+    """
     nodes: list[Value] = []
     append = nodes.append
 
@@ -251,5 +296,14 @@ def trace(function: Callable[[], Any]) -> tuple[Any, list[Value]]:
         node.__class__ = Traced
         append(node)
 
-    with without_collector(), enable_grad(), watch(record):
+    def refuse(node: Value) -> None:
+        if node in known:
+            raise TraceError(
+                f"the number of {node!r} was read, or decided a branch, at {engine.user_line()}: a compiled function "
+                "gets the numbers of its parameters anew at every call, so the program cannot depend on the present "
+                "one; use the value itself, mg.stop_gradient(x), mg.where(mg.less(a, b), x, y), or keep a plain "
+                "number instead of a Value: when it changes the function is traced anew"
+            )
+
+    with without_collector(), enable_grad(), watch(record), engine.watch_reads(refuse):
         return function(), nodes

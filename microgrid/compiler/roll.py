@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.compiler.arrays import Array, Arrays, Operand
-from microgrid.compiler.differentiate import derivative
+from microgrid.compiler.differentiate import derivative, is_cut
 from microgrid.compiler.emit import LINES, Functions, Source, number
 from microgrid.compiler.lift import VARIADIC, argument_number, instantiate
 from microgrid.compiler.program import PARAMETER, Program
@@ -38,6 +38,19 @@ class Tape:
     indices: list[tuple[int, ...]] = field(default_factory=list)
     constants: list[float] = field(default_factory=list)
     outputs: list[tuple[int, int]] = field(default_factory=list)
+
+    def live(self) -> list[bool]:
+        """For each operation, whether a gradient flows back to it from an output."""
+        live = [False] * len(self.rows)
+        for kind, index in self.outputs:
+            if kind == _NODE:
+                live[index] = True
+        for i in reversed(range(len(self.rows))):
+            if live[i]:
+                for j, (kind, index) in enumerate(zip(self.kinds[i], self.indices[i], strict=True)):
+                    if kind == _NODE and not is_cut(self.rows[i], j):
+                        live[index] = True
+        return live
 
 
 @dataclass(slots=True)
@@ -76,11 +89,10 @@ def tape(program: Program) -> Tape:
 
 
 def stretches(tape: Tape) -> list[Stretch]:
-    """Cut a tape where it begins and ceases to repeat itself."""
+    """Cut a tape where it begins and ceases to repeat itself, what flows back included."""
     known: dict[tuple[Any, ...], int] = {}
-    forms = np.array(
-        [known.setdefault(key, len(known)) for key in zip(tape.rows, tape.kinds, strict=True)], dtype=np.int64
-    )
+    keys = zip(tape.rows, tape.kinds, tape.live(), strict=True)
+    forms = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
     width = max(map(len, tape.indices), default=0)
     indices = np.array([index + (0,) * (width - len(index)) for index in tape.indices], dtype=np.int64)
     constant = np.array(
@@ -152,6 +164,7 @@ class _Loops:
         self.program = program
         self.tape = tape(program)
         self.stretches = stretches(self.tape)
+        self.live = self.tape.live()
         self.functions = Functions(careful)
         arguments = {_ARGUMENT + k for k in range(len(program.sizes))}
         self.wanted = {"value": set(), "parameters": {_PARAMETER}, "arguments": arguments}.get(
@@ -174,9 +187,9 @@ class _Loops:
             done = len(self.parts)
             self.parts.append([])
             for k, (kind, index) in enumerate(self.tape.outputs):
-                self._add(
-                    [f"{self._sink(kind, str(index))} += {f'seed[{k}]' if len(self.tape.outputs) > 1 else '1.0'}"]
-                )
+                if kind != _CONSTANT:
+                    weight = f"seed[{k}]" if len(self.tape.outputs) > 1 else "1.0"
+                    self._add([f"{self._sink(kind, str(index))} += {weight}"])
             for stretch in reversed(self.stretches):
                 self._add(self._backward(stretch))
             body += [f"part{k}({state})" for k in range(done, len(self.parts))]
@@ -304,6 +317,8 @@ class _Loops:
         lines = []
         for phase in reversed(range(period)):
             i = start + phase
+            if not self.live[i]:
+                continue
             indices = [
                 self._index(stretch, phase, j) if loop else str(index) for j, index in enumerate(self.tape.indices[i])
             ]
@@ -346,9 +361,9 @@ class _Loops:
 @lru_cache(maxsize=4096)
 def _product(row: Op, operand: int) -> Operand | None:
     """The gradient times the local derivative by an operand, as a statement on its (y, *xs)."""
-    partial = derivative(row, operand)
-    if partial == 0.0:
+    if is_cut(row, operand):
         return None
+    partial = derivative(row, operand)
     arrays = Arrays()
     gradient = arrays.make("local", (), (), False, -1)
     xs = [arrays.make("local", (), (), False, k) for k in range(row.arity + 1)]

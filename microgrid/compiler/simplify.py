@@ -77,7 +77,7 @@ def flatten_chains(program: Program) -> Program:
         uses[a] += 1
     for output in program.outputs:
         uses[output] += 2  # an output must stay a node of its own
-    frozen = _without_gradient(program)
+    frozen = without_gradient(program)
     kinds: dict[Op, Op | None] = {}
     chains: list[list[int] | None] = [None] * len(rows)
     absorbed = bytearray(len(rows))
@@ -126,19 +126,17 @@ def _chain(row: Op) -> Op | None:
     return _CHAINS.get(row)
 
 
-def _without_gradient(program: Program) -> bytearray:
-    """For each node, whether no gradient flows back to it from any of its uses."""
+def without_gradient(program: Program) -> bytearray:
+    """For each node, whether no gradient flows back to it from any of its uses: nothing does through a plain 0."""
     rows, starts, arguments, _ = program.columns
     frozen = bytearray(b"\1") * len(rows)
     for output in program.outputs:
         frozen[output] = 0
-    blocking: dict[Op, bool] = {}
     for i in range(len(rows) - 1, -1, -1):
         if not frozen[i]:
-            row = rows[i]
-            if row not in blocking:
-                blocking[row] = all(not callable(p) and p == 0 for p in row.partials)
-            if not blocking[row]:
-                for a in arguments[starts[i] : starts[i + 1]]:
-                    frozen[a] = 0
+            mine = arguments[starts[i] : starts[i + 1]]
+            if rows[i].cuts:
+                mine = [a for a, p in zip(mine, rows[i].partials, strict=True) if callable(p) or p]
+            for a in mine:
+                frozen[a] = 0
     return frozen

@@ -349,6 +349,7 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         "view": view,
         "scatter": scatter,
         "segment_sum": segment_sum,
+        "stop_gradient": jax.lax.stop_gradient,
         "inf": math.inf,
         "nan": math.nan,
         **used,

@@ -1,11 +1,15 @@
 """Random functions of scalars, as text that a shrunk failure can be pasted from, and the eager reference."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import strategies as st
 
 import microgrid as mg
+from microgrid import ops
+from microgrid.strategies import _code as row_code
+from microgrid.strategies import _number as number_text
 
 UNARY = ["-{a}", "mg.sin({a})", "mg.tanh({a})", "mg.exp({a} * 0.1)", "mg.relu({a})", "mg.sigmoid({a})", "abs({a})",
          "{a} ** 2", "{a} ** 3", "mg.softplus({a})", "mg.sqrt({a} * {a} + 1.0)", "{a} * {c}", "{a} + {c}", "{c} - {a}",
@@ -34,7 +38,7 @@ class Case:
     values: list = field(default_factory=list)
 
     def function(self, parameters, name="f"):
-        namespace = {"mg": mg, "p": parameters, "max_of": max_of}
+        namespace = {"mg": mg, "p": parameters, "max_of": max_of, "nan": math.nan, "inf": math.inf}
         exec(self.text, namespace)
         return namespace[name]
 
@@ -116,3 +120,68 @@ def assert_close(actual, expected, nudged):
     scale = np.max(np.abs(expected), initial=1.0)
     allowed = 1e-12 * scale + 50 * np.abs(nudged - expected)
     assert np.all(np.abs(actual - expected) <= allowed), (actual, expected, allowed)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Programs of all rows, at any numbers
+
+ROWS = [ops.add, ops.mul, *[op for op in ops.rows() if op not in (ops.add, ops.mul)]]
+ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
+ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)", "mg.mean({v})",
+             "mg.total([{a}, *{v}, {b}])",
+             "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
+             "mg.total([mg.sqrt(t) for t in {v}[1:]]) + mg.floor(mg.sqrt({v}[0]))"]  # fmt: skip
+
+ordinary = st.sampled_from([0.0, 1.0, -1.0, 2.0, 0.5, -0.5, 3.0]) | st.floats(-3, 3).map(lambda x: round(x, 3))
+special = st.sampled_from([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-300, -1e-300, 1e300, -1e300, 30.0, -700.0])
+any_number = st.integers(0, 7).flatmap(lambda k: ordinary if k else special)
+
+
+@st.composite
+def wild_cases(draw, max_steps=6, data=any_number, rows=ROWS):
+    """Programs of all rows of the table on scalars, vectors and loops; nothing keeps their numbers in bounds.
+
+    ``f`` returns one number and ``g`` several, of which some are parameters, arguments or constants.
+    """
+    size = draw(st.integers(1, 4))
+    samples = draw(st.integers(1, 3))
+    scalars, vectors = ["p[0]", "x[0]", "z", "p[1]"], ["x", "y", f"p[:{size}]"]
+    lines = []
+    for step in range(draw(st.integers(1, max_steps))):
+        kind = draw(st.sampled_from(["row", "map", "fold", "loop", "vector"]))
+        a, b, v, w = (draw(st.sampled_from(names)) for names in (scalars, scalars, vectors, vectors))
+        name = f"{'v' if kind in ('map', 'vector') else 's'}{step}"
+        if kind == "fold":
+            lines.append(f"{name} = " + draw(st.sampled_from(ALL_FOLDS)).format(a=a, b=b, v=v, w=w))
+        elif kind == "vector":
+            constant = number_text(draw(data))
+            lines.append(f"{name} = " + draw(st.sampled_from(MAPS)).format(a=a, v=v, w=w, c=constant) + f" or {v}")
+        else:
+            first = {"row": [], "map": ["t"], "loop": [name]}[kind]
+            row = draw(st.sampled_from(rows))
+            others = [*scalars, *["s"] * (kind == "map")]
+            operands = [
+                draw(st.sampled_from(others) | data.map(number_text))
+                if k or not first or draw(st.integers(0, 3)) == 0
+                else first[0]
+                for k in range(row.arity)
+            ]
+            if not any(x in scalars or x in ("s", "t", name) for x in operands):
+                operands[0] = first[0] if first else a
+            code = row_code(row, operands)
+            if kind == "row":
+                lines.append(f"{name} = {code}")
+            elif kind == "map":
+                lines.append(f"{name} = [{code} for t, s in zip({v}, {w})]")
+            else:
+                lines += [f"{name} = {a}", "for _ in range(9):", f"    {name} = {code}"]
+        (vectors if name[0] == "v" else scalars).append(name)
+    made = [*scalars[4:], *[f"mg.total({v})" for v in vectors[3:]]]
+    chosen = draw(st.lists(st.sampled_from([*made, made[-1], "p[0]", "x[0]", "0.25"]), min_size=1, max_size=3))
+    body = "\n".join(f"    {line}" for line in lines)
+    one, several = made[-1] if draw(st.booleans()) else f"mg.total([{', '.join(chosen)}])", ", ".join(chosen)
+    text = f"def f(x, y, z):\n{body}\n    return {one}\ndef g(x, y, z):\n{body}\n    return [{several}]\n"
+    parameters = draw(st.lists(data, min_size=max(size, 2), max_size=max(size, 2)))
+    sample = st.lists(data, min_size=size, max_size=size)
+    batch = [draw(st.lists(part, min_size=samples, max_size=samples)) for part in (sample, sample, data)]
+    return Case(text, parameters, batch)

@@ -1,0 +1,397 @@
+"""Calls of compiled functions as Values: samples kept apart, structures of arguments and results, methods."""
+
+import collections
+import copy
+import gc
+import math
+import pickle
+import re
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+
+import microgrid as mg
+from microgrid.calculus import gradient_graph, hessian, jvp
+from microgrid.compiler import compile
+from microgrid.nn import MLP, Affine, Sequential, Tanh
+
+X = np.random.default_rng(1).normal(size=(5, 3))
+
+
+def network():
+    return Sequential(Affine(3, 4, seed=0), Tanh(), Affine(4, 2, seed=1))
+
+
+def both(make=lambda out: out):
+    """The network's leaves with the outputs for each sample of X, compiled and eager, of two equal networks."""
+    found = []
+    for compiled in (True, False):
+        model = network()
+        outputs = compile(model, reduce=None)(X) if compiled else [model(list(x)) for x in X]
+        found.append((model.parameters(), make(outputs)))
+    return found
+
+
+def assert_the_same_gradients(make, passes=1):
+    (mine, y), (its, reference) = both(make)
+    assert y.data == pytest.approx(reference.data, rel=1e-12)
+    for _ in range(passes):
+        y.backward()
+        reference.backward()
+    assert [w.grad for w in mine] == pytest.approx([w.grad for w in its], rel=1e-10)
+
+
+# -- samples kept apart -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda out: out[1][0],
+        lambda out: mg.total([y for sample in out for y in sample]),
+        lambda out: mg.tanh(out[0][0] * out[3][1]) + mg.exp(out[2][1]) * out[2][0],
+        lambda out: mg.mean([mg.logsumexp(sample) for sample in out]) + out[4][1],
+        lambda out: out[1][0] * out[1][0],
+        lambda out: out[1][0] * mg.stop_gradient(out[2][1]) + out[0][0] * mg.greater(out[3][0], 0.0),
+    ],
+)
+def test_whatever_is_made_of_the_outputs_of_samples_has_the_gradients_of_eager_code(make, passes):
+    assert_the_same_gradients(make, passes)
+
+
+def test_a_function_of_one_output_with_parameters_beside_it():
+    w = mg.Value(0.5)
+    for f in (lambda x: mg.tanh(w * x[0]) * x[1], lambda x: w * 3.0 + x[2], lambda x: w * w):
+        outputs = compile(f, reduce=None)(X)
+        w.grad = 0.0
+        (mg.total([y * k for k, y in enumerate(outputs)]) * w).backward()
+        found, w.grad = w.grad, 0.0
+        (mg.total([f(list(x)) * k for k, x in enumerate(X)]) * w).backward()
+        assert found == pytest.approx(w.grad, rel=1e-12)
+
+
+def test_the_kernel_runs_backwards_once_for_all_outputs(monkeypatch):
+    model = network()
+    compiled = compile(model, reduce=None)
+    kernel, runs = compiled.kernel(X), []
+    run = kernel._run
+    monkeypatch.setattr(kernel, "_run", lambda by, *rest: runs.append(by) or run(by, *rest))
+    outputs = compiled(X)
+    mg.total([y for sample in outputs for y in sample]).backward()
+    assert runs == ["value", "pullback"]
+
+
+def test_values_among_the_arguments_of_samples_that_are_kept_apart():
+    model, same = network(), network()
+    results = []
+    for net, apart in ((compile(model, reduce=None), True), (same, False)):
+        a, b = mg.Value(0.3), mg.Value(-1.0)
+        rows = [[a * b, 1.0, b], [0.5, -1.0, 2.0], [a, 0.0, mg.sin(a)]]
+        outputs = net(rows) if apart else [net(row) for row in rows]
+        mg.total([y * y for sample in outputs for y in sample]).backward()
+        parameters = (model if apart else same).parameters()
+        results.append([a.grad, b.grad, *[w.grad for w in parameters]])
+    assert results[0] == pytest.approx(results[1], rel=1e-10)
+
+
+def test_outputs_of_one_call_that_are_arguments_of_the_next():
+    w = mg.Value(0.7)
+    f = lambda x: mg.sin(w * x)  # noqa: E731
+    compiled = compile(f, reduce=None)
+    y = mg.total(compiled(compiled([0.5, 1.0, -2.0])))
+    y.backward()
+    found, w.grad = w.grad, 0.0
+    mg.total([f(f(x)) for x in (0.5, 1.0, -2.0)]).backward()
+    assert found == pytest.approx(w.grad, rel=1e-12)
+
+
+def test_derivatives_of_the_second_order_forward_mode_and_forward():
+    w = mg.Value(0.7)
+    f = lambda x: mg.sin(w * x) * w  # noqa: E731
+    made = lambda values: values[0] * values[2] + values[1]  # noqa: E731
+    y, reference = made(compile(f, reduce=None)(X[:3, 0])), made([f(x) for x in X[:3, 0]])
+    (first,), (expected,) = gradient_graph(y, [w]), gradient_graph(reference, [w])
+    (second,), (expected_second,) = gradient_graph(first, [w]), gradient_graph(expected, [w])
+    assert first.data == pytest.approx(expected.data, rel=1e-12)
+    assert second.data == pytest.approx(expected_second.data, rel=1e-12)
+    g = lambda x: mg.tanh(x[0]) * x[1]  # noqa: E731
+    each = compile(g, reduce=None)
+    h = lambda a: made(each([[a[0], a[1]], [a[1], 2.0], [0.5, a[0]]]))  # noqa: E731
+    eager = lambda a: made([g(row) for row in ([a[0], a[1]], [a[1], 2.0], [0.5, a[0]])])  # noqa: E731
+    point = [0.3, -0.8]
+    assert jvp(h, (point,), ([1.0, 2.0],))[1] == pytest.approx(jvp(eager, (point,), ([1.0, 2.0],))[1], rel=1e-12)
+    assert np.array(hessian(h)(point)) == pytest.approx(np.array(hessian(eager)(point)), rel=1e-12)
+    w.data = 0.2
+    assert y.forward().data == pytest.approx(made([f(x) for x in X[:3, 0]]).data, rel=1e-12)
+
+
+def test_outputs_of_samples_are_drawn_copied_and_pickled():
+    (mine, y), _ = both(lambda out: out[0][0] * out[1][1])
+    assert "compiled" in mg.draw(y).dot
+    for again in (copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
+        again.backward()
+        leaves = [node for node in mg.engine.topological_order(again) if node.is_leaf]
+        y.backward()
+        assert sorted(v.grad for v in leaves) == pytest.approx(sorted(w.grad for w in mine), rel=1e-10)
+        for w in mine:
+            w.grad = 0.0
+
+
+def test_a_backward_pass_that_fails_leaves_nothing_for_the_next(monkeypatch):
+    (mine, y), _ = both(lambda out: mg.total([a for sample in out for a in sample]))
+    y.backward()
+    expected = [w.grad for w in mine]
+    (mine, y), _ = both(lambda out: mg.total([a for sample in out for a in sample]))
+    monkeypatch.setattr(mg.compiler.call.Pullback, "finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        y.backward()
+    assert {w.grad for w in mine} == {0.0}
+    monkeypatch.undo()
+    y.backward()
+    assert [w.grad for w in mine] == expected
+
+
+def test_under_no_grad_nothing_is_kept():
+    model = network()
+    with mg.no_grad():
+        outputs = compile(model, reduce=None)(X)
+    assert all(y.is_leaf and y.op is mg.ops.LEAF for sample in outputs for y in sample)
+
+
+def test_outputs_of_many_samples_share_their_parameters():
+    model = MLP(100, [20, 10])
+    f = compile(model, reduce=None)
+    xs = np.ones((500, 100))
+    f(xs)
+    tracemalloc.start()
+    try:
+        outputs = f(xs)
+        size = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(outputs) * len(outputs[0]) == 5000
+    assert size < 5000 * 1500  # of 2,230 parameters each, pointers alone were 18 kB for each output
+
+
+# -- structures -------------------------------------------------------------------------------------------
+
+pair = collections.namedtuple("pair", "a b")
+
+RESULTS = [
+    lambda x: x[0] * 2.0,
+    lambda x: [x[0]],
+    lambda x: (x[0], x[1] * 2.0),
+    lambda x: pair(x[0], [x[1], {"c": x[2]}]),
+    lambda x: {"loss": x[0], "parts": {"a": [x[1], x[2]], 3: 1.0}},
+    lambda x: np.array([[x[0], x[1]], [x[2], 1.0]]),
+    lambda x: hessian(lambda v: v[0] * v[1] ** 2 + v[2])(list(x)),
+]
+
+
+def data_of(result):
+    numbers, rebuild = mg.calculus.flatten(result)
+    return rebuild([v.data if isinstance(v, mg.Value) else float(v) for v in numbers])
+
+
+def assert_alike(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(found, dict):
+        assert list(found) == list(expected)
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(found, (list, tuple)):
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert_alike(a, b)
+    else:
+        assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("f", RESULTS)
+def test_a_result_has_the_structure_that_the_function_returns(f):
+    expected = data_of(f([mg.Value(x) for x in X[0]]))
+    assert_alike(data_of(compile(f, batch=False)(X[0])), expected)
+    assert_alike(data_of(compile(f)(X[:1])), expected)
+    each = compile(f, reduce=None)(X)
+    assert isinstance(each, list)
+    for found, x in zip(each, X, strict=True):
+        assert_alike(data_of(found), data_of(f([mg.Value(a) for a in x])))
+
+
+@pytest.mark.parametrize("f", RESULTS)
+def test_a_structure_stays_within_another_compiled_function(f):
+    inner = compile(f)
+    outer = compile(lambda x: inner([x, x]), batch=False)
+    assert_alike(data_of(outer(X[0])), data_of(f([mg.Value(a) for a in X[0]])))
+
+
+def test_arguments_may_be_dicts_and_keywords():
+    def loss(p, x, *, y, scale=1.0):
+        return (mg.dot(p["w"], x) + p["b"][0]["offset"] - y) ** 2 * scale
+
+    w, b = [mg.Value(0.5), mg.Value(-1.0), mg.Value(2.0)], mg.Value(0.25)
+    each = lambda x, y: loss({"w": w, "b": [{"offset": b}]}, list(x), y=y, scale=3.0)  # noqa: E731
+    f = compile(loss, batch=False)
+    found = f({"w": w, "b": [{"offset": b}]}, X[0], y=1.5, scale=3.0)
+    reference = each(X[0], 1.5)
+    assert found.data == pytest.approx(reference.data, rel=1e-12)
+    found.backward()
+    gradients = [v.grad for v in (*w, b)]
+    reference.backward()
+    assert gradients == pytest.approx([v.grad / 2 for v in (*w, b)])
+    assert f({"w": w, "b": [{"offset": b}]}, X[0], y=1.5).data == pytest.approx(reference.data / 3.0, rel=1e-12)
+    batched = compile(lambda sample, y: mg.total(sample["x"]) * sample["t"] - y)
+    targets = np.arange(5.0)
+    expected = np.mean(X.sum(1) * targets - 1.0)
+    assert batched({"x": X, "t": targets}, y=np.ones(5)).data == pytest.approx(expected)
+    kernel = batched.kernel({"x": X, "t": targets}, y=np.ones(5))
+    assert kernel.signature.names == ("sample['x']", "sample['t']", "y")
+    assert kernel.value([], X, targets, np.ones(5)) == pytest.approx(expected)
+    outer = compile(lambda x, t: batched({"x": [x], "t": [t]}, y=[1.0]))
+    assert outer(X, targets).data == pytest.approx(expected)
+
+
+def test_an_argument_may_be_the_weights_and_biases_of_each_layer():
+    def predict(layers, x):
+        for weights, biases in layers:
+            x = [mg.tanh(mg.dot(row, x) + b) for row, b in zip(weights, biases, strict=True)]
+        return x
+
+    generator = np.random.default_rng(0)
+    layers = [(generator.normal(size=(4, 3)), generator.normal(size=4)), (generator.normal(size=(2, 4)), [0.1, -0.2])]
+    listed = [(np.asarray(weights).tolist(), list(biases)) for weights, biases in layers]
+    f = compile(predict, batch=False)
+    for given in (layers, listed):
+        assert data_of(f(given, X[0])) == pytest.approx(predict(listed, list(X[0])), rel=1e-12)
+    assert f.kernel(layers, X[0]).signature.shapes == ((4, 3), (4,), (2, 4), (2,), (3,))
+    with pytest.raises(TypeError, match="argument xs must be an array of numbers; its rows differ in length"):
+        compile(mg.total)([[1.0, 2.0], [1.0]])
+
+
+def test_a_wrong_entry_of_a_dict_is_named():
+    f = compile(lambda p: p["w"] * p["b"])
+    with pytest.raises(ValueError, match=re.escape("argument p['b'] must have a leading axis")):
+        f({"w": [1.0, 2.0], "b": 1.0})
+    with pytest.raises(TypeError, match=re.escape("argument p['b'] must be an array of real numbers")):
+        f({"w": [1.0, 2.0], "b": ["a", "b"]})
+
+
+def test_a_compiled_function_says_what_it_is():
+    @compile
+    def loss(x, y=1.0):
+        return x * y
+
+    assert repr(loss) == "<compiled loss(x, y=1.0), no kernels so far>"
+    loss([1.0])
+    assert repr(loss) == "<compiled loss(x, y=1.0), 1 kernel so far>"
+    loss([1.0], [2.0])
+    assert repr(loss) == "<compiled loss(x, y=1.0), 2 kernels so far>"
+    assert repr(compile(math.hypot)).startswith("<compiled hypot(")
+
+
+# -- methods ----------------------------------------------------------------------------------------------
+
+
+class Scaled:
+    def __init__(self, scale):
+        self.scale, self.w, self.child = scale, mg.Value(1.0), None
+
+    @compile
+    def loss(self, x):
+        return self.scale * self.w * x
+
+
+class Slotted:
+    __slots__ = ("__weakref__", "scale")
+
+    @compile
+    def loss(self, x):
+        return self.scale * x
+
+
+class Unhashable(Scaled):
+    __hash__ = None
+
+    def __eq__(self, other):
+        return True
+
+
+class Bare:
+    __slots__ = ("scale",)
+
+    @compile
+    def loss(self, x):
+        return self.scale * x
+
+
+@pytest.mark.parametrize("kind", [Scaled, Slotted, Unhashable])
+def test_a_compiled_method_is_traced_once_for_each_object(kind):
+    objects = [kind.__new__(kind), kind.__new__(kind)]
+    for scale, x in zip((2.0, 5.0), objects, strict=True):
+        x.scale = scale
+        if kind is not Slotted:
+            x.w = mg.Value(1.0)
+    kernels = [x.loss.kernel([1.0]) for x in objects]
+    for _ in range(2):
+        assert [x.loss.kernel([1.0]) for x in objects] == kernels
+        assert [x.loss([1.0]).data for x in objects] == [2.0, 5.0]
+    objects[0].scale = 3.0
+    assert [x.loss([1.0]).data for x in objects] == [3.0, 5.0]
+
+
+def test_an_object_without_weak_references_is_traced_at_every_call_unless_its_method_is_compiled_once():
+    x = Bare()
+    x.scale = 2.0
+    assert x.loss.kernel([1.0]) is not x.loss.kernel([1.0])
+    once = compile(lambda a: Bare.loss.function(x, a))
+    assert once.kernel([1.0]) is once.kernel([1.0])
+    x.scale = 5.0
+    assert (x.loss([1.0]).data, once([1.0]).data) == (5.0, 5.0)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_compiled_method_keeps_no_object_alive(within):
+    gc.collect()
+    gc.disable()
+    try:
+        for kind in (Scaled, Unhashable):
+            x = kind(2.0)
+            x.loss([1.0]).backward()
+            x.scale = 3.0
+            x.loss([1.0])
+            there = weakref.ref(x)
+            if within:  # something that it holds leads back to it
+                x.child = [x]
+                x.loss([1.0])
+                x.child = None
+            del x
+            assert there() is None
+            assert not kind.loss._objects
+    finally:
+        gc.enable()
+
+
+def test_an_object_that_is_read_through_itself_is_noticed_and_not_kept():
+    class Node:
+        def __init__(self, scale):
+            self.scale, self.me = scale, self
+
+        @compile
+        def loss(self, x):
+            return self.me.scale * x
+
+    node = Node(2.0)
+    kernel = node.loss.kernel([1.0])
+    assert node.loss.kernel([1.0]) is kernel
+    there = weakref.ref(node)
+    del node, kernel
+    gc.collect()
+    assert there() is None
+    node = Node(2.0)
+    assert node.loss([1.0]).data == 2.0
+    node.me = Node(7.0)
+    assert node.loss([1.0]).data == 7.0
+    node.me = node
+    assert node.loss([1.0]).data == 2.0
