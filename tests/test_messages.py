@@ -219,6 +219,8 @@ CALLS = {
     "Value.data": (lambda number: setattr(Value(1.0), "data", number), [1.0]),
     "backward": (lambda gradient: (x * y).backward(gradient), [1.0]),
     "topological_order": (mg.topological_order, [x]),
+    "why": (mg.why, [x * y, x]),
+    "precision": (mg.precision, [x * y]),
     "gradient_graph": (mg.gradient_graph, [x * y, [x]]),
     "grad": (mg.grad, [mg.sin, 0]),
     "grad(f)": (lambda at: mg.grad(mg.sin)(at), [1.0]),

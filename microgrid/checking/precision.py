@@ -404,7 +404,9 @@ def rounding_rule(op: Op) -> Rule:
         return _RULES[name]
     if name.startswith("sum["):
         return _sum
-    if name in _CHOICES or (not any(op.partials) and not name.startswith("round[")):  # 0.67 is no float
+    if name.startswith(("round[", "mod", "fmod", "remainder")):  # 0.67 is no float, but what is 0 is so exactly
+        return lambda y, xs: _once(y, xs) if y else EXACT
+    if name in _CHOICES or not any(op.partials):
         return lambda y, xs: EXACT
     if name.startswith(("lgamma", "digamma", "polygamma")):  # sums of terms of size 1, beside which the result is small
         return lambda y, xs: ((1.0 + abs(y)) * 2.0 * UNIT, 0.0)

@@ -294,7 +294,7 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     if leaf is not None and not isinstance(leaf, Value):
         raise TypeError(f"why(output, leaf) takes a Value for the leaf; got {leaf!r:.80} of type {type(leaf).__name__}")
     if not outputs:
-        raise ValueError("why() got no output: give the Value that is differentiated, as in mg.why(loss)")
+        raise ValueError(f"why() got no output, but {output!r}: give what is differentiated, as in mg.why(loss)")
     if leaf is None and all(one.is_leaf for one in outputs):
         raise ValueError(
             f"nothing computes {outputs[0]!r}: it is a leaf, and knows nothing of what is computed from it. Give the "
