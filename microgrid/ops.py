@@ -1534,7 +1534,7 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
 
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     """Return start · x₁ · … · xₙ, multiplied from left to right."""
-    return reduce(mul, xs, start)
+    return reduce(mul, _as_list(xs), start)
 
 
 def total(xs: Iterable[Any]) -> Any:
