@@ -116,7 +116,7 @@ class Op:
         ):
             raise TypeError(
                 f"operation {self.name!r}: partials must be a tuple with one function or number per "
-                f"argument, as in partials=(lambda y, x: 1 - y * y,); got {self.partials!r}"
+                f"argument, as in partials=(lambda y, x: 3 * x * x,); got {self.partials!r}"
             )
         if not callable(self.forward):
             raise TypeError(f"operation {self.name!r}: forward must be a function; got {self.forward!r}")
@@ -1534,7 +1534,7 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
 
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     """Return start · x₁ · … · xₙ, multiplied from left to right."""
-    return reduce(mul, xs, start)
+    return reduce(mul, _as_list(xs), start)
 
 
 def total(xs: Iterable[Any]) -> Any:
