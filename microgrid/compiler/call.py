@@ -156,7 +156,7 @@ class CompiledCall(Op):
         return tuple(0.0 if cut else lambda y, *xs, i=i: self._gradient(xs)[i] for i, cut in enumerate(self._cut()))
 
     @property
-    def cuts(self) -> bool:  # type: ignore[override]
+    def cuts(self) -> bool:
         """Whether nothing ever flows back to some parent that may have parents itself."""
         return (any(self.places) or self.kernel.varied) and any(self._cut())
 
