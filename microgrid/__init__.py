@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
 from microgrid import engine as _engine
 from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
-from microgrid.engine import (
-    AnomalyError,
-    Value,
-    detect_anomaly,
-    enable_grad,
-    no_grad,
-    record_lines,
-    topological_order,
-)
+from microgrid.engine import Value, topological_order
 from microgrid.ops import (
     Interval,
     Op,
@@ -94,6 +86,7 @@ from microgrid.ops import (
     where,
 )
 from microgrid.ops import absolute as abs
+from microgrid.recording import AnomalyError, detect_anomaly, enable_grad, no_grad, record_lines
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
     from microgrid.checking import CheckError, Report, Verdict, check, check_op

@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from typing import Any, overload
 
 from microgrid import ops
-from microgrid.engine import Value, constant, enable_grad, topological_order, watch
+from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF
+from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
 

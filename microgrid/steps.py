@@ -8,16 +8,17 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from microgrid import atomic, engine
+from microgrid import atomic
 from microgrid.calculus import flatten
 from microgrid.compiler import Compiled, TraceError
 from microgrid.compiler import compile as compile_function
 from microgrid.compiler.capture import Generators
 from microgrid.compiler.compiled import Variant
 from microgrid.compiler.kernel import Kernel
-from microgrid.engine import Value, constant, no_grad
+from microgrid.engine import Value, constant
 from microgrid.nn import as_list
 from microgrid.optim import Optimizer, changes
+from microgrid.recording import is_watched, no_grad
 
 Loss = Callable[[Any, Any], Any]
 """``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
@@ -496,5 +497,5 @@ class CompiledModel:
 
 
 def _refuse_who_watches() -> None:
-    if any(hook is not engine._cut for hook in engine._hooks.get()):
+    if is_watched():
         raise TraceError("the nodes are watched, by detect_anomaly(), record_lines() or watch(), so there must be some")

@@ -22,8 +22,9 @@ from microgrid.checking.numeric import (
     rounded,
 )
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
-from microgrid.engine import Value, enable_grad
+from microgrid.engine import Value
 from microgrid.ops import Op
+from microgrid.recording import enable_grad
 
 
 def judge(

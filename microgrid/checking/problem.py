@@ -9,8 +9,9 @@ from typing import Any
 from microgrid.calculus import flatten
 from microgrid.checking.numeric import Program
 from microgrid.checking.report import operation
-from microgrid.engine import Value, constant, enable_grad, record_lines
+from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float, short_repr
+from microgrid.recording import enable_grad, record_lines
 
 Leaves = list[tuple[str, Value]]
 """The values that a derivative is taken by, with their names."""
