@@ -52,8 +52,8 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
             if gradient is None or node not in needed:
                 continue
             parents = node.parents
-            for parent, partial in zip(parents, node.op.partials, strict=True):
-                if parent not in needed or not (callable(partial) or partial):
+            for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
+                if parent not in needed or not connected:
                     continue
                 derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
                 product = _product(gradient, derivative)
@@ -174,11 +174,11 @@ def _push_forward(
             if tangents.keys().isdisjoint(parents):
                 continue
             numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
-            derivatives = zip(parents, node.op.partials, node.op.local_derivatives(*numbers), strict=True)
+            derivatives = zip(parents, node.op.connected, node.op.local_derivatives(*numbers), strict=True)
             products = [
                 _product(derivative, tangents[parent])
-                for parent, partial, derivative in derivatives
-                if parent in tangents and (callable(partial) or partial)
+                for parent, connected, derivative in derivatives
+                if parent in tangents and connected
             ]
             if products:
                 tangents[node] = ops.total(products)

@@ -13,6 +13,7 @@ True
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 from typing import Any, NoReturn, SupportsFloat
 
 from microgrid import ops
@@ -169,8 +170,9 @@ class Value:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
             if isinstance(error, TypeError):
-                for node in order:
-                    node.local_derivatives()  # whose error names the operation
+                for node in order:  # the faulty one raises, naming its operation
+                    for derivative in node.local_derivatives():
+                        node.op.number(derivative, "local derivative")
             raise
         finally:
             sweep.pending = outer
@@ -454,7 +456,7 @@ def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Val
         if node not in live:
             continue
         if node.op.cuts:
-            live.update([parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p])
+            live.update(compress(node.parents, node.op.connected))
         elif id(node.others) not in shared:
             live.update(node.parents)
             shared.update([id(node.others)] * bool(node.others))

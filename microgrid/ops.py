@@ -107,8 +107,10 @@ class Op:
     otherwise: Callable[..., Any] | None = None
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    connected: tuple[bool, ...] = field(init=False)
+    """For each argument, whether a gradient can flow back to it: not where the local derivative is the number 0."""
     cuts: bool = field(init=False)
-    """Whether a local derivative is 0 by definition: nothing ever flows back to that argument."""
+    """Whether some argument is not connected."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.partials, tuple) or not all(
@@ -129,7 +131,8 @@ class Op:
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
-        set_field(self, "cuts", not all(callable(p) or p for p in self.partials))
+        set_field(self, "connected", tuple([callable(p) or p != 0 for p in self.partials]))
+        set_field(self, "cuts", not all(self.connected))
 
     @property
     def arity(self) -> int:

@@ -118,7 +118,7 @@ def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
         a, b = xs[0], y - xs[0]
         remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two
         return remainder == 0
-    return y in xs or not any(callable(partial) or partial for partial in op.partials)
+    return y in xs or not any(op.connected)
 
 
 def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
@@ -271,7 +271,7 @@ class Program:
 
     @cached_property
     def _structure(self) -> list[bool]:
-        return self._reached(lambda i: self._traits_of(self.nodes[i].op).carries)
+        return self._reached(lambda i: self.nodes[i].op.connected)
 
     def _reached(self, edges: Callable[[int], Sequence[bool]]) -> list[bool]:
         """Which nodes the output is reached from, along the edges of each node that are open."""
@@ -298,7 +298,7 @@ class Program:
             if op is ops.mul:
                 return [other in moving or self.values[other] != 0 for other in reversed(operands)]
             is_open = steps or not ops.is_own(op)
-            return [True] * len(operands) if is_open and op is not ops.stop_gradient else self._traits_of(op).carries
+            return [True] * len(operands) if is_open and op is not ops.stop_gradient else op.connected
 
         return self._reached(edges)
 
@@ -327,9 +327,8 @@ class Program:
 
     def _carrying(self, i: int) -> Iterable[tuple[int, int]]:
         """The operands that a gradient flows to: their numbers and positions."""
-        carries = self._traits_of(self.nodes[i].op).carries
-        pairs = enumerate(self.operands[i])
-        return pairs if all(carries) else [(k, j) for k, j in pairs if carries[k]]
+        op, pairs = self.nodes[i].op, enumerate(self.operands[i])
+        return itertools.compress(pairs, op.connected) if op.cuts else pairs
 
     def terms(self) -> list[float]:
         """The sum over all paths of the absolute products of their local derivatives, at each node: what may cancel."""
@@ -388,17 +387,14 @@ class _Traits(NamedTuple):
     rounding: Rounding
     constant: tuple[float, ...]
     """the local derivatives, if all are plain numbers"""
-    carries: tuple[bool, ...]
-    """for each operand, whether its derivative is anything but the plain number 0, which means no path"""
 
 
 def _traits_of(op: Op) -> _Traits:
     partials = op.partials
-    carries = tuple([callable(partial) or partial != 0 for partial in partials])
     constant = () if any(map(callable, partials)) else tuple([as_float(partial) for partial in partials])
-    if not any(carries):
-        return _Traits(Rounding.NONE, constant, carries)
-    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant, carries)
+    if not any(op.connected):
+        return _Traits(Rounding.NONE, constant)
+    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant)
 
 
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]

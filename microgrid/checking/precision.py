@@ -306,7 +306,7 @@ class _Roundings:
             if node.op.kink is not None and node.first is not None:
                 xs = [self.values[j] for j in self.operands[i]]
                 for k, j in enumerate(self.operands[i]):
-                    if self.errors[j] and node.op.partials[k] == 0.0 and self.operands[i].count(j) == 1:
+                    if self.errors[j] and not node.op.connected[k] and self.operands[i].count(j) == 1:
                         for x in (xs[k] - 3.0 * self.errors[j], xs[k] + 3.0 * self.errors[j]):
                             other = node.op.forward(*xs[:k], x, *xs[k + 1 :])
                             if other != self.values[i]:
@@ -406,7 +406,7 @@ def rounding_rule(op: Op) -> Rule:
         return _sum
     if name.startswith(("round[", "mod", "fmod", "remainder")):  # 0.67 is no float, but what is 0 is so exactly
         return lambda y, xs: _once(y, xs) if y else EXACT
-    if name in _CHOICES or not any(op.partials):
+    if name in _CHOICES or not any(op.connected):
         return lambda y, xs: EXACT
     if name.startswith(("lgamma", "digamma", "polygamma")):  # sums of terms of size 1, beside which the result is small
         return lambda y, xs: ((1.0 + abs(y)) * 2.0 * UNIT, 0.0)
