@@ -211,7 +211,10 @@ def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
     if primals is None and tangents is None:
         return lambda x, p, *args: hvp((lambda *xs: f(*xs, *args)) if args else f, x, p)
     if primals is None or tangents is None:
-        raise TypeError("hvp() takes a point and a direction, or neither: hvp(f, x, p) or hvp(f)(x, p)")
+        raise TypeError(
+            "hvp() takes a point and a direction, or neither: hvp(f, x, p) or hvp(f)(x, p); got "
+            f"{ops.short_repr(primals)} and {ops.short_repr(tangents)}"
+        )
     argnums = tuple(range(len(primals))) if isinstance(primals, tuple) else 0
     return jvp(grad(f, argnums), primals, tangents)[1]
 
@@ -322,7 +325,7 @@ class _Call:
     def gradients(self, output: Any) -> list[Any]:
         """∂output/∂input for every input, in floats where nothing needs the graph."""
         if not isinstance(output, Value):
-            ops.as_float(output)  # raises if it is no number at all
+            ops.as_float(output)  # raises if it is not a number
             return [0.0] * len(self.inputs)
         if self.keeps_graph:
             return list(_sweep(self.nodes_of([output]), output, self.inputs))

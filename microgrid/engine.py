@@ -18,7 +18,7 @@ from typing import Any, NoReturn, SupportsFloat
 
 from microgrid import ops
 from microgrid.ops import CONSTANT, LEAF, Op, as_float
-from microgrid.recording import (  # noqa: F401 - some are not used here, but were once defined here
+from microgrid.recording import (  # noqa: F401 - all of these can be imported from here, where they were
     AnomalyError,
     Origin,
     check_backward,
@@ -103,7 +103,7 @@ class Value:
     @property
     def data(self) -> float:
         if open_blocks:
-            tell_who_watches_reads(self)
+            announce_reads(self)
         return self._data
 
     @data.setter
@@ -253,7 +253,7 @@ class Value:
     def __eq__(self, other: object) -> bool:
         """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
         if open_blocks:
-            tell_who_watches_reads(self, other)
+            announce_reads(self, other)
         if isinstance(other, Value):
             return self._data == other._data
         return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
@@ -262,22 +262,22 @@ class Value:
 
     def __lt__(self, other: SupportsFloat) -> bool:
         if open_blocks:
-            tell_who_watches_reads(self, other)
+            announce_reads(self, other)
         return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __le__(self, other: SupportsFloat) -> bool:
         if open_blocks:
-            tell_who_watches_reads(self, other)
+            announce_reads(self, other)
         return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __gt__(self, other: SupportsFloat) -> bool:
         if open_blocks:
-            tell_who_watches_reads(self, other)
+            announce_reads(self, other)
         return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __ge__(self, other: SupportsFloat) -> bool:
         if open_blocks:
-            tell_who_watches_reads(self, other)
+            announce_reads(self, other)
         return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __bool__(self) -> bool:
@@ -388,7 +388,7 @@ class Value:
 
 
 class _Sweep(threading.local):
-    """The backward pass of this thread: what nodes of one operation put off, to do it for all at its end."""
+    """The backward pass of this thread: the gradients sent to each compiled call, whose kernel runs once at the end."""
 
     pending: "dict[Any, Any] | None" = None
 
@@ -490,7 +490,7 @@ def _record(op: Op, data: float, first: Value | None, second: Value | None, othe
     return node
 
 
-def tell_who_watches_reads(*read: Any) -> None:
+def announce_reads(*read: Any) -> None:
     """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
     for hook in readers.get():
         for value in read:

@@ -196,7 +196,7 @@ class Op:
         """Return the operation as code, its template with these texts in the places of the arguments.
 
         Raises:
-            ValueError: if the user's template is none of so many arguments.
+            ValueError: if the user's template does not fit the number of arguments.
         """
         template = getattr(self, kind)
         try:
@@ -608,7 +608,7 @@ def rows() -> Iterator[Op]:
         yield sample()
 
 
-def is_own(op: Op) -> bool:
+def in_table(op: Op) -> bool:
     """Return whether a row is one of this table, and not a user's of the same name."""
     return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
@@ -1537,7 +1537,7 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
 
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     """Return start · x₁ · … · xₙ, multiplied from left to right."""
-    return reduce(mul, xs, start)
+    return reduce(mul, _as_list(xs), start)
 
 
 def total(xs: Iterable[Any]) -> Any:
@@ -1621,7 +1621,7 @@ def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
 
 def _home(op: Op) -> str:
     """The module in which a row is found again under its name: what a pickle stores of it."""
-    if is_own(op) or op in (LEAF, CONSTANT):
+    if in_table(op) or op in (LEAF, CONSTANT):
         return __name__
     functions = [op.forward, *[p for p in op.partials if callable(p)]]
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:

@@ -56,14 +56,14 @@ readers: ContextVar[tuple[Hook, ...]] = ContextVar("readers", default=())
 """What is called with each value whose number is read."""
 
 open_blocks: list[None] = []
-"""One for each block that is open in any thread: while there is none, no node need look at the hooks."""
+"""One for each block that is open in any thread: while there is none, nodes need not look at the hooks."""
 
 
 class Block(AbstractContextManager[None]):
     """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
 
-    A generator is in it whenever it goes on, and who takes its items is not; a coroutine is in it, and what
-    runs while it waits is not.
+    A generator runs in the block whenever it is resumed, and the code that takes its items does not; a coroutine
+    runs in it, and what runs while it waits does not.
     """
 
     def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
@@ -116,7 +116,7 @@ class Block(AbstractContextManager[None]):
 
 
 def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
-    """``contextmanager``, whose decorators forget that a generator or a coroutine only begins when it is called."""
+    """Like ``contextmanager``, but a generator or a coroutine that it decorates is in the block as long as it runs."""
     manager = contextmanager(manage)
     return wraps(manage)(lambda: Block(manager))
 
@@ -158,8 +158,8 @@ def is_watched() -> bool:
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
-    For measuring and predicting: it saves the memory of the graph. A generator that yields within the block
-    leaves whoever takes its items in it, for Python runs both in one context: decorate the generator.
+    For measuring and predicting: it saves the memory of the graph. If a generator yields within the
+    block, the code that takes its items runs in the block too, in the same context: decorate the generator instead.
     """
     with _calling((*hooks.get(), _cut)):  # last, after the hooks that look at operands
         yield

@@ -440,7 +440,7 @@ class CompiledModel:
 
     def renew(self) -> bool:
         """Compile anew if the model is no longer what was compiled; return whether it was necessary."""
-        _refuse_who_watches()
+        _refuse_watched_nodes()
         before = self._variant
         self._next = (self._next + 1) % len(self._places)
         if self._trace() is before and self._difference(self._next) is None:
@@ -450,7 +450,7 @@ class CompiledModel:
         return True
 
     def _compile(self) -> None:
-        _refuse_who_watches()
+        _refuse_watched_nodes()
         model, loss = self.model, self.loss
 
         def loss_and_outputs(x: Any, target: Any) -> list[Any]:
@@ -496,6 +496,6 @@ class CompiledModel:
         )
 
 
-def _refuse_who_watches() -> None:
+def _refuse_watched_nodes() -> None:
     if is_watched():
         raise TraceError("the nodes are watched, by detect_anomaly(), record_lines() or watch(), so there must be some")

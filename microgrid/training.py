@@ -361,7 +361,7 @@ def _check_function(name: str, function: Any, expected: str, takes: int) -> None
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}")
     try:
         signature(function).bind(*range(takes))
-    except ValueError:  # one of C, which does not tell
+    except ValueError:  # a function in C, without a signature
         pass
     except TypeError as error:
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}: {error}") from None

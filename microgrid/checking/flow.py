@@ -1,4 +1,4 @@
-"""What flows along the edges of a graph in a backward pass, kept as flat lists for those who explain it."""
+"""What flows along the edges of a graph in a backward pass, as flat lists: what ``why`` works on."""
 
 import math
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ each number that takes part says how far it can be trusted:
 * **the function's own rounding** by random rounding: the graph is evaluated again with each result moved
   by a random fraction of its last place, and the spread of the outcomes is the noise of the outcome
   (Vignes, 1978; Parker, 1997). It needs no derivative, and it sees the cancellation in 1e16 + x − 1e16. What
-  happens inside a forward function of a user it does not see: there differences of sixth order tell;
+  happens inside a forward function of a user it does not see: there differences of sixth order decide;
 * **the truncation of a difference** by extrapolation: central differences over a ladder of steps,
   extrapolated to step 0 (Richardson, 1911); how much two neighbours in the tableau differ is the error
   (Ridders, 1982);
@@ -176,7 +176,7 @@ class Obstacle(NamedTuple):
     """Why the function cannot be used at some point: another smooth branch, or not a finite number."""
 
     position: int | None
-    """of the node in the program; ``None`` for the slope itself, or for a kink that no operation tells of"""
+    """of the node in the program; ``None`` for the slope itself, or for a kink that no operation declares"""
     is_kink: bool = False
 
 
@@ -297,7 +297,7 @@ class Program:
             op, operands = self.nodes[i].op, self.operands[i]
             if op is ops.mul:
                 return [other in moving or self.values[other] != 0 for other in reversed(operands)]
-            is_open = steps or not ops.is_own(op)
+            is_open = steps or not ops.in_table(op)
             return [True] * len(operands) if is_open and op is not ops.stop_gradient else op.connected
 
         return self._reached(edges)
@@ -493,7 +493,7 @@ class Line:
     def noise(self) -> float:
         """How far the number may be off by rounding alone."""
         spread = self._visible_rounding()
-        if any(not ops.is_own(self.program.nodes[i].op) for i, *_ in self.plan):
+        if any(not ops.in_table(self.program.nodes[i].op) for i, *_ in self.plan):
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
@@ -523,7 +523,7 @@ class Line:
         return not any(map(self._sets_in, (outwards, [-step for step in outwards], towards_zero)))
 
     def _sets_in(self, steps: Iterable[float]) -> bool:
-        """Whether the number begins to move along these steps by little more than its last place, if one can tell."""
+        """Whether the number is seen to begin to move along these steps by little more than its last place."""
         still = 0.0
         for step in steps:
             if self._moves(step):
@@ -590,7 +590,7 @@ class Line:
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
     def bends(self, step: float) -> float:
-        """How much the slopes on both sides differ, from as near by as can be told: at a kink that nothing declares.
+        """How much the slopes on both sides differ, from as near by as can be seen: at a kink that nothing declares.
 
         0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
         """

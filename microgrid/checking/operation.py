@@ -232,7 +232,7 @@ class _OperationCheck:
     # -- kinks ---------------------------------------------------------------------------------------------
 
     def _kinks(self) -> Derivative:
-        """Look for a jump of the function or of a derivative where the predicate tells of none."""
+        """Look for a jump of the function or of a derivative where the predicate declares none."""
         for xs in self._points(6):
             for i, interval in enumerate(self.op.domain):
                 line = sorted(itertools.islice(_points_of(interval, Random(self.seed)), 40))

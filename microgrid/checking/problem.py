@@ -122,7 +122,7 @@ def _named(leaves: Sequence[Value]) -> Leaves:
 
 
 def _binds(f: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether ``f`` can be called like this, as far as its signature tells."""
+    """Whether ``f`` can be called like this, as far as its signature shows."""
     signature = _signature(f)
     if signature is None:
         return bool(args)

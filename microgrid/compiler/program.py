@@ -254,7 +254,7 @@ class Traced(Value):
         leaves = [node for node in topological_order(self) if node.op is LEAF]
         if any(type(leaf) is Traced for leaf in leaves):
             self._refuse("backward() of a traced value", "take derivatives by mg.grad(f) or mg.gradient_graph(y, [x])")
-        engine.tell_who_watches_reads(*leaves)
+        engine.announce_reads(*leaves)
         super().backward(gradient)
 
 
