@@ -107,8 +107,10 @@ class Op:
     otherwise: Callable[..., Any] | None = None
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    connected: tuple[bool, ...] = field(init=False)
+    """For each argument, whether a gradient can flow back to it: not where the local derivative is the number 0."""
     cuts: bool = field(init=False)
-    """Whether a local derivative is 0 by definition: nothing ever flows back to that argument."""
+    """Whether some argument is not connected."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.partials, tuple) or not all(
@@ -129,7 +131,8 @@ class Op:
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
-        set_field(self, "cuts", not all(callable(p) or p for p in self.partials))
+        set_field(self, "connected", tuple([callable(p) or p != 0 for p in self.partials]))
+        set_field(self, "cuts", not all(self.connected))
 
     @property
     def arity(self) -> int:
@@ -193,7 +196,7 @@ class Op:
         """Return the operation as code, its template with these texts in the places of the arguments.
 
         Raises:
-            ValueError: if the user's template is none of so many arguments.
+            ValueError: if the user's template does not fit the number of arguments.
         """
         template = getattr(self, kind)
         try:
@@ -605,7 +608,7 @@ def rows() -> Iterator[Op]:
         yield sample()
 
 
-def is_own(op: Op) -> bool:
+def in_table(op: Op) -> bool:
     """Return whether a row is one of this table, and not a user's of the same name."""
     return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
@@ -1618,7 +1621,7 @@ def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
 
 def _home(op: Op) -> str:
     """The module in which a row is found again under its name: what a pickle stores of it."""
-    if is_own(op) or op in (LEAF, CONSTANT):
+    if in_table(op) or op in (LEAF, CONSTANT):
         return __name__
     functions = [op.forward, *[p for p in op.partials if callable(p)]]
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:

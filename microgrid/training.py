@@ -18,11 +18,12 @@ np = require("numpy", "learning with mg.fit", "compile")  # first: what is impor
 
 from microgrid.atomic import write_file
 from microgrid.data import at_least, generator_of, minibatches, same_length
-from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
+from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy
 from microgrid.nn import as_list
 from microgrid.ops import short_repr
 from microgrid.optim import Adam
+from microgrid.recording import AnomalyError, detect_anomaly, no_grad
 from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
 from microgrid.steps import Measured as Measured  # what evaluate() returns
 from microgrid.steps import is_right as is_right
@@ -361,7 +362,7 @@ def _check_function(name: str, function: Any, expected: str, takes: int) -> None
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}")
     try:
         signature(function).bind(*range(takes))
-    except ValueError:  # one of C, which does not tell
+    except ValueError:  # a function in C, without a signature
         pass
     except TypeError as error:
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}: {error}") from None

@@ -141,6 +141,11 @@ class CompiledCall(Op):
         return len(self.kernel.parameters) + sum(map(len, self.places))
 
     @property
+    def connected(self) -> Any:
+        """A gradient flows back to each parent."""
+        return (True,) * self.arity
+
+    @property
     def unit(self) -> float:
         """The largest relative error of one rounded number of the kernel."""
         return float(np.finfo(self.kernel.signature.dtype).eps) / 2.0
