@@ -184,8 +184,8 @@ def precision(output: Value) -> Precision:
     """
     if not isinstance(output, Value):
         raise TypeError(
-            f"precision() takes the Value that was computed; got {output!r:.80} of type {type(output).__name__}: "
-            "compute with Values, as in mg.precision(f(mg.Value(1.0)))"
+            f"precision() takes the Value that was computed; got {ops.short_repr(output)} of type "
+            f"{type(output).__name__}: compute with Values, as in mg.precision(f(mg.Value(1.0)))"
         )
     return _Roundings(output).report()
 

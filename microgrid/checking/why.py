@@ -19,7 +19,7 @@ from microgrid.checking.flow import born as born_at
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.ops import LEAF, stop_gradient
+from microgrid.ops import LEAF, short_repr, stop_gradient
 
 VANISHING, EXPLODING = 1e-6, 1e6
 """A gradient below the one is called vanishing, one above the other exploding."""
@@ -288,11 +288,13 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     for one in outputs:
         if not isinstance(one, Value):
             raise TypeError(
-                f"why() explains the gradients of a Value, or of several; got {one!r:.80} of type "
+                f"why() explains the gradients of a Value, or of several; got {short_repr(one)} of type "
                 f"{type(one).__name__}: call the function first, as in mg.why(loss(x))"
             )
     if leaf is not None and not isinstance(leaf, Value):
-        raise TypeError(f"why(output, leaf) takes a Value for the leaf; got {leaf!r:.80} of type {type(leaf).__name__}")
+        raise TypeError(
+            f"why(output, leaf) takes a Value for the leaf; got {short_repr(leaf)} of type {type(leaf).__name__}"
+        )
     if not outputs:
         raise ValueError(f"why() got no output, but {output!r}: give what is differentiated, as in mg.why(loss)")
     if leaf is None and all(one.is_leaf for one in outputs):
