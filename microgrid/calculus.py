@@ -23,8 +23,8 @@ from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
 
-_running: ContextVar[bool] = ContextVar("_running", default=False)
-"""Whether a function is being differentiated: what another derivative within it uses may have a long history."""
+under_way: ContextVar[frozenset[Value]] = ContextVar("under_way", default=frozenset())
+"""By what the functions that run are being differentiated; what another derivative within may have a long history."""
 
 
 def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
@@ -267,8 +267,8 @@ class _Call:
                 self.rebuilds.append((len(values), rebuild))
                 changed[position] = rebuild(values)
             given = any(value.op is not LEAF for value in self.inputs)
-            nested = _running.get()
-            token = _running.set(True)
+            nested = under_way.get()
+            token = under_way.set(nested.union(self.inputs))
             try:
                 if given or nested:
                     nodes: list[Value] = []
@@ -278,7 +278,7 @@ class _Call:
                 else:
                     self.output = f(*changed, **kwargs)
             finally:
-                _running.reset(token)
+                under_way.reset(token)
         self.keeps_graph = given or self._reaches_outside()
 
     def _reaches_outside(self) -> bool:

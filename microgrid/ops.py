@@ -120,7 +120,7 @@ class Op:
         ):
             raise TypeError(
                 f"operation {self.name!r}: partials must be a tuple with one function or number per "
-                f"argument, as in partials=(lambda y, x: 1 - y * y,); got {self.partials!r}"
+                f"argument, as in partials=(lambda y, x: 3 * x * x,); got {self.partials!r}"
             )
         if not callable(self.forward):
             raise TypeError(f"operation {self.name!r}: forward must be a function; got {self.forward!r}")

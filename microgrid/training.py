@@ -175,10 +175,11 @@ def fit(
     """Train a model in place, in the four steps of chapter 5.7.1; return how it went.
 
     Model and loss are traced once and compiled to a program for whole minibatches, with the results of the
-    sample by sample way up to rounding. What does not compile is trained on Values: a ``Dropout``, a branch
-    on a number, a model that draws random numbers or gives another answer in each call. To find that out
-    the program is compared with the model on a few samples. Since a compiled model runs a few times only,
-    not for every sample, whatever else it does, such as counting or printing, is done as often.
+    sample by sample way up to rounding. ``Dropout`` compiles too: it draws for every sample, the same numbers
+    in either way. What does not compile is trained on Values: a branch on a number, a model that draws random
+    numbers of its own or gives another answer in each call. To find that out the program is compared with the
+    model on a few samples. Since a compiled model runs a few times only, not for every sample, whatever else
+    it does, such as counting or printing, is done as often.
 
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
     so far is returned, marked ``interrupted``. Whenever it comes, the parameters and what the optimiser

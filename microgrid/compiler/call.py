@@ -63,17 +63,31 @@ class Pullback:
     def __init__(self, kernel: "Kernel", arrays: Sequence[Floats]) -> None:
         self.kernel, self.arrays = kernel, list(arrays)
 
-    def seeds(self) -> Floats:
-        """Return the gradients to send to: zero for each sample and output."""
-        return np.zeros((len(self.arrays[0]), self.kernel.signature.outputs or 1))
+    def seeds(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return the gradients to send to, zero for each sample and output, and whether one was sent."""
+        shape = len(self.arrays[0]), self.kernel.signature.outputs or 1
+        return np.zeros(shape), np.zeros(shape, bool)
 
-    def finish(self, seeds: Floats) -> None:
+    def finish(self, seeds: tuple[Floats, NDArray[np.bool_]]) -> None:
         """Add what was sent, times the derivatives, to the gradients of the parameters."""
-        kernel = self.kernel
-        batch = [a.reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
-        _, gradient = kernel._run("pullback", kernel.read(), batch, seeds)
-        for parameter, number in zip(kernel.parameters, gradient.tolist(), strict=True):
+        weights, sent = seeds
+        gradient = self._gradient(self.kernel, slice(None), weights)
+        if np.isnan(gradient).any() and not sent.all():
+            # It may be 0 · ∞ on the way back from what sent nothing: go back from the others alone.
+            gradient = np.zeros_like(gradient)
+            for pattern in np.unique(sent, axis=0):
+                chosen = np.flatnonzero(pattern)
+                if len(chosen):
+                    rows = np.flatnonzero((sent == pattern).all(axis=1))
+                    part = self.kernel if len(chosen) == len(pattern) else self.kernel.of(tuple(chosen.tolist()))
+                    gradient += self._gradient(part, rows, weights[np.ix_(rows, chosen)])
+        for parameter, number in zip(self.kernel.parameters, gradient.tolist(), strict=True):
             parameter.grad += number
+
+    def _gradient(self, kernel: "Kernel", rows: Any, weights: Floats) -> Floats:
+        batch = [a[rows].reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
+        gradient: Floats = kernel._run("pullback", kernel.read(), batch, weights)[1]
+        return gradient
 
 
 class CompiledCall(Op):
@@ -110,7 +124,6 @@ class CompiledCall(Op):
             "javascript": "",
             "doc": "A compiled function of its parameters, on one batch.",
             "recipe": None,
-            "cuts": False,
             "kernel": kernel,
             "output": output,
             "arrays": list(arrays),
@@ -129,8 +142,12 @@ class CompiledCall(Op):
 
     @property
     def connected(self) -> Any:
-        """A gradient flows back to each parent."""
-        return (True,) * self.arity
+        """For each parent, whether a path leads to it from the output, through the program."""
+        of_parameters, of_arguments = self.kernel.cut(self.output)
+        cuts = list(of_parameters)
+        for cut, places in zip(of_arguments, self.places, strict=True):
+            cuts += [cut[place % len(cut)] for place in places]
+        return tuple([not cut for cut in cuts])
 
     @property
     def unit(self) -> float:
@@ -144,8 +161,16 @@ class CompiledCall(Op):
 
     @property
     def partials(self) -> Any:
-        """A function for each parent."""
-        return tuple(lambda y, *xs, i=i: self._gradient(xs)[i] for i in range(self.arity))
+        """A function for each parent, or 0 where no path leads to it through the program."""
+        return tuple(
+            (lambda y, *xs, i=i: self._gradient(xs)[i]) if connected else 0.0
+            for i, connected in enumerate(self.connected)
+        )
+
+    @property
+    def cuts(self) -> bool:
+        """Whether nothing ever flows back to some parent that may have parents itself."""
+        return (any(self.places) or self.kernel.varied) and not all(self.connected)
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return the derivative by each parent."""
@@ -164,11 +189,15 @@ class CompiledCall(Op):
         if self.pullback is not None and pending is not None:
             if self.pullback not in pending:
                 pending[self.pullback] = self.pullback.seeds()
-            pending[self.pullback][self.sample, self.output] += gradient
+            weights, sent = pending[self.pullback]
+            weights[self.sample, self.output] += gradient
+            sent[self.sample, self.output] = True
             return
         parents = node.parents
-        for parent, derivative in zip(parents, self._gradient([p._data for p in parents]), strict=True):
-            parent.grad += gradient * derivative
+        derivatives = self._gradient([p._data for p in parents])
+        for parent, derivative, connected in zip(parents, derivatives, self.connected, strict=True):
+            if connected:
+                parent.grad += gradient * derivative
 
     def __reduce__(self) -> Any:
         return CompiledCall, (self.kernel, self.output, self.arrays, self.places)
@@ -241,7 +270,7 @@ def per_sample_values(
     """Return the Values of a call that keeps its samples apart.
 
     All share one tuple of parameters and one ``Pullback``; but a sample that has Values among its arguments has
-    nodes of its own, whose gradients go back to these too.
+    nodes of its own, whose gradients go back to these too; and so have all where parameters have parents.
 
     Args:
         kernel: what was called.
@@ -256,7 +285,7 @@ def per_sample_values(
         own = [value for places in mine for value in places.values()]
         parents, rest = ([*parameters, *own], tuple([*parameters, *own][2:])) if own else (parameters, others)
         inputs = [a[k : k + 1] for a in arrays]
-        shared = None if own else pullback
+        shared = None if own or kernel.varied else pullback
         nodes = [node(CompiledCall(kernel, j, inputs, mine, shared, k), y, parents, rest) for j, y in enumerate(row)]
         results.append(nodes[0] if kernel.signature.outputs is None else nodes)
     return results

@@ -22,7 +22,7 @@ from microgrid.compiler.differentiate import gradients
 from microgrid.compiler.lift import Classes, classify, lift, spell_out
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
 from microgrid.compiler.roll import loop_source, repeats
-from microgrid.compiler.simplify import number_values
+from microgrid.compiler.simplify import number_values, without_gradient
 from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import Op
@@ -112,12 +112,14 @@ class Kernel:
         signature: what the kernel takes and gives.
         parameters: the leaves that ``theta`` stands for.
         traced: how many nodes the function recorded.
+        varied: whether some parameter is no leaf: what is being differentiated by, by the caller of the call.
         looped: whether it is a program of plain floats with loops.
     """
 
     def __init__(self, program: Program, parameters: list[Value], signature: Signature, traced: int = 0) -> None:
         self.program = program
         self.parameters = parameters
+        self.varied = any(parameter.first is not None for parameter in parameters)
         self.signature = signature
         self.traced = traced or len(program)
         self.classes: Classes = classify(program)
@@ -137,6 +139,7 @@ class Kernel:
         self._codes: dict[str, Any] = {}
         self._plans: OrderedDict[tuple[str, int], list[_Plan]] = OrderedDict()
         self._parts_of: dict[tuple[int, ...], Kernel] = {}
+        self._cuts: dict[int, tuple[list[bool], list[list[bool]]]] = {}
 
     # -- what a user calls ----------------------------------------------------------------------------
 
@@ -541,15 +544,34 @@ class Kernel:
     def _run(self, by: str, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
         """The value and the gradient; ``seed`` is the weight of each output, of which 0 leaves an output out."""
         value, gradient = self._computed(by, theta, batch, seed)
-        if seed is not None and any(np.isnan(part).any() for part in _parts(gradient)):
+        if seed is not None and by != "pullback" and any(np.isnan(part).any() for part in _parts(gradient)):
             # It may be 0 · ∞ on the way back from an output that is left out: go back from the others alone.
             weights = np.asarray(seed, dtype=float)
             chosen = np.flatnonzero(weights.reshape(-1, weights.shape[-1]).any(axis=0)).tolist()
             if 0 < len(chosen) < weights.shape[-1]:
-                gradient = self._of(tuple(chosen))._computed(by, theta, batch, weights[..., chosen])[1]
+                gradient = self.of(tuple(chosen))._computed(by, theta, batch, weights[..., chosen])[1]
         return value, gradient
 
-    def _of(self, chosen: tuple[int, ...]) -> "Kernel":
+    def cut(self, output: int) -> tuple[list[bool], list[list[bool]]]:
+        """Return for each parameter, and each number of each argument, whether no path leads to it from an output.
+
+        A path does not lead through a local derivative that is 0 by definition, as that of ``stop_gradient``.
+        """
+        with self._lock:
+            if output not in self._cuts:
+                whole = self.program
+                part = Program(*whole.columns, [whole.outputs[output]], whole.sizes, whole.parameters)
+                of_parameters = [True] * whole.parameters
+                of_arguments = [[True] * size for size in whole.sizes]
+                for row, frozen, position in zip(whole.rows, without_gradient(part), whole.data, strict=True):
+                    if not frozen and row is PARAMETER:
+                        of_parameters[int(position)] = False
+                    elif not frozen and row.recipe is not None and row.recipe[0] is argument_of:
+                        of_arguments[int(row.recipe[1][0])][int(position)] = False
+                self._cuts[output] = of_parameters, of_arguments
+            return self._cuts[output]
+
+    def of(self, chosen: tuple[int, ...]) -> "Kernel":
         """The kernel of some of the outputs."""
         with self._lock:
             if chosen not in self._parts_of:

@@ -13,6 +13,7 @@ from functools import cache, reduce
 from typing import Any, NoReturn
 
 from microgrid import engine, ops
+from microgrid.calculus import under_way
 from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op
 from microgrid.recording import enable_grad, user_line, watch, watch_reads
@@ -136,6 +137,7 @@ class _Numbering:
         self.program = Program(sizes=[len(argument) for argument in inputs])
         self.number: dict[Value, int] = {}
         self.parameters: list[Value] = []
+        self.varied = under_way.get()  # a derivative by one of these sees only paths that lead through the node itself
         for k, argument in enumerate(inputs):
             for position, leaf in enumerate(argument):
                 if leaf in self.number:
@@ -145,8 +147,15 @@ class _Numbering:
     def place(self, node: Value) -> int:
         """Add a node that the trace did not record: a leaf, or a result computed before it from leaves."""
         number, program = self.number, self.program
-        if node.first is not None:
-            self.add(node for node in topological_order(node) if node not in number)
+        if node.first is not None and node not in self.varied:
+            order = topological_order(node)
+            if not self.varied.isdisjoint(order):
+                needed = {node}
+                for x in reversed(order):
+                    if x in needed and x not in self.varied:
+                        needed.update(x.parents)
+                order = [x for x in order if x in needed]
+            self.add(node for node in order if node not in number)
         elif node.op is CONSTANT:
             number[node] = program.append(CONSTANT, (), node._data)
         elif type(node) is Traced:
@@ -165,7 +174,7 @@ class _Numbering:
         number = self.number
         for node in nodes:
             first, second = node.first, node.second
-            if first is None:
+            if first is None or node in self.varied:
                 place(node)
                 continue
             a = get(first)

@@ -395,3 +395,86 @@ def test_an_object_that_is_read_through_itself_is_noticed_and_not_kept():
     assert node.loss([1.0]).data == 7.0
     node.me = node
     assert node.loss([1.0]).data == 2.0
+
+
+# -- where nothing flows, and where only some of it does ------------------------------------------------------------
+
+CUTTING = {
+    "stop_gradient": mg.stop_gradient,
+    "comparison": lambda t: mg.less(t, 1.0),
+    "floor": lambda t: mg.floor(t) * mg.ceil(t) + round(t),
+    "condition": lambda t: mg.where(mg.greater(t, 0.0), 2.0, 3.0),
+    "quotient": lambda t: t // 2.0,
+    "sign of another": lambda t: mg.copysign(2.0, t),
+    "constant": lambda t: 5.0,
+}
+
+
+def called(f, form):
+    """The function of numbers, compiled, called with one sample in some form."""
+    if form == "one sample":
+        return mg.compile(f, batch=False)
+    if form == "kept apart":
+        return lambda *xs: mg.compile(f, reduce=None)(*[[x] for x in xs])[0]
+    return lambda *xs: mg.compile(f)(*[[x] for x in xs])
+
+
+@pytest.mark.parametrize("form", ["one sample", "batch", "kept apart"])
+@pytest.mark.parametrize("cutting", CUTTING.values(), ids=CUTTING)
+def test_nothing_flows_through_a_compiled_function_that_cuts_the_path(cutting, form):
+    def along(x):
+        return called(cutting, form)(mg.sqrt(x)) + x * x + x
+
+    def beside(x):
+        return called(lambda a, b: cutting(a) + b * b + b, form)(mg.sqrt(x), x)
+
+    def several(x):
+        return called(lambda a, b: [cutting(a), mg.sin(a) * b], form)(mg.sqrt(x), 3.0)[0] + x * x + x
+
+    for f in (along, beside, several):
+        x = mg.Value(0.0)
+        f(x).backward()
+        (graph,) = gradient_graph(f(x), [x])
+        assert [x.grad, graph.data, mg.grad(f)(0.0), jvp(f, 0.0, 1.0)[1]] == [1.0] * 4
+        assert [hessian(f)(0.0), mg.hvp(f, 0.0, 1.0), jvp(mg.grad(f), 0.0, 1.0)[1]] == [2.0] * 3
+
+
+@pytest.mark.parametrize("count", [2, 2000])
+def test_of_samples_kept_apart_one_that_is_not_used_sends_nothing_though_its_derivative_be_infinite(count):
+    w, x = mg.Value(4.0), [0.0] + [1.0] * (count - 1)
+    mg.total(mg.compile(lambda x: mg.sqrt(w * x), reduce=None)(x)[1:]).backward()
+    assert w.grad == pytest.approx((count - 1) * 0.25)
+
+    w = mg.Value(4.0)
+    outputs = mg.compile(lambda x: [w * x, mg.sqrt(w * x)], reduce=None)(x)
+    (outputs[0][0] + outputs[1][0] + mg.total([b for _, b in outputs[1:]])).backward()
+    assert w.grad == pytest.approx(1.0 + (count - 1) * 0.25)
+
+
+def test_of_samples_kept_apart_a_gradient_of_zero_that_is_sent_is_a_number_like_any_other():
+    w = mg.Value(4.0)
+    outputs = mg.compile(lambda x: [w * x, mg.sqrt(w * x)], reduce=None)([0.0, 1.0])
+    (outputs[0][0] + 0.0 * outputs[0][1]).backward()
+    assert math.isnan(w.grad)
+
+
+@pytest.mark.parametrize("form", ["one sample", "batch", "kept apart"])
+def test_derivatives_of_derivatives_see_what_a_compiled_function_takes_from_outside(form):
+    def cube(t):
+        return called(lambda x: t * x * x, form)(t)
+
+    def made_before(t):
+        h = mg.sin(t) * t
+        return called(lambda x: h * x * t, form)(2.0) * t
+
+    def plain(t):
+        return mg.sin(t) * t * 2.0 * t * t
+
+    assert hessian(cube)(3.0) == mg.grad(mg.grad(cube))(3.0) == mg.hvp(cube, 3.0, 1.0) == 18.0
+    for derive in (hessian, lambda f: mg.grad(mg.grad(mg.grad(f)))):
+        assert derive(made_before)(3.0) == pytest.approx(derive(plain)(3.0), rel=1e-12)
+    assert jvp(lambda s: jvp(made_before, s, 1.0)[1], 3.0, 1.0)[1] == pytest.approx(hessian(plain)(3.0), rel=1e-12)
+
+    w = mg.Value(4.0)
+    (slope,) = gradient_graph(mg.grad(lambda b: called(lambda x: w * b * b * x, form)(1.0))(w), [w])
+    assert slope.data == 16.0
