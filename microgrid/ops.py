@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce, wraps
 from importlib import import_module
-from pickle import PicklingError
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
@@ -1625,6 +1624,8 @@ def _home(op: Op) -> str:
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
         if _lookup(module, op.name) is op:
             return module
+    from pickle import PicklingError  # not above: nothing else that is imported at first needs it
+
     raise PicklingError(
         f"operation {op.name!r} cannot be pickled: it is not found as a module's {op.name!r}; "
         f"assign it at the top level of a module under that name: {op.name} = Op({op.name!r}, ...)"
