@@ -171,12 +171,12 @@ def test_the_cube_of_what_underflowed_has_no_right_digit():
     assert mg.precision((x * x * x) ** 3).digits == 0.0
 
 
-@pytest.mark.parametrize("op", list(ops.rows()), ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [op for op in ops.rows() if not definition(op)[1]], ids=lambda op: op.name
+)  # the others, derivatives of digamma, have tests of their own
 def test_every_row_rounds_by_as_much_as_its_rule_says(op):
     """Where a rule says 0, forward is exact; elsewhere it is off by two units in the last place at most."""
-    rule, (function, order) = rounding_rule(op), definition(op)
-    if order:
-        pytest.skip("derivatives of digamma are tested by their own")
+    rule, function = rounding_rule(op), definition(op)[0]
     for xs in ((0.7, 2.5, 3.25), (1.0, 1.0, 1.0), (0.5, 0.25, 8.0), (0.1, 0.3, 0.9), (3.0, 7.0, 1e-5)):
         xs = (xs * 2)[: op.arity]
         y = op.forward(*xs)
@@ -289,7 +289,6 @@ def test_an_operation_of_ones_own_counts_as_one_rounding_and_that_is_said():
 
 
 def test_a_compiled_call_is_one_operation():
-    pytest.importorskip("numpy")
     w = Value(0.3, "w")
     loss = mg.compile(lambda x: mg.tanh(w * x), batch=False)
     assert mg.precision(loss(0.7) * 3.0).digits > 15.0
