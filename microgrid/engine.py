@@ -457,11 +457,11 @@ def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Val
             continue
         if node.op.cuts:
             live.update(compress(node.parents, node.op.connected))
-        elif id(node.others) not in shared:
-            live.update(node.parents)
-            shared.update([id(node.others)] * bool(node.others))
+        elif id(node.others) in shared:
+            live.update((node.first, node.second))  # type: ignore[arg-type]
         else:
-            live.update([node.first, node.second])  # type: ignore[list-item]
+            live.update(node.parents)
+            shared.add(id(node.others))
     return [node for node in order if node in live]
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce, wraps
 from importlib import import_module
-from pickle import PicklingError
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
@@ -105,6 +104,8 @@ class Op:
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
     otherwise: Callable[..., Any] | None = None
+    arity: int = field(init=False)
+    """The number of arguments."""
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
     connected: tuple[bool, ...] = field(init=False)
@@ -130,14 +131,10 @@ class Op:
         set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
+        set_field(self, "arity", len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
         set_field(self, "connected", tuple([callable(p) or p != 0 for p in self.partials]))
         set_field(self, "cuts", not all(self.connected))
-
-    @property
-    def arity(self) -> int:
-        """The number of arguments."""
-        return len(self.partials)
 
     @overload
     def __call__(self, *arguments: float) -> float: ...  # type: ignore[overload-overlap]
@@ -145,7 +142,7 @@ class Op:
     def __call__(self, *arguments: T | float) -> T: ...
     def __call__(self, *arguments: Any) -> Any:
         """Return the operation of floats as a float; of anything with a Value among it as a Value."""
-        if len(arguments) != len(self.partials):
+        if len(arguments) != self.arity:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
             raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
@@ -1627,6 +1624,8 @@ def _home(op: Op) -> str:
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
         if _lookup(module, op.name) is op:
             return module
+    from pickle import PicklingError  # not above: nothing else that is imported at first needs it
+
     raise PicklingError(
         f"operation {op.name!r} cannot be pickled: it is not found as a module's {op.name!r}; "
         f"assign it at the top level of a module under that name: {op.name} = Op({op.name!r}, ...)"

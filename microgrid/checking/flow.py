@@ -155,7 +155,7 @@ class Flow:
         return op.connected if op.cuts else None
 
 
-def born(values: Sequence[float], operands: Sequence[tuple[int, ...]], i: int) -> int | None:
+def first_not_finite(values: Sequence[float], operands: Sequence[tuple[int, ...]], i: int) -> int | None:
     """The node at which nan, or else an infinity, first came up of those that make node i or its operands so.
 
     It is ``None`` if all of these are finite. A nan that comes of infinities is followed to the first of them.

@@ -20,7 +20,7 @@ from itertools import accumulate
 from random import Random
 
 from microgrid import ops
-from microgrid.checking.flow import born
+from microgrid.checking.flow import first_not_finite
 from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
@@ -184,8 +184,8 @@ def precision(output: Value) -> Precision:
     """
     if not isinstance(output, Value):
         raise TypeError(
-            f"precision() takes the Value that was computed; got {output!r:.80} of type {type(output).__name__}: "
-            "compute with Values, as in mg.precision(f(mg.Value(1.0)))"
+            f"precision() takes the Value that was computed; got {ops.short_repr(output)} of type "
+            f"{type(output).__name__}: compute with Values, as in mg.precision(f(mg.Value(1.0)))"
         )
     return _Roundings(output).report()
 
@@ -327,7 +327,7 @@ class _Roundings:
                 chooses = self.nodes[i].op.kink is not None
                 for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
                     relevant[j] |= not chooses or derivative != 0.0
-        return None if worst is None else born(self.values, self.operands, worst)
+        return None if worst is None else first_not_finite(self.values, self.operands, worst)
 
     def losses(self, error: float) -> list[Loss]:
         """The operations that cost most: how far they move the output, times the digits that they lose."""

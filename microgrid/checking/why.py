@@ -14,12 +14,11 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from microgrid.checking.flow import Edge, Flow
-from microgrid.checking.flow import born as born_at
+from microgrid.checking.flow import Edge, Flow, first_not_finite
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.ops import LEAF, stop_gradient
+from microgrid.ops import LEAF, short_repr, stop_gradient
 
 VANISHING, EXPLODING = 1e-6, 1e6
 """A gradient below the one is called vanishing, one above the other exploding."""
@@ -288,11 +287,13 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     for one in outputs:
         if not isinstance(one, Value):
             raise TypeError(
-                f"why() explains the gradients of a Value, or of several; got {one!r:.80} of type "
+                f"why() explains the gradients of a Value, or of several; got {short_repr(one)} of type "
                 f"{type(one).__name__}: call the function first, as in mg.why(loss(x))"
             )
     if leaf is not None and not isinstance(leaf, Value):
-        raise TypeError(f"why(output, leaf) takes a Value for the leaf; got {leaf!r:.80} of type {type(leaf).__name__}")
+        raise TypeError(
+            f"why(output, leaf) takes a Value for the leaf; got {short_repr(leaf)} of type {type(leaf).__name__}"
+        )
     if not outputs:
         raise ValueError(f"why() got no output, but {output!r}: give what is differentiated, as in mg.why(loss)")
     if leaf is None and all(one.is_leaf for one in outputs):
@@ -312,9 +313,9 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     else:
         tracer.explain_all(explanation)
     if not math.isfinite(outputs[0].data):
-        born = born_at(flow.values, flow.operands, flow.position[outputs[0]])
-        assert born is not None  # it is the output itself, or before it
-        explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.birth_clause(born)}.")
+        place = first_not_finite(flow.values, flow.operands, flow.position[outputs[0]])
+        assert place is not None  # it is the output itself, or before it
+        explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.birth_clause(place)}.")
     return explanation
 
 
@@ -539,8 +540,8 @@ class _Tracer:
     def place(self, edge: Edge) -> int:
         """The node where it happens: if the local derivative is not finite, where the first such number came up."""
         flow, (i, k) = self.flow, edge
-        born = None if k < 0 or math.isfinite(flow.locals[i][k]) else born_at(flow.values, flow.operands, i)
-        return i if born is None else born
+        place = None if k < 0 or math.isfinite(flow.locals[i][k]) else first_not_finite(flow.values, flow.operands, i)
+        return i if place is None else place
 
     def sentence(self, cause: Cause, edges: list[Edge], start: int) -> str:
         """What happens at these edges, which are alike."""

@@ -142,3 +142,15 @@ def test_a_constant_of_minus_0_is_not_that_of_0_whichever_comes_first(make, firs
 
 def test_an_exponent_of_minus_0_is_0():
     assert ops.power_of(-0.0).name == ops.power_of(0.0).name == "power[0.0]"
+
+
+@pytest.mark.parametrize("condition", [0.0, -1.5])
+def test_a_choice_by_a_plain_number_has_derivatives_by_both(condition):
+    def f(x):
+        chosen, other = 2.0 * x[0], mg.sqrt(x[0])
+        return mg.where(condition, *((chosen, other) if condition else (other, chosen))) + x[1]
+
+    for value, gradient in answers(f, [0.0, 1.0]):
+        assert [value, *gradient] == pytest.approx([1.0, nan, 1.0], nan_ok=True)
+    for value, gradient in answers(f, [4.0, 1.0]):
+        assert [value, *gradient] == [9.0, 2.0, 1.0]
