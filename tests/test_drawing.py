@@ -629,6 +629,15 @@ def test_a_boundary_needs_pairs_and_a_class_for_each(points, classes):
         plot_boundary(MLP(2, [1], seed=0), points, classes)
 
 
+def test_a_model_that_fails_leaves_no_empty_figure_open():
+    from matplotlib import pyplot
+
+    before = pyplot.get_fignums()
+    with pytest.raises(ZeroDivisionError):
+        plot_boundary(lambda point: 1 // 0, [[0.0, 1.0]], [1])
+    assert pyplot.get_fignums() == before
+
+
 def test_without_matplotlib_a_boundary_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ModuleNotFoundError, match=r"microgrid-autograd\[plot\]"):

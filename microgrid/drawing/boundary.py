@@ -60,11 +60,11 @@ def plot_boundary(
         )
     pyplot = require("matplotlib.pyplot", "plot_boundary()", "plot")
     colors = require("matplotlib.colors", "plot_boundary()", "plot")
-    if axes is None:
-        _, axes = pyplot.subplots(figsize=(5.0, 4.2), layout="constrained")
     across, up = (_ticks([point[i] for point in points], resolution) for i in (0, 1))
     with no_grad():
         outputs = [[_numbers(model([x, y])) for x in across] for y in up]
+    if axes is None:
+        _, axes = pyplot.subplots(figsize=(5.0, 4.2), layout="constrained")
     if len(outputs[0][0]) == 1:
         score = [[output[0] for output in row] for row in outputs]
         size = max(abs(s) for row in score for s in row) or 1.0
