@@ -261,7 +261,8 @@ def test_a_rewrite_is_the_same_number_and_keeps_more_digits(before, after):
 
 def test_a_sum_of_exponentials_of_any_length_is_told_of_logsumexp():
     xs = [Value(x) for x in (800.0, 799.0, 798.0)]
-    assert mg.precision(mg.log(mg.total(map(mg.exp, xs)))).rewrite == "log(total(exp(x))) as logsumexp(xs)"
+    for loss in (mg.log(mg.total(map(mg.exp, xs))), mg.log(sum(map(mg.exp, xs)))):
+        assert mg.precision(loss).rewrite == "log(total(exp(x))) as logsumexp(xs)"
 
 
 def test_logsumexp_is_not_told_to_be_written_as_itself():
@@ -279,6 +280,7 @@ def test_a_variance_as_a_difference_of_means_is_told_of_the_deviations():
     for squares in ([x * x for x in xs], [x**2 for x in xs]):
         assert mg.precision(mg.mean(squares) - mean**2).rewrite == remedy
         assert mg.precision(mg.mean(squares) - mean * mean).rewrite == remedy
+    assert mg.precision(sum(x * x for x in xs) / 4 - (sum(xs) / 4) ** 2).rewrite == remedy
     assert mg.precision(mg.mean([(x - mean) ** 2 for x in xs])).digits > 15.0
     others = [Value(1e8 + k) for k in (0, 2, 1, 3)]
     assert mg.precision(mg.mean([x * x for x in xs]) - mg.mean(others) ** 2).rewrite != remedy

@@ -258,6 +258,14 @@ def test_an_overflow_behind_a_quotient_is_not_taken_for_a_branch_of_where():
     assert "branch" in chosen.remedy
 
 
+def test_a_root_of_squares_at_0_is_told_to_keep_away_from_0():
+    x, y = leaves(0.0, 0.0)
+    found = mg.why(mg.sqrt(x * x + y * y)).findings[0]
+    assert found.cause is Cause.ZERO_TIMES_INFINITY
+    assert "sqrt(x + 1e-12) for sqrt(x)" in found.remedy
+    assert mg.why(mg.sqrt(x * x + y * y + 1e-12), x).findings[0].gradient == 0.0
+
+
 @pytest.mark.parametrize(
     "formula",
     [lambda x: 0.0 * mg.log(x), lambda x: 0.0 * mg.log(1 + (x - 1)), lambda x: 0.0 * (1 / x - 1 / Value(3.0))],

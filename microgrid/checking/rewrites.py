@@ -73,6 +73,8 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
                         before, after = (re.sub(rf"\b{name}\b", part.label, text) for text in (before, after))
                 return f"{before} as {after}"
         at = users.get(at)
+        while at is not None and at.op.name == "add" and (user := users.get(at)) is not None and user.op is at.op:
+            at = user  # a sum is one step, however many terms it has
     return ""
 
 
@@ -102,9 +104,13 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
         case ast.Constant(value=constant):
             return found if node.is_leaf and node.data == constant else None
         case ast.Call(func=ast.Name(id="total"), args=[term]):
-            parts = [match(term, parent, {}) for parent in node.parents if node.op.name.startswith("sum[")]
-            terms = tuple([part["x"][0] for part in parts if part is not None])
-            return _bound("x", terms, found) if terms and len(terms) == len(parts) else None
+            terms = []
+            for part in _terms(node):
+                within = match(term, part, {})
+                if within is None:
+                    return None
+                terms.append(within["x"][0])
+            return _bound("x", tuple(terms), found) if len(terms) > 1 else None
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _each(arguments, node.parents, found) if node.op is ops.TABLE[name] else None
         case ast.BinOp(left=left, op=ast.Pow()):
@@ -125,6 +131,18 @@ def _bound(name: str, nodes: tuple[Value, ...], found: Found) -> Found | None:
         for a, b in zip(known, nodes, strict=False)
     )
     return {**found, name: known} if same else None
+
+
+def _terms(node: Value) -> list[Value]:
+    """The terms of a sum, that of ``total`` or of Python's ``sum``, which begins with 0."""
+    if node.op.name.startswith("sum["):
+        return list(node.parents)
+    terms = []
+    while node.op.name == "add":
+        node, last = node.parents
+        terms.append(last)
+    begins = node.is_leaf and node.op is ops.CONSTANT and node.data == 0.0
+    return terms[::-1] if begins else [node, *terms[::-1]]
 
 
 def _each(patterns: list[ast.expr], nodes: Iterable[Value], found: Found | None) -> Found | None:

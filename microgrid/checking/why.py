@@ -271,7 +271,8 @@ class Explanation(Sheet):
 def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanation:
     """Explain gradients that are zero, vanishing, exploding, infinite or nan: where it happens, why, and what helps.
 
-    It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed.
+    It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed. Lines are told of
+    what was computed within ``record_lines()``.
 
     Args:
         output: what is differentiated; several, such as the loss of each sample, stand for their sum.
@@ -550,8 +551,12 @@ class _Tracer:
             users = {flow.nodes[i]: flow.nodes[child] for i, child in enumerate(flow.child) if child >= 0}
             if better := rewrite(place, users):
                 return f"Write {better}."
+        if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY:
+            return ""
+        if grown is not None and math.isfinite(flow.locals[edge.node][edge.argument]):
+            return WORDS[self.cause(grown)][1]
         zero = flow.first_zero(edge.node)
-        if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY or zero is None:
+        if zero is None:
             return ""
         if self.cause(zero) is Cause.ZERO_FACTOR:
             return "Do not compute what is then multiplied by 0; or give it a safe argument, where(x > 0, x, 1) for x."
