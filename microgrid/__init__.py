@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
 from microgrid import engine as _engine
 from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
-from microgrid.engine import (
-    AnomalyError,
-    Value,
-    detect_anomaly,
-    enable_grad,
-    no_grad,
-    record_lines,
-    topological_order,
-)
+from microgrid.engine import Value, topological_order
 from microgrid.ops import (
     Interval,
     Op,
@@ -94,8 +86,9 @@ from microgrid.ops import (
     where,
 )
 from microgrid.ops import absolute as abs
+from microgrid.recording import AnomalyError, detect_anomaly, enable_grad, no_grad, record_lines
 
-if TYPE_CHECKING:  # editors and type checkers see every name; at run time the rooms open when they are entered
+if TYPE_CHECKING:  # editors and type checkers see every name; at run time these modules load when first used
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
     from microgrid.checking.precision import precision
     from microgrid.checking.why import why
@@ -106,7 +99,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time the r
     from microgrid.drawing.replay import watch
     from microgrid.training import History, TrainingError, evaluate, fit
 
-_ROOMS = {
+_LAZY = {
     "checking": ("CheckError", "Report", "Verdict", "check", "check_op", "precision", "why"),
     "compiler": ("Kernel", "TraceError", "compile"),
     "drawing": ("Picture", "draw", "name"),
@@ -115,7 +108,7 @@ _ROOMS = {
     "drawing.replay": ("watch",),
     "training": ("History", "TrainingError", "evaluate", "fit"),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
@@ -133,8 +126,8 @@ if "graphviz" in _modules:  # as in micrograd's notebooks, which draw with that 
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOM_OF:
-        return getattr(import_module(f"microgrid.{_ROOM_OF[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(f"microgrid.{_MODULE_OF[name]}"), name)
     try:
         return import_module(f"microgrid.{name}")
     except ModuleNotFoundError as error:
@@ -144,7 +137,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOM_OF])
+    return sorted([*globals(), *_MODULE_OF])
 
 
 __version__ = "0.1.0"

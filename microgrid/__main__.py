@@ -20,13 +20,14 @@ from microgrid import __version__
 from microgrid.checking import Verdict, check
 from microgrid.drawing import RendererError, draw
 from microgrid.drawing.rendering import find_renderer
-from microgrid.engine import Value, no_grad
+from microgrid.engine import Value
 from microgrid.environment import replace_what_cannot_be_shown, require
 from microgrid.expressions import ALLOWED, CONSTANTS, ExpressionError, normal_name, parse
 from microgrid.losses import cross_entropy
 from microgrid.nn import MLP
 from microgrid.ops import total
 from microgrid.optim import Adam
+from microgrid.recording import no_grad
 
 SHOWN_PRODUCTS = 6
 """How many products of the drawn neuron are shown one by one: a picture of all 32 is too tall to read."""

@@ -34,7 +34,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
 
     The content is written to a draft in the same folder, whose name nobody else uses, and the draft is put in
     the file's place, with its permissions. A link stays a link: the file that it leads to is replaced. What is
-    no file, such as ``/dev/stdout``, is written to directly. A draft is left behind only if the process is
+    not a regular file, such as ``/dev/stdout``, is written to directly. A draft is left behind only if the process is
     killed; the next time that the file is written, after ``ABANDONED`` seconds, it is removed.
 
     Raises:
@@ -71,7 +71,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
 
 def _remove_abandoned(folder: Path, name: str) -> None:
     long_ago = time.time() - ABANDONED
-    with suppress(OSError):  # another who writes here may be quicker
+    with suppress(OSError):  # another process may have removed it first
         for file in folder.iterdir():
             if file.name.startswith(name) and file.suffix == ".draft" and file.stat().st_mtime < long_ago:
                 file.unlink()

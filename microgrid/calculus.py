@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from typing import Any, overload
 
 from microgrid import ops
-from microgrid.engine import Value, constant, enable_grad, topological_order, watch
+from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF
+from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
 
@@ -51,8 +52,8 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
             if gradient is None or node not in needed:
                 continue
             parents = node.parents
-            for parent, partial in zip(parents, node.op.partials, strict=True):
-                if parent not in needed or not (callable(partial) or partial):
+            for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
+                if parent not in needed or not connected:
                     continue
                 derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
                 product = _product(gradient, derivative)
@@ -173,11 +174,11 @@ def _push_forward(
             if tangents.keys().isdisjoint(parents):
                 continue
             numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
-            derivatives = zip(parents, node.op.partials, node.op.local_derivatives(*numbers), strict=True)
+            derivatives = zip(parents, node.op.connected, node.op.local_derivatives(*numbers), strict=True)
             products = [
                 _product(derivative, tangents[parent])
-                for parent, partial, derivative in derivatives
-                if parent in tangents and (callable(partial) or partial)
+                for parent, connected, derivative in derivatives
+                if parent in tangents and connected
             ]
             if products:
                 tangents[node] = ops.total(products)
@@ -210,7 +211,10 @@ def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
     if primals is None and tangents is None:
         return lambda x, p, *args: hvp((lambda *xs: f(*xs, *args)) if args else f, x, p)
     if primals is None or tangents is None:
-        raise TypeError("hvp() takes a point and a direction, or neither: hvp(f, x, p) or hvp(f)(x, p)")
+        raise TypeError(
+            "hvp() takes a point and a direction, or neither: hvp(f, x, p) or hvp(f)(x, p); got "
+            f"{ops.short_repr(primals)} and {ops.short_repr(tangents)}"
+        )
     argnums = tuple(range(len(primals))) if isinstance(primals, tuple) else 0
     return jvp(grad(f, argnums), primals, tangents)[1]
 
@@ -321,7 +325,7 @@ class _Call:
     def gradients(self, output: Any) -> list[Any]:
         """∂output/∂input for every input, in floats where nothing needs the graph."""
         if not isinstance(output, Value):
-            ops.as_float(output)  # raises if it is no number at all
+            ops.as_float(output)  # raises if it is not a number
             return [0.0] * len(self.inputs)
         if self.keeps_graph:
             return list(_sweep(self.nodes_of([output]), output, self.inputs))

@@ -10,7 +10,8 @@ import copyreg
 import threading
 from typing import Any
 
-from microgrid.engine import Origin, Value, topological_order
+from microgrid.engine import Value, topological_order
+from microgrid.recording import Origin
 
 _unfolding = threading.local()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from microgrid.environment import require
-from microgrid.ops import as_float
+from microgrid.ops import as_float, short_repr
 
 np = require("numpy", "microgrid.data", "data")
 
@@ -223,7 +223,7 @@ def generator_of(seed: Any) -> Any:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"seed must be a whole number, 0 or more, or a numpy.random.Generator; got {seed!r:.80}"
+            f"seed must be a whole number, 0 or more, or a numpy.random.Generator; got {short_repr(seed)}"
         ) from None
 
 

@@ -11,21 +11,28 @@ derivative by a parent, is added to the gradient of that parent.
 True
 """
 
-import linecache
-import math
-import os
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, NoReturn, SupportsFloat, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
+from typing import Any, NoReturn, SupportsFloat
 
 from microgrid import ops
 from microgrid.ops import CONSTANT, LEAF, Op, as_float
+from microgrid.recording import (  # noqa: F401 - all of these can be imported from here, where they were
+    AnomalyError,
+    Origin,
+    check_backward,
+    check_forward,
+    detect_anomaly,
+    enable_grad,
+    hooks,
+    no_grad,
+    open_blocks,
+    readers,
+    record_lines,
+    watch,
+    watch_reads,
+)
 
 
 def _method(op: Op) -> "Callable[..., Value]":
@@ -76,7 +83,7 @@ class Value:
     second: "Value | None"
     others: "tuple[Value, ...]"
     label: str
-    origin: "Origin | None"
+    origin: Origin | None
 
     def __init__(self, data: SupportsFloat, label: str = "") -> None:
         if isinstance(data, Value):
@@ -95,8 +102,8 @@ class Value:
 
     @property
     def data(self) -> float:
-        if _open_blocks:
-            tell_who_watches_reads(self)
+        if open_blocks:
+            announce_reads(self)
         return self._data
 
     @data.setter
@@ -137,34 +144,33 @@ class Value:
 
         Raises:
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
-            TypeError: if something else than a number was assigned to the ``grad`` of a leaf, or a local
-                derivative of an operation of yours is none; the gradients are as they were.
+            TypeError: if the ``grad`` of a leaf was set to something that is not a number, or a local derivative
+                of an operation of yours is not one; the gradients of the leaves are as they were.
         """
         order = topological_order(self)
         leaves = [node for node in order if node.first is None]
-        before = [leaf.grad for leaf in leaves]  # not pairs: a tuple for each leaf would wake the collector
-        if {*map(type, before)} != {float}:
-            before = [_gradient(leaf) for leaf in leaves]
+        # Not pairs: a tuple for each leaf would wake the collector.
+        before = [leaf.grad if type(leaf.grad) is float else _gradient(leaf) for leaf in leaves]
         for node in order:
             node.grad = 0.0
         self.grad = as_float(gradient)
-        anomalies = _check_forward in _hooks.get()
+        anomalies = check_forward in hooks.get()
         outer, sweep.pending = sweep.pending, {}
         try:
             for node in reversed(live_nodes(order, [self])):
                 if anomalies:
-                    _check_backward(node)
+                    check_backward(node)
                 node.op.backpropagate(node)
             for call, gradients in sweep.pending.items():
                 call.finish(gradients)
-            if {type(leaf.grad) for leaf in leaves} != {float}:  # after an operation of the user's
-                for leaf in leaves:
+            for leaf in leaves:
+                if type(leaf.grad) is not float:  # an operation of the user's gave another kind of number
                     leaf.grad = as_float(leaf.grad)
         except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf.grad = was
             if isinstance(error, TypeError):
-                for node in order:  # one of them says of which operation it is
+                for node in order:  # the faulty one raises, naming its operation
                     for derivative in node.local_derivatives():
                         node.op.number(derivative, "local derivative")
             raise
@@ -246,8 +252,8 @@ class Value:
 
     def __eq__(self, other: object) -> bool:
         """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
-        if _open_blocks:
-            tell_who_watches_reads(self, other)
+        if open_blocks:
+            announce_reads(self, other)
         if isinstance(other, Value):
             return self._data == other._data
         return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
@@ -255,23 +261,23 @@ class Value:
     __hash__ = object.__hash__
 
     def __lt__(self, other: SupportsFloat) -> bool:
-        if _open_blocks:
-            tell_who_watches_reads(self, other)
+        if open_blocks:
+            announce_reads(self, other)
         return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __le__(self, other: SupportsFloat) -> bool:
-        if _open_blocks:
-            tell_who_watches_reads(self, other)
+        if open_blocks:
+            announce_reads(self, other)
         return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __gt__(self, other: SupportsFloat) -> bool:
-        if _open_blocks:
-            tell_who_watches_reads(self, other)
+        if open_blocks:
+            announce_reads(self, other)
         return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __ge__(self, other: SupportsFloat) -> bool:
-        if _open_blocks:
-            tell_who_watches_reads(self, other)
+        if open_blocks:
+            announce_reads(self, other)
         return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
 
     def __bool__(self) -> bool:
@@ -382,7 +388,7 @@ class Value:
 
 
 class _Sweep(threading.local):
-    """The backward pass of this thread: what nodes of one operation put off, to do it for all at its end."""
+    """The backward pass of this thread: the gradients sent to each compiled call, whose kernel runs once at the end."""
 
     pending: "dict[Any, Any] | None" = None
 
@@ -394,7 +400,7 @@ def _gradient(leaf: Value) -> float:
     try:
         return as_float(leaf.grad)
     except TypeError as error:
-        raise TypeError(f"the grad of {leaf!r} is no number: {error}; to start afresh set it to 0.0") from None
+        raise TypeError(f"the grad of {leaf!r} is not a number: {error}; to start afresh set it to 0.0") from None
 
 
 def topological_order(*roots: Value) -> list[Value]:
@@ -439,7 +445,10 @@ def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Val
     Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
     not 0 times an infinite local derivative either, which would be nan.
     """
-    if not any(op.cuts for op in {node.op for node in order}):
+    for node in order:
+        if node.op.cuts:
+            break
+    else:
         return order
     live = set(outputs)
     shared: set[int] = set()
@@ -447,12 +456,12 @@ def live_nodes(order: Sequence[Value], outputs: Iterable[Value]) -> Sequence[Val
         if node not in live:
             continue
         if node.op.cuts:
-            live.update([parent for parent, p in zip(node.parents, node.op.partials, strict=True) if callable(p) or p])
-        elif id(node.others) not in shared:
-            live.update(node.parents)
-            shared.update([id(node.others)] * bool(node.others))
+            live.update(compress(node.parents, node.op.connected))
+        elif id(node.others) in shared:
+            live.update((node.first, node.second))  # type: ignore[arg-type]
         else:
-            live.update([node.first, node.second])  # type: ignore[list-item]
+            live.update(node.parents)
+            shared.add(id(node.others))
     return [node for node in order if node in live]
 
 
@@ -475,10 +484,18 @@ def _record(op: Op, data: float, first: Value | None, second: Value | None, othe
     node.others = others
     node.label = ""
     node.origin = None
-    if _open_blocks:
-        for hook in _hooks.get():
+    if open_blocks:
+        for hook in hooks.get():
             hook(node)
     return node
+
+
+def announce_reads(*read: Any) -> None:
+    """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
+    for hook in readers.get():
+        for value in read:
+            if isinstance(value, Value):
+                hook(value)
 
 
 def _unary(op: Op, x: Value) -> Value:
@@ -522,250 +539,6 @@ def notebook_picture(value: Value, mark: Value | None = None) -> dict[str, str] 
 
     Args:
         value: the root of the graph.
-        mark: a node of the graph to point out, as a check does with the guilty one.
+        mark: a node of the graph to point out, as a check does with the faulty one.
     """
     return None
-
-
-# ---------------------------------------------------------------------------------------------------
-# Watching nodes as they are recorded
-
-
-@dataclass(slots=True, eq=False)
-class Origin:
-    """Where a node was made: the line of the user's code, or the module of a network."""
-
-    file: str = ""
-    line: int = 0
-    module: Any = None
-
-    def __str__(self) -> str:
-        if not self.file:
-            return "an unrecorded line"
-        text = linecache.getline(self.file, self.line).strip()
-        return self._place() + (f": {text}" if text else "")
-
-    def _place(self) -> str:
-        """The file, from the working directory on, and the line; in a notebook the cell, as its tracebacks have it."""
-        notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-        cell = notebook and notebook.compile.format_code_name(self.file)
-        file = self.file
-        with suppress(OSError):  # the working directory may be gone
-            file = file.removeprefix(os.path.join(os.getcwd(), ""))
-        return f"{' '.join(cell)}, line {self.line}" if cell else f"{file}:{self.line}"
-
-
-Hook = Callable[[Value], None]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-_hooks: ContextVar[tuple[Hook, ...]] = ContextVar("_hooks", default=())
-_open_blocks: list[None] = []  # one for each block that is open in any thread: none spares every node a look at _hooks
-
-
-class Block(AbstractContextManager[None]):
-    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
-
-    A generator is in it whenever it goes on, and who takes its items is not; a coroutine is in it, and what
-    runs while it waits is not.
-    """
-
-    def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
-        self._manager = manager
-
-    def __enter__(self) -> None:
-        self._open = self._manager()
-        self._open.__enter__()
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._open.__exit__(*error)
-
-    def __call__(self, function: Function) -> Function:
-        manager, name = self._manager, self._manager.__name__
-        if not callable(function) or isinstance(function, type) or isasyncgenfunction(function):
-            raise TypeError(
-                f"@{name}() decorates a function, a generator or a coroutine; got {ops.short_repr(function)}; write "
-                f"with {name}(): around what it computes"
-            )
-
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            with manager():
-                return await function(*args, **kwargs)
-
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            within = function(*args, **kwargs)
-            go_on, given = within.send, None
-            while True:
-                try:
-                    with manager():
-                        item = go_on(given)
-                except StopIteration as end:
-                    return end.value
-                try:
-                    go_on, given = within.send, (yield item)
-                except BaseException as error:  # GeneratorExit too: it closes in the block
-                    go_on, given = within.throw, error
-
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            with manager():
-                return function(*args, **kwargs)
-
-        kinds = ((iscoroutinefunction, coroutine), (isgeneratorfunction, generator), (callable, plain))
-        return wraps(function)(next(decorated for is_kind, decorated in kinds if is_kind(function)))  # type: ignore[return-value]
-
-
-def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
-    """``contextmanager``, whose decorators forget that a generator or a coroutine only begins when it is called."""
-    manager = contextmanager(manage)
-    return wraps(manage)(lambda: Block(manager))
-
-
-@contextmanager
-def _watched_by(hooks: tuple[Hook, ...]) -> Iterator[None]:
-    token = _hooks.set(hooks)
-    _open_blocks.append(None)
-    try:
-        yield
-    finally:
-        _open_blocks.pop()
-        _hooks.reset(token)
-
-
-@contextmanager
-def watch(hook: Hook) -> Iterator[None]:
-    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
-
-    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
-    """
-    with _watched_by((hook, *_hooks.get())):
-        yield
-
-
-_readers: ContextVar[tuple[Hook, ...]] = ContextVar("_readers", default=())
-
-
-@contextmanager
-def watch_reads(hook: Hook) -> Iterator[None]:
-    """Call ``hook(value)`` before this thread reads a number in the block, by ``.data``, a comparison or ``if v``."""
-    token = _readers.set((hook, *_readers.get()))
-    _open_blocks.append(None)
-    try:
-        yield
-    finally:
-        _open_blocks.pop()
-        _readers.reset(token)
-
-
-def tell_who_watches_reads(*read: Any) -> None:
-    """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
-    for hook in _readers.get():
-        for value in read:
-            if isinstance(value, Value):
-                hook(value)
-
-
-@_block
-def no_grad() -> Iterator[None]:
-    """Compute without recording: results in the block are leaves. Also a decorator.
-
-    For measuring and predicting: it saves the memory of the graph. A generator that yields within the block
-    leaves whoever takes its items in it, for Python runs both in one context: decorate the generator.
-    """
-    with _watched_by((*_hooks.get(), _cut)):  # last, after the hooks that look at operands
-        yield
-
-
-@_block
-def enable_grad() -> Iterator[None]:
-    """Record although an outer block says ``no_grad()``."""
-    with _watched_by(tuple(hook for hook in _hooks.get() if hook is not _cut)):
-        yield
-
-
-def _cut(node: Value) -> None:
-    node.op = LEAF
-    node.first = node.second = None
-    node.others = ()
-
-
-@_block
-def record_lines() -> Iterator[None]:
-    """Note in ``origin`` the line of the user's code that made each node of the block."""
-    with watch(_note_line):
-        yield
-
-
-def _note_line(node: Value) -> None:
-    node.origin = user_line()
-
-
-def user_line() -> Origin:
-    """Return the line outside of this package that led to the present call."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return Origin(frame.f_code.co_filename, frame.f_lineno)
-
-
-_PACKAGE = os.path.dirname(__file__)
-
-
-class AnomalyError(ArithmeticError):
-    """A nan or an infinity came up within ``detect_anomaly()``.
-
-    Attributes:
-        node: the node at which it first came up.
-    """
-
-    def __init__(self, message: str, node: Value) -> None:
-        super().__init__(message)
-        self.node = node
-
-
-@_block
-def detect_anomaly() -> Iterator[None]:
-    """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
-
-    Both passes are watched: a result that is not finite though all operands are, or a nan from operands
-    of which none is nan; and in ``backward()`` a gradient that is not finite where the one before it was.
-    The error names the operation, its operands and the line of the code that called it.
-    """
-    with watch(_check_forward):
-        yield
-
-
-def _check_forward(node: Value) -> None:
-    parents = node.parents
-    if not parents:
-        return
-    _note_line(node)
-    if math.isfinite(node._data):
-        return
-    if all(math.isfinite(parent._data) for parent in parents) or (
-        math.isnan(node._data) and not any(math.isnan(parent._data) for parent in parents)
-    ):
-        raise AnomalyError(f"{_call(node)} is {node._data}, at {node.origin}", node)
-
-
-def _check_backward(node: Value) -> None:
-    if not math.isfinite(node.grad):
-        raise AnomalyError(
-            f"the gradient of {_call(node)} is {node.grad}: the sum of what came back to it along its paths; "
-            f"the node was made at {node.origin or Origin()}",
-            node,
-        )
-    for i, derivative in enumerate(node.local_derivatives()):
-        if not math.isfinite(node.grad * derivative):
-            raise AnomalyError(
-                f"in backward(), the local derivative of {_call(node)} by its argument {i + 1} is {derivative}, "
-                f"and times the gradient {node.grad} it is {node.grad * derivative}; the node was made at "
-                f"{node.origin or 'a line that was not recorded: build the graph inside detect_anomaly() too'}",
-                node,
-            )
-
-
-def _call(node: Value) -> str:
-    """The operation with its operands, as in ``log(p=0.0)``."""
-    operands = [f"{p.label}={p._data!r}" if p.label else repr(p._data) for p in node.parents]
-    if len(operands) > 8:
-        operands[8:] = [f"and {len(operands) - 8} more"]
-    return f"{node.op.name}({', '.join(operands)})" if operands else f"the leaf {node!r}"

@@ -29,7 +29,7 @@ def cross_entropy(logits: Any, target: Any) -> Any:
         logits: the scores of the n classes, before softmax.
         target: the index of the right class, from 0 to n − 1; or n probabilities that sum to 1 (one-hot
             or soft labels); a class of probability 0 adds nothing, though its logit be −inf. An index may be a
-            Value too; the loss is nan if it is none from 0 to n − 1.
+            Value too; the loss is nan if it is not a whole number from 0 to n − 1.
 
     Raises:
         ValueError: if there are no logits, if an index is out of range, if the target has another length,

@@ -32,8 +32,9 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic, ops
-from microgrid.engine import Origin, Value, constant
+from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float
+from microgrid.recording import Origin
 
 Seed = int | random.Random | None
 """An integer, a generator to draw from, or ``None`` for Python's global ``random``."""

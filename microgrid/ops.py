@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce, wraps
 from importlib import import_module
-from pickle import PicklingError
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
@@ -105,10 +104,14 @@ class Op:
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
     otherwise: Callable[..., Any] | None = None
+    arity: int = field(init=False)
+    """The number of arguments."""
     backpropagate: Callable[[Any], None] = field(init=False)
     """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    connected: tuple[bool, ...] = field(init=False)
+    """For each argument, whether a gradient can flow back to it: not where the local derivative is the number 0."""
     cuts: bool = field(init=False)
-    """Whether a local derivative is 0 by definition: nothing ever flows back to that argument."""
+    """Whether some argument is not connected."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.partials, tuple) or not all(
@@ -116,7 +119,7 @@ class Op:
         ):
             raise TypeError(
                 f"operation {self.name!r}: partials must be a tuple with one function or number per "
-                f"argument, as in partials=(lambda y, x: 1 - y * y,); got {self.partials!r}"
+                f"argument, as in partials=(lambda y, x: 3 * x * x,); got {self.partials!r}"
             )
         if not callable(self.forward):
             raise TypeError(f"operation {self.name!r}: forward must be a function; got {self.forward!r}")
@@ -128,13 +131,10 @@ class Op:
         set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
+        set_field(self, "arity", len(self.partials))
         set_field(self, "backpropagate", _backpropagate(self.partials))
-        set_field(self, "cuts", not all(callable(p) or p for p in self.partials))
-
-    @property
-    def arity(self) -> int:
-        """The number of arguments."""
-        return len(self.partials)
+        set_field(self, "connected", tuple([callable(p) or p != 0 for p in self.partials]))
+        set_field(self, "cuts", not all(self.connected))
 
     @overload
     def __call__(self, *arguments: float) -> float: ...  # type: ignore[overload-overlap]
@@ -142,7 +142,7 @@ class Op:
     def __call__(self, *arguments: T | float) -> T: ...
     def __call__(self, *arguments: Any) -> Any:
         """Return the operation of floats as a float; of anything with a Value among it as a Value."""
-        if len(arguments) != len(self.partials):
+        if len(arguments) != self.arity:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
             raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
@@ -193,7 +193,7 @@ class Op:
         """Return the operation as code, its template with these texts in the places of the arguments.
 
         Raises:
-            ValueError: if the user's template is none of so many arguments.
+            ValueError: if the user's template does not fit the number of arguments.
         """
         template = getattr(self, kind)
         try:
@@ -605,7 +605,7 @@ def rows() -> Iterator[Op]:
         yield sample()
 
 
-def is_own(op: Op) -> bool:
+def in_table(op: Op) -> bool:
     """Return whether a row is one of this table, and not a user's of the same name."""
     return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
@@ -1534,7 +1534,7 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
 
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     """Return start · x₁ · … · xₙ, multiplied from left to right."""
-    return reduce(mul, xs, start)
+    return reduce(mul, _as_list(xs), start)
 
 
 def total(xs: Iterable[Any]) -> Any:
@@ -1618,12 +1618,14 @@ def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
 
 def _home(op: Op) -> str:
     """The module in which a row is found again under its name: what a pickle stores of it."""
-    if is_own(op) or op in (LEAF, CONSTANT):
+    if in_table(op) or op in (LEAF, CONSTANT):
         return __name__
     functions = [op.forward, *[p for p in op.partials if callable(p)]]
     for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
         if _lookup(module, op.name) is op:
             return module
+    from pickle import PicklingError  # not above: nothing else that is imported at first needs it
+
     raise PicklingError(
         f"operation {op.name!r} cannot be pickled: it is not found as a module's {op.name!r}; "
         f"assign it at the top level of a module under that name: {op.name} = Op({op.name!r}, ...)"

@@ -151,7 +151,7 @@ class Optimizer(ABC):
         Raises:
             ValueError: if it is of another kind of optimiser or another number of parameters, or if a number
                 in it is out of its range.
-            TypeError: if something in it is no number. In both cases the optimiser is unchanged.
+            TypeError: if something in it is not a number. In both cases the optimiser is unchanged.
         """
         try:
             vars(self).update(self._restored(state))
@@ -187,7 +187,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{name} cannot be negative; got {min(numbers)!r}")
             restored["_memory"].append(numbers)
         for name, present in expected.items():
-            # The present number tells whether it is that setting, or another of a class of the user's.
+            # A class of the user's may use the name for something else, which the present number then shows.
             is_setting = name in RANGES and RANGES[name][1](present)
             number = (_setting if is_setting else _number)(name, state[name])
             if isinstance(present, int) and not number.is_integer():

@@ -8,16 +8,17 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from microgrid import atomic, engine
+from microgrid import atomic
 from microgrid.calculus import flatten
 from microgrid.compiler import Compiled, TraceError
 from microgrid.compiler import compile as compile_function
 from microgrid.compiler.capture import Generators
 from microgrid.compiler.compiled import Variant
 from microgrid.compiler.kernel import Kernel
-from microgrid.engine import Value, constant, no_grad
+from microgrid.engine import Value, constant
 from microgrid.nn import as_list
 from microgrid.optim import Optimizer, changes
+from microgrid.recording import is_watched, no_grad
 
 Loss = Callable[[Any, Any], Any]
 """``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
@@ -439,7 +440,7 @@ class CompiledModel:
 
     def renew(self) -> bool:
         """Compile anew if the model is no longer what was compiled; return whether it was necessary."""
-        _refuse_who_watches()
+        _refuse_watched_nodes()
         before = self._variant
         self._next = (self._next + 1) % len(self._places)
         if self._trace() is before and self._difference(self._next) is None:
@@ -449,7 +450,7 @@ class CompiledModel:
         return True
 
     def _compile(self) -> None:
-        _refuse_who_watches()
+        _refuse_watched_nodes()
         model, loss = self.model, self.loss
 
         def loss_and_outputs(x: Any, target: Any) -> list[Any]:
@@ -495,6 +496,6 @@ class CompiledModel:
         )
 
 
-def _refuse_who_watches() -> None:
-    if any(hook is not engine._cut for hook in engine._hooks.get()):
+def _refuse_watched_nodes() -> None:
+    if is_watched():
         raise TraceError("the nodes are watched, by detect_anomaly(), record_lines() or watch(), so there must be some")

@@ -18,11 +18,12 @@ np = require("numpy", "learning with mg.fit", "compile")  # first: what is impor
 
 from microgrid.atomic import write_file
 from microgrid.data import at_least, generator_of, minibatches, same_length
-from microgrid.engine import AnomalyError, Value, detect_anomaly, no_grad
+from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy
 from microgrid.nn import as_list
 from microgrid.ops import short_repr
 from microgrid.optim import Adam
+from microgrid.recording import AnomalyError, detect_anomaly, no_grad
 from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
 from microgrid.steps import Measured as Measured  # what evaluate() returns
 from microgrid.steps import is_right as is_right
@@ -174,10 +175,11 @@ def fit(
     """Train a model in place, in the four steps of chapter 5.7.1; return how it went.
 
     Model and loss are traced once and compiled to a program for whole minibatches, with the results of the
-    sample by sample way up to rounding. What does not compile is trained on Values: a ``Dropout``, a branch
-    on a number, a model that draws random numbers or gives another answer in each call. To find that out
-    the program is compared with the model on a few samples. Since a compiled model runs a few times only,
-    not for every sample, whatever else it does, such as counting or printing, is done as often.
+    sample by sample way up to rounding. ``Dropout`` compiles too: it draws for every sample, the same numbers
+    in either way. What does not compile is trained on Values: a branch on a number, a model that draws random
+    numbers of its own or gives another answer in each call. To find that out the program is compared with the
+    model on a few samples. Since a compiled model runs a few times only, not for every sample, whatever else
+    it does, such as counting or printing, is done as often.
 
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
     so far is returned, marked ``interrupted``. Whenever it comes, the parameters and what the optimiser
@@ -360,7 +362,7 @@ def _check_function(name: str, function: Any, expected: str, takes: int) -> None
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}")
     try:
         signature(function).bind(*range(takes))
-    except ValueError:  # one of C, which does not tell
+    except ValueError:  # a function in C, without a signature
         pass
     except TypeError as error:
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}: {error}") from None

@@ -45,8 +45,9 @@ from coverage.parser import PythonParser
 
 ROOT = Path(__file__).parents[1]
 TESTS = {
-    "ops": "operations engine calculus special_functions copying check_op",
-    "engine": "engine stateful copying micrograd calculus",
+    "ops": "operations engine calculus special_functions copying check_op last_digits math messages",
+    "engine": "engine stateful copying micrograd calculus blocks messages",
+    "recording": "engine blocks messages nn",
     "calculus": "calculus stateful",
     "checking": "check_op checking complex_step reports why precision",
 }

@@ -49,10 +49,10 @@ def test_the_complex_step_has_fourteen_digits_on_every_row(op: Op) -> None:
             if row.verdict is Verdict.PASS and not mp.isnan(right):
                 assert row.numeric == pytest.approx(float(right), rel=1e-14, abs=1e-15), (xs, i)
             assert row.verdict is not Verdict.UNRESOLVED or abs(right) < 1e-200, (xs, i)
-    assert verdicts.count(Verdict.PASS) >= 0.9 * len(verdicts)
-    assert (verdicts == []) is not any(
-        callable(partial) or partial for partial in op.partials
-    )  # nothing comes of steps
+    if any(op.connected):
+        assert verdicts.count(Verdict.PASS) >= 0.9 * len(verdicts) > 0
+    else:
+        assert set(verdicts) <= {Verdict.KINK}  # of a step there is nothing to check but where it jumps
     assert set(verdicts) <= {Verdict.PASS, Verdict.KINK, Verdict.UNRESOLVED}
 
 

@@ -14,6 +14,7 @@ PACKAGE = Path(mg.__file__).parent
 FLOORS = [
     ["environment"],
     ["ops", "atomic"],
+    ["recording"],
     ["engine"],
     ["calculus", "copying"],
     ["nn"],

@@ -121,7 +121,7 @@ ENTRY_POINTS = {
     "jvp and hvp": lambda: (mg.jvp(mg.sin, 1.0, 2.0), mg.hvp(lambda v: v[0] ** 3 * v[1], [1.0, 2.0], [1.0, 0.0])),
     "check": lambda: str(mg.check(lambda x: mg.tanh(x) * x, 0.5)),
     "check a model": lambda: mg.check(lambda: mg.total(NET([0.5, 1.0])), NET, sample=3),
-    "check an operation": lambda: mg.check_op(mg.Op("double", lambda x: 2.0 * x, (2.0,)), 1.0),
+    "check an operation": lambda: mg.check_op(mg.Op("double", lambda x: 2.0 * x, (2.0,))),
     "draw": lambda: mg.draw(graph()).dot,
     "draw a model": lambda: mg.draw(model()).dot,
     "explore": lambda: str(mg.explore(graph()))[:10],

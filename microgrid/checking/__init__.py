@@ -5,7 +5,7 @@ tolerance is derived from the function at that point and not guessed. ``check_op
 operation over its whole domain. Both return a ``Report``.
 
 ``why`` explains a gradient that is right and of no use: zero, vanishing, exploding, infinite or nan. ``precision``
-tells how many digits of a result are right, and which operations lost the others.
+finds how many digits of a result are right, and which operations lost the others.
 
 >>> from microgrid.ops import tanh
 >>> bool(check(lambda x: tanh(x) * x, 0.5))

@@ -34,7 +34,7 @@ def complex_forward(op: Op) -> Forward | None:
     """Return the operation on complex numbers, ``None`` if it has no continuation here.
 
     A user's row has that of the row of the table with the same ``forward``, or with what this one wraps, such as
-    ``math.tanh``: it is the same function, whatever its name. Of other functions nobody knows how they continue.
+    ``math.tanh``: it is the same function, whatever its name. Other functions have no known continuation.
     """
     if op.recipe is not None:
         factory, constants = op.recipe

@@ -1,4 +1,4 @@
-"""What flows along the edges of a graph in a backward pass, kept as flat lists for those who explain it."""
+"""What flows along the edges of a graph in a backward pass, as flat lists: what ``why`` works on."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Op
 
 
 class Edge(NamedTuple):
@@ -14,12 +13,6 @@ class Edge(NamedTuple):
 
     node: int
     argument: int
-
-
-def connected(op: Op) -> tuple[bool, ...] | None:
-    """For each operand whether anything flows to it: not where the partial is the constant 0; ``None`` for all."""
-    flows = tuple([callable(partial) or partial != 0 for partial in op.partials])
-    return None if all(flows) else flows
 
 
 class Flow:
@@ -30,7 +23,6 @@ class Flow:
         position: the place of each node in it.
         operands: for each node the positions of its parents.
         locals: its local derivatives, one for each parent.
-        connected: for a row some of whose partials are the constant 0, for each operand whether anything flows.
         values: the number at each node.
         gradients: ∂(Σ outputs)/∂node.
         sizes: Σ |flow| of what comes in to each node: far above the gradient where paths cancel.
@@ -44,7 +36,6 @@ class Flow:
         self.outputs = outputs
         self.nodes = topological_order(*outputs)
         self.position = position = {node: i for i, node in enumerate(self.nodes)}
-        self.connected = {op: connected(op) for op in {node.op for node in self.nodes}}
         self.values = [node._data for node in self.nodes]
         self.operands: list[tuple[int, ...]] = []
         self.locals: list[tuple[float, ...]] = []
@@ -72,7 +63,7 @@ class Flow:
             operands = self.operands[i]
             if not operands:
                 continue
-            gradient, lives, mask = gradients[i], alive[i], self.connected[self.nodes[i].op]
+            gradient, lives, mask = gradients[i], alive[i], self._mask(i)
             if lives and gradient == 0.0 and sizes[i]:
                 zero[i] = Edge(i, -1)
             if bad[i] is None and not math.isfinite(gradient):
@@ -105,7 +96,7 @@ class Flow:
         depends[start] = True
         alive = self.alive[start]
         for i in range(start + 1, len(self.nodes)):
-            mask = self.connected[self.nodes[i].op] if alive else None
+            mask = self._mask(i) if alive else None
             for k, j in enumerate(self.operands[i]):
                 if depends[j] and (mask is None or mask[k]):
                     depends[i] = True
@@ -145,7 +136,7 @@ class Flow:
             so_far = logarithms[i]
             if so_far == -math.inf:
                 continue
-            mask = self.connected[self.nodes[i].op]
+            mask = self._mask(i)
             for k, (j, derivative) in enumerate(zip(self.operands[i], self.locals[i], strict=True)):
                 if derivative and (mask is None or mask[k]):
                     along = so_far + (math.log(abs(derivative)) if derivative == derivative else 0.0)
@@ -155,11 +146,16 @@ class Flow:
 
     def is_cut(self, i: int, k: int) -> bool:
         """Whether the row says that nothing ever flows from a node to its operand k."""
-        mask = self.connected[self.nodes[i].op]
+        mask = self._mask(i)
         return mask is not None and not mask[k]
 
+    def _mask(self, i: int) -> tuple[bool, ...] | None:
+        """For each operand of a node whether anything flows to it; ``None`` if it does to all."""
+        op = self.nodes[i].op
+        return op.connected if op.cuts else None
 
-def born(values: Sequence[float], operands: Sequence[tuple[int, ...]], i: int) -> int | None:
+
+def first_not_finite(values: Sequence[float], operands: Sequence[tuple[int, ...]], i: int) -> int | None:
     """The node at which nan, or else an infinity, first came up of those that make node i or its operands so.
 
     It is ``None`` if all of these are finite. A nan that comes of infinities is followed to the first of them.

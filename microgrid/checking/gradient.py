@@ -84,7 +84,7 @@ def check(
         The report: true if every derivative was verified. ``report.raise_()`` is for tests.
 
     Raises:
-        TypeError: if ``f`` does not return one number, or ``at`` holds something that is none.
+        TypeError: if ``f`` does not return one number, or ``at`` holds something that is not a number.
         ValueError: for an unknown option, leaves that are results, a graph whose data is out of date, or a
             function that gives another result when it is run again.
     """
@@ -456,7 +456,7 @@ class _Check:
         return self.judged[i, k]
 
     def _is_outside(self, row: Derivative, node: Value, local: Derivative) -> bool:
-        """Whether a derivative is no number because its operation is not defined there: that is no fault of it."""
+        """Whether a derivative is not finite because its operation is not defined there, which is no fault."""
         inside = all(map(Interval.__contains__, node.op.domain, [parent.data for parent in node.parents]))
         if inside or math.isfinite(local.backward):
             return False

@@ -22,8 +22,9 @@ from microgrid.checking.numeric import (
     rounded,
 )
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
-from microgrid.engine import Value, enable_grad
+from microgrid.engine import Value
 from microgrid.ops import Op
+from microgrid.recording import enable_grad
 
 
 def judge(
@@ -76,7 +77,7 @@ def judge(
 def _confirmed_failure(
     row: Derivative, estimate: Estimate, line: Line, negligible: float, compare: Callable[..., Derivative]
 ) -> Derivative:
-    """Before anything is called wrong, hear other witnesses, that look from nearer by: one may err."""
+    """Before anything is called wrong, compare with differences of smaller steps: one estimate may err."""
     # What is smooth at the size of 1 may have all its features at the size of the argument.
     narrower = estimate.step / 20.0 if estimate.method is Method.DIFFERENCE else None
     for largest in (narrower, 0.1 * line.scale or None):
@@ -270,7 +271,7 @@ class Primitive:
         try:
             program = self._slope_on_values(i)
             gradients = program.gradients() if program else []
-        except Exception:  # the second derivatives tell
+        except Exception:  # without second derivatives nothing is excused
             program = None
         if program is None:
             return 0.0

@@ -6,7 +6,7 @@ each number that takes part says how far it can be trusted:
 * **the function's own rounding** by random rounding: the graph is evaluated again with each result moved
   by a random fraction of its last place, and the spread of the outcomes is the noise of the outcome
   (Vignes, 1978; Parker, 1997). It needs no derivative, and it sees the cancellation in 1e16 + x − 1e16. What
-  happens inside a forward function of a user it does not see: there differences of sixth order tell;
+  happens inside a forward function of a user it does not see: there differences of sixth order decide;
 * **the truncation of a difference** by extrapolation: central differences over a ladder of steps,
   extrapolated to step 0 (Richardson, 1911); how much two neighbours in the tableau differ is the error
   (Ridders, 1982);
@@ -118,7 +118,7 @@ def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
         a, b = xs[0], y - xs[0]
         remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two
         return remainder == 0
-    return y in xs or not any(callable(partial) or partial for partial in op.partials)
+    return y in xs or not any(op.connected)
 
 
 def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
@@ -176,7 +176,7 @@ class Obstacle(NamedTuple):
     """Why the function cannot be used at some point: another smooth branch, or not a finite number."""
 
     position: int | None
-    """of the node in the program; ``None`` for the slope itself, or for a kink that no operation tells of"""
+    """of the node in the program; ``None`` for the slope itself, or for a kink that no operation declares"""
     is_kink: bool = False
 
 
@@ -271,7 +271,7 @@ class Program:
 
     @cached_property
     def _structure(self) -> list[bool]:
-        return self._reached(lambda i: self._traits_of(self.nodes[i].op).carries)
+        return self._reached(lambda i: self.nodes[i].op.connected)
 
     def _reached(self, edges: Callable[[int], Sequence[bool]]) -> list[bool]:
         """Which nodes the output is reached from, along the edges of each node that are open."""
@@ -297,8 +297,8 @@ class Program:
             op, operands = self.nodes[i].op, self.operands[i]
             if op is ops.mul:
                 return [other in moving or self.values[other] != 0 for other in reversed(operands)]
-            is_open = steps or not ops.is_own(op)
-            return [True] * len(operands) if is_open and op is not ops.stop_gradient else self._traits_of(op).carries
+            is_open = steps or not ops.in_table(op)
+            return [True] * len(operands) if is_open and op is not ops.stop_gradient else op.connected
 
         return self._reached(edges)
 
@@ -327,9 +327,8 @@ class Program:
 
     def _carrying(self, i: int) -> Iterable[tuple[int, int]]:
         """The operands that a gradient flows to: their numbers and positions."""
-        carries = self._traits_of(self.nodes[i].op).carries
-        pairs = enumerate(self.operands[i])
-        return pairs if all(carries) else [(k, j) for k, j in pairs if carries[k]]
+        op, pairs = self.nodes[i].op, enumerate(self.operands[i])
+        return itertools.compress(pairs, op.connected) if op.cuts else pairs
 
     def terms(self) -> list[float]:
         """The sum over all paths of the absolute products of their local derivatives, at each node: what may cancel."""
@@ -388,17 +387,14 @@ class _Traits(NamedTuple):
     rounding: Rounding
     constant: tuple[float, ...]
     """the local derivatives, if all are plain numbers"""
-    carries: tuple[bool, ...]
-    """for each operand, whether its derivative is anything but the plain number 0, which means no path"""
 
 
 def _traits_of(op: Op) -> _Traits:
     partials = op.partials
-    carries = tuple([callable(partial) or partial != 0 for partial in partials])
     constant = () if any(map(callable, partials)) else tuple([as_float(partial) for partial in partials])
-    if not any(carries):
-        return _Traits(Rounding.NONE, constant, carries)
-    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant, carries)
+    if not any(op.connected):
+        return _Traits(Rounding.NONE, constant)
+    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant)
 
 
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
@@ -497,7 +493,7 @@ class Line:
     def noise(self) -> float:
         """How far the number may be off by rounding alone."""
         spread = self._visible_rounding()
-        if any(not ops.is_own(self.program.nodes[i].op) for i, *_ in self.plan):
+        if any(not ops.in_table(self.program.nodes[i].op) for i, *_ in self.plan):
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
@@ -527,7 +523,7 @@ class Line:
         return not any(map(self._sets_in, (outwards, [-step for step in outwards], towards_zero)))
 
     def _sets_in(self, steps: Iterable[float]) -> bool:
-        """Whether the number begins to move along these steps by little more than its last place, if one can tell."""
+        """Whether the number is seen to begin to move along these steps by little more than its last place."""
         still = 0.0
         for step in steps:
             if self._moves(step):
@@ -594,7 +590,7 @@ class Line:
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
     def bends(self, step: float) -> float:
-        """How much the slopes on both sides differ, from as near by as can be told: at a kink that nothing declares.
+        """How much the slopes on both sides differ, from as near by as can be seen: at a kink that nothing declares.
 
         0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
         """

@@ -12,8 +12,9 @@ from microgrid.checking.judging import Primitive
 from microgrid.checking.numeric import local_derivative
 from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
-from microgrid.engine import Origin, Value
+from microgrid.engine import Value
 from microgrid.ops import Interval, Op, as_float, short_repr
+from microgrid.recording import Origin
 
 inf, nan = math.inf, math.nan
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, inf, -inf, nan, 1e308, -1e308, 1e17, 5e-324, -5e-324, 1e-200)
@@ -231,7 +232,7 @@ class _OperationCheck:
     # -- kinks ---------------------------------------------------------------------------------------------
 
     def _kinks(self) -> Derivative:
-        """Look for a jump of the function or of a derivative where the predicate tells of none."""
+        """Look for a jump of the function or of a derivative where the predicate declares none."""
         for xs in self._points(6):
             for i, interval in enumerate(self.op.domain):
                 line = sorted(itertools.islice(_points_of(interval, Random(self.seed)), 40))

@@ -1,13 +1,13 @@
 """How many digits of a result are right, and which operations lost the others?
 
 Each operation rounds its result v by at most half a unit in its last place, |v|·2⁻⁵³. To first order that moves the
-output by |∂y/∂v · v|·2⁻⁵³, so one backward pass tells what every rounding costs (Bauer, 1974; Linnainmaa, 1976). What
+output by |∂y/∂v · v|·2⁻⁵³, so one backward pass gives what every rounding costs (Bauer, 1974; Linnainmaa, 1976). What
 is exact costs nothing: the rounding errors of +, −, ×, ÷ and √ are themselves computed (Dekker, 1971; Knuth, 1969), so
 that b − a of neighbours, or a product by a power of two, is known to be exact at this point. Roundings are as likely to
 go up as down, so their effects are added as squares; where what is known of them adds up to more, that counts.
 
 An operation that is exact may still be the culprit, as it makes the errors of its operands large beside its result:
-a − b of numbers that agree in ten digits has lost ten. A forward pass tells how much each operation amplifies.
+a − b of numbers that agree in ten digits has lost ten. A forward pass shows how much each operation amplifies.
 
 The first order is not trusted by itself: the graph is run again with random rounding, and the worse of the two counts.
 """
@@ -20,7 +20,7 @@ from itertools import accumulate
 from random import Random
 
 from microgrid import ops
-from microgrid.checking.flow import born
+from microgrid.checking.flow import first_not_finite
 from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
@@ -123,7 +123,7 @@ class Precision(Sheet):
         return [self._sentence(loss) for loss in self._culprits()]
 
     def _culprits(self) -> list[Loss]:
-        """The operations to speak of; of several with one remedy the first."""
+        """The operations that deserve a sentence; of several with the same remedy the first."""
         culprits = {loss.rewrite or id(loss): loss for loss in reversed(self.losses) if loss.is_culprit}
         return [loss for loss in self.losses if loss in culprits.values()]
 
@@ -184,8 +184,8 @@ def precision(output: Value) -> Precision:
     """
     if not isinstance(output, Value):
         raise TypeError(
-            f"precision() takes the Value that was computed; got {output!r:.80} of type {type(output).__name__}: "
-            "compute with Values, as in mg.precision(f(mg.Value(1.0)))"
+            f"precision() takes the Value that was computed; got {ops.short_repr(output)} of type "
+            f"{type(output).__name__}: compute with Values, as in mg.precision(f(mg.Value(1.0)))"
         )
     return _Roundings(output).report()
 
@@ -231,8 +231,8 @@ class _Roundings:
             noise = Rounding.NONE if not self.own[i] else Rounding.OPERANDS if rules[op] is _sum else Rounding.RESULT
             self.plan.append((i, op.forward, operands, noise))
             if not y and not any(moves) and all(values[j] or errors[j] for j in operands):
-                wrong = [errors[j] for j in operands if not values[j]]
-                self.own[i] = max(self.own[i], *wrong, 0.0)  # the power of a 0 that is none is none either
+                # An operand that is 0 up to an error may be that error, and so may a power of it.
+                self.own[i] = max(self.own[i], *[errors[j] for j in operands if not values[j]], 0.0)
             if moves:
                 self.incoming[i] = math.hypot(*moves) if moves[1:] else abs(moves[0])
                 errors[i] = math.hypot(self.own[i], self.incoming[i])
@@ -306,7 +306,7 @@ class _Roundings:
             if node.op.kink is not None and node.first is not None:
                 xs = [self.values[j] for j in self.operands[i]]
                 for k, j in enumerate(self.operands[i]):
-                    if self.errors[j] and node.op.partials[k] == 0.0 and self.operands[i].count(j) == 1:
+                    if self.errors[j] and not node.op.connected[k] and self.operands[i].count(j) == 1:
                         for x in (xs[k] - 3.0 * self.errors[j], xs[k] + 3.0 * self.errors[j]):
                             other = node.op.forward(*xs[:k], x, *xs[k + 1 :])
                             if other != self.values[i]:
@@ -327,7 +327,7 @@ class _Roundings:
                 chooses = self.nodes[i].op.kink is not None
                 for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
                     relevant[j] |= not chooses or derivative != 0.0
-        return None if worst is None else born(self.values, self.operands, worst)
+        return None if worst is None else first_not_finite(self.values, self.operands, worst)
 
     def losses(self, error: float) -> list[Loss]:
         """The operations that cost most: how far they move the output, times the digits that they lose."""
@@ -384,7 +384,7 @@ class _Roundings:
                 "The inputs are taken as exact. Known to half a unit in their last place only, they would leave "
                 f"{_digits(report.of_inputs)} digits, however it is computed."
             )
-        hidden = {node.op.name for node in self.nodes if node.first is not None and not ops.is_own(node.op)}
+        hidden = {node.op.name for node in self.nodes if node.first is not None and not ops.in_table(node.op)}
         if hidden:
             notes.append(f"Of {', '.join(sorted(hidden)[:5])} only the rounding of the result is counted.")
         return notes
@@ -404,7 +404,9 @@ def rounding_rule(op: Op) -> Rule:
         return _RULES[name]
     if name.startswith("sum["):
         return _sum
-    if name in _CHOICES or (not any(op.partials) and not name.startswith("round[")):  # 0.67 is no float
+    if name.startswith(("round[", "mod", "fmod", "remainder")):  # 0.67 is no float, but what is 0 is so exactly
+        return lambda y, xs: _once(y, xs) if y else EXACT
+    if name in _CHOICES or not any(op.connected):
         return lambda y, xs: EXACT
     if name.startswith(("lgamma", "digamma", "polygamma")):  # sums of terms of size 1, beside which the result is small
         return lambda y, xs: ((1.0 + abs(y)) * 2.0 * UNIT, 0.0)

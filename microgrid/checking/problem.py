@@ -9,8 +9,9 @@ from typing import Any
 from microgrid.calculus import flatten
 from microgrid.checking.numeric import Program
 from microgrid.checking.report import operation
-from microgrid.engine import Value, constant, enable_grad, record_lines
+from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float, short_repr
+from microgrid.recording import enable_grad, record_lines
 
 Leaves = list[tuple[str, Value]]
 """The values that a derivative is taken by, with their names."""
@@ -121,7 +122,7 @@ def _named(leaves: Sequence[Value]) -> Leaves:
 
 
 def _binds(f: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether ``f`` can be called like this, as far as its signature tells."""
+    """Whether ``f`` can be called like this, as far as its signature shows."""
     signature = _signature(f)
     if signature is None:
         return bool(args)

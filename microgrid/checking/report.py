@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from microgrid.checking.sheet import BAD, GOOD, ODD, UNKNOWN, Badge, Quote, Row, Sheet, picture_of
-from microgrid.engine import Origin, Value
+from microgrid.engine import Value
+from microgrid.recording import Origin
 
 
 class Verdict(StrEnum):

@@ -65,7 +65,7 @@ def picture_of(output: Value, node: Value) -> str:
 
 
 class Sheet:
-    """A title with badges, a table, quotes and remarks; what is in them is up to those who inherit it."""
+    """A title with badges, a table, quotes and remarks; subclasses say what is in them."""
 
     columns: ClassVar[tuple[str, ...]]
     spare: ClassVar[tuple[str, ...]] = ()
@@ -112,9 +112,9 @@ class Sheet:
             ]
             lines += ["", body[0], "─" * max(map(len, body)), *body[1:]]
         for quote in self._quotes():
-            told = [f"{quote.mark} {quote.fact} {quote.text}".rstrip()]
-            told += [f"    {what} {place}" if what else f"    {place}" for what, place in quote.details]
-            lines += ["", *map(printable, told)]
+            block = [f"{quote.mark} {quote.fact} {quote.text}".rstrip()]
+            block += [f"    {what} {place}" if what else f"    {place}" for what, place in quote.details]
+            lines += ["", *map(printable, block)]
         if remarks := self._remarks():
             lines += ["", *[printable(f"• {remark}") for remark in remarks]]
         return displayable("\n".join(lines))
@@ -122,7 +122,7 @@ class Sheet:
     __repr__ = __str__
 
     def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
-        """The sheet in colour, for ``rich.print(sheet)``; the least telling columns go where it is narrow."""
+        """The sheet in colour, for ``rich.print(sheet)``; without the ``spare`` columns where it is narrow."""
         from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
@@ -195,9 +195,9 @@ class Sheet:
 
     def _line(self, row: Row) -> str:
         *cells, last = row.cells
-        told = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+        columns = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
         badge = _span(last, row.badge) if row.badge.colour else _text(last)
-        return f"<tr{' class=fail' * row.stands_out}>{told}<td>{badge}</td></tr>"
+        return f"<tr{' class=fail' * row.stands_out}>{columns}<td>{badge}</td></tr>"
 
 
 def _text(text: str) -> str:

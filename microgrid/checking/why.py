@@ -14,12 +14,11 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from microgrid.checking.flow import Edge, Flow
-from microgrid.checking.flow import born as born_at
+from microgrid.checking.flow import Edge, Flow, first_not_finite
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.ops import LEAF, stop_gradient
+from microgrid.ops import LEAF, short_repr, stop_gradient
 
 VANISHING, EXPLODING = 1e-6, 1e6
 """A gradient below the one is called vanishing, one above the other exploding."""
@@ -225,7 +224,7 @@ class Explanation(Sheet):
 
     @property
     def sentences(self) -> list[str]:
-        """What is told of all findings, in order."""
+        """The sentences of all findings, in order."""
         return [sentence for finding in self.findings for sentence in finding.sentences]
 
     def _badges(self) -> list[Badge]:
@@ -288,13 +287,15 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     for one in outputs:
         if not isinstance(one, Value):
             raise TypeError(
-                f"why() explains the gradients of a Value, or of several; got {one!r:.80} of type "
+                f"why() explains the gradients of a Value, or of several; got {short_repr(one)} of type "
                 f"{type(one).__name__}: call the function first, as in mg.why(loss(x))"
             )
     if leaf is not None and not isinstance(leaf, Value):
-        raise TypeError(f"why(output, leaf) takes a Value for the leaf; got {leaf!r:.80} of type {type(leaf).__name__}")
+        raise TypeError(
+            f"why(output, leaf) takes a Value for the leaf; got {short_repr(leaf)} of type {type(leaf).__name__}"
+        )
     if not outputs:
-        raise ValueError("why() got no output: give the Value that is differentiated, as in mg.why(loss)")
+        raise ValueError(f"why() got no output, but {output!r}: give what is differentiated, as in mg.why(loss)")
     if leaf is None and all(one.is_leaf for one in outputs):
         raise ValueError(
             f"nothing computes {outputs[0]!r}: it is a leaf, and knows nothing of what is computed from it. Give the "
@@ -312,9 +313,9 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     else:
         tracer.explain_all(explanation)
     if not math.isfinite(outputs[0].data):
-        born = born_at(flow.values, flow.operands, flow.position[outputs[0]])
-        assert born is not None  # it is the output itself, or before it
-        explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.tell_birth(born)}.")
+        place = first_not_finite(flow.values, flow.operands, flow.position[outputs[0]])
+        assert place is not None  # it is the output itself, or before it
+        explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.birth_clause(place)}.")
     return explanation
 
 
@@ -365,9 +366,9 @@ class _Tracer:
             return ""
         if at == edge.node and math.isfinite(self.flow.values[at]):
             return ": its curve is vertical there" if math.isinf(derivative) else ": it has no limit there"
-        return f", since {self.tell_birth(at)}"
+        return f", since {self.birth_clause(at)}"
 
-    def tell_birth(self, i: int) -> str:
+    def birth_clause(self, i: int) -> str:
         node, value = self.flow.nodes[i], self.flow.values[i]
         if node.is_leaf:
             return f"{self.at(i)} was given as {number(value)}"
@@ -529,22 +530,24 @@ class _Tracer:
             groups.setdefault(self.key(edge), []).append(edge)
         finding.places = [self.flow.nodes[self.place(edge)] for edge in edges]
         finding.cause = next(iter(groups))[0] if groups else Cause.NOTHING
-        told = [_first(self.tell(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]]
-        finding.sentences += [*told[:1], *[f"Another path: {_first(sentence, str.lower)}" for sentence in told[1:]]]
+        sentences = [
+            _first(self.sentence(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]
+        ]
+        finding.sentences += [*sentences[:1], *[f"Another path: {_first(text, str.lower)}" for text in sentences[1:]]]
         if len(groups) > SHOWN:
             finding.sentences.append(f"And so at {len(groups) - SHOWN} more places.")
 
     def place(self, edge: Edge) -> int:
         """The node where it happens: if the local derivative is not finite, where the first such number came up."""
         flow, (i, k) = self.flow, edge
-        born = None if k < 0 or math.isfinite(flow.locals[i][k]) else born_at(flow.values, flow.operands, i)
-        return i if born is None else born
+        place = None if k < 0 or math.isfinite(flow.locals[i][k]) else first_not_finite(flow.values, flow.operands, i)
+        return i if place is None else place
 
-    def tell(self, cause: Cause, edges: list[Edge], start: int) -> str:
+    def sentence(self, cause: Cause, edges: list[Edge], start: int) -> str:
         """What happens at these edges, which are alike."""
         flow, (i, k) = self.flow, edges[0]
         if cause is Cause.OFF:
-            return self.tell_relus(edges, start)
+            return self.relus_sentence(edges, start)
         words = {
             "at": self.at(i) if k >= 0 else self.name(i),
             "many": f", and so at {len(edges) - 1} more like it" if edges[1:] else "",
@@ -562,18 +565,18 @@ class _Tracer:
         words["derivative"] = number(derivative, 3)
         words["source"], words["zero"] = self.source(edges[0]), ""
         if cause is Cause.ZERO_FACTOR:
-            words["zero"] = self.tell_zero(self.other(edges[0]))
+            words["zero"] = self.zero_clause(self.other(edges[0]))
         edge = flow.first_zero(i)
         if cause is Cause.ZERO_TIMES_INFINITY and edge is not None and not flow.gradients[i]:
-            words["zero"] = f" ({_first(self.tell(self.cause(edge), [edge], i).rstrip('.'), str.lower)})"
+            words["zero"] = f" ({_first(self.sentence(self.cause(edge), [edge], i).rstrip('.'), str.lower)})"
         text = WORDS[cause][0].format(**words)
         if cause in (Cause.SMALL_FACTORS, Cause.LARGE_FACTORS):
-            text += f" {self.tell_path(self.path(operand))}"
+            text += f" {self.path_sentence(self.path(operand))}"
         if flow.nodes[i].op.name == "compiled":
             text += " What happens inside is seen by explaining the function that was compiled, on one sample."
         return text
 
-    def tell_relus(self, edges: list[Edge], start: int) -> str:
+    def relus_sentence(self, edges: list[Edge], start: int) -> str:
         """How many of the ReLUs of one unit are off, and how far."""
         flow, unit, depends = self.flow, self.unit(edges[0].node), self.flow.depends(start)
         off = {edge.node for edge in edges}
@@ -604,7 +607,7 @@ class _Tracer:
             i = zero
         return i
 
-    def tell_zero(self, i: int) -> str:
+    def zero_clause(self, i: int) -> str:
         """Why a number is 0, as a clause."""
         source = self.zero_source(i)
         if self.flow.nodes[source].op.name != "relu":
@@ -632,7 +635,7 @@ class _Tracer:
                 if depends[c] and 0.0 < abs(flow.gradients[c]) <= CANCELLED * flow.sizes[c]:
                     finding.cause = Cause.CANCELLED
                     finding.places = [flow.nodes[c]]
-                    finding.sentences.append(self.tell(Cause.CANCELLED, [Edge(c, -1)], i))
+                    finding.sentences.append(self.sentence(Cause.CANCELLED, [Edge(c, -1)], i))
                     return
         path = self.path(i)
         factors = [math.log(abs(flow.locals[c][k])) for c, k in path]
@@ -647,10 +650,10 @@ class _Tracer:
             name = _plain(flow.nodes[worst.node].op.name)
             if name in _SATURATING and sign < 0.0 and 2.0 * factors[order[0]] < sum(factors):
                 finding.cause = Cause.SATURATED
-                finding.sentences.append(self.tell(Cause.SATURATED, [worst], i))
-        finding.sentences.append(self.tell_path(path))
+                finding.sentences.append(self.sentence(Cause.SATURATED, [worst], i))
+        finding.sentences.append(self.path_sentence(path))
 
-    def tell_path(self, path: list[Edge]) -> str:
+    def path_sentence(self, path: list[Edge]) -> str:
         """The factors along a path: by module, or else by operation, in order; and all of one kind together."""
         flow = self.flow
         if not path:
@@ -666,14 +669,14 @@ class _Tracer:
         total = sum(factor for _, factor in steps)
         shown = 2 * SHOWN if self.calls else SHOWN
         order = sorted(range(len(steps)), key=lambda m: -steps[m][1] if total > 0.0 else steps[m][1])
-        told = ", ".join(f"{steps[m][0]} ×{_power(steps[m][1])}" for m in sorted(order[:shown]))
+        listed = ", ".join(f"{steps[m][0]} ×{_power(steps[m][1])}" for m in sorted(order[:shown]))
         if rest := [steps[m][1] for m in order[shown:]]:
-            told += f", and {len(rest)} more, ×{_power(sum(rest) / len(rest))} each on average"
-        text = f"Along the strongest of its paths the gradient is multiplied by {_power(total)}: {told}."
+            listed += f", and {len(rest)} more, ×{_power(sum(rest) / len(rest))} each on average"
+        text = f"Along the strongest of its paths the gradient is multiplied by {_power(total)}: {listed}."
         if len(path) > 2:
             worst = sorted(kinds.items(), key=lambda kind: -abs(sum(kind[1])))[:3]
-            told = ", ".join(f"{len(logs)} × {kind} make {_power(sum(logs))}" for kind, logs in worst if any(logs))
-            text += f" By kind of operation: {told}." if told else ""
+            listed = ", ".join(f"{len(logs)} × {kind} make {_power(sum(logs))}" for kind, logs in worst if any(logs))
+            text += f" By kind of operation: {listed}." if listed else ""
         return text
 
 
@@ -682,8 +685,10 @@ def _named(node: Value) -> str:
 
 
 def _listed(names: list[str], count: int) -> str:
-    told = ", ".join(dict.fromkeys(names))
-    return f"{told}, … ({count})" if count > len(names) else f"{told} ({count})" if count > len(set(names)) else told
+    listed = ", ".join(dict.fromkeys(names))
+    if count > len(names):
+        return f"{listed}, … ({count})"
+    return f"{listed} ({count})" if count > len(set(names)) else listed
 
 
 def _plain(name: str) -> str:

@@ -141,6 +141,15 @@ class CompiledCall(Op):
         return len(self.kernel.parameters) + sum(map(len, self.places))
 
     @property
+    def connected(self) -> Any:
+        """For each parent, whether a path leads to it from the output, through the program."""
+        of_parameters, of_arguments = self.kernel.cut(self.output)
+        cuts = list(of_parameters)
+        for cut, places in zip(of_arguments, self.places, strict=True):
+            cuts += [cut[place % len(cut)] for place in places]
+        return tuple([not cut for cut in cuts])
+
+    @property
     def unit(self) -> float:
         """The largest relative error of one rounded number of the kernel."""
         return float(np.finfo(self.kernel.signature.dtype).eps) / 2.0
@@ -153,20 +162,15 @@ class CompiledCall(Op):
     @property
     def partials(self) -> Any:
         """A function for each parent, or 0 where no path leads to it through the program."""
-        return tuple(0.0 if cut else lambda y, *xs, i=i: self._gradient(xs)[i] for i, cut in enumerate(self._cut()))
+        return tuple(
+            (lambda y, *xs, i=i: self._gradient(xs)[i]) if connected else 0.0
+            for i, connected in enumerate(self.connected)
+        )
 
     @property
     def cuts(self) -> bool:
         """Whether nothing ever flows back to some parent that may have parents itself."""
-        return (any(self.places) or self.kernel.varied) and any(self._cut())
-
-    def _cut(self) -> list[bool]:
-        """For each parent, whether no path leads to it from the output."""
-        of_parameters, of_arguments = self.kernel.cut(self.output)
-        found = list(of_parameters)
-        for cut, places in zip(of_arguments, self.places, strict=True):
-            found += [cut[place % len(cut)] for place in places]
-        return found
+        return (any(self.places) or self.kernel.varied) and not all(self.connected)
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return the derivative by each parent."""
@@ -191,8 +195,8 @@ class CompiledCall(Op):
             return
         parents = node.parents
         derivatives = self._gradient([p._data for p in parents])
-        for parent, derivative, cut in zip(parents, derivatives, self._cut(), strict=True):
-            if not cut:
+        for parent, derivative, connected in zip(parents, derivatives, self.connected, strict=True):
+            if connected:
                 parent.grad += gradient * derivative
 
     def __reduce__(self) -> Any:

@@ -297,7 +297,7 @@ class _Walk:
             if not foreign or not isinstance(item, (FunctionType, type)):
                 self._stack.append(item)
             if isinstance(x, type) and isinstance(item, FunctionType):
-                self._code(item.__code__, self._is_own(item))
+                self._code(item.__code__, self._is_user_function(item))
         for name in members if everything else names.intersection(members):
             self._stack.append(_slot(x, members[name]))
 
@@ -445,10 +445,10 @@ class _Walk:
                 for name, item in vars(base).items():
                     if _is_special(name) and isinstance(item, FunctionType):
                         self._stack.append(item)
-                        self._code(item.__code__, self._is_own(item))
+                        self._code(item.__code__, self._is_user_function(item))
 
     def _function(self, x: FunctionType) -> None:
-        own = self._is_own(x)
+        own = self._is_user_function(x)
         if own or x.__closure__:
             self._guard(_parts, x)
         self._stack += [x.__defaults__, x.__kwdefaults__, *_parts(x)[3:]]
@@ -477,7 +477,7 @@ class _Walk:
     def _guard(self, read: Callable[[Any], Any], x: Any) -> None:
         self._found.append((read, x, tuple(read(x))))
 
-    def _is_own(self, function: FunctionType) -> bool:
+    def _is_user_function(self, function: FunctionType) -> bool:
         return not self._is_foreign(function.__globals__.get("__name__"), function.__code__.co_filename)
 
     def _is_user_class(self, kind: type) -> bool:

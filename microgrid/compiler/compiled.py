@@ -429,7 +429,7 @@ _PLAIN = {float, int, bool, Value, Traced}
 def _shape(x: Any, batch: bool) -> Shape | None:
     """The shape of an array or of nested lists like one, else ``None``: of dicts, and of lists whose entries differ.
 
-    In a batch entries are samples, so lists that differ are no structure but a mistake, which is for others to tell.
+    In a batch entries are samples, so lists that differ are a mistake, which is reported when they become an array.
     """
     if isinstance(x, dict):
         return None

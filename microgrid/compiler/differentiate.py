@@ -68,9 +68,7 @@ def gradients(
             send(source, Map.whole(source.shape), arrays.view(gradient, Map(source.shape, 0, tuple(strides))))
         elif isinstance(x.op, Op):
             for i, operand in enumerate(x.operands):
-                if not isinstance(operand, Array) or operand.number not in active:
-                    continue
-                if is_cut(x.op, i):
+                if not isinstance(operand, Array) or operand.number not in active or not x.op.connected[i]:
                     continue
                 partial = derivative(x.op, i)
                 if isinstance(partial, float):
@@ -101,12 +99,6 @@ def _collected(arrays: Arrays, x: Array, pieces: list[tuple[Map, Operand]]) -> O
     if total is not None:
         rest.insert(0, (whole, total))
     return arrays.scatter(x.shape, rest)
-
-
-def is_cut(op: Op, i: int) -> bool:
-    """Whether nothing flows back to an argument: its local derivative is the plain number 0."""
-    partial = op.partials[i]
-    return not callable(partial) and partial == 0
 
 
 @lru_cache(maxsize=4096)

@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from microgrid import engine, ops
 from microgrid.calculus import under_way
-from microgrid.engine import Value, enable_grad, topological_order, watch
+from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op
+from microgrid.recording import enable_grad, user_line, watch, watch_reads
 
 
 def named(name: str) -> Op:
@@ -213,7 +214,7 @@ class Traced(Value):
 
     def _refuse(self, what: str, remedy: str) -> NoReturn:
         raise TraceError(
-            f"{what} at {engine.user_line()}: while a function is compiled its numbers stand for every sample "
+            f"{what} at {user_line()}: while a function is compiled its numbers stand for every sample "
             f"of every batch, so the program cannot depend on one of them; {remedy}"
         )
 
@@ -262,7 +263,7 @@ class Traced(Value):
         leaves = [node for node in topological_order(self) if node.op is LEAF]
         if any(type(leaf) is Traced for leaf in leaves):
             self._refuse("backward() of a traced value", "take derivatives by mg.grad(f) or mg.gradient_graph(y, [x])")
-        engine.tell_who_watches_reads(*leaves)
+        engine.announce_reads(*leaves)
         super().backward(gradient)
 
 
@@ -308,11 +309,11 @@ def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[A
     def refuse(node: Value) -> None:
         if node in known:
             raise TraceError(
-                f"the number of {node!r} was read, or decided a branch, at {engine.user_line()}: a compiled function "
+                f"the number of {node!r} was read, or decided a branch, at {user_line()}: a compiled function "
                 "gets the numbers of its parameters anew at every call, so the program cannot depend on the present "
                 "one; use the value itself, mg.stop_gradient(x), mg.where(mg.less(a, b), x, y), or keep a plain "
                 "number instead of a Value: when it changes the function is traced anew"
             )
 
-    with without_collector(), enable_grad(), watch(record), engine.watch_reads(refuse):
+    with without_collector(), enable_grad(), watch(record), watch_reads(refuse):
         return function(), nodes

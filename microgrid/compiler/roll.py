@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.compiler.arrays import Array, Arrays, Operand
-from microgrid.compiler.differentiate import derivative, is_cut
+from microgrid.compiler.differentiate import derivative
 from microgrid.compiler.emit import LINES, Functions, Source, number
 from microgrid.compiler.lift import VARIADIC, argument_number, instantiate
 from microgrid.compiler.program import PARAMETER, Program
@@ -48,7 +48,7 @@ class Tape:
         for i in reversed(range(len(self.rows))):
             if live[i]:
                 for j, (kind, index) in enumerate(zip(self.kinds[i], self.indices[i], strict=True)):
-                    if kind == _NODE and not is_cut(self.rows[i], j):
+                    if kind == _NODE and self.rows[i].connected[j]:
                         live[index] = True
         return live
 
@@ -361,7 +361,7 @@ class _Loops:
 @lru_cache(maxsize=4096)
 def _product(row: Op, operand: int) -> Operand | None:
     """The gradient times the local derivative by an operand, as a statement on its (y, *xs)."""
-    if is_cut(row, operand):
+    if not row.connected[operand]:
         return None
     partial = derivative(row, operand)
     arrays = Arrays()

@@ -5,6 +5,8 @@ one sum; chains of maxima become one too where no gradient passes, as in a softm
 the gradient of equal arguments differently.
 """
 
+from itertools import compress
+
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
 from microgrid.ops import CONSTANT, Op
@@ -135,8 +137,6 @@ def without_gradient(program: Program) -> bytearray:
     for i in range(len(rows) - 1, -1, -1):
         if not frozen[i]:
             mine = arguments[starts[i] : starts[i + 1]]
-            if rows[i].cuts:
-                mine = [a for a, p in zip(mine, rows[i].partials, strict=True) if callable(p) or p]
-            for a in mine:
+            for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
                 frozen[a] = 0
     return frozen

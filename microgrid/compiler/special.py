@@ -41,7 +41,7 @@ def _into(out: Array, result: Array) -> Array:
 @cache
 def scipy_special() -> Any:
     """Return SciPy's special functions, loaded when a program first needs one: that takes a third of a second."""
-    return require("scipy.special", "a program on arrays with erf, gamma or their kin", "compile")
+    return require("scipy.special", "a program on arrays with a special function such as erf or gamma", "compile")
 
 
 class NumPySpecial:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from microgrid.drawing.theme import CLASSES, LIGHT
-from microgrid.engine import Value, no_grad
+from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import as_float, short_repr
+from microgrid.recording import no_grad
 
 MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
 MARGIN = 0.12  # of the range of the points, on each side

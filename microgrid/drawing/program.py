@@ -62,7 +62,7 @@ class Row:
 
     Attributes:
         tape: the slots of the local derivatives' program: y, the arguments, then what it computes.
-        is_own: whether it is the user's own, so that the page checks its JavaScript against Python's numbers.
+        is_users: whether it is the user's, so that the page checks its JavaScript against Python's numbers.
         results: for each argument the slot of its local derivative; ``None`` if nothing ever flows back.
         problem: why the page cannot compute the row, in words; empty if it can.
     """
@@ -71,7 +71,7 @@ class Row:
         self.op = op
         self.tape: list[Entry] = ["{y}", *[f"{{{i}}}" for i in range(op.arity)]]
         self.results: list[int | None] = []
-        self.is_own = not ops.is_own(op)
+        self.is_users = not ops.in_table(op)
         self.problem = "" if op.javascript or not op.arity else f"the operation {op.name} has no JavaScript expression"
         y, *xs = [Symbol(self.tape, slot) for slot in range(op.arity + 1)]
         constants: dict[float, int] = {}
@@ -125,7 +125,7 @@ class Program:
 
     def json(self) -> Json:
         """Return rows and values as JSON has them; the numbers it lacks as text, ``"NaN"``."""
-        known = [row.problem or row.is_own for row in map(self.rows.__getitem__, (value.op for value in self.order))]
+        known = [row.problem or row.is_users for row in map(self.rows.__getitem__, (value.op for value in self.order))]
         frozen = [(i, value) for i, value in enumerate(self.order) if known[i] and value.parents]
         given = [(i, value) for i, value in enumerate(self.order) if value.first is None]
         return {

@@ -17,8 +17,9 @@ from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
 from microgrid.drawing.page import Page
 from microgrid.drawing.program import Program, number
 from microgrid.drawing.theme import LIGHT, THEMES, follow_viewer
-from microgrid.engine import Value, enable_grad, no_grad
+from microgrid.engine import Value
 from microgrid.nn import Call, as_list
+from microgrid.recording import enable_grad, no_grad
 
 FRAMES = 200
 """The most moments of which a page has the parameters."""

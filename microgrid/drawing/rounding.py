@@ -64,8 +64,8 @@ class Numbers:
         """Return what ``backward()`` sends to each parent: the gradient times the local derivative."""
         # What is always 0 sends nothing back, not 0 × inf.
         flows = [
-            node.grad * derivative if node in self._live and (callable(partial) or partial) else 0.0
-            for derivative, partial in zip(node.local_derivatives(), node.op.partials, strict=True)
+            node.grad * derivative if node in self._live and connected else 0.0
+            for derivative, connected in zip(node.local_derivatives(), node.op.connected, strict=True)
         ]
         return tuple(map(_settled, flows, self._flow_errors(node)) if node in self._derivative_errors else flows)
 

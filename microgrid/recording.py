@@ -1,0 +1,264 @@
+"""What watches the nodes of a graph as they are recorded, and the blocks in which it does.
+
+A hook is called with each node that is recorded while its block is open. So ``no_grad``, ``record_lines`` and
+``detect_anomaly`` are hooks, and the engine knows nothing of them but when to call them.
+"""
+
+import linecache
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, TypeVar
+
+from microgrid import ops
+from microgrid.ops import LEAF
+
+
+@dataclass(slots=True, eq=False)
+class Origin:
+    """Where a node was made: the line of the user's code, or the module of a network."""
+
+    file: str = ""
+    line: int = 0
+    module: Any = None
+
+    def __str__(self) -> str:
+        if not self.file:
+            return "an unrecorded line"
+        text = linecache.getline(self.file, self.line).strip()
+        return self._place() + (f": {text}" if text else "")
+
+    def _place(self) -> str:
+        """The file, from the working directory on, and the line; in a notebook the cell, as its tracebacks have it."""
+        notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        cell = notebook and notebook.compile.format_code_name(self.file)
+        file = self.file
+        with suppress(OSError):  # the working directory may be gone
+            file = file.removeprefix(os.path.join(os.getcwd(), ""))
+        return f"{' '.join(cell)}, line {self.line}" if cell else f"{file}:{self.line}"
+
+
+Hook = Callable[[Any], None]
+"""What is called with a Value."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+hooks: ContextVar[tuple[Hook, ...]] = ContextVar("hooks", default=())
+"""What is called with each node that is recorded."""
+
+readers: ContextVar[tuple[Hook, ...]] = ContextVar("readers", default=())
+"""What is called with each value whose number is read."""
+
+open_blocks: list[None] = []
+"""One for each block that is open in any thread: while there is none, nodes need not look at the hooks."""
+
+
+class Block(AbstractContextManager[None]):
+    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
+
+    A generator runs in the block whenever it is resumed, and the code that takes its items does not; a coroutine
+    runs in it, and what runs while it waits does not.
+    """
+
+    def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
+        self._manager = manager
+
+    def __enter__(self) -> None:
+        self._open = self._manager()
+        self._open.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._open.__exit__(*error)
+
+    def __call__(self, function: Function) -> Function:
+        """Decorate a function."""
+        manager, name = self._manager, self._manager.__name__
+        if not callable(function) or isinstance(function, type) or isasyncgenfunction(function):
+            raise TypeError(
+                f"@{name}() decorates a function, a generator or a coroutine; got {ops.short_repr(function)}; write "
+                f"with {name}(): around what it computes"
+            )
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return await function(*args, **kwargs)
+
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            within = function(*args, **kwargs)
+            go_on, given = within.send, None
+            while True:
+                try:
+                    with manager():
+                        item = go_on(given)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    go_on, given = within.send, (yield item)
+                except BaseException as error:  # GeneratorExit too: it closes in the block
+                    go_on, given = within.throw, error
+
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return function(*args, **kwargs)
+
+        decorated: Callable[..., Any] = plain
+        if iscoroutinefunction(function):
+            decorated = coroutine
+        elif isgeneratorfunction(function):
+            decorated = generator
+        return wraps(function)(decorated)  # type: ignore[return-value]
+
+
+def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
+    """Like ``contextmanager``, but a generator or a coroutine that it decorates is in the block as long as it runs."""
+    manager = contextmanager(manage)
+    return wraps(manage)(lambda: Block(manager))
+
+
+@contextmanager
+def _calling(called: tuple[Hook, ...], of: ContextVar[tuple[Hook, ...]] = hooks) -> Iterator[None]:
+    token = of.set(called)
+    open_blocks.append(None)
+    try:
+        yield
+    finally:
+        open_blocks.pop()
+        of.reset(token)
+
+
+@contextmanager
+def watch(hook: Hook) -> Iterator[None]:
+    """Call ``hook(node)`` for every node that this thread records in the block, constants included.
+
+    A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
+    """
+    with _calling((hook, *hooks.get())):
+        yield
+
+
+@contextmanager
+def watch_reads(hook: Hook) -> Iterator[None]:
+    """Call ``hook(value)`` before this thread reads a number in the block, by ``.data``, a comparison or ``if v``."""
+    with _calling((hook, *readers.get()), readers):
+        yield
+
+
+def is_watched() -> bool:
+    """Return whether anything but ``no_grad`` looks at the nodes that this thread records."""
+    return any(hook is not _cut for hook in hooks.get())
+
+
+@_block
+def no_grad() -> Iterator[None]:
+    """Compute without recording: results in the block are leaves. Also a decorator.
+
+    For measuring and predicting: it saves the memory of the graph. If a generator yields within the
+    block, the code that takes its items runs in the block too, in the same context: decorate the generator instead.
+    """
+    with _calling((*hooks.get(), _cut)):  # last, after the hooks that look at operands
+        yield
+
+
+@_block
+def enable_grad() -> Iterator[None]:
+    """Record although an outer block says ``no_grad()``."""
+    with _calling(tuple(hook for hook in hooks.get() if hook is not _cut)):
+        yield
+
+
+def _cut(node: Any) -> None:
+    node.op = LEAF
+    node.first = node.second = None
+    node.others = ()
+
+
+@_block
+def record_lines() -> Iterator[None]:
+    """Note in ``origin`` the line of the user's code that made each node of the block."""
+    with watch(_note_line):
+        yield
+
+
+def _note_line(node: Any) -> None:
+    node.origin = user_line()
+
+
+def user_line() -> Origin:
+    """Return the line outside of this package that led to the present call."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return Origin(frame.f_code.co_filename, frame.f_lineno)
+
+
+_PACKAGE = os.path.dirname(__file__)
+
+
+class AnomalyError(ArithmeticError):
+    """A nan or an infinity came up within ``detect_anomaly()``.
+
+    Attributes:
+        node: the node at which it first came up.
+    """
+
+    def __init__(self, message: str, node: Any) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+@_block
+def detect_anomaly() -> Iterator[None]:
+    """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
+
+    Both passes are watched: a result that is not finite though all operands are, or a nan from operands
+    of which none is nan; and in ``backward()`` a gradient that is not finite where the one before it was.
+    The error names the operation, its operands and the line of the code that called it.
+    """
+    with watch(check_forward):
+        yield
+
+
+def check_forward(node: Any) -> None:
+    """The hook of ``detect_anomaly``: the first number that is not finite."""
+    parents = node.parents
+    if not parents:
+        return
+    _note_line(node)
+    if math.isfinite(node._data):
+        return
+    if all(math.isfinite(parent._data) for parent in parents) or (
+        math.isnan(node._data) and not any(math.isnan(parent._data) for parent in parents)
+    ):
+        raise AnomalyError(f"{_call(node)} is {node._data}, at {node.origin}", node)
+
+
+def check_backward(node: Any) -> None:
+    """The same for the gradients, before a node passes its own on."""
+    if not math.isfinite(node.grad):
+        raise AnomalyError(
+            f"the gradient of {_call(node)} is {node.grad}: the sum of what came back to it along its paths; "
+            f"the node was made at {node.origin or Origin()}",
+            node,
+        )
+    for i, derivative in enumerate(node.local_derivatives()):
+        if not math.isfinite(node.grad * derivative):
+            raise AnomalyError(
+                f"in backward(), the local derivative of {_call(node)} by its argument {i + 1} is {derivative}, "
+                f"and times the gradient {node.grad} it is {node.grad * derivative}; the node was made at "
+                f"{node.origin or 'a line that was not recorded: build the graph inside detect_anomaly() too'}",
+                node,
+            )
+
+
+def _call(node: Any) -> str:
+    """The operation with its operands, as in ``log(p=0.0)``."""
+    operands = [f"{p.label}={p._data!r}" if p.label else repr(p._data) for p in node.parents]
+    if len(operands) > 8:
+        operands[8:] = [f"and {len(operands) - 8} more"]
+    return f"{node.op.name}({', '.join(operands)})" if operands else f"the leaf {node!r}"
