@@ -278,7 +278,9 @@ class Arrays:
             if a == 1.0 and _is_mask(b):
                 return self.apply(NOT, b)  # type: ignore[arg-type]
         elif op is ops.where:
-            if isinstance(a, float) and self.last:  # before, what is not chosen has a derivative: 0, times what may be inf
+            if (
+                isinstance(a, float) and self.last
+            ):  # before, what is not chosen has a derivative: 0, times what may be inf
                 return operands[1] if a else operands[2]
         elif op is NOT:
             if _is(a, NOT):
