@@ -1341,12 +1341,12 @@ def elu_of(alpha: float) -> Op:
     return Op(
         f"elu[{alpha!r}]",
         lambda x: x if x > 0 else alpha * math.expm1(x),
-        (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(minimum(x, 0.0))),),
+        (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(clip(x, -inf, 0.0))),),  # at 0 all are those of the left
         symbol="ELU",
         kink=lambda x: x > 0,
         array=f"xp.where({{0}} > 0, {{0}}, {alpha!r} * xp.expm1(xp.minimum({{0}}, 0.0)))",
         javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(alpha)} * Math.expm1({{0}}))",
-        doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivative at 0 is {alpha!r}",
+        doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivatives at 0 are those of the left side, {alpha!r}",
         recipe=(elu_of, (alpha,)),
     )
 

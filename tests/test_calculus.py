@@ -386,3 +386,9 @@ def test_hvp_of_several_arguments_may_be_asked_for_later():
 def test_a_point_without_a_direction_is_refused():
     with pytest.raises(TypeError, match=r"hvp\(f, x, p\) or hvp\(f\)\(x, p\)"):
         mg.hvp(mg.sin, 1.0)
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_at_its_kink_elu_has_the_derivatives_of_its_left_side_in_every_order(zero):
+    slope = mg.grad(lambda x: mg.elu(x, 2.0))
+    assert [slope(zero), mg.grad(slope)(zero), mg.grad(mg.grad(slope))(zero)] == [2.0] * 3

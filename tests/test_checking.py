@@ -1690,3 +1690,22 @@ def test_what_is_lost_beside_a_larger_number_in_a_forward_of_ones_own_is_no_faul
     draw = random.Random(1)
     points = [0.0] + [draw.choice([-1, 1]) * 10 ** draw.uniform(-12, 3) for _ in range(15)]
     assert not [x for x in points if check(own, x)["x"].verdict is FAIL]
+
+
+@pytest.mark.parametrize(
+    ("forward", "slope"),
+    [
+        (lambda u: u + math.sin(u), lambda u: 1.0 + math.cos(u)),
+        (lambda u: u + math.asinh(u), lambda u: 1.0 + 1.0 / math.hypot(1.0, u)),
+        (lambda u: 2.0 * max(u, 0.0), lambda u: 2.0),
+    ],
+)
+@pytest.mark.parametrize("scale", [1e-30, 1e-12])
+def test_a_function_that_is_a_line_far_beyond_a_tiny_point_is_judged_at_the_point(forward, slope, scale):
+    def operation(factor):
+        return mg.Op("mine", lambda x: forward(x / scale), (lambda y, x: factor * slope(x / scale) / scale + 0.0 * x,))
+
+    x = 0.47 * scale
+    of_the_line = 1.0 / slope(0.47)  # through what is far on both sides
+    assert mg.check(operation(1.0), x)
+    assert mg.check(operation(of_the_line), x).derivatives[0].verdict == "FAIL"

@@ -4,6 +4,7 @@ import html
 import io
 import math
 import random
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -393,3 +394,15 @@ def test_operations_of_ones_own_and_compiled_calls_are_explained():
     found = mg.why(loss(3.0), w)
     assert found.size is Size.ZERO
     assert "the function that was compiled" in found.sentences[0]
+
+
+def test_where_an_infinity_came_up_is_looked_for_once_in_a_graph_that_has_many(monkeypatch):
+    why = import_module("microgrid.checking.why")  # under whose name the package has the function
+    looked: list[int] = []
+    find = why.first_not_finite
+    monkeypatch.setattr(why, "first_not_finite", lambda *given: looked.append(0) or find(*given))
+    x = y = mg.Value(0.3)
+    for _ in range(4000):
+        y = y * x + y
+    assert "overflows to ∞" in str(mg.why(y))
+    assert len(looked) == 1

@@ -1,7 +1,7 @@
 """What flows along the edges of a graph in a backward pass, as flat lists: what ``why`` works on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -155,15 +155,27 @@ class Flow:
         return op.connected if op.cuts else None
 
 
-def first_not_finite(values: Sequence[float], operands: Sequence[tuple[int, ...]], i: int) -> int | None:
-    """The node at which nan, or else an infinity, first came up of those that make node i or its operands so.
+def first_not_finite(values: Sequence[float], operands: Sequence[tuple[int, ...]]) -> Callable[[int], int | None]:
+    """Return the function of a node i that gives the node at which nan, or else an infinity, first came up of those
+    that make node i or its operands so.
 
-    It is ``None`` if all of these are finite. A nan that comes of infinities is followed to the first of them.
+    It gives ``None`` if all of these are finite. A nan that comes of infinities is followed to the first of them.
     """
-    at: int | None = None
+    kinds = []
     for like in (math.isnan, math.isinf):
-        found = next((j for j in (*operands[i], i) if like(values[j])), None)
-        while found is not None:
-            at = i = found
-            found = next((j for j in operands[i] if like(values[j])), None)
+        first = list(range(len(values)))
+        for j, mine in enumerate(operands):
+            found = next((k for k in mine if like(values[k])), None)
+            if found is not None:
+                first[j] = first[found]
+        kinds.append((like, first))
+
+    def at(i: int) -> int | None:
+        place: int | None = None
+        for like, first in kinds:
+            found = next((j for j in (*operands[i], i) if like(values[j])), None)
+            if found is not None:
+                place = i = first[found]
+        return place
+
     return at

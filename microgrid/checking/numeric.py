@@ -743,7 +743,8 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
     if largest is not None:
         return best
     if line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
-        best = better(best, _ladder(line, 0.1 * line.scale, negligible), negligible)
+        nearby = _ladder(line, 0.1 * line.scale, negligible)
+        best = nearby if nearby.contradicts(best) else better(best, nearby, negligible)  # far off it may be a line
     for other in (1e3 * start, 1e6 * start):
         if best.worth(negligible) > 0.01:
             wider = _ladder(line, other, negligible)

@@ -328,7 +328,7 @@ class _Roundings:
                 chooses = self.nodes[i].op.kink is not None
                 for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
                     relevant[j] |= not chooses or derivative != 0.0
-        return None if worst is None else first_not_finite(self.values, self.operands, worst)
+        return None if worst is None else first_not_finite(self.values, self.operands)(worst)
 
     def losses(self, error: float) -> list[Loss]:
         """The operations that cost most: how far they move the output, times the digits that they lose."""

@@ -317,7 +317,7 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     else:
         tracer.explain_all(explanation)
     if not math.isfinite(outputs[0].data):
-        place = first_not_finite(flow.values, flow.operands, flow.position[outputs[0]])
+        place = tracer.first_not_finite(flow.position[outputs[0]])
         assert place is not None  # it is the output itself, or before it
         explanation.notes.append(f"The output is {number(outputs[0].data)}: {tracer.birth_clause(place)}.")
     return explanation
@@ -328,6 +328,11 @@ class _Tracer:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
+
+    @cached_property
+    def first_not_finite(self) -> Callable[[int], int | None]:
+        """The function of a node that finds where what makes it infinite, or nan, came up."""
+        return first_not_finite(self.flow.values, self.flow.operands)
 
     # -- names ---------------------------------------------------------------------------------------
 
@@ -565,7 +570,7 @@ class _Tracer:
     def place(self, edge: Edge) -> int:
         """The node where it happens: if the local derivative is not finite, where the first such number came up."""
         flow, (i, k) = self.flow, edge
-        place = None if k < 0 or math.isfinite(flow.locals[i][k]) else first_not_finite(flow.values, flow.operands, i)
+        place = None if k < 0 or math.isfinite(flow.locals[i][k]) else self.first_not_finite(i)
         return i if place is None else place
 
     def sentence(self, cause: Cause, edges: list[Edge], start: int) -> str:

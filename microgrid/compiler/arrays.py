@@ -278,9 +278,8 @@ class Arrays:
             if a == 1.0 and _is_mask(b):
                 return self.apply(NOT, b)  # type: ignore[arg-type]
         elif op is ops.where:
-            if (
-                isinstance(a, float) and self.last
-            ):  # before, the other branch has a derivative: 0, times what may be inf
+            # Not before differentiation: the other branch has a derivative, 0 times what may be inf.
+            if isinstance(a, float) and self.last:
                 return operands[1] if a else operands[2]
         elif op is NOT:
             if _is(a, NOT):

@@ -38,6 +38,15 @@ def _into(out: Array, result: Array) -> Array:
     return out
 
 
+def _by_number(op: Op, chosen: Any, x: Array, result: Array, out: Array) -> Array:
+    """Return the result, but the table's own numbers where they are chosen."""
+    if not np.any(chosen):
+        return result
+    result = np.array(result)
+    result[chosen] = _elementwise(op.forward, 1)(np.asarray(x)[chosen])
+    return _into(out, result)
+
+
 @cache
 def scipy_special() -> Any:
     """Return SciPy's special functions, loaded when a program first needs one: that takes a third of a second."""
@@ -69,8 +78,8 @@ class NumPySpecial:
 
     @staticmethod
     def digamma(x: Array, out: Array = None) -> Array:
-        """ψ(x)."""
-        return scipy_special().psi(x, out=out)
+        """ψ(x), left of 0 number by number: SciPy's loses all digits near the poles."""
+        return _by_number(ops.digamma, np.less(x, 0.0), x, scipy_special().psi(x, out=out), out)
 
     @staticmethod
     def polygamma(n: int, x: Array, out: Array = None) -> Array:
@@ -79,10 +88,9 @@ class NumPySpecial:
 
     @staticmethod
     def gamma(x: Array, out: Array = None) -> Array:
-        """Γ(x); SciPy's has other values at the poles left of 0, from version to version."""
-        result = scipy_special().gamma(x, out=out)
-        pole = np.less(x, 0.0) & np.equal(x, np.floor(x))
-        return _into(out, np.where(pole, np.nan, result)) if np.any(pole) else result
+        """Γ(x); SciPy's has other values at the poles left of 0, from version to version, and is 0 from −172 on."""
+        special = np.less(x, 0.0) & np.equal(x, np.floor(x)) | np.less(x, -150.0)
+        return _by_number(ops.gamma, special, x, scipy_special().gamma(x, out=out), out)
 
     @staticmethod
     def hypot(*xs: Array, out: Array = None) -> Array:

@@ -124,3 +124,15 @@ def test_an_array_template_that_is_none_is_refused_with_the_name_of_its_operatio
     op = mg.Op("bent", lambda x: x, (1.0,), array=array)
     with pytest.raises(ValueError, match=r"operation 'bent': its array .* is not a template of its 1 argument"):
         compile(lambda x: op(x), reduce=None)([1.0, 2.0])
+
+
+@pytest.mark.parametrize("row", [ops.gamma, ops.digamma, ops.lgamma, ops.polygamma_of(1)], ids=lambda row: row.name)
+def test_beside_the_poles_of_gamma_a_kernel_has_the_engines_numbers(row):
+    poles = [-1.0, -2.0, -5.0, -30.0, -160.0, -170.0]
+    beside = [np.nextafter(pole, to) for pole in poles for to in (-np.inf, np.inf)]
+    xs = np.array([*beside, *[pole + step for pole in poles for step in (-1e-5, 1e-10, 0.25)], -171.99999, -172.00001])
+    kernel = compile(row, reduce=None).kernel(xs)
+    value, (slope,) = kernel.value_and_grad([], xs, by="arguments")
+    assert value == pytest.approx([row(x) for x in xs.tolist()], rel=1e-12, abs=0.0)
+    expected = [row.local_derivatives(row(x), x)[0] for x in xs.tolist()]
+    assert slope == pytest.approx(expected, rel=1e-12, abs=0.0)
