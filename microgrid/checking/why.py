@@ -271,8 +271,8 @@ class Explanation(Sheet):
 def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanation:
     """Explain gradients that are zero, vanishing, exploding, infinite or nan: where it happens, why, and what helps.
 
-    It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed. Lines are told of
-    what was computed within ``record_lines()``.
+    It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed.
+    Lines are told of what was computed within ``record_lines()``.
 
     Args:
         output: what is differentiated; several, such as the loss of each sample, stand for their sum.
