@@ -42,6 +42,7 @@ def cases():
     yield mg.where(1.0, y, x * x), x, Size.ZERO, Cause.NOT_CHOSEN, "where"
     yield mg.maximum(x, y), y, Size.ZERO, Cause.NOT_CHOSEN, "maximum"
     yield mg.clip(x * x, 0.0, 1.0), x, Size.ZERO, Cause.NOT_CHOSEN, "clip"
+    yield mg.abs(zero) * y, zero, Size.ZERO, Cause.KINK, "abs"
     yield mg.cos(zero), zero, Size.ZERO, Cause.FLAT, "cos"
     yield zero * x, x, Size.ZERO, Cause.ZERO_FACTOR, "mul"
     yield 3.0 * x * y - 3.0 * x * y, x, Size.ZERO, Cause.CANCELLED, "leaf"
@@ -257,6 +258,14 @@ def test_an_overflow_behind_a_quotient_is_not_taken_for_a_branch_of_where():
     chosen = mg.why(mg.where(0.0, mg.exp(-z) * 2.0, z), z).findings[0]
     assert chosen.cause is Cause.ZERO_TIMES_INFINITY
     assert "branch" in chosen.remedy
+
+
+def test_the_smooth_form_of_a_kink_is_told_and_is_near_it():
+    x = Value(0.0, "x")
+    found = mg.why(mg.abs(x)).findings[0]
+    assert found.sentences == ["abs(x=0) stands on its kink, where its derivative is taken to be 0."]
+    assert "sqrt(x * x + 1e-12) for abs(x)" in found.remedy
+    assert mg.grad(lambda x: mg.sqrt(x * x + 1e-12))(1e-6) == pytest.approx(math.sqrt(0.5))
 
 
 def test_a_root_of_squares_at_0_is_told_to_keep_away_from_0():

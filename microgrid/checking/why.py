@@ -65,6 +65,8 @@ class Cause(StrEnum):
     """a ReLU with a negative input"""
     NOT_CHOSEN = "not chosen"
     """the other branch of where, the smaller of a maximum, a value that clip holds"""
+    KINK = "a kink"
+    """|x| at 0"""
     SATURATED = "saturated"
     FLAT = "flat"
     """a smooth operation where its slope is 0, as x² at 0"""
@@ -92,6 +94,10 @@ WORDS: dict[Cause, tuple[str, str]] = {
         "{at} does not pass on its operand {x} = {value}: it is on another branch{many}.",
         "What a choice leaves out has no gradient by its meaning. If it is to have one, choose smoothly: "
         "sigmoid(k · x) · a + sigmoid(−k · x) · b for where(x > 0, a, b), logsumexp for maximum.",
+    ),
+    Cause.KINK: (
+        "{at} stands on its kink, where its derivative is taken to be 0{many}.",
+        "Start elsewhere, or round the kink off: sqrt(x * x + 1e-12) for abs(x).",
     ),
     Cause.SATURATED: (
         "{at} is saturated: at {value} its slope is {derivative}{many}.",
@@ -516,7 +522,7 @@ class _Tracer:
                 return Cause.SMALL_FACTORS
             name = _plain(op.name)
             if op.kink is not None:
-                return Cause.OFF if name == "relu" else Cause.NOT_CHOSEN
+                return {"relu": Cause.OFF, "abs": Cause.KINK}.get(name, Cause.NOT_CHOSEN)
             return Cause.ZERO_FACTOR if name == "mul" else Cause.SATURATED if name in _SATURATING else Cause.FLAT
         if math.isnan(along) and not math.isnan(derivative):
             return Cause.ZERO_TIMES_INFINITY
