@@ -166,6 +166,6 @@ def _index(target: Any, n: int) -> int:
     if not index.is_integer() or not 0 <= index < n:
         raise ValueError(
             f"cross_entropy: the target {target!r} is not the index of one of {n} classes, 0 to {n - 1}; "
-            "classes count from 0"
+            "classes count from 0" + ("; for one output take binary_cross_entropy" if n == 1 else "")
         )
     return int(index)

@@ -315,3 +315,26 @@ def test_every_public_function_is_tried_with_wrong_types():
     blocks = {"no_grad", "enable_grad", "record_lines", "detect_anomaly"}  # they take nothing
     public = {name for name in mg.__all__ if callable(getattr(mg, name)) and not isinstance(getattr(mg, name), type)}
     assert {getattr(op, "name", name) for name in public - blocks for op in [getattr(mg, name)]} <= tried
+
+
+@pytest.mark.parametrize("inputs", [[1.0, 2.0], [[1.0, 2.0, 3.0]]])
+def test_one_sample_given_to_a_compiled_network_is_told_what_the_first_axis_is(inputs):
+    with pytest.raises(ValueError, match=r"takes 2 input\(s\)") as caught:
+        mg.compile(nn.MLP(2, [3, 1], seed=0))(inputs)
+    shape = () if len(inputs) == 2 else (3,)
+    (note,) = caught.value.__notes__
+    assert f"one sample of inputs has the shape {shape}" in note
+    assert "batch=False" in note
+    assert math.isfinite(mg.compile(nn.MLP(2, [3, 1], seed=0), batch=False)([1.0, 2.0]).data)
+
+
+def test_one_number_given_to_a_compiled_function_is_told_of_batches():
+    with pytest.raises(ValueError, match=r"argument x .* got one number.* batch=False"):
+        mg.compile(lambda x: x * x)(2.0)
+
+
+def test_classes_of_a_network_of_one_output_are_told_of_the_loss_for_it():
+    with pytest.raises(ValueError, match=r"index of one of 1 classes.*binary_cross_entropy"):
+        losses.cross_entropy(Value(0.3), 1)
+    with pytest.raises(ValueError, match=r"0 to 1; classes count from 0$"):
+        losses.cross_entropy([Value(0.3), Value(0.1)], 2)

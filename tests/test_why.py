@@ -213,6 +213,74 @@ def test_what_logsumexp_stops_is_no_reason_for_a_gradient_that_reaches_the_outpu
     assert mg.why(output, w).cause is Cause.OFF
 
 
+def test_a_dead_layer_is_told_of_before_the_weights_that_it_multiplies_by_0():
+    model = nn.MLP(3, [8, 8, 2], seed=0)
+    for unit in model.layers[0].neurons[:6]:
+        unit.b.data = -50.0
+    found = mg.why(mg.total(total for row in samples(0, 20) for total in model(row)))
+    assert found.cause is Cause.OFF
+    assert "is off for all 20 samples" in found.sentences[0]
+    assert [cause is Cause.ZERO_FACTOR for cause in [finding.cause for finding in found.findings]] == sorted(
+        finding.cause is Cause.ZERO_FACTOR for finding in found.findings
+    )
+
+
+def logistic(x):
+    return mg.exp(x) / (1 + mg.exp(x))
+
+
+@pytest.mark.parametrize(
+    ("lossy", "better"),
+    [
+        (lambda z: 0.0 * mg.log(mg.sigmoid(z)), lambda z: 0.0 * -mg.softplus(-z)),
+        (lambda z: mg.log(mg.sigmoid(z)), lambda z: -mg.softplus(-z)),
+        (lambda z: mg.log(1 + mg.exp(-z)), lambda z: mg.softplus(-z)),
+        (lambda z: logistic(-z), lambda z: mg.sigmoid(-z)),
+    ],
+)
+def test_where_a_number_overflows_the_formula_that_does_not_is_the_remedy(lossy, better):
+    z = Value(-800.0, "z")
+    found = mg.why(lossy(z), z)
+    assert not math.isfinite(found.findings[0].gradient)
+    assert found.findings[0].remedy.startswith("Write ")
+    assert "softplus(-z)" in found.findings[0].remedy or " as s" in found.findings[0].remedy
+    assert math.isfinite(mg.why(better(z), z).findings[0].gradient)
+
+
+def test_an_overflow_behind_a_quotient_is_not_taken_for_a_branch_of_where():
+    z = Value(-800.0, "z")
+    found = mg.why(1 / (1 + mg.exp(-z)), z).findings[0]
+    assert found.cause is Cause.ZERO_TIMES_INFINITY
+    assert "sigmoid for 1 / (1 + exp(−x))" in found.remedy
+    assert "branch" not in found.remedy
+    assert mg.why(mg.sigmoid(z), z).findings[0].gradient == 0.0
+    chosen = mg.why(mg.where(0.0, mg.exp(-z) * 2.0, z), z).findings[0]
+    assert chosen.cause is Cause.ZERO_TIMES_INFINITY
+    assert "branch" in chosen.remedy
+
+
+def test_a_root_of_squares_at_0_is_told_to_keep_away_from_0():
+    x, y = leaves(0.0, 0.0)
+    found = mg.why(mg.sqrt(x * x + y * y)).findings[0]
+    assert found.cause is Cause.ZERO_TIMES_INFINITY
+    assert "sqrt(x + 1e-12) for sqrt(x)" in found.remedy
+    assert mg.why(mg.sqrt(x * x + y * y + 1e-12), x).findings[0].gradient == 0.0
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [lambda x: 0.0 * mg.log(x), lambda x: 0.0 * mg.log(1 + (x - 1)), lambda x: 0.0 * (1 / x - 1 / Value(3.0))],
+)
+def test_a_formula_that_is_as_infinite_there_is_no_remedy(formula):
+    x = Value(0.0, "x")
+    found = mg.why(formula(x), x).findings[0]
+    assert found.cause is Cause.ZERO_TIMES_INFINITY
+    assert "multiplied by 0" in found.remedy
+    assert "Write " not in found.remedy
+    guarded = mg.where(mg.greater(x, 0.0), mg.log(mg.where(mg.greater(x, 0.0), x, 1.0)), 0.0)
+    assert mg.why(guarded * 0.0, x).findings[0].gradient == 0.0
+
+
 # ---------------------------------------------------------------------------------------------------
 # What is shown, and what is refused
 

@@ -171,7 +171,8 @@ def precision(output: Value) -> Precision:
 
     The inputs, and plain numbers in the graph, are taken as exact; ``of_inputs`` says what half a unit in their last
     place would cost. An operation of your own, and a call of a compiled function, counts as one rounding, whatever
-    happens inside. No data and no gradient is changed.
+    happens inside. No data and no gradient is changed. Lines are told of
+    what was computed within ``record_lines()``.
 
     Args:
         output: the result.

@@ -1,6 +1,7 @@
 """What loses digits, or overflows, and what to write in its place."""
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -31,6 +32,7 @@ REWRITES = (
     ("sqrt(x**2 - y) - x", "-y / (sqrt(x**2 - y) + x)"),
     ("sqrt(x**2 - y) + x", "-y / (sqrt(x**2 - y) - x)"),
     ("log(total(exp(x)))", "logsumexp(xs)"),
+    ("total(x**2) / n - (total(x) / n)**2", "total((x - total(x) / n)**2) / n"),
     ("x**2 - y**2", "(x - y) * (x + y)"),
     ("1 - x**2", "(1 - x) * (1 + x)"),
     ("1 / x - 1 / y", "(y - x) / (x * y)"),
@@ -65,30 +67,50 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
             break
         for pattern, before, after in PATTERNS:
             found = match(pattern, at, {})
-            if found is not None:
-                for name, part in found.items():
-                    if part.label.isidentifier():
+            if found is not None and _helps(after, found, node):
+                for name, (part, *others) in found.items():
+                    if part.label.isidentifier() and not others:
                         before, after = (re.sub(rf"\b{name}\b", part.label, text) for text in (before, after))
                 return f"{before} as {after}"
         at = users.get(at)
+        while at is not None and at.op.name == "add" and (user := users.get(at)) is not None and user.op is at.op:
+            at = user  # a sum is one step, however many terms it has
     return ""
 
 
-Found = dict[str, Value]
+Found = dict[str, tuple[Value, ...]]
+"""For each name the parts of a graph that it stands for: one, or within ``total`` one for each term."""
+
+
+def _helps(after: str, found: Found, node: Value) -> bool:
+    """Whether the remedy is one here: terms shifted by their maximum are logsumexp's own, and a pole stays a pole."""
+    parts = [part.data for several in found.values() for part in several]
+    if after.startswith("logsumexp") and max(parts) == 0.0:
+        return False
+    if math.isfinite(node.data):
+        return True
+    numbers = {name: part.data for name, (part, *others) in found.items() if not others} | {"xs": parts}
+    try:
+        return math.isfinite(eval(after, dict(vars(ops)), numbers))
+    except (ArithmeticError, NameError):
+        return False
 
 
 def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
     """Return which parts of the graph the names of a pattern stand for; ``None`` if the node is not of its form."""
     match pattern:
         case ast.Name(id=name):
-            known = found.get(name, node)
-            same = known is node or (known.is_leaf and node.op is known.op is ops.CONSTANT and known.data == node.data)
-            return {**found, name: known} if same else None
+            return _bound(name, (node,), found)
         case ast.Constant(value=constant):
             return found if node.is_leaf and node.data == constant else None
         case ast.Call(func=ast.Name(id="total"), args=[term]):
-            same = node.op.name.startswith("sum[") and all(match(term, parent, {}) for parent in node.parents)
-            return {**found, "terms": node} if same else None
+            terms = []
+            for part in _terms(node):
+                within = match(term, part, {})
+                if within is None:
+                    return None
+                terms.append(within["x"][0])
+            return _bound("x", tuple(terms), found) if len(terms) > 1 else None
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _each(arguments, node.parents, found) if node.op is ops.TABLE[name] else None
         case ast.BinOp(left=left, op=ast.Pow()):
@@ -100,6 +122,27 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
                 if matched is not None:
                     return matched
     return None
+
+
+def _bound(name: str, nodes: tuple[Value, ...], found: Found) -> Found | None:
+    known = found.get(name, nodes)
+    same = len(known) == len(nodes) and all(
+        a is b or (a.is_leaf and a.op is b.op is ops.CONSTANT and a.data == b.data)
+        for a, b in zip(known, nodes, strict=False)
+    )
+    return {**found, name: known} if same else None
+
+
+def _terms(node: Value) -> list[Value]:
+    """The terms of a sum, that of ``total`` or of Python's ``sum``, which begins with 0."""
+    if node.op.name.startswith("sum["):
+        return list(node.parents)
+    terms = []
+    while node.op.name == "add":
+        node, last = node.parents
+        terms.append(last)
+    begins = node.is_leaf and node.op is ops.CONSTANT and node.data == 0.0
+    return terms[::-1] if begins else [node, *terms[::-1]]
 
 
 def _each(patterns: list[ast.expr], nodes: Iterable[Value], found: Found | None) -> Found | None:

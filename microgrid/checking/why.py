@@ -16,6 +16,7 @@ from typing import Any
 
 from microgrid.checking.flow import Edge, Flow, first_not_finite
 from microgrid.checking.report import number, operation, where
+from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
 from microgrid.ops import LEAF, short_repr, stop_gradient
@@ -122,7 +123,7 @@ WORDS: dict[Cause, tuple[str, str]] = {
     Cause.OVERFLOW: (
         "{slope} is {derivative}{source}{many}.",
         "Compute with logarithms: logsumexp for log Σ exp, softplus for log(1 + exp), losses.cross_entropy for the "
-        "logarithm of softmax; scale what grows.",
+        "logarithm of softmax; sigmoid for 1 / (1 + exp(−x)); scale what grows.",
     ),
     Cause.INFINITE_DERIVATIVE: (
         "{slope} is {derivative}{source}{many}.",
@@ -161,6 +162,7 @@ class Finding:
         cause: what makes it so, the one nearest the output first.
         places: the nodes at which it happens, the one nearest the output first.
         sentences: what happens there.
+        advice: what helps in this case, where more is known than what helps in general.
         remedy: what helps.
     """
 
@@ -171,6 +173,7 @@ class Finding:
     cause: Cause
     places: list[Value] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
+    advice: str = ""
 
     @property
     def node(self) -> Value | None:
@@ -180,7 +183,7 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What helps."""
-        return WORDS[self.cause][1]
+        return self.advice or WORDS[self.cause][1]
 
 
 _BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
@@ -269,6 +272,7 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     """Explain gradients that are zero, vanishing, exploding, infinite or nan: where it happens, why, and what helps.
 
     It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed.
+    Lines are told of what was computed within ``record_lines()``.
 
     Args:
         output: what is differentiated; several, such as the loss of each sample, stand for their sum.
@@ -393,7 +397,8 @@ class _Tracer:
             if size is not Size.FINE:
                 explanation.counts[size] += 1
                 groups.setdefault((sizes.index(size), *(self.key(edge) if edge else ())), []).append(i)
-        ranked = sorted(groups, key=lambda key: (key[0], -len(groups[key])))
+        behind_relu = (Cause.ZERO_FACTOR, "relu")  # multiplied by the 0 of a unit that is off: that comes first
+        ranked = sorted(groups, key=lambda key: (key[0], key[1:3] == behind_relu, -len(groups[key])))
         heads = {key[0]: key for key in reversed(ranked)}  # of each size the most frequent, before others of one size
         shown = [*heads.values(), *[key for key in ranked if key not in heads.values()]][:SHOWN]
         for key in sorted(shown, key=ranked.index):
@@ -535,12 +540,32 @@ class _Tracer:
             groups.setdefault(self.key(edge), []).append(edge)
         finding.places = [self.flow.nodes[self.place(edge)] for edge in edges]
         finding.cause = next(iter(groups))[0] if groups else Cause.NOTHING
+        finding.advice = self.advice(edges[0]) if edges else ""
         sentences = [
             _first(self.sentence(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]
         ]
         finding.sentences += [*sentences[:1], *[f"Another path: {_first(text, str.lower)}" for text in sentences[1:]]]
         if len(groups) > SHOWN:
             finding.sentences.append(f"And so at {len(groups) - SHOWN} more places.")
+
+    def advice(self, edge: Edge) -> str:
+        """What helps here, where that is known: a formula that stays finite, or not to compute what is left out."""
+        flow, grown = self.flow, self.flow.bad[edge.node]
+        places = [flow.nodes[self.place(at)] for at in (edge, grown) if at is not None]
+        for place in [place for place in places if not math.isfinite(place.data)]:
+            users = {flow.nodes[i]: flow.nodes[child] for i, child in enumerate(flow.child) if child >= 0}
+            if better := rewrite(place, users):
+                return f"Write {better}."
+        if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY:
+            return ""
+        if grown is not None and math.isfinite(flow.locals[edge.node][edge.argument]):
+            return WORDS[self.cause(grown)][1]
+        zero = flow.first_zero(edge.node)
+        if zero is None:
+            return ""
+        if self.cause(zero) is Cause.ZERO_FACTOR:
+            return "Do not compute what is then multiplied by 0; or give it a safe argument, where(x > 0, x, 1) for x."
+        return WORDS[Cause.OVERFLOW][1] if self.cause(zero) in (Cause.FLAT, Cause.SATURATED) else ""
 
     def place(self, edge: Edge) -> int:
         """The node where it happens: if the local derivative is not finite, where the first such number came up."""

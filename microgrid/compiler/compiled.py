@@ -164,7 +164,10 @@ class Compiled:
         batched = self.batch and bool(arrays)
         for array, name in zip(arrays, names, strict=True):
             if batched and not array.ndim:
-                raise ValueError(f"argument {name} must have a leading axis over the samples; got one number")
+                raise ValueError(
+                    f"argument {name} must have a leading axis over the samples; got one number. "
+                    "For one sample write [x], or compile(f, batch=False)"
+                )
             if batched and not len(array):
                 raise ValueError(f"argument {name} has no samples; give at least one")
         shapes = tuple(array.shape[batched:] for array in arrays)
@@ -190,8 +193,15 @@ class Compiled:
         """Run the function on traced numbers and make its kernel; run it again if that may give something else."""
         capture = Capture(self.function, self._object)
         generators = Generators(capture.generators)
-        with generators.kept(self._name):
-            trace = _Trace(self.function, structure, samples, capture.values)
+        try:
+            with generators.kept(self._name):
+                trace = _Trace(self.function, structure, samples, capture.values)
+        except (ValueError, TypeError) as error:
+            if signature.batched and not isinstance(error, TraceError):
+                each = zip(signature.names, signature.shapes, strict=True)
+                shapes = ", ".join(f"one sample of {name} has the shape {shape}" for name, shape in each)
+                error.add_note(f"The first axis counts the samples: {shapes}; batch=False leaves it out.")
+            raise
         if capture.uncertain or not capture.holds():
             with generators.kept(self._name):
                 again = _Trace(self.function, structure, samples, capture.values)
