@@ -350,6 +350,7 @@ class Kernel:
         require("jax", "Kernel.to_jax()", "jax")
         import jax
         import jax.numpy as jnp
+        from jax.custom_derivatives import SymbolicZero
 
         signature = self.signature
         if signature.dtype == "float64" and not jnp.zeros(0).dtype == np.float64:
@@ -385,19 +386,24 @@ class Kernel:
             return values[0].T
 
         def push(primals: Any, tangents: Any) -> Any:
-            """The outputs and their tangents: the transpose of the reverse sweep, which is linear in its seed."""
+            """The outputs and their tangents: the transpose of the reverse sweep, which is linear in its seed.
+
+            What does not move has no part in it: its tangent of 0, times an infinite derivative, would be nan.
+            """
             theta, *batch = primals
             outputs = core(*primals)
+            moving = [k for k, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
 
             def sweep(cotangent: Any) -> Any:
                 seed = jnp.expand_dims(cotangent, 0) if signature.outputs is None else cotangent.T
                 by_theta, *by_arguments = run("vjp", seed, theta, batch)
-                return by_theta, *[g.T.reshape(x.shape) for g, x in zip(by_arguments, batch, strict=True)]
+                found = [by_theta, *[g.T.reshape(x.shape) for g, x in zip(by_arguments, batch, strict=True)]]
+                return [found[k] for k in moving]
 
-            (pushed,) = jax.linear_transpose(sweep, outputs)(tangents)
+            (pushed,) = jax.linear_transpose(sweep, outputs)([tangents[k] for k in moving])
             return outputs, pushed
 
-        core.defjvp(push)
+        core.defjvp(push, symbolic_zeros=True)
 
         def function(theta: Any, *batch: Any) -> Any:
             """The compiled function of parameters and a batch, on JAX arrays."""
