@@ -219,7 +219,7 @@ def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
     return jvp(grad(f, argnums), primals, tangents)[1]
 
 
-def _check_function(f: Any, argnums: Any = 0) -> None:
+def _check_function(f: Any, argnums: Any = ()) -> None:
     if not callable(f):
         raise TypeError(
             f"a derivative is taken of a function, as in grad(lambda x: x * x); got {ops.short_repr(f)}. For the "

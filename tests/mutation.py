@@ -1,6 +1,6 @@
 """Mutation testing: does a test fail for every small change of the rooms that derivatives rest on?
 
-    pip install -e ".[test,mutation]" && python tests/mutation.py ops engine calculus checking
+    pip install -e ".[test,mutation]" && python tests/mutation.py ops engine recording calculus checking
 
 changes one thing at a time (a number, a sign, a comparison, a condition), runs the tests of that room, and
 prints the changes that no test noticed: CONTRIBUTING.md lists them, with the reasons. ``checking/numeric`` is

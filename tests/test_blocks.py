@@ -7,6 +7,7 @@ import pytest
 
 import microgrid as mg
 from microgrid import Value
+from microgrid.recording import is_watched
 
 each_block = pytest.mark.parametrize("block", [mg.no_grad, mg.enable_grad, mg.record_lines, mg.detect_anomaly])
 
@@ -140,3 +141,15 @@ def test_a_block_yields_nothing_and_lets_errors_pass(block):
     with pytest.raises(KeyError), block():
         raise KeyError
     assert what_is_recorded() == outside
+
+
+def test_nodes_are_watched_by_what_looks_at_them_not_by_what_keeps_or_cuts_the_graph():
+    blocks = (mg.no_grad, mg.enable_grad, mg.record_lines, mg.detect_anomaly)
+    assert not is_watched()
+    watched = []
+    for block in blocks:
+        with block():
+            watched.append(is_watched())
+    assert watched == [False, False, True, True]
+    with mg.no_grad(), mg.detect_anomaly():
+        assert is_watched()

@@ -204,6 +204,11 @@ def test_a_chain_of_a_hundred_thousand_nodes_has_second_derivatives():
         (lambda: mg.grad(mg.exp, argnums=(0, 2))(1.0), ValueError, r"argnums=\(0, 2\) asks for argument 2"),
         (lambda: mg.grad(mg.exp, argnums=-2)(1.0), ValueError, "argnums=-2 asks for argument -2"),
         (lambda: mg.grad(lambda x: x)("1"), TypeError, "expected one real number"),
+        (lambda: mg.grad(mg.exp, argnums="x"), TypeError, "argnums must be the position.*got 'x'"),
+        (lambda: mg.grad(mg.hypot, argnums=(0, 1.0)), TypeError, r"argnums must be the position.*got \(0, 1\.0\)"),
+        (lambda: mg.jacobian(mg.exp, argnums=True), TypeError, "argnums must be the position.*got True"),
+        (lambda: mg.gradient_graph(Value(1.0), Value(2.0)), TypeError, "takes the inputs as a list of Values"),
+        (lambda: mg.gradient_graph(Value(1.0), [2.0]), TypeError, r"takes the inputs as a list of Values; got \[2\.0"),
         (lambda: mg.jvp(mg.exp, 1.0, (1.0, 2.0)), ValueError, r"1 number\(s\) and tangents 2"),
         (lambda: mg.jvp(mg.hypot, (1.0, 2.0), (1.0,)), ValueError, r"2 number\(s\) and tangents 1"),
     ],
@@ -265,17 +270,23 @@ def test_a_derivative_that_happens_to_be_zero_is_a_number_like_any_other_in_ever
         assert slopes == pytest.approx([expected] * 5, nan_ok=True)
 
 
+AT_A_VALUE = [
+    lambda f, x: mg.grad(f)(x),
+    lambda f, x: mg.jvp(f, x, 1.0)[1],
+    lambda f, x: mg.jacobian(lambda v: [f(v)])(x)[0],
+    lambda f, x: mg.hessian(f)(x),
+]
+
+
 @pytest.mark.parametrize(
-    "derivative",
+    ("within", "derivative"),
     [
-        lambda f, x: mg.grad(f)(x),
-        lambda f, x: mg.jvp(f, x, 1.0)[1],
-        lambda f, x: mg.jacobian(lambda v: [f(v)])(x)[0],
-        lambda f, x: mg.hessian(f)(x),
-        lambda f, x: mg.grad(lambda t: t * x)(1.0),
+        *[(mg.grad, derivative) for derivative in AT_A_VALUE],
+        *[(lambda f: lambda w: f(Value(w)), derivative) for derivative in AT_A_VALUE],
+        (mg.grad, lambda f, x: mg.grad(lambda t: t * x)(1.0)),
     ],
 )
-def test_a_derivative_within_a_function_does_not_visit_what_was_computed_before_it(derivative):
+def test_a_derivative_does_not_visit_what_was_computed_before_it(derivative, within):
     def lines(steps):
         """How many lines of the calculus and of its walks over graphs run."""
         count = 0
@@ -291,16 +302,28 @@ def test_a_derivative_within_a_function_does_not_visit_what_was_computed_before_
                 x = x - 0.01 * derivative(lambda v: mg.sin(v * w), x)
             return x
 
+        within(f)(1.3)  # unseen, so that nothing of what is counted is done the first time
         before = sys.gettrace()
         sys.settrace(follow)
         try:
-            mg.grad(f)(1.3)
+            within(f)(1.3)
         finally:
             sys.settrace(before)
         return count
 
     once, twice, fourfold = lines(10), lines(20), lines(40)
     assert fourfold - twice == pytest.approx(2 * (twice - once), rel=0.01)
+
+
+def test_derivatives_of_plain_numbers_are_plain_numbers_also_where_one_uses_another():
+    def f(w):
+        beside, within = mg.grad(lambda x: x * x)(3.0), mg.grad(lambda x: x * x * w)(2.0)
+        assert type(beside) is float
+        assert type(within) is Value
+        return beside * within
+
+    for derivative in (mg.grad(f), mg.jacobian(f), lambda w: mg.jvp(f, w, 1.0)[1]):
+        assert repr(derivative(5.0)) == "24.0"
 
 
 def test_an_argument_without_derivative_does_not_hide_the_next_one():
