@@ -323,3 +323,18 @@ def test_numpys_functions_of_arrays_work_on_values(name: str) -> None:
     result = function(np.array([Value(x) for x in xs]))
     numbers = [ops.as_float(getattr(y, "data", y)) for y in np.ravel(np.array(result, object))]
     assert numbers == pytest.approx(np.ravel(function(np.array(xs))).tolist(), rel=1e-14)
+
+
+def test_a_product_takes_its_start_by_name() -> None:
+    assert mg.prod([3.0, Value(4.0)], start=2.0).data == 24.0
+    with pytest.raises(TypeError):
+        mg.prod([3.0, 4.0], 2.0)  # type: ignore[misc]
+
+
+def test_the_length_of_a_vector_has_its_direction_as_gradient_on_arrays_too() -> None:
+    points = np.array([[2.0, 3.0, 6.0], [0.0, 5.0, 0.0], [1e200, -1e200, 0.0]])
+    kernel = mg.compile(lambda p: mg.hypot(*p), reduce=None).kernel(points)
+    value, (gradient,) = kernel.value_and_grad([], points, by="arguments")
+    lengths = np.array([math.hypot(*point) for point in points])
+    assert value == pytest.approx(lengths, rel=1e-15)
+    assert gradient == pytest.approx(points / lengths[:, None], rel=1e-15)
