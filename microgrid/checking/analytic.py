@@ -22,7 +22,8 @@ from functools import partial, reduce
 from operator import add, attrgetter
 
 from microgrid import ops
-from microgrid.ops import BERNOULLI, Op
+from microgrid.ops import Op
+from microgrid.ops.ieee import BERNOULLI
 
 Forward = Callable[..., complex]
 

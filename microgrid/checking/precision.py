@@ -27,6 +27,7 @@ from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value, topological_order
 from microgrid.ops import Op
+from microgrid.ops.ieee import product_error
 
 DIGITS = -math.log10(UNIT)
 """How many digits a float has: 15.95."""
@@ -436,7 +437,7 @@ def _sum(y: float, xs: list[float]) -> tuple[float, float]:
 def _product(y: float, a: float, b: float) -> float:
     """What y is short of a·b, 0 where it is that exactly; nan where the difference is below the floats."""
     if TINY < abs(y) < 1.0 / TINY:
-        return (a * b - y) + ops._product_error(a, b)
+        return (a * b - y) + product_error(a, b)
     return 0.0 if y == 0.0 and (a == 0.0 or b == 0.0) else math.nan
 
 

@@ -1,0 +1,250 @@
+"""Functions with options or with many arguments, out of the rows; and the operators for a number type of your own."""
+
+import math
+import operator
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any, overload
+
+from microgrid.ops.op import Op, T, as_float
+from microgrid.ops.table import (
+    absolute,
+    add,
+    base_of,
+    ceil,
+    div,
+    elu_of,
+    exp,
+    floor,
+    floor_divide,
+    hypot,
+    leaky_relu_of,
+    less,
+    log,
+    maximum,
+    mod,
+    mul,
+    neg,
+    power,
+    power_of,
+    round_of,
+    rounded,
+    stop_gradient,
+    sub,
+    sum_of,
+    trunc,
+    where,
+)
+
+
+@overload
+def leaky_relu(x: float, slope: float = 0.01) -> float: ...
+@overload
+def leaky_relu(x: T, slope: float = 0.01) -> T: ...
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope."""
+    return leaky_relu_of(as_float(slope))(x)
+
+
+@overload
+def elu(x: float, alpha: float = 1.0) -> float: ...
+@overload
+def elu(x: T, alpha: float = 1.0) -> T: ...
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α."""
+    return elu_of(as_float(alpha))(x)
+
+
+fabs = absolute
+"""The name that the math module has for it."""
+
+
+def pow(x: Any, n: Any) -> Any:
+    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated."""
+    is_constant = [not hasattr(type(number), "__apply__") for number in (x, n)]
+    return x**n if sum(is_constant) == 1 else power(x, n)
+
+
+def degrees(x: Any) -> Any:
+    """Return an angle in radians as degrees: x · 180/π."""
+    return mul(x, 180.0 / math.pi)
+
+
+def radians(x: Any) -> Any:
+    """Return an angle in degrees as radians: x · π/180."""
+    return mul(x, math.pi / 180.0)
+
+
+def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
+    """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
+
+    Raises:
+        ValueError: if the points have different dimensions, naming both.
+    """
+    p, q = list(p), list(q)
+    if len(p) != len(q):
+        raise ValueError(f"dist() takes two points of one dimension; got {len(p)} and {len(q)} numbers")
+    return hypot(*map(sub, p, q))
+
+
+def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
+    """Return start · x₁ · … · xₙ, multiplied from left to right."""
+    return reduce(mul, _as_list(xs), start)
+
+
+def total(xs: Iterable[Any]) -> Any:
+    """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
+
+    Python's ``sum(xs)`` gives the same number, as a chain of additions.
+    """
+    xs = _as_list(xs)
+    if len(xs) == 1:
+        return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
+    if len(xs) < 3:
+        return add(*xs) if xs else 0.0
+    return sum_of(len(xs))(*xs)
+
+
+def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
+    """Return Σ xᵢ·yᵢ of two sequences of one length.
+
+    Raises:
+        ValueError: if the lengths differ, naming both.
+    """
+    xs, ys = _as_list(xs), _as_list(ys)
+    if len(xs) != len(ys):
+        raise ValueError(f"dot() takes two sequences of one length; got {len(xs)} and {len(ys)} numbers")
+    return total(map(operator.mul, xs, ys))
+
+
+def mean(xs: Iterable[Any]) -> Any:
+    """Return the arithmetic mean Σ xᵢ / n.
+
+    Raises:
+        ValueError: for an empty sequence.
+    """
+    xs = _not_empty("mean", xs)
+    return total(xs) / len(xs)  # times 1/n, which is rounded, the mean of 49 ones would not be 1
+
+
+def logsumexp(xs: Iterable[Any]) -> Any:
+    """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
+
+    The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
+    An infinite maximum is the result, −inf if all are; as in PyTorch, the derivative by it is nan there.
+
+    Raises:
+        ValueError: for an empty sequence.
+    """
+    xs = _not_empty("logsumexp", xs)
+    largest = stop_gradient(reduce(maximum, xs))
+    shift = where(less(absolute(largest), math.inf), largest, 0.0)
+    return log(total(exp(x - shift) for x in xs)) + shift
+
+
+def softmax(xs: Iterable[Any]) -> list[Any]:
+    """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
+
+    An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
+
+    Raises:
+        ValueError: for an empty sequence.
+    """
+    xs = _not_empty("softmax", xs)
+    shift = stop_gradient(reduce(maximum, xs))
+    exponentials = [exp(x - shift) for x in xs]
+    denominator = total(exponentials)
+    return [div(e, denominator) for e in exponentials]
+
+
+def _as_list(xs: Any) -> list[Any]:
+    """Return a sequence as a list; a bare Value or number is a list of one."""
+    if hasattr(type(xs), "__iter__") and not isinstance(xs, (str, bytes)):
+        return list(xs)
+    return [xs if hasattr(type(xs), "__apply__") else as_float(xs)]
+
+
+def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
+    xs = _as_list(xs)
+    if not xs:
+        raise ValueError(f"{name}() needs at least one number; got an empty sequence")
+    return xs
+
+
+class Operators:
+    """Python's operators as operations of the table, for a number type of your own: give it ``__apply__``.
+
+    ``Value`` has faster ones of its own. A constant exponent or base is not differentiated.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> Any:
+        raise NotImplementedError(f"{cls.__name__} must say in __apply__ what {op.name} of it is")
+
+    def __add__(self, other: Any) -> Any:
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return sub(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return sub(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return mul(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return mul(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return div(other, self)
+
+    def __pow__(self, exponent: Any) -> Any:
+        return power(self, exponent) if hasattr(type(exponent), "__apply__") else power_of(as_float(exponent))(self)
+
+    def __rpow__(self, base: Any) -> Any:
+        return base_of(as_float(base))(self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return mod(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return mod(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return floor_divide(self, other), mod(self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return floor_divide(other, self), mod(other, self)
+
+    def __neg__(self) -> Any:
+        return neg(self)
+
+    def __abs__(self) -> Any:
+        return absolute(self)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return rounded(self) if digits is None else round_of(digits)(self)
+
+    def __floor__(self) -> Any:
+        return floor(self)
+
+    def __ceil__(self) -> Any:
+        return ceil(self)
+
+    def __trunc__(self) -> Any:
+        return trunc(self)

@@ -1,0 +1,331 @@
+"""What a row of the table of operations is, and how it is called with floats, Values and other numbers."""
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+inf = math.inf
+nan = math.nan
+
+Partial = Callable[..., Any]
+"""``partial(y, *xs)`` is the local derivative dy/dx of one argument, for floats and for Values alike."""
+
+
+class Dispatching(Protocol):
+    """A type whose instances flow through the table: a Value, or a number type of your own."""
+
+    @classmethod
+    def __apply__(cls, op: "Op", arguments: tuple[Any, ...]) -> Any:
+        """Return ``op`` of the arguments, of which at least one is of this type."""
+
+
+T = TypeVar("T", bound=Dispatching)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The reals from ``low`` to ``high``; ``open`` leaves both ends out.
+
+    Raises:
+        ValueError: if it is empty.
+    """
+
+    low: float = -inf
+    high: float = inf
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.low < self.high if self.open else self.low <= self.high):
+            raise ValueError(f"{self} is empty: give low below high, as in Interval(0.0, 1.0)")
+
+    def __contains__(self, x: float) -> bool:
+        return self.low < x < self.high if self.open else self.low <= x <= self.high
+
+
+REALS = Interval()
+POSITIVE = Interval(0.0, inf, open=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One operation ``y = forward(*xs)`` with its local derivatives: a row of the table.
+
+    Called with floats it returns a float; called with a Value anywhere it returns a Value:
+
+    >>> double = Op("double", forward=lambda x: 2 * x, partials=(2.0,))
+    >>> double(3.0)
+    6.0
+
+    Attributes:
+        name: the name in error messages and programs, ``"tanh"``.
+        forward: computes ``y`` from floats; must return ``inf`` or ``nan`` rather than raise.
+        partials: one per argument, ``partials[i](y, *xs)`` = dy/dxs[i], written with operators and
+            operations of the table so that it works on floats and on Values; a plain number where the
+            derivative is constant. The number 0 says that there is no path: nothing flows to that argument,
+            not even 0·∞.
+        symbol: what a drawing shows, ``"×"``; the name unless given.
+        domain: per argument, where the operation is defined; all reals unless given.
+        kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
+            Two points on one branch have no kink between them.
+        array: the operation on arrays, as a template: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
+            ``jax.numpy`` and ``special`` holds what they lack; empty if ``forward`` must be mapped.
+        javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``; empty if there is none.
+        doc: the formula in words, and the convention at kinks and poles.
+        recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
+            ``None`` for a row that stands on its own.
+        otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
+    """
+
+    name: str
+    forward: Callable[..., float]
+    partials: tuple[Partial | float, ...]
+    symbol: str = ""
+    domain: tuple[Interval, ...] = ()
+    kink: Callable[..., Hashable] | None = None
+    array: str = ""
+    javascript: str = ""
+    doc: str = ""
+    recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
+    otherwise: Callable[..., Any] | None = None
+    arity: int = field(init=False)
+    """The number of arguments."""
+    backpropagate: Callable[[Any], None] = field(init=False)
+    """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    connected: tuple[bool, ...] = field(init=False)
+    """For each argument, whether a gradient can flow back to it: not where the local derivative is the number 0."""
+    cuts: bool = field(init=False)
+    """Whether some argument is not connected."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.partials, tuple) or not all(
+            callable(p) or isinstance(p, (int, float)) for p in self.partials
+        ):
+            raise TypeError(
+                f"operation {self.name!r}: partials must be a tuple with one function or number per "
+                f"argument, as in partials=(lambda y, x: 3 * x * x,); got {self.partials!r}"
+            )
+        if not callable(self.forward):
+            raise TypeError(f"operation {self.name!r}: forward must be a function; got {self.forward!r}")
+        if self.domain and len(self.domain) != len(self.partials):
+            raise TypeError(
+                f"operation {self.name!r}: {len(self.partials)} partials but {len(self.domain)} domains; "
+                "give one Interval per argument"
+            )
+        set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
+        set_field(self, "symbol", self.symbol or self.name)
+        set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
+        set_field(self, "arity", len(self.partials))
+        set_field(self, "backpropagate", _backpropagate(self.partials))
+        set_field(self, "connected", tuple([callable(p) or p != 0 for p in self.partials]))
+        set_field(self, "cuts", not all(self.connected))
+
+    @overload
+    def __call__(self, *arguments: float) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, *arguments: T | float) -> T: ...
+    def __call__(self, *arguments: Any) -> Any:
+        """Return the operation of floats as a float; of anything with a Value among it as a Value."""
+        if len(arguments) != self.arity:
+            if self.otherwise is not None:
+                return self.otherwise(*arguments)
+            raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
+        for argument in arguments:
+            if type(argument) is not float:
+                return self._dispatch(arguments)
+        result = self.forward(*arguments)
+        return result if type(result) is float else self.number(result)
+
+    def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
+        for argument in arguments:
+            apply = getattr(type(argument), "__apply__", None)
+            if apply is not None:
+                return apply(self, arguments)
+        return self.number(self.forward(*[as_float(argument) for argument in arguments]))
+
+    def number(self, result: Any, what: str = "result") -> float:
+        """Return what ``forward`` or a partial gave, as a float.
+
+        Raises:
+            TypeError: if it is no real number, naming the operation.
+        """
+        try:
+            return as_float(result)
+        except TypeError:
+            raise TypeError(
+                f"operation {self.name!r}: its {what} must be one real number; got {short_repr(result)} of type "
+                f"{type(result).__name__}"
+            ) from None
+
+    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
+        """Return dy/dx for each argument: floats for floats, Values for Values."""
+        return tuple([self.local_derivative(p, y, *xs) if callable(p) else p for p in self.partials])
+
+    def local_derivative(self, partial: Partial, y: Any, *xs: Any) -> Any:
+        """Return what one of the partials gives, which must be a number or a Value."""
+        try:
+            derivative = partial(y, *xs)
+        except TypeError as error:
+            if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+                raise
+            raise TypeError(f"operation {self.name!r}: a partial, called with (y, *xs): {error}") from error
+        if type(derivative) is float or hasattr(type(derivative), "__apply__"):
+            return derivative
+        return self.number(derivative, "local derivative")
+
+    def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
+        """Return the operation as code, its template with these texts in the places of the arguments.
+
+        Raises:
+            ValueError: if the user's template does not fit the number of arguments.
+        """
+        template = getattr(self, kind)
+        try:
+            return str(template.format(*arguments))
+        except (AttributeError, IndexError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"operation {self.name!r}: its {kind} {template!r} is not a template of its "
+                f"{self.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}, {self.arity} argument(s)>"
+
+    def __reduce__(self) -> Any:
+        if self.recipe is not None:
+            return self.recipe
+        return _find, (_home(self), self.name)
+
+
+def _backpropagate(partials: tuple[Partial | float, ...]) -> Callable[[Any], None]:
+    """Specialise the inner step of backward() for the number of parents: this is where time is spent.
+
+    A constant derivative of zero sends nothing back, not ``0 * gradient``, which is nan for inf.
+    """
+    match partials:
+        case ():
+            return lambda node: None
+
+        case (float() | int() as constant,) if constant == 0:
+            return lambda node: None
+
+        case (partial,) if callable(partial):
+
+            def through_one_function(node: Any) -> None:
+                parent = node.first
+                parent.grad += node.grad * partial(node._data, parent._data)
+
+            return through_one_function
+
+        case (float() | int() as left, float() | int() as right) if left and right:
+
+            def through_two_constants(node: Any) -> None:
+                node.first.grad += node.grad * left
+                node.second.grad += node.grad * right
+
+            return through_two_constants
+
+        case (left, right) if callable(left) and callable(right):
+
+            def through_two_functions(node: Any) -> None:
+                gradient, y, first, second = node.grad, node._data, node.first, node.second
+                a, b = first._data, second._data
+                first.grad += gradient * left(y, a, b)
+                second.grad += gradient * right(y, a, b)
+
+            return through_two_functions
+
+    if all(partial == 1 for partial in partials):
+
+        def through_a_sum(node: Any) -> None:
+            gradient = node.grad
+            for parent in node.parents:
+                parent.grad += gradient
+
+        return through_a_sum
+
+    def through_many(node: Any) -> None:
+        gradient, y, parents = node.grad, node._data, node.parents
+        xs = [parent._data for parent in parents]
+        for parent, partial in zip(parents, partials, strict=True):
+            if callable(partial):
+                parent.grad += gradient * partial(y, *xs)
+            elif partial:
+                parent.grad += gradient * partial
+
+    return through_many
+
+
+def as_float(number: Any) -> float:
+    """Return a real number of any type as a float: int, bool, Fraction, Decimal, a NumPy scalar.
+
+    Raises:
+        TypeError: for text, complex numbers, None, sequences and arrays, naming what was given.
+    """
+    kind = type(number)
+    if kind is float:
+        return number  # type: ignore[no-any-return]
+    if isinstance(number, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__"):
+        raise TypeError(
+            f"expected one real number, got {short_repr(number)} of type {kind.__name__}; "
+            "give a float, or call once for each number"
+        )
+    try:
+        return float(number)
+    except OverflowError:  # an int or Fraction beyond the largest float rounds to infinity, as IEEE 754 has it
+        return inf if number > 0 else -inf
+
+
+def short_repr(thing: Any) -> str:
+    """Return the repr, of which an error message shows at most 80 characters."""
+    text = repr(thing)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+TABLE: dict[str, Op] = {}
+"""Every row by its name; rows with a constant (``power_of(3.0)``) are not in it, see ``rows()``."""
+
+HIDDEN: dict[str, Op] = {}
+"""The rows that only local derivatives use, by name: not among ``rows()`` and not public."""
+
+
+def in_table(op: Op) -> bool:
+    """Return whether a row is one of this table, and not a user's of the same name."""
+    return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
+
+
+LEAF = Op("leaf", lambda: nan, (), doc="A number that the user gave; nothing computes it.")
+CONSTANT = Op("constant", lambda: nan, (), doc="A plain number that met a Value in an expression.")
+
+
+def _home(op: Op) -> str:
+    """The module in which a row is found again under its name: what a pickle stores of it."""
+    if in_table(op) or op in (LEAF, CONSTANT):
+        return "microgrid.ops"
+    functions = [op.forward, *[p for p in op.partials if callable(p)]]
+    for module in {str(getattr(function, "__module__", "")) for function in functions} - {"", "None"}:
+        if _lookup(module, op.name) is op:
+            return module
+    from pickle import PicklingError  # not above: nothing else that is imported at first needs it
+
+    raise PicklingError(
+        f"operation {op.name!r} cannot be pickled: it is not found as a module's {op.name!r}; "
+        f"assign it at the top level of a module under that name: {op.name} = Op({op.name!r}, ...)"
+    )
+
+
+def _lookup(module: str, name: str) -> Any:
+    return getattr(import_module(module), name, None)
+
+
+def _find(module: str, name: str) -> Op:
+    """Return the row that a pickle names."""
+    op = (
+        {**TABLE, **HIDDEN, "leaf": LEAF, "constant": CONSTANT}.get(name)
+        if module == "microgrid.ops"
+        else _lookup(module, name)
+    )
+    if not isinstance(op, Op):
+        raise LookupError(f"this graph uses the operation {name!r} of {module}, which is not there any more")
+    return op

@@ -1,0 +1,885 @@
+"""The table of operations: one row per operation, and nothing about an operation anywhere else.
+
+A row says how to compute an operation, what its local derivatives are, where it is defined, where it
+has a kink, how a drawing shows it, and what it is called on arrays and in JavaScript. The local
+derivatives are written with operations of this same table, so one row serves plain floats, gradients,
+gradients of gradients, forward mode, the compiled program and the page in the browser.
+
+Arithmetic is IEEE 754's, as in NumPy, PyTorch and JAX: ``div(1.0, 0.0)`` is ``inf``, ``log(-1.0)`` is
+``nan``, ``exp(1000.0)`` is ``inf``. Python's own ``/`` and ``**`` raise instead, which is why the
+derivatives below say ``div`` and ``power``; ``+``, ``-`` and ``*`` never raise.
+
+To add an operation, add one row. The tests, the drawing, the checker and the compiler find it there.
+"""
+
+import math
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial, reduce, wraps
+from typing import Any
+
+from microgrid.ops import ieee
+from microgrid.ops.op import HIDDEN, POSITIVE, REALS, TABLE, Interval, Op, Partial
+
+inf = math.inf
+nan = math.nan
+
+
+_SAMPLES: list[Callable[[], Op]] = []
+
+
+def _row(name: str, forward: Callable[..., float], *partials: Partial | float, **fields: Any) -> Op:
+    TABLE[name] = op = Op(name, forward, partials, **fields)
+    return op
+
+
+def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fields: Any) -> Op:
+    HIDDEN[name] = op = Op(name, forward, partials, **fields)
+    return op
+
+
+def _factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
+    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
+
+    Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
+    """
+
+    def decorate(make: Callable[..., Op]) -> Callable[..., Op]:
+        cached = lru_cache(maxsize=1024)(make)
+        if signed:
+            by_sign = lru_cache(maxsize=1024)(lambda constant, sign: make(constant))
+            cached = wraps(make)(lambda constant: by_sign(constant, math.copysign(1.0, constant)))  # type: ignore[assignment]
+        _SAMPLES.extend(partial(cached, *constants) for constants in samples)
+        return cached
+
+    return decorate
+
+
+def rows() -> Iterator[Op]:
+    """Yield every row, with a few of each kind that has a constant: what a test of the table runs over."""
+    yield from TABLE.values()
+    for sample in _SAMPLES:
+        yield sample()
+
+
+# Comparisons: 1.0 where they hold, 0.0 where not; constant almost everywhere, so their derivatives are 0.
+
+
+def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], python: str) -> Op:
+    return _row(
+        name,
+        lambda a, b: 1.0 if holds(a, b) else 0.0,
+        0.0,
+        0.0,
+        symbol=symbol,
+        kink=lambda a, b: (a > b) - (a < b),
+        array=f"{{0}} {python} {{1}}",
+        javascript=f"({{0}} {python} {{1}} ? 1 : 0)",
+        doc=f"1 where a {symbol} b, else 0; the derivative is 0. For a choice in a graph, with where().",
+    )
+
+
+less = _comparison("less", "<", lambda a, b: a < b, "<")
+less_equal = _comparison("less_equal", "≤", lambda a, b: a <= b, "<=")
+greater = _comparison("greater", ">", lambda a, b: a > b, ">")
+greater_equal = _comparison("greater_equal", "≥", lambda a, b: a >= b, ">=")
+equal = _comparison("equal", "=", lambda a, b: a == b, "==")
+not_equal = _comparison("not_equal", "≠", lambda a, b: a != b, "!=")
+
+# Arithmetic
+
+add = _row("add", lambda a, b: a + b, 1.0, 1.0, symbol="+", array="{0} + {1}", javascript="({0} + {1})", doc="a + b")
+
+
+@_factory((3,), (5,))
+def sum_of(n: int) -> Op:
+    """Return the sum of n arguments as one operation: one node where a chain of ``add`` has n − 1."""
+    return Op(
+        f"sum[{n}]",
+        lambda *xs: reduce(operator.add, xs),
+        (1.0,) * n,
+        symbol="Σ",
+        array="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
+        javascript="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
+        doc="the sum of the arguments, added from left to right",
+        recipe=(sum_of, (n,)),
+    )
+
+
+sub = _row("sub", lambda a, b: a - b, 1.0, -1.0, symbol="−", array="{0} - {1}", javascript="({0} - {1})", doc="a − b")
+mul = _row(
+    "mul",
+    lambda a, b: a * b,
+    lambda y, a, b: b,
+    lambda y, a, b: a,
+    symbol="×",
+    array="{0} * {1}",
+    javascript="({0} * {1})",
+    doc="a × b",
+)
+div: Op = _row(
+    "div",
+    ieee.divide,
+    lambda y, a, b: div(1.0, b),
+    lambda y, a, b: -div(y, b),
+    symbol="÷",
+    array="{0} / {1}",
+    javascript="({0} / {1})",
+    doc="a ÷ b; ±inf where only b is 0, nan for 0 ÷ 0.",
+)
+neg = _row("neg", lambda x: -x, -1.0, symbol="−", array="-{0}", javascript="(-{0})", doc="−x")
+identity = _row("identity", lambda x: x, 1.0, symbol="id", array="{0}", javascript="({0})", doc="x itself")
+stop_gradient = _row(
+    "stop_gradient",
+    lambda x: x,
+    0.0,
+    symbol="stop",
+    array="{0}",
+    javascript="({0})",
+    doc="x itself, but no gradient flows back: x counts as a constant.",
+)
+_SMALLEST_NORMAL = sys.float_info.min
+power: Op = _row(
+    "power",
+    ieee.power,
+    lambda y, x, n: _power_slope(x, n, lambda x: n * power(x, n - 1.0)),
+    lambda y, x, n: power_log_of(1)(x, n),
+    symbol="xⁿ",
+    domain=(POSITIVE, REALS),
+    array="special.power({0}, {1})",
+    javascript="mg.pow({0}, {1})",
+    doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0; at (0, 0) all are 0.",
+)
+
+
+def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
+    """slope(x), and 0 where n is 0 and x⁻¹ is inf; but only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
+    flat = equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL))
+    return where(flat, 0.0, slope(where(flat, 1.0, x)))
+
+
+@_factory()
+def power_log_of(k: int) -> Op:
+    """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
+    lower = power_log_of(k - 1) if k > 1 else power
+    return Op(
+        f"power_log[{k}]",
+        lambda x, n: ieee.power_log(x, n, k),
+        (
+            lambda y, x, n: _power_slope(x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * lower(x, n - 1.0)),
+            lambda y, x, n: power_log_of(k + 1)(x, n),
+        ),
+        symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
+        domain=(POSITIVE, REALS),
+        array=f"special.power_log({{0}}, {{1}}, {k})",
+        javascript=f"mg.powerLog({{0}}, {{1}}, {k})",
+        doc="xⁿ·logᵏ x; at x = 0 it is 0 for n ≥ 0, as in PyTorch",
+        recipe=(power_log_of, (k,)),
+    )
+
+
+_PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
+"""Powers that are one product or quotient of arrays, many times faster than a power."""
+
+
+@_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
+def power_of(n: float) -> Op:
+    """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
+    n += 0.0  # x⁻⁰ is x⁰: one row, whichever is asked for first
+    whole = n.is_integer()  # which inf and nan are not
+    return Op(
+        f"power[{n!r}]",
+        lambda x: ieee.power(x, n),
+        (0.0 if n == 0 else 1.0 if n == 1 else lambda y, x: n * power_of(n - 1.0)(x),),
+        symbol=f"x{_superscript(n)}",
+        domain=(REALS if whole else POSITIVE,),
+        kink=None if n >= 0 else lambda x: x > 0,
+        array=_PRODUCTS.get(n, f"special.power({{0}}, {n!r})"),
+        javascript=f"mg.pow({{0}}, {_javascript_number(n)})",
+        doc=f"x to the constant power {n!r}",
+        recipe=(power_of, (n,)),
+    )
+
+
+@_factory((2.0,), (0.5,), (math.e,), signed=True)
+def base_of(base: float) -> Op:
+    """Return the operation x ↦ baseˣ for a constant base."""
+    logarithm = log(base)
+    return Op(
+        f"base[{base!r}]",
+        lambda x: ieee.power(base, x),
+        ((lambda y, x: power_log_of(1)(base, x)) if base == 0 else lambda y, x: y * logarithm,),
+        symbol=f"{base:g}ˣ",
+        array=f"special.power({base!r}, {{0}})",
+        javascript=f"mg.pow({_javascript_number(base)}, {{0}})",
+        doc=f"the constant {base!r} to the power x",
+        recipe=(base_of, (base,)),
+    )
+
+
+def _superscript(n: float) -> str:
+    text = f"{n:g}"
+    return text.translate(str.maketrans("0123456789-+.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺·")) if "e" not in text else f"^{text}"
+
+
+def _javascript_number(x: float) -> str:
+    return {inf: "Infinity", -inf: "(-Infinity)"}.get(x, "NaN" if x != x else f"({x!r})")
+
+
+# Exponentials and logarithms
+
+_exp = ieee.guarded(math.exp, ieee.to_inf)
+exp = _row("exp", _exp, lambda y, x: y, array="xp.exp({0})", javascript="Math.exp({0})", doc="eˣ")
+expm1 = _row(
+    "expm1",
+    ieee.guarded(math.expm1, ieee.to_inf),
+    lambda y, x: exp(x),
+    symbol="eˣ−1",
+    array="xp.expm1({0})",
+    javascript="Math.expm1({0})",
+    doc="eˣ − 1, exact near 0",
+)
+exp2 = _row(
+    "exp2",
+    ieee.guarded(math.exp2, ieee.to_inf),
+    lambda y, x: y * math.log(2.0),
+    symbol="2ˣ",
+    array="xp.exp2({0})",
+    javascript="Math.pow(2, {0})",
+    doc="2ˣ",
+)
+log: Op = _row(
+    "log",
+    ieee.log,
+    lambda y, x: div(1.0, x),
+    domain=(POSITIVE,),
+    array="xp.log({0})",
+    javascript="Math.log({0})",
+    doc="the natural logarithm; −inf at 0, nan below; log(x, base) is log(x) / log(base)",
+    otherwise=lambda *arguments: _log_to_base(*arguments),
+)
+
+
+def _log_to_base(*arguments: Any) -> Any:
+    if len(arguments) != 2:
+        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {arguments!r}")
+    x, base = arguments
+    return div(log(x), log(base))
+
+
+log1p = _row(
+    "log1p",
+    ieee.logarithm(math.log1p, -1.0),
+    lambda y, x: div(1.0, 1.0 + x),
+    symbol="log(1+x)",
+    domain=(Interval(-1.0, inf, open=True),),
+    array="xp.log1p({0})",
+    javascript="Math.log1p({0})",
+    doc="log(1 + x), exact near 0",
+)
+log2 = _row(
+    "log2",
+    ieee.logarithm(math.log2),
+    lambda y, x: div(1.0 / math.log(2.0), x),
+    symbol="log₂",
+    domain=(POSITIVE,),
+    array="xp.log2({0})",
+    javascript="Math.log2({0})",
+    doc="the logarithm to base 2",
+)
+log10 = _row(
+    "log10",
+    ieee.logarithm(math.log10),
+    lambda y, x: div(1.0 / math.log(10.0), x),
+    symbol="log₁₀",
+    domain=(POSITIVE,),
+    array="xp.log10({0})",
+    javascript="Math.log10({0})",
+    doc="the logarithm to base 10",
+)
+
+# Roots and lengths
+
+sqrt = _row(
+    "sqrt",
+    ieee.guarded(math.sqrt, ieee.to_inf),
+    lambda y, x: div(0.5, y),
+    symbol="√",
+    domain=(Interval(0.0, inf),),
+    array="xp.sqrt({0})",
+    javascript="Math.sqrt({0})",
+    doc="the square root; its derivative at 0 is inf",
+)
+cbrt = _row(
+    "cbrt",
+    math.cbrt,
+    lambda y, x: div(div(1.0 / 3.0, y), y),
+    symbol="∛",
+    array="xp.cbrt({0})",
+    javascript="Math.cbrt({0})",
+    doc="the cube root, of negative numbers too; its derivative at 0 is inf",
+)
+hypot = _row(
+    "hypot",
+    math.hypot,
+    lambda y, a, b: direction(a, b),
+    lambda y, a, b: direction(b, a),
+    kink=lambda a, b: a == b == 0.0,
+    array="xp.hypot({0}, {1})",
+    javascript="Math.hypot({0}, {1})",
+    doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch; of any number of arguments",
+    otherwise=lambda *xs: hypot_of(len(xs))(*xs) if len(xs) > 1 else absolute(*xs) if xs else 0.0,
+)
+
+
+@_factory((3,))
+def hypot_of(n: int) -> Op:
+    """Return √(x₁² + … + xₙ²) of n arguments as one operation.
+
+    A chain of ``hypot`` would round n − 1 times, and have no derivative at (0, 0, 1), where this one has.
+    """
+    arguments = ", ".join(f"{{{i}}}" for i in range(n))
+
+    def by(i: int) -> Partial:
+        return lambda y, *xs: direction_of(n)(xs[i], *xs[:i], *xs[i + 1 :])
+
+    return Op(
+        f"hypot[{n}]",
+        math.hypot,
+        tuple(map(by, range(n))),
+        symbol="hypot",
+        kink=lambda *xs: not any(xs),
+        array=f"special.hypot({arguments})",
+        javascript=f"Math.hypot({arguments})",
+        doc="the length of a vector, without overflow; its derivatives at the origin are nan",
+        recipe=(hypot_of, (n,)),
+    )
+
+
+# Trigonometry
+
+sin = _row(
+    "sin",
+    ieee.guarded(math.sin, ieee.to_inf),
+    lambda y, x: cos(x),
+    array="xp.sin({0})",
+    javascript="Math.sin({0})",
+    doc="sine",
+)
+cos: Op = _row(
+    "cos",
+    ieee.guarded(math.cos, ieee.to_inf),
+    lambda y, x: -sin(x),
+    array="xp.cos({0})",
+    javascript="Math.cos({0})",
+    doc="cosine",
+)
+tan = _row(
+    "tan",
+    ieee.guarded(math.tan, ieee.to_inf),
+    lambda y, x: 1.0 + y * y,
+    array="xp.tan({0})",
+    javascript="Math.tan({0})",
+    doc="tangent",
+)
+asin = _row(
+    "asin",
+    ieee.guarded(math.asin, ieee.to_inf),
+    lambda y, x: div(1.0, sqrt(one_minus_square(x))),
+    domain=(Interval(-1.0, 1.0),),
+    array="xp.arcsin({0})",
+    javascript="Math.asin({0})",
+    doc="inverse sine; nan outside [−1, 1], derivative inf at ±1",
+)
+acos = _row(
+    "acos",
+    ieee.guarded(math.acos, ieee.to_inf),
+    lambda y, x: div(-1.0, sqrt(one_minus_square(x))),
+    domain=(Interval(-1.0, 1.0),),
+    array="xp.arccos({0})",
+    javascript="Math.acos({0})",
+    doc="inverse cosine; nan outside [−1, 1], derivative −inf at ±1",
+)
+atan = _row(
+    "atan",
+    math.atan,
+    lambda y, x: _squared(div(1.0, hypot(1.0, x))),  # 1 + x² would overflow
+    array="xp.arctan({0})",
+    javascript="Math.atan({0})",
+    doc="inverse tangent",
+)
+atan2 = _row(
+    "atan2",
+    math.atan2,
+    lambda y, a, b: div(div(b, hypot(a, b)), hypot(a, b)),
+    lambda y, a, b: -div(div(a, hypot(a, b)), hypot(a, b)),
+    kink=lambda a, b: b <= 0 and math.copysign(1.0, a),
+    array="xp.arctan2({0}, {1})",
+    javascript="Math.atan2({0}, {1})",
+    doc="the angle of the point (b, a), with a jump at b ≤ 0, a = 0; derivatives at (0, 0) are nan: no limit",
+)
+sinh = _row(
+    "sinh",
+    ieee.guarded(math.sinh, ieee.to_signed_inf),
+    lambda y, x: cosh(x),
+    array="xp.sinh({0})",
+    javascript="Math.sinh({0})",
+    doc="hyperbolic sine",
+)
+cosh: Op = _row(
+    "cosh",
+    ieee.guarded(math.cosh, ieee.to_inf),
+    lambda y, x: sinh(x),
+    array="xp.cosh({0})",
+    javascript="Math.cosh({0})",
+    doc="hyperbolic cosine",
+)
+tanh = _row(
+    "tanh",
+    math.tanh,
+    lambda y, x: ieee.sech2(x, y) if type(y) is float else sech2(x),  # y is at hand, and spares most of the time
+    array="xp.tanh({0})",
+    javascript="Math.tanh({0})",
+    doc="hyperbolic tangent; the derivative 1 − y² is taken as sech² x, which keeps its digits as y nears ±1",
+)
+asinh = _row(
+    "asinh",
+    math.asinh,
+    lambda y, x: div(1.0, hypot(1.0, x)),
+    array="xp.arcsinh({0})",
+    javascript="Math.asinh({0})",
+    doc="inverse hyperbolic sine",
+)
+acosh = _row(
+    "acosh",
+    ieee.guarded(math.acosh, ieee.to_inf),
+    lambda y, x: div(div(1.0, sqrt(x - 1.0)), sqrt(x + 1.0)),
+    domain=(Interval(1.0, inf),),
+    array="xp.arccosh({0})",
+    javascript="Math.acosh({0})",
+    doc="inverse hyperbolic cosine; nan below 1, derivative inf at 1",
+)
+atanh = _row(
+    "atanh",
+    ieee.atanh,
+    lambda y, x: div(1.0, one_minus_square(x)),
+    domain=(Interval(-1.0, 1.0, open=True),),
+    array="xp.arctanh({0})",
+    javascript="Math.atanh({0})",
+    doc="inverse hyperbolic tangent; ±inf at ±1, nan beyond",
+)
+
+# Rows that only local derivatives use, because a formula in other rows would lose digits when it is differentiated
+
+sech2: Op = _hidden(
+    "sech2",
+    lambda x: ieee.sech2(x, math.tanh(x)),
+    lambda y, x: -2.0 * tanh(x) * y,
+    symbol="sech²",
+    array="special.sech2({0})",
+    javascript="mg.sech2({0})",
+    doc="1 / cosh² x, the derivative of tanh",
+)
+sigmoid_slope: Op = _hidden(
+    "sigmoid_slope",
+    lambda x: ieee.sigmoid_slope(x, ieee.sigmoid(x)),
+    lambda y, x: -y * tanh(0.5 * x),
+    symbol="σ(x)(1−σ(x))",
+    array="special.sigmoid_slope({0})",
+    javascript="mg.sigmoidSlope({0})",
+    doc="σ(x)·σ(−x), the derivative of σ",
+)
+one_minus_square: Op = _hidden(
+    "one_minus_square",
+    lambda x: (1.0 - x) * (1.0 + x),
+    lambda y, x: -2.0 * x,
+    symbol="(1−x²)",
+    array="(1.0 - {0}) * (1.0 + {0})",
+    javascript="((1 - {0}) * (1 + {0}))",
+    doc="1 − x², exact near ±1",
+)
+direction: Op = _hidden(
+    "direction",
+    ieee.direction,
+    lambda y, a, b: direction(b, a) * div(direction(b, a), hypot(a, b)),
+    lambda y, a, b: -y * div(direction(b, a), hypot(a, b)),
+    array="special.direction({0}, {1})",
+    javascript="mg.direction({0}, {1})",
+    doc="a / √(a² + b²), the derivative of hypot by a; ±1 where only a is infinite, nan at (0, 0)",
+)
+
+
+@_factory()
+def direction_of(n: int) -> Op:
+    """Return x₁ / √(x₁² + … + xₙ²) of n arguments, the derivative of ``hypot_of(n)`` by the first."""
+    others = ", ".join(f"{{{i}}}" for i in range(1, n))
+    squares = add if n == 3 else sum_of(n - 1)
+
+    def length(xs: tuple[Any, ...]) -> Any:
+        return hypot_of(n)(*xs)
+
+    def by(i: int) -> Partial:
+        if i == 0:  # 1/y − x₁²/y³ would cancel
+            return lambda y, *xs: div(squares(*[_squared(div(x, length(xs))) for x in xs[1:]]), length(xs))
+        return lambda y, *xs: -y * div(div(xs[i], length(xs)), length(xs))
+
+    return Op(
+        f"direction[{n}]",
+        lambda a, *xs: ieee.direction(a, math.hypot(*xs)),
+        tuple(map(by, range(n))),
+        array=f"special.direction({{0}}, special.hypot({others}))",
+        javascript=f"mg.direction({{0}}, Math.hypot({others}))",
+        doc="the first argument over the length of all; nan at the origin",
+        recipe=(direction_of, (n,)),
+    )
+
+
+# Special functions
+
+
+def _gaussian(x: Any) -> Any:
+    """e^(−x²), which is 0 from 28 on: so far x is bounded, as 0·∞ would come up in its derivatives."""
+    return exp(-_squared(clip(x, -28.0, 28.0)))
+
+
+def _weighted_density(x: Any) -> Any:
+    """x·φ(x) with the density φ of the standard normal distribution, bounded likewise where it is 0."""
+    x = clip(x, -40.0, 40.0)
+    return x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi)))
+
+
+def _gamma_slope(x: Any) -> Any:
+    """Γ(x)·ψ(x). Where Γ overflows it is e⁵ˣ, all of whose derivatives are ∞ there, and not ∞·0 or ∞ − ∞."""
+    overflows = greater(x, 171.7)
+    beyond, x = where(overflows, 5.0 * x, 0.0), where(overflows, 1.0, x)
+    return where(overflows, exp(beyond), gamma(x) * digamma(x))
+
+
+def _squared(x: Any) -> Any:
+    return x * x
+
+
+erf = _row(
+    "erf",
+    math.erf,
+    lambda y, x: 2.0 / math.sqrt(math.pi) * _gaussian(x),
+    array="special.erf({0})",
+    javascript="mg.erf({0})",
+    doc="the error function",
+)
+erfc = _row(
+    "erfc",
+    math.erfc,
+    lambda y, x: -2.0 / math.sqrt(math.pi) * _gaussian(x),
+    array="special.erfc({0})",
+    javascript="mg.erfc({0})",
+    doc="1 − erf(x), accurate in the tail",
+)
+lgamma = _row(
+    "lgamma",
+    ieee.lgamma,
+    lambda y, x: digamma(x),
+    symbol="log|Γ|",
+    kink=ieee.pole_to_the_left,
+    array="special.lgamma({0})",
+    javascript="mg.lgamma({0})",
+    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
+)
+gamma: Op = _row(
+    "gamma",
+    ieee.gamma,
+    lambda y, x: _gamma_slope(x),
+    symbol="Γ",
+    kink=ieee.pole_to_the_left,
+    array="special.gamma({0})",
+    javascript="mg.gamma({0})",
+    doc="Γ(x), which is (n − 1)! for a whole n; ±inf at ±0, nan at −1, −2, …",
+)
+digamma: Op = _row(
+    "digamma",
+    lambda x: ieee.polygamma(0, x),
+    lambda y, x: polygamma_of(1)(x),
+    symbol="ψ",
+    kink=ieee.pole_to_the_left,
+    array="special.digamma({0})",
+    javascript="mg.polygamma(0, {0})",
+    doc="ψ(x) = d log Γ(x) / dx; ∓inf at ±0, nan at −1, −2, …",
+)
+
+
+@_factory((1,), (2,))
+def polygamma_of(n: int) -> Op:
+    """Return ψ⁽ⁿ⁾, the n-th derivative of digamma, for a whole n ≥ 1."""
+    return Op(
+        f"polygamma[{n}]",
+        lambda x: ieee.polygamma(n, x),
+        (lambda y, x: polygamma_of(n + 1)(x),),
+        symbol=f"ψ⁽{_superscript(n)}⁾",
+        kink=ieee.pole_to_the_left,
+        array=f"special.polygamma({n}, {{0}})",
+        javascript=f"mg.polygamma({n}, {{0}})",
+        doc=f"the derivative number {n} of digamma",
+        recipe=(polygamma_of, (n,)),
+    )
+
+
+# Kinks and steps: the derivative at a kink is PyTorch's
+
+absolute: Op = _row(
+    "abs",
+    abs,
+    lambda y, x: sign(x),
+    symbol="|x|",
+    kink=lambda x: (x > 0) - (x < 0),
+    array="xp.abs({0})",
+    javascript="Math.abs({0})",
+    doc="|x|; the derivative at 0 is 0",
+)
+sign: Op = _row(
+    "sign",
+    ieee.sign,
+    0.0,
+    kink=lambda x: (x > 0) - (x < 0),
+    array="xp.sign({0})",
+    javascript="mg.sign({0})",
+    doc="−1, 0 or 1; the derivative is 0 everywhere",
+)
+floor = _row(
+    "floor",
+    ieee.rounding(math.floor),
+    0.0,
+    symbol="⌊x⌋",
+    kink=lambda x: math.floor(x) if math.isfinite(x) else x,
+    array="xp.floor({0})",
+    javascript="Math.floor({0})",
+    doc="the largest whole number ≤ x; the derivative is 0 everywhere",
+)
+ceil = _row(
+    "ceil",
+    ieee.rounding(math.ceil),
+    0.0,
+    symbol="⌈x⌉",
+    kink=lambda x: math.ceil(x) if math.isfinite(x) else x,
+    array="xp.ceil({0})",
+    javascript="Math.ceil({0})",
+    doc="the smallest whole number ≥ x; the derivative is 0 everywhere",
+)
+trunc = _row(
+    "trunc",
+    ieee.rounding(math.trunc),
+    0.0,
+    kink=lambda x: math.trunc(x) if math.isfinite(x) else x,
+    array="xp.trunc({0})",
+    javascript="Math.trunc({0})",
+    doc="the whole number next to x on the side of 0; the derivative is 0 everywhere",
+)
+rounded = _row(
+    "round",
+    ieee.rounding(round),
+    0.0,
+    symbol="⌊x⌉",
+    kink=lambda x: round(x) if math.isfinite(x) else x,
+    array="xp.rint({0})",
+    javascript="mg.round({0})",
+    doc="the nearest whole number, of two the even one; the derivative is 0 everywhere",
+)
+
+
+@_factory((2,), (-1,))
+def round_of(digits: int) -> Op:
+    """Return the operation that rounds to so many decimals, before the point if negative, as Python's ``round``."""
+    nearest = ieee.guarded(lambda x: round(x, digits), ieee.to_signed_inf)
+    return Op(
+        f"round[{digits}]",
+        nearest,
+        (0.0,),
+        kink=nearest,
+        javascript=f"mg.roundTo({{0}}, {digits})",
+        doc=f"the number of {digits} decimals nearest to x, of two the even one; the derivative is 0 everywhere",
+        recipe=(round_of, (digits,)),
+    )
+
+
+# Division with a remainder a = q·b + r: the quotient q is constant between its jumps, so ∂r/∂a = 1 and ∂r/∂b = −q
+
+floor_divide: Op = _row(
+    "floor_divide",
+    ieee.floor_divide,
+    0.0,
+    0.0,
+    symbol="//",
+    kink=ieee.floor_divide,
+    array="xp.floor_divide({0}, {1})",
+    javascript="mg.floorDivide({0}, {1})",
+    doc="⌊a ÷ b⌋, Python's a // b; a ÷ b where b is 0; the derivatives are 0 everywhere",
+)
+mod = _row(
+    "mod",
+    ieee.modulo,
+    1.0,
+    lambda y, a, b: -floor_divide(a, b),
+    kink=ieee.floor_divide,
+    array="xp.mod({0}, {1})",
+    javascript="mg.mod({0}, {1})",
+    doc="a − ⌊a ÷ b⌋·b, Python's a % b, with the sign of b; nan where b is 0",
+)
+fmod: Op = _row(
+    "fmod",
+    ieee.nan_outside(math.fmod),
+    1.0,
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(ieee.divide(a, b) - ieee.divide(fmod.forward(a, b), b)),
+    array="xp.fmod({0}, {1})",
+    javascript="({0} % {1})",
+    doc="a − trunc(a ÷ b)·b, with the sign of a, as in C; nan where b is 0",
+)
+remainder: Op = _row(
+    "remainder",
+    ieee.nan_outside(math.remainder),
+    1.0,
+    lambda y, a, b: rounded(div(y, b) - div(a, b)),
+    kink=lambda a, b: rounded(ieee.divide(a, b) - ieee.divide(remainder.forward(a, b), b)),
+    array="special.remainder({0}, {1})",
+    javascript="mg.remainder({0}, {1})",
+    doc="a − q·b for the whole number q nearest to a ÷ b, of two the even one (IEEE 754); nan where b is 0",
+)
+copysign: Op = _row(
+    "copysign",
+    ieee.copysign,
+    lambda y, a, b: sign(a) * copysign(1.0, b),
+    0.0,
+    kink=lambda a, b: ((a > 0) - (a < 0), math.copysign(1.0, b)),
+    array="special.copysign({0}, {1})",
+    javascript="mg.copysign({0}, {1})",
+    doc="|a| with the sign of b; nan where b is nan, whose sign means nothing; the derivative at a = 0 is 0",
+)
+maximum = _row(
+    "maximum",
+    ieee.maximum,
+    lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
+    lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
+    symbol="max",
+    kink=lambda a, b: (a > b) - (a < b),
+    array="xp.maximum({0}, {1})",
+    javascript="mg.maximum({0}, {1})",
+    doc="the larger of two, nan if either is; of equals each gets half the gradient",
+)
+minimum = _row(
+    "minimum",
+    ieee.minimum,
+    lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
+    lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
+    symbol="min",
+    kink=lambda a, b: (a > b) - (a < b),
+    array="xp.minimum({0}, {1})",
+    javascript="mg.minimum({0}, {1})",
+    doc="the smaller of two, nan if either is; of equals each gets half the gradient",
+)
+clip = _row(
+    "clip",
+    lambda x, low, high: ieee.minimum(ieee.maximum(x, low), high),
+    lambda y, x, low, high: greater_equal(x, low) * less_equal(x, high),
+    lambda y, x, low, high: less(x, low) * less(low, high),
+    lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
+    kink=lambda x, low, high: (x < low, x > high, (low > high) - (low < high)),
+    array="xp.minimum(xp.maximum({0}, {1}), {2})",
+    javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
+    doc="x held between low and high; at the ends the gradient goes to x",
+)
+where: Op = _row(
+    "where",
+    lambda condition, a, b: a if condition else b,
+    0.0,
+    lambda y, condition, a, b: not_equal(condition, 0.0),
+    lambda y, condition, a, b: equal(condition, 0.0),
+    kink=lambda condition, a, b: bool(condition),
+    array="xp.where({0}, {1}, {2})",
+    javascript="({0} !== 0 ? {1} : {2})",
+    doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
+    "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
+    "√x or 0 write where(x > 0, sqrt(where(x > 0, x, 1)), 0)",
+)
+relu = _row(
+    "relu",
+    lambda x: 0.0 if x <= 0.0 else x,
+    lambda y, x: not_equal(y, 0.0),
+    symbol="ReLU",
+    kink=lambda x: x > 0,
+    array="xp.maximum({0}, 0.0)",
+    javascript="Math.max({0}, 0)",
+    doc="max(x, 0) (chapter 5.5.1); the derivative at 0 is 0",
+)
+
+
+@_factory((0.01,), (0.2,), signed=True)
+def leaky_relu_of(slope: float) -> Op:
+    """Return the leaky ReLU with a constant slope for x ≤ 0."""
+    return Op(
+        f"leaky_relu[{slope!r}]",
+        lambda x: x if x > 0 else slope * x,
+        (lambda y, x: where(greater(x, 0.0), 1.0, slope),),
+        symbol="leaky ReLU",
+        kink=lambda x: x > 0,
+        array=f"xp.where({{0}} > 0, {{0}}, {slope!r} * {{0}})",
+        javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(slope)} * {{0}})",
+        doc=f"x for x > 0, else {slope!r}·x; the derivative at 0 is {slope!r}",
+        recipe=(leaky_relu_of, (slope,)),
+    )
+
+
+@_factory((1.0,), (0.5,), signed=True)
+def elu_of(alpha: float) -> Op:
+    """Return the exponential linear unit with a constant α."""
+    return Op(
+        f"elu[{alpha!r}]",
+        lambda x: x if x > 0 else alpha * math.expm1(x),
+        (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(clip(x, -inf, 0.0))),),  # at 0 all are those of the left
+        symbol="ELU",
+        kink=lambda x: x > 0,
+        array=f"xp.where({{0}} > 0, {{0}}, {alpha!r} * xp.expm1(xp.minimum({{0}}, 0.0)))",
+        javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(alpha)} * Math.expm1({{0}}))",
+        doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivatives at 0 are those of the left side, {alpha!r}",
+        recipe=(elu_of, (alpha,)),
+    )
+
+
+# Smooth activations
+
+sigmoid = _row(
+    "sigmoid",
+    ieee.sigmoid,
+    lambda y, x: ieee.sigmoid_slope(x, y) if type(y) is float else sigmoid_slope(x),  # as tanh
+    symbol="σ",
+    array="special.sigmoid({0})",
+    javascript="mg.sigmoid({0})",
+    doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative y(1 − y) is "
+    "taken as σ(x)·σ(−x), which keeps its digits as y nears 1",
+)
+silu = _row(
+    "silu",
+    lambda x: x * ieee.sigmoid(x) if x != -inf else -0.0,
+    # σ′ is 0 from ±800 on: so far x is bounded, as 0·∞ would come up
+    lambda y, x: sigmoid(x) + clip(x, -800.0, 800.0) * sigmoid_slope(x),
+    symbol="SiLU",
+    array="special.silu({0})",
+    javascript="mg.silu({0})",
+    doc="x·σ(x), also called swish",
+)
+gelu = _row(
+    "gelu",
+    ieee.gelu,
+    lambda y, x: 0.5 * erfc(x * -ieee.ROOT_HALF) + _weighted_density(x),
+    symbol="GELU",
+    array="special.gelu({0})",
+    javascript="mg.gelu({0})",
+    doc="x·Φ(x) with the normal distribution Φ, exactly, not the tanh approximation",
+)
+softplus = _row(
+    "softplus",
+    ieee.softplus,
+    lambda y, x: sigmoid(x),
+    array="special.softplus({0})",
+    javascript="mg.softplus({0})",
+    doc="log(1 + eˣ), without overflow",
+)
