@@ -13,7 +13,6 @@ from sys import modules as _modules
 from typing import TYPE_CHECKING, Any
 
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
-from microgrid import engine as _engine
 from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
 from microgrid.engine import Value, topological_order
 from microgrid.ops import (
@@ -87,6 +86,7 @@ from microgrid.ops import (
 )
 from microgrid.ops import absolute as abs
 from microgrid.recording import AnomalyError, detect_anomaly, enable_grad, no_grad, record_lines
+from microgrid.recording import pictures as _pictures
 
 if TYPE_CHECKING:  # editors and type checkers see every name; at run time these modules load when first used
     from microgrid.checking import CheckError, Report, Verdict, check, check_op
@@ -117,7 +117,7 @@ def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
     return notebook_bundle(value, mark)
 
 
-_engine.notebook_picture = _picture
+_pictures.append(_picture)
 
 if "graphviz" in _modules:  # as in micrograd's notebooks, which draw with that package themselves
     from microgrid.drawing.rendering import lend_to_graphviz as _lend_to_graphviz

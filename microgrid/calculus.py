@@ -55,7 +55,7 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
             for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
                 if parent not in needed or not connected:
                     continue
-                derivative = node.op.local_derivative(partial, node, *parents) if callable(partial) else partial
+                derivative = ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
                 product = _product(gradient, derivative)
                 gradients[parent] = gradients[parent] + product if parent in gradients else product
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]

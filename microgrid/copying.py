@@ -36,7 +36,7 @@ def _reduce(value: Value) -> Any:
     if value.first is not None and value not in getattr(_unfolding, "nodes", ()):
         nodes = topological_order(value)[:-1]
         below = [_Unfold(frozenset(nodes)), *nodes, _Unfold()]
-    state = (value._data, value.grad, value.op, value.label, _portable(value.origin))
+    state = (value._data, value._grad, value.op, value.label, _portable(value.origin))
     return _restore, (type(value), below, *state, *value.parents)
 
 
@@ -48,8 +48,9 @@ def _portable(origin: Origin | None) -> Origin | None:
 def _restore(
     kind: type[Value], below: list[Any], data: float, grad: float, op: Any, label: str, origin: Any, *parents: Value
 ) -> Value:
-    value = object.__new__(kind)
-    value._data, value.grad, value.op, value.label, value.origin = data, grad, op, label, origin
+    value = kind.__new__(kind)
+    value._data, value._grad, value._mark, value.op, value.label = data, grad, 0, op, label
+    value.origin = origin
     value.first = parents[0] if parents else None
     value.second = parents[1] if len(parents) > 1 else None
     value.others = parents[2:]

@@ -40,7 +40,7 @@ Seed = int | random.Random | None
 """An integer, a generator to draw from, or ``None`` for Python's global ``random``."""
 
 
-class Call(Origin):
+class Call:
     """One call of a module, which is the origin of its output nodes: drawings group nodes by it.
 
     It knows the module by name only, so that a graph keeps no module alive. A node whose line was

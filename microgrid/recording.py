@@ -17,6 +17,7 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypeVar
 
 from microgrid import ops
+from microgrid.builds import mypyc_attr
 from microgrid.ops import LEAF
 
 
@@ -54,6 +55,15 @@ hooks: ContextVar[tuple[Hook, ...]] = ContextVar("hooks", default=())
 
 readers: ContextVar[tuple[Hook, ...]] = ContextVar("readers", default=())
 """What is called with each value whose number is read."""
+
+kinds: ContextVar[Any] = ContextVar("kinds", default=None)
+"""The class of the nodes that are recorded, if it is another than ``Value``: a trace has one of its own."""
+
+pending: ContextVar[dict[Any, Any]] = ContextVar("pending")
+"""The gradients sent to each compiled call during a backward pass: its kernel runs once, at the end."""
+
+pictures: list[Callable[[Any, Any], dict[str, str] | None]] = []
+"""What a notebook shows of a value, given the value and a node to mark or ``None``; the last one counts."""
 
 open_blocks: list[None] = []
 """One for each block that is open in any thread: while there is none, nodes need not look at the hooks."""
@@ -149,6 +159,11 @@ def watch_reads(hook: Hook) -> Iterator[None]:
         yield
 
 
+def is_recording() -> bool:
+    """Return whether what this thread computes is recorded: not within ``no_grad``."""
+    return _cut not in hooks.get()
+
+
 def is_watched() -> bool:
     """Return whether anything but ``no_grad`` looks at the nodes that this thread records."""
     return any(hook is not _cut for hook in hooks.get())
@@ -200,6 +215,7 @@ def user_line() -> Origin:
 _PACKAGE = os.path.dirname(__file__)
 
 
+@mypyc_attr(native_class=False)
 class AnomalyError(ArithmeticError):
     """A nan or an infinity came up within ``detect_anomaly()``.
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, cast
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
@@ -211,7 +211,7 @@ class Expression:
         order = [node for node in topological_order(output) if node.op is not ops.CONSTANT]
         order.sort(key=lambda node: not node.is_leaf)
         number = {node: i for i, node in enumerate(order)}
-        steps = [Step(v.op, tuple(number.get(p, p.data) for p in v.parents)) for v in order if not v.is_leaf]
+        steps = [Step(cast(Op, v.op), tuple(number.get(p, p.data) for p in v.parents)) for v in order if not v.is_leaf]
         return cls(tuple(v.data for v in order if v.is_leaf), tuple(steps))
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ from functools import partial, reduce
 from operator import add, attrgetter
 
 from microgrid import ops
-from microgrid.ops import Op
+from microgrid.ops import Op, Operation
 from microgrid.ops.ieee import BERNOULLI
 
 Forward = Callable[..., complex]
@@ -31,7 +31,7 @@ TERMS = 180
 """How many terms of a series or of a continued fraction are taken: beyond, none changes the last digit."""
 
 
-def complex_forward(op: Op) -> Forward | None:
+def complex_forward(op: Operation) -> Forward | None:
     """Return the operation on complex numbers, ``None`` if it has no continuation here.
 
     A user's row has that of the row of the table with the same ``forward``, or with what this one wraps, such as
@@ -210,7 +210,7 @@ def _by_real_part(op: Op) -> Forward:
     return lambda *zs: op.forward(*[z.real for z in zs])
 
 
-_ROWS: dict[Op, Forward] = {
+_ROWS: dict[Operation, Forward] = {
     ops.add: add,
     ops.sub: lambda a, b: a - b,
     ops.mul: lambda a, b: a * b,

@@ -23,7 +23,7 @@ from microgrid.checking.numeric import (
 )
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
 from microgrid.engine import Value
-from microgrid.ops import Op
+from microgrid.ops import Operation
 from microgrid.recording import enable_grad
 
 
@@ -226,13 +226,13 @@ WITNESSES = 12
 class Primitive:
     """One operation at one point: each of its local derivatives against its forward function."""
 
-    def __init__(self, op: Op, xs: tuple[float, ...], seed: int) -> None:
+    def __init__(self, op: Operation, xs: tuple[float, ...], seed: int) -> None:
         self.op = op
         self.xs = list(xs)
         self.seed = seed
         self.leaves = [Value(x) for x in xs]
         with enable_grad():
-            self.program = Program(op(*self.leaves))
+            self.program = Program(Value.__apply__(op, tuple(self.leaves)))
         self.positions = [self.program.position[leaf] for leaf in self.leaves]
         self.y = self.program.values[-1]
 
@@ -261,7 +261,7 @@ class Primitive:
     def _slope_on_values(self, i: int) -> Program | None:
         """The graph of a local derivative; ``None`` if it is a plain number."""
         with enable_grad():
-            y = self.op(*self.leaves)
+            y = Value.__apply__(self.op, tuple(self.leaves))
             derivative = self.op.partials[i]
             slope = derivative(y, *self.leaves) if callable(derivative) else derivative
         return Program(slope, self.leaves) if isinstance(slope, Value) else None

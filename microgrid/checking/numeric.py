@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from microgrid import ops
 from microgrid.checking.analytic import complex_forward
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Op, Operators, as_float
+from microgrid.ops import Op, Operation, Operators, as_float
 
 UNIT = 2.0**-53
 """The largest relative error of one rounded operation."""
@@ -85,7 +85,7 @@ class Noisy(Operators):
         self.random = random
 
     @classmethod
-    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Noisy":
+    def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "Noisy":
         random = next(x.random for x in arguments if isinstance(x, cls))
         xs = [as_float(x) for x in arguments]
         y = op.forward(*xs)
@@ -110,7 +110,7 @@ class Noisy(Operators):
         return self.data >= as_float(other)
 
 
-def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
+def _is_exact(op: Operation, y: float, xs: list[float]) -> bool:
     """Whether nothing is rounded: in a choice, a comparison, a product with a power of 2, a sum with no remainder."""
     if op is ops.mul:
         return any(math.frexp(abs(x))[0] in (0.0, 0.5) for x in xs)
@@ -121,7 +121,7 @@ def _is_exact(op: Op, y: float, xs: list[float]) -> bool:
     return y in xs or not any(op.connected)
 
 
-def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
+def local_derivative(op: Operation, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
     """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
     if type(op) is not Op:
         return local_derivatives(op, y, xs, random)[i]
@@ -130,7 +130,7 @@ def local_derivative(op: Op, i: int, y: float, xs: list[float], random: Random |
     return _partial(op.partials[i], y, xs, [Noisy(x, random) for x in (y, *xs)])
 
 
-def local_derivatives(op: Op, y: float, xs: list[float], random: Random | None = None) -> tuple[float, ...]:
+def local_derivatives(op: Operation, y: float, xs: list[float], random: Random | None = None) -> tuple[float, ...]:
     """Return ∂y/∂xs as the row gives it.
 
     An operation that is a whole program, as a compiled function is, gives all of them at once; its rounding is that of
@@ -198,9 +198,9 @@ class Program:
         self.position = {node: i for i, node in enumerate(self.nodes)}
         self.operands = [tuple([self.position[parent] for parent in node.parents]) for node in self.nodes]
         self.recorded = [node.data for node in self.nodes]
-        self._traits: dict[Op, _Traits] = {}
+        self._traits: dict[Operation, _Traits] = {}
 
-    def _traits_of(self, op: Op) -> "_Traits":
+    def _traits_of(self, op: Operation) -> "_Traits":
         traits = self._traits.get(op)
         if traits is None:
             traits = self._traits[op] = _traits_of(op)
@@ -389,7 +389,7 @@ class _Traits(NamedTuple):
     """the local derivatives, if all are plain numbers"""
 
 
-def _traits_of(op: Op) -> _Traits:
+def _traits_of(op: Operation) -> _Traits:
     partials = op.partials
     constant = () if any(map(callable, partials)) else tuple([as_float(partial) for partial in partials])
     if not any(op.connected):

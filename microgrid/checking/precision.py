@@ -26,7 +26,7 @@ from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Op
+from microgrid.ops import Operation
 from microgrid.ops.ieee import product_error
 
 DIGITS = -math.log10(UNIT)
@@ -215,7 +215,7 @@ class _Roundings:
         self.own, self.errors, self.incoming, self.short = ([0.0] * count for _ in range(4))
         values, errors = self.values, self.errors
         self.plan: Plan = []
-        rules: dict[Op, Rule] = {}
+        rules: dict[Operation, Rule] = {}
         for i, node in enumerate(self.nodes):
             if node.first is None:
                 continue
@@ -399,7 +399,7 @@ and what it is short of the exact result as far as that is known."""
 EXACT = 0.0, 0.0
 
 
-def rounding_rule(op: Op) -> Rule:
+def rounding_rule(op: Operation) -> Rule:
     """Return how an operation rounds."""
     name = op.name
     if name in _RULES:

@@ -106,7 +106,8 @@ class Fault:
     @property
     def origin(self) -> Origin | None:
         """The line of the user's code that made the node; ``None`` if it was not recorded."""
-        return self.node.origin
+        origin: Origin | None = self.node.origin
+        return origin
 
     @property
     def definition(self) -> Origin | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from microgrid import engine, ops
 from microgrid.calculus import flatten, gradient_graph
 from microgrid.engine import Value
-from microgrid.ops import Op
+from microgrid.recording import pending
 
 if TYPE_CHECKING:
     from microgrid.compiler.kernel import Kernel
@@ -90,7 +90,7 @@ class Pullback:
         return gradient
 
 
-class CompiledCall(Op):
+class CompiledCall:
     """The row of one call of a kernel: its parents are the parameters, and Values among the arguments.
 
     Its derivatives by floats are the kernel's; by Values, for derivatives of higher order, the program is
@@ -98,6 +98,12 @@ class CompiledCall(Op):
     """
 
     __slots__ = ("arrays", "kernel", "last", "output", "places", "pullback", "sample")
+
+    name = symbol = "compiled"
+    doc = "A compiled function of its parameters, on one batch."
+    kink = None
+    recipe = None
+    array = javascript = ""
 
     kernel: "Kernel"
     output: int
@@ -116,24 +122,13 @@ class CompiledCall(Op):
         pullback: Pullback | None = None,
         sample: int = 0,
     ) -> None:
-        fields = {
-            "name": "compiled",
-            "symbol": "compiled",
-            "kink": None,
-            "array": "",
-            "javascript": "",
-            "doc": "A compiled function of its parameters, on one batch.",
-            "recipe": None,
-            "kernel": kernel,
-            "output": output,
-            "arrays": list(arrays),
-            "places": [list(place) for place in places],
-            "last": ((), None),
-            "pullback": pullback,
-            "sample": sample,
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        self.kernel = kernel
+        self.output = output
+        self.arrays = list(arrays)
+        self.places = [list(place) for place in places]
+        self.last = ((), None)
+        self.pullback = pullback
+        self.sample = sample
 
     @property
     def arity(self) -> int:
@@ -185,11 +180,11 @@ class CompiledCall(Op):
     def backpropagate(self, node: Any) -> None:
         """Add the node's gradient, times each derivative, to the gradients of its parents."""
         gradient = node.grad
-        pending = engine.sweep.pending
-        if self.pullback is not None and pending is not None:
-            if self.pullback not in pending:
-                pending[self.pullback] = self.pullback.seeds()
-            weights, sent = pending[self.pullback]
+        sent_back = pending.get(None)
+        if self.pullback is not None and sent_back is not None:
+            if self.pullback not in sent_back:
+                sent_back[self.pullback] = self.pullback.seeds()
+            weights, sent = sent_back[self.pullback]
             weights[self.sample, self.output] += gradient
             sent[self.sample, self.output] = True
             return
@@ -197,7 +192,7 @@ class CompiledCall(Op):
         derivatives = self._gradient([p._data for p in parents])
         for parent, derivative, connected in zip(parents, derivatives, self.connected, strict=True):
             if connected:
-                parent.grad += gradient * derivative
+                parent._grad += gradient * derivative
 
     def __reduce__(self) -> Any:
         return CompiledCall, (self.kernel, self.output, self.arrays, self.places)
@@ -226,7 +221,7 @@ class CompiledCall(Op):
         ):
             return found  # type: ignore[no-any-return]
         found = self._graph(xs) if any(isinstance(x, Value) for x in xs) else self._floats(xs)
-        object.__setattr__(self, "last", (key, found))
+        self.last = (key, found)
         return found
 
     def _floats(self, xs: Sequence[float]) -> list[float]:
@@ -261,7 +256,7 @@ def node(call: CompiledCall, number: float, parents: Sequence[Value], others: tu
     """Return the Value of a call, a constant if it depends on none; ``others`` are the parents from the third on."""
     if not parents:
         return engine.constant(number)
-    return engine._record(call, number, parents[0], parents[1] if len(parents) > 1 else None, others)
+    return engine.record(call, number, parents[0], parents[1] if len(parents) > 1 else None, others)
 
 
 def per_sample_values(

@@ -376,7 +376,7 @@ class _NumPy(_Names):
         texts = [self.operand(operand, x.batched) for operand in x.operands]
         if not op.array:
             return f"{out}[...] = {self.function(op)}({', '.join(texts)})"
-        spelled = op.spell("array", *texts)
+        spelled = ops.spell(op, "array", *texts)
         if op.array in _UNARY:
             return _UNARY[op.array].format(*texts, out=out)
         binary = _BINARY.fullmatch(op.array)
@@ -550,7 +550,7 @@ class _Functional(_Names):
         if x.op is ops.stop_gradient:
             return f"stop_gradient({texts[0]})"
         if isinstance(x.op, Op):
-            return x.op.spell("array", *texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
+            return ops.spell(x.op, "array", *texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
         if x.op == "contract":
             a, b = (self._operand(operand, False) for operand in x.operands)
             return f"xp.einsum('{x.detail[0]},{x.detail[1]}->{x.detail[2]}', {a}, {b})"
@@ -594,7 +594,7 @@ class Functions:
         """Return a row of the table on operands: by Python's operators if it is one, else by a call."""
         plain = op.array and not re.search(r"xp|special|[<>=~]", op.array)
         if plain and not (self.careful and "/" in op.array):
-            return op.spell("array", *texts)
+            return ops.spell(op, "array", *texts)
         if op not in self._known:
             name = f"{re.sub('^(?=[0-9])|[^a-z0-9]', '_', op.name)}_"
             self._known[op] = name + str(len(self.names)) * (name in self.names)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsFloat, cast
 
 from microgrid import engine, ops
 from microgrid.calculus import under_way
 from microgrid.engine import Value, topological_order
+from microgrid.given import Given
 from microgrid.ops import CONSTANT, LEAF, Op
-from microgrid.recording import enable_grad, user_line, watch, watch_reads
+from microgrid.recording import enable_grad, kinds, user_line, watch, watch_reads
 
 
 def named(name: str) -> Op:
@@ -192,7 +193,12 @@ class _Numbering:
                 else:
                     arguments += (a, b)
             number[node] = len(rows)
-            rows.append(node.op)
+            if isinstance(node.op, Given):
+                raise TraceError(
+                    f"operation {node.op.name!r} was given as a number with its local derivatives, so it cannot be "
+                    f"compiled; write it as a row: {node.op.name} = mg.Op({node.op.name!r}, forward, partials)"
+                )
+            rows.append(cast(Op, node.op))
             starts.append(len(arguments))
             data.append(0)
 
@@ -258,7 +264,7 @@ class Traced(Value):
 
     data = property(_read, _write)
 
-    def backward(self, gradient: float = 1.0) -> None:
+    def backward(self, gradient: SupportsFloat = 1.0) -> None:
         """Do what a Value does, if no number of an argument or a parameter is in it: its gradients are numbers."""
         leaves = [node for node in topological_order(self) if node.op is LEAF]
         if any(type(leaf) is Traced for leaf in leaves):
@@ -272,9 +278,7 @@ Traced.__name__ = "traced value"  # as Python's own messages call it: unsupporte
 
 def traced_leaf(number: float) -> Traced:
     """Return a leaf that stands for a number of an argument."""
-    leaf = Value(number)
-    leaf.__class__ = Traced
-    return leaf  # type: ignore[return-value]
+    return Traced(number)
 
 
 @contextmanager
@@ -300,11 +304,6 @@ def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[A
         TraceError: if a number is read, or something branches on it, that is traced or known.
     """
     nodes: list[Value] = []
-    append = nodes.append
-
-    def record(node: Value) -> None:
-        node.__class__ = Traced
-        append(node)
 
     def refuse(node: Value) -> None:
         if node in known:
@@ -315,5 +314,9 @@ def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[A
                 "number instead of a Value: when it changes the function is traced anew"
             )
 
-    with without_collector(), enable_grad(), watch(record), watch_reads(refuse):
-        return function(), nodes
+    with without_collector(), enable_grad(), watch(nodes.append), watch_reads(refuse):
+        token = kinds.set(Traced)
+        try:
+            return function(), nodes
+        finally:
+            kinds.reset(token)

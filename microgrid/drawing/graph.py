@@ -398,7 +398,9 @@ class _Builder:
                     uses[target, source] += 1
         # Where no output has a gradient, those of its operands are of another output.
         ran = any(output.grad or output.is_leaf for output in outputs)
-        numbers = Numbers(self.order if len(self.order) <= MANY else (), live_nodes(everything, outputs) if ran else ())
+        numbers = Numbers(
+            self.order if len(self.order) <= MANY else (), live_nodes(list(everything), outputs) if ran else ()
+        )
         nodes = []
         for group, i in self.index.items():
             values = tuple(self.members[group])

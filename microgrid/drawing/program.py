@@ -12,7 +12,7 @@ from typing import Any
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Op, Operators
+from microgrid.ops import Operation, Operators
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ class Symbol(Operators):
         self.slot = slot
 
     @classmethod
-    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "Symbol":
+    def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "Symbol":
         tape = next(argument.tape for argument in arguments if isinstance(argument, Symbol))
         slots = [_slot(tape, argument) for argument in arguments]
         tape.append((op, slots))
@@ -46,7 +46,7 @@ class Symbol(Operators):
     __hash__ = object.__hash__
 
 
-Entry = str | float | tuple[Op, list[int]]
+Entry = str | float | tuple[Operation, list[int]]
 """One slot of a tape: the name of an argument, a constant, or an operation on earlier slots."""
 
 
@@ -67,7 +67,7 @@ class Row:
         problem: why the page cannot compute the row, in words; empty if it can.
     """
 
-    def __init__(self, op: Op) -> None:
+    def __init__(self, op: Operation) -> None:
         self.op = op
         self.tape: list[Entry] = ["{y}", *[f"{{{i}}}" for i in range(op.arity)]]
         self.results: list[int | None] = []
@@ -97,10 +97,11 @@ class Row:
                 )
 
 
-def _function(op: Op) -> str:
+def _function(op: Operation) -> str:
     """Return an operation's JavaScript function, ``(a0, a1) => (a0 + a1)``."""
     names = [f"a{i}" for i in range(op.arity)]
-    return f"({', '.join(names)}) => ({op.spell('javascript', *names)})"
+    spelled = ops.spell(op, "javascript", *names)
+    return f"({', '.join(names)}) => ({spelled})"
 
 
 class Program:
@@ -182,7 +183,7 @@ def _texts(tape: Sequence[Entry]) -> list[Text]:
     return texts
 
 
-def _expression(op: Op, operands: Sequence[Text]) -> Text:
+def _expression(op: Operation, operands: Sequence[Text]) -> Text:
     """Write an operation as its symbol says: between the operands, before them, around x, or as a function."""
     name, symbol = (text.replace("{", "{{").replace("}", "}}") for text in (op.name, op.symbol))  # a template's braces
     first = operands[0]

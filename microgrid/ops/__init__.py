@@ -1,10 +1,12 @@
 """The table of operations: one row per operation, and nothing about an operation anywhere else.
 
 ``op`` says what a row is, ``ieee`` holds the forward functions that Python lacks, ``table`` the rows, ``functions``
-what is made of several rows: softmax, mean, dot.
+what is made of several rows: softmax, mean, dot;
+``operators`` gives a number type of your own Python's operators.
 """
 
 from microgrid.ops.functions import *  # noqa: F403 - a new row is found here by itself
 from microgrid.ops.op import *  # noqa: F403
 from microgrid.ops.op import _find  # noqa: F401 - pickles of old graphs name it here
+from microgrid.ops.operators import Operators as Operators
 from microgrid.ops.table import *  # noqa: F403

@@ -6,33 +6,23 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Any, overload
 
-from microgrid.ops.op import Op, T, as_float
+from microgrid.ops.op import T, as_float
 from microgrid.ops.table import (
     absolute,
     add,
-    base_of,
-    ceil,
     div,
     elu_of,
     exp,
-    floor,
-    floor_divide,
     hypot,
     leaky_relu_of,
     less,
     log,
     maximum,
-    mod,
     mul,
-    neg,
     power,
-    power_of,
-    round_of,
-    rounded,
     stop_gradient,
     sub,
     sum_of,
-    trunc,
     where,
 )
 
@@ -169,82 +159,3 @@ def _not_empty(name: str, xs: Iterable[Any]) -> list[Any]:
     if not xs:
         raise ValueError(f"{name}() needs at least one number; got an empty sequence")
     return xs
-
-
-class Operators:
-    """Python's operators as operations of the table, for a number type of your own: give it ``__apply__``.
-
-    ``Value`` has faster ones of its own. A constant exponent or base is not differentiated.
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> Any:
-        raise NotImplementedError(f"{cls.__name__} must say in __apply__ what {op.name} of it is")
-
-    def __add__(self, other: Any) -> Any:
-        return add(self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return add(other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return sub(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return sub(other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return mul(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return mul(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return div(other, self)
-
-    def __pow__(self, exponent: Any) -> Any:
-        return power(self, exponent) if hasattr(type(exponent), "__apply__") else power_of(as_float(exponent))(self)
-
-    def __rpow__(self, base: Any) -> Any:
-        return base_of(as_float(base))(self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return floor_divide(self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return floor_divide(other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return mod(self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return mod(other, self)
-
-    def __divmod__(self, other: Any) -> Any:
-        return floor_divide(self, other), mod(self, other)
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return floor_divide(other, self), mod(other, self)
-
-    def __neg__(self) -> Any:
-        return neg(self)
-
-    def __abs__(self) -> Any:
-        return absolute(self)
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return rounded(self) if digits is None else round_of(digits)(self)
-
-    def __floor__(self) -> Any:
-        return floor(self)
-
-    def __ceil__(self) -> Any:
-        return ceil(self)
-
-    def __trunc__(self) -> Any:
-        return trunc(self)

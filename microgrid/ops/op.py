@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Final, Literal, Protocol, TypeVar, overload
 
 inf = math.inf
 nan = math.nan
@@ -17,7 +17,7 @@ class Dispatching(Protocol):
     """A type whose instances flow through the table: a Value, or a number type of your own."""
 
     @classmethod
-    def __apply__(cls, op: "Op", arguments: tuple[Any, ...]) -> Any:
+    def __apply__(cls, op: "Operation", arguments: tuple[Any, ...]) -> Any:
         """Return ``op`` of the arguments, of which at least one is of this type."""
 
 
@@ -42,6 +42,76 @@ class Interval:
 
     def __contains__(self, x: float) -> bool:
         return self.low < x < self.high if self.open else self.low <= x <= self.high
+
+
+NOTHING: Final = 0
+SUM: Final = 1
+PRODUCT: Final = 2
+ONE_FUNCTION: Final = 3
+TWO_FUNCTIONS: Final = 4
+CONSTANTS: Final = 5
+OTHER: Final = 6
+"""The forms of the partials that the reverse sweep tells apart: all are 0; all are 1; each is the other of two
+operands; a function, of one operand or of two; other numbers than 0, of at most two; whatever else."""
+
+
+def first_operand(y: Any, a: Any, b: Any) -> Any:
+    """The partial of a product by its second operand: the first one."""
+    return a
+
+
+def second_operand(y: Any, a: Any, b: Any) -> Any:
+    """The partial of a product by its first operand: the second one."""
+    return b
+
+
+def _form(partials: tuple[Partial | float, ...]) -> int:
+    if not any(callable(partial) or partial for partial in partials):
+        return NOTHING
+    if all(not callable(partial) and partial == 1 for partial in partials):
+        return SUM
+    if partials == (second_operand, first_operand):
+        return PRODUCT
+    if len(partials) > 2 or not all(callable(partial) or partial for partial in partials):
+        return OTHER
+    functions = sum(map(callable, partials))
+    return {0: CONSTANTS, len(partials): ONE_FUNCTION if len(partials) == 1 else TWO_FUNCTIONS}.get(functions, OTHER)
+
+
+class Operation(Protocol):
+    """What ``node.op`` offers: a row of the table does, a call of a compiled function, and what a user gave.
+
+    The attributes are those of ``Op``; an operation that is no row computes its local derivatives all at once.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def arity(self) -> int: ...
+    @property
+    def partials(self) -> tuple[Partial | float, ...]: ...
+    @property
+    def domain(self) -> tuple[Interval, ...]: ...
+    @property
+    def kink(self) -> Callable[..., Hashable] | None: ...
+    @property
+    def array(self) -> str: ...
+    @property
+    def javascript(self) -> str: ...
+    @property
+    def doc(self) -> str: ...
+    @property
+    def recipe(self) -> "tuple[Callable[..., Op], tuple[float, ...]] | None": ...
+    @property
+    def connected(self) -> tuple[bool, ...]: ...
+    @property
+    def cuts(self) -> bool: ...
+    @property
+    def forward(self) -> Callable[..., float]: ...
+    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]: ...
+    def backpropagate(self, node: Any) -> None: ...
 
 
 REALS = Interval()
@@ -91,8 +161,14 @@ class Op:
     otherwise: Callable[..., Any] | None = None
     arity: int = field(init=False)
     """The number of arguments."""
-    backpropagate: Callable[[Any], None] = field(init=False)
-    """Add a node's gradient, times each local derivative, to the gradients of its parents."""
+    form: int = field(init=False)
+    """Which of the forms that the reverse sweep knows the partials have: ``SUM``, ``PRODUCT``, …"""
+    by_first: Any = field(init=False)
+    by_second: Any = field(init=False)
+    """The first two partials."""
+    left: float = field(init=False)
+    right: float = field(init=False)
+    """The same where they are numbers, else 0."""
     connected: tuple[bool, ...] = field(init=False)
     """For each argument, whether a gradient can flow back to it: not where the local derivative is the number 0."""
     cuts: bool = field(init=False)
@@ -117,7 +193,12 @@ class Op:
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
         set_field(self, "arity", len(self.partials))
-        set_field(self, "backpropagate", _backpropagate(self.partials))
+        first, second = (*self.partials, 0.0, 0.0)[:2]
+        set_field(self, "form", _form(self.partials))
+        set_field(self, "by_first", first)
+        set_field(self, "by_second", second)
+        set_field(self, "left", 0.0 if callable(first) else float(first))
+        set_field(self, "right", 0.0 if callable(second) else float(second))
         set_field(self, "connected", tuple([callable(p) or p != 0 for p in self.partials]))
         set_field(self, "cuts", not all(self.connected))
 
@@ -135,59 +216,31 @@ class Op:
             if type(argument) is not float:
                 return self._dispatch(arguments)
         result = self.forward(*arguments)
-        return result if type(result) is float else self.number(result)
+        return result if type(result) is float else number(self, result)
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
         for argument in arguments:
             apply = getattr(type(argument), "__apply__", None)
             if apply is not None:
                 return apply(self, arguments)
-        return self.number(self.forward(*[as_float(argument) for argument in arguments]))
-
-    def number(self, result: Any, what: str = "result") -> float:
-        """Return what ``forward`` or a partial gave, as a float.
-
-        Raises:
-            TypeError: if it is no real number, naming the operation.
-        """
-        try:
-            return as_float(result)
-        except TypeError:
-            raise TypeError(
-                f"operation {self.name!r}: its {what} must be one real number; got {short_repr(result)} of type "
-                f"{type(result).__name__}"
-            ) from None
+        return number(self, self.forward(*[as_float(argument) for argument in arguments]))
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([self.local_derivative(p, y, *xs) if callable(p) else p for p in self.partials])
+        return tuple([local_derivative(self, p, y, *xs) if callable(p) else p for p in self.partials])
 
-    def local_derivative(self, partial: Partial, y: Any, *xs: Any) -> Any:
-        """Return what one of the partials gives, which must be a number or a Value."""
-        try:
-            derivative = partial(y, *xs)
-        except TypeError as error:
-            if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
-                raise
-            raise TypeError(f"operation {self.name!r}: a partial, called with (y, *xs): {error}") from error
-        if type(derivative) is float or hasattr(type(derivative), "__apply__"):
-            return derivative
-        return self.number(derivative, "local derivative")
+    def backpropagate(self, node: Any) -> None:
+        """Add a node's gradient, times each local derivative, to the gradients of its parents.
 
-    def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
-        """Return the operation as code, its template with these texts in the places of the arguments.
-
-        Raises:
-            ValueError: if the user's template does not fit the number of arguments.
+        The reverse sweep of the engine asks for it where the partials have none of the forms that it knows.
         """
-        template = getattr(self, kind)
-        try:
-            return str(template.format(*arguments))
-        except (AttributeError, IndexError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"operation {self.name!r}: its {kind} {template!r} is not a template of its "
-                f"{self.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
-            ) from None
+        gradient, parents = node.grad, node.parents
+        xs = [parent._data for parent in parents]
+        for parent, partial in zip(parents, self.partials, strict=True):
+            if callable(partial):
+                parent._grad += gradient * partial(node._data, *xs)
+            elif partial:  # 0 sends nothing back, not 0 · gradient, which is nan for an infinite one
+                parent._grad += gradient * partial
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"
@@ -198,63 +251,48 @@ class Op:
         return _find, (_home(self), self.name)
 
 
-def _backpropagate(partials: tuple[Partial | float, ...]) -> Callable[[Any], None]:
-    """Specialise the inner step of backward() for the number of parents: this is where time is spent.
+def spell(op: Operation, kind: Literal["array", "javascript"], *arguments: str) -> str:
+    """Return the operation as code, its template with these texts in the places of the arguments.
 
-    A constant derivative of zero sends nothing back, not ``0 * gradient``, which is nan for inf.
+    Raises:
+        ValueError: if the user's template does not fit the number of arguments.
     """
-    match partials:
-        case ():
-            return lambda node: None
+    template = getattr(op, kind)
+    try:
+        return str(template.format(*arguments))
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"operation {op.name!r}: its {kind} {template!r} is not a template of its "
+            f"{op.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
+        ) from None
 
-        case (float() | int() as constant,) if constant == 0:
-            return lambda node: None
 
-        case (partial,) if callable(partial):
+def number(op: Operation, result: Any, what: str = "result") -> float:
+    """Return what ``forward`` or a partial gave, as a float.
 
-            def through_one_function(node: Any) -> None:
-                parent = node.first
-                parent.grad += node.grad * partial(node._data, parent._data)
+    Raises:
+        TypeError: if it is no real number, naming the operation.
+    """
+    try:
+        return as_float(result)
+    except TypeError:
+        raise TypeError(
+            f"operation {op.name!r}: its {what} must be one real number; got {short_repr(result)} of type "
+            f"{type(result).__name__}"
+        ) from None
 
-            return through_one_function
 
-        case (float() | int() as left, float() | int() as right) if left and right:
-
-            def through_two_constants(node: Any) -> None:
-                node.first.grad += node.grad * left
-                node.second.grad += node.grad * right
-
-            return through_two_constants
-
-        case (left, right) if callable(left) and callable(right):
-
-            def through_two_functions(node: Any) -> None:
-                gradient, y, first, second = node.grad, node._data, node.first, node.second
-                a, b = first._data, second._data
-                first.grad += gradient * left(y, a, b)
-                second.grad += gradient * right(y, a, b)
-
-            return through_two_functions
-
-    if all(partial == 1 for partial in partials):
-
-        def through_a_sum(node: Any) -> None:
-            gradient = node.grad
-            for parent in node.parents:
-                parent.grad += gradient
-
-        return through_a_sum
-
-    def through_many(node: Any) -> None:
-        gradient, y, parents = node.grad, node._data, node.parents
-        xs = [parent._data for parent in parents]
-        for parent, partial in zip(parents, partials, strict=True):
-            if callable(partial):
-                parent.grad += gradient * partial(y, *xs)
-            elif partial:
-                parent.grad += gradient * partial
-
-    return through_many
+def local_derivative(op: Operation, partial: Partial, y: Any, *xs: Any) -> Any:
+    """Return what one of the partials gives, which must be a number or a Value."""
+    try:
+        derivative = partial(y, *xs)
+    except TypeError as error:
+        if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+            raise
+        raise TypeError(f"operation {op.name!r}: a partial, called with (y, *xs): {error}") from error
+    if type(derivative) is float or hasattr(type(derivative), "__apply__"):
+        return derivative
+    return number(op, derivative, "local derivative")
 
 
 def as_float(number: Any) -> float:
@@ -266,7 +304,7 @@ def as_float(number: Any) -> float:
     kind = type(number)
     if kind is float:
         return number  # type: ignore[no-any-return]
-    if isinstance(number, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__"):
+    if not is_number(number):
         raise TypeError(
             f"expected one real number, got {short_repr(number)} of type {kind.__name__}; "
             "give a float, or call once for each number"
@@ -275,6 +313,14 @@ def as_float(number: Any) -> float:
         return float(number)
     except OverflowError:  # an int or Fraction beyond the largest float rounds to infinity, as IEEE 754 has it
         return inf if number > 0 else -inf
+
+
+def is_number(x: Any) -> bool:
+    """Return whether ``as_float`` takes it."""
+    kind = type(x)
+    return kind is float or not (
+        isinstance(x, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__")
+    )
 
 
 def short_repr(thing: Any) -> str:
@@ -290,7 +336,7 @@ HIDDEN: dict[str, Op] = {}
 """The rows that only local derivatives use, by name: not among ``rows()`` and not public."""
 
 
-def in_table(op: Op) -> bool:
+def in_table(op: Operation) -> bool:
     """Return whether a row is one of this table, and not a user's of the same name."""
     return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
 

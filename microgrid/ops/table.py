@@ -20,7 +20,7 @@ from functools import lru_cache, partial, reduce, wraps
 from typing import Any
 
 from microgrid.ops import ieee
-from microgrid.ops.op import HIDDEN, POSITIVE, REALS, TABLE, Interval, Op, Partial
+from microgrid.ops.op import HIDDEN, POSITIVE, REALS, TABLE, Interval, Op, Partial, first_operand, second_operand
 
 inf = math.inf
 nan = math.nan
@@ -111,8 +111,8 @@ sub = _row("sub", lambda a, b: a - b, 1.0, -1.0, symbol="−", array="{0} - {1}"
 mul = _row(
     "mul",
     lambda a, b: a * b,
-    lambda y, a, b: b,
-    lambda y, a, b: a,
+    second_operand,
+    first_operand,
     symbol="×",
     array="{0} * {1}",
     javascript="({0} * {1})",
@@ -143,7 +143,7 @@ _SMALLEST_NORMAL = sys.float_info.min
 power: Op = _row(
     "power",
     ieee.power,
-    lambda y, x, n: _power_slope(x, n, lambda x: n * power(x, n - 1.0)),
+    lambda y, x, n: _power_by_base(x, n),
     lambda y, x, n: power_log_of(1)(x, n),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
@@ -153,21 +153,31 @@ power: Op = _row(
 )
 
 
-def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
-    """slope(x), and 0 where n is 0 and x⁻¹ is inf; but only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
+def _power_by_base(x: Any, n: Any) -> Any:
+    flat, x = _away_from_flat(x, n)
+    return where(flat, 0.0, n * power(x, n - 1.0))
+
+
+def _away_from_flat(x: Any, n: Any) -> tuple[Any, Any]:
+    """Whether n is 0 and x⁻¹ is inf, and x, but 1 there: xⁿ is flat only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
     flat = equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL))
-    return where(flat, 0.0, slope(where(flat, 1.0, x)))
+    return flat, where(flat, 1.0, x)
 
 
 @_factory()
 def power_log_of(k: int) -> Op:
     """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
     lower = power_log_of(k - 1) if k > 1 else power
+
+    def by_base(y: Any, x: Any, n: Any) -> Any:
+        flat, x = _away_from_flat(x, n)
+        return where(flat, 0.0, n * power_log_of(k)(x, n - 1.0) + k * lower(x, n - 1.0))
+
     return Op(
         f"power_log[{k}]",
         lambda x, n: ieee.power_log(x, n, k),
         (
-            lambda y, x, n: _power_slope(x, n, lambda x: n * power_log_of(k)(x, n - 1.0) + k * lower(x, n - 1.0)),
+            by_base,
             lambda y, x, n: power_log_of(k + 1)(x, n),
         ),
         symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
