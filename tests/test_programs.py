@@ -404,16 +404,33 @@ def a_subclass_with_operators_of_its_own():
 
 
 class Plain(Value):
-    """A subclass with no more than a method."""
+    """A subclass with no more than methods."""
 
     def doubled(self):
         return self * 2
+
+    def own_tanh(self):
+        t = math.tanh(self.data)
+        out = self.__class__(data=t, _children=(self,), label="tanh")
+
+        def _backward():
+            self.grad += (1 - t**2) * out.grad
+
+        out._backward = _backward
+        return out
 
 
 def a_subclass_with_no_constructor():
     x = Plain(3.0)
     x.doubled().backward()
     return [x.grad, x.label], [2, ""]
+
+
+def a_subclass_that_makes_nodes_of_its_own_class():
+    x = Plain(0.5)
+    y = x.own_tanh()
+    (y * 2).backward()
+    return [type(y), y.label, x.grad], [Plain, "tanh", 2 * (1 - math.tanh(0.5) ** 2)]
 
 
 class Unit(Value):
@@ -537,6 +554,7 @@ PROGRAMS = [
     a_subclass_with_an_operation_of_its_own,
     a_subclass_with_operators_of_its_own,
     a_subclass_with_no_constructor,
+    a_subclass_that_makes_nodes_of_its_own_class,
     a_neuron_that_is_a_subclass,
     a_sum_that_starts_at_nothing,
     a_power_of_a_value_by_a_value,
@@ -613,6 +631,28 @@ def a_method_with_local_gradients():
     return [x.grad], [1 / (1 + 0.25)]
 
 
+def backward(self):
+    order, visited = [], set()
+
+    def build_topo(v):
+        if v not in visited:
+            visited.add(v)
+            for child in v._prev:
+                build_topo(child)
+            order.append(v)
+
+    build_topo(self)
+    self.grad = 1
+    for v in reversed(order):
+        v._backward()
+
+
+def a_backward_in_place_of_ours():
+    x, w = Value(0.5), Value(-1.5)
+    (sine(x * w) * x).backward()
+    return [x.grad, w.grad], [math.sin(-0.75) + 0.5 * math.cos(-0.75) * -1.5, 0.5 * math.cos(-0.75) * 0.5]
+
+
 @pytest.mark.parametrize(
     ("program", "name", "method"),
     [
@@ -620,6 +660,7 @@ def a_method_with_local_gradients():
         (a_method_with_local_gradients, "squashed", squashed),
         (a_method_in_place_of_ours, "tanh", tanh),
         (an_operator_in_place_of_ours, "__mod__", hypotenuse),
+        (a_backward_in_place_of_ours, "backward", backward),
     ],
 )
 def test_an_operation_patched_onto_value_is_a_method(program, name, method, monkeypatch):
