@@ -776,7 +776,7 @@ def test_compile_refuses_such_a_node_with_the_remedy(make):
 @pytest.mark.parametrize("wrong", [(1.0,), (1.0, 2.0, 3.0)])
 def test_a_local_gradient_too_few_or_too_many_is_an_error(wrong):
     a, b = Value(1.0), Value(2.0)
-    with pytest.raises((TypeError, ValueError), match="2"):
+    with pytest.raises((TypeError, ValueError), match="local"):
         Value(3.0, (a, b), wrong)
 
 
