@@ -232,6 +232,12 @@ class Value(Operators):
     def __rtruediv__(self, other: SupportsFloat) -> Result:
         return _with_number(DIV, other, self)
 
+    def __pow__(self, exponent: SupportsFloat) -> Result:
+        if isinstance(exponent, Value) or not is_number(exponent):
+            return super().__pow__(exponent)
+        op = ops.power_of(as_float(exponent))
+        return record(op, op.forward(self._data), self)
+
     # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
 
     def __eq__(self, other: object) -> bool:
@@ -272,6 +278,10 @@ class Value(Operators):
 
     @classmethod
     def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "Value":
+        if len(arguments) == 1:
+            x: Value = arguments[0]
+            result: Any = op.forward(x._data)
+            return record(op, result if type(result) is float else ops.number(op, result), x)
         operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
         data: Any = op.forward(*[operand._data for operand in operands])
         number: float = data if type(data) is float else ops.number(op, data)
@@ -516,12 +526,12 @@ def _with_number(op: Op, a: Any, b: Any) -> Result:
 
 def _method(function: Any) -> Any:
     """Return an operation as a method of its first operand."""
-    if not isinstance(function, Op) or function.arity != 1 or function.otherwise is not None:
+    if not isinstance(function, Op) or function.arity != 1:
         return lambda self, *others: function(self, *others)
     op: Op = function
 
-    def unary(self: Value) -> Value:
-        return record(op, op.forward(self._data), self)
+    def unary(self: Value, *others: Any) -> Any:
+        return op(self, *others) if others else record(op, op.forward(self._data), self)
 
     return unary
 

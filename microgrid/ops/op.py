@@ -304,7 +304,7 @@ def as_float(number: Any) -> float:
     kind = type(number)
     if kind is float:
         return number  # type: ignore[no-any-return]
-    if not is_number(number):
+    if kind is not int and not is_number(number):
         raise TypeError(
             f"expected one real number, got {short_repr(number)} of type {kind.__name__}; "
             "give a float, or call once for each number"
@@ -318,8 +318,10 @@ def as_float(number: Any) -> float:
 def is_number(x: Any) -> bool:
     """Return whether ``as_float`` takes it."""
     kind = type(x)
-    return kind is float or not (
-        isinstance(x, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__")
+    return (
+        kind is float
+        or kind is int
+        or not (isinstance(x, (str, bytes, complex)) or not hasattr(kind, "__float__") or hasattr(kind, "__len__"))
     )
 
 
