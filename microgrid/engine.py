@@ -47,7 +47,7 @@ SUB: Final = ops.sub
 MUL: Final = ops.mul
 DIV: Final = ops.div
 
-Result: TypeAlias = "Value | Never"
+Result: TypeAlias = "Value | Never"  # noqa: RUF020 - in a union mypyc lets NotImplemented pass
 """What an operator returns: a Value, or ``NotImplemented`` for what is no number."""
 
 
@@ -234,7 +234,7 @@ class Value(Operators):
 
     def __pow__(self, exponent: SupportsFloat) -> Result:
         if isinstance(exponent, Value) or not is_number(exponent):
-            return super().__pow__(exponent)
+            return super().__pow__(exponent)  # type: ignore[no-any-return]
         op = ops.power_of(as_float(exponent))
         return record(op, op.forward(self._data), self)
 
