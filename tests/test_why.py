@@ -276,6 +276,36 @@ def test_a_root_of_squares_at_0_is_told_to_keep_away_from_0():
     assert mg.why(mg.sqrt(x * x + y * y + 1e-12), x).findings[0].gradient == 0.0
 
 
+@pytest.mark.parametrize("function", [mg.sqrt, mg.log])
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        ("relu", mg.relu),
+        ("clip", lambda x: mg.clip(x, 0.0, 1.0)),
+        ("where", lambda x: mg.where(mg.greater(x, 0.0), x, 0.0)),
+        ("maximum", lambda x: mg.maximum(x, 0.0)),
+        ("elu[0.0]", lambda x: mg.elu(x, 0.0)),
+    ],
+)
+def test_an_infinite_slope_behind_a_mask_is_told_with_the_safe_form(name, mask, function):
+    x = Value(-1.0, "x")
+    found = mg.why(function(mask(x)), x).findings[0]
+    assert found.cause is Cause.ZERO_TIMES_INFINITY
+    assert found.node.op.name == name
+    fact, *others = found.sentences
+    assert f"the gradient that reaches {name}(" in fact
+    assert "∞, and its local derivative by x is 0" in fact
+    assert [text.startswith(f"The ∞ arises here: the local derivative of {function.name}(0)") for text in others] == [
+        True
+    ]
+    assert found.remedy.startswith(f"The 0 of {name} does not stop an ∞")
+    form = f"where(x > 0, {function.name}(where(x > 0, x, 1)), 0)"
+    assert form in found.remedy
+    assert "mg.greater(x, 0)" in found.remedy
+    inside = mg.greater(x, 0.0)
+    assert mg.why(mg.where(inside, function(mg.where(inside, x, 1.0)), 0.0), x).findings[0].gradient == 0.0
+
+
 @pytest.mark.parametrize(
     "formula",
     [lambda x: 0.0 * mg.log(x), lambda x: 0.0 * mg.log(1 + (x - 1)), lambda x: 0.0 * (1 / x - 1 / Value(3.0))],

@@ -550,7 +550,11 @@ class _Tracer:
         sentences = [
             _first(self.sentence(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]
         ]
-        finding.sentences += [*sentences[:1], *[f"Another path: {_first(text, str.lower)}" for text in sentences[1:]]]
+        finding.sentences += sentences[:1]
+        for text, group in zip(sentences[1:], [*groups.values()][1:SHOWN], strict=True):
+            led_to_nan = finding.size is Size.NAN and not math.isnan(self.along(group[0]))
+            lead = "The ∞ arises here" if led_to_nan else "Another path"
+            finding.sentences.append(f"{lead}: {_first(text, str.lower)}")
         if len(groups) > SHOWN:
             finding.sentences.append(f"And so at {len(groups) - SHOWN} more places.")
 
@@ -565,7 +569,14 @@ class _Tracer:
         if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY:
             return ""
         if grown is not None and math.isfinite(flow.locals[edge.node][edge.argument]):
-            return WORDS[self.cause(grown)][1]
+            op, grower = flow.nodes[edge.node].op, flow.nodes[grown.node].op
+            if op.kink is None or grower.arity > 1 or self.cause(grown) is not Cause.INFINITE_DERIVATIVE:
+                return WORDS[self.cause(grown)][1]
+            return (
+                f"The 0 of {op.name} does not stop an ∞: choose the argument of {grower.name}, as in where(x > 0, "
+                f"{grower.name}(where(x > 0, x, 1)), 0), with mg.greater(x, 0) for x > 0; or keep away from the point, "
+                "as in sqrt(x + 1e-12) for sqrt(x)."
+            )
         zero = flow.first_zero(edge.node)
         if zero is None:
             return ""
