@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgrid as mg
-from microgrid import Op, Value, engine, nn, ops
+from microgrid import Op, Value, engine, losses, nn, ops
 from microgrid.checking import CheckError, Verdict, check
 from microgrid.checking.analytic import complex_forward
 from microgrid.checking.gradient import EVALUATIONS
@@ -521,10 +521,106 @@ def test_a_wrong_derivative_within_a_compiled_function_is_found():
         wrong = mg.compile(lambda x, kind=kind: WRONG[kind](x) * x, batch=False)
         report = check(lambda x, wrong=wrong: mg.exp(wrong(x)), 0.4)
         assert report["x"].verdict is FAIL
-        assert (report.fault.op, report.fault.operands, report.fault.definition) == ("compiled", (0.4,), None)
-        assert report.fault.what.endswith(
-            "Check the function that was compiled, as it is: that names the operation within."
-        )
+        assert (report.fault.op, report.fault.operands) == (WRONG[kind].name, (0.4,))
+        assert "WRONG[kind](x)" in str(report.fault.origin)
+        assert (report.fault.definition is None) == (kind == "lost")
+        assert report.fault.within.op.name == "compiled"
+        assert "within the compiled function" in str(report)
+        assert "<svg" in report._repr_html_()
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_a_wrong_operation_of_a_compiled_loss_is_named_with_its_line(reduce):
+    (model, rows), gain = model_and_batch(), Value(0.7, "gain")
+
+    def error(x, t):
+        hidden = WRONG["sign"](gain * x[0])
+        return (model([hidden, x[1]]) - t) ** 2
+
+    loss = mg.compile(error, reduce=reduce)
+    xs, ts = [x for x, _ in rows], [t for _, t in rows]
+    total = (lambda: mg.total(loss(xs, ts))) if reduce is None else (lambda: loss(xs, ts))
+    report = check(total, [gain, *model.parameters()])
+    assert [row.name for row in report.failures] == ["gain"]
+    assert report.fault.op == WRONG["sign"].name
+    assert report.fault.operands == (0.7 * 0.3,)
+    assert 'hidden = WRONG["sign"](gain * x[0])' in str(report.fault.origin)
+    assert report["gain"].reason == report.fault.what
+
+
+def test_a_wrong_operation_is_named_in_functions_within_functions_and_in_graphs():
+    inner = mg.compile(lambda v: WRONG["sign"](v) * 2, batch=False)
+    outer = mg.compile(lambda v: mg.exp(inner(v)), batch=False)
+    at_random = mg.compile(lambda v: WRONG["sign"](v[0]) + nn.Dropout(0.5, seed=1)(v)[1], batch=False)
+    x = Value(0.4, "x")
+    for f in (outer, lambda v: inner(mg.tanh(v))):
+        assert check(f, 0.4).fault.op == WRONG["sign"].name
+    for graph in (outer(x), mg.compile(WRONG["sign"](x) * 3)(), at_random([x, 1.0])):
+        assert check(graph).fault.op == WRONG["sign"].name
+
+
+def test_a_compiled_function_that_is_wrong_itself_is_named():
+    square = mg.compile(lambda v: v * v, batch=False)
+
+    class Wrong(type(square(Value(1.0)).op)):
+        __slots__ = ()
+
+        def local_derivatives(self, y, *xs):
+            return tuple(2.0 * slope for slope in super().local_derivatives(y, *xs))
+
+        def backpropagate(self, node):
+            node.first.grad += node.grad * self.local_derivatives(node.data, node.first.data)[0]
+
+    x = Value(3.0, "x")
+    y = square(x)
+    y.op = Wrong(y.op.kernel, 0, y.op.arrays, y.op.places)
+    report = check(y)
+    assert (report.fault.op, report.fault.within) == ("compiled", None)
+    assert report.fault.what.endswith(
+        "Every operation within is right by itself: it is the compiled program that errs."
+    )
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_leaves_that_cannot_matter_are_those_that_cannot_in_the_function_that_is_compiled(reduce):
+    model = nn.MLP(5, [4, 3], seed=0)
+    batch = [[0.5 * i, 0.0, 1.0 - i, 0.0, i % 2] for i in range(4)]
+    targets = [0, 1, 2, 0]
+
+    def error(x, t):
+        return losses.cross_entropy(model(x), t)
+
+    def total(results):
+        return mg.total(results) if reduce is None else results
+
+    loss = mg.compile(error, reduce=reduce)
+    compiled = check(lambda: total(loss(batch, targets)), model, sample=8).raise_()
+    eager = check(lambda: mg.total(map(error, batch, targets)), model, sample=8).raise_()
+    assert compiled.notes == eager.notes
+    assert compiled.notes[0].startswith("8 leaves cannot matter here, and backward() gives 0: layers.0.neurons.0.w.1, ")
+    assert [row.name for row in compiled.derivatives] == [row.name for row in eager.derivatives]
+
+
+@pytest.mark.parametrize(
+    ("f", "matters"),
+    [
+        (lambda x, y: y * 3.0, False),
+        (lambda x, y: y + mg.exp(mg.stop_gradient(x)), False),
+        (lambda x, y: y + mg.where(mg.less(x, 1.0), 2.0, 3.0), False),
+        (lambda x, y: y + mg.floor(x) * mg.sign(x), False),
+        (lambda x, y: y + x * (mg.exp(Value(0.0)) - 1.0), False),
+        (lambda x, y: y + x * mg.less(y, 1.0), True),
+        (lambda x, y: y + x * 0.0 + 0.0 * Op("mine", math.tanh, (0.0,))(x), False),
+        (lambda x, y: y + Op("mine", math.tanh, (0.0,))(x), True),
+        (lambda x, y: y + x * x, True),
+    ],
+)
+def test_what_cannot_matter_within_a_compiled_function_is_what_cannot_as_it_is(f, matters):
+    for x in (0.3, 0.0) if matters else (0.3,):
+        point = {"x": x, "y": 2.0}
+        compiled, eager = check(mg.compile(f, batch=False), **point), check(f, **point)
+        assert compiled.notes == eager.notes
+        assert len(compiled.derivatives) == 1 + matters
 
 
 def test_an_operation_made_anew_in_each_call_is_the_same_operation():

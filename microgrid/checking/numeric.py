@@ -293,12 +293,18 @@ class Program:
         """
         moving = {*moved, *[i for i, *_ in self.plan_from(moved)]}
 
+        def rule(op: Op, zeros: Sequence[bool]) -> Sequence[bool]:
+            if op is ops.mul:
+                return [not zero for zero in reversed(zeros)]
+            is_open = steps or not ops.in_table(op)
+            return [True] * len(zeros) if is_open and op is not ops.stop_gradient else op.connected
+
         def edges(i: int) -> Sequence[bool]:
             op, operands = self.nodes[i].op, self.operands[i]
-            if op is ops.mul:
-                return [other in moving or self.values[other] != 0 for other in reversed(operands)]
-            is_open = steps or not ops.in_table(op)
-            return [True] * len(operands) if is_open and op is not ops.stop_gradient else op.connected
+            if type(op) is not Op and operands:
+                moves, xs = [j in moving for j in operands], [self.values[j] for j in operands]
+                return op.passing(moves, xs, rule)  # type: ignore[attr-defined, no-any-return]
+            return rule(op, [j not in moving and self.values[j] == 0.0 for j in operands])
 
         return self._reached(edges)
 
