@@ -38,6 +38,9 @@ class Dispatching(Protocol):
 
 T = TypeVar("T", bound=Dispatching)
 
+ARITHMETIC = (ArithmeticError, ValueError)
+"""What Python raises where IEEE 754 has an infinity or nan."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -146,10 +149,15 @@ class Op:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
             raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
-        for argument in arguments:
-            if type(argument) is not float:
-                return self._dispatch(arguments)
-        result = self.forward(*arguments)
+        try:
+            for argument in arguments:
+                if type(argument) is not float:
+                    return self._dispatch(arguments)
+            result = self.forward(*arguments)
+        except ARITHMETIC as error:
+            numbers = ", ".join([short_repr(getattr(x, "_data", x)) for x in arguments])
+            self._blame(error, f"forward({numbers}) raises", "return inf or nan instead")
+            raise
         return result if type(result) is float else self.number(result)
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
@@ -181,6 +189,10 @@ class Op:
         """Return what one of the partials gives, which must be a number or a Value."""
         try:
             derivative = partial(y, *xs)
+        except ARITHMETIC as error:
+            remedy = "write div, power and the other operations of the table, which give inf or nan, for /, ** and math"
+            self._blame(error, "a partial, called with (y, *xs), raises", remedy)
+            raise
         except TypeError as error:
             if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
                 raise
@@ -188,6 +200,12 @@ class Op:
         if type(derivative) is float or hasattr(type(derivative), "__apply__"):
             return derivative
         return self.number(derivative, "local derivative")
+
+    def _blame(self, error: Exception, fault: str, remedy: str) -> None:
+        """Raise an error of Python's own arithmetic again, naming the operation, unless one within has done so."""
+        kind = type(error)
+        if kind in (ValueError, OverflowError, ZeroDivisionError) and not str(error).startswith("operation "):
+            raise kind(f"operation {self.name!r}: {fault} {kind.__name__}: {error}; {remedy}") from error
 
     def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
         """Return the operation as code, its template with these texts in the places of the arguments.
@@ -211,6 +229,19 @@ class Op:
         if self.recipe is not None:
             return self.recipe
         return _find, (_home(self), self.name)
+
+
+class _Words:
+    """The words of a row, where it has some, in place of those of its class: what ``help(mg.tanh)`` shows."""
+
+    def __init__(self, of_class: str | None) -> None:
+        self.of_class = of_class
+
+    def __get__(self, op: Op | None, kind: type) -> str | None:
+        return (op and op.doc) or self.of_class
+
+
+Op.__doc__ = _Words(Op.__doc__)  # type: ignore[assignment]  # a slot of this name would take the place of the class's
 
 
 def _backpropagate(partials: tuple[Partial | float, ...]) -> Callable[[Any], None]:
@@ -1305,7 +1336,7 @@ where: Op = _row(
     javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
     "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
-    "√x or 0 write where(x > 0, sqrt(where(x > 0, x, 1)), 0)",
+    "√x or 0 write where(mg.greater(x, 0), sqrt(where(mg.greater(x, 0), x, 1)), 0)",
 )
 relu = _row(
     "relu",

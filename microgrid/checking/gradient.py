@@ -14,7 +14,7 @@ from microgrid.checking.numeric import Line, Measure, Method, Plan, Program, Ste
 from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
-from microgrid.ops import Interval, Op, in_table, short_repr, total
+from microgrid.ops import ARITHMETIC, Interval, Op, in_table, short_repr, total
 from microgrid.recording import enable_grad, record_lines
 
 
@@ -294,7 +294,12 @@ class _Check:
         output, nodes = self.problem.output, self.program.nodes
         for node in nodes:
             node.grad = 0.0
-        output.backward()
+        try:
+            output.backward()
+        except ARITHMETIC:
+            for node in nodes:
+                node.local_derivatives()  # the one that raises says so, naming its operation
+            raise
         self.backward = [node.grad for node in nodes]
         once = {leaf: leaf.grad for _, leaf in self.problem.leaves}
         output.backward()

@@ -210,7 +210,7 @@ class Program:
     def plan(self) -> "Plan":
         """The steps that compute all nodes anew."""
         return [
-            (i, node.op.forward, self.operands[i], self._traits_of(node.op).rounding)
+            (i, self._traits_of(node.op).forward, self.operands[i], self._traits_of(node.op).rounding)
             for i, node in enumerate(self.nodes)
             if self.operands[i] and node.op is not ops.stop_gradient
         ]
@@ -393,14 +393,17 @@ class _Traits(NamedTuple):
     rounding: Rounding
     constant: tuple[float, ...]
     """the local derivatives, if all are plain numbers"""
+    forward: Callable[..., float]
+    """computes it; of a row of a user's own it is the row, which says so if its forward function raises"""
 
 
 def _traits_of(op: Op) -> _Traits:
     partials = op.partials
     constant = () if any(map(callable, partials)) else tuple([as_float(partial) for partial in partials])
+    forward = op if type(op) is Op and not ops.in_table(op) else op.forward
     if not any(op.connected):
-        return _Traits(Rounding.NONE, constant)
-    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant)
+        return _Traits(Rounding.NONE, constant, forward)
+    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant, forward)
 
 
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
