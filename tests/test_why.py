@@ -355,6 +355,8 @@ def test_a_healthy_gradient_is_said_to_be_one():
     assert "no gradient is suspicious" in str(mg.why(x * y))
     assert mg.why(x * y).cause is Cause.NOTHING
     assert not mg.why(x * y).findings
+    assert "The gradients of all 2 leaves lie between" in str(mg.why(x * y))
+    assert "The gradient of the only leaf lies between" in str(mg.why(x * 2.0))
 
 
 def test_an_output_that_is_a_number_of_no_graph_is_told_to_be_one():

@@ -624,15 +624,23 @@ class Line:
 
     def slopes(self, distance: float) -> tuple[float, float]:
         """The slopes on the left and on the right, from this distance on, roughly: for a message."""
+        (_, left), (_, right) = self.sides(distance)
+        return left, right
+
+    def sides(self, distance: float) -> "tuple[tuple[float, float], tuple[float, float]]":
+        """The number and the slope on the left and on the right, continued to the point from this distance on."""
         step = max(self.beside, distance)
         kinks, self.kinks = self.kinks, []
         points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
-        left, right = [
-            math.nan if isinstance(a, Obstacle) or isinstance(b, Obstacle) else (b[1] - a[1]) / (b[0] - a[0])
-            for a, b in (points[:2], points[2:])
-        ]
-        return left, right
+        found = []
+        for near, far in ((points[1], points[0]), (points[2], points[3])):
+            if isinstance(near, Obstacle) or isinstance(far, Obstacle):
+                found.append((math.nan, math.nan))
+            else:
+                slope = (far[1] - near[1]) / (far[0] - near[0])
+                found.append((near[1] - slope * near[0], slope))
+        return found[0], found[1]
 
 
 def _differences(numbers: list[float], order: int) -> list[float]:

@@ -420,9 +420,10 @@ class _Tracer:
             if rest:
                 explanation.notes.append(f"{rest} more have other causes: mg.why(output, leaf) explains one of them.")
         else:
-            explanation.notes.append(
-                f"The gradients of all {len(leaves)} leaves lie between {VANISHING:g} and {EXPLODING:g} in size."
+            all_leaves = (
+                f"gradients of all {len(leaves)} leaves lie" if leaves[1:] else "gradient of the only leaf lies"
             )
+            explanation.notes.append(f"The {all_leaves} between {VANISHING:g} and {EXPLODING:g} in size.")
 
     def finding(self, leaf: Value) -> Finding:
         flow = self.flow
