@@ -4,6 +4,7 @@ import html
 import io
 import math
 import random
+import re
 from importlib import import_module
 
 import pytest
@@ -220,10 +221,66 @@ def test_a_dead_layer_is_told_of_before_the_weights_that_it_multiplies_by_0():
         unit.b.data = -50.0
     found = mg.why(mg.total(total for row in samples(0, 20) for total in model(row)))
     assert found.cause is Cause.OFF
-    assert "is off for all 20 samples" in found.sentences[0]
+    assert found.sentences[0].startswith("6 of 8 units of MLP.layers.0 are off for all 20 samples, with inputs from −5")
+    assert found.sentences[0].endswith(": they are dead.")
     assert [cause is Cause.ZERO_FACTOR for cause in [finding.cause for finding in found.findings]] == sorted(
         finding.cause is Cause.ZERO_FACTOR for finding in found.findings
     )
+
+
+@pytest.mark.parametrize(
+    ("dead", "samples_given", "said"),
+    [
+        (30, 5, "30 of 32 units of Sequential.modules.1 are off for all 5 samples"),
+        (32, 5, "All 32 units of Sequential.modules.1 are off for all 5 samples"),
+        (30, 1, "30 of 32 units of Sequential.modules.1 are off, with inputs from "),
+    ],
+)
+def test_dead_units_of_a_layer_are_counted_together(dead, samples_given, said):
+    model = nn.Sequential(nn.Affine(3, 32, seed=1), nn.ReLU(), nn.Affine(32, 2, seed=1))
+    for k, neuron in enumerate(model.modules[0].neurons):
+        neuron.b.data = -50.0 if k < dead else 50.0
+    found = mg.why([output for row in samples(0, samples_given) for output in model(row)])
+    finding = next(finding for finding in found.findings if finding.cause is Cause.OFF)
+    assert finding.sentences[0].startswith(said)
+    assert len(finding.leaves) == 4 * dead
+    assert len(found.findings) == 2
+
+
+def test_leaves_are_named_with_the_module_that_they_belong_to():
+    model = nn.MLP(3, [8, 2], seed=0)
+    row = samples(0)[0]
+    for neuron in model.layers[0].neurons:
+        neuron.b.data = 50.0
+    model.layers[0].neurons[2].b.data = -50.0
+    assert re.search(r"\nb, w0, w1, w2 of MLP\.layers\.0\.neurons\.2 ", str(mg.why(mg.total(model(row)))))
+    model.layers[0].neurons[5].b.data = -50.0
+    assert re.search(r"\nb, w0, w1, w2, … \(8\) of MLP\.layers\.0 ", str(mg.why(mg.total(model(row)))))
+    w = model.layers[0].neurons[2].w[1]
+    assert re.search(r"\nw1 of MLP\.layers\.0\.neurons\.2 ", str(mg.why(mg.total(model(row)), w)))
+    pixel = Value(0.5, "pixel")
+    assert re.search(r"\npixel  ", str(mg.why(mg.total(model([pixel, 1.0, 2.0])), pixel)))
+
+
+@pytest.mark.parametrize(("op", "times"), [(mg.sigmoid, 3), (mg.tanh, 4)])
+def test_a_chain_of_saturated_operations_is_told_with_how_far_they_are(op, times):
+    x = Value(0.3, "x")
+    y = x
+    for k in range(times):
+        y = op(6.0 + 0.1 * k + 0.5 * y)
+    found = mg.why(y, x).findings[0]
+    assert (found.size, found.cause) == (Size.VANISHING, Cause.SATURATED)
+    name, inputs = y.op.name, []
+    while not y.is_leaf:
+        if y.op is op:
+            inputs.append(y.first.data)
+        y = y.first if not y.first.is_leaf or y.first is x else y.second
+    assert found.sentences[0].startswith(
+        f"{times} operations on its path are saturated, {times} × {name}, with inputs from {min(inputs):.6g} to "
+        f"{max(inputs):.6g}, where their slopes are "
+    )
+    assert found.remedy.startswith("Keep the sums small")
+    assert "By kind of operation" in found.sentences[-1]
 
 
 def logistic(x):
