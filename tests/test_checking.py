@@ -579,6 +579,17 @@ def test_a_wrong_operation_is_named_in_functions_within_functions_and_in_graphs(
         assert check(graph).fault.op == WRONG["sign"].name
 
 
+def test_a_wrong_second_derivative_within_a_compiled_function_is_found():
+    bent = Op("bent", lambda x: x * x * x, (lambda y, x: 3.0 * x * mg.stop_gradient(x),))
+    f = mg.compile(lambda x: mg.sin(x) + bent(2 * x), batch=False)
+    report = check(f, 0.4, order=2)
+    assert [row.name for row in report.failures] == ["∂²/∂x²"]
+    assert (report.fault.op, report.fault.operands) == ("bent", (0.8,))
+    assert "bent(2 * x)" in str(report.fault.origin)
+    assert report.fault.what.startswith("The second derivative of bent by arguments 1 and 1 is wrong")
+    assert report.fault.within.op.name == "compiled"
+
+
 def test_a_compiled_function_that_is_wrong_itself_is_named():
     square = mg.compile(lambda v: v * v, batch=False)
 

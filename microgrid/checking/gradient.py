@@ -478,6 +478,15 @@ class _Check:
 
     def _inner(self, call: Value, leaves: list[Value]) -> tuple[Value, int, Derivative] | None:
         """The first wrong operation of what a compiled call computes of some leaves: node, operand and verdict."""
+        for node, primitive, moving in self._inner_operations(call, leaves):
+            for k in moving:
+                local = primitive.first(k)
+                if local.verdict is Verdict.FAIL:
+                    return node, k, local
+        return None
+
+    def _inner_operations(self, call: Value, leaves: list[Value]) -> Iterator[tuple[Value, Primitive, list[int]]]:
+        """Yield what depends on some leaves within a compiled call: node, operation there, and operands that move."""
         if call not in self.spelled_out:
             with enable_grad(), record_lines():
                 outputs = call.op.spelled_out(call.parents, self.problem.build)  # type: ignore[attr-defined]
@@ -489,11 +498,8 @@ class _Check:
         steps.sort(key=lambda step: in_table(program.nodes[step[0]].op))  # rows of a user's own are wrong more often
         for i, _, operands, _ in steps[:INNER]:
             node, xs = program.nodes[i], tuple([program.values[j] for j in operands])
-            for k in [k for k, j in enumerate(operands) if j in moving and type(node.op) is Op]:
-                local = Primitive(node.op, xs, self.seed).first(k)
-                if local.verdict is Verdict.FAIL:
-                    return node, k, local
-        return None
+            if type(node.op) is Op:
+                yield node, Primitive(node.op, xs, self.seed), [k for k, j in enumerate(operands) if j in moving]
 
     def _local(self, i: int, k: int) -> Derivative:
         """The verdict on the local derivative of a node by one of its operands."""
@@ -636,21 +642,36 @@ class _Check:
         for i, _, operands, _ in line.plan:
             node = self.program.nodes[i]
             primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
-            for a, b in itertools.product(range(len(operands)), repeat=2):
-                local = primitive.second(a, b)
-                if local.verdict is Verdict.FAIL:
-                    if self._is_outside(row, node, local):
-                        return
-                    what = (
-                        f"The second derivative of {node.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
-                        f"Values it is {number(local.backward)}, but the local derivative on floats changes at "
-                        f"{number(local.numeric)}. Write the partial with operations of the table, on its "
-                        "arguments themselves."
-                    )
-                    self._blame(row, node, a, local.backward, local.numeric, what)
-                    return
+            found = _wrong_second(primitive, range(len(operands)))
+            if found is None:
+                continue
+            if not self._is_outside(row, node, found[1]):
+                within, place = None, node
+                if type(node.op) is not Op:
+                    for inner, primitive, moving in self._inner_operations(node, [leaf for _, leaf in self.chosen]):
+                        if (wrong := _wrong_second(primitive, moving)) is not None:
+                            place, within, found = inner, node, wrong
+                            break
+                (a, b), local = found
+                what = (
+                    f"The second derivative of {place.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
+                    f"Values it is {number(local.backward)}, but the local derivative on floats changes at "
+                    f"{number(local.numeric)}. Write the partial with operations of the table, on its "
+                    "arguments themselves."
+                )
+                self._blame(row, place, a, local.backward, local.numeric, what, within)
+            return
         row.verdict = Verdict.UNRESOLVED
         row.reason = "the second derivatives of every operation are right: the gradient is too rough here to differ"
+
+
+def _wrong_second(primitive: Primitive, operands: Sequence[int]) -> tuple[tuple[int, int], Derivative] | None:
+    """The first wrong second derivative of an operation by these operands, and by which."""
+    for a, b in itertools.product(operands, operands):
+        local = primitive.second(a, b)
+        if local.verdict is Verdict.FAIL:
+            return (a, b), local
+    return None
 
 
 def _wrong_local(node: Value, k: int, local: Derivative) -> str:
