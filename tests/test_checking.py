@@ -654,6 +654,31 @@ def test_what_cannot_matter_within_a_compiled_function_is_what_cannot_as_it_is(f
         assert len(compiled.derivatives) == 1 + matters
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: mg.greater(x, 2.0) + y,
+        lambda x, y: mg.erf(mg.less_equal(x, y)),
+        lambda x, y: mg.floor(x) + y,
+        lambda x, y: mg.ceil(mg.sinh(mg.fmod(x, y))),
+    ],
+)
+def test_a_leaf_at_a_jump_within_a_compiled_function_matters(f):
+    point = {"x": 2.0, "y": 2.0}
+    rows, eager = check(mg.compile(f, batch=False), **point).derivatives, check(f, **point).derivatives
+    assert [(row.name, row.verdict is PASS) for row in rows] == [(row.name, row.verdict is PASS) for row in eager]
+    assert {row.verdict for row in rows} - {PASS} <= {KINK, UNRESOLVED}
+    assert rows[0].verdict is not PASS
+
+
+def test_a_compiled_function_on_a_kink_is_not_called_wrong():
+    row = check(mg.compile(lambda x, y: mg.floor(x) + y, batch=False), x=2.0, y=2.0)["x"]
+    assert row.verdict is KINK
+    assert row.reason.startswith("floor(")
+    assert "test_checking.py" in row.reason
+    assert "stands on a kink" in row.reason
+
+
 def test_an_operation_made_anew_in_each_call_is_the_same_operation():
     report = check(lambda v: Op("e", math.exp, (lambda y, x: y,))(v), 0.5).raise_()
     assert report["v"].backward == math.exp(0.5)

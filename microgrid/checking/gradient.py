@@ -10,7 +10,7 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
-from microgrid.checking.numeric import Line, Measure, Method, Plan, Program, Step, output_of, restored
+from microgrid.checking.numeric import Line, Measure, Method, Obstacle, Plan, Program, Step, output_of, restored
 from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
@@ -348,7 +348,14 @@ class _Check:
     def _jumps(self, i: int) -> bool:
         """Whether a comparison or a step that depends on a node changes right beside it."""
         line = Line(self.program, {i: 1.0}, seed=self.seed)
-        return bool(line.kinks) and line.obstacle(line.nearest) is not None
+        if line.kinks and line.obstacle(line.nearest) is not None:
+            return True
+        if all(type(self.program.nodes[j].op) is Op for j, *_ in line.plan):
+            return False
+        beside = [
+            line.at(t) for t in (-line.nearest, line.nearest)
+        ]  # a compiled function has kinks that it does not tell
+        return any(isinstance(point, Obstacle) or point[1] != line.base for point in beside)
 
     def _probes(self) -> list[_Probe]:
         position, leaves = self.program.position, self.leaves
@@ -468,7 +475,11 @@ class _Check:
         """Blame a wrong local derivative; that of a compiled function on the operation within that is wrong."""
         what, within = _wrong_local(node, k, local), None
         if type(node.op) is not Op:
-            inner = self._inner(node, [self.program.nodes[i] for i in moved if not self.program.operands[i]])
+            kinks: list[Value] = []
+            inner = self._inner(node, [self.program.nodes[i] for i in moved if not self.program.operands[i]], kinks)
+            if inner is None and kinks:
+                self._stands_on(row, kinks[0])
+                return
             if inner is None:
                 what += " Every operation within is right by itself: it is the compiled program that errs."
             else:
@@ -476,13 +487,18 @@ class _Check:
                 what = f"{_wrong_local(node, k, local)} It is within the compiled function, run here as it is written."
         self._blame(row, node, k, local.backward, local.numeric, what, within)
 
-    def _inner(self, call: Value, leaves: list[Value]) -> tuple[Value, int, Derivative] | None:
-        """The first wrong operation of what a compiled call computes of some leaves: node, operand and verdict."""
+    def _inner(self, call: Value, leaves: list[Value], kinks: list[Value]) -> tuple[Value, int, Derivative] | None:
+        """The first wrong operation of what a compiled call computes of some leaves: node, operand and verdict.
+
+        The nodes on a kink before it are added to ``kinks``.
+        """
         for node, primitive, moving in self._inner_operations(call, leaves):
             for k in moving:
                 local = primitive.first(k)
                 if local.verdict is Verdict.FAIL:
                     return node, k, local
+                if local.verdict is Verdict.KINK:
+                    kinks.append(node)
         return None
 
     def _inner_operations(self, call: Value, leaves: list[Value]) -> Iterator[tuple[Value, Primitive, list[int]]]:
