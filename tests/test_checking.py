@@ -671,6 +671,19 @@ def test_a_leaf_at_a_jump_within_a_compiled_function_matters(f):
     assert rows[0].verdict is not PASS
 
 
+def test_a_compiled_function_that_holds_a_number_is_not_called_wrong():
+    def f(x):
+        return mg.sin(x) + mg.stop_gradient(x * 2) * x
+
+    check(f, 0.5).raise_()
+    row = check(mg.compile(f, batch=False), 0.5)["x"]
+    assert row.verdict is UNRESOLVED
+    assert re.match(r"stop_gradient\(1\) \(.*test_checking.py.*\) holds a number that moves", row.reason)
+    assert row.reason.endswith("check the function that was compiled, as it is")
+    check(mg.compile(lambda x: mg.logsumexp([x, 2 * x]), batch=False), 0.5).raise_()
+    check(mg.compile(lambda x: mg.stop_gradient(mg.exp(Value(2.0))) * x, batch=False), 0.5).raise_()
+
+
 def test_a_compiled_function_on_a_kink_is_not_called_wrong():
     row = check(mg.compile(lambda x, y: mg.floor(x) + y, batch=False), x=2.0, y=2.0)["x"]
     assert row.verdict is KINK

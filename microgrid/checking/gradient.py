@@ -14,7 +14,7 @@ from microgrid.checking.numeric import Line, Measure, Method, Obstacle, Plan, Pr
 from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
-from microgrid.ops import ARITHMETIC, Interval, Op, in_table, short_repr, total
+from microgrid.ops import ARITHMETIC, Interval, Op, in_table, short_repr, stop_gradient, total
 from microgrid.recording import enable_grad, record_lines
 
 
@@ -476,9 +476,19 @@ class _Check:
         what, within = _wrong_local(node, k, local), None
         if type(node.op) is not Op:
             kinks: list[Value] = []
-            inner = self._inner(node, [self.program.nodes[i] for i in moved if not self.program.operands[i]], kinks)
+            leaves = [self.program.nodes[i] for i in moved if not self.program.operands[i]]
+            inner = self._inner(node, leaves, kinks)
             if inner is None and kinks:
                 self._stands_on(row, kinks[0])
+                return
+            held = self._held(node, leaves) if inner is None else None
+            if held is not None:
+                row.verdict = Verdict.UNRESOLVED
+                row.reason = (
+                    f"{operation(held)} ({where(held)}) holds a number that moves when the compiled function runs, so "
+                    "differences do not tell its derivative. Every operation within is right by itself; for the "
+                    "whole, check the function that was compiled, as it is"
+                )
                 return
             if inner is None:
                 what += " Every operation within is right by itself: it is the compiled program that errs."
@@ -486,6 +496,14 @@ class _Check:
                 node, k, local, within = *inner, node
                 what = f"{_wrong_local(node, k, local)} It is within the compiled function, run here as it is written."
         self._blame(row, node, k, local.backward, local.numeric, what, within)
+
+    def _held(self, call: Value, leaves: list[Value]) -> Value | None:
+        """A ``stop_gradient`` within a compiled call, of a number that depends on some leaves."""
+        program = self.spelled_out[call]
+        moved = [program.position[leaf] for leaf in leaves if leaf in program.position]
+        moving = {*moved, *[i for i, *_ in program.plan_from(moved)]}
+        holds = zip(program.nodes, program.operands, strict=True)
+        return next((node for node, mine in holds if node.op is stop_gradient and not moving.isdisjoint(mine)), None)
 
     def _inner(self, call: Value, leaves: list[Value], kinks: list[Value]) -> tuple[Value, int, Derivative] | None:
         """The first wrong operation of what a compiled call computes of some leaves: node, operand and verdict.
