@@ -13,6 +13,7 @@ True
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
+from operator import mul
 from threading import RLock
 from typing import Any, Final, Never, NoReturn, SupportsFloat, TypeAlias
 
@@ -176,6 +177,9 @@ class Value(Operators):
             sweep(live_nodes(order, [self]))
             for call, gradients in pending.get().items():
                 call.finish(gradients)
+            for leaf in leaves:
+                if type(leaf._grad) is not float:  # an operation of the user's gave another kind of number
+                    leaf._grad = as_float(leaf._grad)
         except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf._grad = was
@@ -516,14 +520,19 @@ def _sum_of(op: Operation, operands: list[Value]) -> Value:
     return record(op, total, operands[0], operands[1], tuple(operands[2:]))
 
 
-def weighted_sum(start: Value, weights: Sequence[Value], xs: Sequence[Value]) -> Value:
+def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
     """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
-    operands = [start]
-    for w, x in zip(weights, xs, strict=True):
-        operands.append(record(MUL, w._data * x._data, w, x))
-    if len(operands) > 2:
-        return _sum_of(ops.sum_of(len(operands)), operands)
-    return record(ADD, start._data + operands[1]._data, start, operands[1])
+    total = start._data
+    products: list[Value] = []
+    for i, x in enumerate(xs):
+        if not isinstance(x, Value):  # a number type of the user's
+            return ops.total([start, *map(mul, weights, xs)])
+        w = weights[i]
+        product = w._data * x._data
+        total += product
+        products.append(record(MUL, product, w, x))
+    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+    return record(op, total, start, products[0], tuple(products[1:]))
 
 
 def constant(number: SupportsFloat) -> Value:

@@ -135,11 +135,11 @@ def test_a_negative_seed_and_a_coarse_boundary_are_named():
 def test_a_wrong_gradient_leaves_the_others_as_they_were():
     x, w = Value(2.0), Value(3.0)
     (x * w).backward()
-    x.grad = None
-    with pytest.raises(TypeError):
-        (x * w).backward()
-    assert (x.grad, w.grad) == (None, 2.0)
-    x.grad = 3.0
+    with pytest.raises(
+        TypeError, match=r"the grad of Value\(data=2.0, grad=3.0\) must be .* number; got None; .* to 0.0"
+    ):
+        x.grad = None
+    assert (x.grad, w.grad) == (3.0, 2.0)
     with pytest.raises(TypeError, match="mine"):
         op(partial=lambda y, x: None)(x * w).backward()
     assert (x.grad, w.grad) == (3.0, 2.0)
@@ -156,15 +156,6 @@ def test_whole_numbers_and_those_of_numpy_become_floats():
     optim.SGD([x], 1.0).step()
     assert type(x.data) is float
     assert type(op(lambda x: 1)(2.0)) is float
-
-
-def test_an_optimiser_names_a_gradient_that_is_no_number_and_moves_nothing():
-    x, w = Value(2.0), Value(3.0)
-    x.grad, w.grad = 1.0, None
-    optimizer = optim.Adam([x, w])
-    with pytest.raises(TypeError, match=r"the grad of Value\(data=3.0, grad=None\): .* got None"):
-        optimizer.step()
-    assert (x.data, optimizer.steps) == (2.0, 0)
 
 
 @pytest.mark.parametrize("function", [mg.total, mg.mean, mg.logsumexp, lambda x: mg.softmax(x)[0] * x, mg.dot])
