@@ -136,7 +136,7 @@ def test_a_wrong_gradient_leaves_the_others_as_they_were():
     x, w = Value(2.0), Value(3.0)
     (x * w).backward()
     with pytest.raises(
-        TypeError, match=r"the grad of Value\(data=2.0, grad=3.0\) must be .* number; got None; .* to 0.0"
+        TypeError, match=r"the grad of Value\(.*\) must be .* number; got None; .* to 0.0"
     ):
         x.grad = None
     assert (x.grad, w.grad) == (3.0, 2.0)
