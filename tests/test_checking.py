@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgrid as mg
-from microgrid import Op, Value, engine, nn, ops
+from microgrid import Op, Value, nn, ops
 from microgrid.checking import CheckError, Verdict, check
 from microgrid.checking.analytic import complex_forward
 from microgrid.checking.gradient import EVALUATIONS
@@ -1505,7 +1505,7 @@ def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_guilty_node
         seen.append((value, mark, mark.grad, mark.first.grad))
         return {"image/svg+xml": "<svg>graph</svg>"}
 
-    monkeypatch.setattr(engine, "notebook_picture", picture)
+    monkeypatch.setattr("microgrid.recording.pictures", [picture])
     x = Value(0.5, label="<b>x</b>")
     x.grad = 5.0
     y = WRONG["sign"](x)
@@ -1517,7 +1517,7 @@ def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_guilty_node
     assert "<b>x" not in page
     assert "&lt;b&gt;x" in page
     assert "✗ FAIL" in page
-    monkeypatch.setattr(engine, "notebook_picture", lambda value, mark=None: None)
+    monkeypatch.setattr("microgrid.recording.pictures", [])
     assert "<svg" not in report._repr_html_()
     assert "<blockquote>" in Report("f", report.derivatives, report.fault)._repr_html_()  # without a graph to draw
     passing = check(lambda x: x * x, 1.0)._repr_html_()
