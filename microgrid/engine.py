@@ -47,8 +47,6 @@ SUB: Final = ops.sub
 MUL: Final = ops.mul
 DIV: Final = ops.div
 
-_NONE: Final = ()
-
 Result: TypeAlias = "Value | Never"  # noqa: RUF020 - in a union mypyc lets NotImplemented pass
 """What an operator returns: a Value, or ``NotImplemented`` for what is no number."""
 
@@ -91,21 +89,18 @@ class Value(Familiar):
     def __init__(
         self,
         data: SupportsFloat,
-        parents: Any = _NONE,
-        op: Any = "",
+        parents: Any = None,
+        op: Any = None,
         label: str = "",
-        *,
-        _children: Any = _NONE,
-        _op: Any = "",
-        children: Any = _NONE,
-        local_grads: Any = _NONE,
+        _children: Any = None,
+        _op: Any = None,
+        children: Any = None,
+        local_grads: Any = None,
     ) -> None:
         if isinstance(data, Value):
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
             )
-        if isinstance(parents, str):
-            label, parents = parents, _NONE
         if not isinstance(label, str):
             raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
         self._data: float = as_float(data)
@@ -117,10 +112,8 @@ class Value(Familiar):
         self.others: tuple[Value, ...] = ()
         self.label: str = label
         self.origin: Any = None
-        if parents is _NONE:
-            parents = children if _children is _NONE else _children
-        if parents is not _NONE or op or _op or local_grads:
-            give(self, parents, op or _op or local_grads)
+        if parents is not None or _children is not None or children is not None:
+            give(self, (parents, _children, children), (op, _op, local_grads))
 
     @property
     def data(self) -> float:

@@ -292,29 +292,42 @@ class Familiar(Operators):
             )
 
 
-def give(node: Any, parents: Any, how: Any) -> None:
-    """Make a node of one that the user computed: his are the parents, and the name or the local derivatives."""
-    if isinstance(parents, Familiar) or not hasattr(type(parents), "__iter__"):
+def give(node: Any, parents: tuple[Any, ...], how: tuple[Any, ...]) -> None:
+    """Make a node of one that the user computed.
+
+    Args:
+        node: a leaf.
+        parents: by each name that they have in programs, the operands or ``None``; text is the label.
+        how: likewise the name of the operation, the local derivatives, or both.
+    """
+    given: Any = next((found for found in parents if found is not None), ())
+    if isinstance(given, str):
+        node.label = given
+        return
+    if isinstance(given, Familiar) or not hasattr(type(given), "__iter__"):
         raise TypeError(
-            f"label must be text, and each number is a Value of its own; got {short_repr(parents)}; the parents of a "
+            f"label must be text, and each number is a Value of its own; got {short_repr(given)}; the parents of a "
             "number that you computed are a tuple of Values: Value(data, (x,), name)"
         )
-    operands: list[Any] = list(parents)
+    operands: list[Any] = list(given)
     for parent in operands:
         if not isinstance(parent, Familiar):
             raise TypeError(f"a parent must be a Value; got {short_repr(parent)} of type {type(parent).__name__}")
-    partials: Any = ()
-    if not isinstance(how, str):
-        if not hasattr(type(how), "__iter__"):
+    name: str = ""
+    partials: tuple[Any, ...] = ()
+    for found in how:
+        if isinstance(found, str):
+            name = name or found
+        elif hasattr(type(found), "__iter__"):
+            partials = tuple(found)
+        elif found is not None:
             raise TypeError(
-                f"the local derivatives are a tuple, one for each parent, or out._backward = a function; got "
-                f"{short_repr(how)}"
+                "the local derivatives are a tuple, one for each parent, or out._backward = a function; got "
+                f"{short_repr(found)}"
             )
-        partials = tuple(how)
     if not operands and not partials:  # a leaf that says so
         return
-    name: str = how if isinstance(how, str) and how else "given"
-    node.op = Given(name, node._data, [parent._data for parent in operands], partials)
+    node.op = Given(name or "given", node._data, [parent._data for parent in operands], partials)
     node.first = operands[0]
     node.second = operands[1] if len(operands) > 1 else None
     node.others = tuple(operands[2:])

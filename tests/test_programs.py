@@ -241,6 +241,13 @@ def local_gradients_by_name():
     return [a.grad, b.grad], [-6, 4]
 
 
+def local_gradients_with_a_name_for_the_operation():
+    x = Value(3.0)
+    y = Value(x.data**2, (x,), "square", local_grads=np.array([6.0]))
+    (y * 2).backward()
+    return [y._op, x.grad], ["square", 12]
+
+
 def local_gradients_in_a_list_and_as_whole_numbers():
     a, b = Value(2.0), Value(-3.0)
     out = Value(a.data - b.data, [a, b], [1, -1])
@@ -541,6 +548,7 @@ PROGRAMS = [
     two_losses_that_share_a_node_with_a_closure,
     local_gradients_as_numbers,
     local_gradients_by_name,
+    local_gradients_with_a_name_for_the_operation,
     local_gradients_in_a_list_and_as_whole_numbers,
     local_gradients_of_a_parent_that_stands_twice,
     local_gradients_of_five_parents,
