@@ -190,7 +190,7 @@ class Value(Familiar):
         except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf._grad = was
-            if isinstance(error, TypeError):
+            if isinstance(error, (TypeError, *ops.ARITHMETIC)):
                 for node in order:  # the faulty one raises, naming its operation
                     node.local_derivatives()
             raise
@@ -553,8 +553,9 @@ def announce_reads(*read: Any) -> None:
                 hook(value)
 
 
-def _gradient(leaf: Value, number: Any) -> float:
-    try:
+def _gradient(node: Value, number: Any) -> float:
+    if is_number(number):
         return as_float(number)
-    except TypeError as error:
-        raise TypeError(f"the grad of {leaf!r} is not a number: {error}; to start afresh set it to 0.0") from None
+    raise TypeError(
+        f"the grad of {node!r} must be one real number; got {ops.short_repr(number)}; to start afresh set it to 0.0"
+    )

@@ -807,7 +807,7 @@ where: Op = _row(
     javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
     "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
-    "√x or 0 write where(x > 0, sqrt(where(x > 0, x, 1)), 0)",
+    "√x or 0 write where(mg.greater(x, 0), sqrt(where(mg.greater(x, 0), x, 1)), 0)",
 )
 relu = _row(
     "relu",
