@@ -113,7 +113,9 @@ class Value(Familiar):
         self.label: str = label
         self.origin: Any = None
         if parents is not None or _children is not None or children is not None:
-            give(self, (parents, _children, children), (op, _op, local_grads))
+            if parents is None:
+                parents = children if _children is None else _children
+            give(self, parents, (op, _op, local_grads))
 
     @property
     def data(self) -> float:

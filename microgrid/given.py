@@ -40,7 +40,7 @@ class Given:
         closure: the function that was assigned to ``_backward``; ``None`` if there is none.
     """
 
-    __slots__ = ("_cells", "_defaults", "_partials", "_xs", "_y", "arity", "closure", "name")
+    __slots__ = ("_cells", "_defaults", "_partials", "_xs", "_y", "closure", "name")
 
     kink: ClassVar[None] = None
     recipe: ClassVar[None] = None
@@ -56,16 +56,22 @@ class Given:
                 "give one for each parent"
             )
         self.name: str = name
-        self.arity: int = len(xs)
         self.closure: Callable[[], Any] | None = None
         self._y: float = y
         self._xs: tuple[float, ...] = tuple(xs)
-        self._cells: list[CellType] = []
+        self._cells: tuple[CellType, ...] = ()
         self._defaults: tuple[Any, ...] = ()
-        self._partials: tuple[Partial | float, ...] = tuple([
-            partial if type(partial) is float or _is_function(partial) else number(self, partial, "local derivative")
-            for partial in partials
-        ])  # fmt: skip
+        self._partials: tuple[Partial | float, ...] = ()
+        if partials:
+            self._partials = tuple([
+                partial if _is_function(partial) else number(self, partial, "local derivative")
+                for partial in partials
+            ])  # fmt: skip
+
+    @property
+    def arity(self) -> int:
+        """The number of operands."""
+        return len(self._xs)
 
     @property
     def symbol(self) -> str:
@@ -113,12 +119,8 @@ class Given:
         if self.closure is not None:
             return self._added(node)
         self._require()
-        xs = [parent._data for parent in node.parents]
         return tuple([
-            partial
-            if isinstance(partial, float)
-            else number(self, partial() if _takes_nothing(partial) else partial(node._data, *xs), "local derivative")
-            for partial in self._partials
+            partial if isinstance(partial, float) else self._called(partial, node) for partial in self._partials
         ])  # fmt: skip
 
     def backpropagate(self, node: Any) -> None:
@@ -162,22 +164,29 @@ class Given:
                 f"_backward of operation {self.name!r} must be a function without arguments that adds to the gradients "
                 f"of the parents; got {short_repr(closure)}"
             )
-        self._cells, self._defaults = [], ()
+        self._cells = self._defaults = ()
         if isinstance(closure, FunctionType):
             cells: list[CellType] = []
             for cell in closure.__closure__ or ():
                 if _holds(cell, node):
                     cell = CellType()
-                    self._cells.append(cell)
+                    self._cells = (*self._cells, cell)
                 cells.append(cell)
             defaults = closure.__defaults__
             mine = FunctionType(closure.__code__, closure.__globals__, closure.__name__, defaults, tuple(cells))
-            mine.__kwdefaults__ = closure.__kwdefaults__
+            if closure.__kwdefaults__:
+                mine.__kwdefaults__ = closure.__kwdefaults__
             if defaults and any(default is node for default in defaults):
                 self._defaults = tuple([_NODE if default is node else default for default in defaults])
                 mine.__defaults__ = self._defaults
             closure = mine
         self.closure = closure
+
+    def _called(self, partial: Partial, node: Any) -> float:
+        if _takes_nothing(partial):
+            return number(self, partial(), "local derivative")
+        xs = [parent._data for parent in node.parents]
+        return number(self, local_derivative(self, partial, node._data, *xs), "local derivative")
 
     def _run(self, node: Any) -> None:
         assert self.closure is not None
@@ -292,35 +301,36 @@ class Familiar(Operators):
             )
 
 
-def give(node: Any, parents: tuple[Any, ...], how: tuple[Any, ...]) -> None:
+def give(node: Any, parents: Any, how: tuple[Any, ...]) -> None:
     """Make a node of one that the user computed.
 
     Args:
         node: a leaf.
-        parents: by each name that they have in programs, the operands or ``None``; text is the label.
-        how: likewise the name of the operation, the local derivatives, or both.
+        parents: the operands; text is the label.
+        how: by each name that they have in programs, the operation's name, the local derivatives, or ``None``.
     """
-    given: Any = next((found for found in parents if found is not None), ())
-    if isinstance(given, str):
-        node.label = given
+    if isinstance(parents, str):
+        node.label = parents
         return
-    if isinstance(given, Familiar) or not hasattr(type(given), "__iter__"):
+    if isinstance(parents, Familiar) or not hasattr(type(parents), "__iter__"):
         raise TypeError(
-            f"label must be text, and each number is a Value of its own; got {short_repr(given)}; the parents of a "
+            f"label must be text, and each number is a Value of its own; got {short_repr(parents)}; the parents of a "
             "number that you computed are a tuple of Values: Value(data, (x,), name)"
         )
-    operands: list[Any] = list(given)
+    operands: tuple[Any, ...] = tuple(parents)
     for parent in operands:
         if not isinstance(parent, Familiar):
             raise TypeError(f"a parent must be a Value; got {short_repr(parent)} of type {type(parent).__name__}")
     name: str = ""
     partials: tuple[Any, ...] = ()
     for found in how:
-        if isinstance(found, str):
+        if found is None:
+            pass
+        elif isinstance(found, str):
             name = name or found
         elif hasattr(type(found), "__iter__"):
             partials = tuple(found)
-        elif found is not None:
+        else:
             raise TypeError(
                 "the local derivatives are a tuple, one for each parent, or out._backward = a function; got "
                 f"{short_repr(found)}"
@@ -330,7 +340,7 @@ def give(node: Any, parents: tuple[Any, ...], how: tuple[Any, ...]) -> None:
     node.op = Given(name or "given", node._data, [parent._data for parent in operands], partials)
     node.first = operands[0]
     node.second = operands[1] if len(operands) > 1 else None
-    node.others = tuple(operands[2:])
+    node.others = operands[2:]
     if open_blocks:
         for hook in hooks.get():
             hook(node)
