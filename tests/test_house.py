@@ -14,7 +14,8 @@ PACKAGE = Path(mg.__file__).parent
 FLOORS = [
     ["environment", "builds"],
     ["ops", "atomic"],
-    ["recording", "given"],
+    ["recording"],
+    ["given"],
     ["engine"],
     ["calculus", "copying", "calls"],
     ["nn"],

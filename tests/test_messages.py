@@ -70,7 +70,7 @@ def after_assigning(name, wrong):
         (lambda: mg.evaluate(None, X, Y), "the model must be .*; got None"),
         (lambda: mg.evaluate(model(), X, Y, loss="mse"), "loss must be .*; got 'mse'"),
         (lambda: Value(1, 2), "label must be text, and each number is a Value of its own; got 2"),
-        (lambda: Value(4.0, (Value(1.0),)), r"label must be text.*got \(Value"),
+        (lambda: Value(4.0, Value(1.0)), r"label must be text.*got Value.*are a tuple of Values"),
         (lambda: after_assigning("grad", None), r"the grad of Value\(data=2.0, .*got None.*set it to 0\.0"),
         (lambda: after_assigning("grad", "1"), "the grad of Value.*got '1'"),
         (lambda: op(lambda x: None)(Value(1.0)), "operation 'mine': its result must be one real number; got None"),
