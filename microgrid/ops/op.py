@@ -69,13 +69,22 @@ class Op:
         domain: per argument, where the operation is defined; all reals unless given.
         kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
             Two points on one branch have no kink between them.
-        array: the operation on arrays, as a template: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
-            ``jax.numpy`` and ``special`` holds what they lack; empty if ``forward`` must be mapped.
-        javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``; empty if there is none.
+        array: the operation on arrays as a text of your own: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
+            ``jax.numpy`` and ``special`` holds what they lack. A ``ufunc`` or an ``expansion`` makes faster programs.
+        javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``.
         doc: the formula in words, and the convention at kinks and poles.
         recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
             ``None`` for a row that stands on its own.
         otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
+        ufunc: the name of its function on arrays, ``"arctan"``, which takes the constants of the recipe, then the
+            arguments; of a row of the table its own name unless given.
+        operator: the arithmetic operator before its one argument or between its arguments, ``"+"``: that of Python,
+            of arrays and, but for ``//`` and ``%``, of JavaScript.
+        expansion: the row in terms of other rows, ``lambda x: maximum(x, 0.0)``. Where a program, a page or the complex
+            step does not know the row itself it takes these. Its values must be those of ``forward``; its derivatives
+            are never asked for. What has no ``expansion`` either is computed by ``forward``, number by number.
+        formula: how formulas show it, ``"|{0}|"``; ``{0:atom}`` has parentheses where its operand is not one name.
+        python: the code that a user writes for it, ``"round({0})"``, where that is no operator or call of its name.
     """
 
     name: str
@@ -89,6 +98,11 @@ class Op:
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
     otherwise: Callable[..., Any] | None = None
+    ufunc: str = ""
+    operator: str = ""
+    expansion: Callable[..., Any] | None = None
+    formula: str = ""
+    python: str = ""
     arity: int = field(init=False)
     """The number of arguments."""
     backpropagate: Callable[[Any], None] = field(init=False)
@@ -174,7 +188,7 @@ class Op:
             return derivative
         return self.number(derivative, "local derivative")
 
-    def spell(self, kind: Literal["array", "javascript"], *arguments: str) -> str:
+    def spell(self, kind: Literal["array", "formula", "javascript", "python"], *arguments: Any) -> str:
         """Return the operation as code, its template with these texts in the places of the arguments.
 
         Raises:
