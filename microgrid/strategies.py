@@ -239,16 +239,17 @@ class Expression:
 
 def _code(op: Op, operands: list[str]) -> str:
     """Return the operation as a user would write it."""
+    if op.python:
+        return op.spell("python", *operands)
     if ops.in_table(op):
-        if op.python:
-            return op.spell("python", *operands)
         if op.operator in ("+", "-", "*", "/", "//", "%"):
             return op.operator + operands[0] if op.arity == 1 else f" {op.operator} ".join(operands)
         if op is ops.power and all(operand.isidentifier() for operand in operands):
             return f"{operands[0]} ** {operands[1]}"  # with a constant it would be a row of its own
     if op.recipe is not None:
         factory, constants = op.recipe
-        return f"mg.ops.{factory.__name__}({', '.join(map(_number, constants))})({', '.join(operands)})"
+        home = "mg.ops." if ops.in_table(op) else ""
+        return f"{home}{factory.__name__}({', '.join(map(_number, constants))})({', '.join(operands)})"
     call = f"{op.name}({', '.join(operands)})"
     if getattr(import_module("microgrid"), op.name, None) is op:
         return f"mg.{call}"

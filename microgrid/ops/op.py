@@ -306,7 +306,9 @@ HIDDEN: dict[str, Op] = {}
 
 def in_table(op: Op) -> bool:
     """Return whether a row is one of this table, and not a user's of the same name."""
-    return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
+    if op.recipe is not None:
+        return op.recipe[0].__module__.startswith("microgrid.")
+    return op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
 
 LEAF = Op("leaf", lambda: nan, (), doc="A number that the user gave; nothing computes it.")

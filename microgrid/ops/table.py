@@ -40,7 +40,7 @@ def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fiel
     return op
 
 
-def _factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
+def factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
     """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
 
     Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
@@ -93,7 +93,7 @@ not_equal = _comparison("not_equal", "≠", lambda a, b: a != b, "!=")
 add = _row("add", lambda a, b: a + b, 1.0, 1.0, symbol="+", operator="+", doc="a + b")
 
 
-@_factory((3,), (5,))
+@factory((3,), (5,))
 def sum_of(n: int) -> Op:
     """Return the sum of n arguments as one operation: one node where a chain of ``add`` has n − 1."""
     return Op(
@@ -162,7 +162,7 @@ def _power_slope(x: Any, n: Any, slope: Callable[[Any], Any]) -> Any:
     return where(flat, 0.0, slope(where(flat, 1.0, x)))
 
 
-@_factory()
+@factory()
 def power_log_of(k: int) -> Op:
     """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
     lower = power_log_of(k - 1) if k > 1 else power
@@ -183,7 +183,7 @@ def power_log_of(k: int) -> Op:
     )
 
 
-@_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
+@factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
     n += 0.0  # x⁻⁰ is x⁰: one row, whichever is asked for first
@@ -204,7 +204,7 @@ def power_of(n: float) -> Op:
     )
 
 
-@_factory((2.0,), (0.5,), (math.e,), signed=True)
+@factory((2.0,), (0.5,), (math.e,), signed=True)
 def base_of(base: float) -> Op:
     """Return the operation x ↦ baseˣ for a constant base."""
     logarithm = log(base)
@@ -324,7 +324,7 @@ hypot = _row(
 )
 
 
-@_factory((3,))
+@factory((3,))
 def hypot_of(n: int) -> Op:
     """Return √(x₁² + … + xₙ²) of n arguments as one operation.
 
@@ -479,7 +479,7 @@ direction: Op = _hidden(
 )
 
 
-@_factory()
+@factory()
 def direction_of(n: int) -> Op:
     """Return x₁ / √(x₁² + … + xₙ²) of n arguments, the derivative of ``hypot_of(n)`` by the first."""
     squares = add if n == 3 else sum_of(n - 1)
@@ -570,7 +570,7 @@ digamma: Op = _row(
 )
 
 
-@_factory((1,), (2,))
+@factory((1,), (2,))
 def polygamma_of(n: int) -> Op:
     """Return ψ⁽ⁿ⁾, the n-th derivative of digamma, for a whole n ≥ 1."""
     return Op(
@@ -644,7 +644,7 @@ rounded = _row(
 )
 
 
-@_factory((2,), (-1,))
+@factory((2,), (-1,))
 def round_of(digits: int) -> Op:
     """Return the operation that rounds to so many decimals, before the point if negative, as Python's ``round``."""
     nearest = ieee.guarded(lambda x: round(x, digits), ieee.to_signed_inf)
@@ -766,7 +766,7 @@ relu = _row(
 )
 
 
-@_factory((0.01,), (0.2,), signed=True)
+@factory((0.01,), (0.2,), signed=True)
 def leaky_relu_of(slope: float) -> Op:
     """Return the leaky ReLU with a constant slope for x ≤ 0."""
     return Op(
@@ -782,7 +782,7 @@ def leaky_relu_of(slope: float) -> Op:
     )
 
 
-@_factory((1.0,), (0.5,), signed=True)
+@factory((1.0,), (0.5,), signed=True)
 def elu_of(alpha: float) -> Op:
     """Return the exponential linear unit with a constant α."""
     return Op(
