@@ -51,8 +51,8 @@ def check_op(
     - ``special values``: at ±0, ±inf, nan, huge and tiny numbers ``forward`` returns a float, and neither it
       nor a derivative nor ``kink`` raises.
     - ``kink``: within one branch, as ``kink`` tells them apart, neither ``forward`` nor a derivative jumps.
-    - ``array``: the lowering gives on NumPy arrays what ``forward`` gives on floats, special values
-      included; not checked if there is no template or NumPy is not installed.
+    - ``array``: on NumPy arrays its template, function, operator or expansion gives what ``forward`` gives on floats,
+      special values included; not checked if it has none of these or NumPy is not installed.
 
     Args:
         op: the row.
