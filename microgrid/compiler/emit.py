@@ -91,12 +91,20 @@ def _infix(op: Op, operands: Sequence[str]) -> str:
     return op.operator + operands[0] if op.arity == 1 else f" {op.operator} ".join(operands)
 
 
-def expanded(outputs: Sequence[Operand], knows: Callable[[Op], object]) -> Sequence[Operand]:
-    """Return outputs whose rows a target knows: the others are expanded in rows that it does, where they can be."""
+def expanded(
+    outputs: Sequence[Operand], knows: Callable[[Op], bool], differentiated: bool = False
+) -> Sequence[Operand]:
+    """Return outputs whose rows a target knows: the others are expanded in rows that it does, where they can be.
+
+    Args:
+        outputs: what a program computes.
+        knows: whether the target can compute a row.
+        differentiated: whether JAX may differentiate the program again.
+    """
     live = reachable(outputs)
     if all(isinstance(x.op, str) or x.op.expansion is None or knows(x.op) for x in live):
         return outputs
-    arrays = Arrays(last=True)
+    arrays = Arrays(last=True, differentiated=differentiated)
     new: dict[int, Operand] = {}
 
     def meaning(op: Op, operands: Sequence[Operand]) -> Operand:
@@ -505,7 +513,7 @@ def _matrix_product(left: str, right: str, result: str) -> tuple[bool, bool, boo
 
 def functional_source(outputs: Sequence[Operand]) -> Source:
     """Return a program ``run(theta, weight, count, seed, *arguments)`` without side effects."""
-    return _Functional(expanded(outputs, _jax_knows)).source()
+    return _Functional(expanded(outputs, _jax_knows, differentiated=True)).source()
 
 
 def _jax_knows(op: Op) -> bool:

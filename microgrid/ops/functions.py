@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any, overload
 
@@ -248,35 +248,3 @@ class Operators:
 
     def __trunc__(self) -> Any:
         return trunc(self)
-
-
-def expand(op: Op, meaning: Callable[[Op, Sequence[Any]], Any], arguments: Sequence[Any]) -> Any:
-    """Return a row as its expansion in other rows says, whatever these mean.
-
-    >>> from microgrid.ops import relu
-    >>> expand(relu, lambda op, xs: f"{op.name}({xs[0]}, {xs[1]})", ["x"])
-    'maximum(x, 0.0)'
-
-    Args:
-        op: a row that has an ``expansion``.
-        meaning: ``meaning(op, arguments)`` is another row of what stands for numbers: texts, arrays, complex numbers.
-        arguments: what stands for the numbers that the row is given.
-    """
-    assert op.expansion is not None, op.name
-    result = op.expansion(*[_Standing(argument, meaning) for argument in arguments])
-    return result.content if isinstance(result, _Standing) else result
-
-
-class _Standing(Operators):
-    """What stands for a number while a row is expanded."""
-
-    __slots__ = ("content", "meaning")
-
-    def __init__(self, content: Any, meaning: Callable[[Op, Sequence[Any]], Any]) -> None:
-        self.content = content
-        self.meaning = meaning
-
-    @classmethod
-    def __apply__(cls, op: Op, arguments: tuple[Any, ...]) -> "_Standing":
-        meaning = next(x.meaning for x in arguments if isinstance(x, _Standing))
-        return cls(meaning(op, [x.content if isinstance(x, _Standing) else as_float(x) for x in arguments]), meaning)

@@ -44,6 +44,10 @@ class Interval:
         return self.low < x < self.high if self.open else self.low <= x <= self.high
 
 
+ARITHMETIC = ("+", "-", "*", "/", "//", "%")
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+"""The operators that a row may be."""
+
 REALS = Interval()
 POSITIVE = Interval(0.0, inf, open=True)
 
@@ -78,8 +82,8 @@ class Op:
         otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
         ufunc: the name of its function on arrays, ``"arctan"``, which takes the constants of the recipe, then the
             arguments; of a row of the table its own name unless given.
-        operator: the arithmetic operator before its one argument or between its arguments, ``"+"``: that of Python,
-            of arrays and, but for ``//`` and ``%``, of JavaScript.
+        operator: the operator before its one argument or between its arguments, ``"+"``: that of Python and of arrays,
+            and one of ``+ - * /`` that of JavaScript, too.
         expansion: the row in terms of other rows, ``lambda x: maximum(x, 0.0)``. Where a program, a page or the complex
             step does not know the row itself it takes these. Its values must be those of ``forward``; its derivatives
             are never asked for. What has no ``expansion`` either is computed by ``forward``, number by number.
@@ -127,6 +131,9 @@ class Op:
                 f"operation {self.name!r}: {len(self.partials)} partials but {len(self.domain)} domains; "
                 "give one Interval per argument"
             )
+        if self.operator and self.operator not in ARITHMETIC + COMPARISONS:
+            known = " ".join(ARITHMETIC + COMPARISONS)
+            raise ValueError(f"operation {self.name!r}: operator={self.operator!r} is none of {known}")
         set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))

@@ -341,6 +341,7 @@ def hypot_of(n: int) -> Op:
         symbol="hypot",
         kink=lambda *xs: not any(xs),
         expansion=lambda *xs: reduce(hypot, xs),
+        javascript="Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
         python="mg.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
         doc="the length of a vector, without overflow; its derivatives at the origin are nan",
         recipe=(hypot_of, (n,)),
@@ -497,6 +498,7 @@ def direction_of(n: int) -> Op:
         lambda a, *xs: ieee.direction(a, math.hypot(*xs)),
         tuple(map(by, range(n))),
         expansion=lambda a, *xs: direction(a, reduce(hypot, xs)),
+        javascript="mg.direction({0}, Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(1, n)) + "))",
         doc="the first argument over the length of all; nan at the origin",
         recipe=(direction_of, (n,)),
     )

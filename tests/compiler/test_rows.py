@@ -145,6 +145,22 @@ def test_a_function_that_numpy_has_is_called_and_what_it_lacks_is_expanded_or_ma
     assert kernel.kernel([[1.0, 2.0]]).value([], [[1.0, 2.0]]) == pytest.approx(np.sinh([[1.0, 2.0]]))
 
 
+@pytest.mark.parametrize(
+    ("expansion", "why"),
+    [
+        (lambda x: x if x > 0 else -x, "it chooses by the number itself"),
+        (lambda x: x if x else -x, "it chooses by the number itself"),
+        (lambda x: -x if x == 0 else x, "it chooses by the number itself"),
+        (lambda x: math.fabs(x), "must be real number"),
+        (lambda x, y: x, "missing 1 required positional argument"),
+    ],
+)
+def test_an_expansion_that_leaves_the_table_is_refused_with_the_name_of_its_operation(expansion, why):
+    op = mg.Op("bent", abs, (mg.ops.sign,), expansion=expansion)
+    with pytest.raises(TypeError, match=f"operation 'bent': its expansion is not written with .*{why}"):
+        compile(op, reduce=None)([1.0, 2.0])
+
+
 @pytest.mark.parametrize("sign", ["+", "-", "*", "/", "//", "%"])
 @pytest.mark.parametrize("batch", [True, False])
 def test_an_operator_of_the_user_is_that_operator_everywhere(sign, batch):
@@ -197,3 +213,9 @@ def test_beside_the_poles_of_gamma_a_kernel_has_the_engines_numbers(row):
     assert value == pytest.approx([row(x) for x in xs.tolist()], rel=1e-12, abs=0.0)
     expected = [row.local_derivatives(row(x), x)[0] for x in xs.tolist()]
     assert slope == pytest.approx(expected, rel=1e-12, abs=0.0)
+
+
+@pytest.mark.parametrize("sign", ["^", "and", "; import os;", "~"])
+def test_an_operator_that_is_none_is_refused(sign):
+    with pytest.raises(ValueError, match=r"operation 'bent': operator=.* is none of \+ - \*"):
+        mg.Op("bent", lambda a, b: a, (1.0, 0.0), operator=sign)
