@@ -85,8 +85,8 @@ class Op:
         operator: the operator before its one argument or between its arguments, ``"+"``: that of Python and of arrays,
             and one of ``+ - * /`` that of JavaScript, too.
         expansion: the row in terms of other rows, ``lambda x: maximum(x, 0.0)``. Where a program, a page or the complex
-            step does not know the row itself it takes these. Its values must be those of ``forward``; its derivatives
-            are never asked for. What has no ``expansion`` either is computed by ``forward``, number by number.
+            step does not know the row itself it takes these. Its values must be those of ``forward``; derivatives stay
+            those of ``partials``. What has no ``expansion`` either is computed by ``forward``, number by number.
         formula: how formulas show it, ``"|{0}|"``; ``{0:atom}`` has parentheses where its operand is not one name.
         python: the code that a user writes for it, ``"round({0})"``, where that is no operator or call of its name.
     """
