@@ -58,5 +58,14 @@ class _Standing(Operators):
     def __lt__(self, other: object) -> bool:
         return bool(self)
 
-    __le__ = __gt__ = __ge__ = __lt__
-    __hash__ = object.__hash__
+    def __le__(self, other: object) -> bool:
+        return bool(self)
+
+    def __gt__(self, other: object) -> bool:
+        return bool(self)
+
+    def __ge__(self, other: object) -> bool:
+        return bool(self)
+
+    def __hash__(self) -> int:
+        return id(self)
