@@ -242,7 +242,7 @@ def _code(op: Op, operands: list[str]) -> str:
     if op.python:
         return op.spell("python", *operands)
     if ops.in_table(op):
-        if op.operator in ops.ARITHMETIC:
+        if op.operator in ops.ARITHMETIC_OPERATORS:
             return op.operator + operands[0] if op.arity == 1 else f" {op.operator} ".join(operands)
         if op is ops.power and all(operand.isidentifier() for operand in operands):
             return f"{operands[0]} ** {operands[1]}"  # with a constant it would be a row of its own

@@ -44,8 +44,8 @@ class Interval:
         return self.low < x < self.high if self.open else self.low <= x <= self.high
 
 
-ARITHMETIC = ("+", "-", "*", "/", "//", "%")
-COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+ARITHMETIC_OPERATORS = ("+", "-", "*", "/", "//", "%")
+COMPARISON_OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
 """The operators that a row may be."""
 
 REALS = Interval()
@@ -131,8 +131,8 @@ class Op:
                 f"operation {self.name!r}: {len(self.partials)} partials but {len(self.domain)} domains; "
                 "give one Interval per argument"
             )
-        if self.operator and self.operator not in ARITHMETIC + COMPARISONS:
-            known = " ".join(ARITHMETIC + COMPARISONS)
+        if self.operator and self.operator not in ARITHMETIC_OPERATORS + COMPARISON_OPERATORS:
+            known = " ".join(ARITHMETIC_OPERATORS + COMPARISON_OPERATORS)
             raise ValueError(f"operation {self.name!r}: operator={self.operator!r} is none of {known}")
         set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
         set_field(self, "symbol", self.symbol or self.name)
