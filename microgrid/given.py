@@ -46,6 +46,11 @@ class Given:
     recipe: ClassVar[None] = None
     array: ClassVar[str] = ""
     javascript: ClassVar[str] = ""
+    ufunc: ClassVar[str] = ""
+    operator: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    python: ClassVar[str] = ""
+    expansion: ClassVar[None] = None
     doc: ClassVar[str] = "Given by the user as a number, with its local derivatives."
     cuts: ClassVar[bool] = False
 

@@ -135,9 +135,7 @@ def test_a_negative_seed_and_a_coarse_boundary_are_named():
 def test_a_wrong_gradient_leaves_the_others_as_they_were():
     x, w = Value(2.0), Value(3.0)
     (x * w).backward()
-    with pytest.raises(
-        TypeError, match=r"the grad of Value\(.*\) must be .* number; got None; .* to 0.0"
-    ):
+    with pytest.raises(TypeError, match=r"the grad of Value\(.*\) must be .* number; got None; .* to 0.0"):
         x.grad = None
     assert (x.grad, w.grad) == (3.0, 2.0)
     with pytest.raises(TypeError, match="mine"):
