@@ -299,6 +299,22 @@ def test_a_difference_the_other_way_round_is_recognised_too():
     assert mg.precision(x**2 - 1.0 + 1e-9).rewrite == ""
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("a", "b"), "1 / a - 1 / b as (b - a) / (a * b)"),
+        (("y", "x"), "1 / y - 1 / x as (x - y) / (y * x)"),
+        (("y", ""), "1 / x - 1 / y as (y - x) / (x * y)"),  # two different numbers are not both called y
+        (("a", ""), "1 / a - 1 / y as (y - a) / (a * y)"),
+        (("a", "a"), "1 / x - 1 / y as (y - x) / (x * y)"),
+        (("no word", "b"), "1 / x - 1 / b as (b - x) / (x * b)"),
+    ],
+)
+def test_a_rewrite_is_told_with_the_labels_that_tell_its_parts_apart(labels, said):
+    x, y = (Value(number, label) for number, label in zip((3.0, 3.0 + 1e-9), labels, strict=True))
+    assert mg.precision(1 / x - 1 / y).rewrite == said
+
+
 def test_a_pattern_wants_the_same_part_wherever_it_says_so():
     x, y = Value(1.0), Value(1.0)
     pattern = next(pattern for pattern, before, _ in PATTERNS if before == "sqrt(x**2 + y) - x")

@@ -114,9 +114,9 @@ class Flow:
         ]
 
     @cached_property
-    def child(self) -> list[int]:
-        """For each node the first that is computed from it; −1 for none."""
-        child = [-1] * len(self.nodes)
+    def child(self) -> list[int | None]:
+        """For each node the first that is computed from it."""
+        child: list[int | None] = [None] * len(self.nodes)
         for i in reversed(range(len(self.nodes))):
             for j in self.operands[i]:
                 child[j] = i

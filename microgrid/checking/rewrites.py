@@ -68,10 +68,7 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
         for pattern, before, after in PATTERNS:
             found = match(pattern, at, {})
             if found is not None and _helps(after, found, node):
-                for name, (part, *others) in found.items():
-                    if part.label.isidentifier() and not others:
-                        before, after = (re.sub(rf"\b{name}\b", part.label, text) for text in (before, after))
-                return f"{before} as {after}"
+                return _named(f"{before} as {after}", found)
         at = users.get(at)
         while at is not None and at.op.name == "add" and (user := users.get(at)) is not None and user.op is at.op:
             at = user  # a sum is one step, however many terms it has
@@ -80,6 +77,15 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
 
 Found = dict[str, tuple[Value, ...]]
 """For each name the parts of a graph that it stands for: one, or within ``total`` one for each term."""
+
+
+def _named(text: str, found: Found) -> str:
+    """The text with the labels of parts in the place of x and y, if they are words that tell the parts apart."""
+    words = {name: name if others else part.label for name, (part, *others) in found.items()}
+    words = {name: word if word.isidentifier() else name for name, word in words.items()}
+    if len(set(words.values())) < len(words):
+        return text
+    return re.sub(r"\w+", lambda word: words.get(word[0], word[0]), text)
 
 
 def _helps(after: str, found: Found, node: Value) -> bool:

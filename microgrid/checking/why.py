@@ -353,8 +353,8 @@ class _Tracer:
             origin = flow.nodes[i].origin
             if origin is not None and origin.module is not None:
                 calls[i] = origin.module
-            elif flow.child[i] >= 0:
-                calls[i] = calls[flow.child[i]]
+            elif (child := flow.child[i]) is not None:
+                calls[i] = calls[child]
         return calls
 
     def unit(self, i: int) -> str:
@@ -379,7 +379,7 @@ class _Tracer:
         derivative, at = self.flow.locals[edge.node][edge.argument], self.place(edge)
         if math.isfinite(derivative):
             return ""
-        if at == edge.node and math.isfinite(self.flow.values[at]):
+        if math.isfinite(self.flow.values[at]):
             return ": its curve is vertical there" if math.isinf(derivative) else ": it has no limit there"
         return f", since {self.birth_clause(at)}"
 
@@ -529,7 +529,7 @@ class _Tracer:
         if math.isfinite(derivative):
             return Cause.LARGE_FACTORS
         at = self.place(edge)
-        of_its_own = at == i and math.isfinite(flow.values[i])
+        of_its_own = math.isfinite(flow.values[at])
         if math.isnan(derivative if of_its_own else flow.values[at]):
             return Cause.NAN
         return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
@@ -559,12 +559,12 @@ class _Tracer:
         flow, grown = self.flow, self.flow.bad[edge.node]
         places = [flow.nodes[self.place(at)] for at in (edge, grown) if at is not None]
         for place in [place for place in places if not math.isfinite(place.data)]:
-            users = {flow.nodes[i]: flow.nodes[child] for i, child in enumerate(flow.child) if child >= 0}
+            users = {flow.nodes[i]: flow.nodes[child] for i, child in enumerate(flow.child) if child is not None}
             if better := rewrite(place, users):
                 return f"Write {better}."
         if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY:
             return ""
-        if grown is not None and math.isfinite(flow.locals[edge.node][edge.argument]):
+        if grown is not None:
             return WORDS[self.cause(grown)][1]
         zero = flow.first_zero(edge.node)
         if zero is None:
@@ -591,7 +591,7 @@ class _Tracer:
         }
         if k < 0:
             flows = flow.arriving(i)
-            words["up"], words["down"] = (number(sum(x for x in flows if s * x > 0.0)) for s in (1.0, -1.0))
+            words["up"], words["down"] = (number(sum(part(x, 0.0) for x in flows)) for part in (max, min))
             if cause is Cause.LARGE_FACTORS:
                 return f"The sum of what {len(flows)} paths bring to {words['at']} overflows to {words['gradient']}."
             return WORDS[cause][0].format(**words)
