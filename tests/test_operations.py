@@ -279,8 +279,21 @@ def test_a_kink_tells_on_which_side_of_a_pole_or_a_jump_a_point_lies(op: Op, a: 
 def test_a_row_with_a_constant_shows_it_in_its_symbol_and_its_javascript() -> None:
     assert [ops.power_of(n).symbol for n in (2.0, -0.5, 1e20)] == ["x²", "x⁻⁰·⁵", "x^1e+20"]
     assert ops.polygamma_of(12).symbol == "ψ⁽¹²⁾"
+    assert [ops.power_log_of(k).symbol for k in (1, 2, 10)] == ["xⁿ·log x", "xⁿ·log² x", "xⁿ·log¹⁰ x"]
     slopes = [ops.leaky_relu_of(slope).javascript for slope in (0.5, math.inf, -math.inf, math.nan)]
     assert slopes == [f"({{0}} > 0 ? {{0}} : {x} * {{0}})" for x in ("(0.5)", "Infinity", "(-Infinity)", "NaN")]
+
+
+def test_a_power_of_0_is_one_row_whatever_the_sign_of_the_0() -> None:
+    assert ops.power_of(-0.0) is ops.power_of(0.0)
+    assert ops.base_of(-0.0) is not ops.base_of(0.0)  # which differ where the exponent is negative
+
+
+def test_the_length_of_one_number_is_its_absolute_value_with_its_derivative_at_0() -> None:
+    for x in (-3.0, 0.0, 2.5):
+        assert ops.hypot(x) == abs(x)
+        leaf = Value(x)
+        assert gradient_graph(ops.hypot(leaf), [leaf])[0].data == ops.sign(x)
 
 
 def test_every_row_has_a_definition_of_its_own() -> None:
@@ -445,6 +458,7 @@ DIFFERENCES = {
         gamma(1.0) = 1.0; -0.577215664901533
         gamma(-1.0) = nan; nan
         gamma(-2.0) = nan; nan
+        gamma(172.0) = inf; inf
         gamma(1e+300) = inf; inf
         gamma(-1e+300) = nan; nan
         gamma(inf) = inf; inf

@@ -185,7 +185,18 @@ def third(x: Value, n: float = 3.0) -> Value:
 def random_precision(seed: int) -> str:
     """How precise a random program of two numbers is, and where it loses digits."""
     random = Random(seed)
-    choices = (ops.add, ops.sub, ops.sub, ops.mul, ops.div, ops.sqrt, ops.maximum, ops.mod, ops.floor, ops.power_of(2.0))
+    choices = (
+        ops.add,
+        ops.sub,
+        ops.sub,
+        ops.mul,
+        ops.div,
+        ops.sqrt,
+        ops.maximum,
+        ops.mod,
+        ops.floor,
+        ops.power_of(2.0),
+    )
     numbers = [Value(math.ldexp(random.uniform(-1.0, 1.0), random.randint(-12, 12))) for _ in range(2)]
     numbers.append(numbers[0] * 0.75)
     for op in random.choices(choices, k=random.randint(3, 9)):
@@ -243,6 +254,9 @@ PRECISE: dict[str, Callable[[], Any]] = {
             lambda x, y: mg.sqrt((x * 1e200) ** 2 + (y * 1e200) ** 2),
         )
     ],
+    "one remedy for two equal losses": lambda: mg.precision(
+        (lambda x, y: (1 / x - 1 / y) + (1 / x - 1 / y))(*leaves(3.0, 3.0 + 1e-9))
+    ),
     "a compiled function": lambda: mg.precision(mg.compile(lambda x: x * x / 3.0, batch=False)(Value(0.7, "x")) - 0.16),
     **{f"random program {seed}": partial(random_precision, seed) for seed in range(60)},
 }
@@ -265,8 +279,12 @@ EXPLAINED: dict[str, Callable[[], Any]] = {
     "why: a ReLU that is off for all samples": lambda: mg.why(some_off(Value(1.0, "w"))[:2]),
     "why: ReLUs that may be one unit's": lambda: mg.why(mg.total(some_off(Value(1.0, "w"))[:2])),
     "why: a network with a dead unit": lambda: mg.why(network_with(2)[1]),
-    "why: the weight behind a dead unit": lambda: mg.why((made := network_with(2))[1], made[0].layers[1].neurons[0].w[2]),
-    "why: a weight of a dead layer": lambda: mg.why((made := network_with(0, 1, 2, 3))[1], made[0].layers[0].neurons[0].w[1]),
+    "why: the weight behind a dead unit": lambda: mg.why(
+        (made := network_with(2))[1], made[0].layers[1].neurons[0].w[2]
+    ),
+    "why: a weight of a dead layer": lambda: mg.why(
+        (made := network_with(0, 1, 2, 3))[1], made[0].layers[0].neurons[0].w[1]
+    ),
     "why: a network with a dead layer": lambda: mg.why(network_with(*range(8), units=8)[1]),
     "why: thirty layers of sigmoids": lambda: mg.why(
         (model := network(nn.Sigmoid, depth=30))(samples(0)[0]), model.modules[0].neurons[0].w[0]
@@ -297,7 +315,7 @@ EXPLAINED: dict[str, Callable[[], Any]] = {
         mg.why((x := Value(2.0, "x")) * factor(x), x)
         for factor in (
             lambda x: mg.stop_gradient(x * 0.0) + 0.0,
-            lambda x, y=Value(3.0, "y"): y - y,
+            lambda x: mg.stop_gradient(x - x),
             lambda x: Value(1e-200, "y") * 1e-200,
             lambda x: mg.stop_gradient(x) * (Value(0.0, "y") * 3.0),
             lambda x: mg.relu(mg.stop_gradient(-1.23456789 * x)),
@@ -314,15 +332,11 @@ EXPLAINED: dict[str, Callable[[], Any]] = {
     "why: a small gradient beside a path that is cut": lambda: mg.why(
         1e-9 * (x := Value(2.0, "x")) + mg.relu(-3.0 * x)
     ),
-    "why: two saturated operations": lambda: mg.why(
-        mg.tanh(0.1 * mg.tanh(x := Value(4.0, "x")) + 4.4), x
-    ),
+    "why: two saturated operations": lambda: mg.why(mg.tanh(0.1 * mg.tanh(x := Value(4.0, "x")) + 4.4), x),
     "why: a gradient of ordinary size": lambda: [
         mg.why((x := Value(1.0, "x")) * 0.5 * factor * 0.7 * 1.2 * 1.1, x) for factor in (2.0, 3.0)
     ],
-    "why: a compiled function": lambda: mg.why(
-        mg.compile(lambda x, w=Value(-1.0, "w"): mg.relu(w * x), batch=False)(Value(3.0, "x"))
-    ),
+    "why: a compiled function": lambda: mg.why(mg.compile(lambda x: mg.relu(-2.0 * x), batch=False)(Value(3.0, "x"))),
     **{f"precision: {name}": make for name, make in PRECISE.items()},
 }
 

@@ -79,7 +79,7 @@ class Loss:
         return self.digits >= 0.5 or not math.isfinite(self.cost) or bool(self.rewrite)
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(repr=False)
 class Precision(Sheet):
     """How many digits of a number are right, and where the others were lost: what ``precision`` returns.
 

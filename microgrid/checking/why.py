@@ -156,7 +156,7 @@ WORDS: dict[Cause, tuple[str, str]] = {
 _SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
 
 
-@dataclass(eq=False)
+@dataclass
 class Finding:
     """What is the matter with the gradients of some leaves, and where it comes from.
 
@@ -195,7 +195,7 @@ class Finding:
 _BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(repr=False)
 class Explanation(Sheet):
     """Why gradients are what they are: what ``why`` returns.
 
