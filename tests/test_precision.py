@@ -292,6 +292,12 @@ def test_a_formula_that_is_as_infinite_there_is_not_offered(make):
     assert mg.precision(make(Value(-1.0, "x"))).rewrite == ""
 
 
+def test_a_number_of_the_user_is_not_taken_for_the_constant_of_a_pattern():
+    x = Value(1.0, "x")
+    assert mg.precision(mg.sqrt(x / 3.0 - x / 3.0)).rewrite == ""
+    assert mg.precision(x - mg.tanh(Value(15.0))).rewrite == ""
+
+
 def test_a_difference_the_other_way_round_is_recognised_too():
     x = Value(1e-9, "t")
     assert mg.precision(1 - mg.exp(x)).rewrite == "1 - exp(t) as -(expm1(t))"
@@ -363,6 +369,37 @@ def test_deep_graphs_are_measured_without_recursion():
         y = y + 0.1
     found = mg.precision(y)
     assert found.digits == pytest.approx(right(y.data, mpf(0.1) * 20_001), abs=1.5)
+
+
+def losing(k):
+    """A difference that loses about k digits."""
+    x = Value(1.0)
+    return x / 3.0 + 1.0 - (x / 3.0 + (1.0 - 10.0**-k))
+
+
+@pytest.mark.parametrize(
+    ("k", "colour"),
+    [(3, "#00735c"), (4, "#6d28d9"), (9, "#6d28d9"), (10, "#c2410c")],
+    ids=["12.6", "11.6", "6.6", "5.6"],
+)
+def test_the_colour_of_the_digits_tells_many_from_few(k, colour):
+    found = mg.precision(losing(k))
+    assert 15.5 - k < found.digits < 15.7 - k
+    assert f'<span style="background:{colour}">{found.digits:.3g} digits are right</span>' in found._repr_html_()
+
+
+def test_operations_that_lose_digits_are_coloured_and_those_that_lose_three_stand_out():
+    pages = [mg.precision(losing(k))._repr_html_().split("</style>")[1] for k in (0.2, 0.35, 2.5, 3.1)]
+    assert [page.count('<td><span style="background:#c2410c">') for page in pages] == [0, 1, 1, 1]
+    assert [page.count("<tr class=fail>") for page in pages] == [0, 0, 0, 1]
+
+
+def test_the_two_worst_losses_are_quoted_and_the_first_of_them_is_drawn():
+    found = mg.precision(mg.total([losing(5), 1.5 * losing(5), 2.5 * losing(5)]))
+    assert len(found.sentences) == 3
+    assert str(found).count("✗") == 2
+    assert found._repr_html_().count("<blockquote") == 2
+    assert found._repr_html_().count("<div class=picture>") == 1
 
 
 def test_the_text_the_colours_and_the_page_say_the_same_and_labels_inject_nothing():

@@ -239,6 +239,17 @@ PRECISE: dict[str, Callable[[], Any]] = {
     "remainders": lambda: [
         mg.precision(op(third(x), 0.1)) for op in (ops.mod, ops.fmod, ops.remainder) for x in leaves(10.0, 0.0)
     ],
+    "rounded numbers": lambda: [mg.precision(ops.round_of(2)(x)) for x in leaves(2.0 / 3.0, 0.25, 0.001)],
+    "sums within a function": lambda: [mg.precision(f(Value(3.5, "x"))) for f in (mg.lgamma, ops.digamma)],
+    "an operation of one's own": lambda: [
+        mg.precision(own("halved", lambda x: x / 2, (0.5,))(x)) for x in leaves(1.0, 0.0, -1.0, 2.0)
+    ],
+    "an operation of one's own at 1": lambda: mg.precision(own("quartered", lambda x: x / 4, (0.25,))(Value(1.0, "x"))),
+    "a root of squares that underflow": lambda: [
+        mg.precision(mg.sqrt((x := Value(3e-155 * scale, "x")) * x + (y := Value(4e-155 * scale, "y")) * y))
+        for scale in (1.0, 1e-15)
+    ],
+    "a slope without bound": lambda: mg.precision(mg.sqrt((x := Value(1.0, "x")) / 3.0 - x / 3.0)),
     "operations of one's own": lambda: mg.precision(
         mg.total(Op(f"own{i}", lambda x: x / 3.0, (1.0 / 3.0,))(Value(1.0)) for i in range(7))
     ),

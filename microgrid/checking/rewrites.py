@@ -108,7 +108,7 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
         case ast.Name(id=name):
             return _bound(name, (node,), found)
         case ast.Constant(value=constant):
-            return found if node.is_leaf and node.data == constant else None
+            return found if node.op is ops.CONSTANT and node.data == constant else None
         case ast.Call(func=ast.Name(id="total"), args=[term]):
             terms = []
             for part in _terms(node):
