@@ -287,6 +287,8 @@ def test_a_row_with_a_constant_shows_it_in_its_symbol_and_its_javascript() -> No
 def test_a_power_of_0_is_one_row_whatever_the_sign_of_the_0() -> None:
     assert ops.power_of(-0.0) is ops.power_of(0.0)
     assert ops.base_of(-0.0) is not ops.base_of(0.0)  # which differ where the exponent is negative
+    for make in (ops.elu_of, ops.leaky_relu_of):
+        assert [math.copysign(1.0, make(zero)(-1.0)) for zero in (0.0, -0.0)] == [-1.0, 1.0]
 
 
 def test_the_length_of_one_number_is_its_absolute_value_with_its_derivative_at_0() -> None:
@@ -366,6 +368,7 @@ DIFFERENCES = {
     """,
     "the limit, where PyTorch has ∞ / ∞ or 0 · ∞": """
         power(inf, -2.0) = 0.0; -0.0, 0.0
+        power(inf, -0.5) = 0.0; -0.0, 0.0
         power(inf, -inf) = 0.0; nan, 0.0
         hypot(0.0, inf) = inf; 0.0, 1.0
         hypot(0.0, -inf) = inf; 0.0, -1.0
@@ -458,6 +461,7 @@ DIFFERENCES = {
         gamma(1.0) = 1.0; -0.577215664901533
         gamma(-1.0) = nan; nan
         gamma(-2.0) = nan; nan
+        gamma(171.0) = 7.257415615307994e+306; 3.7293948187436453e+307
         gamma(172.0) = inf; inf
         gamma(1e+300) = inf; inf
         gamma(-1e+300) = nan; nan

@@ -265,6 +265,11 @@ def test_a_sum_of_exponentials_of_any_length_is_told_of_logsumexp():
         assert mg.precision(loss).rewrite == "log(total(exp(x))) as logsumexp(xs)"
 
 
+def test_exponentials_that_all_vanish_are_told_of_logsumexp_too():
+    loss = mg.log(mg.exp(Value(-800.0, "a")) + mg.exp(Value(-801.0, "b")))
+    assert mg.precision(loss).rewrite == "log(exp(a) + exp(b)) as logsumexp([a, b])"
+
+
 def test_logsumexp_is_not_told_to_be_written_as_itself():
     xs = [Value(30.0), Value(10.0)]
     for loss in (mg.logsumexp(xs) - xs[0], mg.logsumexp([*xs, Value(9.0)]) - xs[0]):

@@ -249,6 +249,8 @@ PRECISE: dict[str, Callable[[], Any]] = {
         mg.precision(mg.sqrt((x := Value(3e-155 * scale, "x")) * x + (y := Value(4e-155 * scale, "y")) * y))
         for scale in (1.0, 1e-15)
     ],
+    "a sum with what cancelled to 0": lambda: mg.precision((third(x := Value(1.0, "x")) - third(x)) + 1.0),
+    "a sum of one number with itself": lambda: mg.precision(mg.total([third(Value(1.0, "x"))] * 4)),
     "a slope without bound": lambda: mg.precision(mg.sqrt((x := Value(1.0, "x")) / 3.0 - x / 3.0)),
     "operations of one's own": lambda: mg.precision(
         mg.total(Op(f"own{i}", lambda x: x / 3.0, (1.0 / 3.0,))(Value(1.0)) for i in range(7))

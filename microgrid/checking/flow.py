@@ -64,7 +64,7 @@ class Flow:
             if not operands:
                 continue
             gradient, lives, mask = gradients[i], alive[i], self._mask(i)
-            if lives and gradient == 0.0 and sizes[i]:
+            if lives and not gradient and sizes[i]:
                 zero[i] = Edge(i, -1)
             if bad[i] is None and not math.isfinite(gradient):
                 bad[i] = Edge(i, -1)

@@ -220,10 +220,10 @@ class _Roundings:
                 continue
             operands = self.operands[i] = tuple([position[parent] for parent in node.parents])
             derivatives = self.locals[i] = (1.0,) if node.op is ops.stop_gradient else node.local_derivatives()
-            if len(operands) == 2 and operands[0] == operands[1]:  # x · x moves with both at once
-                moves = [errors[operands[0]] * (derivatives[0] + derivatives[1])]
-            else:
-                moves = [errors[j] * d for j, d in zip(operands, derivatives, strict=True) if errors[j] and d]
+            slopes = dict.fromkeys(operands, 0.0)
+            for j, derivative in zip(operands, derivatives, strict=True):
+                slopes[j] += derivative  # x · x moves with both at once
+            moves = [errors[j] * slope for j, slope in slopes.items() if errors[j] and slope]
             y, op = values[i], node.op
             if op not in rules:
                 rules[op] = rounding_rule(op)
