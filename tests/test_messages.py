@@ -44,6 +44,8 @@ def after_assigning(name, wrong):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (lambda: ops.log(), r"log takes x, or x and a base; got 0 arguments: \(\)"),
+        (lambda: ops.log(1.0, 2.0, 3.0), "log takes x, or x and a base; got 3 arguments"),
         (lambda: fit(loss="mse"), r"loss must be a function of an output and a target, .*; got 'mse'"),
         (lambda: fit(loss=None), r"loss must be .*; got None"),
         (lambda: fit(loss=lambda output: output), r"loss must be a function of an output and a target.*too many"),

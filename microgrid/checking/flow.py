@@ -139,7 +139,7 @@ class Flow:
             mask = self._mask(i)
             for k, (j, derivative) in enumerate(zip(self.operands[i], self.locals[i], strict=True)):
                 if derivative and (mask is None or mask[k]):
-                    along = so_far + (math.log(abs(derivative)) if derivative == derivative else 0.0)
+                    along = so_far + (0.0 if math.isnan(derivative) else math.log(abs(derivative)))
                     if along > logarithms[j]:
                         logarithms[j], step[j] = along, Edge(i, k)
         return logarithms, step

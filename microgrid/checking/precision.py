@@ -263,7 +263,7 @@ class _Roundings:
             digits=min(_right(error, y), _right(confirmed, y)),
             first_order=_right(error, y),
             confirmed=_right(confirmed, y),
-            error=max(error, confirmed) if error == error else math.inf,
+            error=math.inf if math.isnan(error) else max(error, confirmed),
             of_inputs=_right(math.hypot(*inputs), y),
         )
         overflow = self.overflow()
@@ -298,7 +298,7 @@ class _Roundings:
         for i, other in self.jumps()[:MANY_JUMPS]:
             step = i, lambda *xs, other=other: other, self.operands[i], Rounding.NONE
             spread = max(spread, abs(run([step if old[0] == i else old for old in self.plan])))
-        return spread if spread == spread else math.inf
+        return math.inf if math.isnan(spread) else spread
 
     def jumps(self) -> list[tuple[int, float]]:
         """The nodes that jump within three times the error of an operand, each with its number on the other side."""
@@ -441,7 +441,7 @@ def _product(y: float, a: float, b: float) -> float:
 
 
 def _short(y: float, short: float) -> tuple[float, float]:
-    return (abs(y) * UNIT + LEAST, short if short == short else 0.0) if short else EXACT
+    return (abs(y) * UNIT + LEAST, 0.0 if math.isnan(short) else short) if short else EXACT
 
 
 _RULES: dict[str, Rule] = {
