@@ -138,6 +138,7 @@ def test_inputs_count_as_exact_and_what_their_rounding_would_cost_is_said():
     assert found.digits == DIGITS
     assert found.of_inputs == pytest.approx(DIGITS - 9.0, abs=0.1)
     assert "they would leave 7" in str(found)
+    assert repr(found) == str(found)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +269,12 @@ def test_a_sum_of_exponentials_of_any_length_is_told_of_logsumexp():
 def test_exponentials_that_all_vanish_are_told_of_logsumexp_too():
     loss = mg.log(mg.exp(Value(-800.0, "a")) + mg.exp(Value(-801.0, "b")))
     assert mg.precision(loss).rewrite == "log(exp(a) + exp(b)) as logsumexp([a, b])"
+
+
+def test_a_sum_of_exponentials_and_another_number_is_not_taken_for_one_of_exponentials():
+    x, y = Value(800.0), Value(799.0)
+    for other in (1.0, Value(0.0), Value(2.0)):
+        assert "total" not in mg.precision(mg.log(other + mg.exp(x) + mg.exp(y))).rewrite
 
 
 def test_logsumexp_is_not_told_to_be_written_as_itself():

@@ -334,6 +334,7 @@ def test_an_explanation_speaks_for_its_worst_gradient():
     x, y = leaves(0.0, 1e9)
     found = mg.why(mg.sqrt(x) + mg.stop_gradient(y))
     assert [finding.size for finding in found.findings] == [Size.INFINITE, Size.ZERO]
+    assert repr(found) == str(found)
     assert (found.size, found.cause, found.node) == (Size.INFINITE, Cause.INFINITE_DERIVATIVE, found.output.first)
     assert found.sentences == [sentence for finding in found.findings for sentence in finding.sentences]
 
@@ -390,6 +391,7 @@ def test_labels_inject_nothing():
         for text in (str(found), found._repr_html_().split("</style>")[1], terminal.getvalue(), found.summary):
             assert "\x1b" not in text
             assert "\u202e" not in text
+        assert r"</script>\x1b[31m\u202e{x}\n" in str(found)
         assert EVIL.splitlines()[0][:8] in html.unescape(found._repr_html_())
 
 

@@ -133,7 +133,7 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
 def _bound(name: str, nodes: tuple[Value, ...], found: Found) -> Found | None:
     known = found.get(name, nodes)
     same = len(known) == len(nodes) and all(
-        a is b or (a.is_leaf and a.op is b.op is ops.CONSTANT and a.data == b.data)
+        a is b or (a.op is b.op is ops.CONSTANT and a.data == b.data)
         for a, b in zip(known, nodes, strict=False)
     )
     return {**found, name: known} if same else None
@@ -147,7 +147,7 @@ def _terms(node: Value) -> list[Value]:
     while node.op.name == "add":
         node, last = node.parents
         terms.append(last)
-    begins = node.is_leaf and node.op is ops.CONSTANT and node.data == 0.0
+    begins = node.op is ops.CONSTANT and node.data == 0.0
     return terms[::-1] if begins else [node, *terms[::-1]]
 
 
