@@ -251,6 +251,8 @@ PRECISE: dict[str, Callable[[], Any]] = {
     ],
     "a sum with what cancelled to 0": lambda: mg.precision((third(x := Value(1.0, "x")) - third(x)) + 1.0),
     "a sum of one number with itself": lambda: mg.precision(mg.total([third(Value(1.0, "x"))] * 4)),
+    "a difference that hardly cancels": lambda: mg.precision(third(Value(3.3, "x")) ** 2 - third(Value(3.0, "y")) ** 2),
+    "what no gradient passes": lambda: mg.precision(mg.stop_gradient(third(Value(1.0, "x"))) * 4.0 - 1.0),
     "a slope without bound": lambda: mg.precision(mg.sqrt((x := Value(1.0, "x")) / 3.0 - x / 3.0)),
     "operations of one's own": lambda: mg.precision(
         mg.total(Op(f"own{i}", lambda x: x / 3.0, (1.0 / 3.0,))(Value(1.0)) for i in range(7))
@@ -308,6 +310,9 @@ EXPLAINED: dict[str, Callable[[], Any]] = {
     "why: products far below the floats": lambda: mg.why(chain(Value(0.5, "x"), lambda v: v * 1e-300, 5)),
     "why: products far beyond the floats": lambda: mg.why(chain(Value(0.0, "x"), lambda v: v * 1e300, 5)),
     "why: a sum beyond the floats": lambda: mg.why((x := Value(1e-3, "x")) * 1e308 + x * 1e308),
+    "why: a sum beyond the floats times 0": lambda: mg.why(
+        (square := (x := Value(0.0, "x")) * x) * 1e308 + square * 1e308
+    ),
     "why: infinities that cancel": lambda: mg.why(mg.sqrt(x := Value(0.0, "x")) - 2.0 * mg.sqrt(x) + mg.sqrt(x)),
     "why: paths that nearly cancel": lambda: mg.why((x := Value(3.0, "x")) * 1e9 - x * (1e9 - 1e-7) + 1.0),
     "why: a root of squares": lambda: mg.why(mg.sqrt((x := Value(0.0, "x")) * x + (y := Value(0.0, "y")) * y)),

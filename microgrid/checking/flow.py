@@ -53,7 +53,6 @@ class Flow:
         self.bad: list[Edge | None] = [None] * count
         for output in outputs:
             self.gradients[position[output]] += 1.0
-            self.sizes[position[output]] += 1.0
             self.alive[position[output]] = True
         self._sweep()
 
@@ -79,7 +78,7 @@ class Flow:
                     gradients[j] += flow
                     sizes[j] += abs(flow)
                     if bad[j] is None and not math.isfinite(flow):
-                        bad[j] = Edge(i, k) if math.isfinite(gradient) or bad[i] is None else bad[i]
+                        bad[j] = bad[i] or Edge(i, k)
                 elif zero[j] is None:
                     zero[j] = zero[i] if derivative and not gradient else Edge(i, k)
 

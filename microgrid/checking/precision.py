@@ -251,7 +251,7 @@ class _Roundings:
     def report(self) -> Precision:
         values, own, y = self.values, self.own, abs(self.values[-1])
         moves = [g * e for g, e in zip(self.gradients, own, strict=True) if e]
-        drift = sum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s and math.isfinite(g))
+        drift = sum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s)
         error = max(math.hypot(*moves), abs(drift)) if moves else 0.0
         confirmed = self.spread()
         inputs = [
@@ -269,7 +269,7 @@ class _Roundings:
         overflow = self.overflow()
         if overflow is not None:
             report.digits, report.error = 0.0, math.inf
-            report.losses = [Loss(self.nodes[overflow], math.inf, digits=0.0)]
+            report.losses = [Loss(self.nodes[overflow], math.inf)]
         else:
             report.losses = self.losses(report.error)
         for loss in report.losses:
@@ -343,7 +343,7 @@ class _Roundings:
             digits = self.amplification(i)
             if digits > 0.0:  # no more than the output has lost
                 digits = min(digits, math.log10(max(through / size, 1.0)) if size else DIGITS)
-            found.append(Loss(self.nodes[i], rounding, through if digits >= 0.5 else 0.0, max(digits, 0.0)))
+            found.append(Loss(self.nodes[i], rounding, through if digits >= 0.5 else 0.0, digits))
         found = [loss for loss in found if loss.cost]
         return sorted(found, key=lambda loss: -loss.cost * (1.0 + loss.digits))[:SHOWN]
 
@@ -457,7 +457,7 @@ _CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "re
 
 def _right(error: float, size: float) -> float:
     """How many digits of a number of this size are right."""
-    if error == 0.0:
+    if not error:
         return DIGITS
     ratio = error / size if size else math.inf
     return 0.0 if not ratio < 1.0 else DIGITS if ratio == 0.0 else min(-math.log10(ratio), DIGITS)
