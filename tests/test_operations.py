@@ -284,11 +284,27 @@ def test_a_row_with_a_constant_shows_it_in_its_symbol_and_its_javascript() -> No
     assert slopes == [f"({{0}} > 0 ? {{0}} : {x} * {{0}})" for x in ("(0.5)", "Infinity", "(-Infinity)", "NaN")]
 
 
+@pytest.mark.parametrize(
+    "op", [op for op in [*ops.rows(), ops.direction_of(3), ops.power_log_of(2)] if op.recipe], ids=lambda op: op.name
+)
+def test_a_row_of_a_constant_is_made_once(op: Op) -> None:
+    assert op.recipe is not None
+    make, constants = op.recipe
+    assert make(*constants) is op
+
+
 def test_a_power_of_0_is_one_row_whatever_the_sign_of_the_0() -> None:
     assert ops.power_of(-0.0) is ops.power_of(0.0)
     assert ops.base_of(-0.0) is not ops.base_of(0.0)  # which differ where the exponent is negative
     for make in (ops.elu_of, ops.leaky_relu_of):
         assert [math.copysign(1.0, make(zero)(-1.0)) for zero in (0.0, -0.0)] == [-1.0, 1.0]
+
+
+def test_at_0_with_the_exponent_0_all_derivatives_of_a_power_are_0() -> None:
+    leaves = [Value(0.0), Value(0.0)]
+    first = gradient_graph(ops.power(*leaves), leaves)
+    second = [derivative for slope in first for derivative in gradient_graph(slope, leaves)]
+    assert {derivative.data for derivative in (*first, *second)} == {0.0}
 
 
 def test_the_length_of_one_number_is_its_absolute_value_with_its_derivative_at_0() -> None:

@@ -297,6 +297,8 @@ def test_a_variance_as_a_difference_of_means_is_told_of_the_deviations():
     others = [Value(1e8 + k) for k in (0, 2, 1, 3)]
     assert mg.precision(mg.mean([x * x for x in xs]) - mg.mean(others) ** 2).rewrite != remedy
     assert mg.precision(mg.mean([x * x for x in xs]) - (mg.total([*xs, 0.5]) / 4) ** 2).rewrite != remedy
+    for n, other in ((4.0, 3.0), (3.0, 4.0)):
+        assert mg.precision(mg.total(x * x for x in xs) / n - (mg.total(xs) / other) ** 2).rewrite != remedy
 
 
 @pytest.mark.parametrize("make", [lambda x: mg.log(1 + x), lambda x: 1 / (x + 1) - 1 / Value(2.0)])

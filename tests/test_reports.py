@@ -213,7 +213,9 @@ PRECISE: dict[str, Callable[[], Any]] = {
     "the quadratic formula": lambda: [mg.precision(quadratic(b)) for b in (1e8, 3e4, 2.0)],
     "a variance": lambda: [mg.precision(variance(shift)) for shift in (0.0, 1e4, 1e8)],
     "what is exact": lambda: mg.precision((x := Value(1.5, "x")) * 4.0 - 0.25 + mg.floor(x / 2.0) + mg.sqrt(x + 0.75)),
-    "one rounding": lambda: [mg.precision(third(x)) for x in leaves(1.0, 1e300, 1e-320)],
+    "one rounding": lambda: [mg.precision(third(x)) for x in leaves(1.0, 1e300, 1e-320, 5e-324)],
+    "a quotient that underflows": lambda: mg.precision(third(Value(-5e-324, "x")) + 0.0),
+    "a sum of quotients": lambda: mg.precision(chain(Value(0.0), lambda v: v + third(Value(1.0)), 40)),
     "a square root": lambda: [mg.precision(mg.sqrt(x)) for x in leaves(2.0, 2.25, 0.0, 1e-300)],
     "a square": lambda: [mg.precision(third(x) ** 2) for x in leaves(1.0, 1e-160, 1e-162, 1e150)],
     "a difference that cancels": lambda: [
@@ -309,7 +311,10 @@ EXPLAINED: dict[str, Callable[[], Any]] = {
     "why: a chain of products": lambda: mg.why(chain(Value(0.5, "x"), lambda v: v * 0.5 - v * 0.25 + 1.0, 12)),
     "why: products far below the floats": lambda: mg.why(chain(Value(0.5, "x"), lambda v: v * 1e-300, 5)),
     "why: products far beyond the floats": lambda: mg.why(chain(Value(0.0, "x"), lambda v: v * 1e300, 5)),
-    "why: a sum beyond the floats": lambda: mg.why((x := Value(1e-3, "x")) * 1e308 + x * 1e308),
+    "why: a sum beyond the floats": lambda: mg.why(
+        (x := Value(1e-3, "x")) * 1e308 + x * 1e308 + mg.stop_gradient(3.0 * x)
+    ),
+    "why: a root behind what cancels": lambda: mg.why(2.0 * (root := mg.sqrt(Value(0.0, "x"))) - 2.0 * root),
     "why: a sum beyond the floats times 0": lambda: mg.why(
         (square := (x := Value(0.0, "x")) * x) * 1e308 + square * 1e308
     ),

@@ -409,6 +409,7 @@ def test_a_notebook_shows_the_places_of_the_two_worst_findings():
     assert mg.why(two)._repr_html_().count("<div class=picture>") == 2
     assert mg.why(two + 1e-9 * z)._repr_html_().count("<div class=picture>") == 2
     assert "<div class=picture>" not in mg.why(two, z)._repr_html_()  # there is no place
+    assert [mg.why(z * z, leaf)._repr_html_().count("<blockquote class=calm>") for leaf in (z, x)] == [1, 0]
 
 
 def test_the_text_the_colours_and_the_page_say_the_same():

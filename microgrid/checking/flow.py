@@ -122,10 +122,10 @@ class Flow:
         return child
 
     @cached_property
-    def strongest(self) -> tuple[list[float], list[Edge | None]]:
-        """For each node the largest |product of local derivatives| over its paths to an output, and its first edge.
+    def strongest(self) -> list[Edge | None]:
+        """For each node the first edge of that path to an output whose |product of local derivatives| is the largest.
 
-        The product is given by its logarithm: it neither overflows nor underflows. It is −inf where no path is open.
+        Products are compared by their logarithms, which neither overflow nor underflow.
         """
         logarithms = [-math.inf] * len(self.nodes)
         step: list[Edge | None] = [None] * len(self.nodes)
@@ -141,7 +141,7 @@ class Flow:
                     along = so_far + (0.0 if math.isnan(derivative) else math.log(abs(derivative)))
                     if along > logarithms[j]:
                         logarithms[j], step[j] = along, Edge(i, k)
-        return logarithms, step
+        return step
 
     def is_cut(self, i: int, k: int) -> bool:
         """Whether the row says that nothing ever flows from a node to its operand k."""

@@ -655,7 +655,7 @@ class _Tracer:
 
     def path(self, i: int) -> list[Edge]:
         """The edges of the strongest path to the output, from the output on."""
-        _, step = self.flow.strongest
+        step = self.flow.strongest
         found = []
         edge = step[i]
         while edge is not None:
