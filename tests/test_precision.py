@@ -292,7 +292,8 @@ def test_a_variance_as_a_difference_of_means_is_told_of_the_deviations():
     for squares in ([x * x for x in xs], [x**2 for x in xs]):
         assert mg.precision(mg.mean(squares) - mean**2).rewrite == remedy
         assert mg.precision(mg.mean(squares) - mean * mean).rewrite == remedy
-    assert mg.precision(sum(x * x for x in xs) / 4 - (sum(xs) / 4) ** 2).rewrite == remedy
+    for squares in (sum(x * x for x in xs), mg.total(x * x for x in xs)):
+        assert mg.precision(squares / 4 - (sum(xs) / 4) ** 2).rewrite == remedy
     assert mg.precision(mg.mean([(x - mean) ** 2 for x in xs])).digits > 15.0
     others = [Value(1e8 + k) for k in (0, 2, 1, 3)]
     assert mg.precision(mg.mean([x * x for x in xs]) - mg.mean(others) ** 2).rewrite != remedy

@@ -460,7 +460,7 @@ def _right(error: float, size: float) -> float:
     if not error:
         return DIGITS
     ratio = error / size if size else math.inf
-    return 0.0 if not ratio < 1.0 else DIGITS if ratio == 0.0 else min(-math.log10(ratio), DIGITS)
+    return 0.0 if not ratio < 1.0 else min(-math.log10(ratio), DIGITS) if ratio else DIGITS
 
 
 def _digits(digits: float) -> str:
