@@ -330,11 +330,6 @@ def test_a_number_of_the_user_is_not_taken_for_the_constant_of_a_pattern():
         assert mg.precision(mg.exp(Value(math.log(constant) + 1e-9)) - constant).rewrite == ""
 
 
-def test_a_formula_is_looked_for_three_operations_above_what_overflows():
-    x, y = Value(1e200, "a"), Value(3.0, "b")
-    assert mg.precision(mg.sqrt(x * x - y) - x).rewrite == "sqrt(a**2 - b) - a as -b / (sqrt(a**2 - b) + a)"
-
-
 @pytest.mark.parametrize(
     "product",
     [
