@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from microgrid.engine import Value, topological_order
 
-
 OWN = -1
 """In the place of an argument: the node's own sum of flows. Arguments themselves are 0 or more."""
 
