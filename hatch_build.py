@@ -1,0 +1,62 @@
+"""The wheel: plain Python or, with ``MICROGRID_COMPILE=1``, the same Python and what mypyc compiles of it.
+
+An editable install is always plain Python. What is compiled, and by which mypyc, stands in ``pyproject.toml``.
+"""
+
+import os
+from contextlib import chdir
+from importlib.util import source_hash
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg] # a name that hatchling looks for
+    """Compiles in a temporary folder, so that nothing is left beside the sources."""
+
+    def _compiles(self) -> bool:
+        return os.environ.get("MICROGRID_COMPILE", "0") not in ("", "0")
+
+    def dependencies(self) -> list[str]:
+        """Return what a build needs beyond hatchling."""
+        return list(self.config["compiler"]) if self._compiles() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the extension modules to the wheel, and from which sources they come."""
+        if version == "editable" or not self._compiles():
+            return
+        self._folder = TemporaryDirectory(prefix="microgrid-")
+        folder, source = Path(self._folder.name), Path(self.root)
+        modules = [f"microgrid/{module}" for module in self.config["modules"]]
+        copytree(source / "microgrid", folder / "microgrid", ignore=lambda *_: ["__pycache__"])
+        with chdir(folder):
+            compile_modules(modules, "built")
+        made = [path for path in (folder / "built").rglob("*") if path.is_file()]
+        hashes = folder / "compiled.txt"
+        hashes.write_text(
+            "".join(f"{module} {source_hash((source / module).read_bytes()).hex()}\n" for module in modules)
+        )
+        build_data["force_include"] |= {str(path): str(path.relative_to(folder / "built")) for path in made}
+        build_data["force_include"][str(hashes)] = "microgrid/compiled.txt"
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the temporary folder: the wheel has everything."""
+        if hasattr(self, "_folder"):
+            self._folder.cleanup()
+
+
+def compile_modules(modules: list[str], into: str) -> None:
+    """Compile modules of the working directory; the extension modules' paths in ``into`` are those of the sources."""
+    from mypyc.build import mypycify  # a dependency only where something is compiled
+    from setuptools import setup
+
+    others = "--follow-imports=silent"  # modules that are not compiled may need packages that are not here
+    extensions = mypycify([others, *modules], group_name="microgrid.native", debug_level="0")
+    for extension in extensions:  # what a compiler of another make warns of is no reason to stop
+        extension.extra_compile_args = [flag for flag in extension.extra_compile_args if flag != "-Werror"]
+    setup(name="microgrid", packages=[], ext_modules=extensions, script_args=["build_ext", "--build-lib", into])
