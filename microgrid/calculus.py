@@ -14,6 +14,7 @@ they like, and may be any Python: while they run, the numbers are Values.
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, overload
 
 from microgrid import ops
@@ -249,15 +250,15 @@ class _Call:
 
     The Values are fresh even where a Value was given: a node of its own, linked by ``identity``. So the
     inner of two nested derivatives sees only the paths that lead through its own argument, and the outer
-    still sees all of them. Where what the call uses may have a history, what it records is noted: only that
-    can depend on its fresh Values, so a derivative costs what the call does, however long the history.
+    still sees all of them. What the call records is noted: only that can depend on its fresh Values, so a
+    derivative costs what the call does, however long the history of what it uses.
     """
 
     def __init__(self, f: Function, positions: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.f = f
         self.inputs: list[Value] = []
         self.rebuilds: list[tuple[int, Function]] = []
-        self.place: dict[Value, int] | None = None
+        self.recorded: list[Value] = []
         changed = list(args)
         with enable_grad():
             for position in positions:
@@ -267,15 +268,9 @@ class _Call:
                 self.rebuilds.append((len(values), rebuild))
                 changed[position] = rebuild(values)
             given = any(value.op is not LEAF for value in self.inputs)
-            nested = under_way.get()
-            token = under_way.set(nested.union(self.inputs))
+            token = under_way.set(under_way.get().union(self.inputs))
             try:
-                if given or nested:
-                    nodes: list[Value] = []
-                    with watch(nodes.append):
-                        self.output = f(*changed, **kwargs)
-                    self.place = {node: k for k, node in enumerate(nodes)}
-                else:
+                with watch(self.recorded.append):
                     self.output = f(*changed, **kwargs)
             finally:
                 under_way.reset(token)
@@ -285,24 +280,35 @@ class _Call:
         """Whether the results depend on a Value that is neither a constant nor made by this call."""
         numbers, _ = flatten(self.output)
         outputs = [number for number in numbers if isinstance(number, Value)]
-        order, fresh = self.nodes_of(outputs), set(self.inputs)
-        if self.place is None:
-            return any(node.op is LEAF and node not in fresh for node in order)
-        reached = {*outputs, *(parent for node in order for parent in node.parents)}
-        return any(node not in fresh and node not in self.place and node.op is not CONSTANT for node in reached)
+        used: set[Any] = {*outputs, *[node.first for node in self.recorded], *[node.second for node in self.recorded]}
+        used.update(*{id(node.others): node.others for node in self.recorded if node.others}.values())
+        outside = {x for x in used.difference(self.recorded, self.inputs) if x is not None and x.op is not CONSTANT}
+        if not outside:
+            return False
+        reached = {*outputs, *(parent for node in self.nodes_of(outputs) for parent in node.parents)}
+        return not reached.isdisjoint(outside)
+
+    @cached_property
+    def place(self) -> dict[Value, int]:
+        """The place of each node in the order in which the call recorded them, which is topological."""
+        return {node: k for k, node in enumerate(self.recorded)}
 
     def nodes_of(self, outputs: Iterable[Value]) -> list[Value]:
-        """The graph of outputs, in topological order; only what this call recorded, if that was noted."""
-        if self.place is None:
-            return topological_order(*outputs)
+        """The part of the graph of outputs that this call recorded, in topological order."""
+        place = self.place
         found: set[Value] = set()
+        shared: set[int] = set()  # as in topological_order
         stack = list(outputs)
         while stack:
             node = stack.pop()
-            if node in self.place and node not in found:
-                found.add(node)
-                stack += node.parents
-        return sorted(found, key=self.place.__getitem__)
+            if node not in place or node in found:
+                continue
+            found.add(node)
+            stack += [parent for parent in (node.first, node.second) if parent is not None]
+            if node.others and id(node.others) not in shared:
+                shared.add(id(node.others))
+                stack += node.others
+        return sorted(found, key=place.__getitem__)
 
     def __enter__(self) -> "_Call":
         return self

@@ -20,7 +20,7 @@ from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
 from microgrid.given import Given
 from microgrid.ops import CONSTANT, LEAF, Op, Operation, as_float
-from microgrid.ops.ieee import divide
+from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS, is_number
 from microgrid.ops.operators import METHODS, Operators
 from microgrid.recording import (  # noqa: F401 - all of these can be imported from here, where they were
@@ -179,7 +179,7 @@ class Value(Operators):
         except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf._grad = was
-            if isinstance(error, TypeError):
+            if isinstance(error, (TypeError, *ops.ARITHMETIC)):
                 for node in order:  # the faulty one raises, naming its operation
                     node.local_derivatives()
             raise
@@ -283,6 +283,8 @@ class Value(Operators):
             result: Any = op.forward(x._data)
             return record(op, result if type(result) is float else ops.number(op, result), x)
         operands = [x if isinstance(x, Value) else constant(x) for x in arguments]
+        if op.forward is add_up:
+            return _sum_of(op, operands)
         data: Any = op.forward(*[operand._data for operand in operands])
         number: float = data if type(data) is float else ops.number(op, data)
         return record(op, number, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
@@ -506,6 +508,24 @@ def _record_watched(
     return node
 
 
+def _sum_of(op: Operation, operands: list[Value]) -> Value:
+    """Record a sum of many operands."""
+    total = operands[0]._data
+    for operand in operands[1:]:
+        total += operand._data
+    return record(op, total, operands[0], operands[1], tuple(operands[2:]))
+
+
+def weighted_sum(start: Value, weights: Sequence[Value], xs: Sequence[Value]) -> Value:
+    """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
+    operands = [start]
+    for w, x in zip(weights, xs, strict=True):
+        operands.append(record(MUL, w._data * x._data, w, x))
+    if len(operands) > 2:
+        return _sum_of(ops.sum_of(len(operands)), operands)
+    return record(ADD, start._data + operands[1]._data, start, operands[1])
+
+
 def constant(number: SupportsFloat) -> Value:
     """Return a plain number as a node, marked as a constant, not a leaf."""
     return record(CONSTANT, as_float(number), None)
@@ -561,8 +581,9 @@ def announce_reads(*read: Any) -> None:
                 hook(value)
 
 
-def _gradient(leaf: Value, number: Any) -> float:
-    try:
+def _gradient(node: Value, number: Any) -> float:
+    if is_number(number):
         return as_float(number)
-    except TypeError as error:
-        raise TypeError(f"the grad of {leaf!r} is not a number: {error}; to start afresh set it to 0.0") from None
+    raise TypeError(
+        f"the grad of {node!r} must be one real number; got {ops.short_repr(number)}; to start afresh set it to 0.0"
+    )

@@ -30,7 +30,7 @@ def require(module: str, what: str, extra: str) -> Any:
 # Output in an encoding that has not every letter, such as cp949 on a Korean Windows
 
 PLAIN: dict[int, Any] = {
-    **str.maketrans("−–—─×·•‘’′“”″✓✗∠⊘≈∂÷⌊⌋⌈⌉⁄�", "----***'''\"\"\"+x<o~d/[][]/?"),
+    **str.maketrans("−–—─×·•‘’′“”″✓✗∠⊘≈∂÷⌊⌋⌈⌉⁄�", "----***'''\"\"\"+!<o~d/[][]/?"),
     **str.maketrans({"∞": "inf", "≤": "<=", "≥": ">=", "≠": "!=", "→": "->", "←": "<-", "±": "+-", "∓": "-+"}),
     **str.maketrans({"√": "sqrt", "∛": "cbrt", "Σ": "sum"}),
 }

@@ -9,8 +9,10 @@ their values cannot be checked beforehand. For a minibatch take the mean of its 
 0.3125
 """
 
+import functools
 import math
 import operator
+import sys
 from typing import Any
 
 from microgrid import ops
@@ -23,7 +25,8 @@ def cross_entropy(logits: Any, target: Any) -> Any:
 
     The gradient at the logits is y − t. The loss is computed as Σ tᵢ (logsumexp(logits) − logitᵢ), so
     large logits do not overflow and small probabilities do not become log(0); the book adds 1e-7 instead.
-    The same as PyTorch's ``cross_entropy`` of one sample.
+    The same as PyTorch's ``cross_entropy`` of one sample. For a class given by a plain number it is
+    softplus(logsumexp(other logits) − logit), which keeps all digits where that class is nearly certain.
 
     Args:
         logits: the scores of the n classes, before softmax.
@@ -41,13 +44,16 @@ def cross_entropy(logits: Any, target: Any) -> Any:
     if hasattr(type(target), "__iter__"):
         target = _numbers("cross_entropy", "targets", target, n)
         _check_probabilities(target)
+        if not any(map(_is_variable, target)) and 1.0 in target and target.count(0.0) == n - 1:
+            return cross_entropy(logits, target.index(1.0))
         normalizer = ops.logsumexp(logits)
         return _weighted([(t, normalizer - x) for t, x in zip(target, logits, strict=True)])
     if _is_variable(target):
         chosen = [ops.equal(target, float(i)) for i in range(n)]
         logit = ops.total(ops.where(c, x, 0.0) for c, x in zip(chosen, logits, strict=True))
         return ops.where(ops.total(chosen), ops.logsumexp(logits) - logit, math.nan)
-    return ops.logsumexp(logits) - logits[_index(target, n)]
+    index = _index(target, n)
+    return _surprise(logits[index], logits[:index] + logits[index + 1 :])
 
 
 def binary_cross_entropy(logits: Any, targets: Any) -> Any:
@@ -113,6 +119,14 @@ def hinge(scores: Any, targets: Any) -> Any:
             raise ValueError(f"hinge: a target is -1 or 1; got {t!r}. Of labels 0 and 1 make 2 * label - 1")
         losses.append(ops.relu(1.0 - t * s))
     return ops.mean(losses)
+
+
+def _surprise(logit: Any, others: list[Any]) -> Any:
+    """Return −log of the share of a logit in a softmax with others, which may all be −inf; of none it is 0."""
+    largest = ops.stop_gradient(functools.reduce(ops.maximum, others or [-math.inf]))
+    shift = ops.clip(largest, -sys.float_info.max, sys.float_info.max)
+    weight = ops.total(ops.exp(x - shift) for x in others) + ops.equal(largest, -math.inf)  # never log(0)
+    return ops.softplus(ops.log(weight) + largest - logit)
 
 
 def _weighted(terms: list[tuple[Any, Any]]) -> Any:

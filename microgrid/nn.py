@@ -26,131 +26,20 @@ import math
 import operator
 import os
 import random
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic, ops
-from microgrid.engine import Value, constant
+from microgrid.calls import Container, call, walk
+from microgrid.engine import Value, constant, weighted_sum
 from microgrid.ops import LEAF, Op, as_float
-from microgrid.recording import Origin
 
 Seed = int | random.Random | None
 """An integer, a generator to draw from, or ``None`` for Python's global ``random``."""
 
 
-class Call:
-    """One call of a module, which is the origin of its output nodes: drawings group nodes by it.
-
-    It knows the module by name only, so that a graph keeps no module alive. A node whose line was
-    recorded too has an ``Origin`` of its own; ``node.origin.module`` is the Call in both cases.
-
-    Attributes:
-        kind: the class of the module, ``"Neuron"``.
-        outer: the call during which this one was made, or ``None``.
-    """
-
-    # Networks make a Call for each neuron of each sample, so it is one small object, filled by
-    # Module.__call__ in place of an __init__; what it can compute later is a property.
-    __slots__ = ("_arguments", "_called_as", "_module", "kind", "outer")
-
-    file = ""
-    line = 0
-
-    kind: str
-    outer: "Call | None"
-    _called_as: str
-    _module: "Module | None"  # while it runs: where the names of the modules within are found
-    _arguments: Any
-
-    @property
-    def module(self) -> "Call":
-        """This call: every ``node.origin.module`` is one, whether or not the line was recorded too."""
-        return self
-
-    @property
-    def name(self) -> str:
-        """What the module is called in the one that called it, ``"neurons.3"``; its kind if the user called it.
-
-        The name is found when the module is first called, and kept.
-        """
-        return self.kind if self.outer is None else self._called_as
-
-    @property
-    def path(self) -> str:
-        """The names from the module that the user called, joined by dots: ``"MLP.layers.0.neurons.3"``."""
-        return self.name if self.outer is None else f"{self.outer.path}.{self.name}"
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        """The Values that the module was given, out of lists of any depth."""
-        return tuple(_values(self._arguments))
-
-    def __repr__(self) -> str:
-        return f"<call of {self.path}, {len(self.inputs)} input(s)>"
-
-    __str__ = __repr__
-
-
-class _Running(threading.local):
-    call: Call | None = None
-
-
-_running = _Running()
-_allocate = object.__new__
-
-
-def _name_within(outer: "Module | None", module: "Module") -> str:
-    for name, item in _walk(outer, into_modules=False):
-        if name and isinstance(item, Module):
-            item._called_as = name
-    return module._called_as or next((name for name, item in _walk(outer) if item is module), type(module).__name__)
-
-
-def makers(order: Sequence[Value]) -> dict[Value, Call | None]:
-    """Return, for each node of a graph, the innermost call of a module that it belongs to.
-
-    A call owns what lies between its outputs and its inputs, its parameters too. A node that several
-    calls use belongs to the innermost module that holds them all (calls of one path count as one).
-
-    Args:
-        order: the nodes, as ``topological_order`` gives them.
-    """
-    found: dict[Value, Call | None] = {}
-    inputs: dict[Call, frozenset[int]] = {}
-
-    def outside(call: Call | None, node: Value) -> Call | None:
-        while call is not None:
-            if call not in inputs:
-                inputs[call] = frozenset(map(id, call.inputs))
-            if id(node) not in inputs[call]:
-                break
-            call = call.outer
-        return call
-
-    for node in reversed(order):
-        made = node.origin.module if node.origin is not None else None
-        call = found[node] = outside(made if isinstance(made, Call) else found.get(node), node)
-        for parent in node.parents:
-            wanted = outside(call, parent)
-            found[parent] = _innermost_common(found[parent], wanted) if parent in found else wanted
-    return found
-
-
-def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
-    if a is b or a is None:
-        return a
-    paths = set()
-    while b is not None:
-        paths.add(b.path)
-        b = b.outer
-    while a is not None and a.path not in paths:
-        a = a.outer
-    return a
-
-
-class Module:
+class Module(Container):
     """What has parameters and computes: a neuron, a layer, a network.
 
     Its parameters are the leaf Values found through its attributes, also within lists, tuples, dicts and
@@ -162,32 +51,10 @@ class Module:
     """
 
     training = True
-    _called_as = ""
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Return ``forward(*inputs, **options)``, and note in its nodes which module made them."""
-        call = _allocate(Call)
-        call.kind = type(self).__name__
-        call.outer = outer = _running.call
-        call._called_as = "" if outer is None else self._called_as or _name_within(outer._module, self)
-        call._module = self
-        one = len(inputs) == 1 and not options
-        x = inputs[0] if one else (*inputs, *options.values())
-        # A list is copied, for it may change after the call; the tuple of a layer serves all its neurons.
-        call._arguments = tuple(x) if type(x) is list else x
-        _running.call = call
-        try:
-            outputs = self.forward(x) if one else self.forward(*inputs, **options)
-        finally:
-            _running.call = outer
-            call._module = None
-        for node in (outputs,) if type(outputs) is Value else _values(outputs):
-            if node.origin is None:
-                if node.first is not None:
-                    node.origin = call
-            elif node.origin.module is None:
-                node.origin = Origin(node.origin.file, node.origin.line, call)
-        return outputs
+        return call(self, inputs, options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the outputs; each kind of module has its own."""
@@ -197,7 +64,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Value]]:
         """Yield each parameter with its dotted name, in the order of the attributes."""
-        for name, item in _walk(self):
+        for name, item in walk(self):
             if isinstance(item, Value) and item.op is LEAF:  # a subclass while a function is compiled
                 yield name, item
 
@@ -344,36 +211,6 @@ def modules(root: Any) -> Iterator[Module]:
             stack += item[::-1]
 
 
-def _walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
-    """Yield what modules, lists, tuples and dicts hold, each once and in order, with its dotted name."""
-    stack: list[tuple[str, Any]] = [("", root)]
-    seen = set()
-    while stack:
-        name, item = stack.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield name, item
-        if isinstance(item, Module) and (into_modules or item is root):
-            # A list of all at once: another thread may set an attribute meanwhile.
-            within: Iterable[tuple[Any, Any]] = [pair for pair in [*vars(item).items()] if pair[0][:1] != "_"]
-        elif isinstance(item, (list, tuple)):
-            within = enumerate(item)
-        elif isinstance(item, dict):
-            within = item.items()
-        else:
-            continue
-        dot = name and name + "."
-        stack.extend(reversed([(f"{dot}{key}", value) for key, value in within]))
-
-
-def _values(nested: Any) -> tuple[Value, ...] | list[Value]:
-    """Return the Values in lists of any depth; the usual plain list is quick."""
-    if type(nested) in (list, tuple) and {*map(type, nested)} == {Value}:
-        return nested  # type: ignore[no-any-return]
-    return [item for _, item in _walk(nested) if type(item) is Value]
-
-
 def as_list(x: Any) -> list[Any]:
     """Return the numbers of a sequence as a list; a bare Value or number is a list of one."""
     return list(x) if hasattr(type(x), "__iter__") else [x]
@@ -445,7 +282,7 @@ class Neuron(Module):
         """Return the output for the inputs x, as one sum: the bias, then the products in order."""
         if type(x) is not tuple or len(x) != len(self.w):
             x = _inputs(self, x, len(self.w))
-        activation: Value = ops.total([self.b, *map(operator.mul, self.w, x)])
+        activation = weighted_sum(self.b, self.w, x)
         return activation.relu() if self.nonlin else activation
 
     def __repr__(self) -> str:

@@ -430,6 +430,8 @@ def _number(name: str, number: Any) -> float:
 
 
 def _outline(state: Mapping[str, Any]) -> str:
+    if not state:
+        return "an empty dict"
     memory = state.get("memory")
     names = ", ".join(map(str, [*state, *memory])) if isinstance(memory, Mapping) else ", ".join(map(str, state))
-    return f"{state.get('optimizer')} with {names:.300}"
+    return f"{state.get('optimizer', 'a state of no optimiser')} with {names:.300}"

@@ -145,9 +145,9 @@ def test_of_several_outputs_one_backward_is_enough_to_show_gradients_and_a_leaf_
 def test_a_label_that_is_no_text_and_a_gradient_that_is_no_number_are_named(attribute, wrong):
     x = Value(2.0)
     y = x * 3.0
-    setattr(x, attribute, wrong)
+    set_and_draw = lambda: (setattr(x, attribute, wrong), draw(y))  # noqa: E731 - the label is checked when it is drawn
     with pytest.raises(TypeError, match=rf"the {attribute} of .* must be .*; got {wrong!r}"):
-        draw(y)
+        set_and_draw()
 
 
 def test_x_times_x_has_two_edges():

@@ -189,3 +189,9 @@ def test_every_letter_that_the_package_writes_has_a_form_in_ascii() -> None:
     escaped = {c: where for c, where in written.items() if "\\" in displayable(c, "ascii")}
     assert escaped == {}
     assert displayable("x² − 10⁻¹⁶ ≈ ½·θ ✓", "ascii") == "x^2 - 10^-16 ~ 1/2*theta +"
+
+
+def test_pass_and_fail_are_told_from_arithmetic_in_ascii() -> None:
+    assert displayable("✗ FAIL", "ascii") == "! FAIL"
+    assert displayable("2 × 3", "ascii") == "2 * 3"
+    assert displayable("✓ PASS", "ascii") == "+ PASS"

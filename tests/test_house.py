@@ -12,11 +12,11 @@ import microgrid as mg
 PACKAGE = Path(mg.__file__).parent
 
 FLOORS = [
-    ["environment"],
+    ["environment", "builds"],
     ["ops", "atomic"],
-    ["recording"],
+    ["recording", "given"],
     ["engine"],
-    ["calculus", "copying"],
+    ["calculus", "copying", "calls"],
     ["nn"],
     ["losses"],
     ["optim"],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microgrid import ops
+from microgrid import compile, ops
 from microgrid.engine import Value, topological_order
 from microgrid.losses import binary_cross_entropy, cross_entropy, hinge, mean_squared_error, sum_of_squares
 
@@ -39,6 +39,59 @@ def test_cross_entropy_is_minus_log_softmax_and_its_gradient_y_minus_t(xs, data)
         assert gradients(loss, logits) == pytest.approx(
             [float(p) - t for p, t in zip(y, one_hot, strict=True)], rel=1e-9, abs=1e-12
         )
+
+
+@given(
+    st.lists(st.floats(-40.0, 40.0), min_size=2, max_size=6),
+    st.floats(-60.0, 700.0),
+    st.integers(0, 5),
+    st.sampled_from([1.0, 1e-3]),
+)
+def test_cross_entropy_of_a_sure_class_keeps_all_digits_and_so_does_its_gradient(others, logit, place, scale):
+    index = place % (len(others) + 1)
+    xs = [scale * x for x in [*others[:index], logit, *others[index:]]]
+    with mpmath.workdps(700):
+        y = softmax(xs)
+        rest = mpmath.fsum(p for i, p in enumerate(y) if i != index)
+        expected = float(-mpmath.log1p(-rest))
+        slopes = [float(-rest if i == index else p) for i, p in enumerate(y)]
+    excused = 8e-16 * max(map(abs, xs))  # what the rounding of the logits' differences changes
+    for target in (index, [float(i == index) for i in range(len(xs))]):
+        for function in (
+            cross_entropy,
+            compile(lambda xs, target=target: cross_entropy(list(xs), target), batch=False),
+        ):
+            logits = list(map(Value, xs))
+            loss = function(logits, target) if function is cross_entropy else function(logits)
+            assert loss.data == pytest.approx(expected, rel=2e-15 + excused, abs=1e-305)
+            assert gradients(loss, logits) == pytest.approx(slopes, rel=4e-15 + 2 * excused, abs=1e-305)
+
+
+@pytest.mark.parametrize(
+    ("xs", "value", "gradient"),
+    [
+        ([3.0, -math.inf, -math.inf], 0.0, [0.0, 0.0, 0.0]),
+        ([-math.inf, 3.0, 3.0], math.inf, [-1.0, 0.5, 0.5]),
+        ([3.0, math.inf, 1.0], math.inf, [-1.0, math.nan, 0.0]),
+        ([-math.inf, -math.inf, -math.inf], math.nan, [math.nan] * 3),
+        ([0.0, math.nan, 1.0], math.nan, [math.nan] * 3),
+        ([1e308, -1e308, 0.0], 0.0, [0.0, 0.0, 0.0]),
+        ([-800.0, 0.0, 0.0], 800.0 + math.log(2.0), [-1.0, 0.5, 0.5]),
+    ],
+)
+def test_cross_entropy_of_infinite_logits_is_the_limit_with_the_gradients_of_pytorch(xs, value, gradient):
+    for target in (0, [1.0, 0.0, 0.0]):
+        logits = list(map(Value, xs))
+        loss = cross_entropy(logits, target)
+        assert loss.data == pytest.approx(value, nan_ok=True)
+        assert gradients(loss, logits) == pytest.approx(gradient, nan_ok=True)
+
+
+def test_cross_entropy_of_one_class_is_0():
+    for target in (0, [1.0], Value(0), [Value(1.0)]):
+        logit = Value(3.0)
+        loss = cross_entropy([logit], target)
+        assert (loss.data, gradients(loss, [logit])) == (0.0, [0.0])
 
 
 def test_cross_entropy_takes_soft_labels_of_numbers_and_of_values():

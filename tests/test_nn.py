@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from interrupting import interrupted
 
 from microgrid import nn, ops
+from microgrid.calls import makers
 from microgrid.engine import Value, detect_anomaly, no_grad, record_lines, topological_order
 from microgrid.nn import (
     MLP,
@@ -33,7 +34,6 @@ from microgrid.nn import (
     Sigmoid,
     Softmax,
     Tanh,
-    makers,
 )
 
 

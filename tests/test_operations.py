@@ -4,6 +4,7 @@ A new row joins by itself. Where a row cannot be right to the last digits, ``EXC
 """
 
 import math
+import pydoc
 import re
 from collections.abc import Callable
 from itertools import chain, combinations, pairwise, product
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
+import microgrid as mg
 from microgrid import ops
 from microgrid.calculus import gradient_graph
 from microgrid.engine import Value
@@ -519,3 +521,58 @@ def test_every_difference_from_pytorch_is_one() -> None:
     rows = {op.name: op for op in ops.rows()}
     alike = [point for point in OURS if point in PYTORCH and agrees(rows[point.split("(")[0]], point, PYTORCH[point])]
     assert alike == []
+
+
+def test_a_row_is_documented_by_its_own_words():
+    for op in (mg.tanh, mg.where, ops.power_of(3.0)):
+        assert op.__doc__ == op.doc
+        assert op.doc.split(";")[0] in re.sub(r"\s+", " ", pydoc.plain(pydoc.render_doc(op)))
+    assert Op.__doc__.startswith("One operation")
+    assert Op("mine", abs, (1.0,)).__doc__ == Op.__doc__
+
+
+def test_the_safe_form_in_the_words_of_where_is_code_that_runs_and_is_safe():
+    form = re.search(r"for √x or 0 write (.*)$", mg.where.__doc__)[1]
+    assert mg.grad(lambda x: eval(form, vars(mg) | {"mg": mg, "x": x}))(0.0) == 0.0
+    assert mg.grad(lambda x: eval(form, vars(mg) | {"mg": mg, "x": x}))(4.0) == 0.25
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("math range error"), ValueError("math domain error"), ZeroDivisionError("by 0")]
+)
+def test_a_forward_function_that_raises_is_named_with_the_remedy(error):
+    def forward(x):
+        if x > 2.0:
+            raise error
+        return x
+
+    op = Op("mine", forward, (1.0,))
+    for f in (
+        lambda: op(3.0),
+        lambda: op(Value(3.0)),
+        lambda: op(3),
+        lambda: mg.check(op, 3.0),
+        lambda: mg.check(lambda x: op(x) * 2, 2.0),
+    ):
+        with pytest.raises(
+            type(error), match=r"operation 'mine': forward\(.*\) raises .*; return inf or nan instead"
+        ) as raised:
+            f()
+        assert str(error) in str(raised.value)
+        assert str(raised.value).count("operation") == 1
+
+
+def test_a_partial_that_raises_is_named_with_the_remedy():
+    op = Op("mine", abs, (lambda y, x: x / y,))
+    x = Value(0.0, "x")
+    y = op(x) * 2.0
+    for f in (
+        lambda: mg.why(y),
+        lambda: mg.precision(y),
+        lambda: mg.check(y),
+        lambda: mg.jvp(op, 0.0, 1.0),
+    ):
+        with pytest.raises(
+            ZeroDivisionError, match=r"operation 'mine': a partial, called with \(y, \*xs\), raises .*; write div"
+        ):
+            f()

@@ -270,7 +270,6 @@ STATE = Momentum([Value(0.0)], 0.1).state_dict()
     ("state", "error", "says"),
     [
         (Adam([Value(0.0)]).state_dict(), ValueError, ["expected Momentum with", "velocity", "got Adam with", "beta1"]),
-        ({}, ValueError, ["got None"]),
         ({**STATE, "extra": 1}, ValueError, ["extra"]),
         ({**STATE, "memory": [0.0]}, ValueError, ["got Momentum"]),
         ({**STATE, "memory": {}}, ValueError, ["expected Momentum"]),
@@ -292,6 +291,9 @@ STATE = Momentum([Value(0.0)], 0.1).state_dict()
         ({**STATE, "memory": {"velocity": {"a": 1.0}}}, TypeError, ["velocity must be a list of numbers", "'a'"]),
         ({**STATE, "memory": {"velocity": [[1.0]]}}, TypeError, ["velocity", "[1.0]"]),
         ({name: value for name, value in STATE.items() if name != "steps"}, ValueError, ["expected Momentum", "steps"]),
+        ({}, ValueError, ["expected Momentum", "got an empty dict. Load"]),
+        ({"a": 1.0}, ValueError, ["got a state of no optimiser with a. Load"]),
+        ({"optimizer": "Adam"}, ValueError, ["got Adam with optimizer. Load"]),
         (None, TypeError, ["None"]),
         ([1.0], TypeError, ["[1.0]"]),
         ("state", TypeError, ["'state'"]),

@@ -4,6 +4,7 @@ import html
 import io
 import math
 import random
+import re
 from importlib import import_module
 
 import pytest
@@ -220,10 +221,66 @@ def test_a_dead_layer_is_told_of_before_the_weights_that_it_multiplies_by_0():
         unit.b.data = -50.0
     found = mg.why(mg.total(total for row in samples(0, 20) for total in model(row)))
     assert found.cause is Cause.OFF
-    assert "is off for all 20 samples" in found.sentences[0]
+    assert found.sentences[0].startswith("6 of 8 units of MLP.layers.0 are off for all 20 samples, with inputs from −5")
+    assert found.sentences[0].endswith(": they are dead.")
     assert [cause is Cause.ZERO_FACTOR for cause in [finding.cause for finding in found.findings]] == sorted(
         finding.cause is Cause.ZERO_FACTOR for finding in found.findings
     )
+
+
+@pytest.mark.parametrize(
+    ("dead", "samples_given", "said"),
+    [
+        (30, 5, "30 of 32 units of Sequential.modules.1 are off for all 5 samples"),
+        (32, 5, "All 32 units of Sequential.modules.1 are off for all 5 samples"),
+        (30, 1, "30 of 32 units of Sequential.modules.1 are off, with inputs from "),
+    ],
+)
+def test_dead_units_of_a_layer_are_counted_together(dead, samples_given, said):
+    model = nn.Sequential(nn.Affine(3, 32, seed=1), nn.ReLU(), nn.Affine(32, 2, seed=1))
+    for k, neuron in enumerate(model.modules[0].neurons):
+        neuron.b.data = -50.0 if k < dead else 50.0
+    found = mg.why([output for row in samples(0, samples_given) for output in model(row)])
+    finding = next(finding for finding in found.findings if finding.cause is Cause.OFF)
+    assert finding.sentences[0].startswith(said)
+    assert len(finding.leaves) == 4 * dead
+    assert len(found.findings) == 2
+
+
+def test_leaves_are_named_with_the_module_that_they_belong_to():
+    model = nn.MLP(3, [8, 2], seed=0)
+    row = samples(0)[0]
+    for neuron in model.layers[0].neurons:
+        neuron.b.data = 50.0
+    model.layers[0].neurons[2].b.data = -50.0
+    assert re.search(r"\nb, w0, w1, w2 of MLP\.layers\.0\.neurons\.2 ", str(mg.why(mg.total(model(row)))))
+    model.layers[0].neurons[5].b.data = -50.0
+    assert re.search(r"\nb, w0, w1, w2, … \(8\) of MLP\.layers\.0 ", str(mg.why(mg.total(model(row)))))
+    w = model.layers[0].neurons[2].w[1]
+    assert re.search(r"\nw1 of MLP\.layers\.0\.neurons\.2 ", str(mg.why(mg.total(model(row)), w)))
+    pixel = Value(0.5, "pixel")
+    assert re.search(r"\npixel  ", str(mg.why(mg.total(model([pixel, 1.0, 2.0])), pixel)))
+
+
+@pytest.mark.parametrize(("op", "times"), [(mg.sigmoid, 3), (mg.tanh, 4)])
+def test_a_chain_of_saturated_operations_is_told_with_how_far_they_are(op, times):
+    x = Value(0.3, "x")
+    y = x
+    for k in range(times):
+        y = op(6.0 + 0.1 * k + 0.5 * y)
+    found = mg.why(y, x).findings[0]
+    assert (found.size, found.cause) == (Size.VANISHING, Cause.SATURATED)
+    name, inputs = y.op.name, []
+    while not y.is_leaf:
+        if y.op is op:
+            inputs.append(y.first.data)
+        y = y.first if not y.first.is_leaf or y.first is x else y.second
+    assert found.sentences[0].startswith(
+        f"{times} operations on its path are saturated, {times} × {name}, with inputs from {min(inputs):.6g} to "
+        f"{max(inputs):.6g}, where their slopes are "
+    )
+    assert found.remedy.startswith("Keep the sums small")
+    assert "By kind of operation" in found.sentences[-1]
 
 
 def logistic(x):
@@ -276,6 +333,36 @@ def test_a_root_of_squares_at_0_is_told_to_keep_away_from_0():
     assert mg.why(mg.sqrt(x * x + y * y + 1e-12), x).findings[0].gradient == 0.0
 
 
+@pytest.mark.parametrize("function", [mg.sqrt, mg.log])
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        ("relu", mg.relu),
+        ("clip", lambda x: mg.clip(x, 0.0, 1.0)),
+        ("where", lambda x: mg.where(mg.greater(x, 0.0), x, 0.0)),
+        ("maximum", lambda x: mg.maximum(x, 0.0)),
+        ("elu[0.0]", lambda x: mg.elu(x, 0.0)),
+    ],
+)
+def test_an_infinite_slope_behind_a_mask_is_told_with_the_safe_form(name, mask, function):
+    x = Value(-1.0, "x")
+    found = mg.why(function(mask(x)), x).findings[0]
+    assert found.cause is Cause.ZERO_TIMES_INFINITY
+    assert found.node.op.name == name
+    fact, *others = found.sentences
+    assert f"the gradient that reaches {name}(" in fact
+    assert "∞, and its local derivative by x is 0" in fact
+    assert [text.startswith(f"The ∞ arises here: the local derivative of {function.name}(0)") for text in others] == [
+        True
+    ]
+    assert found.remedy.startswith(f"The 0 of {name} does not stop an ∞")
+    form = f"where(x > 0, {function.name}(where(x > 0, x, 1)), 0)"
+    assert form in found.remedy
+    assert "mg.greater(x, 0)" in found.remedy
+    inside = mg.greater(x, 0.0)
+    assert mg.why(mg.where(inside, function(mg.where(inside, x, 1.0)), 0.0), x).findings[0].gradient == 0.0
+
+
 @pytest.mark.parametrize(
     "formula",
     [lambda x: 0.0 * mg.log(x), lambda x: 0.0 * mg.log(1 + (x - 1)), lambda x: 0.0 * (1 / x - 1 / Value(3.0))],
@@ -325,6 +412,8 @@ def test_a_healthy_gradient_is_said_to_be_one():
     assert "no gradient is suspicious" in str(mg.why(x * y))
     assert mg.why(x * y).cause is Cause.NOTHING
     assert not mg.why(x * y).findings
+    assert "The gradients of all 2 leaves lie between" in str(mg.why(x * y))
+    assert "The gradient of the only leaf lies between" in str(mg.why(x * 2.0))
 
 
 def test_an_output_that_is_a_number_of_no_graph_is_told_to_be_one():

@@ -10,11 +10,12 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
-from microgrid.checking.numeric import Line, Measure, Method, Plan, Program, Step, output_of, restored
+from microgrid.checking.numeric import Line, Measure, Method, Obstacle, Plan, Program, Step, output_of, restored
 from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
-from microgrid.ops import Interval, Op, short_repr
+from microgrid.ops import ARITHMETIC, Interval, Op, in_table, short_repr, stop_gradient, total
+from microgrid.recording import enable_grad, record_lines
 
 
 def check(
@@ -43,7 +44,8 @@ def check(
         check(lambda: loss(model, batch), model)    # or model.parameters(), or a dict of Values
 
     Functions that are compiled are checked as they are: ``check(mg.compile(f), batch)``, or
-    ``check(lambda: compiled_loss(X, y), model)``.
+    ``check(lambda: compiled_loss(X, y), model)``. If one is wrong, it is run as it is written, on some samples, and
+    the wrong operation within is named with its line.
 
     The numeric derivative is ∂f/∂x ≈ Im f(x + ih) / h where every operation on the way is analytic, else
     the central difference (f(x + h) − f(x − h)) / 2h extrapolated to h = 0. Its error, and that of
@@ -111,6 +113,10 @@ EVALUATIONS = 4000
 """The most evaluations that one derivative takes: those of a few ladders of LEVELS steps to both sides, of as many
 to look from nearer by before anything is called wrong, and of the search for hidden rounding. Usual are 40."""
 
+INNER = 2000
+"""So many operations within a compiled function are looked at, if its derivative is wrong, those of a user's own first.
+"""
+
 DIRECTION = 250
 """The fewest leaves, if there are so many, that one direction moves."""
 
@@ -157,6 +163,7 @@ class _Check:
         self.branches = False  # whether f records another graph nearby
         self.drifting: Value | None = None  # a node with a number in it that follows the leaves
         self.judged: dict[tuple[int, int], Derivative] = {}  # local derivatives, by node and operand
+        self.spelled_out: dict[Value, Program] = {}  # what compiled calls compute, operation by operation
 
     def report(self, allow: Collection[str]) -> Report:
         self._refuse_stale_data()
@@ -180,8 +187,12 @@ class _Check:
         return Report(self.problem.title, self.rows, self.fault, self.problem.output, self.notes, allow)
 
     def _refuse_stale_data(self) -> None:
-        for node, value in zip(self.program.nodes, self.program.values, strict=True):
-            if not _same(node.data, value):
+        for node, operands, value in zip(self.program.nodes, self.program.operands, self.program.values, strict=True):
+            if _same(node.data, value):
+                continue
+            if operands:
+                value = node.op.forward(*[self.program.recorded[j] for j in operands])
+            if not _agree(node, node.data, value):
                 raise ValueError(
                     f"{operation(node)} is {number(value)} now, but the graph holds {number(node.data)}: the data of "
                     "a leaf was changed after it was built; call y.forward() first"
@@ -228,7 +239,7 @@ class _Check:
         ):
             if node not in leaves:
                 here = node.op.forward(*[there.recorded[j] for j in operands]) if operands else here
-                if not _same(here, y):
+                if not _agree(node, here, y):
                     return node
         return None
 
@@ -283,7 +294,12 @@ class _Check:
         output, nodes = self.problem.output, self.program.nodes
         for node in nodes:
             node.grad = 0.0
-        output.backward()
+        try:
+            output.backward()
+        except ARITHMETIC:
+            for node in nodes:
+                node.local_derivatives()  # the one that raises says so, naming its operation
+            raise
         self.backward = [node.grad for node in nodes]
         once = {leaf: leaf.grad for _, leaf in self.problem.leaves}
         output.backward()
@@ -332,7 +348,14 @@ class _Check:
     def _jumps(self, i: int) -> bool:
         """Whether a comparison or a step that depends on a node changes right beside it."""
         line = Line(self.program, {i: 1.0}, seed=self.seed)
-        return bool(line.kinks) and line.obstacle(line.nearest) is not None
+        if line.kinks and line.obstacle(line.nearest) is not None:
+            return True
+        if all(type(self.program.nodes[j].op) is Op for j, *_ in line.plan):
+            return False
+        beside = [
+            line.at(t) for t in (-line.nearest, line.nearest)
+        ]  # a compiled function has kinks that it does not tell
+        return any(isinstance(point, Obstacle) or point[1] != line.base for point in beside)
 
     def _probes(self) -> list[_Probe]:
         position, leaves = self.program.position, self.leaves
@@ -444,9 +467,73 @@ class _Check:
                         kinks.append(node)
                     if local.verdict is Verdict.FAIL:
                         if not self._is_outside(row, node, local):
-                            self._blame(row, node, k, local.backward, local.numeric, _wrong_local(node, k, local))
+                            self._blame_local(row, node, k, local, moved)
                         return True
         return False
+
+    def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative, moved: set[int]) -> None:
+        """Blame a wrong local derivative; that of a compiled function on the operation within that is wrong."""
+        what, within = _wrong_local(node, k, local), None
+        if type(node.op) is not Op:
+            kinks: list[Value] = []
+            leaves = [self.program.nodes[i] for i in moved if not self.program.operands[i]]
+            inner = self._inner(node, leaves, kinks)
+            if inner is None and kinks:
+                self._stands_on(row, kinks[0])
+                return
+            held = self._held(node, leaves) if inner is None else None
+            if held is not None:
+                row.verdict = Verdict.UNRESOLVED
+                row.reason = (
+                    f"{operation(held)} ({where(held)}) holds a number that moves when the compiled function runs, so "
+                    "differences do not tell its derivative. Every operation within is right by itself; for the "
+                    "whole, check the function that was compiled, as it is"
+                )
+                return
+            if inner is None:
+                what += " Every operation within is right by itself: it is the compiled program that errs."
+            else:
+                node, k, local, within = *inner, node
+                what = f"{_wrong_local(node, k, local)} It is within the compiled function, run here as it is written."
+        self._blame(row, node, k, local.backward, local.numeric, what, within)
+
+    def _held(self, call: Value, leaves: list[Value]) -> Value | None:
+        """A ``stop_gradient`` within a compiled call, of a number that depends on some leaves."""
+        program = self.spelled_out[call]
+        moved = [program.position[leaf] for leaf in leaves if leaf in program.position]
+        moving = {*moved, *[i for i, *_ in program.plan_from(moved)]}
+        holds = zip(program.nodes, program.operands, strict=True)
+        return next((node for node, mine in holds if node.op is stop_gradient and not moving.isdisjoint(mine)), None)
+
+    def _inner(self, call: Value, leaves: list[Value], kinks: list[Value]) -> tuple[Value, int, Derivative] | None:
+        """The first wrong operation of what a compiled call computes of some leaves: node, operand and verdict.
+
+        The nodes on a kink before it are added to ``kinks``.
+        """
+        for node, primitive, moving in self._inner_operations(call, leaves):
+            for k in moving:
+                local = primitive.first(k)
+                if local.verdict is Verdict.FAIL:
+                    return node, k, local
+                if local.verdict is Verdict.KINK:
+                    kinks.append(node)
+        return None
+
+    def _inner_operations(self, call: Value, leaves: list[Value]) -> Iterator[tuple[Value, Primitive, list[int]]]:
+        """Yield what depends on some leaves within a compiled call: node, operation there, and operands that move."""
+        if call not in self.spelled_out:
+            with enable_grad(), record_lines():
+                outputs = call.op.spelled_out(call.parents, self.problem.build)  # type: ignore[attr-defined]
+            self.spelled_out[call] = Program(total(outputs), [leaf for _, leaf in self.problem.leaves])
+        program = self.spelled_out[call]
+        moved = [program.position[leaf] for leaf in leaves if leaf in program.position]
+        steps = program.plan_from(moved)
+        moving = {*moved, *[i for i, *_ in steps]}
+        steps.sort(key=lambda step: in_table(program.nodes[step[0]].op))  # rows of a user's own are wrong more often
+        for i, _, operands, _ in steps[:INNER]:
+            node, xs = program.nodes[i], tuple([program.values[j] for j in operands])
+            if type(node.op) is Op:
+                yield node, Primitive(node.op, xs, self.seed), [k for k, j in enumerate(operands) if j in moving]
 
     def _local(self, i: int, k: int) -> Derivative:
         """The verdict on the local derivative of a node by one of its operands."""
@@ -520,12 +607,25 @@ class _Check:
                     return True
         return False
 
-    def _blame(self, row: Derivative, node: Value, argument: int | None, given: float, right: float, what: str) -> None:
+    def _blame(
+        self,
+        row: Derivative,
+        node: Value,
+        argument: int | None,
+        given: float,
+        right: float,
+        what: str,
+        within: Value | None = None,
+    ) -> None:
         row.verdict = Verdict.FAIL
         row.reason = what
-        fault = Fault(node, argument, given, right, what)
+        fault = Fault(node, argument, given, right, what, within)
         # A wrong local derivative comes before its consequences, and the first of them before the others.
-        self.fault = min(self.fault or fault, fault, key=lambda f: (f.argument is None, self.program.position[f.node]))
+        self.fault = min(
+            self.fault or fault,
+            fault,
+            key=lambda f: (f.argument is None, self.program.position[f.node if f.within is None else f.within]),
+        )
 
     # -- second derivatives ----------------------------------------------------------------------------
 
@@ -576,21 +676,36 @@ class _Check:
         for i, _, operands, _ in line.plan:
             node = self.program.nodes[i]
             primitive = Primitive(node.op, tuple(self.program.values[j] for j in operands), self.seed)
-            for a, b in itertools.product(range(len(operands)), repeat=2):
-                local = primitive.second(a, b)
-                if local.verdict is Verdict.FAIL:
-                    if self._is_outside(row, node, local):
-                        return
-                    what = (
-                        f"The second derivative of {node.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
-                        f"Values it is {number(local.backward)}, but the local derivative on floats changes at "
-                        f"{number(local.numeric)}. Write the partial with operations of the table, on its "
-                        "arguments themselves."
-                    )
-                    self._blame(row, node, a, local.backward, local.numeric, what)
-                    return
+            found = _wrong_second(primitive, range(len(operands)))
+            if found is None:
+                continue
+            if not self._is_outside(row, node, found[1]):
+                within, place = None, node
+                if type(node.op) is not Op:
+                    for inner, primitive, moving in self._inner_operations(node, [leaf for _, leaf in self.chosen]):
+                        if (wrong := _wrong_second(primitive, moving)) is not None:
+                            place, within, found = inner, node, wrong
+                            break
+                (a, b), local = found
+                what = (
+                    f"The second derivative of {place.op.name} by arguments {a + 1} and {b + 1} is wrong: on "
+                    f"Values it is {number(local.backward)}, but the local derivative on floats changes at "
+                    f"{number(local.numeric)}. Write the partial with operations of the table, on its "
+                    "arguments themselves."
+                )
+                self._blame(row, place, a, local.backward, local.numeric, what, within)
+            return
         row.verdict = Verdict.UNRESOLVED
         row.reason = "the second derivatives of every operation are right: the gradient is too rough here to differ"
+
+
+def _wrong_second(primitive: Primitive, operands: Sequence[int]) -> tuple[tuple[int, int], Derivative] | None:
+    """The first wrong second derivative of an operation by these operands, and by which."""
+    for a, b in itertools.product(operands, operands):
+        local = primitive.second(a, b)
+        if local.verdict is Verdict.FAIL:
+            return (a, b), local
+    return None
 
 
 def _wrong_local(node: Value, k: int, local: Derivative) -> str:
@@ -599,19 +714,23 @@ def _wrong_local(node: Value, k: int, local: Derivative) -> str:
         ratio = local.backward / local.numeric
         times = number(ratio, 4 if abs(abs(ratio) - 1.0) > 1e-3 else 10)
         off = " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({times} times what it should be)"
-    what = (
+    return (
         f"The local derivative of {node.op.name} by {_argument(node, k)} is wrong: the row gives "
         f"{number(local.backward)}, but the slope of its forward function is {number(local.numeric)}{off}."
     )
-    inside = " Check the function that was compiled, as it is: that names the operation within." * (
-        type(node.op) is not Op
-    )
-    return what + inside
 
 
 def _argument(node: Value, k: int) -> str:
     parent = node.parents[k]
     return parent.label or ("its argument" if len(node.parents) == 1 else f"argument {k + 1}")
+
+
+def _agree(node: Value, a: float, b: float) -> bool:
+    """Whether a node's number is the same; of a compiled function up to the order of its sums, which is the batch's."""
+    if type(node.op) is Op or not math.isfinite(a - b):
+        return _same(a, b)
+    unit: float = node.op.unit  # type: ignore[attr-defined]
+    return abs(a - b) <= 2.0**10 * unit * max(1.0, abs(a), abs(b))
 
 
 def _same(a: float, b: float) -> bool:

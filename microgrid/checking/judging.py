@@ -185,19 +185,24 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         if obstacle.position is None:
             return "the slope is not a finite number beside this point"
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
-    left, right = slopes = line.slopes(estimate.distance)
+    (before, left), (after, right) = line.sides(estimate.distance)
     near = "at this very point"
     if estimate.distance > 1e-9 * max(line.scale, 1e-3):
         near = f"within ±{number(estimate.distance, 2)} of this point"
-    reason = (
-        f"{_node(line, obstacle)} changes its branch {near}; "
-        f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
-    )
+    reason = f"{_node(line, obstacle)} changes its branch {near}; "
+    slopes = f"the slope is {number(left, 4)} on the left and {number(right, 4)} on the right"
+    if number(left, 4) == number(right, 4):
+        slopes = f"the slope is {number(left, 4)} on both sides"
+    step = max(line.beside, estimate.distance)
+    if abs(after - before) > 8.0 * step * (abs(left) + abs(right)) + JUMP * max(abs(before), abs(after)):
+        what = "it" if obstacle.position is None else "the function"
+        reason += f"{what} jumps from {number(before, 4)} to {number(after, 4)}; "
+    reason += slopes
     if obstacle.position is None:
         reason += "; no operation in this graph declares a kink here; if one is yours, pass kink= to its Op"
     if not math.isfinite(backward):
         reason += f", and backward() gives {number(backward)}: give its derivative there a number, by where()"
-    elif _lies_outside(slopes, backward):
+    elif _lies_outside((left, right), backward):
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"
@@ -211,6 +216,9 @@ def _lies_outside(slopes: tuple[float, float], backward: float) -> bool:
     margin = 5e-5 * (abs(low) + abs(high))
     return backward < low - margin or backward > high + margin
 
+
+JUMP = 1e-6
+"""Two sides of a kink that differ by this fraction of their size jump."""
 
 ACCURACY = 1e-12
 """The relative error that a row's derivative may have of its own."""

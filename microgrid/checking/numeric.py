@@ -210,7 +210,7 @@ class Program:
     def plan(self) -> "Plan":
         """The steps that compute all nodes anew."""
         return [
-            (i, node.op.forward, self.operands[i], self._traits_of(node.op).rounding)
+            (i, self._traits_of(node.op).forward, self.operands[i], self._traits_of(node.op).rounding)
             for i, node in enumerate(self.nodes)
             if self.operands[i] and node.op is not ops.stop_gradient
         ]
@@ -293,12 +293,18 @@ class Program:
         """
         moving = {*moved, *[i for i, *_ in self.plan_from(moved)]}
 
+        def rule(op: Operation, zeros: Sequence[bool]) -> Sequence[bool]:
+            if op is ops.mul:
+                return [not zero for zero in reversed(zeros)]
+            is_open = steps or not ops.in_table(op)
+            return [True] * len(zeros) if is_open and op is not ops.stop_gradient else op.connected
+
         def edges(i: int) -> Sequence[bool]:
             op, operands = self.nodes[i].op, self.operands[i]
-            if op is ops.mul:
-                return [other in moving or self.values[other] != 0 for other in reversed(operands)]
-            is_open = steps or not ops.in_table(op)
-            return [True] * len(operands) if is_open and op is not ops.stop_gradient else op.connected
+            if type(op) is not Op and operands:
+                moves, xs = [j in moving for j in operands], [self.values[j] for j in operands]
+                return op.passing(moves, xs, rule)  # type: ignore[attr-defined, no-any-return]
+            return rule(op, [j not in moving and self.values[j] == 0.0 for j in operands])
 
         return self._reached(edges)
 
@@ -387,14 +393,17 @@ class _Traits(NamedTuple):
     rounding: Rounding
     constant: tuple[float, ...]
     """the local derivatives, if all are plain numbers"""
+    forward: Callable[..., float]
+    """computes it; of a row of a user's own it is the row, which says so if its forward function raises"""
 
 
 def _traits_of(op: Operation) -> _Traits:
     partials = op.partials
     constant = () if any(map(callable, partials)) else tuple([as_float(partial) for partial in partials])
+    forward = op if type(op) is Op and not ops.in_table(op) else op.forward
     if not any(op.connected):
-        return _Traits(Rounding.NONE, constant)
-    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant)
+        return _Traits(Rounding.NONE, constant, forward)
+    return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant, forward)
 
 
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
@@ -615,15 +624,23 @@ class Line:
 
     def slopes(self, distance: float) -> tuple[float, float]:
         """The slopes on the left and on the right, from this distance on, roughly: for a message."""
+        (_, left), (_, right) = self.sides(distance)
+        return left, right
+
+    def sides(self, distance: float) -> "tuple[tuple[float, float], tuple[float, float]]":
+        """The number and the slope on the left and on the right, continued to the point from this distance on."""
         step = max(self.beside, distance)
         kinks, self.kinks = self.kinks, []
         points = [self.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
         self.kinks = kinks
-        left, right = [
-            math.nan if isinstance(a, Obstacle) or isinstance(b, Obstacle) else (b[1] - a[1]) / (b[0] - a[0])
-            for a, b in (points[:2], points[2:])
-        ]
-        return left, right
+        found = []
+        for near, far in ((points[1], points[0]), (points[2], points[3])):
+            if isinstance(near, Obstacle) or isinstance(far, Obstacle):
+                found.append((math.nan, math.nan))
+            else:
+                slope = (far[1] - near[1]) / (far[0] - near[0])
+                found.append((near[1] - slope * near[0], slope))
+        return found[0], found[1]
 
 
 def _differences(numbers: list[float], order: int) -> list[float]:

@@ -85,6 +85,7 @@ class Fault:
         given: the local derivative, or the gradient, as it was computed.
         right: as it should be.
         what: the fault in one sentence.
+        within: the call of a compiled function, if the node is one of what that computes.
     """
 
     node: Value
@@ -92,6 +93,7 @@ class Fault:
     given: float
     right: float
     what: str
+    within: Value | None = None
 
     @property
     def op(self) -> str:
@@ -259,7 +261,11 @@ class Report(Sheet):
         if self.fault is None:
             return []
         fact, dot, advice = self.fault.what.partition(". ")
-        picture = picture_of(self.output, self.fault.node) if pictures and self.output is not None else ""
+        picture = (
+            picture_of(self.output, self.fault.node if self.fault.within is None else self.fault.within)
+            if pictures and self.output is not None
+            else ""
+        )
         return [Quote(fact + dot.strip(), advice, self.fault.details, picture)]
 
     def _remarks(self) -> list[str]:

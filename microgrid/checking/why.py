@@ -155,6 +155,9 @@ WORDS: dict[Cause, tuple[str, str]] = {
 
 _SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
 
+_LOW = {"sigmoid": math.log(0.025), "": math.log(0.1)}
+"""A saturating operation is saturated where the logarithm of its slope is below this: a tenth of the steepest."""
+
 
 @dataclass(eq=False)
 class Finding:
@@ -163,6 +166,7 @@ class Finding:
     Attributes:
         leaves: the values with this gradient and this cause.
         names: what they are called.
+        home: the module that holds them all; empty for none.
         gradient: the gradient of the first of them.
         size: what is the matter with it.
         cause: what makes it so, the one nearest the output first.
@@ -180,6 +184,7 @@ class Finding:
     places: list[Value] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     advice: str = ""
+    home: str = ""
 
     @property
     def node(self) -> Value | None:
@@ -244,7 +249,7 @@ class Explanation(Sheet):
         return [
             Row(
                 (
-                    _listed(finding.names, len(finding.leaves)),
+                    _listed(finding.names, len(finding.leaves)) + (f" of {finding.home}" if finding.home else ""),
                     number(finding.leaves[0].data, 6) if len(finding.leaves) == 1 else "—",
                     number(finding.gradient, 6),
                     finding.cause,
@@ -334,6 +339,7 @@ class _Tracer:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
+        self.inputs: dict[Any, set[Value]] = {}
 
     @cached_property
     def first_not_finite(self) -> Callable[[int], int | None]:
@@ -357,12 +363,53 @@ class _Tracer:
                 calls[i] = calls[flow.child[i]]
         return calls
 
+    def call(self, i: int) -> Any:
+        """The call of a module that made a node; ``None`` for none."""
+        call, node = self.calls[i] if self.calls else None, self.flow.nodes[i]
+        while call is not None and node in self.given(call):
+            call = call.outer
+        return call
+
+    def given(self, call: Any) -> set[Value]:
+        """What a module was called with."""
+        if call not in self.inputs:
+            self.inputs[call] = set(call.inputs)
+        return self.inputs[call]
+
     def unit(self, i: int) -> str:
         """The module that made a node, ``"MLP.layers.0.neurons.3"``; empty for none."""
-        call, node = self.calls[i] if self.calls else None, self.flow.nodes[i]
-        while call is not None and any(given is node for given in call.inputs):
-            call = call.outer
+        call = self.call(i)
         return call.path if call is not None else ""
+
+    def home(self, leaves: Iterable[int]) -> str:
+        """The module that holds all of some labelled leaves; empty for none."""
+        held: list[set[str]] = []
+        for call in {self.call(i) if self.flow.nodes[i].label else None for i in leaves}:
+            paths, outer = {""}, call
+            while outer is not None:
+                paths.add(outer.path)
+                outer = outer.outer
+            held.append(paths)
+        return max(set.intersection(*held), key=len)
+
+    @cached_property
+    def layers(self) -> dict[str, dict[Any, list[int]]]:
+        """For each module the ReLUs of each of its units: of those that it applies itself, or that its neurons do."""
+        by_call: dict[Any, list[int]] = {}
+        for i, node in enumerate(self.flow.nodes):
+            if node.op.name == "relu" and (call := self.call(i)) is not None:
+                by_call.setdefault(call, []).append(i)
+        layers: dict[str, dict[Any, list[int]]] = {}
+        for call, relus in by_call.items():
+            layer = call if relus[1:] or call.outer is None else call.outer
+            for k, i in enumerate(relus):
+                layers.setdefault(layer.path, {}).setdefault((call.path, k), []).append(i)
+        return layers
+
+    @cached_property
+    def layer_of(self) -> dict[int, str]:
+        """The module in whose units a ReLU is."""
+        return {i: layer for layer, units in self.layers.items() for relus in units.values() for i in relus}
 
     def name(self, i: int) -> str:
         node = self.flow.nodes[i]
@@ -402,7 +449,7 @@ class _Tracer:
             edge = {Size.NAN: flow.bad[i], Size.INFINITE: flow.bad[i], Size.ZERO: flow.first_zero(i)}.get(size)
             if size is not Size.FINE:
                 explanation.counts[size] += 1
-                groups.setdefault((sizes.index(size), *(self.key(edge) if edge else ())), []).append(i)
+                groups.setdefault((sizes.index(size), *(self.key(edge, layers=True) if edge else ())), []).append(i)
         behind_relu = (Cause.ZERO_FACTOR, "relu")  # multiplied by the 0 of a unit that is off: that comes first
         ranked = sorted(groups, key=lambda key: (key[0], key[1:3] == behind_relu, -len(groups[key])))
         heads = {key[0]: key for key in reversed(ranked)}  # of each size the most frequent, before others of one size
@@ -414,15 +461,19 @@ class _Tracer:
             finding = self.finding(flow.nodes[worst])
             finding.leaves = [flow.nodes[i] for i in members]
             finding.names = [self.name(i) for i in members[:SHOWN]]
+            finding.home = self.home(members)
+            if finding.cause is Cause.OFF and (told := self.layer_sentence(key[3])):
+                finding.sentences[0] = told
             explanation.findings.append(finding)
         if groups:
             rest = sum(explanation.counts.values()) - sum(len(finding.leaves) for finding in explanation.findings)
             if rest:
                 explanation.notes.append(f"{rest} more have other causes: mg.why(output, leaf) explains one of them.")
         else:
-            explanation.notes.append(
-                f"The gradients of all {len(leaves)} leaves lie between {VANISHING:g} and {EXPLODING:g} in size."
+            all_leaves = (
+                f"gradients of all {len(leaves)} leaves lie" if leaves[1:] else "gradient of the only leaf lies"
             )
+            explanation.notes.append(f"The {all_leaves} between {VANISHING:g} and {EXPLODING:g} in size.")
 
     def finding(self, leaf: Value) -> Finding:
         flow = self.flow
@@ -437,7 +488,7 @@ class _Tracer:
             )
             return finding
         gradient = flow.gradients[i]
-        finding = Finding([leaf], [self.name(i)], gradient, Size.of(gradient), Cause.NOTHING)
+        finding = Finding([leaf], [self.name(i)], gradient, Size.of(gradient), Cause.NOTHING, home=self.home([i]))
         if finding.size is Size.FINE or finding.size in (Size.VANISHING, Size.EXPLODING):
             self.explain_factors(finding, i)
         else:
@@ -501,11 +552,13 @@ class _Tracer:
 
     # -- what happens there --------------------------------------------------------------------------
 
-    def key(self, edge: Edge) -> tuple[Cause, str, str]:
+    def key(self, edge: Edge, layers: bool = False) -> tuple[Cause, str, str]:
+        """What is alike at edges that belong together: the cause, the operation, and the unit, or the layer."""
         cause, i = self.cause(edge), edge.node
         if cause is Cause.ZERO_FACTOR:  # what comes of one 0 belongs together
             i = self.zero_source(self.other(edge))
-        return cause, self.flow.nodes[i].op.name, self.unit(i)
+        module = self.layer_of.get(i) if layers else None
+        return cause, self.flow.nodes[i].op.name, module or self.unit(i)
 
     def cause(self, edge: Edge) -> Cause:
         flow, (i, k) = self.flow, edge
@@ -550,7 +603,11 @@ class _Tracer:
         sentences = [
             _first(self.sentence(cause, group, i), str.upper) for (cause, *_), group in [*groups.items()][:SHOWN]
         ]
-        finding.sentences += [*sentences[:1], *[f"Another path: {_first(text, str.lower)}" for text in sentences[1:]]]
+        finding.sentences += sentences[:1]
+        for text, group in zip(sentences[1:], [*groups.values()][1:SHOWN], strict=True):
+            led_to_nan = finding.size is Size.NAN and not math.isnan(self.along(group[0]))
+            lead = "The ∞ arises here" if led_to_nan else "Another path"
+            finding.sentences.append(f"{lead}: {_first(text, str.lower)}")
         if len(groups) > SHOWN:
             finding.sentences.append(f"And so at {len(groups) - SHOWN} more places.")
 
@@ -565,7 +622,14 @@ class _Tracer:
         if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY:
             return ""
         if grown is not None and math.isfinite(flow.locals[edge.node][edge.argument]):
-            return WORDS[self.cause(grown)][1]
+            op, grower = flow.nodes[edge.node].op, flow.nodes[grown.node].op
+            if op.kink is None or grower.arity > 1 or self.cause(grown) is not Cause.INFINITE_DERIVATIVE:
+                return WORDS[self.cause(grown)][1]
+            return (
+                f"The 0 of {op.name} does not stop an ∞: choose the argument of {grower.name}, as in where(x > 0, "
+                f"{grower.name}(where(x > 0, x, 1)), 0), with mg.greater(x, 0) for x > 0; or keep away from the point, "
+                "as in sqrt(x + 1e-12) for sqrt(x)."
+            )
         zero = flow.first_zero(edge.node)
         if zero is None:
             return ""
@@ -630,6 +694,19 @@ class _Tracer:
             return f"{which} is off for all {count} samples, {given}: the unit is dead."
         return f"All {count} ReLUs that it leads to are off, {given}: if they are one unit's, the unit is dead."
 
+    def layer_sentence(self, layer: str) -> str:
+        """How many units of a layer are off for every sample; empty if it is one at most."""
+        units, values = self.layers.get(layer, {}), self.flow.values
+        dead = [relus for relus in units.values() if all(values[i] == 0.0 for i in relus)]
+        if len(dead) < 2:
+            return ""
+        inputs = sorted(values[self.flow.operands[i][0]] for relus in dead for i in relus)
+        which = f"{len(dead)} of {len(units)}" if len(dead) < len(units) else f"All {len(units)}"
+        count = max(map(len, dead))
+        samples, fate = (f" for all {count} samples", ": they are dead") if count > 1 else ("", "")
+        given = f"with inputs from {number(inputs[0], 6)} to {number(inputs[-1], 6)}"
+        return f"{which} units of {layer} are off{samples}, {given}{fate}."
+
     def other(self, edge: Edge) -> int:
         """The other operand of a product."""
         return self.flow.operands[edge.node][1 - edge.argument]
@@ -687,7 +764,25 @@ class _Tracer:
             if name in _SATURATING and sign < 0.0 and 2.0 * factors[order[0]] < sum(factors):
                 finding.cause = Cause.SATURATED
                 finding.sentences.append(self.sentence(Cause.SATURATED, [worst], i))
+            elif sign < 0.0 and (told := self.saturated_sentence(path, factors)):
+                finding.cause = Cause.SATURATED
+                finding.sentences.append(told)
         finding.sentences.append(self.path_sentence(path))
+
+    def saturated_sentence(self, path: list[Edge], factors: list[float]) -> str:
+        """Which operations of a path are saturated, and how far; empty if that is not what makes the product small."""
+        flow = self.flow
+        names = [_plain(flow.nodes[i].op.name) for i, _ in path]
+        far = [m for m, name in enumerate(names) if name in _SATURATING and factors[m] < _LOW.get(name, _LOW[""])]
+        if 2.0 * sum(factors[m] for m in far) > sum(factors):
+            return ""
+        kinds = ", ".join(f"{count} × {name}" for name, count in Counter(names[m] for m in far).items())
+        inputs = sorted(flow.values[flow.operands[path[m].node][path[m].argument]] for m in far)
+        slopes = sorted(factors[m] for m in far)
+        return (
+            f"{len(far)} operations on its path are saturated, {kinds}, with inputs from {number(inputs[0], 6)} to "
+            f"{number(inputs[-1], 6)}, where their slopes are {_power(slopes[0])} to {_power(slopes[-1])}."
+        )
 
     def path_sentence(self, path: list[Edge]) -> str:
         """The factors along a path: by module, or else by operation, in order; and all of one kind together."""

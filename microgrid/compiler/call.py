@@ -1,7 +1,9 @@
 """A call of a kernel as one node of an ordinary graph."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +11,30 @@ from numpy.typing import NDArray
 
 from microgrid import engine, ops
 from microgrid.calculus import flatten, gradient_graph
+from microgrid.compiler.program import PARAMETER, argument_of
 from microgrid.engine import Value
+from microgrid.ops import Operation
 from microgrid.recording import pending
 
 if TYPE_CHECKING:
     from microgrid.compiler.kernel import Kernel
 
 Floats = NDArray[np.floating[Any]]
+Rule = Callable[[Operation, Sequence[bool]], Sequence[bool]]
+"""Says through which operands of an operation something passes, of which it is known whether they are a 0 that stays.
+"""
+
+
+SPELLED_OUT = 100_000
+"""About so many nodes are made of a compiled call where it is spelled out, sample by sample."""
+
+spelling_out: ContextVar[list[Value] | None] = ContextVar("spelling_out", default=None)
+"""Where a compiled function that is called leaves what it computes as it is written, on some of the samples, too."""
+
+
+def samples_within(nodes: int) -> int:
+    """Of how many samples a call is spelled out that takes so many nodes for each."""
+    return max(SPELLED_OUT // max(nodes, 1), 1)
 
 
 @dataclass(slots=True)
@@ -177,6 +196,49 @@ class CompiledCall:
         value = np.asarray(self.kernel._run("value", theta, batch)[0])
         return float(value.reshape(-1)[self.output])
 
+    def passing(self, moves: Sequence[bool], xs: Sequence[float], rule: Rule) -> list[bool]:
+        """Return for each parent whether anything can come of moving it, in any sample.
+
+        Args:
+            moves: for each parent whether it moves.
+            xs: the numbers of the parents.
+            rule: the same for the operands of one operation of the program.
+        """
+        theta, batch = self._filled(xs)
+        program, count = self.kernel.program, len(self.kernel.parameters)
+        rows = [array.reshape(-1, size) for array, size in zip(batch, program.sizes, strict=True)]
+        places = [(k, place % program.sizes[k]) for k, mine in enumerate(self.places) for place in mine]
+        moved = {place for place, moving in zip(places, moves[count:], strict=True) if moving}
+        arguments_of = [arguments for _, arguments, _ in program.nodes()]
+        leaves: dict[Any, int] = {}
+        still: list[Floats | None] = []  # the numbers, in all samples, of what does not move
+        for i, (row, mine, data) in enumerate(zip(program.rows, arguments_of, program.data, strict=True)):
+            if mine:
+                numbers = [x for a in mine if (x := still[a]) is not None]
+                columns = (
+                    np.stack(np.broadcast_arrays(*numbers), axis=1).tolist() if len(numbers) == len(mine) else None
+                )
+                still.append(None if columns is None else np.array([row.forward(*xs) for xs in columns]))
+            elif row is PARAMETER:
+                leaves[int(data)] = i
+                still.append(None if moves[int(data)] else theta[int(data), None])
+            elif row.recipe is not None and row.recipe[0] is argument_of:
+                place = int(row.recipe[1][0]), int(data)
+                leaves[place] = i
+                still.append(None if place in moved else rows[place[0]][:, place[1]])
+            else:
+                still.append(np.array([data]))
+        zeros = [numbers is not None and not numbers.any() for numbers in still]
+        reached = bytearray(len(still))
+        reached[program.outputs[self.output]] = 1
+        for i in reversed(range(len(still))):
+            if reached[i] and arguments_of[i]:
+                row, mine = program.rows[i], arguments_of[i]
+                is_chain = not row.partials  # a sum or a maximum of many, which no user writes
+                for a in mine if is_chain else compress(mine, rule(row, [zeros[a] for a in mine])):
+                    reached[a] = 1
+        return [place in leaves and bool(reached[leaves[place]]) for place in (*range(count), *places)]
+
     def backpropagate(self, node: Any) -> None:
         """Add the node's gradient, times each derivative, to the gradients of its parents."""
         gradient = node.grad
@@ -241,15 +303,35 @@ class CompiledCall:
     def _graph(self, xs: Sequence[Any]) -> list[Any]:
         """The derivatives as Values: the program, played back on Values, differentiated as any graph."""
         inputs = [ops.identity(x) if isinstance(x, Value) else engine.constant(x) for x in xs]
+        return list(gradient_graph(self.played_back(inputs), inputs))
+
+    def played_back(self, parents: Sequence[Value], samples: int | None = None) -> Any:
+        """Return the program as an ordinary graph of the parents, of all samples or of the first ones."""
         count = len(self.kernel.parameters)
-        rest = iter(inputs[count:])
+        rest = iter(parents[count:])
         batch: list[list[Any]] = []
-        for array, places in zip(self.arrays, self.places, strict=True):
+        for array, places, size in zip(self.arrays, self.places, self.kernel.program.sizes, strict=True):
             numbers: list[Any] = array.ravel().tolist()
             for place in places:
                 numbers[place] = next(rest)
-            batch.append(numbers)
-        return list(gradient_graph(self.kernel.replay(inputs[:count], batch, self.output), inputs))
+            batch.append(numbers if samples is None else numbers[: samples * size])
+        return self.kernel.replay(parents[:count], batch, self.output)
+
+    def spelled_out(self, parents: Sequence[Value], build: Callable[[], Any] | None) -> list[Value]:
+        """Return graphs of what compiled functions compute, operation by operation, for some samples.
+
+        Args:
+            parents: the parents of the call.
+            build: what calls them: then each is run as it was written. Without, the program of this one is played back.
+        """
+        outputs: list[Value] = []
+        if build is not None:
+            token = spelling_out.set(outputs)
+            try:
+                build()
+            finally:
+                spelling_out.reset(token)
+        return outputs or [self.played_back(parents, samples_within(len(self.kernel.program)))]
 
 
 def node(call: CompiledCall, number: float, parents: Sequence[Value], others: tuple[Value, ...]) -> Value:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import threading
 import warnings
 import weakref
@@ -15,7 +16,7 @@ import numpy as np
 from microgrid import engine, ops
 from microgrid.calculus import flatten
 from microgrid.compiler.boxes import Box
-from microgrid.compiler.call import Floats, Split
+from microgrid.compiler.call import Floats, Split, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
 from microgrid.compiler.kernel import Kernel, Reduce, Shape, Signature, real_array
 from microgrid.compiler.program import (
@@ -71,6 +72,8 @@ class Compiled:
                 f"reaches had changed: {self._traces.changed}. Hand in as an argument what changes at every call",
                 stacklevel=2,
             )
+        if (spelled := spelling_out.get()) is not None and not variant.drops:
+            spelled += self._spelled_out(variant, structure, [leaf for _, leaf in leaves])
         if variant.drops:
             split.append(Split(variant.factors(len(np.asarray(split[0].numbers)) if variant.batched else None)))
         result = variant.kernel.call(split)
@@ -219,6 +222,14 @@ class Compiled:
         with without_collector():
             kernel = Kernel(simplify(trace.program), trace.parameters, signature, len(trace.program))
         return Variant(kernel, capture, trace.rebuild, trace.drops)
+
+    def _spelled_out(self, variant: "Variant", structure: "Structure", leaves: Sequence[Any]) -> Iterator[Value]:
+        """The function as it is written, on Values, of some of the samples."""
+        samples: Iterable[Any] = zip(*leaves, strict=True) if variant.batched else [leaves]
+        for sample in itertools.islice(samples, samples_within(variant.kernel.traced)):
+            positional, named = _put_together(structure, map(_as_values, sample))
+            results, _ = flatten(self.function(*positional, **named))
+            yield from [result for result in results if isinstance(result, Value)]
 
     def _inline(self, batch: Sequence[Any], named: dict[str, Any]) -> Any:
         """Within the trace of another function, become a part of it."""
@@ -420,6 +431,12 @@ def _output_values(numbers: Sequence[Any], name: str) -> list[Value]:
 def _nested(numbers: Iterator[Any], shape: Shape) -> Any:
     """Numbers in nested lists of a shape."""
     return [_nested(numbers, shape[1:]) for _ in range(shape[0])] if shape else next(numbers)
+
+
+def _as_values(argument: Any) -> Any:
+    """An array, or lists like one, as lists of Values, as the function gets them when it is traced."""
+    numbers = [x if isinstance(x, Value) else engine.constant(x) for x in flatten(argument)[0]]
+    return _nested(iter(numbers), _shape(argument, batch=False) or ())
 
 
 def _numbers(argument: Any) -> Iterator[Any]:

@@ -203,7 +203,7 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
     """Return, for each node that modules made, the frames of these modules, outer ones first."""
     if not any(node.origin is not None and node.origin.module is not None for node in order):
         return {}
-    from microgrid.nn import makers  # pictures of plain expressions need no layers
+    from microgrid.calls import makers  # pictures of plain expressions need no layers
 
     made_by = makers(order)
     known = {}

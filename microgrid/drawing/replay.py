@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from microgrid import ops
+from microgrid.calls import Call
 from microgrid.drawing.boundary import MARGIN
 from microgrid.drawing.dot import printable
 from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
@@ -18,7 +19,7 @@ from microgrid.drawing.page import Page
 from microgrid.drawing.program import Program, number
 from microgrid.drawing.theme import LIGHT, THEMES, follow_viewer
 from microgrid.engine import Value
-from microgrid.nn import Call, as_list
+from microgrid.nn import as_list
 from microgrid.recording import enable_grad, no_grad
 
 FRAMES = 200

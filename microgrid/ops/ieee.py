@@ -55,6 +55,14 @@ def logarithm(function: Callable[[float], float], pole: float = 0.0) -> Callable
 log = logarithm(math.log)
 
 
+def add_up(*xs: float) -> float:
+    """The sum of the arguments, added from left to right."""
+    total = xs[0]
+    for x in xs[1:]:
+        total += x
+    return total
+
+
 def divide(a: float, b: float) -> float:
     """The quotient a ÷ b: ±inf where only b is 0, nan for 0 ÷ 0."""
     try:

@@ -23,6 +23,9 @@ class Dispatching(Protocol):
 
 T = TypeVar("T", bound=Dispatching)
 
+ARITHMETIC = (ArithmeticError, ValueError)
+"""What Python raises where IEEE 754 has an infinity or nan."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -212,10 +215,15 @@ class Op:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
             raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
-        for argument in arguments:
-            if type(argument) is not float:
-                return self._dispatch(arguments)
-        result = self.forward(*arguments)
+        try:
+            for argument in arguments:
+                if type(argument) is not float:
+                    return self._dispatch(arguments)
+            result = self.forward(*arguments)
+        except ARITHMETIC as error:
+            numbers = ", ".join([short_repr(getattr(x, "_data", x)) for x in arguments])
+            _blame(self, error, f"forward({numbers}) raises", "return inf or nan instead")
+            raise
         return result if type(result) is float else number(self, result)
 
     def _dispatch(self, arguments: tuple[Any, ...]) -> Any:
@@ -251,6 +259,19 @@ class Op:
         return _find, (_home(self), self.name)
 
 
+class _Words:
+    """The words of a row, where it has some, in place of those of its class: what ``help(mg.tanh)`` shows."""
+
+    def __init__(self, of_class: str | None) -> None:
+        self.of_class = of_class
+
+    def __get__(self, op: Op | None, kind: Any) -> str | None:
+        return (op and op.doc) or self.of_class
+
+
+Op.__doc__ = _Words(Op.__doc__)  # type: ignore[assignment]  # a slot of this name would take the place of the class's
+
+
 def spell(op: Operation, kind: Literal["array", "javascript"], *arguments: str) -> str:
     """Return the operation as code, its template with these texts in the places of the arguments.
 
@@ -265,6 +286,13 @@ def spell(op: Operation, kind: Literal["array", "javascript"], *arguments: str) 
             f"operation {op.name!r}: its {kind} {template!r} is not a template of its "
             f"{op.arity} argument(s) {{0}}, {{1}}, …; write other braces twice, {{{{ and }}}} ({error!r})"
         ) from None
+
+
+def _blame(op: Operation, error: Exception, fault: str, remedy: str) -> None:
+    """Raise an error of Python's own arithmetic again, naming the operation, unless one within has done so."""
+    kind = type(error)
+    if kind in (ValueError, OverflowError, ZeroDivisionError) and not str(error).startswith("operation "):
+        raise kind(f"operation {op.name!r}: {fault} {kind.__name__}: {error}; {remedy}") from error
 
 
 def number(op: Operation, result: Any, what: str = "result") -> float:
@@ -286,6 +314,10 @@ def local_derivative(op: Operation, partial: Partial, y: Any, *xs: Any) -> Any:
     """Return what one of the partials gives, which must be a number or a Value."""
     try:
         derivative = partial(y, *xs)
+    except ARITHMETIC as error:
+        remedy = "write div, power and the other operations of the table, which give inf or nan, for /, ** and math"
+        _blame(op, error, "a partial, called with (y, *xs), raises", remedy)
+        raise
     except TypeError as error:
         if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
             raise

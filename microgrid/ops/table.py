@@ -13,10 +13,9 @@ To add an operation, add one row. The tests, the drawing, the checker and the co
 """
 
 import math
-import operator
 import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial, reduce, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 from microgrid.ops import ieee
@@ -66,10 +65,10 @@ def rows() -> Iterator[Op]:
 # Comparisons: 1.0 where they hold, 0.0 where not; constant almost everywhere, so their derivatives are 0.
 
 
-def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], python: str) -> Op:
+def _comparison(name: str, symbol: str, forward: Callable[[float, float], float], python: str) -> Op:
     return _row(
         name,
-        lambda a, b: 1.0 if holds(a, b) else 0.0,
+        forward,
         0.0,
         0.0,
         symbol=symbol,
@@ -80,12 +79,12 @@ def _comparison(name: str, symbol: str, holds: Callable[[float, float], bool], p
     )
 
 
-less = _comparison("less", "<", lambda a, b: a < b, "<")
-less_equal = _comparison("less_equal", "≤", lambda a, b: a <= b, "<=")
-greater = _comparison("greater", ">", lambda a, b: a > b, ">")
-greater_equal = _comparison("greater_equal", "≥", lambda a, b: a >= b, ">=")
-equal = _comparison("equal", "=", lambda a, b: a == b, "==")
-not_equal = _comparison("not_equal", "≠", lambda a, b: a != b, "!=")
+less = _comparison("less", "<", lambda a, b: 1.0 if a < b else 0.0, "<")
+less_equal = _comparison("less_equal", "≤", lambda a, b: 1.0 if a <= b else 0.0, "<=")
+greater = _comparison("greater", ">", lambda a, b: 1.0 if a > b else 0.0, ">")
+greater_equal = _comparison("greater_equal", "≥", lambda a, b: 1.0 if a >= b else 0.0, ">=")
+equal = _comparison("equal", "=", lambda a, b: 1.0 if a == b else 0.0, "==")
+not_equal = _comparison("not_equal", "≠", lambda a, b: 1.0 if a != b else 0.0, "!=")
 
 # Arithmetic
 
@@ -97,7 +96,7 @@ def sum_of(n: int) -> Op:
     """Return the sum of n arguments as one operation: one node where a chain of ``add`` has n − 1."""
     return Op(
         f"sum[{n}]",
-        lambda *xs: reduce(operator.add, xs),
+        ieee.add_up,
         (1.0,) * n,
         symbol="Σ",
         array="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
@@ -808,7 +807,7 @@ where: Op = _row(
     javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
     "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
-    "√x or 0 write where(x > 0, sqrt(where(x > 0, x, 1)), 0)",
+    "√x or 0 write where(mg.greater(x, 0), sqrt(where(mg.greater(x, 0), x, 1)), 0)",
 )
 relu = _row(
     "relu",

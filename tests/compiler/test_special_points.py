@@ -1,5 +1,6 @@
 """Functions of several rows where infinities, zeros and ties meet: eager, differentiated and compiled they agree."""
 
+import itertools
 import math
 
 import numpy as np
@@ -154,3 +155,67 @@ def test_a_choice_by_a_plain_number_has_derivatives_by_both(condition):
         assert [value, *gradient] == pytest.approx([1.0, nan, 1.0], nan_ok=True)
     for value, gradient in answers(f, [4.0, 1.0]):
         assert [value, *gradient] == [9.0, 2.0, 1.0]
+
+
+def zeros():
+    """Each row, argument and point where a local derivative that is a function is the number 0."""
+    for op in [*ops.rows(), ops.leaky_relu_of(0.0), ops.elu_of(0.0)]:
+        for k, partial in enumerate(op.partials):
+            points = itertools.product((-1.5, -1.0, -0.25, 0.0, 0.25, 0.75, 1.0, 2.0), repeat=op.arity)
+            flat = (xs for xs in points if math.isfinite(y := op(*xs)) and callable(partial) and partial(y, *xs) == 0.0)
+            if xs := next(flat, None):
+                yield pytest.param(op, k, list(xs), id=f"{op.name} by {k}")
+
+
+def test_the_masks_are_among_the_rows_whose_derivative_is_somewhere_0():
+    found = {(case.values[0].name, case.values[1]) for case in zeros()}
+    choices = {("where", 1), ("where", 2), ("maximum", 0), ("maximum", 1), ("minimum", 0), ("minimum", 1)}
+    assert {("relu", 0), ("clip", 0), ("abs", 0), ("leaky_relu[0.0]", 0), ("elu[0.0]", 0), *choices} <= found
+
+
+@pytest.mark.parametrize(("op", "k", "xs"), list(zeros()))
+def test_a_derivative_of_0_is_a_number_that_times_infinity_is_nan_in_every_mode(op, k, xs):
+    y = op(*xs)
+
+    def root(v):
+        return mg.sqrt(op(*v) - y)  # whose slope is infinite here
+
+    unit = [float(i == k) for i in range(op.arity)]
+    by_one = mg.grad(lambda x: root([*xs[:k], x, *xs[k + 1 :]]))
+    found = [slopes[k] for _, slopes in answers(root, xs)]
+    found += [mg.jvp(root, xs, unit)[1], mg.grad(root)(xs)[k], by_one(xs[k]), mg.grad(by_one)(xs[k])]
+    found += [mg.hvp(root, xs, unit)[k], mg.compile(lambda v: mg.jvp(root, list(v), unit)[1], batch=False)(xs).data]
+    assert found == pytest.approx([nan] * len(found), nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "cut", [mg.stop_gradient, mg.floor, mg.sign, lambda v: mg.less(v, 1.0) - 1.0, lambda v: mg.where(v, 0.0, 1.0)]
+)
+def test_behind_a_constant_0_no_infinity_arrives_in_any_mode(cut):
+    def root(v):
+        return mg.sqrt(cut(v[0]) - cut(0.5))
+
+    for _, slopes in answers(root, [0.5]):
+        assert slopes == [0.0]
+    assert mg.jvp(root, [0.5], [1.0])[1] == mg.hvp(root, [0.5], [1.0])[0] == 0.0
+    assert mg.compile(lambda v: mg.jvp(root, list(v), [1.0])[1], batch=False)([0.5]).data == 0.0
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda x: mg.relu(x),
+        lambda x: mg.clip(x, 0.0, 1.0),
+        lambda x: mg.maximum(x, 0.0),
+        lambda x: mg.where(mg.greater(x, 0.0), x, 0.0),
+    ],
+)
+@pytest.mark.parametrize("x", [-1.0, 0.0, 0.25])
+def test_a_root_behind_a_mask_is_safe_where_its_argument_is_chosen_first(mask, x):
+    def safe(v):
+        inside = mg.greater(v[0], 0.0)
+        return mg.where(inside, mg.sqrt(mask(mg.where(inside, v[0], 1.0))), 0.0)
+
+    for value, slopes in answers(safe, [x]):
+        assert (value, slopes) == ((0.5, [1.0]) if x > 0 else (0.0, [0.0]))
+    assert mg.jvp(safe, [x], [1.0])[1] == float(x > 0)
