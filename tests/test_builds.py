@@ -98,3 +98,20 @@ def test_all_modules_that_a_compiled_build_compiles_run_from_one_build(source: s
 def test_the_compiler_is_the_mypy_that_checks_the_types() -> None:
     pinned = [requirement for requirement in HOOK["compiler"] if requirement.startswith("mypy")]
     assert pinned == [need for need in PROJECT["project"]["optional-dependencies"]["lint"] if need.startswith("mypy")]
+
+
+@pytest.mark.parametrize(
+    "step", ["y + 1.0", "y.tanh()", "(y * 0.99 + x * 0.01).tanh() + x", "y * y", "mg.dot([y, x], [x, y])"]
+)
+def test_long_chains_die_without_harm_to_what_lies_beside_them(step: str) -> None:
+    code = f"""
+import microgrid as mg
+for steps in (*range(40, 60), 2_000, 100_000):
+    x = y = mg.Value(0.5)
+    for _ in range(steps):
+        y = {step}
+    del y
+print(x.data)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
