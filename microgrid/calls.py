@@ -1,7 +1,7 @@
 """Calls of modules: which module made which node of a graph."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, final
 
 from microgrid.builds import mypyc_attr
@@ -81,8 +81,8 @@ def _name_within(outer: Any, module: Any) -> str:
     return found
 
 
-def call(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Return ``module.forward(*inputs, **options)``, and note in its nodes which module made them."""
+def call(module: Any, forward: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Return ``forward(*inputs, **options)`` of a module, and note in its nodes which module made them."""
     outer: Call | None = getattr(_running, "call", None)
     name = "" if outer is None else module._called_as or _name_within(outer._module, module)
     one = len(inputs) == 1 and not options
@@ -91,7 +91,7 @@ def call(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     this = Call(type(module).__name__, outer, name, module, tuple(x) if type(x) is list else x)
     _running.call = this
     try:
-        outputs = module.forward(x) if one else module.forward(*inputs, **options)
+        outputs = forward(x) if one else forward(*inputs, **options)
     finally:
         _running.call = outer
         this._module = None

@@ -54,7 +54,7 @@ class Module(Container):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Return ``forward(*inputs, **options)``, and note in its nodes which module made them."""
-        return call(self, inputs, options)
+        return call(self, self.forward, inputs, options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the outputs; each kind of module has its own."""
