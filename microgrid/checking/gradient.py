@@ -10,11 +10,22 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
-from microgrid.checking.numeric import Line, Measure, Method, Obstacle, Plan, Program, Step, output_of, restored
+from microgrid.checking.numeric import (
+    Line,
+    Measure,
+    Method,
+    Obstacle,
+    Plan,
+    Program,
+    Step,
+    is_program,
+    output_of,
+    restored,
+)
 from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
-from microgrid.ops import ARITHMETIC, Interval, Op, in_table, short_repr, stop_gradient, total
+from microgrid.ops import ARITHMETIC, Interval, in_table, short_repr, stop_gradient, total
 from microgrid.recording import enable_grad, record_lines
 
 
@@ -350,11 +361,9 @@ class _Check:
         line = Line(self.program, {i: 1.0}, seed=self.seed)
         if line.kinks and line.obstacle(line.nearest) is not None:
             return True
-        if all(type(self.program.nodes[j].op) is Op for j, *_ in line.plan):
+        if not any(is_program(self.program.nodes[j].op) for j, *_ in line.plan):
             return False
-        beside = [
-            line.at(t) for t in (-line.nearest, line.nearest)
-        ]  # a compiled function has kinks that it does not tell
+        beside = [line.at(t) for t in (-line.nearest, line.nearest)]  # a compiled function does not tell its kinks
         return any(isinstance(point, Obstacle) or point[1] != line.base for point in beside)
 
     def _probes(self) -> list[_Probe]:
@@ -474,7 +483,7 @@ class _Check:
     def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative, moved: set[int]) -> None:
         """Blame a wrong local derivative; that of a compiled function on the operation within that is wrong."""
         what, within = _wrong_local(node, k, local), None
-        if type(node.op) is not Op:
+        if is_program(node.op):
             kinks: list[Value] = []
             leaves = [self.program.nodes[i] for i in moved if not self.program.operands[i]]
             inner = self._inner(node, leaves, kinks)
@@ -532,7 +541,7 @@ class _Check:
         steps.sort(key=lambda step: in_table(program.nodes[step[0]].op))  # rows of a user's own are wrong more often
         for i, _, operands, _ in steps[:INNER]:
             node, xs = program.nodes[i], tuple([program.values[j] for j in operands])
-            if type(node.op) is Op:
+            if not is_program(node.op):
                 yield node, Primitive(node.op, xs, self.seed), [k for k, j in enumerate(operands) if j in moving]
 
     def _local(self, i: int, k: int) -> Derivative:
@@ -681,7 +690,7 @@ class _Check:
                 continue
             if not self._is_outside(row, node, found[1]):
                 within, place = None, node
-                if type(node.op) is not Op:
+                if is_program(node.op):
                     for inner, primitive, moving in self._inner_operations(node, [leaf for _, leaf in self.chosen]):
                         if (wrong := _wrong_second(primitive, moving)) is not None:
                             place, within, found = inner, node, wrong
@@ -727,9 +736,9 @@ def _argument(node: Value, k: int) -> str:
 
 def _agree(node: Value, a: float, b: float) -> bool:
     """Whether a node's number is the same; of a compiled function up to the order of its sums, which is the batch's."""
-    if type(node.op) is Op or not math.isfinite(a - b):
+    unit: float = getattr(node.op, "unit", 0.0)  # which a compiled call has
+    if not unit or not math.isfinite(a - b):
         return _same(a, b)
-    unit: float = node.op.unit  # type: ignore[attr-defined]
     return abs(a - b) <= 2.0**10 * unit * max(1.0, abs(a), abs(b))
 
 

@@ -121,9 +121,14 @@ def _is_exact(op: Operation, y: float, xs: list[float]) -> bool:
     return y in xs or not any(op.connected)
 
 
+def is_program(op: Operation) -> bool:
+    """Return whether an operation is a whole program, as the call of a compiled function is."""
+    return hasattr(op, "passing")
+
+
 def local_derivative(op: Operation, i: int, y: float, xs: list[float], random: Random | None = None) -> float:
     """Return ∂y/∂xs[i] as the row gives it, as a float; with random rounding inside if asked for."""
-    if type(op) is not Op:
+    if is_program(op):
         return local_derivatives(op, y, xs, random)[i]
     if random is None:
         return _partial(op.partials[i], y, xs)
@@ -136,7 +141,7 @@ def local_derivatives(op: Operation, y: float, xs: list[float], random: Random |
     An operation that is a whole program, as a compiled function is, gives all of them at once; its rounding is that of
     its operands.
     """
-    if type(op) is Op:
+    if not is_program(op):
         noisy = () if random is None else [Noisy(x, random) for x in (y, *xs)]
         return tuple([_partial(partial, y, xs, noisy) for partial in op.partials])
     if random is not None:
@@ -301,7 +306,7 @@ class Program:
 
         def edges(i: int) -> Sequence[bool]:
             op, operands = self.nodes[i].op, self.operands[i]
-            if type(op) is not Op and operands:
+            if is_program(op) and operands:
                 moves, xs = [j in moving for j in operands], [self.values[j] for j in operands]
                 return op.passing(moves, xs, rule)  # type: ignore[attr-defined, no-any-return]
             return rule(op, [j not in moving and self.values[j] == 0.0 for j in operands])
