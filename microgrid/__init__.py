@@ -12,6 +12,7 @@ from importlib import import_module
 from sys import modules as _modules
 from typing import TYPE_CHECKING, Any
 
+from microgrid import builds as _builds  # before all others: it sees to it that they load from where they should
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
 from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
 from microgrid.engine import Value, topological_order
@@ -97,6 +98,7 @@ def __dir__() -> list[str]:
 
 
 __version__ = "0.1.0"
+__compiled__ = _builds.compiled  # whether the engine runs as mypyc compiled it, or as Python reads it
 
 __all__ = [
     "AnomalyError",

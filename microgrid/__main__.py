@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from microgrid import __version__
+from microgrid import __compiled__, __version__
 from microgrid.checking import Verdict, check
 from microgrid.drawing import RendererError, draw
 from microgrid.drawing.rendering import find_renderer
@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog='Or take a formula apart: python -m microgrid explain "tanh(x*w + b)" x=2 w=-3 b=6.88 -o neuron.svg',
     )
     parser.set_defaults(run=_train)
-    parser.add_argument("--version", action="version", version=f"microgrid {__version__}")
+    build = "compiled" if __compiled__ else "pure Python"
+    parser.add_argument("--version", action="version", version=f"microgrid {__version__} ({build})")
     parser.add_argument(
         "--out", metavar="FOLDER", default="microgrid-digits", help="where to leave the results (%(default)s)"
     )

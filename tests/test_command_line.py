@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from microgrid import Op, __version__, data, ops, training
+from microgrid import Op, __compiled__, __version__, data, ops, training
 from microgrid.__main__ import main
 from microgrid.engine import Value
 from microgrid.expressions import FUNCTIONS
@@ -235,9 +235,9 @@ def test_help_and_version_fit_80_columns(capsys, monkeypatch, arguments):
         main(arguments)
     shown = capsys.readouterr().out
     assert all(len(line) <= 80 for line in shown.splitlines())
-    assert (
-        shown == f"microgrid {__version__}\n" if arguments == ["--version"] else "usage: python -m microgrid" in shown
-    )
+    build = "compiled" if __compiled__ else "pure Python"
+    version = f"microgrid {__version__} ({build})\n"
+    assert shown == version if arguments == ["--version"] else "usage: python -m microgrid" in shown
 
 
 def wrong_by_half(name):

@@ -81,7 +81,7 @@ def test_without_a_package_the_extra_that_brings_it_is_named(module: str, code: 
 
 
 def test_every_extra_that_is_named_is_one() -> None:
-    project = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert all(f"\n{extra} = [" in project for extra in WITHOUT.values())
 
 

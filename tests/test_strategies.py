@@ -21,7 +21,8 @@ from microgrid.nn import MLP
 from microgrid.ops import Op
 from microgrid.strategies import SMOOTH, Expression, arguments, batches, expressions, mlps, scalars, values
 
-ROOT = Path(mg.__file__).parents[1]
+PACKAGE = Path(mg.__file__).parent
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 class Found(Exception):  # noqa: N818 -- not an error
@@ -249,14 +250,14 @@ def test_targets_are_classes_or_lists(classes: Any, lists: Any, model: MLP) -> N
 @pytest.mark.parametrize("first", ["hypothesis", "microgrid.strategies"])
 def test_hypothesis_finds_the_strategies_by_itself(tmp_path: Path, first: str) -> None:
     """An installed distribution, as Hypothesis sees one: metadata beside a package."""
-    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["hypothesis"]
+    group = tomllib.loads(PROJECT.read_text())["project"]["entry-points"]["hypothesis"]
     metadata = tmp_path / "microgrid_autograd-0.1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: microgrid-autograd\nVersion: 0.1.0\n")
     (metadata / "entry_points.txt").write_text("[hypothesis]\n" + "".join(f"{k} = {v}\n" for k, v in group.items()))
     code = f"""
 import sys
-sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
+sys.path[:0] = [{str(tmp_path)!r}, {str(PACKAGE.parent)!r}]
 import {first}
 from hypothesis import Phase, given, settings, strategies as st
 assert not {{"numpy", "rich", "graphviz", "sklearn"}} & set(sys.modules), "importing Hypothesis became slow"
@@ -277,7 +278,7 @@ print("drawn")
 
 def mutant(room: str, *replacements: tuple[str, str]) -> ModuleType:
     """Load a copy of a room with some of its text replaced."""
-    source = (ROOT / "microgrid" / f"{room}.py").read_text()
+    source = (PACKAGE / f"{room}.py").read_text()
     for old, new in replacements:
         assert source.count(old) >= 1, f"{room}.py has no {old!r} any more: seed the fault anew"
         source = source.replace(old, new)
