@@ -132,6 +132,17 @@ def test_a_jump_nearer_than_rounding_is_found_by_random_rounding():
     assert "a jump or a bend" in str(found)
 
 
+@pytest.mark.parametrize("error", [ValueError, OverflowError])
+def test_of_a_function_that_does_not_take_what_is_near_no_digit_is_claimed(error):
+    def forward(x):
+        if x:
+            raise error
+        return x + 1.0
+
+    x = Value(1.0)
+    assert mg.precision(Op("a point", forward, (1.0,))(x / 3.0 - x / 3.0)).digits == 0.0
+
+
 def test_inputs_count_as_exact_and_what_their_rounding_would_cost_is_said():
     x = Value(1.0 + 1e-9)
     found = mg.precision(x - 1.0)
@@ -311,6 +322,8 @@ def test_a_number_of_the_user_is_not_taken_for_the_constant_of_a_pattern():
     x = Value(1.0, "x")
     assert mg.precision(mg.sqrt(x / 3.0 - x / 3.0)).rewrite == ""
     assert mg.precision(x - mg.tanh(Value(15.0))).rewrite == ""
+    for constant in (2.0, 0.5):
+        assert mg.precision(mg.exp(Value(math.log(constant) + 1e-9)) - constant).rewrite == ""
 
 
 def test_a_difference_the_other_way_round_is_recognised_too():

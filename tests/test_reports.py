@@ -215,6 +215,7 @@ PRECISE: dict[str, Callable[[], Any]] = {
     "what is exact": lambda: mg.precision((x := Value(1.5, "x")) * 4.0 - 0.25 + mg.floor(x / 2.0) + mg.sqrt(x + 0.75)),
     "one rounding": lambda: [mg.precision(third(x)) for x in leaves(1.0, 1e300, 1e-320, 5e-324)],
     "a quotient that underflows": lambda: mg.precision(third(Value(-5e-324, "x")) + 0.0),
+    "a sum without a right digit": lambda: mg.precision(((Value(0.3, "x") + 4.4e15) + 0.1) - 4.4e15),
     "a sum of quotients": lambda: mg.precision(chain(Value(0.0), lambda v: v + third(Value(1.0)), 40)),
     "a square root": lambda: [mg.precision(mg.sqrt(x)) for x in leaves(2.0, 2.25, 0.0, 1e-300)],
     "a square": lambda: [mg.precision(third(x) ** 2) for x in leaves(1.0, 1e-160, 1e-162, 1e150)],
