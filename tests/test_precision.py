@@ -3,6 +3,8 @@
 import html
 import io
 import math
+from functools import reduce
+from operator import add
 
 import pytest
 from exact import definition
@@ -303,7 +305,7 @@ def test_a_variance_as_a_difference_of_means_is_told_of_the_deviations():
     for squares in ([x * x for x in xs], [x**2 for x in xs]):
         assert mg.precision(mg.mean(squares) - mean**2).rewrite == remedy
         assert mg.precision(mg.mean(squares) - mean * mean).rewrite == remedy
-    for squares in (sum(x * x for x in xs), mg.total(x * x for x in xs)):
+    for squares in (sum(x * x for x in xs), mg.total(x * x for x in xs), reduce(add, [x * x for x in xs])):
         assert mg.precision(squares / 4 - (sum(xs) / 4) ** 2).rewrite == remedy
     assert mg.precision(mg.mean([(x - mean) ** 2 for x in xs])).digits > 15.0
     others = [Value(1e8 + k) for k in (0, 2, 1, 3)]
@@ -324,6 +326,21 @@ def test_a_number_of_the_user_is_not_taken_for_the_constant_of_a_pattern():
     assert mg.precision(x - mg.tanh(Value(15.0))).rewrite == ""
     for constant in (2.0, 0.5):
         assert mg.precision(mg.exp(Value(math.log(constant) + 1e-9)) - constant).rewrite == ""
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x: mg.exp(8.0 * x) * (1 + mg.exp(8.0 * x)),
+        lambda x: mg.log(1 * (x / 99.999999999)),
+        lambda x: (x**2) ** 30 * -((x**2) ** 30) * 1e100,
+        lambda x: mg.exp(4.0 * x) * -mg.exp(4.0 * x),
+    ],
+)
+def test_a_product_is_not_taken_for_a_sum_or_a_quotient(product):
+    found = mg.precision(product(Value(100.0)))
+    assert found.sentences
+    assert found.rewrite == ""
 
 
 def test_a_difference_the_other_way_round_is_recognised_too():

@@ -230,12 +230,12 @@ PRECISE: dict[str, Callable[[], Any]] = {
     "a choice within the rounding": lambda: mg.precision(
         mg.where(mg.less(third(x := Value(0.3, "x"), 0.1), 3.0), x, 2.0 * x)
     ),
-    "what underflows": lambda: [mg.precision(x * x + 0.0) for x in leaves(1e-200, 1e-155)],
+    "what underflows": lambda: [mg.precision(x * y + 0.0) for x in leaves(1e-200, 1e-155) for y in (x, -1e-200)],
     "a power of what underflows": lambda: mg.precision(((x := Value(1e-150, "x")) * x * x) ** 3 + 1e-300),
     "what overflows": lambda: [
         mg.precision(f(x))
         for x in leaves(1e200)
-        for f in (lambda x: mg.sqrt(x * x + 1.0), lambda x: ops.div(x, x * x), lambda x: x - x * x)
+        for f in (lambda x: mg.sqrt(x * x + 1.0), lambda x: ops.div(x, x * x), lambda x: mg.abs(x - x * x))
     ],
     "what was given as no number": lambda: [mg.precision(x * 2.0) for x in leaves(math.nan, math.inf)],
     "an overflow that is not chosen": lambda: mg.precision(mg.where(mg.less(x := Value(1e200), 1.0), x * x, third(x))),

@@ -235,7 +235,7 @@ class _Roundings:
                 # An operand that is 0 up to an error may be that error, and so may a power of it.
                 self.own[i] = max(self.own[i], *[errors[j] for j in operands if not values[j]], 0.0)
             if moves:
-                self.incoming[i] = math.hypot(*moves) if moves[1:] else abs(moves[0])
+                self.incoming[i] = math.hypot(*moves)
                 errors[i] = math.hypot(self.own[i], self.incoming[i])
             else:
                 errors[i] = self.own[i]

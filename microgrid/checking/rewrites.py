@@ -170,6 +170,6 @@ def _pairs(kind: ast.operator, node: Value) -> list[tuple[Value, Value]]:
             return [(a, b)]
         turned = [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op.name == "neg"]
         return turned if name == "add" else []
-    if name == {ast.Add: "add", ast.Mult: "mul", ast.Div: "div"}[type(kind)]:
-        return [(a, b)] if name == "div" else [(a, b), (b, a)]
-    return []
+    if isinstance(kind, ast.Div):
+        return [(a, b)] if name == "div" else []
+    return [(a, b), (b, a)] if name == "add" else []
