@@ -307,6 +307,19 @@ def test_at_0_with_the_exponent_0_all_derivatives_of_a_power_are_0() -> None:
     assert {derivative.data for derivative in (*first, *second)} == {0.0}
 
 
+def test_where_gamma_overflows_all_its_derivatives_are_infinite() -> None:
+    for x in (172.0, 173.5, 1e300):
+        leaf = Value(x)
+        derivative = ops.gamma(leaf)
+        for _ in range(4):
+            (derivative,) = gradient_graph(derivative, [leaf])
+            assert derivative.data == math.inf
+
+
+def test_a_power_times_a_logarithm_has_its_sign_at_the_pole() -> None:
+    assert [ops.power_log_of(k)(0.0, -1.0) for k in (1, 2, 3)] == [-math.inf, math.inf, -math.inf]
+
+
 def test_the_length_of_one_number_is_its_absolute_value_with_its_derivative_at_0() -> None:
     for x in (-3.0, 0.0, 2.5):
         assert ops.hypot(x) == abs(x)
