@@ -106,7 +106,7 @@ class Flow:
         """What flows to a node along each edge."""
         return [
             self.gradients[c] * self.locals[c][k]
-            for c in range(i + 1, len(self.nodes))
+            for c in range(i, len(self.nodes))
             if self.alive[c] and i in self.operands[c]
             for k, j in enumerate(self.operands[c])
             if j == i and not self.is_cut(c, k)
