@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from microgrid.engine import Value, topological_order
 
+OWN = -1
+"""In the place of an argument: the node's own sum of flows. Arguments themselves are 0 or more."""
+
 
 class Edge(NamedTuple):
-    """The edge from a node to its operand ``argument``; argument −1 stands for the node's own sum of flows."""
+    """The edge from a node to its operand ``argument``, or with ``OWN`` the sum of what flows to the node."""
 
     node: int
     argument: int
@@ -64,9 +67,9 @@ class Flow:
                 continue
             gradient, lives, mask = gradients[i], alive[i], self._mask(i)
             if lives and not gradient and sizes[i]:
-                zero[i] = Edge(i, -1)
+                zero[i] = Edge(i, OWN)
             if bad[i] is None and not math.isfinite(gradient):
-                bad[i] = Edge(i, -1)
+                bad[i] = Edge(i, OWN)
             for k, (j, derivative) in enumerate(zip(operands, self.locals[i], strict=True)):
                 if not lives or (mask and not mask[k]):
                     if cut[j] is None:

@@ -133,8 +133,7 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
 def _bound(name: str, nodes: tuple[Value, ...], found: Found) -> Found | None:
     known = found.get(name, nodes)
     same = len(known) == len(nodes) and all(
-        a is b or (a.op is b.op is ops.CONSTANT and a.data == b.data)
-        for a, b in zip(known, nodes, strict=False)
+        a is b or (a.op is b.op is ops.CONSTANT and a.data == b.data) for a, b in zip(known, nodes, strict=False)
     )
     return {**found, name: known} if same else None
 

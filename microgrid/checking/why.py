@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from microgrid.checking.flow import Edge, Flow, first_not_finite
+from microgrid.checking.flow import OWN, Edge, Flow, first_not_finite
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
@@ -456,7 +456,7 @@ class _Tracer:
         edges = [(Edge(i, k), j) for i in later for k, j in enumerate(flow.operands[i]) if depends[j]]
         if not flow.alive[start]:
             return [edge for edge, _ in reversed(edges) if flow.is_cut(*edge)]
-        far = [Edge(i, -1) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
+        far = [Edge(i, OWN) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
         far += [edge for edge, _ in edges if flow.gradients[edge.node] and self.along(edge) == 0.0]
         reached, near = {start}, []
         for edge, j in edges:
@@ -480,9 +480,9 @@ class _Tracer:
                 continue
             gradient = flow.gradients[i]
             if not math.isfinite(gradient) and math.isnan(gradient) != math.isnan(arrived.get(i, 0.0)):
-                found.append(Edge(i, -1))  # ∞ − ∞
+                found.append(Edge(i, OWN))  # ∞ − ∞
             elif math.isinf(gradient) and i not in arrived:
-                found.append(Edge(i, -1))  # a sum of finite numbers
+                found.append(Edge(i, OWN))  # a sum of finite numbers
             for k, j in enumerate(flow.operands[i]):
                 if depends[j] and not flow.is_cut(i, k):
                     along = gradient * flow.locals[i][k]
@@ -671,7 +671,7 @@ class _Tracer:
                 if depends[c] and 0.0 < abs(flow.gradients[c]) <= CANCELLED * flow.sizes[c]:
                     finding.cause = Cause.CANCELLED
                     finding.places = [flow.nodes[c]]
-                    finding.sentences.append(self.sentence(Cause.CANCELLED, [Edge(c, -1)], i))
+                    finding.sentences.append(self.sentence(Cause.CANCELLED, [Edge(c, OWN)], i))
                     return
         path = self.path(i)
         factors = [math.log(abs(flow.locals[c][k])) for c, k in path]
