@@ -684,7 +684,7 @@ class _Tracer:
             finding.cause = Cause.SMALL_FACTORS if finding.size is Size.VANISHING else Cause.LARGE_FACTORS
             worst = path[order[0]]
             name = _plain(flow.nodes[worst.node].op.name)
-            if name in _SATURATING and sign < 0.0 and 2.0 * factors[order[0]] < sum(factors):
+            if name in _SATURATING and finding.size is Size.VANISHING and 2.0 * factors[order[0]] < sum(factors):
                 finding.cause = Cause.SATURATED
                 finding.sentences.append(self.sentence(Cause.SATURATED, [worst], i))
         finding.sentences.append(self.path_sentence(path))
