@@ -2,7 +2,8 @@
 
 ``python tests/test_reports.py`` writes that file anew. How far a derivative may be off is itself computed, by
 random rounding and extrapolation; other tests hold that it is far enough, this one that it is no further.
-Every function here is made of operations that IEEE 754 rounds in one way, so the digits are the same everywhere.
+Every function here is made of operations that IEEE 754 rounds in one way, or is shown with so few digits that those of
+other machines are the same.
 """
 
 import math
