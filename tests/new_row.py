@@ -9,9 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# The one line that an operation still takes besides: every operation of one number becomes a method by itself soon.
-METHOD = ("    softplus = _method(ops.softplus)\n", "    log_sigmoid = _method(ops.log_sigmoid)\n")
-
 
 def row_and_definition() -> list[str]:
     """The two pieces of code in CONTRIBUTING's section on adding an operation."""
@@ -29,7 +26,6 @@ def copy_with_the_row(folder: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", folder)
     _insert(folder / "microgrid" / "ops" / "table.py", "", row)
     _insert(folder / "tests" / "exact.py", "DEFINITIONS: dict[str, Function] = {\n", definition)
-    _insert(folder / "microgrid" / "engine.py", *METHOD)
     return folder
 
 

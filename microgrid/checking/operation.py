@@ -313,7 +313,7 @@ class _OperationCheck:
         return [_nearest_to_failing(rows)]
 
 
-def _on_arrays(op: Operation, columns: Sequence[Any], numpy: Any, special: Any) -> Any:
+def _on_arrays(op: Op, columns: Sequence[Any], numpy: Any, special: Any) -> Any:
     """Compute a row on arrays as a compiled program does.
 
     Raises:
