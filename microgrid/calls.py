@@ -16,6 +16,10 @@ class Container:
     _called_as = ""
 
 
+_container: Any = Container
+"""What mypyc knows as a class it takes for final, as nothing that it compiles is a subclass."""
+
+
 @final
 class Call:
     """One call of a module, which is the origin of its output nodes: drawings group nodes by it.
@@ -74,7 +78,7 @@ _running = threading.local()
 def _name_within(outer: Any, module: Any) -> str:
     """Return what a module is called in the one that called it, and note the names of its neighbours."""
     for name, item in walk(outer, into_modules=False):
-        if name and isinstance(item, Container):
+        if name and isinstance(item, _container):
             item._called_as = name
     by_name = next((name for name, item in walk(outer) if item is module), type(module).__name__)
     found: str = module._called_as or by_name
@@ -163,7 +167,7 @@ def walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(item))
         yield name, item
-        if isinstance(item, Container) and (into_modules or item is root):
+        if isinstance(item, _container) and (into_modules or item is root):
             # A list of all at once: another thread may set an attribute meanwhile.
             within: Iterable[tuple[Any, Any]] = [pair for pair in [*vars(item).items()] if pair[0][:1] != "_"]
         elif isinstance(item, (list, tuple)):

@@ -9,14 +9,12 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, TypeVar
+from typing import Any
 
-from microgrid import ops
+from microgrid.blocks import block
 from microgrid.builds import mypyc_attr
 from microgrid.ops import LEAF
 
@@ -48,8 +46,6 @@ class Origin:
 Hook = Callable[[Any], None]
 """What is called with a Value."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 hooks: ContextVar[tuple[Hook, ...]] = ContextVar("hooks", default=())
 """What is called with each node that is recorded."""
 
@@ -67,68 +63,6 @@ pictures: list[Callable[[Any, Any], dict[str, str] | None]] = []
 
 open_blocks: list[None] = []
 """One for each block that is open in any thread: while there is none, nodes need not look at the hooks."""
-
-
-class Block(AbstractContextManager[None]):
-    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
-
-    A generator runs in the block whenever it is resumed, and the code that takes its items does not; a coroutine
-    runs in it, and what runs while it waits does not.
-    """
-
-    def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
-        self._manager = manager
-
-    def __enter__(self) -> None:
-        self._open = self._manager()
-        self._open.__enter__()
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._open.__exit__(*error)
-
-    def __call__(self, function: Function) -> Function:
-        """Decorate a function."""
-        manager, name = self._manager, self._manager.__name__
-        if not callable(function) or isinstance(function, type) or isasyncgenfunction(function):
-            raise TypeError(
-                f"@{name}() decorates a function, a generator or a coroutine; got {ops.short_repr(function)}; write "
-                f"with {name}(): around what it computes"
-            )
-
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            with manager():
-                return await function(*args, **kwargs)
-
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            within = function(*args, **kwargs)
-            go_on, given = within.send, None
-            while True:
-                try:
-                    with manager():
-                        item = go_on(given)
-                except StopIteration as end:
-                    return end.value
-                try:
-                    go_on, given = within.send, (yield item)
-                except BaseException as error:  # GeneratorExit too: it closes in the block
-                    go_on, given = within.throw, error
-
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            with manager():
-                return function(*args, **kwargs)
-
-        decorated: Callable[..., Any] = plain
-        if iscoroutinefunction(function):
-            decorated = coroutine
-        elif isgeneratorfunction(function):
-            decorated = generator
-        return wraps(function)(decorated)  # type: ignore[return-value]
-
-
-def _block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
-    """Like ``contextmanager``, but a generator or a coroutine that it decorates is in the block as long as it runs."""
-    manager = contextmanager(manage)
-    return wraps(manage)(lambda: Block(manager))
 
 
 @contextmanager
@@ -169,7 +103,7 @@ def is_watched() -> bool:
     return any(hook is not _cut for hook in hooks.get())
 
 
-@_block
+@block
 def no_grad() -> Iterator[None]:
     """Compute without recording: results in the block are leaves. Also a decorator.
 
@@ -180,7 +114,7 @@ def no_grad() -> Iterator[None]:
         yield
 
 
-@_block
+@block
 def enable_grad() -> Iterator[None]:
     """Record although an outer block says ``no_grad()``."""
     with _calling(tuple(hook for hook in hooks.get() if hook is not _cut)):
@@ -193,7 +127,7 @@ def _cut(node: Any) -> None:
     node.others = ()
 
 
-@_block
+@block
 def record_lines() -> Iterator[None]:
     """Note in ``origin`` the line of the user's code that made each node of the block."""
     with watch(_note_line):
@@ -228,7 +162,7 @@ class AnomalyError(ArithmeticError):
         self.node = node
 
 
-@_block
+@block
 def detect_anomaly() -> Iterator[None]:
     """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
 

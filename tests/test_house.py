@@ -16,6 +16,7 @@ PACKAGE = Path(mg.__file__).parent
 FLOORS = [
     ["environment", "builds"],
     ["ops", "atomic"],
+    ["blocks"],
     ["recording"],
     ["given"],
     ["engine"],

@@ -13,7 +13,7 @@ from microgrid.checking.numeric import local_derivative
 from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
 from microgrid.engine import Value
-from microgrid.ops import Interval, Op, Operation, as_float, expand, short_repr
+from microgrid.ops import Interval, Op, as_float, expand, short_repr
 from microgrid.recording import Origin
 
 inf, nan = math.inf, math.nan

@@ -11,3 +11,5 @@ from microgrid.ops.op import *  # noqa: F403
 from microgrid.ops.op import _find  # noqa: F401 - pickles of old graphs name it here
 from microgrid.ops.operators import Operators as Operators
 from microgrid.ops.table import *  # noqa: F403
+
+Op.__doc__ = Words(Op.__doc__)  # type: ignore[assignment] # noqa: F405 - not in the class: a slot would take its place

@@ -1,7 +1,7 @@
 """What a row of the table of operations is, and how it is called with floats, Values and other numbers."""
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final, Literal, Protocol, TypeVar, overload
@@ -68,12 +68,12 @@ def second_operand(y: Any, a: Any, b: Any) -> Any:
     return b
 
 
-def _form(partials: tuple[Partial | float, ...]) -> int:
+def _form(partials: Sequence[Partial | float]) -> int:
     if not any(callable(partial) or partial for partial in partials):
         return NOTHING
     if all(not callable(partial) and partial == 1 for partial in partials):
         return SUM
-    if partials == (second_operand, first_operand):
+    if tuple(partials) == (second_operand, first_operand):
         return PRODUCT
     if len(partials) > 2 or not all(callable(partial) or partial for partial in partials):
         return OTHER
@@ -94,9 +94,9 @@ class Operation(Protocol):
     @property
     def arity(self) -> int: ...
     @property
-    def partials(self) -> tuple[Partial | float, ...]: ...
+    def partials(self) -> Sequence[Partial | float]: ...
     @property
-    def domain(self) -> tuple[Interval, ...]: ...
+    def domain(self) -> Sequence[Interval]: ...
     @property
     def kink(self) -> Callable[..., Hashable] | None: ...
     @property
@@ -176,9 +176,9 @@ class Op:
 
     name: str
     forward: Callable[..., float]
-    partials: tuple[Partial | float, ...]
+    partials: Sequence[Partial | float]
     symbol: str = ""
-    domain: tuple[Interval, ...] = ()
+    domain: Sequence[Interval] = ()
     kink: Callable[..., Hashable] | None = None
     array: str = ""
     javascript: str = ""
@@ -290,7 +290,7 @@ class Op:
         return _find, (_home(self), self.name)
 
 
-class _Words:
+class Words:
     """The words of a row, where it has some, in place of those of its class: what ``help(mg.tanh)`` shows."""
 
     def __init__(self, of_class: str | None) -> None:
@@ -298,9 +298,6 @@ class _Words:
 
     def __get__(self, op: Op | None, kind: Any) -> str | None:
         return (op and op.doc) or self.of_class
-
-
-Op.__doc__ = _Words(Op.__doc__)  # type: ignore[assignment]  # a slot of this name would take the place of the class's
 
 
 def spell(op: Operation, kind: Literal["array", "formula", "javascript", "python"], *arguments: Any) -> str:
