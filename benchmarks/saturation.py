@@ -23,8 +23,8 @@ from microgrid import Op, ops  # noqa: E402
 from microgrid.compiler import compile  # noqa: E402
 
 TEXTBOOK = {
-    ops.tanh: Op("tanh", ops.tanh.forward, (lambda y, x: 1.0 - y * y,), array="xp.tanh({0})"),
-    ops.sigmoid: Op("sigmoid", ops.sigmoid.forward, (lambda y, x: y * (1.0 - y),), array="special.sigmoid({0})"),
+    ops.tanh: Op("tanh", ops.tanh.forward, (lambda y, x: 1.0 - y * y,), ufunc="tanh"),
+    ops.sigmoid: Op("sigmoid", ops.sigmoid.forward, (lambda y, x: y * (1.0 - y),), ufunc="sigmoid"),
 }
 Run = Callable[[], Any]
 

@@ -174,8 +174,8 @@ def _push_forward(
             parents = node.parents
             if tangents.keys().isdisjoint(parents):
                 continue
-            numbers = (node, *parents) if keep_graph else (node._data, *[parent._data for parent in parents])
-            derivatives = zip(parents, node.op.connected, node.op.local_derivatives(*numbers), strict=True)
+            slopes = node.op.local_derivatives(node, *parents) if keep_graph else node.local_derivatives()
+            derivatives = zip(parents, node.op.connected, slopes, strict=True)
             products = [
                 _product(derivative, tangents[parent])
                 for parent, connected, derivative in derivatives

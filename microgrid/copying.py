@@ -4,6 +4,9 @@ Pickle and ``copy.deepcopy`` follow references by recursion, which a deep graph 
 first node that they meet hands them the list of all the nodes below it, parents first: each of these finds
 its parents stored already. Nodes keep their identity: what was shared is shared in the copy, also between
 several values that are stored together.
+
+Local derivatives that the user gave are stored as the numbers that they are: a closure would go on to read the
+operands, and to fill the gradients, of the graph that it was written in.
 """
 
 import copyreg
@@ -11,6 +14,7 @@ import threading
 from typing import Any
 
 from microgrid.engine import Value, topological_order
+from microgrid.given import Given
 from microgrid.recording import Origin
 
 _unfolding = threading.local()
@@ -36,7 +40,8 @@ def _reduce(value: Value) -> Any:
     if value.first is not None and value not in getattr(_unfolding, "nodes", ()):
         nodes = topological_order(value)[:-1]
         below = [_Unfold(frozenset(nodes)), *nodes, _Unfold()]
-    state = (value._data, value._grad, value.op, value.label, _portable(value.origin))
+    op = value.op.settled(value) if isinstance(value.op, Given) else value.op
+    state = (value._data, value._grad, op, value.label, _portable(value.origin))
     return _restore, (type(value), below, *state, *value.parents)
 
 

@@ -11,18 +11,19 @@ derivative by a parent, is added to the gradient of that parent.
 True
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
+from operator import mul
 from threading import RLock
 from typing import Any, Final, Never, NoReturn, SupportsFloat, TypeAlias
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.given import Given
+from microgrid.given import Familiar, Given, give
 from microgrid.ops import CONSTANT, LEAF, Op, Operation, as_float
 from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS, is_number
-from microgrid.ops.operators import METHODS, Operators
+from microgrid.ops.operators import METHODS
 from microgrid.recording import (  # noqa: F401 - all of these can be imported from here, where they were
     AnomalyError,
     Origin,
@@ -52,7 +53,7 @@ Result: TypeAlias = "Value | Never"  # noqa: RUF020 - in a union mypyc lets NotI
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
-class Value(Operators):
+class Value(Familiar):
     """A real number in a computation graph.
 
     Args:
@@ -62,6 +63,7 @@ class Value(Operators):
             them in place of ``op``, a number or a function (y, *xs) for each parent. An ``mg.Op`` does more: it
             can be computed again, compiled, and differentiated twice.
         op: the name of the operation, or the local derivatives.
+        _children, children, _op, local_grads: the same by the names that other programs have for them.
         label: free text that drawings and reports show; may be assigned later, and given as second argument.
 
     Attributes:
@@ -85,13 +87,21 @@ class Value(Operators):
 
     _mark: i32
 
-    def __init__(self, data: SupportsFloat, parents: Any = (), op: Any = "", label: str = "") -> None:
+    def __init__(
+        self,
+        data: SupportsFloat,
+        parents: Any = None,
+        op: Any = None,
+        label: str = "",
+        _children: Any = None,
+        _op: Any = None,
+        children: Any = None,
+        local_grads: Any = None,
+    ) -> None:
         if isinstance(data, Value):
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
             )
-        if isinstance(parents, str):
-            label, parents = parents, ()
         if not isinstance(label, str):
             raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
         self._data: float = as_float(data)
@@ -103,8 +113,10 @@ class Value(Operators):
         self.others: tuple[Value, ...] = ()
         self.label: str = label
         self.origin: Any = None
-        if parents or op:
-            _give(self, parents, op)
+        if parents is not None or _children is not None or children is not None:
+            if parents is None:
+                parents = children if _children is None else _children
+            give(self, parents, (op, _op, local_grads))
 
     @property
     def data(self) -> float:
@@ -144,6 +156,8 @@ class Value(Operators):
 
     def local_derivatives(self) -> tuple[float, ...]:
         """Return ∂self/∂parent for each parent, at the present data."""
+        if isinstance(self.op, Given):
+            return self.op.derivatives_at(self)
         return self.op.local_derivatives(self._data, *[parent._data for parent in self.parents])
 
     # -- the two passes ------------------------------------------------------------------------------
@@ -176,6 +190,9 @@ class Value(Operators):
             sweep(live_nodes(order, [self]))
             for call, gradients in pending.get().items():
                 call.finish(gradients)
+            for leaf in leaves:
+                if type(leaf._grad) is not float:  # an operation of the user's gave another kind of number
+                    leaf._grad = as_float(leaf._grad)
         except BaseException as error:
             for leaf, was in zip(leaves, before, strict=True):
                 leaf._grad = was
@@ -311,32 +328,6 @@ class Value(Operators):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
         """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
         return pictures[-1](self, None) if pictures else None
-
-    # The names that code written for micrograd uses.
-
-    @property
-    def _prev(self) -> "set[Value]":
-        return set(self.parents)
-
-    @property
-    def _op(self) -> str:
-        if isinstance(self.op, Op) and self.op.recipe is not None and self.op.recipe[0] is ops.power_of:
-            (exponent,) = self.op.recipe[1]
-            return f"**{exponent:g}"
-        return {"mul": "*", "sub": "-", "div": "/"}.get(self.op.name, self.op.symbol) if self.parents else ""
-
-    @property
-    def _backward(self) -> Callable[[], None]:
-        return lambda: sweep([self])
-
-    @_backward.setter
-    def _backward(self, closure: Callable[[], Any]) -> None:
-        if not isinstance(self.op, Given):
-            raise TypeError(
-                f"{self!r} has the local derivatives of {self.op.name!r} already: a node of your own is "
-                "out = Value(data, parents, name), which takes out._backward = a function"
-            )
-        self.op.assign(closure, self)
 
 
 def topological_order(*roots: Value) -> list[Value]:
@@ -516,14 +507,19 @@ def _sum_of(op: Operation, operands: list[Value]) -> Value:
     return record(op, total, operands[0], operands[1], tuple(operands[2:]))
 
 
-def weighted_sum(start: Value, weights: Sequence[Value], xs: Sequence[Value]) -> Value:
+def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
     """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
-    operands = [start]
-    for w, x in zip(weights, xs, strict=True):
-        operands.append(record(MUL, w._data * x._data, w, x))
-    if len(operands) > 2:
-        return _sum_of(ops.sum_of(len(operands)), operands)
-    return record(ADD, start._data + operands[1]._data, start, operands[1])
+    total = start._data
+    products: list[Value] = []
+    for i, x in enumerate(xs):
+        if not isinstance(x, Value):  # a number type of the user's
+            return ops.total([start, *map(mul, weights, xs)])
+        w = weights[i]
+        product = w._data * x._data
+        total += product
+        products.append(record(MUL, product, w, x))
+    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+    return record(op, total, start, products[0], tuple(products[1:]))
 
 
 def constant(number: SupportsFloat) -> Value:
@@ -558,19 +554,6 @@ def _method(function: Any) -> Any:
 
 for _name, _function in METHODS.items():
     setattr(Value, _name, _method(_function))
-
-
-def _give(node: Value, parents: Any, how: Any) -> None:
-    """Make a node of one that the user computed: his are the parents, and the name or the local derivatives."""
-    operands = list(parents)
-    for parent in operands:
-        if not isinstance(parent, Value):
-            raise TypeError(f"a parent must be a Value; got {ops.short_repr(parent)} of type {type(parent).__name__}")
-    name = how if isinstance(how, str) else ""
-    node.op = Given(name or "given", node._data, operands, () if isinstance(how, str) else tuple(how))
-    node.first = operands[0] if operands else None
-    node.second = operands[1] if len(operands) > 1 else None
-    node.others = tuple(operands[2:])
 
 
 def announce_reads(*read: Any) -> None:

@@ -13,80 +13,129 @@
 
 from collections.abc import Callable, Sequence
 from types import CellType, FunctionType
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
-from microgrid.ops.op import REALS, Interval, Partial, short_repr
-
-
-class Result:
-    """What a closure reads of the node that it belongs to: the number and the gradient."""
-
-    def __init__(self, data: float) -> None:
-        self.data = data
-        self.grad = 0.0
+from microgrid.builds import mypyc_attr
+from microgrid.ops.op import REALS, Interval, Op, Partial, local_derivative, number, short_repr
+from microgrid.ops.operators import Operators
+from microgrid.ops.table import power_of
+from microgrid.recording import hooks, is_recording, open_blocks
 
 
 class Given:
     """An operation of one node: its name, and the local derivatives as numbers, as functions or as a closure.
 
+    A closure reads ``out.grad`` and adds to the gradients of the parents. It is kept as it is and run at each
+    ``backward()``; but what it knows of its node it gets only while it runs, so that the graph has no cycle and dies
+    with its last reference.
+
     Args:
         name: what drawings and reports call it.
         y: the result.
-        parents: the operands.
-        partials: for each operand its local derivative, a number, or a function of (y, *xs) as in an ``Op``.
+        xs: the operands.
+        partials: for each operand its local derivative: a number, a function of (y, *xs) as in an ``Op``, or one
+            without arguments; empty if a closure is to follow.
+
+    Attributes:
+        closure: the function that was assigned to ``_backward``; ``None`` if there is none.
     """
 
-    kink = None
-    recipe = None
-    array = ""
-    javascript = ""
-    doc = "Given by the user as a number, with its local derivatives."
-    cuts = False
+    __slots__ = ("_cells", "_defaults", "_partials", "_xs", "_y", "closure", "name")
 
-    def __init__(self, name: str, y: float, parents: Sequence[Any], partials: Sequence[Partial | float] = ()) -> None:
-        if partials and len(partials) != len(parents):
+    kink: ClassVar[None] = None
+    recipe: ClassVar[None] = None
+    array: ClassVar[str] = ""
+    javascript: ClassVar[str] = ""
+    ufunc: ClassVar[str] = ""
+    operator: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    python: ClassVar[str] = ""
+    expansion: ClassVar[None] = None
+    doc: ClassVar[str] = "Given by the user as a number, with its local derivatives."
+    cuts: ClassVar[bool] = False
+
+    def __init__(self, name: str, y: float, xs: Sequence[float], partials: Sequence[Any] = ()) -> None:
+        if partials and len(partials) != len(xs):
             raise ValueError(
-                f"operation {name!r} was given {len(parents)} parent(s) and {len(partials)} local derivative(s): "
+                f"operation {name!r} was given {len(xs)} parent(s) and {len(partials)} local derivative(s): "
                 "give one for each parent"
             )
-        self.name = self.symbol = name
-        self.arity = len(parents)
-        self.domain: tuple[Interval, ...] = (REALS,) * self.arity
-        self.connected = (True,) * self.arity
-        self._parents = tuple(parents)
-        self._xs = tuple([parent._data for parent in parents])
-        self._result = Result(y)
-        self._numbers_or_functions = tuple(partials)
-        self._closure: Callable[[], Any] | None = None
+        self.name: str = name
+        self.closure: Callable[[], Any] | None = None
+        self._y: float = y
+        self._xs: tuple[float, ...] = tuple(xs)
+        self._cells: tuple[CellType, ...] = ()
+        self._defaults: tuple[Any, ...] = ()
+        self._partials: tuple[Partial | float, ...] = ()
+        if partials:
+            self._partials = tuple([
+                partial if _is_function(partial) else number(self, partial, "local derivative")
+                for partial in partials
+            ])  # fmt: skip
+
+    @property
+    def arity(self) -> int:
+        """The number of operands."""
+        return len(self._xs)
+
+    @property
+    def symbol(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def domain(self) -> tuple[Interval, ...]:
+        """All reals, for each operand."""
+        return (REALS,) * self.arity
+
+    @property
+    def connected(self) -> tuple[bool, ...]:
+        """True for each operand: a derivative that is 0 here may be another elsewhere."""
+        return (True,) * self.arity
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are local derivatives: not between the making of a node and its ``_backward``."""
+        return self.closure is not None or bool(self._partials) or not self.arity
 
     @property
     def partials(self) -> tuple[Partial | float, ...]:
-        """For each operand a function of (y, *xs): numbers are right at one point only, and are not constant."""
-        if self._closure is None and not self._numbers_or_functions:
-            raise self._unknown()
+        """For each operand a function of (y, *xs), which raises if the derivative is known at one point only."""
+        if not self._partials:
+            return (self._refuse,) * self.arity
         return tuple([
-            partial if callable(partial) else lambda y, *xs, i=i: self.local_derivatives(y, *xs)[i]
-            for i, partial in enumerate(self._numbers_or_functions or (0.0,) * self.arity)
+            partial if callable(partial) and not _takes_nothing(partial) else self._refuse for partial in self._partials
         ])  # fmt: skip
 
-    def assign(self, closure: Callable[[], Any], node: Any) -> None:
-        """Take the closure that adds to the gradients of the parents, as ``out._backward = _backward`` does.
+    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
+        """Return dy/dx for each operand, for floats or Values.
 
-        A closure that reads ``out.grad`` refers back to the node. Where Python can exchange what it refers to, it
-        gets a stand-in, so that the graph has no cycle and dies with its last reference.
+        Raises:
+            ValueError: unless all are functions of (y, *xs): numbers, and what a closure adds, are of one point.
         """
-        if not callable(closure):
-            raise TypeError(
-                f"_backward of operation {self.name!r} must be a function without arguments that adds to the gradients "
-                f"of the parents; got {short_repr(closure)}"
-            )
-        cells = getattr(closure, "__closure__", None)
-        if isinstance(closure, FunctionType) and cells:
-            mine = [CellType(self._result) if _holds(cell, node) else cell for cell in cells]
-            closure = FunctionType(
-                closure.__code__, closure.__globals__, closure.__name__, closure.__defaults__, tuple(mine)
-            )
-        self._closure = closure
+        return tuple([local_derivative(self, partial, y, *xs) for partial in self.partials if callable(partial)])
+
+    def derivatives_at(self, node: Any) -> tuple[float, ...]:
+        """Return dy/dx for each parent of the node at the present data; of a closure, what it adds for a gradient of 1.
+
+        Raises:
+            TypeError: if none were given yet.
+        """
+        if self.closure is not None:
+            return self._added(node)
+        self._require()
+        return tuple([
+            partial if isinstance(partial, float) else self._called(partial, node) for partial in self._partials
+        ])  # fmt: skip
+
+    def backpropagate(self, node: Any) -> None:
+        """Add the node's gradient, times each local derivative, to the gradients of its parents."""
+        if self.closure is not None:
+            self._run(node)
+            return
+        gradient: float = node._grad
+        for parent, derivative in zip(node.parents, self.derivatives_at(node), strict=True):
+            parent._grad += gradient * derivative
 
     def forward(self, *xs: float) -> float:
         """Return the number that was given, if these are its operands.
@@ -94,67 +143,225 @@ class Given:
         Raises:
             ValueError: for other operands: nothing says how to compute the operation.
         """
-        if xs != self._xs:
+        if any(x != was and x == x for x, was in zip(xs, self._xs, strict=True)):
             raise ValueError(
                 f"operation {self.name!r} was given as a number with its local derivatives, so it cannot be computed "
-                f"for other operands; write it as a row: {self.name} = mg.Op({self.name!r}, forward, partials)"
+                f"for other operands; {self.remedy}"
             )
-        return self._result.data
+        return self._y
 
-    def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
-        """Return dy/dx for each operand: the numbers that were given, or what the closure adds for a gradient of 1.
+    @property
+    def remedy(self) -> str:
+        """What to write instead, where a number and its derivatives at one point do not suffice."""
+        return f"write it as a row: {self.name} = mg.Op({self.name!r}, forward, partials)"
 
-        Raises:
-            TypeError: for Values: the derivatives of numbers, and of what a closure adds, are not known.
-        """
-        functions = self._numbers_or_functions
-        if all(map(callable, functions)) and functions:
-            return tuple([partial(y, *xs) for partial in functions if callable(partial)])
-        if any(type(x) is not float for x in (y, *xs)):
-            raise TypeError(
-                f"operation {self.name!r} has its local derivatives as numbers, which cannot be differentiated once "
-                f"more; write it as a row: {self.name} = mg.Op({self.name!r}, forward, partials)"
-            )
-        if self._closure is None:
-            if not functions:
-                raise self._unknown()
-            return tuple([partial(y, *xs) if callable(partial) else float(partial) for partial in functions])
-        before = [parent.grad for parent in self._parents]
-        try:
-            for parent in self._parents:
-                parent.grad = 0.0
-            self._result.data, self._result.grad = y, 1.0
-            self._closure()
-            found = [parent.grad for parent in self._parents]
-        finally:
-            for parent, grad in zip(self._parents, before, strict=True):
-                parent.grad = grad
-        # of an operand that occurs twice the closure adds both: the first place gets the sum
-        first = [self._parents.index(parent) for parent in self._parents]
-        return tuple([d if first[i] == i else 0.0 for i, d in enumerate(found)])
-
-    def backpropagate(self, node: Any) -> None:
-        """Add the node's gradient, times each local derivative, to the gradients of its parents."""
-        if self._closure is not None:
-            self._result.data, self._result.grad = node._data, node._grad
-            self._closure()
-            return
-        for parent, derivative in zip(self._parents, self.local_derivatives(node._data, *self._xs), strict=True):
-            parent._grad += node._grad * derivative
-
-    def _unknown(self) -> TypeError:
-        return TypeError(
-            f"operation {self.name!r} was given its parents, but no local derivatives: assign out._backward = a function "
-            f"that adds to the gradients of the parents, or write Value(data, parents, derivatives)"
-        )
+    def settled(self, node: Any) -> "Given":
+        """Return the same with the local derivatives as the numbers that they are now: what a copy can carry."""
+        return Given(self.name, node._data, self._xs, self.derivatives_at(node) if self.is_known else ())
 
     def __reduce__(self) -> Any:
-        if self._closure is not None:
+        return Given, (self.name, self._y, self._xs, self._partials)
+
+    def assign(self, closure: Callable[[], Any], node: Any) -> None:
+        """Take the closure of a node."""
+        if not callable(closure):
             raise TypeError(
-                f"operation {self.name!r} has a closure as its _backward, which cannot be copied or pickled: its parents "
-                f"would be the old ones; write it as a row: {self.name} = mg.Op({self.name!r}, forward, partials)"
+                f"_backward of operation {self.name!r} must be a function without arguments that adds to the gradients "
+                f"of the parents; got {short_repr(closure)}"
             )
-        return Given, (self.name, self._result.data, self._parents, self._numbers_or_functions)
+        self._cells = self._defaults = ()
+        if isinstance(closure, FunctionType):
+            cells: list[CellType] = []
+            for cell in closure.__closure__ or ():
+                if _holds(cell, node):
+                    cell = CellType()
+                    self._cells = (*self._cells, cell)
+                cells.append(cell)
+            defaults = closure.__defaults__
+            mine = FunctionType(closure.__code__, closure.__globals__, closure.__name__, defaults, tuple(cells))
+            if closure.__kwdefaults__:
+                mine.__kwdefaults__ = closure.__kwdefaults__
+            if defaults and any(default is node for default in defaults):
+                self._defaults = tuple([_NODE if default is node else default for default in defaults])
+                mine.__defaults__ = self._defaults
+            closure = mine
+        self.closure = closure
+
+    def _called(self, partial: Partial, node: Any) -> float:
+        if _takes_nothing(partial):
+            return number(self, partial(), "local derivative")
+        xs = [parent._data for parent in node.parents]
+        return number(self, local_derivative(self, partial, node._data, *xs), "local derivative")
+
+    def _run(self, node: Any) -> None:
+        assert self.closure is not None
+        function: Any = self.closure
+        for cell in self._cells:
+            cell.cell_contents = node
+        if self._defaults:
+            function.__defaults__ = tuple([node if default is _NODE else default for default in self._defaults])
+        try:
+            function()
+        except TypeError as error:
+            if type(error) is not TypeError:  # one that says more
+                raise
+            raise TypeError(f"operation {self.name!r}: its _backward, called without arguments: {error}") from error
+        finally:
+            for cell in self._cells:
+                del cell.cell_contents
+            if self._defaults:
+                function.__defaults__ = self._defaults
+
+    def misuse(self, node: Any) -> str:
+        """What is wrong with how the closure uses the gradients, whatever the local derivatives; empty if nothing."""
+        if self.closure is None:
+            return ""
+        once, rule = self._added(node), "the chain rule has x.grad += derivative * out.grad"
+        for again, factor, what in (
+            (self._added(node, 2.0), 2.0, "does not multiply by the gradient of its node"),
+            (self._added(node, 1.0, 1.0), 1.0, "sets the gradient of a parent where it must add to it"),
+        ):
+            if any(abs(a - factor * b) > 1e-9 * max(abs(b), 1.0) for a, b in zip(again, once, strict=True)):
+                return f"The _backward of {self.name} {what}: {rule}."
+        return ""
+
+    def _added(self, node: Any, seed: float = 1.0, start: float = 0.0) -> tuple[float, ...]:
+        """What the closure adds to each parent's gradient; all of it at the first place of one that occurs twice."""
+        parents = node.parents
+        before, gradient = [parent._grad for parent in parents], node._grad
+        try:
+            for parent in parents:
+                parent._grad = start
+            node._grad = seed
+            self._run(node)
+            found: dict[int, float] = {id(parent): parent._grad - start for parent in parents}
+        finally:
+            for parent, was in zip(parents, before, strict=True):
+                parent._grad = was
+            node._grad = gradient
+        return tuple([found.pop(id(parent), 0.0) for parent in parents])
+
+    def _require(self) -> None:
+        if not self.is_known:
+            raise TypeError(
+                f"operation {self.name!r} was given its parents, but no local derivatives: assign out._backward = a "
+                "function that adds to the gradients of the parents, or write Value(data, parents, derivatives)"
+            )
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise ValueError(
+            f"operation {self.name!r} was given as a number with its local derivatives, which are known at this point "
+            f"only and cannot be differentiated once more; {self.remedy}"
+        )
+
+
+_NODE = object()
+"""Stands for the node among the defaults of its closure, while that does not run."""
+
+
+@mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
+class Familiar(Operators):
+    """The names that code written for micrograd uses."""
+
+    __slots__ = ()
+
+    @property
+    def _prev(self) -> Any:
+        node: Any = self
+        return set(node.parents)
+
+    @_prev.setter
+    def _prev(self, _: Any) -> None:
+        raise AttributeError("the operands of a node are given when it is made: out = Value(data, parents, name)")
+
+    @property
+    def _op(self) -> str:
+        node: Any = self
+        op: Any = node.op
+        if isinstance(op, Op) and op.recipe is not None and op.recipe[0] is power_of:
+            return f"**{op.recipe[1][0]:g}"
+        names: dict[str, str] = {"mul": "*", "sub": "-", "div": "/"}
+        return names.get(op.name, op.symbol) if node.parents else ""
+
+    @property
+    def _backward(self) -> Callable[[], None]:
+        node: Any = self
+        return lambda: node.op.backpropagate(node)
+
+    @_backward.setter
+    def _backward(self, closure: Callable[[], Any]) -> None:
+        node: Any = self
+        op: Any = node.op
+        if isinstance(op, Given) and not op._partials:
+            op.assign(closure, node)
+        elif node.parents:
+            raise TypeError(
+                f"{node!r} has the local derivatives of {op.name!r} already: a node of your own is "
+                "out = Value(data, parents, name), which takes out._backward = a function"
+            )
+        elif is_recording():  # else it has become a leaf
+            raise TypeError(
+                f"{node!r} is a leaf, which passes its gradient on to nothing: assign _backward to the result, made as "
+                "out = Value(data, parents, name)"
+            )
+
+
+def give(node: Any, parents: Any, how: tuple[Any, ...]) -> None:
+    """Make a node of one that the user computed.
+
+    Args:
+        node: a leaf.
+        parents: the operands; text is the label.
+        how: by each name that they have in programs, the operation's name, the local derivatives, or ``None``.
+    """
+    if isinstance(parents, str):
+        node.label = parents
+        return
+    if isinstance(parents, Familiar) or not hasattr(type(parents), "__iter__"):
+        raise TypeError(
+            f"label must be text, and each number is a Value of its own; got {short_repr(parents)}; the parents of a "
+            "number that you computed are a tuple of Values: Value(data, (x,), name)"
+        )
+    operands: tuple[Any, ...] = tuple(parents)
+    for parent in operands:
+        if not isinstance(parent, Familiar):
+            raise TypeError(f"a parent must be a Value; got {short_repr(parent)} of type {type(parent).__name__}")
+    name: str = ""
+    partials: tuple[Any, ...] = ()
+    for found in how:
+        if found is None:
+            pass
+        elif isinstance(found, str):
+            name = name or found
+        elif hasattr(type(found), "__iter__"):
+            partials = tuple(found)
+        else:
+            raise TypeError(
+                "the local derivatives are a tuple, one for each parent, or out._backward = a function; got "
+                f"{short_repr(found)}"
+            )
+    if not operands and not partials:  # a leaf that says so
+        return
+    node.op = Given(name or "given", node._data, [parent._data for parent in operands], partials)
+    node.first = operands[0]
+    node.second = operands[1] if len(operands) > 1 else None
+    node.others = operands[2:]
+    if open_blocks:
+        for hook in hooks.get():
+            hook(node)
+
+
+def _is_function(partial: Any) -> bool:
+    return callable(partial) and not isinstance(partial, Familiar)
+
+
+def _takes_nothing(partial: Any) -> bool:
+    """Whether a local derivative is a function without arguments, or one whose arguments all have defaults."""
+    if not isinstance(partial, FunctionType):
+        return False
+    code = partial.__code__
+    takes_any = code.co_flags & 0x04  # *xs
+    return not takes_any and code.co_argcount == len(partial.__defaults__ or ())
 
 
 def _holds(cell: CellType, node: Any) -> bool:

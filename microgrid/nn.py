@@ -282,7 +282,7 @@ class Neuron(Module):
         """Return the output for the inputs x, as one sum: the bias, then the products in order."""
         if type(x) is not tuple or len(x) != len(self.w):
             x = _inputs(self, x, len(self.w))
-        activation = weighted_sum(self.b, self.w, x)
+        activation: Value = weighted_sum(self.b, list(self.w), x)
         return activation.relu() if self.nonlin else activation
 
     def __repr__(self) -> str:

@@ -81,8 +81,6 @@ class Optimizer(ABC):
         after.steps += 1
         memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
         gradients = [parameter.grad for parameter in self.parameters]
-        if {*map(type, gradients)} != {float}:
-            gradients = [_number(f"the grad of {parameter!r}", parameter.grad) for parameter in self.parameters]
         moved = [
             after._decayed(parameter.data, gradient, *remembered)
             for parameter, gradient, *remembered in zip(self.parameters, gradients, *memory, strict=True)

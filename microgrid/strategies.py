@@ -237,43 +237,23 @@ class Expression:
         return [chr(ord("a") + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(count)]
 
 
-_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floor_divide": "//", "mod": "%", "power": "**"}
-
-
 def _code(op: Op, operands: list[str]) -> str:
     """Return the operation as a user would write it."""
+    if op.python:
+        return ops.spell(op, "python", *operands)
+    if ops.in_table(op):
+        if op.operator in ops.ARITHMETIC_OPERATORS:
+            return op.operator + operands[0] if op.arity == 1 else f" {op.operator} ".join(operands)
+        if op is ops.power and all(operand.isidentifier() for operand in operands):
+            return f"{operands[0]} ** {operands[1]}"  # with a constant it would be a row of its own
     if op.recipe is not None:
         factory, constants = op.recipe
-        constant = _number(constants[0])
-        match factory.__name__:
-            case "power_of":
-                return f"{operands[0]} ** {constant}"
-            case "base_of":
-                return f"{constant} ** {operands[0]}"
-            case "sum_of":
-                return f"mg.total([{', '.join(operands)}])"
-            case "hypot_of":
-                return f"mg.hypot({', '.join(operands)})"
-            case "round_of":
-                return f"round({operands[0]}, {constant})"
-            case "leaky_relu_of" | "elu_of" as name:
-                return f"mg.{name.removesuffix('_of')}({operands[0]}, {constant})"
-        return f"mg.ops.{factory.__name__}({', '.join(map(_number, constants))})({', '.join(operands)})"
-    # a constant exponent or base written with ** is a row of its own
-    if op is ops.TABLE.get(op.name) and op.name in _OPERATORS and (op.name != "power" or _all_names(operands)):
-        return f"{operands[0]} {_OPERATORS[op.name]} {operands[1]}"
-    if op is ops.neg:
-        return f"-{operands[0]}"
-    if op is ops.rounded:
-        return f"round({operands[0]})"
+        home = "mg.ops." if ops.in_table(op) else ""
+        return f"{home}{factory.__name__}({', '.join(map(_number, constants))})({', '.join(operands)})"
     call = f"{op.name}({', '.join(operands)})"
     if getattr(import_module("microgrid"), op.name, None) is op:
         return f"mg.{call}"
     return f"mg.ops.{call}" if op is ops.TABLE.get(op.name) else call
-
-
-def _all_names(operands: list[str]) -> bool:
-    return all(operand.isidentifier() for operand in operands)
 
 
 def _number(x: float) -> str:

@@ -305,7 +305,7 @@ def test_an_operation_that_can_be_decided_nowhere_does_not_pass():
 
 
 def test_what_was_not_checked_is_said(monkeypatch):
-    assert any("there is no array template" in note for note in check_op(tanh_like(array="")).notes)
+    assert any("it has no form on arrays" in note for note in check_op(tanh_like(array="")).notes)
     assert any("needs special=" in note for note in check_op(ops.gelu).notes)
     monkeypatch.setattr("microgrid.checking.operation.find_spec", lambda name: None)
     report = check_op(tanh_like())

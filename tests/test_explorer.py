@@ -14,7 +14,7 @@ from microgrid import ops
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.graph import extract
 from microgrid.drawing.layout import CARD_HEIGHT, Layout
-from microgrid.drawing.program import Program, Row
+from microgrid.drawing.program import Program, Row, javascript
 from microgrid.nn import MLP
 
 
@@ -80,6 +80,32 @@ def test_formulas_are_written_as_mathematics_writes_them(name):
     formula, derivatives = FORMULAS[name]
     assert row["formula"] == formula
     assert derivatives is None or row["derivatives"] == derivatives
+
+
+@pytest.mark.parametrize(
+    ("slope", "text"), [(0.5, "(0.5)"), (math.inf, "Infinity"), (-math.inf, "(-Infinity)"), (math.nan, "NaN")]
+)
+def test_a_row_with_a_constant_has_it_in_its_javascript(slope, text):
+    assert f"({text} * a0)" in javascript(ops.leaky_relu_of(slope))
+
+
+def test_a_formula_holds_its_operands_together():
+    x, y = mg.Value(2.0), mg.Value(1.0)
+    named = {row["name"]: row for row in Program(ops.power_of(3.0)(ops.asin(x - y))).json()["rows"]}
+    assert named["power[3.0]"]["derivatives"] == ["3 × {0}²"]
+    cubed = mg.Op("cubed", lambda a, b: (a - b) ** 3, (lambda y, a, b: mg.ops.power_of(2.0)(a - b) * 3.0, 0.0))
+    assert Row(cubed).problem == "the operation cubed has no JavaScript expression"
+    (row,) = (row for row in Program(cubed(x, y)).json()["rows"] if row["name"] == "cubed")
+    assert row["derivatives"] == ["({0} − {1})² × 3", "0"]
+
+
+def test_an_operation_of_the_user_is_shown_and_computed_by_its_expansion_its_operator_and_its_formula():
+    area = mg.Op("area", lambda r: math.pi * (r * r), (math.tau,), expansion=lambda r: math.pi * (r * r))
+    minus = mg.Op("minus", lambda a, b: a - b, (1.0, -1.0), operator="-", symbol="less")
+    root = mg.Op("root", math.sqrt, (lambda y, x: 0.5 / y,), formula="√{0:atom}", javascript="Math.sqrt({0})")
+    assert javascript(area) == "(a0) => (((3.141592653589793) * (a0 * a0)))"
+    rows = {row["name"]: row for row in Program(root(minus(area(mg.Value(1.0)), 1.0))).json()["rows"]}
+    assert [rows[name]["formula"] for name in ("area", "minus", "root")] == ["area({0})", "{0} less {1}", "√{0}"]
 
 
 def test_long_sum_is_cut_between_two_terms():

@@ -70,7 +70,7 @@ def after_assigning(name, wrong):
         (lambda: mg.evaluate(None, X, Y), "the model must be .*; got None"),
         (lambda: mg.evaluate(model(), X, Y, loss="mse"), "loss must be .*; got 'mse'"),
         (lambda: Value(1, 2), "label must be text, and each number is a Value of its own; got 2"),
-        (lambda: Value(4.0, (Value(1.0),)), r"label must be text.*got \(Value"),
+        (lambda: Value(4.0, Value(1.0)), r"label must be text.*got Value.*are a tuple of Values"),
         (lambda: after_assigning("grad", None), r"the grad of Value\(data=2.0, .*got None.*set it to 0\.0"),
         (lambda: after_assigning("grad", "1"), "the grad of Value.*got '1'"),
         (lambda: op(lambda x: None)(Value(1.0)), "operation 'mine': its result must be one real number; got None"),
@@ -135,11 +135,9 @@ def test_a_negative_seed_and_a_coarse_boundary_are_named():
 def test_a_wrong_gradient_leaves_the_others_as_they_were():
     x, w = Value(2.0), Value(3.0)
     (x * w).backward()
-    x.grad = None
-    with pytest.raises(TypeError):
-        (x * w).backward()
-    assert (x.grad, w.grad) == (None, 2.0)
-    x.grad = 3.0
+    with pytest.raises(TypeError, match=r"the grad of Value\(.*\) must be .* number; got None; .* to 0.0"):
+        x.grad = None
+    assert (x.grad, w.grad) == (3.0, 2.0)
     with pytest.raises(TypeError, match="mine"):
         op(partial=lambda y, x: None)(x * w).backward()
     assert (x.grad, w.grad) == (3.0, 2.0)
@@ -156,15 +154,6 @@ def test_whole_numbers_and_those_of_numpy_become_floats():
     optim.SGD([x], 1.0).step()
     assert type(x.data) is float
     assert type(op(lambda x: 1)(2.0)) is float
-
-
-def test_an_optimiser_names_a_gradient_that_is_no_number_and_moves_nothing():
-    x, w = Value(2.0), Value(3.0)
-    x.grad, w.grad = 1.0, None
-    optimizer = optim.Adam([x, w])
-    with pytest.raises(TypeError, match=r"the grad of Value\(data=3.0, grad=None\): .* got None"):
-        optimizer.step()
-    assert (x.data, optimizer.steps) == (2.0, 0)
 
 
 @pytest.mark.parametrize("function", [mg.total, mg.mean, mg.logsumexp, lambda x: mg.softmax(x)[0] * x, mg.dot])

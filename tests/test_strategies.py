@@ -139,7 +139,7 @@ def test_printed_code() -> None:
         "i = f / h",
         "j = 2.0 ** a",
         "k = -j",
-        "l = mg.ops.identity(k)",
+        "l = mg.identity(k)",
         "m = i + l",
         "n = mg.leaky_relu(a, 0.01)",
         "o = m + n",

@@ -17,12 +17,14 @@ vanish, as times the step they underflow.
 
 import cmath
 import math
-from collections.abc import Callable
-from functools import partial, reduce
-from operator import add, attrgetter
+import operator
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Any
 
 from microgrid import ops
-from microgrid.ops import Op, Operation
+from microgrid.ops import Op, Operation, expand
 from microgrid.ops.ieee import BERNOULLI
 
 Forward = Callable[..., complex]
@@ -34,14 +36,37 @@ TERMS = 180
 def complex_forward(op: Operation) -> Forward | None:
     """Return the operation on complex numbers, ``None`` if it has no continuation here.
 
-    A user's row has that of the row of the table with the same ``forward``, or with what this one wraps, such as
-    ``math.tanh``: it is the same function, whatever its name. Other functions have no known continuation.
+    A row that has none of its own has that of its expansion. A user's row has that of the row of the table with the
+    same ``forward``, or with what this one wraps, such as ``math.tanh``: it is the same function, whatever its name.
+    Other functions have no known continuation.
     """
     if op.recipe is not None:
         factory, constants = op.recipe
-        make = _FACTORIES.get(factory)
-        return make(*constants) if make else None
-    return _ROWS.get(op) or _FUNCTIONS.get(op.forward)
+        if factory in _FACTORIES:
+            return _FACTORIES[factory](*constants)
+    return _ROWS.get(op) or (
+        _expanded(op) if isinstance(op, Op) and op.expansion is not None else _FUNCTIONS.get(op.forward)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _expanded(op: Op) -> Forward | None:
+    """The continuation that the rows of an expansion make, if all of these have one."""
+    missing = False
+
+    def meaning(row: Op, operands: Sequence[Any]) -> Any:
+        nonlocal missing
+        missing = missing or complex_forward(row) is None
+        return None
+
+    expand(op, meaning, [None] * op.arity)
+    return None if missing else lambda *zs: complex(expand(op, _meaning, zs))
+
+
+def _meaning(op: Op, zs: Sequence[Any]) -> Any:
+    forward = complex_forward(op)
+    assert forward is not None, op.name
+    return forward(*zs)
 
 
 def _log1p(z: complex) -> complex:
@@ -58,20 +83,16 @@ def _power(z: complex, n: complex) -> complex:
     a, size = z.real, math.pow(z.real, n.real)
     if a == 0 and (n.real >= 1 or not n.real):  # the slope of a root at 0 is infinite: there z / a raises
         return z if n.real == 1 else size  # the square of the step vanishes
-    return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(abs(a))))
-
-
-def _exponential(base: float, z: complex) -> complex:
-    return math.pow(base, z.real) * cmath.exp(complex(0.0, z.imag * math.log(base)))
+    return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(a) if n.imag else 0.0))
 
 
 def _cbrt(z: complex) -> complex:
     return math.cbrt(z.real) * cmath.exp(cmath.log(z / z.real) / 3.0)
 
 
-def _hypot(*zs: complex) -> complex:
-    scale = max(abs(z.real) for z in zs)
-    return scale * cmath.sqrt(reduce(add, [(z / scale) ** 2 for z in zs]))
+def _hypot(a: complex, b: complex) -> complex:
+    scale = max(abs(a.real), abs(b.real))
+    return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
 
 
 def _modulo(op: Op, a: complex, b: complex) -> complex:
@@ -101,10 +122,6 @@ def _direction(a: complex, b: complex) -> complex:
 def _sigmoid(z: complex) -> complex:
     """σ(z) = ½ + ½ tanh(z/2)."""
     return complex(ops.sigmoid.forward(z.real), 0.5 * cmath.tanh(0.5 * z).imag)
-
-
-def _softplus(z: complex) -> complex:
-    return complex(ops.softplus.forward(z.real), _log1p(cmath.exp(z)).imag)
 
 
 def _inverse_square(z: complex) -> complex:
@@ -211,16 +228,14 @@ def _by_real_part(op: Op) -> Forward:
 
 
 _ROWS: dict[Operation, Forward] = {
-    ops.add: add,
+    ops.add: operator.add,
     ops.sub: lambda a, b: a - b,
     ops.mul: lambda a, b: a * b,
     ops.div: lambda a, b: a / b,
     ops.neg: lambda z: -z,
-    ops.identity: lambda z: z,
     ops.power: _power,
     ops.exp: cmath.exp,
     ops.expm1: _expm1,
-    ops.exp2: lambda z: _exponential(2.0, z),
     ops.log: cmath.log,
     ops.log1p: _log1p,
     ops.log2: lambda z: cmath.log(z) / math.log(2.0),
@@ -251,13 +266,9 @@ _ROWS: dict[Operation, Forward] = {
     ops.absolute: lambda z: _maximum(z, -z),
     ops.maximum: _maximum,
     ops.minimum: _minimum,
-    ops.clip: lambda z, low, high: _minimum(_maximum(z, low), high),
     ops.where: lambda condition, a, b: a if condition.real else b,
-    ops.relu: lambda z: _maximum(z, 0.0),
     ops.sigmoid: _sigmoid,
-    ops.silu: lambda z: z * _sigmoid(z),
     ops.gelu: _gelu,
-    ops.softplus: _softplus,
     ops.sech2: lambda z: _inverse_square(cmath.cosh(z)),
     ops.sigmoid_slope: lambda z: 0.25 * _inverse_square(cmath.cosh(0.5 * z)),
     ops.one_minus_square: lambda z: complex(ops.one_minus_square.forward(z.real), -(z * z).imag),
@@ -288,14 +299,7 @@ _FUNCTIONS = {
 }
 
 _FACTORIES: dict[Callable[..., Op], Callable[..., Forward]] = {
-    ops.sum_of: lambda n: lambda *zs: reduce(add, zs),
-    ops.hypot_of: lambda n: _hypot,
-    ops.direction_of: lambda n: lambda z, *zs: _direction(z, _hypot(*zs)),
     ops.round_of: lambda digits: _by_real_part(ops.round_of(digits)),
-    ops.power_of: lambda n: lambda z: _power(z, n),
-    ops.base_of: lambda base: lambda z: _exponential(base, z),
     ops.power_log_of: lambda k: lambda z, n: _power(z, n) * cmath.log(z) ** int(k),
     ops.polygamma_of: lambda n: lambda z: _polygamma(int(n), z),
-    ops.leaky_relu_of: lambda slope: lambda z: _maximum(z, 0.0) + slope * _minimum(z, 0.0),
-    ops.elu_of: lambda alpha: lambda z: _maximum(z, 0.0) + alpha * _expm1(_minimum(z, 0.0)),
 }

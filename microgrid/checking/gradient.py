@@ -11,6 +11,7 @@ from typing import Any
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
 from microgrid.checking.numeric import (
+    UNIT,
     Line,
     Measure,
     Method,
@@ -25,6 +26,7 @@ from microgrid.checking.numeric import (
 from microgrid.checking.problem import Leaves, Problem, problem_of
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
 from microgrid.engine import Value
+from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, Interval, in_table, short_repr, stop_gradient, total
 from microgrid.recording import enable_grad, record_lines
 
@@ -165,6 +167,7 @@ class _Check:
         self.progress = progress
         self.program = Program(problem.output, [leaf for _, leaf in problem.leaves])
         self.size = len(self.program.nodes)
+        self.given = [i for i, node in enumerate(self.program.nodes) if isinstance(node.op, Given)]
         self.leaves = problem.leaves  # those that matter; before the first sweep all of them
         self.chosen: Leaves = []
         self.rows: list[Derivative] = []
@@ -177,6 +180,7 @@ class _Check:
         self.spelled_out: dict[Value, Program] = {}  # what compiled calls compute, operation by operation
 
     def report(self, allow: Collection[str]) -> Report:
+        self._refuse_what_cannot_be_run()
         self._refuse_stale_data()
         unfinished = self._not_finite()
         if unfinished:
@@ -196,6 +200,14 @@ class _Check:
         if not self.problem.leaves:
             self.notes.append("there is no leaf to take a derivative by")
         return Report(self.problem.title, self.rows, self.fault, self.problem.output, self.notes, allow)
+
+    def _refuse_what_cannot_be_run(self) -> None:
+        if self.given and not self.problem.build:
+            node = self.program.nodes[self.given[0]]
+            raise ValueError(
+                f"{operation(node)} was given as a number, so its graph alone cannot be computed for other leaves: "
+                "check the function that makes it, as in check(f, x)"
+            )
 
     def _refuse_stale_data(self) -> None:
         for node, operands, value in zip(self.program.nodes, self.program.operands, self.program.values, strict=True):
@@ -239,7 +251,7 @@ class _Check:
                 self.branches = True
             elif self.drifting is None:
                 self.drifting = self._first_to_drift(there)
-        if self.drifting is not None:
+        if self.drifting is not None or self.given:
             self.measure = self._run_f
 
     def _first_to_drift(self, there: Program) -> Value | None:
@@ -248,7 +260,7 @@ class _Check:
         for node, operands, here, y in zip(
             self.program.nodes, there.operands, self.program.recorded, there.recorded, strict=True
         ):
-            if node not in leaves:
+            if node not in leaves and not isinstance(node.op, Given):
                 here = node.op.forward(*[there.recorded[j] for j in operands]) if operands else here
                 if not _agree(node, here, y):
                     return node
@@ -262,12 +274,12 @@ class _Check:
                 leaf.data += move
             return Program(self.problem.build(), leaves)
 
-    def _run_f(self, values: list[float], random: Random | None) -> float:
-        """The value of ``f`` itself, run anew: what a replay of the graph would not see."""
+    def _run_f(self, values: list[float], random: Random | None, i: int = -1) -> float:
+        """The value of ``f`` itself, or of a node of its graph, run anew: what a replay would not see."""
         if random is not None:
-            return values[-1]
+            return values[i]
         moves = {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
-        return self._build_at(moves).recorded[-1]
+        return self._build_at(moves).recorded[i]
 
     def _shape(self, program: Program) -> list[Any]:
         """The operations of a graph, with their operands, and the leaves to check; whatever numbers are in it."""
@@ -338,7 +350,7 @@ class _Check:
 
     def _set_aside(self, still: set[Value]) -> None:
         """Take out, of the leaves whose gradient is 0, those of which nothing can come."""
-        if self.drifting is not None or self.branches or not still:
+        if self.drifting is not None or self.given or self.branches or not still:
             return
         position = self.program.position
         moved = [position[leaf] for _, leaf in self.problem.leaves]
@@ -422,9 +434,10 @@ class _Check:
         kinks: list[Value] = []
         # an operation of infinite operands is looked at last: the fault is with the one that made them
         if (
-            self._explain_local(row, filter(self._is_finite, steps), moved, kinks)
+            self._explain_local(row, probe, filter(self._is_finite, steps), moved, kinks)
             or (not math.isfinite(row.backward) and self._explain_not_finite(row, plan, moved, kinks))
-            or self._explain_local(row, itertools.filterfalse(self._is_finite, steps), moved, kinks)
+            or self._explain_local(row, probe, itertools.filterfalse(self._is_finite, steps), moved, kinks)
+            or any(self._explain_given(row, probe, i) for i in self.given if i not in moved)
             or self._explain_accumulation(row, moved)
         ):
             return
@@ -465,10 +478,16 @@ class _Check:
         """Whether all operands of a step are finite."""
         return all(math.isfinite(self.program.values[j]) for j in step[2])
 
-    def _explain_local(self, row: Derivative, steps: Iterable[Step], moved: set[int], kinks: list[Value]) -> bool:
+    def _explain_local(
+        self, row: Derivative, probe: _Probe, steps: Iterable[Step], moved: set[int], kinks: list[Value]
+    ) -> bool:
         """Find the first wrong local derivative of these steps, and the nodes on a kink before it."""
         for i, _, operands, _ in steps:
             node = self.program.nodes[i]
+            if isinstance(node.op, Given):
+                if self._explain_given(row, probe, i):
+                    return True
+                continue
             for k, j in enumerate(operands):
                 if j in moved:
                     local = self._local(i, k)
@@ -479,6 +498,56 @@ class _Check:
                             self._blame_local(row, node, k, local, moved)
                         return True
         return False
+
+    def _explain_given(self, row: Derivative, probe: _Probe, i: int) -> bool:
+        """Find whether the local derivatives that the user gave to a node are wrong.
+
+        No forward function says how the node follows from its operands alone. So ``f`` is run anew along the direction,
+        and how fast the node changes is compared with its local derivatives times how fast its operands do.
+        """
+        node, operands, slopes = self.program.nodes[i], self.program.operands[i], self.program.locals[i]
+        assert isinstance(node.op, Given)
+        name = node.op.name
+        wrong = node.op.misuse(node)
+        if wrong:
+            self._blame(row, node, None, row.backward, row.numeric, wrong)
+            return True
+        if self.branches:
+            return False
+        speeds = self.program.tangents(probe.direction)
+        parts = {j: 0.0 for j in operands if speeds[j]}
+        for j, slope in zip(operands, slopes, strict=True):
+            if j in parts:
+                parts[j] += slope
+        given = sum(slope * speeds[j] for j, slope in parts.items())
+        line = Line(
+            self.program, probe.direction, lambda values, random: self._run_f(values, random, i), seed=self.seed
+        )
+        rounding = 64.0 * UNIT * sum(abs(slope * speeds[j]) for j, slope in parts.items())
+        local = judge(name, probe.value, given, line, rounding, method=Method.DIFFERENCE, step=self.step)
+        if local.verdict is not Verdict.FAIL:
+            return False
+        if not parts:
+            what = (
+                f"The number {number(node.data)} of {name} changes with {probe.name}, but none of its parents does: "
+                "what it was computed from is not among them, so no gradient flows there. Give it as a parent."
+            )
+            self._blame(row, node, None, 0.0, local.numeric, what)
+        elif len(parts) == 1:
+            ((j, slope),) = parts.items()
+            k, right = operands.index(j), local.numeric / speeds[j]
+            what = (
+                f"The local derivative of {name} by {_argument(node, k)} is wrong: {number(slope)} was given, but its "
+                f"number changes at {number(right)}{_off(slope, right)}."
+            )
+            self._blame(row, node, k, slope, right, what)
+        else:
+            what = (
+                f"The local derivatives of {name} are wrong: along {probe.name} they add up to {number(given)}, but "
+                f"its number changes at {number(local.numeric)}{_off(given, local.numeric)}."
+            )
+            self._blame(row, node, None, given, local.numeric, what)
+        return True
 
     def _blame_local(self, row: Derivative, node: Value, k: int, local: Derivative, moved: set[int]) -> None:
         """Blame a wrong local derivative; that of a compiled function on the operation within that is wrong."""
@@ -718,15 +787,20 @@ def _wrong_second(primitive: Primitive, operands: Sequence[int]) -> tuple[tuple[
 
 
 def _wrong_local(node: Value, k: int, local: Derivative) -> str:
-    off = ""
-    if local.numeric and math.isfinite(local.backward):
-        ratio = local.backward / local.numeric
-        times = number(ratio, 4 if abs(abs(ratio) - 1.0) > 1e-3 else 10)
-        off = " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({times} times what it should be)"
+    off = _off(local.backward, local.numeric)
     return (
         f"The local derivative of {node.op.name} by {_argument(node, k)} is wrong: the row gives "
         f"{number(local.backward)}, but the slope of its forward function is {number(local.numeric)}{off}."
     )
+
+
+def _off(given: float, right: float) -> str:
+    """In which way a derivative is wrong, in brackets."""
+    if not right or not math.isfinite(given):
+        return ""
+    ratio = given / right
+    times = number(ratio, 4 if abs(abs(ratio) - 1.0) > 1e-3 else 10)
+    return " (the sign is wrong)" if abs(ratio + 1.0) < 1e-6 else f" ({times} times what it should be)"
 
 
 def _argument(node: Value, k: int) -> str:

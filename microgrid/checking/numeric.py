@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from microgrid import ops
 from microgrid.checking.analytic import complex_forward
 from microgrid.engine import Value, topological_order
+from microgrid.given import Given
 from microgrid.ops import Op, Operation, Operators, as_float
 
 UNIT = 2.0**-53
@@ -215,10 +216,13 @@ class Program:
     def plan(self) -> "Plan":
         """The steps that compute all nodes anew."""
         return [
-            (i, self._traits_of(node.op).forward, self.operands[i], self._traits_of(node.op).rounding)
+            (i, self._forward(node), self.operands[i], self._traits_of(node.op).rounding)
             for i, node in enumerate(self.nodes)
             if self.operands[i] and node.op is not ops.stop_gradient
         ]
+
+    def _forward(self, node: Value) -> Callable[..., float]:
+        return forward_of(node) if isinstance(node.op, Given) else self._traits_of(node.op).forward
 
     @cached_property
     def values(self) -> list[float]:
@@ -247,7 +251,10 @@ class Program:
     def _locals(self, i: int, values: list[float], random: Random | None = None) -> tuple[float, ...]:
         if not self.operands[i]:
             return ()
-        op = self.nodes[i].op
+        node, op = self.nodes[i], self.nodes[i].op
+        if isinstance(op, Given):
+            slopes = node.local_derivatives()
+            return slopes if random is None else tuple([rounded(slope, random) for slope in slopes])
         constant = self._traits_of(op).constant
         return constant or local_derivatives(op, values[i], [values[j] for j in self.operands[i]], random)
 
@@ -341,6 +348,17 @@ class Program:
         op, pairs = self.nodes[i].op, enumerate(self.operands[i])
         return itertools.compress(pairs, op.connected) if op.cuts else pairs
 
+    def tangents(self, direction: Mapping[int, float]) -> list[float]:
+        """How fast each node changes along a direction, by its local derivatives: the forward sweep."""
+        tangents = [0.0] * len(self.nodes)
+        for i, speed in direction.items():
+            tangents[i] = speed
+        for i, _, operands, _ in self.plan_from(direction):
+            tangents[i] = sum(
+                [slope * tangents[j] for j, slope in zip(operands, self.locals[i], strict=True) if tangents[j]]
+            )
+        return tangents
+
     def terms(self) -> list[float]:
         """The sum over all paths of the absolute products of their local derivatives, at each node: what may cancel."""
         terms = [0.0] * len(self.nodes)
@@ -379,6 +397,18 @@ class Program:
             for i, gradient in enumerate(self.gradients(values, random)):
                 spread[i] = max(spread[i], 2.0 * abs(gradient - exact[i]))
         return spread
+
+
+def forward_of(node: Value) -> Callable[..., float]:
+    """The forward function of a node.
+
+    One that was given as a number has none. Its tangent at its operands is as good where random rounding moves these;
+    elsewhere only the function that made the node can be run again.
+    """
+    if not isinstance(node.op, Given):
+        return node.op.forward
+    y, operands, slopes = node.data, [parent.data for parent in node.parents], node.local_derivatives()
+    return lambda *xs: y + sum([d * (x - was) for x, was, d in zip(xs, operands, slopes, strict=True) if x != was])
 
 
 class Rounding(Enum):

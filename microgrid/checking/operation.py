@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from microgrid.checking.numeric import local_derivative
 from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
 from microgrid.engine import Value
-from microgrid.ops import Interval, Op, as_float, short_repr
+from microgrid.ops import Interval, Op, as_float, expand, short_repr
 from microgrid.recording import Origin
 
 inf, nan = math.inf, math.nan
@@ -51,15 +51,15 @@ def check_op(
     - ``special values``: at ±0, ±inf, nan, huge and tiny numbers ``forward`` returns a float, and neither it
       nor a derivative nor ``kink`` raises.
     - ``kink``: within one branch, as ``kink`` tells them apart, neither ``forward`` nor a derivative jumps.
-    - ``array``: the lowering gives on NumPy arrays what ``forward`` gives on floats, special values
-      included; not checked if there is no template or NumPy is not installed.
+    - ``array``: on NumPy arrays its template, function, operator or expansion gives what ``forward`` gives on floats,
+      special values included; not checked if it has none of these or NumPy is not installed.
 
     Args:
         op: the row.
         reference: the definition to compare ``forward`` with, a function of floats.
         points: at how many points of the domain the first derivatives are taken; a few far from 0 come on top.
         seed: for the choice of points.
-        special: what the name ``special`` in a lowering stands for.
+        special: the functions on arrays that NumPy lacks, as attributes: what ``special`` in a template stands for.
 
     Returns:
         The report: one row for each of these, at the worst point. A row passes if no point fails and at least
@@ -280,35 +280,59 @@ class _OperationCheck:
 
     def _array(self, points: list[Point], special: Any) -> list[Derivative]:
         op, name = self.op, "array"
-        missing = ""
-        if not op.array:
-            missing = "there is no array template, so compiled programs call forward for each number"
-        elif find_spec("numpy") is None:
-            missing = "the array template was not checked: NumPy is not installed"
-        elif special is None and "special" in op.array:
-            missing = "the array template was not checked: it needs special=, the functions that NumPy lacks"
-        if missing:
-            self.notes.append(missing)
+        if not (op.array or op.ufunc or op.operator or op.expansion):
+            self.notes.append("it has no form on arrays, so compiled programs call forward for each number")
+            return []
+        if find_spec("numpy") is None:
+            self.notes.append("the form on arrays was not checked: NumPy is not installed")
             return []
         import numpy
 
         every = [*points, *self._special_points()]
-        columns = numpy.array(every).T
         try:
             with numpy.errstate(all="ignore"):
-                template = op.array.format(*[f"(x[{i}])" for i in range(op.arity)])
-                lowered = eval(template, {"xp": numpy, "special": special, "x": columns})
+                lowered = _on_arrays(op, list(numpy.array(every).T), numpy, special)
             results = [float(y) for y in numpy.broadcast_to(lowered, (len(every),))]
+        except LookupError as error:
+            self.notes.append(f"the form on arrays was not checked: {error.args[0]}")
+            return []
         except Exception as error:
-            return [self._failed(name, every[0], f"the template {op.array!r} raises {type(error).__name__}: {error}")]
+            what = f"the template {op.array!r}" if op.array else "the form on arrays"
+            return [self._failed(name, every[0], f"{what} raises {type(error).__name__}: {error}")]
         rows = []
         for xs, y in zip(every, results, strict=True):
             row = _compared(name, xs, y, self._y(xs))
             if not row.error <= row.allowed:
-                what = f"the template gives {number(y)} at {_call(xs)}, forward gives {number(row.numeric)}"
+                form = "the template" if op.array else "the form on arrays"
+                what = f"{form} gives {number(y)} at {_call(xs)}, forward gives {number(row.numeric)}"
                 return [self._failed(name, xs, what, y, row.numeric, row.allowed)]
             rows.append(row)
         return [_nearest_to_failing(rows)]
+
+
+def _on_arrays(op: Operation, columns: Sequence[Any], numpy: Any, special: Any) -> Any:
+    """Compute a row on arrays as a compiled program does.
+
+    Raises:
+        LookupError: if that takes functions that neither NumPy has nor ``special``, in words.
+    """
+    if op.array:
+        if special is None and "special" in op.array:
+            raise LookupError("it needs special=, the functions that NumPy lacks")
+        template = op.array.format(*[f"(x[{i}])" for i in range(op.arity)])
+        return eval(template, {"xp": numpy, "special": special, "x": columns})
+    if op.operator:
+        text = f" {op.operator} ".join([f"x[{i}]" for i in range(op.arity)])
+        return eval(text if op.arity > 1 else op.operator + text, {"x": columns})
+    constants = op.recipe[1] if op.recipe is not None else ()
+    for functions in (special, numpy):
+        function = getattr(functions, op.ufunc or "-", None)
+        # a row that has an expansion may only by chance have the name of a NumPy function that is no ufunc
+        if function is not None and (functions is special or isinstance(function, numpy.ufunc) or not op.expansion):
+            return function(*constants, *columns)
+    if op.expansion is not None:
+        return expand(op, lambda row, xs: _on_arrays(row, xs, numpy, special), columns)
+    raise LookupError(f"it needs special=, the functions that NumPy lacks, such as {op.ufunc}")
 
 
 def _compared(name: str, xs: Point, y: float, right: float) -> Derivative:

@@ -21,7 +21,7 @@ from random import Random
 
 from microgrid import ops
 from microgrid.checking.flow import first_not_finite
-from microgrid.checking.numeric import UNIT, Plan, Rounding, advance
+from microgrid.checking.numeric import UNIT, Plan, Rounding, advance, forward_of
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet, picture_of
@@ -231,7 +231,7 @@ class _Roundings:
             if math.isfinite(y):
                 self.own[i], self.short[i] = rules[op](y, [values[j] for j in operands])
             noise = Rounding.NONE if not self.own[i] else Rounding.OPERANDS if rules[op] is _sum else Rounding.RESULT
-            self.plan.append((i, op.forward, operands, noise))
+            self.plan.append((i, forward_of(node), operands, noise))
             if not y and not any(moves) and all(values[j] or errors[j] for j in operands):
                 # An operand that is 0 up to an error may be that error, and so may a power of it.
                 self.own[i] = max(self.own[i], *[errors[j] for j in operands if not values[j]], 0.0)

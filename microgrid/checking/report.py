@@ -114,7 +114,9 @@ class Fault:
     @property
     def definition(self) -> Origin | None:
         """The line that defines the wrong local derivative; ``None`` for a number or a row of this package."""
-        partial = None if self.argument is None else self.node.op.partials[self.argument]
+        partial = getattr(self.node.op, "closure", None)
+        if partial is None and self.argument is not None:
+            partial = self.node.op.partials[self.argument]
         code = getattr(partial, "__code__", None)
         if code is None or getattr(partial, "__module__", "").partition(".")[0] == "microgrid":
             return None

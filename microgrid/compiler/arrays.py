@@ -20,8 +20,15 @@ from microgrid.ops import Op
 Shape = tuple[int, ...]
 Indices = NDArray[np.int64]
 
-NOT = Op("not", lambda m: 1.0 - m, (-1.0,), array="~{0}", doc="1 − m for a comparison m.")
-NUMBER = Op("number", lambda m: m, (1.0,), array="{0} * 1.0", doc="A comparison as the number 0 or 1.")
+NOT = Op("not", lambda m: 1.0 - m, (-1.0,), ufunc="logical_not", doc="1 − m for a comparison m.")
+NUMBER = Op(
+    "number",
+    lambda m: m,
+    (1.0,),
+    array="{0} * 1.0",
+    expansion=lambda m: m,
+    doc="A comparison as the number 0 or 1.",
+)
 MASKS = {ops.less, ops.less_equal, ops.greater, ops.greater_equal, ops.equal, ops.not_equal, NOT}
 """Rows whose result on arrays is a boolean, which is faster to make and to multiply by."""
 

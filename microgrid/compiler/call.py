@@ -122,7 +122,8 @@ class CompiledCall:
     doc = "A compiled function of its parameters, on one batch."
     kink = None
     recipe = None
-    array = javascript = ""
+    array = javascript = ufunc = operator = formula = python = ""
+    expansion = None
 
     kernel: "Kernel"
     output: int

@@ -8,36 +8,17 @@ long chain.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from microgrid import ops
-from microgrid.compiler.arrays import MASKS, Array, Map, Operand, Shape, reachable, source_of
-from microgrid.ops import Op
+from microgrid.compiler import special
+from microgrid.compiler.arrays import MASKS, NUMBER, Array, Arrays, Map, Operand, Shape, reachable, source_of
+from microgrid.ops import Op, expand
 
 LINES = 2000
 """A function of more lines is cut in parts: Python compiles giant functions slowly."""
-
-_OPERATORS = {
-    "+": "add",
-    "-": "subtract",
-    "*": "multiply",
-    "/": "divide",
-    "<": "less",
-    "<=": "less_equal",
-    ">": "greater",
-    ">=": "greater_equal",
-    "==": "equal",
-    "!=": "not_equal",
-}
-"""The array functions that operators stand for; unlike operators, they can write to a buffer."""
-
-_BINARY = re.compile(r"(\{\d\}|[\d.]+) (\S+) (\{\d\}|[\d.]+)")
-_UNARY = {"-{0}": "negative({0}, {out})", "~{0}": "logical_not({0}, {out})", "{0}": "copyto({out}, {0})"}
-_CALL = re.compile(r"(xp|special)\.(\w+)\([^()]*\)")
 
 
 @dataclass(slots=True)
@@ -100,8 +81,47 @@ class _Names:
         return self.keep("mapped", op)
 
 
-def _shape_text(shape: Shape) -> str:
-    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+def _call(name: str, op: Op, operands: Sequence[str], out: str = "") -> str:
+    """Write a call of a row's function on arrays: of the constants of its recipe, then of its operands."""
+    constants = op.recipe[1] if op.recipe is not None else ()
+    return f"{name}({', '.join([*map(number, constants), *operands, *[out] * bool(out)])})"
+
+
+def _infix(op: Op, operands: Sequence[str]) -> str:
+    return op.operator + operands[0] if op.arity == 1 else f" {op.operator} ".join(operands)
+
+
+def expanded(
+    outputs: Sequence[Operand], knows: Callable[[Op], bool], differentiated: bool = False
+) -> Sequence[Operand]:
+    """Return outputs whose rows a target knows: the others are expanded in rows that it does, where they can be.
+
+    Args:
+        outputs: what a program computes.
+        knows: whether the target can compute a row.
+        differentiated: whether JAX may differentiate the program again.
+    """
+    live = reachable(outputs)
+    if all(isinstance(x.op, str) or x.op.expansion is None or knows(x.op) for x in live):
+        return outputs
+    arrays = Arrays(last=True, differentiated=differentiated)
+    new: dict[int, Operand] = {}
+
+    def meaning(op: Op, operands: Sequence[Operand]) -> Operand:
+        if op.expansion is None or knows(op) or not any(isinstance(x, Array) for x in operands):
+            return arrays.apply(op, *operands)
+        result: Operand = expand(op, meaning, operands)
+        return result
+
+    for x in live:
+        operands = tuple(new[operand.number] if isinstance(operand, Array) else operand for operand in x.operands)
+        if not isinstance(x.op, str) and x.op.expansion is not None and not knows(x.op):
+            result = meaning(x.op, operands)
+            if isinstance(result, Array) and (result.shape, result.batched) == (x.shape, x.batched):
+                new[x.number] = arrays.apply(NUMBER, result)
+                continue
+        new[x.number] = arrays.make(x.op, operands, x.shape, x.batched, x.detail)
+    return [new[x.number] if isinstance(x, Array) else x for x in outputs]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -118,7 +138,11 @@ def numpy_source(outputs: Sequence[Operand], shapes: Sequence[tuple[Shape, bool]
         outputs: the arrays to compute.
         shapes: the shape of each output and whether it is batched.
     """
-    return _NumPy(outputs, shapes).source()
+    return _NumPy(expanded(outputs, _numpy_knows), shapes).source()
+
+
+def _numpy_knows(op: Op) -> bool:
+    return bool(op.array or op.operator or special.numpy_name(op.ufunc))
 
 
 class _NumPy(_Names):
@@ -275,12 +299,7 @@ class _NumPy(_Names):
         """Whether each number depends on the numbers at its own place alone, and is written after they are read."""
         if not isinstance(x.op, Op):
             return False
-        call = _CALL.fullmatch(x.op.array)
-        return bool(
-            x.op.array in _UNARY
-            or _BINARY.fullmatch(x.op.array)
-            or (call and call[1] == "xp" and isinstance(getattr(np, call[2], None), np.ufunc))
-        )
+        return not x.op.array and special.is_ufunc(special.numpy_name(x.op.ufunc))
 
     def _view_line(self, name: str, source: Array, index: Map) -> str:
         batch = ", B" if source.batched else ""
@@ -374,23 +393,15 @@ class _NumPy(_Names):
 
     def _elementwise(self, x: Array, op: Op, out: str) -> str:
         texts = [self.operand(operand, x.batched) for operand in x.operands]
-        if not op.array:
-            return f"{out}[...] = {self.function(op)}({', '.join(texts)})"
-        spelled = ops.spell(op, "array", *texts)
-        if op.array in _UNARY:
-            return _UNARY[op.array].format(*texts, out=out)
-        binary = _BINARY.fullmatch(op.array)
-        if binary and binary[2] in _OPERATORS:
-            return f"{_OPERATORS[binary[2]]}({binary[1]}, {binary[3]}, {out})".format(*texts)
-        call = _CALL.fullmatch(op.array)
-        if call:
-            module, name = call.groups()
-            filled = spelled[len(f"{module}.{name}(") : -1]
-            if module == "special" or isinstance(getattr(np, name, None), np.ufunc):
-                return f"{'special.' if module == 'special' else ''}{name}({filled}, out={out})"
-            if name == "where":
-                return f"special.where({filled}, out={out})"
-        return f"{out}[...] = {spelled}"
+        if op is NUMBER:
+            return f"multiply({texts[0]}, 1.0, {out})"
+        if op.array:
+            return f"{out}[...] = {ops.spell(op, 'array', *texts)}"
+        name = special.numpy_name(op.ufunc)
+        if not name:
+            text = _infix(op, texts) if op.operator else f"{self.function(op)}({', '.join(texts)})"
+            return f"{out}[...] = {text}"
+        return _call(name, op, texts, out if op.operator else f"out={out}")
 
     def _reduction(self, x: Array, out: str) -> None:
         (source,), (axes, batch) = x.arrays(), x.detail
@@ -502,7 +513,11 @@ def _matrix_product(left: str, right: str, result: str) -> tuple[bool, bool, boo
 
 def functional_source(outputs: Sequence[Operand]) -> Source:
     """Return a program ``run(theta, weight, count, seed, *arguments)`` without side effects."""
-    return _Functional(outputs).source()
+    return _Functional(expanded(outputs, _jax_knows, differentiated=True)).source()
+
+
+def _jax_knows(op: Op) -> bool:
+    return bool(op.array or op is ops.stop_gradient or op.operator or special.jax_name(op.ufunc))
 
 
 class _Functional(_Names):
@@ -550,7 +565,7 @@ class _Functional(_Names):
         if x.op is ops.stop_gradient:
             return f"stop_gradient({texts[0]})"
         if isinstance(x.op, Op):
-            return ops.spell(x.op, "array", *texts) if x.op.array else f"{self.function(x.op)}({', '.join(texts)})"
+            return self._elementwise(x.op, texts)
         if x.op == "contract":
             a, b = (self._operand(operand, False) for operand in x.operands)
             return f"xp.einsum('{x.detail[0]},{x.detail[1]}->{x.detail[2]}', {a}, {b})"
@@ -567,6 +582,14 @@ class _Functional(_Names):
         axes, batch = x.detail
         axes = (*axes, len(source.shape)) if batch else axes
         return f"xp.{ {'sum': 'sum', 'largest': 'max', 'smallest': 'min'}[str(x.op)] }({text}, axis={tuple(axes)})"
+
+    def _elementwise(self, op: Op, texts: Sequence[str]) -> str:
+        if op.array:
+            return ops.spell(op, "array", *texts)
+        if op.operator:
+            return _infix(op, texts)
+        name = special.jax_name(op.ufunc)
+        return _call(name, op, texts) if name else f"{self.function(op)}({', '.join(texts)})"
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -591,16 +614,51 @@ class Functions:
         self._known: dict[Op, str] = {}
 
     def expression(self, op: Op, texts: Sequence[str]) -> str:
-        """Return a row of the table on operands: by Python's operators if it is one, else by a call."""
-        plain = op.array and not re.search(r"xp|special|[<>=~]", op.array)
-        if plain and not (self.careful and "/" in op.array):
-            return ops.spell(op, "array", *texts)
+        """Return a row of the table on operands: by Python's operators if it is made of them, else by a call."""
         if op not in self._known:
-            name = f"{re.sub('^(?=[0-9])|[^a-z0-9]', '_', op.name)}_"
-            self._known[op] = name + str(len(self.names)) * (name in self.names)
-            function = op.forward if self.careful else getattr(op.forward, "__wrapped__", op.forward)
-            self.names[self._known[op]] = function
-        return f"{self._known[op]}({', '.join(texts)})"
+            self._known[op] = _arithmetic(op, self.careful) or self._function(op)
+        return self._known[op].format(*texts)
+
+    def _function(self, op: Op) -> str:
+        """Return the call of a row's forward, as a template of its operands."""
+        name = f"{re.sub('^(?=[0-9])|[^a-z0-9]', '_', op.name)}_"
+        name += str(len(self.names)) * (name in self.names)
+        self.names[name] = op.forward if self.careful else getattr(op.forward, "__wrapped__", op.forward)
+        return f"{name}({', '.join(f'{{{i}}}' for i in range(op.arity))})"
+
+
+_Text = tuple[str, int]
+_SUM, _PRODUCT, _PREFIX, _ATOM = range(4)
+_STRENGTHS = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT}
+"""How tightly Python's operators hold: an operand that holds less tightly stands in parentheses."""
+
+
+def _arithmetic(op: Op, careful: bool) -> str:
+    """Return a row as Python's arithmetic, a template of its operands; empty if it is more than that.
+
+    Division raises where IEEE 754 has inf or nan, so what is ``careful`` does without.
+    """
+
+    def held(operand: _Text | float, strength: int) -> str:
+        text, own = operand if isinstance(operand, tuple) else (number(operand), _ATOM)
+        return text if own >= strength else f"({text})"
+
+    def meaning(op: Op, operands: Sequence[_Text | float]) -> _Text:
+        strength = _STRENGTHS.get(op.operator)
+        if strength is not None and not (careful and op.operator in ("/", "//", "%")):
+            if op.arity == 1:
+                return op.operator + held(operands[0], _PREFIX), _PREFIX
+            first, *others = operands
+            return f" {op.operator} ".join([held(first, strength), *[held(x, strength + 1) for x in others]]), strength
+        if op.expansion is None:
+            raise LookupError
+        result: _Text = expand(op, meaning, operands)
+        return result
+
+    try:
+        return held(meaning(op, [(f"{{{i}}}", _ATOM) for i in range(op.arity)]), _SUM)
+    except LookupError:
+        return ""
 
 
 class _Scalar(_Names):

@@ -196,7 +196,7 @@ class _Numbering:
             if isinstance(node.op, Given):
                 raise TraceError(
                     f"operation {node.op.name!r} was given as a number with its local derivatives, so it cannot be "
-                    f"compiled; write it as a row: {node.op.name} = mg.Op({node.op.name!r}, forward, partials)"
+                    f"compiled; {node.op.remedy}"
                 )
             rows.append(cast(Op, node.op))
             starts.append(len(arguments))
@@ -257,7 +257,11 @@ class Traced(Value):
     __hash__ = Value.__hash__
 
     def _read(self) -> NoReturn:
-        self._refuse("the .data of a traced value was read", "use the value itself, or mg.stop_gradient(x)")
+        self._refuse(
+            "the .data of a traced value was read",
+            "use the value itself, or mg.stop_gradient(x); an operation of your own is a row, mg.Op(name, forward, "
+            "partials)",
+        )
 
     def _write(self, _: Any) -> NoReturn:
         self._refuse("the .data of a traced value was written", "make a new value by operations instead")
@@ -311,7 +315,8 @@ def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[A
                 f"the number of {node!r} was read, or decided a branch, at {user_line()}: a compiled function "
                 "gets the numbers of its parameters anew at every call, so the program cannot depend on the present "
                 "one; use the value itself, mg.stop_gradient(x), mg.where(mg.less(a, b), x, y), or keep a plain "
-                "number instead of a Value: when it changes the function is traced anew"
+                "number instead of a Value: when it changes the function is traced anew; an operation of your own is a "
+                "row, mg.Op(name, forward, partials)"
             )
 
     with without_collector(), enable_grad(), watch(nodes.append), watch_reads(refuse):

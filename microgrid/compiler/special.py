@@ -5,7 +5,7 @@ program of each dialect finds under its names.
 """
 
 import math
-from functools import cache, partial, reduce
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -93,25 +93,14 @@ class NumPySpecial:
         return _by_number(ops.gamma, special, x, scipy_special().gamma(x, out=out), out)
 
     @staticmethod
-    def hypot(*xs: Array, out: Array = None) -> Array:
-        """√Σ xᵢ², two at a time."""
-        return _into(out, reduce(np.hypot, xs))
-
-    @staticmethod
-    def remainder(a: Array, b: Array, out: Array = None) -> Array:
+    def ieee_remainder(a: Array, b: Array, out: Array = None) -> Array:
         """IEEE 754's remainder."""
         return _into(out, _remainder(np, a, b))
 
     @staticmethod
-    def copysign(a: Array, b: Array, out: Array = None) -> Array:
+    def copysign_or_nan(a: Array, b: Array, out: Array = None) -> Array:
         """|a| with the sign of b; nan where b is nan."""
         return _into(out, np.where(np.isnan(b), np.nan, np.copysign(a, b)))
-
-    @staticmethod
-    def gelu(x: Array, out: Array = None) -> Array:
-        """x·Φ(x) with Φ(x) = erfc(−x·√½) / 2; −0 at −inf."""
-        result = x * (0.5 * NumPySpecial.erfc(x * -math.sqrt(0.5)))
-        return _into(out, np.where(np.equal(x, -np.inf), -0.0, result))
 
     @staticmethod
     def sigmoid(x: Array, out: Array = None) -> Array:
@@ -139,17 +128,7 @@ class NumPySpecial:
         return result
 
     @staticmethod
-    def silu(x: Array, out: Array = None) -> Array:
-        """x·σ(x); −0 at −inf."""
-        return _into(out, np.where(np.equal(x, -np.inf), -0.0, x * NumPySpecial.sigmoid(x)))
-
-    @staticmethod
-    def softplus(x: Array, out: Array = None) -> Array:
-        """log(1 + eˣ) = max(x, 0) + log1p(e⁻|x|)."""
-        return np.add(np.maximum(x, 0.0), np.log1p(np.exp(-np.abs(x))), out=out)
-
-    @staticmethod
-    def power(x: Array, n: Array, out: Array = None) -> Array:
+    def c_power(x: Array, n: Array, out: Array = None) -> Array:
         """xⁿ; NumPy takes a square root for n = ½, which is nan for −inf and −0 for −0."""
         result = np.power(x, n, out=out)
         if isinstance(n, float) and n == 0.5:
@@ -158,9 +137,9 @@ class NumPySpecial:
         return result
 
     @staticmethod
-    def power_log(x: Array, n: Array, k: int, out: Array = None) -> Array:
+    def power_log(k: int, x: Array, n: Array, out: Array = None) -> Array:
         """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
-        return _into(out, _power_log(np, x, n, k))
+        return _into(out, _power_log(np, k, x, n))
 
     @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
@@ -172,7 +151,19 @@ class NumPySpecial:
         return out
 
 
-def _power_log(xp: Any, x: Array, n: Array, k: int) -> Array:
+def is_ufunc(name: str) -> bool:
+    """Whether this is the name of one of NumPy's own functions, which compute number by number, also in place."""
+    return isinstance(getattr(np, name, None), np.ufunc)
+
+
+def numpy_name(ufunc: str) -> str:
+    """Return by which name programs on NumPy arrays call a function; empty if there is none."""
+    if ufunc in vars(NumPySpecial):
+        return f"special.{ufunc}"
+    return ufunc if is_ufunc(ufunc) else ""
+
+
+def _power_log(xp: Any, k: int, x: Array, n: Array) -> Array:
     pole = xp.where(xp.less(n, 0.0), xp.power(xp.abs(x), n) * (-1.0) ** k, xp.where(xp.isnan(n), n, 0.0))
     finite = xp.where(xp.equal(x, math.inf) & xp.less(n, 0.0), 0.0, xp.power(x, n) * xp.log(x) ** k)
     return xp.where(xp.equal(x, 0.0), pole, finite)
@@ -233,29 +224,10 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
 # JAX
 
 
-def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
-    """Return what pure programs on JAX arrays find under their names."""
-    import jax
+@cache
+def _jax_special() -> Any:
     import jax.numpy as jnp
     from jax.scipy import special as jsp
-
-    def mapped(op: Op) -> Any:
-        def function(*xs: Array) -> Array:
-            same = jnp.broadcast_arrays(*xs)
-            shape: Any = jax.eval_shape(lambda: jnp.empty(same[0].shape, dtype))
-            call = _elementwise(op.forward, op.arity)
-
-            def on_host(*ys: Array) -> Array:
-                with np.errstate(all="ignore"):
-                    return np.asarray(call(*map(np.asarray, ys)), dtype)
-
-            return jax.pure_callback(on_host, shape, *same, vmap_method="broadcast_all")
-
-        return function
-
-    def logistic(x: Array) -> Array:
-        e = jnp.exp(-jnp.abs(x))
-        return jnp.where(x < 0, e, 1.0) / (1.0 + e)
 
     class JaxSpecial:
         """The namespace ``special`` of programs on JAX arrays."""
@@ -263,18 +235,13 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         erf = staticmethod(jsp.erf)
         erfc = staticmethod(jsp.erfc)
         lgamma = staticmethod(jsp.gammaln)
-        gelu = staticmethod(mapped(ops.gelu))
-        gamma = staticmethod(mapped(ops.gamma))
-        remainder = staticmethod(partial(_remainder, jnp))
-        sigmoid = staticmethod(logistic)
+        where = staticmethod(jnp.where)
+        c_power = staticmethod(jnp.power)
+        ieee_remainder = staticmethod(partial(_remainder, jnp))
+        power_log = staticmethod(partial(_power_log, jnp))
 
         @staticmethod
-        def hypot(*xs: Array) -> Array:
-            """√Σ xᵢ², two at a time."""
-            return reduce(jnp.hypot, xs)
-
-        @staticmethod
-        def copysign(a: Array, b: Array) -> Array:
+        def copysign_or_nan(a: Array, b: Array) -> Array:
             """|a| with the sign of b; nan where b is nan."""
             return jnp.where(jnp.isnan(b), jnp.nan, jnp.copysign(a, b))
 
@@ -284,9 +251,10 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
             return jnp.where(x == 0.0, -1.0 / x, jsp.digamma(x))
 
         @staticmethod
-        def polygamma(n: int, x: Array) -> Array:
-            """ψ⁽ⁿ⁾(x), number by number: JAX's is wrong for negative numbers."""
-            return mapped(ops.polygamma_of(n))(x)
+        def sigmoid(x: Array) -> Array:
+            """1 / (1 + e⁻ˣ) without overflow on either side."""
+            e = jnp.exp(-jnp.abs(x))
+            return jnp.where(x < 0, e, 1.0) / (1.0 + e)
 
         @staticmethod
         def sigmoid_slope(x: Array) -> Array:
@@ -306,25 +274,36 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
             """The cosine a / √(a² + b²); ±1 where only a is infinite."""
             return jnp.where(jnp.isinf(a) & jnp.isfinite(b), jnp.sign(a), a / jnp.hypot(a, b))
 
-        @staticmethod
-        def power_log(x: Array, n: Array, k: int) -> Array:
-            """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
-            return _power_log(jnp, x, n, k)
+    return JaxSpecial
 
-        @staticmethod
-        def silu(x: Array) -> Array:
-            """x·σ(x); −0 at −inf."""
-            return jnp.where(x == -jnp.inf, -0.0, x * logistic(x))
 
-        @staticmethod
-        def softplus(x: Array) -> Array:
-            """log(1 + eˣ)."""
-            return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+def jax_name(ufunc: str) -> str:
+    """Return by which name programs on JAX arrays call a function; empty if there is none."""
+    import jax.numpy as jnp
 
-        @staticmethod
-        def power(x: Array, n: Array) -> Array:
-            """xⁿ."""
-            return jnp.power(x, n)
+    if ufunc in vars(_jax_special()):
+        return f"special.{ufunc}"
+    return f"xp.{ufunc}" if is_ufunc(ufunc) and hasattr(jnp, ufunc) else ""
+
+
+def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """Return what pure programs on JAX arrays find under their names."""
+    import jax
+    import jax.numpy as jnp
+
+    def mapped(op: Op) -> Any:
+        def function(*xs: Array) -> Array:
+            same = jnp.broadcast_arrays(*xs)
+            shape: Any = jax.eval_shape(lambda: jnp.empty(same[0].shape, dtype))
+            call = _elementwise(op.forward, op.arity)
+
+            def on_host(*ys: Array) -> Array:
+                with np.errstate(all="ignore"):
+                    return np.asarray(call(*map(np.asarray, ys)), dtype)
+
+            return jax.pure_callback(on_host, shape, *same, vmap_method="broadcast_all")
+
+        return function
 
     def view(source: Array, base: Any, shape: Any, strides: Any, batch: Any = None) -> Array:
         flat = source.reshape(-1, *([] if batch is None else [batch]))
@@ -353,7 +332,7 @@ def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
     used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
     return {
         "xp": jnp,
-        "special": JaxSpecial,
+        "special": _jax_special(),
         "view": view,
         "scatter": scatter,
         "segment_sum": segment_sum,

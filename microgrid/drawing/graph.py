@@ -168,14 +168,12 @@ def extract(
 
     Raises:
         ValueError: if the outputs do not depend on ``focus``.
-        TypeError: if a label is not text or a gradient not a number.
+        TypeError: if a label is not text.
     """
     everything = order = topological_order(*outputs)
     for node in everything:
         if not isinstance(node.label, str):
             raise TypeError(f"the label of {node!r} must be text; got {node.label!r:.80}")
-        if not isinstance(node.grad, (float, int)):
-            raise TypeError(f"the grad of {node!r} must be a number; got {node.grad!r:.80}")
     frames = _frames_around(order)
     if focus is not None:
         order = _neighborhood(order, focus, radius)

@@ -103,18 +103,10 @@ const mg = (() => {
   }
 
   // xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = ∞ for n < 0.
-  function powerLog(x, n, k) {
+  function powerLog(k, x, n) {
     if (x === Infinity && n < 0) return 0;
     if (x === 0 && n === n) return n >= 0 ? 0 : Math.pow(Math.abs(x), n) * (k % 2 ? -1 : 1);
     return pow(x, n) * Math.pow(Math.log(x), k);
-  }
-
-  function silu(x) {
-    return x === -Infinity ? -0 : x * sigmoid(x);
-  }
-
-  function softplus(x) {
-    return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
   }
 
   // exp(−scale·x²): x² is split in two, because its rounding alone would cost three digits in the tail.
@@ -249,6 +241,6 @@ const mg = (() => {
 
   return {
     pow, powerLog, direction, maximum, minimum, sign, copysign, round, roundTo, mod, floorDivide, remainder,
-    sigmoid, sigmoidSlope, sech2, silu, softplus, erf, erfc, gelu, gamma, polygamma, lgamma,
+    sigmoid, sigmoidSlope, sech2, erf, erfc, gelu, gamma, polygamma, lgamma,
   };
 })();

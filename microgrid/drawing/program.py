@@ -6,13 +6,12 @@ symbols. No derivative is written in JavaScript.
 """
 
 import math
-import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Operation, Operators
+from microgrid.ops import Operation, Operators, expand
 
 Json = dict[str, Any]
 
@@ -61,6 +60,7 @@ class Row:
     """What the page needs to know of one row of the table.
 
     Attributes:
+        javascript: its function in JavaScript; empty if it has none.
         tape: the slots of the local derivatives' program: y, the arguments, then what it computes.
         is_users: whether it is the user's, so that the page checks its JavaScript against Python's numbers.
         results: for each argument the slot of its local derivative; ``None`` if nothing ever flows back.
@@ -72,7 +72,9 @@ class Row:
         self.tape: list[Entry] = ["{y}", *[f"{{{i}}}" for i in range(op.arity)]]
         self.results: list[int | None] = []
         self.is_users = not ops.in_table(op)
-        self.problem = "" if op.javascript or not op.arity else f"the operation {op.name} has no JavaScript expression"
+        self.javascript = javascript(op)
+        known = self.javascript or not op.arity
+        self.problem = "" if known else f"the operation {op.name} has no JavaScript expression"
         y, *xs = [Symbol(self.tape, slot) for slot in range(op.arity + 1)]
         constants: dict[float, int] = {}
         for partial in op.partials:
@@ -91,17 +93,48 @@ class Row:
                     constants[partial] = _slot(self.tape, partial)
                 self.results.append(constants[partial])
         for entry in self.tape:
-            if isinstance(entry, tuple) and not entry[0].javascript:
+            if isinstance(entry, tuple) and not javascript(entry[0]):
                 self.problem = self.problem or (
                     f"the local derivative of {op.name} uses {entry[0].name}, which has no JavaScript expression"
                 )
 
 
-def _function(op: Operation) -> str:
-    """Return an operation's JavaScript function, ``(a0, a1) => (a0 + a1)``."""
+_MATH = {
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "exp",
+    "expm1", "floor", "hypot", "log", "log10", "log1p", "log2", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"
+}  # fmt: skip
+"""The functions of JavaScript's Math that are those of the rows of these names."""
+
+
+def javascript(op: Operation) -> str:
+    """Return an operation's JavaScript function, ``(a0, a1) => (a0 + a1)``; empty if it has none.
+
+    Raises:
+        ValueError: if the user's template does not fit the number of arguments.
+    """
     names = [f"a{i}" for i in range(op.arity)]
-    spelled = ops.spell(op, "javascript", *names)
-    return f"({', '.join(names)}) => ({spelled})"
+    try:
+        return f"({', '.join(names)}) => ({_javascript(op, names)})" if names else ""
+    except LookupError:
+        return ""
+
+
+def _javascript(op: Operation, operands: Sequence[Any]) -> str:
+    texts = [_javascript_number(x) if isinstance(x, float) else x for x in operands]
+    if op.javascript:
+        return ops.spell(op, "javascript", *texts)
+    if op.operator in ("+", "-", "*", "/"):
+        return f"({op.operator}{texts[0]})" if op.arity == 1 else f"({f' {op.operator} '.join(texts)})"
+    if op.name in _MATH and ops.in_table(op):
+        return f"Math.{op.name}({', '.join(texts)})"
+    if op.expansion is None:
+        raise LookupError
+    text: str = expand(op, _javascript, texts)
+    return text
+
+
+def _javascript_number(x: float) -> str:
+    return {math.inf: "Infinity", -math.inf: "(-Infinity)"}.get(x, "NaN" if x != x else f"({x!r})")
 
 
 class Program:
@@ -122,7 +155,8 @@ class Program:
 
     def functions(self) -> list[str]:
         """Return one JavaScript statement per operation that has an expression."""
-        return [f"operations[{i}] = {_function(op)};" for op, i in self._numbers.items() if op.javascript]
+        functions = [(i, javascript(op)) for op, i in self._numbers.items()]
+        return [f"operations[{i}] = {function};" for i, function in functions if function]
 
     def json(self) -> Json:
         """Return rows and values as JSON has them; the numbers it lacks as text, ``"NaN"``."""
@@ -140,20 +174,20 @@ class Program:
 
     def _row(self, row: Row) -> Json:
         texts = _texts(row.tape)
-        operation = _expression(row.op, texts[1 : row.op.arity + 1]) if row.op.arity else ("", ATOM)
+        operation = _expression(row.op, texts[1 : row.op.arity + 1]) if row.op.arity else Text("", ATOM)
         return {
             "name": row.op.name,
             "symbol": row.op.symbol,
             "doc": row.op.doc,
             "problem": row.problem,
-            "formula": operation[0],
+            "formula": operation.text,
             "tape": [
                 [self._numbers[entry[0]], *entry[1]] if isinstance(entry, tuple) else number(entry)
                 for entry in row.tape
                 if not isinstance(entry, str)
             ],
             "results": row.results,
-            "derivatives": ["0" if slot is None else texts[slot][0] for slot in row.results],
+            "derivatives": ["0" if slot is None else texts[slot].text for slot in row.results],
         }
 
 
@@ -165,50 +199,50 @@ def number(x: float) -> float | str:
 # ---------------------------------------------------------------------------------------------------
 # Formulas for people. A text goes with the strength that holds it together, to know where parentheses go.
 
-Text = tuple[str, int]
 COMPARISON, SUM, PRODUCT, PREFIX, POWER, ATOM = range(6)
-INFIX = {"+": SUM, "−": SUM} | dict.fromkeys(("×", "÷", "//", "mod"), PRODUCT) | dict.fromkeys("<≤=≠≥>", COMPARISON)
+STRENGTHS = {"+": SUM, "-": SUM} | dict.fromkeys(("*", "/", "//", "%"), PRODUCT)
 FORMULA_LENGTH = 160
+
+
+class Text(NamedTuple):
+    """A formula, and how tightly it holds together."""
+
+    text: str
+    strength: int
+
+    def held(self, strength: int) -> str:
+        """Return it so that it holds as tightly, in parentheses if need be."""
+        return self.text if self.strength >= strength else f"({self.text})"
+
+    def __format__(self, specification: str) -> str:
+        return self.held(ATOM) if specification == "atom" else self.text
 
 
 def _texts(tape: Sequence[Entry]) -> list[Text]:
     texts: list[Text] = []
     for entry in tape:
         if isinstance(entry, str):
-            texts.append((entry, ATOM))
+            texts.append(Text(entry, ATOM))
         elif isinstance(entry, tuple):
             texts.append(_expression(entry[0], [texts[slot] for slot in entry[1]]))
         else:
-            texts.append((f"{entry:.4g}".replace("-", "−"), PREFIX if entry < 0 else ATOM))
+            texts.append(Text(f"{entry:.4g}".replace("-", "−"), PREFIX if entry < 0 else ATOM))
     return texts
 
 
 def _expression(op: Operation, operands: Sequence[Text]) -> Text:
-    """Write an operation as its symbol says: between the operands, before them, around x, or as a function."""
-    name, symbol = (text.replace("{", "{{").replace("}", "}}") for text in (op.name, op.symbol))  # a template's braces
-    first = operands[0]
-    if len(operands) == 2 and symbol in INFIX:
-        strength = INFIX[symbol]
-        return f"{_hold(first, strength)} {symbol} {_hold(operands[1], strength + 1)}", strength
-    if symbol == "Σ":
-        return _shorten(" + ".join(_hold(operand, PRODUCT) for operand in operands)), SUM
-    if len(operands) == 1 and symbol == "−":
-        return f"−{_hold(first, PREFIX)}", PREFIX
-    if len(operands) == 1 and symbol == "x¹":
-        return first
-    if len(operands) == 1 and re.fullmatch("x[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺·]+", symbol):
-        return f"{_hold(first, ATOM)}{symbol[1:]}", POWER
-    if len(operands) == 1 and re.search(r"(?<![a-z])x(?![a-z])", symbol):
-        return re.sub(r"(?<![a-z])x(?![a-z])", lambda _: first[0], symbol), ATOM
-    if len(operands) == 2 and symbol == "xⁿ":
-        return f"{_hold(first, ATOM)}^{_hold(operands[1], ATOM)}", POWER
-    if len(operands) == 1 and re.fullmatch(r"[\d.e+-]+ˣ", symbol):
-        return f"{symbol[:-1]}^{_hold(first, ATOM)}", POWER
-    return _shorten(f"{name if 'ˣ' in symbol else symbol}({', '.join(text for text, _ in operands)})"), ATOM
-
-
-def _hold(text: Text, strength: int) -> str:
-    return text[0] if text[1] >= strength else f"({text[0]})"
+    """Write an operation as its row says: between the operands or before them, as its formula, or as a function."""
+    symbol = op.symbol.replace("{", "{{").replace("}", "}}")  # the result is a template
+    if op.operator:
+        strength = STRENGTHS.get(op.operator, COMPARISON)
+        if op.arity == 1:
+            return Text(f"{symbol}{operands[0].held(PREFIX)}", PREFIX)
+        first, *others = operands
+        between = f" {symbol if op.arity == 2 else op.operator} "
+        return Text(_shorten(between.join([first.held(strength), *[x.held(strength + 1) for x in others]])), strength)
+    if op.formula:
+        return Text(ops.spell(op, "formula", *operands), POWER if ":atom}" in op.formula else ATOM)
+    return Text(_shorten(f"{symbol}({', '.join(operand.text for operand in operands)})"), ATOM)
 
 
 def _shorten(text: str) -> str:

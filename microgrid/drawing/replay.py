@@ -320,7 +320,7 @@ class _Trace:
             return
         self.outputs: list[Value] = outputs
         program = Program(outputs[0] if len(outputs) == 1 else ops.total(outputs))
-        lacking = [value.op.name for value in program.order if value.parents and not value.op.javascript]
+        lacking = [value.op.name for value in program.order if value.parents and not program.rows[value.op].javascript]
         if lacking:
             self.problem = f"the operation {lacking[0]} has no JavaScript expression; give its Op javascript="
         elif len(program.order) > TRACED:

@@ -6,9 +6,11 @@ to first order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, ch
 smaller than its own bound says nothing; ``sin(math.pi)`` is one, a vanishing gradient of 1e-20 is not.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from microgrid.engine import Value
+from microgrid.given import Given
 
 UNIT = 2.0**-52
 """The distance from 1 to the next float: a little more than the error of one rounding, so that it moves a number."""
@@ -35,12 +37,12 @@ class Numbers:
             self._data_errors[node] = UNIT * abs(node.data) + sum(
                 [
                     abs(derivative) * self._data_error(parent)
-                    for derivative, parent in zip(node.local_derivatives(), node.parents, strict=True)
+                    for derivative, parent in zip(_derivatives(node), node.parents, strict=True)
                 ]
             )
         for node in reversed(order):
             self._derivative_errors[node] = [
-                abs(there - here) for there, here in zip(self._moved(node), node.local_derivatives(), strict=True)
+                abs(there - here) for there, here in zip(self._moved(node), _derivatives(node), strict=True)
             ]
             for parent, error in zip(node.parents, self._flow_errors(node), strict=True):
                 if parent in self._gradient_errors:
@@ -57,7 +59,7 @@ class Numbers:
     def local_derivatives(self, node: Value) -> tuple[float, ...]:
         """Return ∂node/∂parent for each parent."""
         errors = self._derivative_errors.get(node)
-        derivatives = node.local_derivatives()
+        derivatives = _derivatives(node)
         return tuple(map(_settled, derivatives, errors)) if errors else derivatives
 
     def flows(self, node: Value) -> tuple[float, ...]:
@@ -65,7 +67,7 @@ class Numbers:
         # What is always 0 sends nothing back, not 0 × inf.
         flows = [
             node.grad * derivative if node in self._live and connected else 0.0
-            for derivative, connected in zip(node.local_derivatives(), node.op.connected, strict=True)
+            for derivative, connected in zip(_derivatives(node), node.op.connected, strict=True)
         ]
         return tuple(map(_settled, flows, self._flow_errors(node)) if node in self._derivative_errors else flows)
 
@@ -79,16 +81,21 @@ class Numbers:
                 node.data + self._data_error(node), *[parent.data + self._data_error(parent) for parent in node.parents]
             )
         except (ArithmeticError, ValueError):  # a row of the user's may raise where it is not defined
-            return node.local_derivatives()
+            return _derivatives(node)
 
     def _flow_errors(self, node: Value) -> list[float]:
         error = self._gradient_errors[node] + UNIT * abs(node.grad)
         return [
             error * abs(derivative) + abs(node.grad) * derivative_error
-            for derivative, derivative_error in zip(
-                node.local_derivatives(), self._derivative_errors[node], strict=True
-            )
+            for derivative, derivative_error in zip(_derivatives(node), self._derivative_errors[node], strict=True)
         ]
+
+
+def _derivatives(node: Value) -> tuple[float, ...]:
+    """The local derivatives; nan where the user has not given them yet."""
+    if isinstance(node.op, Given) and not node.op.is_known:
+        return (math.nan,) * node.op.arity
+    return node.local_derivatives()
 
 
 def _settled(number: float, error: float) -> float:

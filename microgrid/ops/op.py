@@ -104,6 +104,16 @@ class Operation(Protocol):
     @property
     def javascript(self) -> str: ...
     @property
+    def ufunc(self) -> str: ...
+    @property
+    def operator(self) -> str: ...
+    @property
+    def expansion(self) -> Callable[..., Any] | None: ...
+    @property
+    def formula(self) -> str: ...
+    @property
+    def python(self) -> str: ...
+    @property
     def doc(self) -> str: ...
     @property
     def recipe(self) -> "tuple[Callable[..., Op], tuple[float, ...]] | None": ...
@@ -116,6 +126,10 @@ class Operation(Protocol):
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]: ...
     def backpropagate(self, node: Any) -> None: ...
 
+
+ARITHMETIC_OPERATORS = ("+", "-", "*", "/", "//", "%")
+COMPARISON_OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
+"""The operators that a row may be."""
 
 REALS = Interval()
 POSITIVE = Interval(0.0, inf, open=True)
@@ -142,13 +156,22 @@ class Op:
         domain: per argument, where the operation is defined; all reals unless given.
         kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
             Two points on one branch have no kink between them.
-        array: the operation on arrays, as a template: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
-            ``jax.numpy`` and ``special`` holds what they lack; empty if ``forward`` must be mapped.
-        javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``; empty if there is none.
+        array: the operation on arrays as a text of your own: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
+            ``jax.numpy`` and ``special`` holds what they lack. A ``ufunc`` or an ``expansion`` makes faster programs.
+        javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``.
         doc: the formula in words, and the convention at kinks and poles.
         recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
             ``None`` for a row that stands on its own.
         otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
+        ufunc: the name of its function on arrays, ``"arctan"``, which takes the constants of the recipe, then the
+            arguments; of a row of the table its own name unless given.
+        operator: the operator before its one argument or between its arguments, ``"+"``: that of Python and of arrays,
+            and one of ``+ - * /`` that of JavaScript, too.
+        expansion: the row in terms of other rows, ``lambda x: maximum(x, 0.0)``. Where a program, a page or the complex
+            step does not know the row itself it takes these. Its values must be those of ``forward``; derivatives stay
+            those of ``partials``. What has no ``expansion`` either is computed by ``forward``, number by number.
+        formula: how formulas show it, ``"|{0}|"``; ``{0:atom}`` has parentheses where its operand is not one name.
+        python: the code that a user writes for it, ``"round({0})"``, where that is no operator or call of its name.
     """
 
     name: str
@@ -162,6 +185,11 @@ class Op:
     doc: str = ""
     recipe: tuple[Callable[..., "Op"], tuple[float, ...]] | None = None
     otherwise: Callable[..., Any] | None = None
+    ufunc: str = ""
+    operator: str = ""
+    expansion: Callable[..., Any] | None = None
+    formula: str = ""
+    python: str = ""
     arity: int = field(init=False)
     """The number of arguments."""
     form: int = field(init=False)
@@ -192,6 +220,9 @@ class Op:
                 f"operation {self.name!r}: {len(self.partials)} partials but {len(self.domain)} domains; "
                 "give one Interval per argument"
             )
+        if self.operator and self.operator not in ARITHMETIC_OPERATORS + COMPARISON_OPERATORS:
+            known = " ".join(ARITHMETIC_OPERATORS + COMPARISON_OPERATORS)
+            raise ValueError(f"operation {self.name!r}: operator={self.operator!r} is none of {known}")
         set_field = object.__setattr__  # the only way to fill a field of a frozen dataclass
         set_field(self, "symbol", self.symbol or self.name)
         set_field(self, "domain", self.domain or (REALS,) * len(self.partials))
@@ -272,7 +303,7 @@ class _Words:
 Op.__doc__ = _Words(Op.__doc__)  # type: ignore[assignment]  # a slot of this name would take the place of the class's
 
 
-def spell(op: Operation, kind: Literal["array", "javascript"], *arguments: str) -> str:
+def spell(op: Operation, kind: Literal["array", "formula", "javascript", "python"], *arguments: Any) -> str:
     """Return the operation as code, its template with these texts in the places of the arguments.
 
     Raises:
@@ -372,7 +403,9 @@ HIDDEN: dict[str, Op] = {}
 
 def in_table(op: Operation) -> bool:
     """Return whether a row is one of this table, and not a user's of the same name."""
-    return op.recipe is not None or op in (TABLE.get(op.name), HIDDEN.get(op.name))
+    if op.recipe is not None:
+        return op.recipe[0].__module__.startswith("microgrid.")
+    return op in (TABLE.get(op.name), HIDDEN.get(op.name))
 
 
 LEAF = Op("leaf", lambda: nan, (), doc="A number that the user gave; nothing computes it.")

@@ -1,9 +1,10 @@
 """The table of operations: one row per operation, and nothing about an operation anywhere else.
 
 A row says how to compute an operation, what its local derivatives are, where it is defined, where it
-has a kink, how a drawing shows it, and what it is called on arrays and in JavaScript. The local
-derivatives are written with operations of this same table, so one row serves plain floats, gradients,
-gradients of gradients, forward mode, the compiled program and the page in the browser.
+has a kink, how a drawing shows it, and what it is on arrays and in JavaScript: a function of its name there,
+or an expansion in other rows. The local derivatives are written with operations of this same table, so one row
+serves plain floats, gradients, gradients of gradients, forward mode, the compiled program and the page in the
+browser.
 
 Arithmetic is IEEE 754's, as in NumPy, PyTorch and JAX: ``div(1.0, 0.0)`` is ``inf``, ``log(-1.0)`` is
 ``nan``, ``exp(1000.0)`` is ``inf``. Python's own ``/`` and ``**`` raise instead, which is why the
@@ -13,9 +14,10 @@ To add an operation, add one row. The tests, the drawing, the checker and the co
 """
 
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, partial, reduce, wraps
 from typing import Any
 
 from microgrid.ops import ieee
@@ -29,16 +31,16 @@ _SAMPLES: list[Callable[[], Op]] = []
 
 
 def _row(name: str, forward: Callable[..., float], *partials: Partial | float, **fields: Any) -> Op:
-    TABLE[name] = op = Op(name, forward, partials, **fields)
+    TABLE[name] = op = Op(name, forward, partials, **{"ufunc": name, **fields})
     return op
 
 
 def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fields: Any) -> Op:
-    HIDDEN[name] = op = Op(name, forward, partials, **fields)
+    HIDDEN[name] = op = Op(name, forward, partials, **{"ufunc": name, **fields})
     return op
 
 
-def _factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
+def factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
     """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
 
     Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
@@ -73,7 +75,7 @@ def _comparison(name: str, symbol: str, forward: Callable[[float, float], float]
         0.0,
         symbol=symbol,
         kink=lambda a, b: (a > b) - (a < b),
-        array=f"{{0}} {python} {{1}}",
+        operator=python,
         javascript=f"({{0}} {python} {{1}} ? 1 : 0)",
         doc=f"1 where a {symbol} b, else 0; the derivative is 0. For a choice in a graph, with where().",
     )
@@ -88,10 +90,10 @@ not_equal = _comparison("not_equal", "≠", lambda a, b: 1.0 if a != b else 0.0,
 
 # Arithmetic
 
-add = _row("add", lambda a, b: a + b, 1.0, 1.0, symbol="+", array="{0} + {1}", javascript="({0} + {1})", doc="a + b")
+add = _row("add", lambda a, b: a + b, 1.0, 1.0, symbol="+", operator="+", doc="a + b")
 
 
-@_factory((3,), (5,))
+@factory((3,), (5,))
 def sum_of(n: int) -> Op:
     """Return the sum of n arguments as one operation: one node where a chain of ``add`` has n − 1."""
     return Op(
@@ -99,22 +101,23 @@ def sum_of(n: int) -> Op:
         ieee.add_up,
         (1.0,) * n,
         symbol="Σ",
-        array="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
-        javascript="(" + " + ".join(f"{{{i}}}" for i in range(n)) + ")",
+        operator="+",
+        expansion=lambda *xs: reduce(operator.add, xs),
+        python="mg.total([" + ", ".join(f"{{{i}}}" for i in range(n)) + "])",
         doc="the sum of the arguments, added from left to right",
         recipe=(sum_of, (n,)),
     )
 
 
-sub = _row("sub", lambda a, b: a - b, 1.0, -1.0, symbol="−", array="{0} - {1}", javascript="({0} - {1})", doc="a − b")
+sub = _row("sub", lambda a, b: a - b, 1.0, -1.0, symbol="−", ufunc="subtract", operator="-", doc="a − b")
 mul = _row(
     "mul",
     lambda a, b: a * b,
     second_operand,
     first_operand,
     symbol="×",
-    array="{0} * {1}",
-    javascript="({0} * {1})",
+    ufunc="multiply",
+    operator="*",
     doc="a × b",
 )
 div: Op = _row(
@@ -123,12 +126,12 @@ div: Op = _row(
     lambda y, a, b: div(1.0, b),
     lambda y, a, b: -div(y, b),
     symbol="÷",
-    array="{0} / {1}",
-    javascript="({0} / {1})",
+    ufunc="divide",
+    operator="/",
     doc="a ÷ b; ±inf where only b is 0, nan for 0 ÷ 0.",
 )
-neg = _row("neg", lambda x: -x, -1.0, symbol="−", array="-{0}", javascript="(-{0})", doc="−x")
-identity = _row("identity", lambda x: x, 1.0, symbol="id", array="{0}", javascript="({0})", doc="x itself")
+neg = _row("neg", lambda x: -x, -1.0, symbol="−", ufunc="negative", operator="-", doc="−x")
+identity = _row("identity", lambda x: x, 1.0, symbol="id", expansion=lambda x: x, doc="x itself")
 stop_gradient = _row(
     "stop_gradient",
     lambda x: x,
@@ -146,8 +149,9 @@ power: Op = _row(
     lambda y, x, n: power_log_of(1)(x, n),
     symbol="xⁿ",
     domain=(POSITIVE, REALS),
-    array="special.power({0}, {1})",
+    ufunc="c_power",
     javascript="mg.pow({0}, {1})",
+    formula="{0:atom}^{1:atom}",
     doc="xⁿ for two Values; ∂/∂n is 0 at x = 0 with n ≥ 0, as in PyTorch, and nan for x < 0; at (0, 0) all are 0.",
 )
 
@@ -163,7 +167,7 @@ def _away_from_flat(x: Any, n: Any) -> tuple[Any, Any]:
     return flat, where(flat, 1.0, x)
 
 
-@_factory()
+@factory()
 def power_log_of(k: int) -> Op:
     """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
     lower = power_log_of(k - 1) if k > 1 else power
@@ -181,18 +185,15 @@ def power_log_of(k: int) -> Op:
         ),
         symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
         domain=(POSITIVE, REALS),
-        array=f"special.power_log({{0}}, {{1}}, {k})",
-        javascript=f"mg.powerLog({{0}}, {{1}}, {k})",
+        ufunc="power_log",
+        javascript=f"mg.powerLog({k}, {{0}}, {{1}})",
+        formula=f"{{0:atom}}^{{1:atom}}·log{_superscript(k) if k > 1 else ''} {{0:atom}}",
         doc="xⁿ·logᵏ x; at x = 0 it is 0 for n ≥ 0, as in PyTorch",
         recipe=(power_log_of, (k,)),
     )
 
 
-_PRODUCTS = {2.0: "{0} * {0}", -1.0: "1.0 / {0}"}
-"""Powers that are one product or quotient of arrays, many times faster than a power."""
-
-
-@_factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
+@factory((0.0,), (1.0,), (2.0,), (3.0,), (-1.0,), (-2.0,), (0.5,), (1.5,))
 def power_of(n: float) -> Op:
     """Return the operation x ↦ xⁿ for a constant n; the constant is never differentiated."""
     n += 0.0  # x⁻⁰ is x⁰: one row, whichever is asked for first
@@ -204,14 +205,16 @@ def power_of(n: float) -> Op:
         symbol=f"x{_superscript(n)}",
         domain=(REALS if whole else POSITIVE,),
         kink=None if n >= 0 else lambda x: x > 0,
-        array=_PRODUCTS.get(n, f"special.power({{0}}, {n!r})"),
-        javascript=f"mg.pow({{0}}, {_javascript_number(n)})",
+        # a product or a quotient is many times faster than a power
+        expansion=lambda x: x * x if n == 2.0 else div(1.0, x) if n == -1.0 else power(x, n),
+        formula=f"{{0:atom}}{_superscript(n)}" if n != 1.0 else "{0:atom}",
+        python=f"{{0}} ** {_python_number(n)}",
         doc=f"x to the constant power {n!r}",
         recipe=(power_of, (n,)),
     )
 
 
-@_factory((2.0,), (0.5,), (math.e,), signed=True)
+@factory((2.0,), (0.5,), (math.e,), signed=True)
 def base_of(base: float) -> Op:
     """Return the operation x ↦ baseˣ for a constant base."""
     logarithm = log(base)
@@ -220,8 +223,9 @@ def base_of(base: float) -> Op:
         lambda x: ieee.power(base, x),
         ((lambda y, x: power_log_of(1)(base, x)) if base == 0 else lambda y, x: y * logarithm,),
         symbol=f"{base:g}ˣ",
-        array=f"special.power({base!r}, {{0}})",
-        javascript=f"mg.pow({_javascript_number(base)}, {{0}})",
+        expansion=lambda x: power(base, x),
+        formula=f"{base:g}^{{0:atom}}",
+        python=f"{_python_number(base)} ** {{0}}",
         doc=f"the constant {base!r} to the power x",
         recipe=(base_of, (base,)),
     )
@@ -232,21 +236,22 @@ def _superscript(n: float) -> str:
     return text.translate(str.maketrans("0123456789-+.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺·")) if "e" not in text else f"^{text}"
 
 
-def _javascript_number(x: float) -> str:
-    return {inf: "Infinity", -inf: "(-Infinity)"}.get(x, "NaN" if x != x else f"({x!r})")
+def _python_number(x: float) -> str:
+    if not math.isfinite(x):
+        return f'float("{x}")'
+    return repr(x) if math.copysign(1.0, x) > 0 else f"({x!r})"
 
 
 # Exponentials and logarithms
 
 _exp = ieee.guarded(math.exp, ieee.to_inf)
-exp = _row("exp", _exp, lambda y, x: y, array="xp.exp({0})", javascript="Math.exp({0})", doc="eˣ")
+exp = _row("exp", _exp, lambda y, x: y, doc="eˣ")
 expm1 = _row(
     "expm1",
     ieee.guarded(math.expm1, ieee.to_inf),
     lambda y, x: exp(x),
     symbol="eˣ−1",
-    array="xp.expm1({0})",
-    javascript="Math.expm1({0})",
+    formula="expm1({0})",
     doc="eˣ − 1, exact near 0",
 )
 exp2 = _row(
@@ -254,8 +259,8 @@ exp2 = _row(
     ieee.guarded(math.exp2, ieee.to_inf),
     lambda y, x: y * math.log(2.0),
     symbol="2ˣ",
-    array="xp.exp2({0})",
-    javascript="Math.pow(2, {0})",
+    expansion=lambda x: power(2.0, x),
+    formula="2^{0:atom}",
     doc="2ˣ",
 )
 log: Op = _row(
@@ -263,8 +268,6 @@ log: Op = _row(
     ieee.log,
     lambda y, x: div(1.0, x),
     domain=(POSITIVE,),
-    array="xp.log({0})",
-    javascript="Math.log({0})",
     doc="the natural logarithm; −inf at 0, nan below; log(x, base) is log(x) / log(base)",
     otherwise=lambda *arguments: _log_to_base(*arguments),
 )
@@ -282,9 +285,8 @@ log1p = _row(
     ieee.logarithm(math.log1p, -1.0),
     lambda y, x: div(1.0, 1.0 + x),
     symbol="log(1+x)",
+    formula="log(1+{0})",
     domain=(Interval(-1.0, inf, open=True),),
-    array="xp.log1p({0})",
-    javascript="Math.log1p({0})",
     doc="log(1 + x), exact near 0",
 )
 log2 = _row(
@@ -293,8 +295,6 @@ log2 = _row(
     lambda y, x: div(1.0 / math.log(2.0), x),
     symbol="log₂",
     domain=(POSITIVE,),
-    array="xp.log2({0})",
-    javascript="Math.log2({0})",
     doc="the logarithm to base 2",
 )
 log10 = _row(
@@ -303,8 +303,6 @@ log10 = _row(
     lambda y, x: div(1.0 / math.log(10.0), x),
     symbol="log₁₀",
     domain=(POSITIVE,),
-    array="xp.log10({0})",
-    javascript="Math.log10({0})",
     doc="the logarithm to base 10",
 )
 
@@ -316,8 +314,6 @@ sqrt = _row(
     lambda y, x: div(0.5, y),
     symbol="√",
     domain=(Interval(0.0, inf),),
-    array="xp.sqrt({0})",
-    javascript="Math.sqrt({0})",
     doc="the square root; its derivative at 0 is inf",
 )
 cbrt = _row(
@@ -325,8 +321,6 @@ cbrt = _row(
     math.cbrt,
     lambda y, x: div(div(1.0 / 3.0, y), y),
     symbol="∛",
-    array="xp.cbrt({0})",
-    javascript="Math.cbrt({0})",
     doc="the cube root, of negative numbers too; its derivative at 0 is inf",
 )
 hypot = _row(
@@ -335,20 +329,17 @@ hypot = _row(
     lambda y, a, b: direction(a, b),
     lambda y, a, b: direction(b, a),
     kink=lambda a, b: a == b == 0.0,
-    array="xp.hypot({0}, {1})",
-    javascript="Math.hypot({0}, {1})",
     doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch; of any number of arguments",
     otherwise=lambda *xs: hypot_of(len(xs))(*xs) if len(xs) > 1 else absolute(*xs) if xs else 0.0,
 )
 
 
-@_factory((3,))
+@factory((3,))
 def hypot_of(n: int) -> Op:
     """Return √(x₁² + … + xₙ²) of n arguments as one operation.
 
     A chain of ``hypot`` would round n − 1 times, and have no derivative at (0, 0, 1), where this one has.
     """
-    arguments = ", ".join(f"{{{i}}}" for i in range(n))
 
     def by(i: int) -> Partial:
         return lambda y, *xs: direction_of(n)(xs[i], *xs[:i], *xs[i + 1 :])
@@ -359,8 +350,9 @@ def hypot_of(n: int) -> Op:
         tuple(map(by, range(n))),
         symbol="hypot",
         kink=lambda *xs: not any(xs),
-        array=f"special.hypot({arguments})",
-        javascript=f"Math.hypot({arguments})",
+        expansion=lambda *xs: reduce(hypot, xs),
+        javascript="Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
+        python="mg.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
         doc="the length of a vector, without overflow; its derivatives at the origin are nan",
         recipe=(hypot_of, (n,)),
     )
@@ -372,24 +364,18 @@ sin = _row(
     "sin",
     ieee.guarded(math.sin, ieee.to_inf),
     lambda y, x: cos(x),
-    array="xp.sin({0})",
-    javascript="Math.sin({0})",
     doc="sine",
 )
 cos: Op = _row(
     "cos",
     ieee.guarded(math.cos, ieee.to_inf),
     lambda y, x: -sin(x),
-    array="xp.cos({0})",
-    javascript="Math.cos({0})",
     doc="cosine",
 )
 tan = _row(
     "tan",
     ieee.guarded(math.tan, ieee.to_inf),
     lambda y, x: 1.0 + y * y,
-    array="xp.tan({0})",
-    javascript="Math.tan({0})",
     doc="tangent",
 )
 asin = _row(
@@ -397,8 +383,7 @@ asin = _row(
     ieee.guarded(math.asin, ieee.to_inf),
     lambda y, x: div(1.0, sqrt(one_minus_square(x))),
     domain=(Interval(-1.0, 1.0),),
-    array="xp.arcsin({0})",
-    javascript="Math.asin({0})",
+    ufunc="arcsin",
     doc="inverse sine; nan outside [−1, 1], derivative inf at ±1",
 )
 acos = _row(
@@ -406,16 +391,14 @@ acos = _row(
     ieee.guarded(math.acos, ieee.to_inf),
     lambda y, x: div(-1.0, sqrt(one_minus_square(x))),
     domain=(Interval(-1.0, 1.0),),
-    array="xp.arccos({0})",
-    javascript="Math.acos({0})",
+    ufunc="arccos",
     doc="inverse cosine; nan outside [−1, 1], derivative −inf at ±1",
 )
 atan = _row(
     "atan",
     math.atan,
     lambda y, x: _squared(div(1.0, hypot(1.0, x))),  # 1 + x² would overflow
-    array="xp.arctan({0})",
-    javascript="Math.atan({0})",
+    ufunc="arctan",
     doc="inverse tangent",
 )
 atan2 = _row(
@@ -424,40 +407,32 @@ atan2 = _row(
     lambda y, a, b: div(div(b, hypot(a, b)), hypot(a, b)),
     lambda y, a, b: -div(div(a, hypot(a, b)), hypot(a, b)),
     kink=lambda a, b: b <= 0 and math.copysign(1.0, a),
-    array="xp.arctan2({0}, {1})",
-    javascript="Math.atan2({0}, {1})",
+    ufunc="arctan2",
     doc="the angle of the point (b, a), with a jump at b ≤ 0, a = 0; derivatives at (0, 0) are nan: no limit",
 )
 sinh = _row(
     "sinh",
     ieee.guarded(math.sinh, ieee.to_signed_inf),
     lambda y, x: cosh(x),
-    array="xp.sinh({0})",
-    javascript="Math.sinh({0})",
     doc="hyperbolic sine",
 )
 cosh: Op = _row(
     "cosh",
     ieee.guarded(math.cosh, ieee.to_inf),
     lambda y, x: sinh(x),
-    array="xp.cosh({0})",
-    javascript="Math.cosh({0})",
     doc="hyperbolic cosine",
 )
 tanh = _row(
     "tanh",
     math.tanh,
     lambda y, x: ieee.sech2(x, y) if type(y) is float else sech2(x),  # y is at hand, and spares most of the time
-    array="xp.tanh({0})",
-    javascript="Math.tanh({0})",
     doc="hyperbolic tangent; the derivative 1 − y² is taken as sech² x, which keeps its digits as y nears ±1",
 )
 asinh = _row(
     "asinh",
     math.asinh,
     lambda y, x: div(1.0, hypot(1.0, x)),
-    array="xp.arcsinh({0})",
-    javascript="Math.asinh({0})",
+    ufunc="arcsinh",
     doc="inverse hyperbolic sine",
 )
 acosh = _row(
@@ -465,8 +440,7 @@ acosh = _row(
     ieee.guarded(math.acosh, ieee.to_inf),
     lambda y, x: div(div(1.0, sqrt(x - 1.0)), sqrt(x + 1.0)),
     domain=(Interval(1.0, inf),),
-    array="xp.arccosh({0})",
-    javascript="Math.acosh({0})",
+    ufunc="arccosh",
     doc="inverse hyperbolic cosine; nan below 1, derivative inf at 1",
 )
 atanh = _row(
@@ -474,8 +448,7 @@ atanh = _row(
     ieee.atanh,
     lambda y, x: div(1.0, one_minus_square(x)),
     domain=(Interval(-1.0, 1.0, open=True),),
-    array="xp.arctanh({0})",
-    javascript="Math.atanh({0})",
+    ufunc="arctanh",
     doc="inverse hyperbolic tangent; ±inf at ±1, nan beyond",
 )
 
@@ -486,7 +459,6 @@ sech2: Op = _hidden(
     lambda x: ieee.sech2(x, math.tanh(x)),
     lambda y, x: -2.0 * tanh(x) * y,
     symbol="sech²",
-    array="special.sech2({0})",
     javascript="mg.sech2({0})",
     doc="1 / cosh² x, the derivative of tanh",
 )
@@ -495,7 +467,7 @@ sigmoid_slope: Op = _hidden(
     lambda x: ieee.sigmoid_slope(x, ieee.sigmoid(x)),
     lambda y, x: -y * tanh(0.5 * x),
     symbol="σ(x)(1−σ(x))",
-    array="special.sigmoid_slope({0})",
+    formula="σ({0})(1−σ({0}))",
     javascript="mg.sigmoidSlope({0})",
     doc="σ(x)·σ(−x), the derivative of σ",
 )
@@ -504,8 +476,8 @@ one_minus_square: Op = _hidden(
     lambda x: (1.0 - x) * (1.0 + x),
     lambda y, x: -2.0 * x,
     symbol="(1−x²)",
-    array="(1.0 - {0}) * (1.0 + {0})",
-    javascript="((1 - {0}) * (1 + {0}))",
+    expansion=lambda x: (1.0 - x) * (1.0 + x),
+    formula="(1−{0:atom}²)",
     doc="1 − x², exact near ±1",
 )
 direction: Op = _hidden(
@@ -513,16 +485,14 @@ direction: Op = _hidden(
     ieee.direction,
     lambda y, a, b: direction(b, a) * div(direction(b, a), hypot(a, b)),
     lambda y, a, b: -y * div(direction(b, a), hypot(a, b)),
-    array="special.direction({0}, {1})",
     javascript="mg.direction({0}, {1})",
     doc="a / √(a² + b²), the derivative of hypot by a; ±1 where only a is infinite, nan at (0, 0)",
 )
 
 
-@_factory()
+@factory()
 def direction_of(n: int) -> Op:
     """Return x₁ / √(x₁² + … + xₙ²) of n arguments, the derivative of ``hypot_of(n)`` by the first."""
-    others = ", ".join(f"{{{i}}}" for i in range(1, n))
     squares = add if n == 3 else sum_of(n - 1)
 
     def length(xs: tuple[Any, ...]) -> Any:
@@ -537,8 +507,8 @@ def direction_of(n: int) -> Op:
         f"direction[{n}]",
         lambda a, *xs: ieee.direction(a, math.hypot(*xs)),
         tuple(map(by, range(n))),
-        array=f"special.direction({{0}}, special.hypot({others}))",
-        javascript=f"mg.direction({{0}}, Math.hypot({others}))",
+        expansion=lambda a, *xs: direction(a, reduce(hypot, xs)),
+        javascript="mg.direction({0}, Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(1, n)) + "))",
         doc="the first argument over the length of all; nan at the origin",
         recipe=(direction_of, (n,)),
     )
@@ -573,7 +543,6 @@ erf = _row(
     "erf",
     math.erf,
     lambda y, x: 2.0 / math.sqrt(math.pi) * _gaussian(x),
-    array="special.erf({0})",
     javascript="mg.erf({0})",
     doc="the error function",
 )
@@ -581,7 +550,6 @@ erfc = _row(
     "erfc",
     math.erfc,
     lambda y, x: -2.0 / math.sqrt(math.pi) * _gaussian(x),
-    array="special.erfc({0})",
     javascript="mg.erfc({0})",
     doc="1 − erf(x), accurate in the tail",
 )
@@ -591,7 +559,6 @@ lgamma = _row(
     lambda y, x: digamma(x),
     symbol="log|Γ|",
     kink=ieee.pole_to_the_left,
-    array="special.lgamma({0})",
     javascript="mg.lgamma({0})",
     doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
 )
@@ -601,7 +568,6 @@ gamma: Op = _row(
     lambda y, x: _gamma_slope(x),
     symbol="Γ",
     kink=ieee.pole_to_the_left,
-    array="special.gamma({0})",
     javascript="mg.gamma({0})",
     doc="Γ(x), which is (n − 1)! for a whole n; ±inf at ±0, nan at −1, −2, …",
 )
@@ -611,13 +577,12 @@ digamma: Op = _row(
     lambda y, x: polygamma_of(1)(x),
     symbol="ψ",
     kink=ieee.pole_to_the_left,
-    array="special.digamma({0})",
     javascript="mg.polygamma(0, {0})",
     doc="ψ(x) = d log Γ(x) / dx; ∓inf at ±0, nan at −1, −2, …",
 )
 
 
-@_factory((1,), (2,))
+@factory((1,), (2,))
 def polygamma_of(n: int) -> Op:
     """Return ψ⁽ⁿ⁾, the n-th derivative of digamma, for a whole n ≥ 1."""
     return Op(
@@ -626,7 +591,7 @@ def polygamma_of(n: int) -> Op:
         (lambda y, x: polygamma_of(n + 1)(x),),
         symbol=f"ψ⁽{_superscript(n)}⁾",
         kink=ieee.pole_to_the_left,
-        array=f"special.polygamma({n}, {{0}})",
+        ufunc="polygamma",
         javascript=f"mg.polygamma({n}, {{0}})",
         doc=f"the derivative number {n} of digamma",
         recipe=(polygamma_of, (n,)),
@@ -640,9 +605,8 @@ absolute: Op = _row(
     abs,
     lambda y, x: sign(x),
     symbol="|x|",
+    formula="|{0}|",
     kink=lambda x: (x > 0) - (x < 0),
-    array="xp.abs({0})",
-    javascript="Math.abs({0})",
     doc="|x|; the derivative at 0 is 0",
 )
 sign: Op = _row(
@@ -650,7 +614,6 @@ sign: Op = _row(
     ieee.sign,
     0.0,
     kink=lambda x: (x > 0) - (x < 0),
-    array="xp.sign({0})",
     javascript="mg.sign({0})",
     doc="−1, 0 or 1; the derivative is 0 everywhere",
 )
@@ -659,9 +622,8 @@ floor = _row(
     ieee.rounding(math.floor),
     0.0,
     symbol="⌊x⌋",
+    formula="⌊{0}⌋",
     kink=lambda x: math.floor(x) if math.isfinite(x) else x,
-    array="xp.floor({0})",
-    javascript="Math.floor({0})",
     doc="the largest whole number ≤ x; the derivative is 0 everywhere",
 )
 ceil = _row(
@@ -669,9 +631,8 @@ ceil = _row(
     ieee.rounding(math.ceil),
     0.0,
     symbol="⌈x⌉",
+    formula="⌈{0}⌉",
     kink=lambda x: math.ceil(x) if math.isfinite(x) else x,
-    array="xp.ceil({0})",
-    javascript="Math.ceil({0})",
     doc="the smallest whole number ≥ x; the derivative is 0 everywhere",
 )
 trunc = _row(
@@ -679,8 +640,6 @@ trunc = _row(
     ieee.rounding(math.trunc),
     0.0,
     kink=lambda x: math.trunc(x) if math.isfinite(x) else x,
-    array="xp.trunc({0})",
-    javascript="Math.trunc({0})",
     doc="the whole number next to x on the side of 0; the derivative is 0 everywhere",
 )
 rounded = _row(
@@ -688,14 +647,16 @@ rounded = _row(
     ieee.rounding(round),
     0.0,
     symbol="⌊x⌉",
+    formula="⌊{0}⌉",
     kink=lambda x: round(x) if math.isfinite(x) else x,
-    array="xp.rint({0})",
+    ufunc="rint",
     javascript="mg.round({0})",
+    python="round({0})",
     doc="the nearest whole number, of two the even one; the derivative is 0 everywhere",
 )
 
 
-@_factory((2,), (-1,))
+@factory((2,), (-1,))
 def round_of(digits: int) -> Op:
     """Return the operation that rounds to so many decimals, before the point if negative, as Python's ``round``."""
     nearest = ieee.guarded(lambda x: round(x, digits), ieee.to_signed_inf)
@@ -705,6 +666,7 @@ def round_of(digits: int) -> Op:
         (0.0,),
         kink=nearest,
         javascript=f"mg.roundTo({{0}}, {digits})",
+        python=f"round({{0}}, {digits})",
         doc=f"the number of {digits} decimals nearest to x, of two the even one; the derivative is 0 everywhere",
         recipe=(round_of, (digits,)),
     )
@@ -719,7 +681,7 @@ floor_divide: Op = _row(
     0.0,
     symbol="//",
     kink=ieee.floor_divide,
-    array="xp.floor_divide({0}, {1})",
+    operator="//",
     javascript="mg.floorDivide({0}, {1})",
     doc="⌊a ÷ b⌋, Python's a // b; a ÷ b where b is 0; the derivatives are 0 everywhere",
 )
@@ -729,7 +691,7 @@ mod = _row(
     1.0,
     lambda y, a, b: -floor_divide(a, b),
     kink=ieee.floor_divide,
-    array="xp.mod({0}, {1})",
+    operator="%",
     javascript="mg.mod({0}, {1})",
     doc="a − ⌊a ÷ b⌋·b, Python's a % b, with the sign of b; nan where b is 0",
 )
@@ -739,7 +701,6 @@ fmod: Op = _row(
     1.0,
     lambda y, a, b: rounded(div(y, b) - div(a, b)),
     kink=lambda a, b: rounded(ieee.divide(a, b) - ieee.divide(fmod.forward(a, b), b)),
-    array="xp.fmod({0}, {1})",
     javascript="({0} % {1})",
     doc="a − trunc(a ÷ b)·b, with the sign of a, as in C; nan where b is 0",
 )
@@ -749,7 +710,7 @@ remainder: Op = _row(
     1.0,
     lambda y, a, b: rounded(div(y, b) - div(a, b)),
     kink=lambda a, b: rounded(ieee.divide(a, b) - ieee.divide(remainder.forward(a, b), b)),
-    array="special.remainder({0}, {1})",
+    ufunc="ieee_remainder",
     javascript="mg.remainder({0}, {1})",
     doc="a − q·b for the whole number q nearest to a ÷ b, of two the even one (IEEE 754); nan where b is 0",
 )
@@ -759,7 +720,7 @@ copysign: Op = _row(
     lambda y, a, b: sign(a) * copysign(1.0, b),
     0.0,
     kink=lambda a, b: ((a > 0) - (a < 0), math.copysign(1.0, b)),
-    array="special.copysign({0}, {1})",
+    ufunc="copysign_or_nan",
     javascript="mg.copysign({0}, {1})",
     doc="|a| with the sign of b; nan where b is nan, whose sign means nothing; the derivative at a = 0 is 0",
 )
@@ -770,7 +731,6 @@ maximum = _row(
     lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
-    array="xp.maximum({0}, {1})",
     javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient",
 )
@@ -781,7 +741,6 @@ minimum = _row(
     lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
-    array="xp.minimum({0}, {1})",
     javascript="mg.minimum({0}, {1})",
     doc="the smaller of two, nan if either is; of equals each gets half the gradient",
 )
@@ -792,8 +751,7 @@ clip = _row(
     lambda y, x, low, high: less(x, low) * less(low, high),
     lambda y, x, low, high: 1.0 - (1.0 - greater(x, high)) * (1.0 - greater(low, high)),
     kink=lambda x, low, high: (x < low, x > high, (low > high) - (low < high)),
-    array="xp.minimum(xp.maximum({0}, {1}), {2})",
-    javascript="mg.minimum(mg.maximum({0}, {1}), {2})",
+    expansion=lambda x, low, high: minimum(maximum(x, low), high),
     doc="x held between low and high; at the ends the gradient goes to x",
 )
 where: Op = _row(
@@ -803,7 +761,6 @@ where: Op = _row(
     lambda y, condition, a, b: not_equal(condition, 0.0),
     lambda y, condition, a, b: equal(condition, 0.0),
     kink=lambda condition, a, b: bool(condition),
-    array="xp.where({0}, {1}, {2})",
     javascript="({0} !== 0 ? {1} : {2})",
     doc="a where the condition is not 0, else b; the choice is part of the graph. The one not chosen has the "
     "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
@@ -815,13 +772,13 @@ relu = _row(
     lambda y, x: not_equal(y, 0.0),
     symbol="ReLU",
     kink=lambda x: x > 0,
-    array="xp.maximum({0}, 0.0)",
+    expansion=lambda x: maximum(x, 0.0),
     javascript="Math.max({0}, 0)",
     doc="max(x, 0) (chapter 5.5.1); the derivative at 0 is 0",
 )
 
 
-@_factory((0.01,), (0.2,), signed=True)
+@factory((0.01,), (0.2,), signed=True)
 def leaky_relu_of(slope: float) -> Op:
     """Return the leaky ReLU with a constant slope for x ≤ 0."""
     return Op(
@@ -830,14 +787,14 @@ def leaky_relu_of(slope: float) -> Op:
         (lambda y, x: where(greater(x, 0.0), 1.0, slope),),
         symbol="leaky ReLU",
         kink=lambda x: x > 0,
-        array=f"xp.where({{0}} > 0, {{0}}, {slope!r} * {{0}})",
-        javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(slope)} * {{0}})",
+        expansion=lambda x: where(greater(x, 0.0), x, slope * x),
+        python=f"mg.leaky_relu({{0}}, {_python_number(slope)})",
         doc=f"x for x > 0, else {slope!r}·x; the derivative at 0 is {slope!r}",
         recipe=(leaky_relu_of, (slope,)),
     )
 
 
-@_factory((1.0,), (0.5,), signed=True)
+@factory((1.0,), (0.5,), signed=True)
 def elu_of(alpha: float) -> Op:
     """Return the exponential linear unit with a constant α."""
     return Op(
@@ -846,8 +803,8 @@ def elu_of(alpha: float) -> Op:
         (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(clip(x, -inf, 0.0))),),  # at 0 all are those of the left
         symbol="ELU",
         kink=lambda x: x > 0,
-        array=f"xp.where({{0}} > 0, {{0}}, {alpha!r} * xp.expm1(xp.minimum({{0}}, 0.0)))",
-        javascript=f"({{0}} > 0 ? {{0}} : {_javascript_number(alpha)} * Math.expm1({{0}}))",
+        expansion=lambda x: where(greater(x, 0.0), x, alpha * expm1(minimum(x, 0.0))),
+        python=f"mg.elu({{0}}, {_python_number(alpha)})",
         doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivatives at 0 are those of the left side, {alpha!r}",
         recipe=(elu_of, (alpha,)),
     )
@@ -860,7 +817,6 @@ sigmoid = _row(
     ieee.sigmoid,
     lambda y, x: ieee.sigmoid_slope(x, y) if type(y) is float else sigmoid_slope(x),  # as tanh
     symbol="σ",
-    array="special.sigmoid({0})",
     javascript="mg.sigmoid({0})",
     doc="1 / (1 + e⁻ˣ) (chapter 5.5.2), without overflow on either side; the derivative y(1 − y) is "
     "taken as σ(x)·σ(−x), which keeps its digits as y nears 1",
@@ -871,8 +827,7 @@ silu = _row(
     # σ′ is 0 from ±800 on: so far x is bounded, as 0·∞ would come up
     lambda y, x: sigmoid(x) + clip(x, -800.0, 800.0) * sigmoid_slope(x),
     symbol="SiLU",
-    array="special.silu({0})",
-    javascript="mg.silu({0})",
+    expansion=lambda x: where(equal(x, -inf), -0.0, x * sigmoid(x)),
     doc="x·σ(x), also called swish",
 )
 gelu = _row(
@@ -880,7 +835,7 @@ gelu = _row(
     ieee.gelu,
     lambda y, x: 0.5 * erfc(x * -ieee.ROOT_HALF) + _weighted_density(x),
     symbol="GELU",
-    array="special.gelu({0})",
+    expansion=lambda x: where(equal(x, -inf), -0.0, x * (0.5 * erfc(-ieee.ROOT_HALF * x))),
     javascript="mg.gelu({0})",
     doc="x·Φ(x) with the normal distribution Φ, exactly, not the tanh approximation",
 )
@@ -888,7 +843,6 @@ softplus = _row(
     "softplus",
     ieee.softplus,
     lambda y, x: sigmoid(x),
-    array="special.softplus({0})",
-    javascript="mg.softplus({0})",
+    expansion=lambda x: maximum(x, 0.0) + log1p(exp(-absolute(x))),
     doc="log(1 + eˣ), without overflow",
 )

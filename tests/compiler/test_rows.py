@@ -105,6 +105,83 @@ def test_an_operation_of_the_user_without_array_form_is_mapped():
     assert gradient.tolist() == [12.5, 1.75, 28.0]
 
 
+def swish(**form):
+    """An operation of the user, x·tanh x, in a form on arrays; its derivative is wrong on purpose: it must be kept."""
+    return mg.Op("swish", lambda x: x * math.tanh(x), (lambda y, x: 7.0 * x,), **form)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        swish(),
+        swish(array="{0} * xp.tanh({0})"),
+        swish(expansion=lambda x: x * mg.tanh(x)),
+        swish(expansion=lambda x: swish(expansion=lambda x: x * mg.tanh(x))(x)),
+    ],
+    ids=["forward", "array", "expansion", "expansion of an expansion"],
+)
+@pytest.mark.parametrize("batch", [True, False])
+def test_an_operation_of_the_user_has_its_numbers_and_its_own_derivatives_in_every_form(op, batch):
+    xs = [-2.0, 0.5, 3.0] if batch else 0.5
+    kernel = compile(lambda x: op(x) + 1.0, reduce=None, batch=batch).kernel(xs)
+    values, (slopes,) = kernel.value_and_grad([], xs, by="arguments")
+    assert np.ravel(values) == pytest.approx(np.ravel(xs * np.tanh(xs) + 1.0), rel=1e-15)
+    assert np.ravel(slopes).tolist() == np.ravel(7.0 * np.array(xs)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ({"ufunc": "sinh"}, "sinh(x0, out=v1)"),
+        ({"ufunc": "no_such_function"}, "v1[...] = mapped1(x0)"),
+        ({"ufunc": "no_such_function", "expansion": mg.sinh}, "sinh(x0, out=v1)"),
+        ({"expansion": lambda x: mg.exp(x) * 0.5 - mg.exp(-x) * 0.5}, "exp(x0, out=v1)"),
+        ({"expansion": lambda x: 2.0}, "v1[...] = mapped1(x0)"),
+    ],
+)
+def test_a_function_that_numpy_has_is_called_and_what_it_lacks_is_expanded_or_mapped(form, line):
+    kernel = compile(lambda xs: list(map(mg.Op("mine", math.sinh, (mg.cosh,), **form), xs)), reduce=None)
+    assert line in kernel.kernel([[1.0, 2.0]]).source
+    assert kernel.kernel([[1.0, 2.0]]).value([], [[1.0, 2.0]]) == pytest.approx(np.sinh([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize(
+    ("expansion", "why"),
+    [
+        (lambda x: x if x > 0 else -x, "it chooses by the number itself"),
+        (lambda x: x if x else -x, "it chooses by the number itself"),
+        (lambda x: -x if x == 0 else x, "it chooses by the number itself"),
+        (lambda x: math.fabs(x), "must be real number"),
+        (lambda x, y: x, "missing 1 required positional argument"),
+    ],
+)
+def test_an_expansion_that_leaves_the_table_is_refused_with_the_name_of_its_operation(expansion, why):
+    op = mg.Op("bent", abs, (mg.ops.sign,), expansion=expansion)
+    with pytest.raises(TypeError, match=f"operation 'bent': its expansion is not written with .*{why}"):
+        compile(op, reduce=None)([1.0, 2.0])
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "*", "/", "//", "%"])
+@pytest.mark.parametrize("batch", [True, False])
+def test_an_operator_of_the_user_is_that_operator_everywhere(sign, batch):
+    function = eval(f"lambda a, b: a {sign} b")
+    op = mg.Op("mine", function, (1.0, 1.0), operator=sign)
+    xs = (np.array([7.0, -3.0]), np.array([2.0, 5.0])) if batch else (7.0, 2.0)
+    kernel = compile(lambda a, b: op(op(a, b), b), reduce=None, batch=batch).kernel(*xs)
+    assert f" {sign} " in kernel.source
+    assert np.asarray(kernel.value([], *xs)) == pytest.approx(function(function(*xs), xs[1]))
+
+
+@pytest.mark.parametrize("row", [row for row in [*ops.rows(), *HIDDEN] if row.expansion], ids=lambda row: row.name)
+def test_an_expansion_has_the_values_of_its_row(row):
+    for numbers in zip(*columns(row), strict=True):
+        expected, found = row(*numbers), row.expansion(*map(mg.Value, numbers)).data
+        assert same(found, expected), numbers
+        assert found or math.copysign(1.0, found) == math.copysign(1.0, expected) or row in (ops.relu, ops.clip), (
+            numbers
+        )
+
+
 @pytest.mark.parametrize(
     "name", ["{data}", "{0}", "}}{{", "2x", "lambda", "", 'a b\n\'"""\\', "# {", "사과", "run", "x0", "exp"]
 )
@@ -136,3 +213,9 @@ def test_beside_the_poles_of_gamma_a_kernel_has_the_engines_numbers(row):
     assert value == pytest.approx([row(x) for x in xs.tolist()], rel=1e-12, abs=0.0)
     expected = [row.local_derivatives(row(x), x)[0] for x in xs.tolist()]
     assert slope == pytest.approx(expected, rel=1e-12, abs=0.0)
+
+
+@pytest.mark.parametrize("sign", ["^", "and", "; import os;", "~"])
+def test_an_operator_that_is_none_is_refused(sign):
+    with pytest.raises(ValueError, match=r"operation 'bent': operator=.* is none of \+ - \*"):
+        mg.Op("bent", lambda a, b: a, (1.0, 0.0), operator=sign)

@@ -1,6 +1,6 @@
 """Every row of the table of operations as a function of JAX's numbers, in double precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax, nn
 from jax.scipy import special
 
-from microgrid.ops import Op
+from microgrid.ops import Op, expand
 
 jax.config.update("jax_enable_x64", True)
 
@@ -51,9 +51,19 @@ FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
 }
 
 
-def jax_function(op: Op) -> Callable[..., Any]:
-    """Return the operation: JAX's of the same name, unless it is above."""
+def jax_function(op: Op) -> Callable[..., Any] | None:
+    """Return the operation: JAX's of the same name, unless it is above, else its expansion."""
     if op.recipe is not None:
         factory, constants = op.recipe
-        return FACTORIES[factory.__name__](*constants)
-    return FUNCTIONS.get(op.name) or getattr(jnp, op.name)  # type: ignore[no-any-return]
+        if factory.__name__ in FACTORIES:
+            return FACTORIES[factory.__name__](*constants)
+    elif op.name in FUNCTIONS or hasattr(jnp, op.name):
+        return FUNCTIONS.get(op.name) or getattr(jnp, op.name)  # type: ignore[no-any-return]
+    return None if op.expansion is None else lambda *xs: expand(op, call, xs)
+
+
+def call(op: Op, xs: Sequence[Any]) -> Any:
+    """Return the operation of arrays and plain numbers."""
+    function = jax_function(op)
+    assert function is not None, f"JAX has no {op.name}"
+    return function(*xs)

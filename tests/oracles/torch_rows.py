@@ -1,13 +1,12 @@
 """Every row of the table of operations as a function of PyTorch tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 
-from microgrid import ops
-from microgrid.ops import Op
+from microgrid.ops import Op, expand
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "less": lambda a, b: (a < b).double(),
@@ -39,16 +38,26 @@ FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "elu_of": lambda alpha: lambda x: functional.elu(x, alpha),
 }
 
-ABSENT = (ops.cbrt, ops.gamma, ops.remainder)
-"""Rows that PyTorch does not have, or only as another function."""
+OTHERS = ("cbrt", "gamma", "remainder")
+"""Rows whose names PyTorch does not have, or only for another function."""
 
 
-def torch_function(op: Op) -> Callable[..., Any]:
-    """Return the operation on float64 tensors: PyTorch's of the same name, unless it is above."""
+def torch_function(op: Op) -> Callable[..., Any] | None:
+    """Return the operation on float64 tensors: PyTorch's of the same name, unless it is above, else its expansion."""
     if op.recipe is not None:
         factory, constants = op.recipe
-        return FACTORIES[factory.__name__](*constants)
-    return FUNCTIONS.get(op.name) or getattr(torch, op.name)  # type: ignore[no-any-return]
+        if factory.__name__ in FACTORIES:
+            return FACTORIES[factory.__name__](*constants)
+    elif op.name in FUNCTIONS or (op.name not in OTHERS and hasattr(torch, op.name)):
+        return FUNCTIONS.get(op.name) or getattr(torch, op.name)  # type: ignore[no-any-return]
+    return None if op.expansion is None else lambda *xs: expand(op, call, xs)
+
+
+def call(op: Op, xs: Sequence[Any]) -> Any:
+    """Return the operation of tensors and plain numbers."""
+    function = torch_function(op)
+    assert function is not None, f"PyTorch has no {op.name}"
+    return function(*[x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) for x in xs])
 
 
 def leaf(x: float) -> Any:

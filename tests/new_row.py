@@ -1,0 +1,60 @@
+"""A copy of the package to which an operation is added exactly as CONTRIBUTING says, for tests of what that takes."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# The one line that an operation still takes besides: every operation of one number becomes a method by itself soon.
+METHOD = ("    softplus = _method(ops.softplus)\n", "    log_sigmoid = _method(ops.log_sigmoid)\n")
+
+
+def row_and_definition() -> list[str]:
+    """The two pieces of code in CONTRIBUTING's section on adding an operation."""
+    section = (
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Adding an operation")[1].split("\n## ")[0]
+    )
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+def copy_with_the_row(folder: Path) -> Path:
+    """Copy the package and its tests; append the row to the table, put the definition among the oracle's."""
+    row, definition = row_and_definition()
+    for name in ("microgrid", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "test_new_row*"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    _insert(folder / "microgrid" / "ops" / "table.py", "", row)
+    _insert(folder / "tests" / "exact.py", "DEFINITIONS: dict[str, Function] = {\n", definition)
+    _insert(folder / "microgrid" / "engine.py", *METHOD)
+    return folder
+
+
+def _insert(path: Path, after: str, text: str) -> None:
+    source = path.read_text(encoding="utf-8")
+    place = source.index(after) + len(after) if after else len(source)
+    path.write_text(source[:place] + text + source[place:], encoding="utf-8")
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run Python in the copy, which is found before any installed package; return what it prints.
+
+    Raises:
+        AssertionError: if it fails, with what it says.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def run_tests(folder: Path, chosen: str, *paths: str) -> int:
+    """Run the tests of the copy that an expression of pytest chooses; return how many passed."""
+    printed = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *paths)
+    assert "skipped" not in printed, printed
+    return int(re.findall(r"(\d+) passed", printed)[0])
