@@ -10,6 +10,7 @@ import pytest
 
 from microgrid import Interval, Op, Value, ops
 from microgrid.checking import check_op
+from microgrid.compiler.special import NumPySpecial
 
 ROWS = list(ops.rows())
 
@@ -17,6 +18,15 @@ ROWS = list(ops.rows())
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
 def test_every_row_of_the_table_passes(op):
     check_op(op).raise_()
+
+
+@pytest.mark.parametrize(
+    "op",
+    [*ops.HIDDEN.values(), ops.direction_of(3), ops.hypot_of(3), ops.power_log_of(1), ops.power_log_of(2)],
+    ids=lambda op: op.name,
+)
+def test_rows_that_only_derivatives_use_pass_on_arrays_too(op):
+    assert check_op(op, special=NumPySpecial).raise_()["array"].verdict == "PASS"
 
 
 def test_derivatives_of_lgamma_exist_at_huge_and_at_tiny_arguments():

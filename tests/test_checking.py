@@ -205,6 +205,12 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
     assert row.reason.endswith("and backward() gives nan: give its derivative there a number, by where()")
 
 
+@pytest.mark.parametrize("forward", [lambda x: math.sqrt(abs(x)), lambda x: math.cbrt(abs(x))])
+@pytest.mark.parametrize("slope", [1.0, math.inf, math.nan])
+def test_a_cusp_that_no_operation_tells_of_is_seen(forward, slope):
+    assert check(Op("own", forward, (slope,)), 0.0)["x"].verdict is KINK
+
+
 def test_kinks_that_cancel_in_the_whole_are_seen_in_its_parts():
     first, second = [
         mg.Op(name, lambda x: max(x - 1.0, 0.0), (lambda y, x: mg.greater(x, 1.0),)) for name in ("first", "second")

@@ -2,9 +2,11 @@
 
 import copy
 import gc
+import itertools
 import math
 import operator
 import pickle
+import struct
 import sys
 import threading
 import time
@@ -19,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgrid as mg
-from microgrid import Value, engine, ops
+from microgrid import Value, engine, ops, topological_order
 from microgrid.drawing.graph import extract
 from microgrid.engine import Origin
 from microgrid.recording import pictures
@@ -858,7 +860,7 @@ def test_a_wrong_row_is_refused_by_name(fields, message):
         mg.Op("mine", **fields)
 
 
-@pytest.mark.parametrize("ends", [(2.0, 1.0, False), (1.0, 1.0, True), (math.nan, 1.0, False)])
+@pytest.mark.parametrize("ends", [(2.0, 1.0, False), (2.0, 1.0, True), (1.0, 1.0, True), (math.nan, 1.0, False)])
 def test_an_interval_with_nothing_in_it_is_refused(ends):
     with pytest.raises(ValueError, match=rf"Interval\(low={ends[0]}.*is empty: give low below high"):
         ops.Interval(*ends)
@@ -952,3 +954,57 @@ def test_who_watches_reads_is_told_of_each_number_that_this_thread_reads():
     assert len(seen) == 8
     assert a.data == 1.0
     assert len(seen) == 8
+
+
+# -- every fast path is the row -----------------------------------------------------------------------
+
+SPECIAL = (0.0, -0.0, 1.0, -2.5, 3e-320, 1e308, -1e308, math.inf, -math.inf, math.nan)
+
+
+def bits(*numbers):
+    return [struct.pack("d", number) if number == number else "nan" for number in numbers]
+
+
+@pytest.mark.parametrize("a", SPECIAL)
+@pytest.mark.parametrize("b", SPECIAL)
+def test_an_operator_gives_what_its_row_gives(a, b):
+    for operator_, row in [
+        (operator.add, ops.add),
+        (operator.sub, ops.sub),
+        (operator.mul, ops.mul),
+        (operator.truediv, ops.div),
+        (operator.floordiv, ops.floor_divide),
+        (operator.mod, ops.mod),
+        (operator.pow, ops.power),
+    ]:
+        x, y = Value(a), Value(b)
+        assert bits(operator_(x, y).data) == bits(row(a, b))
+        if row is not ops.power:
+            assert bits(operator_(x, b).data, operator_(a, y).data) == bits(row(a, b), row(a, b))
+    assert bits((Value(a) ** b).data, (a ** Value(b)).data) == bits(ops.power_of(b)(a), ops.base_of(a)(b))
+
+
+@pytest.mark.parametrize("row", [row for row in ops.rows() if row.arity], ids=lambda row: row.name)
+def test_a_method_gives_what_its_row_gives_and_the_sweep_sends_back_its_local_derivatives(row):
+    for xs in itertools.islice(itertools.product(SPECIAL, repeat=row.arity), 300):
+        operands = [Value(x) for x in xs]
+        y = row(*operands)
+        assert bits(y.data) == bits(row.forward(*xs))
+        if row.name in ops.TABLE:
+            assert bits(getattr(operands[0], row.name)(*operands[1:]).data) == bits(y.data)
+        y.backward()
+        expected = [
+            0.0 + derivative if connected else 0.0
+            for derivative, connected in zip(row.local_derivatives(y.data, *xs), row.connected, strict=True)
+        ]
+        assert bits(*[operand.grad for operand in operands]) == bits(*expected)
+
+
+@given(st.lists(st.tuples(st.sampled_from(SPECIAL), st.floats()), min_size=1, max_size=6), st.floats())
+def test_a_neuron_adds_up_what_total_adds_up(pairs, bias):
+    weights, xs = ([Value(number) for number in numbers] for numbers in zip(*pairs, strict=True))
+    start = Value(bias)
+    fast = engine.weighted_sum(start, weights, tuple(xs))
+    slow = ops.total([start, *map(operator.mul, weights, xs)])
+    assert bits(fast.data) == bits(slow.data)
+    assert [node.op for node in topological_order(fast)] == [node.op for node in topological_order(slow)]

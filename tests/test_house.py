@@ -1,6 +1,7 @@
 """The house: imports point down only, and opening the front door loads nothing from outside."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,26 @@ def test_each_module_imports_only_from_the_floors_below_it(path):
     for imported in imported_rooms(path):
         if room != imported:
             assert FLOOR_OF[imported] < FLOOR_OF[room], f"{room} imports {imported}, which is not below it"
+
+
+def imported_neighbours(path):
+    """The modules of the same sub-package that a module imports; those for type checkers alone are not run."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    package = f"microgrid.{path.parent.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            yield from (alias.name if path.with_stem(alias.name).exists() else "__init__" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+            yield node.module.split(".")[2]
+
+
+@pytest.mark.parametrize("package", [path.parent.name for path in sorted(PACKAGE.glob("*/__init__.py"))])
+def test_inside_a_package_imports_point_one_way(package):
+    graph = {path.stem: {*imported_neighbours(path)} for path in (PACKAGE / package).glob("*.py")}
+    assert {*graphlib.TopologicalSorter(graph).static_order()} == {*graph}  # raises where there is a cycle
 
 
 def run(code):

@@ -149,6 +149,8 @@ def test_a_logarithm_takes_one_base() -> None:
 def test_points_of_two_dimensions_have_no_distance() -> None:
     with pytest.raises(ValueError, match=r"dist\(\) takes two points of one dimension; got 2 and 3 numbers"):
         mg.dist([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="got 2 and 1 numbers"):
+        mg.dist([1.0, 2.0], [1.0])
 
 
 def test_pow_keeps_a_constant_out_of_the_graph_as_the_operator_does() -> None:

@@ -44,6 +44,8 @@ def after_assigning(name, wrong):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (lambda: ops.log(), r"log takes x, or x and a base; got 0 arguments: \(\)"),
+        (lambda: ops.log(1.0, 2.0, 3.0), "log takes x, or x and a base; got 3 arguments"),
         (lambda: fit(loss="mse"), r"loss must be a function of an output and a target, .*; got 'mse'"),
         (lambda: fit(loss=None), r"loss must be .*; got None"),
         (lambda: fit(loss=lambda output: output), r"loss must be a function of an output and a target.*too many"),
@@ -123,6 +125,13 @@ def after_assigning(name, wrong):
 def test_a_wrong_type_is_an_error_that_names_what_was_given_and_what_was_expected(call, said):
     with pytest.raises(TypeError, match=re.compile(said, re.DOTALL)):
         call()
+
+
+@pytest.mark.parametrize("template", ["{0} + {1}", "{x}", "{0", "{0.real}"])
+def test_a_template_that_does_not_fit_its_operation_is_an_error_that_names_both(template):
+    bent = Op("bent", lambda x: x, (1.0,), array=template)
+    with pytest.raises(ValueError, match=rf"operation 'bent': its array '{re.escape(template)}' is not a template of"):
+        bent.spell("array", "x")
 
 
 def test_a_negative_seed_and_a_coarse_boundary_are_named():

@@ -281,6 +281,50 @@ def test_a_kink_tells_on_which_side_of_a_pole_or_a_jump_a_point_lies(op: Op, a: 
 def test_a_row_with_a_constant_shows_it_in_its_symbol() -> None:
     assert [ops.power_of(n).symbol for n in (2.0, -0.5, 1e20)] == ["x²", "x⁻⁰·⁵", "x^1e+20"]
     assert ops.polygamma_of(12).symbol == "ψ⁽¹²⁾"
+    assert [ops.power_log_of(k).symbol for k in (1, 2, 10)] == ["xⁿ·log x", "xⁿ·log² x", "xⁿ·log¹⁰ x"]
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in [*ops.rows(), ops.direction_of(3), ops.power_log_of(2)] if op.recipe], ids=lambda op: op.name
+)
+def test_a_row_of_a_constant_is_made_once(op: Op) -> None:
+    assert op.recipe is not None
+    make, constants = op.recipe
+    assert make(*constants) is op
+
+
+def test_a_power_of_0_is_one_row_whatever_the_sign_of_the_0() -> None:
+    assert ops.power_of(-0.0) is ops.power_of(0.0)
+    assert ops.base_of(-0.0) is not ops.base_of(0.0)  # which differ where the exponent is negative
+    for make in (ops.elu_of, ops.leaky_relu_of):
+        assert [math.copysign(1.0, make(zero)(-1.0)) for zero in (0.0, -0.0)] == [-1.0, 1.0]
+
+
+def test_at_0_with_the_exponent_0_all_derivatives_of_a_power_are_0() -> None:
+    leaves = [Value(0.0), Value(0.0)]
+    first = gradient_graph(ops.power(*leaves), leaves)
+    second = [derivative for slope in first for derivative in gradient_graph(slope, leaves)]
+    assert {derivative.data for derivative in (*first, *second)} == {0.0}
+
+
+def test_where_gamma_overflows_all_its_derivatives_are_infinite() -> None:
+    for x in (172.0, 173.5, 1e300):
+        leaf = Value(x)
+        derivative = ops.gamma(leaf)
+        for _ in range(4):
+            (derivative,) = gradient_graph(derivative, [leaf])
+            assert derivative.data == math.inf
+
+
+def test_a_power_times_a_logarithm_has_its_sign_at_the_pole() -> None:
+    assert [ops.power_log_of(k)(0.0, -1.0) for k in (1, 2, 3)] == [-math.inf, math.inf, -math.inf]
+
+
+def test_the_length_of_one_number_is_its_absolute_value_with_its_derivative_at_0() -> None:
+    for x in (-3.0, 0.0, 2.5):
+        assert ops.hypot(x) == abs(x)
+        leaf = Value(x)
+        assert gradient_graph(ops.hypot(leaf), [leaf])[0].data == ops.sign(x)
 
 
 def test_every_row_has_a_definition_of_its_own() -> None:
@@ -353,6 +397,7 @@ DIFFERENCES = {
     """,
     "the limit, where PyTorch has ∞ / ∞ or 0 · ∞": """
         power(inf, -2.0) = 0.0; -0.0, 0.0
+        power(inf, -0.5) = 0.0; -0.0, 0.0
         power(inf, -inf) = 0.0; nan, 0.0
         hypot(0.0, inf) = inf; 0.0, 1.0
         hypot(0.0, -inf) = inf; 0.0, -1.0
@@ -445,6 +490,8 @@ DIFFERENCES = {
         gamma(1.0) = 1.0; -0.577215664901533
         gamma(-1.0) = nan; nan
         gamma(-2.0) = nan; nan
+        gamma(171.0) = 7.257415615307994e+306; 3.7293948187436453e+307
+        gamma(172.0) = inf; inf
         gamma(1e+300) = inf; inf
         gamma(-1e+300) = nan; nan
         gamma(inf) = inf; inf

@@ -3,6 +3,8 @@
 import html
 import io
 import math
+from functools import reduce
+from operator import add
 
 import pytest
 from exact import definition
@@ -132,12 +134,24 @@ def test_a_jump_nearer_than_rounding_is_found_by_random_rounding():
     assert "a jump or a bend" in str(found)
 
 
+@pytest.mark.parametrize("error", [ValueError, OverflowError])
+def test_of_a_function_that_does_not_take_what_is_near_no_digit_is_claimed(error):
+    def forward(x):
+        if x:
+            raise error
+        return x + 1.0
+
+    x = Value(1.0)
+    assert mg.precision(Op("a point", forward, (1.0,))(x / 3.0 - x / 3.0)).digits == 0.0
+
+
 def test_inputs_count_as_exact_and_what_their_rounding_would_cost_is_said():
     x = Value(1.0 + 1e-9)
     found = mg.precision(x - 1.0)
     assert found.digits == DIGITS
     assert found.of_inputs == pytest.approx(DIGITS - 9.0, abs=0.1)
     assert "they would leave 7" in str(found)
+    assert repr(found) == str(found)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +279,18 @@ def test_a_sum_of_exponentials_of_any_length_is_told_of_logsumexp():
         assert mg.precision(loss).rewrite == "log(total(exp(x))) as logsumexp(xs)"
 
 
+def test_exponentials_that_all_vanish_are_told_of_logsumexp_too():
+    loss = mg.log(mg.exp(Value(-800.0, "a")) + mg.exp(Value(-801.0, "b")))
+    assert mg.precision(loss).rewrite == "log(exp(a) + exp(b)) as logsumexp([a, b])"
+
+
+def test_a_sum_of_exponentials_and_another_number_is_not_taken_for_one_of_exponentials():
+    x, y = Value(800.0), Value(799.0)
+    assert mg.precision(mg.log(mg.exp(x))).rewrite == ""
+    for other in (1.0, Value(0.0), Value(2.0)):
+        assert "total" not in mg.precision(mg.log(other + mg.exp(x) + mg.exp(y))).rewrite
+
+
 def test_logsumexp_is_not_told_to_be_written_as_itself():
     xs = [Value(30.0), Value(10.0)]
     for loss in (mg.logsumexp(xs) - xs[0], mg.logsumexp([*xs, Value(9.0)]) - xs[0]):
@@ -280,11 +306,15 @@ def test_a_variance_as_a_difference_of_means_is_told_of_the_deviations():
     for squares in ([x * x for x in xs], [x**2 for x in xs]):
         assert mg.precision(mg.mean(squares) - mean**2).rewrite == remedy
         assert mg.precision(mg.mean(squares) - mean * mean).rewrite == remedy
-    assert mg.precision(sum(x * x for x in xs) / 4 - (sum(xs) / 4) ** 2).rewrite == remedy
+    for squares in (sum(x * x for x in xs), mg.total(x * x for x in xs), reduce(add, [x * x for x in xs])):
+        assert mg.precision(squares / 4 - (sum(xs) / 4) ** 2).rewrite == remedy
     assert mg.precision(mg.mean([(x - mean) ** 2 for x in xs])).digits > 15.0
+    assert mg.precision(mg.mean([x * x for x in xs[:2]]) - mg.mean(xs[:2]) ** 2).rewrite == remedy
     others = [Value(1e8 + k) for k in (0, 2, 1, 3)]
     assert mg.precision(mg.mean([x * x for x in xs]) - mg.mean(others) ** 2).rewrite != remedy
     assert mg.precision(mg.mean([x * x for x in xs]) - (mg.total([*xs, 0.5]) / 4) ** 2).rewrite != remedy
+    for n, other in ((4.0, 3.0), (3.0, 4.0)):
+        assert mg.precision(mg.total(x * x for x in xs) / n - (mg.total(xs) / other) ** 2).rewrite != remedy
 
 
 @pytest.mark.parametrize("make", [lambda x: mg.log(1 + x), lambda x: 1 / (x + 1) - 1 / Value(2.0)])
@@ -292,11 +322,50 @@ def test_a_formula_that_is_as_infinite_there_is_not_offered(make):
     assert mg.precision(make(Value(-1.0, "x"))).rewrite == ""
 
 
+def test_a_number_of_the_user_is_not_taken_for_the_constant_of_a_pattern():
+    x = Value(1.0, "x")
+    assert mg.precision(mg.sqrt(x / 3.0 - x / 3.0)).rewrite == ""
+    assert mg.precision(x - mg.tanh(Value(15.0))).rewrite == ""
+    for constant in (2.0, 0.5):
+        assert mg.precision(mg.exp(Value(math.log(constant) + 1e-9)) - constant).rewrite == ""
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x: mg.exp(8.0 * x) * (1 + mg.exp(8.0 * x)),
+        lambda x: mg.log(1 * (x / 99.999999999)),
+        lambda x: (x**2) ** 30 * -((x**2) ** 30) * 1e100,
+        lambda x: mg.exp(4.0 * x) * -mg.exp(4.0 * x),
+    ],
+)
+def test_a_product_is_not_taken_for_a_sum_or_a_quotient(product):
+    found = mg.precision(product(Value(100.0)))
+    assert found.sentences
+    assert found.rewrite == ""
+
+
 def test_a_difference_the_other_way_round_is_recognised_too():
     x = Value(1e-9, "t")
     assert mg.precision(1 - mg.exp(x)).rewrite == "1 - exp(t) as -(expm1(t))"
     assert mg.precision(-mg.exp(x) + 1).rewrite == "1 - exp(t) as -(expm1(t))"
     assert mg.precision(x**2 - 1.0 + 1e-9).rewrite == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("a", "b"), "1 / a - 1 / b as (b - a) / (a * b)"),
+        (("y", "x"), "1 / y - 1 / x as (x - y) / (y * x)"),
+        (("y", ""), "1 / x - 1 / y as (y - x) / (x * y)"),  # two different numbers are not both called y
+        (("a", ""), "1 / a - 1 / y as (y - a) / (a * y)"),
+        (("a", "a"), "1 / x - 1 / y as (y - x) / (x * y)"),
+        (("no word", "b"), "1 / x - 1 / b as (b - x) / (x * b)"),
+    ],
+)
+def test_a_rewrite_is_told_with_the_labels_that_tell_its_parts_apart(labels, said):
+    x, y = (Value(number, label) for number, label in zip((3.0, 3.0 + 1e-9), labels, strict=True))
+    assert mg.precision(1 / x - 1 / y).rewrite == said
 
 
 def test_a_pattern_wants_the_same_part_wherever_it_says_so():
@@ -347,6 +416,37 @@ def test_deep_graphs_are_measured_without_recursion():
         y = y + 0.1
     found = mg.precision(y)
     assert found.digits == pytest.approx(right(y.data, mpf(0.1) * 20_001), abs=1.5)
+
+
+def losing(k):
+    """A difference that loses about k digits."""
+    x = Value(1.0)
+    return x / 3.0 + 1.0 - (x / 3.0 + (1.0 - 10.0**-k))
+
+
+@pytest.mark.parametrize(
+    ("k", "colour"),
+    [(3, "#00735c"), (4, "#6d28d9"), (9, "#6d28d9"), (10, "#c2410c")],
+    ids=["12.6", "11.6", "6.6", "5.6"],
+)
+def test_the_colour_of_the_digits_tells_many_from_few(k, colour):
+    found = mg.precision(losing(k))
+    assert 15.5 - k < found.digits < 15.7 - k
+    assert f'<span style="background:{colour}">{found.digits:.3g} digits are right</span>' in found._repr_html_()
+
+
+def test_operations_that_lose_digits_are_coloured_and_those_that_lose_three_stand_out():
+    pages = [mg.precision(losing(k))._repr_html_().split("</style>")[1] for k in (0.2, 0.35, 2.5, 3.1)]
+    assert [page.count('<td><span style="background:#c2410c">') for page in pages] == [0, 1, 1, 1]
+    assert [page.count("<tr class=fail>") for page in pages] == [0, 0, 0, 1]
+
+
+def test_the_two_worst_losses_are_quoted_and_the_first_of_them_is_drawn():
+    found = mg.precision(mg.total([losing(5), 1.5 * losing(5), 2.5 * losing(5)]))
+    assert len(found.sentences) == 3
+    assert str(found).count("✗") == 2
+    assert found._repr_html_().count("<blockquote") == 2
+    assert found._repr_html_().count("<div class=picture>") == 1
 
 
 def test_the_text_the_colours_and_the_page_say_the_same_and_labels_inject_nothing():

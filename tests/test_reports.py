@@ -14,9 +14,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from test_why import cases as gradients
+from test_why import chain, leaves, network, samples
 
 import microgrid as mg
-from microgrid import Interval, Op, Value, ops
+from microgrid import Interval, Op, Value, nn, ops
 from microgrid.checking import Report, check, check_op
 from microgrid.ops import POSITIVE, REALS
 
@@ -125,7 +127,246 @@ def outcomes(f: Callable[[float], Any], row: int = -1) -> str:
     return "".join(each.verdict[0].lower() if "backward()" in each.reason else each.verdict[0] for each in rows)
 
 
+def network_with(*dead: int, units: int = 4) -> tuple[Any, list[Value]]:
+    """A network of ReLUs, with some units of its first layer off for every sample, and its outputs for a batch."""
+    model = nn.MLP(3, [units, 3, 2], seed=1)
+    for i in dead:
+        model.layers[0].neurons[i].b.data = -50.0
+    with mg.record_lines():
+        return model, [mg.total(model(row)) for row in samples(1, 4)]
+
+
+def affine_layers(factor: float) -> Value:
+    """What twelve layers without activations make of a sample, all weights multiplied by a factor."""
+    model = nn.Sequential(*[nn.Affine(3, 3, seed=i) for i in range(12)], nn.Affine(3, 1, seed=0))
+    for parameter in model.parameters():
+        parameter.data *= factor
+    return model([0.5, -0.25, 1.0])
+
+
+def many_causes() -> Value:
+    """A sum with gradients of every size, for more reasons than are explained."""
+    zeros = [mg.relu(Value(-1.5, "a")), mg.relu(Value(-2.5, "b")), mg.floor(Value(0.5, "c")), mg.cos(Value(0.0, "d"))]
+    zeros += [mg.tanh(Value(1000.0, "e")), mg.stop_gradient(Value(1.0, "f"))]
+    others = [mg.sqrt(Value(0.0, "g")), 1e-12 * Value(2.0, "h"), 1e-13 * Value(3.0, "i"), 1e9 * Value(4.0, "j")]
+    return mg.total([*zeros, *others, mg.where(0.0, mg.log(Value(-1.0, "k")), 1.0)])
+
+
+def many_paths(x: Value) -> Value:
+    """A sum over paths that all end in a 0, of more kinds than are told."""
+    inner = 1.5 * x
+    dead = [mg.relu(-inner), mg.relu(-2.0 * inner), mg.relu(-2.0 * inner)]
+    choices = [mg.maximum(inner, 100.0), mg.clip(inner, 5.0, 6.0)]
+    return mg.total([*dead, *choices, mg.tanh(1000.0 * inner), inner * 0.0 * inner, mg.exp(-1000.0 * inner)])
+
+
+def some_off(x: Value) -> list[Value]:
+    """Samples for which a ReLU is off, and some for which it is on but does not matter."""
+    return [mg.relu(x * factor) * gate for factor, gate in ((-1.0, 1.0), (-2.5, 1.0), (3.0, 0.0), (4.0, 0.0))]
+
+
+def quadratic(b: float) -> Value:
+    """The root nearer to 0 of x² + bx + 1."""
+    a, p, c = Value(1.0, "a"), Value(b, "b"), Value(1.0, "c")
+    with mg.record_lines():
+        return (-p + mg.sqrt(p * p - 4 * a * c)) / (2 * a)
+
+
+def variance(shift: float) -> Value:
+    """A variance as a difference of means."""
+    xs = [Value(shift + k / 3.0, f"x{k}") for k in range(4)]
+    return mg.mean([x * x for x in xs]) - mg.mean(xs) ** 2
+
+
+def third(x: Value, n: float = 3.0) -> Value:
+    return x / n
+
+
+def random_precision(seed: int) -> str:
+    """How precise a random program of two numbers is, and where it loses digits."""
+    random = Random(seed)
+    choices = (
+        ops.add,
+        ops.sub,
+        ops.sub,
+        ops.mul,
+        ops.div,
+        ops.sqrt,
+        ops.maximum,
+        ops.mod,
+        ops.floor,
+        ops.power_of(2.0),
+    )
+    numbers = [Value(math.ldexp(random.uniform(-1.0, 1.0), random.randint(-12, 12))) for _ in range(2)]
+    numbers.append(numbers[0] * 0.75)
+    for op in random.choices(choices, k=random.randint(3, 9)):
+        numbers.append(op(*random.choices(numbers, k=op.arity)))
+    found = mg.precision(mg.total(numbers[2:]) if seed % 2 else numbers[-1])
+    digits = f"{found.digits:.3f} of {found.first_order:.3f}, {found.confirmed:.3f}, {found.of_inputs:.3f}"
+    losses = [
+        f"{loss.node.op.name} {loss.rounding:.5g} {loss.amplified:.5g} {loss.digits:.3f}" for loss in found.losses
+    ]
+    return "\n".join([f"{digits}, ± {found.error:.5g}", *losses, *found.sentences])
+
+
+PRECISE: dict[str, Callable[[], Any]] = {
+    "the quadratic formula": lambda: [mg.precision(quadratic(b)) for b in (1e8, 3e4, 2.0)],
+    "a variance": lambda: [mg.precision(variance(shift)) for shift in (0.0, 1e4, 1e8)],
+    "what is exact": lambda: mg.precision((x := Value(1.5, "x")) * 4.0 - 0.25 + mg.floor(x / 2.0) + mg.sqrt(x + 0.75)),
+    "one rounding": lambda: [mg.precision(third(x)) for x in leaves(1.0, 1e300, 1e-320, 5e-324)],
+    "a quotient that underflows": lambda: mg.precision(third(Value(-5e-324, "x")) + 0.0),
+    "a sum without a right digit": lambda: mg.precision(((Value(0.3, "x") + 4.4e15) + 0.1) - 4.4e15),
+    "a sum of quotients": lambda: mg.precision(chain(Value(0.0), lambda v: v + third(Value(1.0)), 40)),
+    "a square root": lambda: [mg.precision(mg.sqrt(x)) for x in leaves(2.0, 2.25, 0.0, 1e-300)],
+    "a square": lambda: [mg.precision(third(x) ** 2) for x in leaves(1.0, 1e-160, 1e-162, 1e150)],
+    "a difference that cancels": lambda: [
+        mg.precision(third(x) + 1.0 - (third(x) + (1.0 - 10.0**-k))) for k in (2, 7, 12) for x in leaves(1.0)
+    ],
+    "a difference of inputs": lambda: mg.precision(Value(1.0 + 1e-9, "x") - 1.0),
+    "a sum that cancels": lambda: mg.precision(mg.total([third(x := Value(1.0, "x")), 1e9, x * 0.1, -1e9])),
+    "a long sum": lambda: mg.precision(chain(Value(0.1, "x"), lambda v: v + 0.1, 1000)),
+    "many losses": lambda: mg.precision(mg.total([third(Value(1.0 + i, f"x{i}"), 3.0 + i / 7.0) for i in range(9)])),
+    "a jump within the rounding": lambda: mg.precision(mg.floor(third(Value(0.3, "x"), 0.1)) + 0.5),
+    "a choice within the rounding": lambda: mg.precision(
+        mg.where(mg.less(third(x := Value(0.3, "x"), 0.1), 3.0), x, 2.0 * x)
+    ),
+    "what underflows": lambda: [mg.precision(x * y + 0.0) for x in leaves(1e-200, 1e-155) for y in (x, -1e-200)],
+    "a power of what underflows": lambda: mg.precision(((x := Value(1e-150, "x")) * x * x) ** 3 + 1e-300),
+    "what overflows": lambda: [
+        mg.precision(f(x))
+        for x in leaves(1e200)
+        for f in (lambda x: mg.sqrt(x * x + 1.0), lambda x: ops.div(x, x * x), lambda x: mg.abs(x - x * x))
+    ],
+    "what was given as no number": lambda: [mg.precision(x * 2.0) for x in leaves(math.nan, math.inf)],
+    "an overflow that is not chosen": lambda: mg.precision(mg.where(mg.less(x := Value(1e200), 1.0), x * x, third(x))),
+    "remainders": lambda: [
+        mg.precision(op(third(x), 0.1)) for op in (ops.mod, ops.fmod, ops.remainder) for x in leaves(10.0, 0.0)
+    ],
+    "rounded numbers": lambda: [mg.precision(ops.round_of(2)(x)) for x in leaves(2.0 / 3.0, 0.25, 0.001)],
+    "sums within a function": lambda: [mg.precision(f(Value(3.5, "x"))) for f in (mg.lgamma, ops.digamma)],
+    "an operation of one's own": lambda: [
+        mg.precision(own("halved", lambda x: x / 2, (0.5,))(x)) for x in leaves(1.0, 0.0, -1.0, 2.0)
+    ],
+    "an operation of one's own at 1": lambda: mg.precision(own("quartered", lambda x: x / 4, (0.25,))(Value(1.0, "x"))),
+    "a root of squares that underflow": lambda: [
+        mg.precision(mg.sqrt((x := Value(3e-155 * scale, "x")) * x + (y := Value(4e-155 * scale, "y")) * y))
+        for scale in (1.0, 1e-15)
+    ],
+    "a sum with what cancelled to 0": lambda: mg.precision((third(x := Value(1.0, "x")) - third(x)) + 1.0),
+    "a sum of one number with itself": lambda: mg.precision(mg.total([third(Value(1.0, "x"))] * 4)),
+    "a difference that hardly cancels": lambda: mg.precision(third(Value(3.3, "x")) ** 2 - third(Value(3.0, "y")) ** 2),
+    "what no gradient passes": lambda: mg.precision(mg.stop_gradient(third(Value(1.0, "x"))) * 4.0 - 1.0),
+    "a slope without bound": lambda: mg.precision(mg.sqrt((x := Value(1.0, "x")) / 3.0 - x / 3.0)),
+    "operations of one's own": lambda: mg.precision(
+        mg.total(Op(f"own{i}", lambda x: x / 3.0, (1.0 / 3.0,))(Value(1.0)) for i in range(7))
+    ),
+    "differences of roots, of quotients and of squares": lambda: [
+        mg.precision(f(x, y))
+        for x, y in [leaves(3.0 + 1e-9, 3.0)]
+        for f in (
+            lambda x, y: mg.sqrt(x) - mg.sqrt(y),
+            lambda x, y: 1 / y - 1 / x,
+            lambda x, y: third(x) ** 2 - third(y) ** 2,
+            lambda x, y: 1 - third(x) ** 2,
+            lambda x, y: mg.sqrt(x * x + third(y)) * 1e9 - 1e9 * x,
+            lambda x, y: mg.sqrt((x * 1e200) ** 2 + (y * 1e200) ** 2),
+        )
+    ],
+    "one remedy for two equal losses": lambda: mg.precision(
+        (lambda x, y: (1 / x - 1 / y) + (1 / x - 1 / y))(*leaves(3.0, 3.0 + 1e-9))
+    ),
+    "a compiled function": lambda: mg.precision(mg.compile(lambda x: x * x / 3.0, batch=False)(Value(0.7, "x")) - 0.16),
+    **{f"random program {seed}": partial(random_precision, seed) for seed in range(60)},
+}
+
+
+EXPLAINED: dict[str, Callable[[], Any]] = {
+    **{
+        f"why {i}: {cause} at {place}, {size}": partial(mg.why, output, leaf)
+        for i, (output, leaf, size, cause, place) in enumerate(gradients(), start=1)
+    },
+    "why: a healthy graph": lambda: mg.why(Value(2.0, "x") * Value(3.0)),
+    "why: an output by itself": lambda: mg.why(y := Value(2.0, "x") * 3.0, y),
+    "why: an output of no graph": lambda: [mg.why(x := Value(2.0, "x"), x), mg.why(Value(2.0), Value(0.123456789))],
+    "why: many causes": lambda: mg.why(many_causes()),
+    "why: many paths": lambda: mg.why(many_paths(Value(2.0, "x"))),
+    "why: many leaves": lambda: mg.why(mg.total(mg.relu(Value(-float(i), f"x{i}" if i % 3 else "")) for i in range(9))),
+    "why: two outputs": lambda: mg.why([leaf * 1e7 for leaf in leaves(2.0, 1234567.8)]),
+    "why: two outputs that are no numbers": lambda: mg.why([mg.log(-x) for x in leaves(0.0, 2.0)]),
+    "why: a ReLU that is on for some samples": lambda: mg.why(some_off(Value(1.0, "w"))),
+    "why: a ReLU that is off for all samples": lambda: mg.why(some_off(Value(1.0, "w"))[:2]),
+    "why: ReLUs that may be one unit's": lambda: mg.why(mg.total(some_off(Value(1.0, "w"))[:2])),
+    "why: a network with a dead unit": lambda: mg.why(network_with(2)[1]),
+    "why: the weight behind a dead unit": lambda: mg.why(
+        (made := network_with(2))[1], made[0].layers[1].neurons[0].w[2]
+    ),
+    "why: a weight of a dead layer": lambda: mg.why(
+        (made := network_with(0, 1, 2, 3))[1], made[0].layers[0].neurons[0].w[1]
+    ),
+    "why: a network with a dead layer": lambda: mg.why(network_with(*range(8), units=8)[1]),
+    "why: thirty layers of sigmoids": lambda: mg.why(
+        (model := network(nn.Sigmoid, depth=30))(samples(0)[0]), model.modules[0].neurons[0].w[0]
+    ),
+    "why: large weights": lambda: mg.why(affine_layers(30.0)),
+    "why: small weights": lambda: mg.why(affine_layers(0.01)),
+    "why: a chain of products": lambda: mg.why(chain(Value(0.5, "x"), lambda v: v * 0.5 - v * 0.25 + 1.0, 12)),
+    "why: products far below the floats": lambda: mg.why(chain(Value(0.5, "x"), lambda v: v * 1e-300, 5)),
+    "why: products far beyond the floats": lambda: mg.why(chain(Value(0.0, "x"), lambda v: v * 1e300, 5)),
+    "why: a sum beyond the floats": lambda: mg.why(
+        (x := Value(1e-3, "x")) * 1e308 + x * 1e308 + mg.stop_gradient(3.0 * x)
+    ),
+    "why: a root behind what cancels": lambda: mg.why(2.0 * (root := mg.sqrt(Value(0.0, "x"))) - 2.0 * root),
+    "why: a sum beyond the floats times 0": lambda: mg.why(
+        (square := (x := Value(0.0, "x")) * x) * 1e308 + square * 1e308
+    ),
+    "why: infinities that cancel": lambda: mg.why(mg.sqrt(x := Value(0.0, "x")) - 2.0 * mg.sqrt(x) + mg.sqrt(x)),
+    "why: paths that nearly cancel": lambda: mg.why((x := Value(3.0, "x")) * 1e9 - x * (1e9 - 1e-7) + 1.0),
+    "why: a root of squares": lambda: mg.why(mg.sqrt((x := Value(0.0, "x")) * x + (y := Value(0.0, "y")) * y)),
+    "why: a logistic": lambda: mg.why(1 / (1 + mg.exp(-Value(-800.0, "z")))),
+    "why: a logarithm of a logistic": lambda: mg.why(mg.log(1 / (1 + mg.exp(-Value(-800.0, "z"))))),
+    "why: a branch that overflows": lambda: mg.why(mg.where(0.0, mg.exp(z := Value(800.0, "z")), z * z)),
+    "why: a product with 0 that overflows": lambda: mg.why(0.0 * mg.exp(Value(800.0, "z"))),
+    "why: numbers of many digits": lambda: [
+        mg.why((x := Value(1.23456789, "x")) * 0.23456789, x),
+        mg.why(x * 2.3456789e-8),
+        mg.why(0.1 * mg.relu(Value(-1.23456789) + mg.relu(x * -2.3456789))),
+    ],
+    "why: numbers that overflow below 0": lambda: [
+        mg.why((x := Value(-1e200, "x")) * x, x),
+        mg.why((x := Value(-800.0, "x")) * mg.sinh(x)),
+    ],
+    "why: a product with what is 0": lambda: [
+        mg.why((x := Value(2.0, "x")) * factor(x), x)
+        for factor in (
+            lambda x: mg.stop_gradient(x * 0.0) + 0.0,
+            lambda x: mg.stop_gradient(x - x),
+            lambda x: Value(1e-200, "y") * 1e-200,
+            lambda x: mg.stop_gradient(x) * (Value(0.0, "y") * 3.0),
+            lambda x: mg.relu(mg.stop_gradient(-1.23456789 * x)),
+        )
+    ],
+    "why: paths that cancel behind a network": lambda: mg.why(
+        (y := (model := nn.MLP(3, [2, 1], seed=1))(samples(1)[0])) * 0.5 - y * 0.25 - y * 0.25,
+        model.layers[1].neurons[0].b,
+    ),
+    "why: small parts that cancel": lambda: mg.why((x := Value(2.0, "x")) * 0.5 + x * 0.25 - x * 0.5 - x * 0.25, x),
+    "why: two places where nan comes up": lambda: mg.why(
+        (x := Value(2.0, "x")) * mg.log(Value(-3.0, "y")) + x * mg.log(Value(-5.0, "z")), x
+    ),
+    "why: a small gradient beside a path that is cut": lambda: mg.why(
+        1e-9 * (x := Value(2.0, "x")) + mg.relu(-3.0 * x)
+    ),
+    "why: two saturated operations": lambda: mg.why(mg.tanh(0.1 * mg.tanh(x := Value(4.0, "x")) + 4.4), x),
+    "why: a gradient of ordinary size": lambda: [
+        mg.why((x := Value(1.0, "x")) * 0.5 * factor * 0.7 * 1.2 * 1.1, x) for factor in (2.0, 3.0)
+    ],
+    "why: a compiled function": lambda: mg.why(mg.compile(lambda x: mg.relu(-2.0 * x), batch=False)(Value(3.0, "x"))),
+    **{f"precision: {name}": make for name, make in PRECISE.items()},
+}
+
+
 CASES: dict[str, Callable[[], Any]] = {
+    **EXPLAINED,
     **{
         f"{getattr(f, '__name__', None) or f.name} at {x}": partial(check, f, x, method="difference")
         for f in (cube, bell, root, wave, bend, shift, far, rough, fine, hinge, late, lost, near)

@@ -399,6 +399,33 @@ def test_many_causes_of_one_size_leave_room_for_the_other_sizes():
     assert "more have other causes" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("gradient", "size"),
+    [
+        (math.nan, Size.NAN),
+        (-math.inf, Size.INFINITE),
+        (-0.0, Size.ZERO),
+        (5e-324, Size.VANISHING),
+        (-9.99e-7, Size.VANISHING),
+        (1e-6, Size.FINE),
+        (-1e6, Size.FINE),
+        (1000000.5, Size.EXPLODING),
+    ],
+)
+def test_a_gradient_is_suspicious_below_a_millionth_and_above_a_million(gradient, size):
+    x = Value(1.0, "x")
+    assert mg.why(x * gradient if gradient else x * 0.0, x).size is size is Size.of(gradient)
+
+
+def test_an_explanation_speaks_for_its_worst_gradient():
+    x, y = leaves(0.0, 1e9)
+    found = mg.why(mg.sqrt(x) + mg.stop_gradient(y))
+    assert [finding.size for finding in found.findings] == [Size.INFINITE, Size.ZERO]
+    assert repr(found) == str(found)
+    assert (found.size, found.cause, found.node) == (Size.INFINITE, Cause.INFINITE_DERIVATIVE, found.output.first)
+    assert found.sentences == [sentence for finding in found.findings for sentence in finding.sentences]
+
+
 def test_the_line_is_told_where_it_was_recorded():
     x = Value(0.0, "x")
     with mg.record_lines():
@@ -453,6 +480,7 @@ def test_labels_inject_nothing():
         for text in (str(found), found._repr_html_().split("</style>")[1], terminal.getvalue(), found.summary):
             assert "\x1b" not in text
             assert "\u202e" not in text
+        assert r"</script>\x1b[31m\u202e{x}\n" in str(found)
         assert EVIL.splitlines()[0][:8] in html.unescape(found._repr_html_())
 
 
@@ -461,6 +489,16 @@ def test_a_notebook_shows_the_graph_with_the_place_marked():
     page = mg.why(mg.relu(x * y) + y * 0.0)._repr_html_()
     assert "<svg" in page
     assert "init=&#x27;he&#x27;" in page
+
+
+def test_a_notebook_shows_the_places_of_the_two_worst_findings():
+    x, y, z = leaves(0.0, 1.0, 2.0)
+    two = mg.sqrt(x) + mg.stop_gradient(y)
+    assert mg.why(x * 1e9)._repr_html_().count("<div class=picture>") == 1
+    assert mg.why(two)._repr_html_().count("<div class=picture>") == 2
+    assert mg.why(two + 1e-9 * z)._repr_html_().count("<div class=picture>") == 2
+    assert "<div class=picture>" not in mg.why(two, z)._repr_html_()  # there is no place
+    assert [mg.why(z * z, leaf)._repr_html_().count("<blockquote class=calm>") for leaf in (z, x)] == [1, 0]
 
 
 def test_the_text_the_colours_and_the_page_say_the_same():

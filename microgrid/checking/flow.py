@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from microgrid.engine import Value, topological_order
 
+OWN = -1
+"""In the place of an argument: the node's own sum of flows. Arguments themselves are 0 or more."""
+
 
 class Edge(NamedTuple):
-    """The edge from a node to its operand ``argument``; argument −1 stands for the node's own sum of flows."""
+    """The edge from a node to its operand ``argument``, or with ``OWN`` the sum of what flows to the node."""
 
     node: int
     argument: int
@@ -53,7 +56,6 @@ class Flow:
         self.bad: list[Edge | None] = [None] * count
         for output in outputs:
             self.gradients[position[output]] += 1.0
-            self.sizes[position[output]] += 1.0
             self.alive[position[output]] = True
         self._sweep()
 
@@ -64,10 +66,10 @@ class Flow:
             if not operands:
                 continue
             gradient, lives, mask = gradients[i], alive[i], self._mask(i)
-            if lives and gradient == 0.0 and sizes[i]:
-                zero[i] = Edge(i, -1)
+            if lives and not gradient and sizes[i]:
+                zero[i] = Edge(i, OWN)
             if bad[i] is None and not math.isfinite(gradient):
-                bad[i] = Edge(i, -1)
+                bad[i] = Edge(i, OWN)
             for k, (j, derivative) in enumerate(zip(operands, self.locals[i], strict=True)):
                 if not lives or (mask and not mask[k]):
                     if cut[j] is None:
@@ -79,7 +81,7 @@ class Flow:
                     gradients[j] += flow
                     sizes[j] += abs(flow)
                     if bad[j] is None and not math.isfinite(flow):
-                        bad[j] = Edge(i, k) if math.isfinite(gradient) or bad[i] is None else bad[i]
+                        bad[j] = bad[i] or Edge(i, k)
                 elif zero[j] is None:
                     zero[j] = zero[i] if derivative and not gradient else Edge(i, k)
 
@@ -107,26 +109,26 @@ class Flow:
         """What flows to a node along each edge."""
         return [
             self.gradients[c] * self.locals[c][k]
-            for c in range(i + 1, len(self.nodes))
+            for c in range(i, len(self.nodes))
             if self.alive[c] and i in self.operands[c]
             for k, j in enumerate(self.operands[c])
             if j == i and not self.is_cut(c, k)
         ]
 
     @cached_property
-    def child(self) -> list[int]:
-        """For each node the first that is computed from it; −1 for none."""
-        child = [-1] * len(self.nodes)
+    def child(self) -> list[int | None]:
+        """For each node the first that is computed from it."""
+        child: list[int | None] = [None] * len(self.nodes)
         for i in reversed(range(len(self.nodes))):
             for j in self.operands[i]:
                 child[j] = i
         return child
 
     @cached_property
-    def strongest(self) -> tuple[list[float], list[Edge | None]]:
-        """For each node the largest |product of local derivatives| over its paths to an output, and its first edge.
+    def strongest(self) -> list[Edge | None]:
+        """For each node the first edge of that path to an output whose |product of local derivatives| is the largest.
 
-        The product is given by its logarithm: it neither overflows nor underflows. It is −inf where no path is open.
+        Products are compared by their logarithms, which neither overflow nor underflow.
         """
         logarithms = [-math.inf] * len(self.nodes)
         step: list[Edge | None] = [None] * len(self.nodes)
@@ -139,10 +141,10 @@ class Flow:
             mask = self._mask(i)
             for k, (j, derivative) in enumerate(zip(self.operands[i], self.locals[i], strict=True)):
                 if derivative and (mask is None or mask[k]):
-                    along = so_far + (math.log(abs(derivative)) if derivative == derivative else 0.0)
+                    along = so_far + (0.0 if math.isnan(derivative) else math.log(abs(derivative)))
                     if along > logarithms[j]:
                         logarithms[j], step[j] = along, Edge(i, k)
-        return logarithms, step
+        return step
 
     def is_cut(self, i: int, k: int) -> bool:
         """Whether the row says that nothing ever flows from a node to its operand k."""

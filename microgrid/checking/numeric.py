@@ -114,7 +114,7 @@ class Noisy(Operators):
 def _is_exact(op: Operation, y: float, xs: list[float]) -> bool:
     """Whether nothing is rounded: in a choice, a comparison, a product with a power of 2, a sum with no remainder."""
     if op is ops.mul:
-        return any(math.frexp(abs(x))[0] in (0.0, 0.5) for x in xs)
+        return any(math.frexp(abs(x))[0] == 0.5 for x in xs)
     if op in (ops.add, ops.sub):
         a, b = xs[0], y - xs[0]
         remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two

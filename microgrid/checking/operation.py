@@ -13,7 +13,7 @@ from microgrid.checking.numeric import local_derivative
 from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
 from microgrid.engine import Value
-from microgrid.ops import Interval, Op, as_float, expand, short_repr
+from microgrid.ops import Interval, Op, Operation, as_float, expand, short_repr
 from microgrid.recording import Origin
 
 inf, nan = math.inf, math.nan
@@ -23,8 +23,8 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, inf, -inf, nan, 1e308, -1e308, 1e17, 
 ULPS = 16.0
 """How many units in the last place two computations of one function may differ by."""
 
-FAR = (7.0, 14.0, 21.0, 39.0, -7.0, -14.0, -21.0, -39.0)
-"""How far from 0 derivatives are taken where a function may be saturated."""
+FAR = (7.0, 14.0, 21.0, 39.0)
+"""How far from 0, on both sides, derivatives are taken where a function may be saturated."""
 
 Point = tuple[float, ...]
 
@@ -122,7 +122,10 @@ class _OperationCheck:
     def _far_points(self) -> list[Point]:
         """Points where functions saturate, whose derivatives are lost first."""
         starts = [min(max(0.0, interval.low), interval.high) for interval in self.op.domain]
-        far = [tuple([start + distance / (1 + i) for i, start in enumerate(starts)]) for distance in FAR]
+        far = [
+            tuple([start + sign * distance / (1 + i) for i, start in enumerate(starts)])
+            for sign, distance in itertools.product((1.0, -1.0), FAR)
+        ]
         return [xs for xs in far if all(map(Interval.__contains__, self.op.domain, xs))]
 
     # -- forward and derivatives -----------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Loss:
         return self.digits >= 0.5 or not math.isfinite(self.cost) or bool(self.rewrite)
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(repr=False)
 class Precision(Sheet):
     """How many digits of a number are right, and where the others were lost: what ``precision`` returns.
 
@@ -221,10 +221,10 @@ class _Roundings:
                 continue
             operands = self.operands[i] = tuple([position[parent] for parent in node.parents])
             derivatives = self.locals[i] = (1.0,) if node.op is ops.stop_gradient else node.local_derivatives()
-            if len(operands) == 2 and operands[0] == operands[1]:  # x · x moves with both at once
-                moves = [errors[operands[0]] * (derivatives[0] + derivatives[1])]
-            else:
-                moves = [errors[j] * d for j, d in zip(operands, derivatives, strict=True) if errors[j] and d]
+            slopes = dict.fromkeys(operands, 0.0)
+            for j, derivative in zip(operands, derivatives, strict=True):
+                slopes[j] += derivative  # x · x moves with both at once
+            moves = [errors[j] * slope for j, slope in slopes.items() if errors[j] and slope]
             y, op = values[i], node.op
             if op not in rules:
                 rules[op] = rounding_rule(op)
@@ -236,7 +236,7 @@ class _Roundings:
                 # An operand that is 0 up to an error may be that error, and so may a power of it.
                 self.own[i] = max(self.own[i], *[errors[j] for j in operands if not values[j]], 0.0)
             if moves:
-                self.incoming[i] = math.hypot(*moves) if moves[1:] else abs(moves[0])
+                self.incoming[i] = math.hypot(*moves)
                 errors[i] = math.hypot(self.own[i], self.incoming[i])
             else:
                 errors[i] = self.own[i]
@@ -252,7 +252,7 @@ class _Roundings:
     def report(self) -> Precision:
         values, own, y = self.values, self.own, abs(self.values[-1])
         moves = [g * e for g, e in zip(self.gradients, own, strict=True) if e]
-        drift = sum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s and math.isfinite(g))
+        drift = sum(g * s for g, s in zip(self.gradients, self.short, strict=True) if s)
         error = max(math.hypot(*moves), abs(drift)) if moves else 0.0
         confirmed = self.spread()
         inputs = [
@@ -264,13 +264,13 @@ class _Roundings:
             digits=min(_right(error, y), _right(confirmed, y)),
             first_order=_right(error, y),
             confirmed=_right(confirmed, y),
-            error=max(error, confirmed) if error == error else math.inf,
+            error=math.inf if math.isnan(error) else max(error, confirmed),
             of_inputs=_right(math.hypot(*inputs), y),
         )
         overflow = self.overflow()
         if overflow is not None:
             report.digits, report.error = 0.0, math.inf
-            report.losses = [Loss(self.nodes[overflow], math.inf, digits=0.0)]
+            report.losses = [Loss(self.nodes[overflow], math.inf)]
         else:
             report.losses = self.losses(report.error)
         for loss in report.losses:
@@ -299,7 +299,7 @@ class _Roundings:
         for i, other in self.jumps()[:MANY_JUMPS]:
             step = i, lambda *xs, other=other: other, self.operands[i], Rounding.NONE
             spread = max(spread, abs(run([step if old[0] == i else old for old in self.plan])))
-        return spread if spread == spread else math.inf
+        return math.inf if math.isnan(spread) else spread
 
     def jumps(self) -> list[tuple[int, float]]:
         """The nodes that jump within three times the error of an operand, each with its number on the other side."""
@@ -344,7 +344,7 @@ class _Roundings:
             digits = self.amplification(i)
             if digits > 0.0:  # no more than the output has lost
                 digits = min(digits, math.log10(max(through / size, 1.0)) if size else DIGITS)
-            found.append(Loss(self.nodes[i], rounding, through if digits >= 0.5 else 0.0, max(digits, 0.0)))
+            found.append(Loss(self.nodes[i], rounding, through if digits >= 0.5 else 0.0, digits))
         found = [loss for loss in found if loss.cost]
         return sorted(found, key=lambda loss: -loss.cost * (1.0 + loss.digits))[:SHOWN]
 
@@ -442,7 +442,7 @@ def _product(y: float, a: float, b: float) -> float:
 
 
 def _short(y: float, short: float) -> tuple[float, float]:
-    return (abs(y) * UNIT + LEAST, short if short == short else 0.0) if short else EXACT
+    return (abs(y) * UNIT + LEAST, 0.0 if math.isnan(short) else short) if short else EXACT
 
 
 _RULES: dict[str, Rule] = {
@@ -458,10 +458,10 @@ _CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "re
 
 def _right(error: float, size: float) -> float:
     """How many digits of a number of this size are right."""
-    if error == 0.0:
+    if not error:
         return DIGITS
     ratio = error / size if size else math.inf
-    return 0.0 if not ratio < 1.0 else DIGITS if ratio == 0.0 else min(-math.log10(ratio), DIGITS)
+    return 0.0 if not ratio < 1.0 else min(-math.log10(ratio), DIGITS) if ratio else DIGITS
 
 
 def _digits(digits: float) -> str:

@@ -68,10 +68,7 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
         for pattern, before, after in PATTERNS:
             found = match(pattern, at, {})
             if found is not None and _helps(after, found, node):
-                for name, (part, *others) in found.items():
-                    if part.label.isidentifier() and not others:
-                        before, after = (re.sub(rf"\b{name}\b", part.label, text) for text in (before, after))
-                return f"{before} as {after}"
+                return _named(f"{before} as {after}", found)
         at = users.get(at)
         while at is not None and at.op.name == "add" and (user := users.get(at)) is not None and user.op is at.op:
             at = user  # a sum is one step, however many terms it has
@@ -80,6 +77,15 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
 
 Found = dict[str, tuple[Value, ...]]
 """For each name the parts of a graph that it stands for: one, or within ``total`` one for each term."""
+
+
+def _named(text: str, found: Found) -> str:
+    """The text with the labels of parts in the place of x and y, if they are words that tell the parts apart."""
+    words = {name: name if others else part.label for name, (part, *others) in found.items()}
+    words = {name: word if word.isidentifier() else name for name, word in words.items()}
+    if len(set(words.values())) < len(words):
+        return text
+    return re.sub(r"\w+", lambda word: words.get(word[0], word[0]), text)
 
 
 def _helps(after: str, found: Found, node: Value) -> bool:
@@ -102,7 +108,7 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
         case ast.Name(id=name):
             return _bound(name, (node,), found)
         case ast.Constant(value=constant):
-            return found if node.is_leaf and node.data == constant else None
+            return found if node.op is ops.CONSTANT and node.data == constant else None
         case ast.Call(func=ast.Name(id="total"), args=[term]):
             terms = []
             for part in _terms(node):
@@ -127,8 +133,7 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
 def _bound(name: str, nodes: tuple[Value, ...], found: Found) -> Found | None:
     known = found.get(name, nodes)
     same = len(known) == len(nodes) and all(
-        a is b or (a.is_leaf and a.op is b.op is ops.CONSTANT and a.data == b.data)
-        for a, b in zip(known, nodes, strict=False)
+        a is b or (a.op is b.op is ops.CONSTANT and a.data == b.data) for a, b in zip(known, nodes, strict=False)
     )
     return {**found, name: known} if same else None
 
@@ -141,7 +146,7 @@ def _terms(node: Value) -> list[Value]:
     while node.op.name == "add":
         node, last = node.parents
         terms.append(last)
-    begins = node.is_leaf and node.op is ops.CONSTANT and node.data == 0.0
+    begins = node.op is ops.CONSTANT and node.data == 0.0
     return terms[::-1] if begins else [node, *terms[::-1]]
 
 
@@ -164,6 +169,6 @@ def _pairs(kind: ast.operator, node: Value) -> list[tuple[Value, Value]]:
             return [(a, b)]
         turned = [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op.name == "neg"]
         return turned if name == "add" else []
-    if name == {ast.Add: "add", ast.Mult: "mul", ast.Div: "div"}[type(kind)]:
-        return [(a, b)] if name == "div" else [(a, b), (b, a)]
-    return []
+    if isinstance(kind, ast.Div):
+        return [(a, b)] if name == "div" else []
+    return [(a, b), (b, a)] if name == "add" else []

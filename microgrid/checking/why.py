@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from microgrid.checking.flow import Edge, Flow, first_not_finite
+from microgrid.checking.flow import OWN, Edge, Flow, first_not_finite
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
@@ -159,7 +159,7 @@ _LOW = {"sigmoid": math.log(0.025), "": math.log(0.1)}
 """A saturating operation is saturated where the logarithm of its slope is below this: a tenth of the steepest."""
 
 
-@dataclass(eq=False)
+@dataclass
 class Finding:
     """What is the matter with the gradients of some leaves, and where it comes from.
 
@@ -200,7 +200,7 @@ class Finding:
 _BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(repr=False)
 class Explanation(Sheet):
     """Why gradients are what they are: what ``why`` returns.
 
@@ -359,8 +359,8 @@ class _Tracer:
             origin = flow.nodes[i].origin
             if origin is not None and origin.module is not None:
                 calls[i] = origin.module
-            elif flow.child[i] >= 0:
-                calls[i] = calls[flow.child[i]]
+            elif (child := flow.child[i]) is not None:
+                calls[i] = calls[child]
         return calls
 
     def call(self, i: int) -> Any:
@@ -426,7 +426,7 @@ class _Tracer:
         derivative, at = self.flow.locals[edge.node][edge.argument], self.place(edge)
         if math.isfinite(derivative):
             return ""
-        if at == edge.node and math.isfinite(self.flow.values[at]):
+        if math.isfinite(self.flow.values[at]):
             return ": its curve is vertical there" if math.isinf(derivative) else ": it has no limit there"
         return f", since {self.birth_clause(at)}"
 
@@ -507,7 +507,7 @@ class _Tracer:
         edges = [(Edge(i, k), j) for i in later for k, j in enumerate(flow.operands[i]) if depends[j]]
         if not flow.alive[start]:
             return [edge for edge, _ in reversed(edges) if flow.is_cut(*edge)]
-        far = [Edge(i, -1) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
+        far = [Edge(i, OWN) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
         far += [edge for edge, _ in edges if flow.gradients[edge.node] and self.along(edge) == 0.0]
         reached, near = {start}, []
         for edge, j in edges:
@@ -531,9 +531,9 @@ class _Tracer:
                 continue
             gradient = flow.gradients[i]
             if not math.isfinite(gradient) and math.isnan(gradient) != math.isnan(arrived.get(i, 0.0)):
-                found.append(Edge(i, -1))  # ∞ − ∞
+                found.append(Edge(i, OWN))  # ∞ − ∞
             elif math.isinf(gradient) and i not in arrived:
-                found.append(Edge(i, -1))  # a sum of finite numbers
+                found.append(Edge(i, OWN))  # a sum of finite numbers
             for k, j in enumerate(flow.operands[i]):
                 if depends[j] and not flow.is_cut(i, k):
                     along = gradient * flow.locals[i][k]
@@ -582,7 +582,7 @@ class _Tracer:
         if math.isfinite(derivative):
             return Cause.LARGE_FACTORS
         at = self.place(edge)
-        of_its_own = at == i and math.isfinite(flow.values[i])
+        of_its_own = math.isfinite(flow.values[at])
         if math.isnan(derivative if of_its_own else flow.values[at]):
             return Cause.NAN
         return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
@@ -616,12 +616,12 @@ class _Tracer:
         flow, grown = self.flow, self.flow.bad[edge.node]
         places = [flow.nodes[self.place(at)] for at in (edge, grown) if at is not None]
         for place in [place for place in places if not math.isfinite(place.data)]:
-            users = {flow.nodes[i]: flow.nodes[child] for i, child in enumerate(flow.child) if child >= 0}
+            users = {flow.nodes[i]: flow.nodes[child] for i, child in enumerate(flow.child) if child is not None}
             if better := rewrite(place, users):
                 return f"Write {better}."
         if self.cause(edge) is not Cause.ZERO_TIMES_INFINITY:
             return ""
-        if grown is not None and math.isfinite(flow.locals[edge.node][edge.argument]):
+        if grown is not None:
             op, grower = flow.nodes[edge.node].op, flow.nodes[grown.node].op
             if op.kink is None or grower.arity > 1 or self.cause(grown) is not Cause.INFINITE_DERIVATIVE:
                 return WORDS[self.cause(grown)][1]
@@ -655,7 +655,7 @@ class _Tracer:
         }
         if k < 0:
             flows = flow.arriving(i)
-            words["up"], words["down"] = (number(sum(x for x in flows if s * x > 0.0)) for s in (1.0, -1.0))
+            words["up"], words["down"] = (number(sum(part(x, 0.0) for x in flows)) for part in (max, min))
             if cause is Cause.LARGE_FACTORS:
                 return f"The sum of what {len(flows)} paths bring to {words['at']} overflows to {words['gradient']}."
             return WORDS[cause][0].format(**words)
@@ -732,7 +732,7 @@ class _Tracer:
 
     def path(self, i: int) -> list[Edge]:
         """The edges of the strongest path to the output, from the output on."""
-        _, step = self.flow.strongest
+        step = self.flow.strongest
         found = []
         edge = step[i]
         while edge is not None:
@@ -748,7 +748,7 @@ class _Tracer:
                 if depends[c] and 0.0 < abs(flow.gradients[c]) <= CANCELLED * flow.sizes[c]:
                     finding.cause = Cause.CANCELLED
                     finding.places = [flow.nodes[c]]
-                    finding.sentences.append(self.sentence(Cause.CANCELLED, [Edge(c, -1)], i))
+                    finding.sentences.append(self.sentence(Cause.CANCELLED, [Edge(c, OWN)], i))
                     return
         path = self.path(i)
         factors = [math.log(abs(flow.locals[c][k])) for c, k in path]
@@ -761,7 +761,7 @@ class _Tracer:
             finding.cause = Cause.SMALL_FACTORS if finding.size is Size.VANISHING else Cause.LARGE_FACTORS
             worst = path[order[0]]
             name = _plain(flow.nodes[worst.node].op.name)
-            if name in _SATURATING and sign < 0.0 and 2.0 * factors[order[0]] < sum(factors):
+            if name in _SATURATING and finding.size is Size.VANISHING and 2.0 * factors[order[0]] < sum(factors):
                 finding.cause = Cause.SATURATED
                 finding.sentences.append(self.sentence(Cause.SATURATED, [worst], i))
             elif sign < 0.0 and (told := self.saturated_sentence(path, factors)):
