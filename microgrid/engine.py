@@ -198,7 +198,8 @@ class Value(Familiar):
                 leaf._grad = was
             if isinstance(error, (TypeError, *ops.ARITHMETIC)):
                 for node in order:  # the faulty one raises, naming its operation
-                    node.local_derivatives()
+                    for derivative in node.local_derivatives():
+                        ops.number(node.op, derivative, "local derivative")
             raise
         finally:
             pending.reset(outer)

@@ -131,7 +131,7 @@ def test_a_wrong_type_is_an_error_that_names_what_was_given_and_what_was_expecte
 def test_a_template_that_does_not_fit_its_operation_is_an_error_that_names_both(template):
     bent = Op("bent", lambda x: x, (1.0,), array=template)
     with pytest.raises(ValueError, match=rf"operation 'bent': its array '{re.escape(template)}' is not a template of"):
-        bent.spell("array", "x")
+        ops.spell(bent, "array", "x")
 
 
 def test_a_negative_seed_and_a_coarse_boundary_are_named():
