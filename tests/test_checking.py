@@ -252,7 +252,7 @@ HOSTILE = {
     "zero": lambda x: 0.0,
     "steps": lambda x: ops.floor.forward(x * 1e3),
     "chaos": lambda x: math.sin(1e15 * x) if abs(x) < 1e290 else math.nan,
-    "noise": lambda x: hash(x) % 1009 / 1009.0,
+    "noise": lambda x: hash(x if x == x else 0.5) % 1009 / 1009.0,  # the hash of a nan is that of the object
     "rough": lambda x: ops.add.forward(x, 1e12) - 1e12,
     "nowhere": lambda x: math.nan if x else 1.0,
     "unbounded": lambda x: math.inf if x > 0 else x,
