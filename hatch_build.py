@@ -58,7 +58,7 @@ def compile_modules(modules: list[str], into: str) -> None:
     from setuptools import setup
 
     others = "--follow-imports=silent"  # modules that are not compiled may need packages that are not here
-    extensions = mypycify([others, *modules], group_name="microgrid.native", debug_level="0")
+    extensions = mypycify([others, *modules], group_name="microgrid", debug_level="0")
     if not sum(mend_deallocation(Path(path)) for path in {*extensions[0].sources}):
         raise SystemExit("mypyc writes the end of nodes in other words: see whether mend_deallocation is still needed")
     for extension in extensions:  # what a compiler of another make warns of is no reason to stop

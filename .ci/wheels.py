@@ -34,6 +34,6 @@ python = f"cp{sys.version_info.major}{sys.version_info.minor}"
 assert f"-{python}-{python}-" in compiled.name, compiled.name
 assert not compiled.name.endswith("-any.whl"), compiled.name
 assert "Root-Is-Purelib: false" in metadata(compiled)
-more = {f"microgrid/native__mypyc{EXTENSION_SUFFIXES[0]}", "microgrid/compiled.txt"}
+more = {f"microgrid__mypyc{EXTENSION_SUFFIXES[0]}", "microgrid/compiled.txt"}
 assert contents(compiled) == sources | extensions | more, contents(compiled) ^ (sources | extensions | more)
 print(f"{pure.name}: {len(sources)} files; {compiled.name}: {len(extensions)} modules compiled")
