@@ -11,6 +11,8 @@ derivative by a parent, is added to the gradient of that parent.
 True
 """
 
+# mypy: disable-error-code="no-any-return"
+
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from operator import mul
@@ -111,7 +113,7 @@ class Value(Familiar):
         self.first: Value | None = None
         self.second: Value | None = None
         self.others: tuple[Value, ...] = ()
-        self.label: str = label
+        self.label: Any = label  # text, as drawings say when it is not
         self.origin: Any = None
         if parents is not None or _children is not None or children is not None:
             if parents is None:
@@ -252,7 +254,7 @@ class Value(Familiar):
 
     def __pow__(self, exponent: SupportsFloat) -> Result:
         if isinstance(exponent, Value) or not is_number(exponent):
-            return super().__pow__(exponent)  # type: ignore[no-any-return]
+            return super().__pow__(exponent)
         op = ops.power_of(as_float(exponent))
         return record(op, op.forward(self._data), self)
 
@@ -339,7 +341,8 @@ def topological_order(*roots: Value) -> list[Value]:
     below it comes up for the second time: its parents have been placed. A node that has been seen
     carries the number of this search; only one search runs at a time.
     """
-    for root in roots:
+    given: tuple[Any, ...] = roots
+    for root in given:
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     with _searching:
@@ -528,15 +531,15 @@ def constant(number: SupportsFloat) -> Value:
     return record(CONSTANT, as_float(number), None)
 
 
-def _with_number(op: Op, a: Any, b: Any) -> Result:
+def _with_number(op: Op, a: Any, b: Any) -> Any:
     """Record an operation one of whose operands is not a Value: a plain number, or what may know better itself."""
     if not isinstance(a, Value):
         if not is_number(a):
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented
         a = constant(a)
     if not isinstance(b, Value):
         if not is_number(b):
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented
         b = constant(b)
     return record(op, op.forward(a._data, b._data), a, b)
 

@@ -45,6 +45,7 @@ what an operation of it is; ``expand`` tells it what a row is in terms of others
 """
 
 from microgrid.checking import check_op
-from microgrid.ops import Interval, Op, Operators, expand, factory
+from microgrid.ops import Interval, Op, Operators, expand
+from microgrid.ops.factories import factory
 
 __all__ = ["Interval", "Op", "Operators", "check_op", "expand", "factory"]

@@ -216,7 +216,8 @@ class Arrays:
         """Return a row of the table on arrays of one shape and on plain numbers."""
         arrays = [x for x in operands if isinstance(x, Array)]
         if not arrays:
-            return op.forward(*operands)
+            result: float = op.forward(*operands)
+            return result
         simple = self._simplified(op, operands)
         if simple is not None:
             return simple

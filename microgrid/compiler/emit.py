@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from microgrid import ops
@@ -106,22 +107,22 @@ def expanded(
         return outputs
     arrays = Arrays(last=True, differentiated=differentiated)
     new: dict[int, Operand] = {}
-
-    def meaning(op: Op, operands: Sequence[Operand]) -> Operand:
-        if op.expansion is None or knows(op) or not any(isinstance(x, Array) for x in operands):
-            return arrays.apply(op, *operands)
-        result: Operand = expand(op, meaning, operands)
-        return result
-
     for x in live:
         operands = tuple(new[operand.number] if isinstance(operand, Array) else operand for operand in x.operands)
         if not isinstance(x.op, str) and x.op.expansion is not None and not knows(x.op):
-            result = meaning(x.op, operands)
+            result = _in_known_rows(arrays, knows, x.op, operands)
             if isinstance(result, Array) and (result.shape, result.batched) == (x.shape, x.batched):
                 new[x.number] = arrays.apply(NUMBER, result)
                 continue
         new[x.number] = arrays.make(x.op, operands, x.shape, x.batched, x.detail)
     return [new[x.number] if isinstance(x, Array) else x for x in outputs]
+
+
+def _in_known_rows(arrays: Arrays, knows: Callable[[Op], bool], op: Op, operands: Sequence[Operand]) -> Operand:
+    if op.expansion is None or knows(op) or not any(isinstance(x, Array) for x in operands):
+        return arrays.apply(op, *operands)
+    result: Operand = expand(op, partial(_in_known_rows, arrays, knows), operands)
+    return result
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -638,27 +639,28 @@ def _arithmetic(op: Op, careful: bool) -> str:
 
     Division raises where IEEE 754 has inf or nan, so what is ``careful`` does without.
     """
-
-    def held(operand: _Text | float, strength: int) -> str:
-        text, own = operand if isinstance(operand, tuple) else (number(operand), _ATOM)
-        return text if own >= strength else f"({text})"
-
-    def meaning(op: Op, operands: Sequence[_Text | float]) -> _Text:
-        strength = _STRENGTHS.get(op.operator)
-        if strength is not None and not (careful and op.operator in ("/", "//", "%")):
-            if op.arity == 1:
-                return op.operator + held(operands[0], _PREFIX), _PREFIX
-            first, *others = operands
-            return f" {op.operator} ".join([held(first, strength), *[held(x, strength + 1) for x in others]]), strength
-        if op.expansion is None:
-            raise LookupError
-        result: _Text = expand(op, meaning, operands)
-        return result
-
     try:
-        return held(meaning(op, [(f"{{{i}}}", _ATOM) for i in range(op.arity)]), _SUM)
+        return _held(_in_operators(op, [(f"{{{i}}}", _ATOM) for i in range(op.arity)], careful=careful), _SUM)
     except LookupError:
         return ""
+
+
+def _in_operators(op: Op, operands: Sequence[_Text | float], careful: bool) -> _Text:
+    strength = _STRENGTHS.get(op.operator)
+    if strength is not None and not (careful and op.operator in ("/", "//", "%")):
+        if op.arity == 1:
+            return op.operator + _held(operands[0], _PREFIX), _PREFIX
+        first, *others = operands
+        return f" {op.operator} ".join([_held(first, strength), *[_held(x, strength + 1) for x in others]]), strength
+    if op.expansion is None:
+        raise LookupError
+    result: _Text = expand(op, partial(_in_operators, careful=careful), operands)
+    return result
+
+
+def _held(operand: _Text | float, strength: int) -> str:
+    text, own = operand if isinstance(operand, tuple) else (number(operand), _ATOM)
+    return text if own >= strength else f"({text})"
 
 
 class _Scalar(_Names):

@@ -122,7 +122,7 @@ class Operation(Protocol):
     @property
     def cuts(self) -> bool: ...
     @property
-    def forward(self) -> Callable[..., float]: ...
+    def forward(self) -> Callable[..., Any]: ...
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]: ...
     def backpropagate(self, node: Any) -> None: ...
 
@@ -175,7 +175,7 @@ class Op:
     """
 
     name: str
-    forward: Callable[..., float]
+    forward: Callable[..., Any]
     partials: Sequence[Partial | float]
     symbol: str = ""
     domain: Sequence[Interval] = ()

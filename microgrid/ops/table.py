@@ -17,17 +17,15 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial, reduce, wraps
+from functools import reduce
 from typing import Any
 
 from microgrid.ops import ieee
+from microgrid.ops.factories import SAMPLES, factory
 from microgrid.ops.op import HIDDEN, POSITIVE, REALS, TABLE, Interval, Op, Partial, first_operand, second_operand
 
 inf = math.inf
 nan = math.nan
-
-
-_SAMPLES: list[Callable[[], Op]] = []
 
 
 def _row(name: str, forward: Callable[..., float], *partials: Partial | float, **fields: Any) -> Op:
@@ -40,27 +38,10 @@ def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fiel
     return op
 
 
-def factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
-    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
-
-    Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
-    """
-
-    def decorate(make: Callable[..., Op]) -> Callable[..., Op]:
-        cached = lru_cache(maxsize=1024)(make)
-        if signed:
-            by_sign = lru_cache(maxsize=1024)(lambda constant, sign: make(constant))
-            cached = wraps(make)(lambda constant: by_sign(constant, math.copysign(1.0, constant)))  # type: ignore[assignment]
-        _SAMPLES.extend(partial(cached, *constants) for constants in samples)
-        return cached
-
-    return decorate
-
-
 def rows() -> Iterator[Op]:
     """Yield every row, with a few of each kind that has a constant: what a test of the table runs over."""
     yield from TABLE.values()
-    for sample in _SAMPLES:
+    for sample in SAMPLES:
         yield sample()
 
 
