@@ -3,6 +3,7 @@
 An editable install is always plain Python. What is compiled, and by which mypyc, stands in ``pyproject.toml``.
 """
 
+import ast
 import os
 import re
 from contextlib import chdir
@@ -61,6 +62,8 @@ def compile_modules(modules: list[str], into: str) -> None:
     extensions = mypycify([others, *modules], group_name="microgrid", debug_level="0")
     if not sum(mend_deallocation(Path(path)) for path in {*extensions[0].sources}):
         raise SystemExit("mypyc writes the end of nodes in other words: see whether mend_deallocation is still needed")
+    for module in modules:
+        give_words(Path(extensions[0].sources[0]), Path(module))
     for extension in extensions:  # what a compiler of another make warns of is no reason to stop
         extension.extra_compile_args = [flag for flag in extension.extra_compile_args if flag != "-Werror"]
     setup(name="microgrid", packages=[], ext_modules=extensions, script_args=["build_ext", "--build-lib", into])
@@ -119,3 +122,14 @@ def mend_deallocation(path: Path) -> int:
     start = code.index('#include "') if found else 0
     path.write_text(code[:start] + ACYCLIC * bool(found) + code[start:], encoding="utf-8")
     return found
+
+
+def give_words(path: Path, module: Path) -> None:
+    """Give the classes of a module their docstrings in the C that mypyc wrote, which has their signatures only."""
+    code = path.read_text(encoding="utf-8")
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            octal = "".join(f"\\{byte:03o}" for byte in (ast.get_docstring(node, clean=False) or "").encode())
+            signature = rf'\.tp_doc = PyDoc_STR\("{node.name}\(.*\\n--\\n\\n"'
+            code = re.sub(signature, lambda found, octal=octal: f'{found[0]} "{octal}"', code)
+    path.write_text(code, encoding="utf-8")
