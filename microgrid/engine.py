@@ -200,7 +200,8 @@ class Value(Familiar):
                 leaf._grad = was
             if isinstance(error, (TypeError, *ops.ARITHMETIC)):
                 for node in order:  # the faulty one raises, naming its operation
-                    for derivative in node.local_derivatives():
+                    derivatives: tuple[Any, ...] = node.local_derivatives()
+                    for derivative in derivatives:
                         ops.number(node.op, derivative, "local derivative")
             raise
         finally:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import microgrid as mg
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -21,8 +23,10 @@ def row_and_definition() -> list[str]:
 def copy_with_the_row(folder: Path) -> Path:
     """Copy the package and its tests; append the row to the table, put the definition among the oracle's."""
     row, definition = row_and_definition()
-    for name in ("microgrid", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "test_new_row*"))
+    for source in (Path(mg.__file__).parent, ROOT / "tests"):
+        shutil.copytree(
+            source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", ".*", "test_new_row*")
+        )
     shutil.copy(ROOT / "pyproject.toml", folder)
     _insert(folder / "microgrid" / "ops" / "table.py", "", row)
     _insert(folder / "tests" / "exact.py", "DEFINITIONS: dict[str, Function] = {\n", definition)
@@ -41,7 +45,7 @@ def run(folder: Path, *command: str) -> str:
     Raises:
         AssertionError: if it fails, with what it says.
     """
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONIOENCODING": "utf-8", "MICROGRID_PURE": "1"}
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Any, overload
 
-from microgrid.ops.op import T, as_float
+from microgrid.ops.op import T, as_float, is_number
 from microgrid.ops.table import (
     absolute,
     add,
@@ -51,8 +51,8 @@ fabs = absolute
 
 def pow(x: Any, n: Any) -> Any:
     """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated."""
-    is_constant = [not hasattr(type(number), "__apply__") for number in (x, n)]
-    return x**n if sum(is_constant) == 1 else power(x, n)
+    plain = [number for number in (x, n) if not hasattr(type(number), "__apply__")]
+    return x**n if len(plain) == 1 and is_number(plain[0]) else power(x, n)
 
 
 def degrees(x: Any) -> Any:
