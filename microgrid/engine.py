@@ -489,6 +489,8 @@ def record(
 
 
 _compiled: Final = not hasattr(record, "__code__")
+if not _compiled:  # mypyc wants it written out; Python is quicker without a function of its own
+    Value.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 def _record_watched(
