@@ -50,7 +50,7 @@ def changed_sources() -> list[str]:
     changed = []
     for name, digest in compiled.items():
         path = os.path.join(os.path.dirname(PACKAGE), name)
-        with suppress(FileNotFoundError), open(path, "rb") as source:  # one that is not there is not passed over
+        with suppress(FileNotFoundError), open(path, "rb") as source:  # a source that is missing is not preferred
             if source_hash(source.read()).hex() != digest:
                 changed.append(path)
     return changed

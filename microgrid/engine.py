@@ -11,6 +11,7 @@ derivative by a parent, is added to the gradient of that parent.
 True
 """
 
+# Operators return what those of the base class do, which mypy knows as Any.
 # mypy: disable-error-code="no-any-return"
 
 from collections.abc import Iterable, Sequence
@@ -71,9 +72,10 @@ class Value(Familiar):
     Attributes:
         data: the number, a float.
         grad: the gradient ∂output/∂self, filled by ``output.backward()``.
-        op: the operation that computed this value. It is a row of the table of operations, which holds
-            the local derivatives. ``ops.LEAF`` if the user gave the number, ``ops.CONSTANT`` if it is
-            a plain number that met a Value, as the 2 in ``2 * x``.
+        op: the operation that computed this value. Usually it is a row of the table of operations, which
+            holds the local derivatives; else a call of a compiled function, or what you gave. ``ops.LEAF`` if
+            the user gave the number, ``ops.CONSTANT`` if it is a plain number that met a Value, as the 2 in
+            ``2 * x``.
         label: free text.
         origin: where the node was made, if something asked to record it; else ``None``.
 
@@ -211,10 +213,21 @@ class Value(Familiar):
             leaf._grad += was
 
     def forward(self) -> "Value":
-        """Compute this value again, in place, after the ``data`` of leaves changed; return it."""
-        for node in topological_order(self):
-            if node.first is not None:
-                node._data = node.op.forward(*[parent._data for parent in node.parents])
+        """Compute this value again, in place, after the ``data`` of leaves changed; return it.
+
+        Raises:
+            ValueError: for a node whose number you gave, of other operands; all nodes are as they were.
+        """
+        order = topological_order(self)
+        before = [node._data for node in order]
+        try:
+            for node in order:
+                if node.first is not None:
+                    node._data = node.op.forward(*[parent._data for parent in node.parents])
+        except BaseException:
+            for node, was in zip(order, before, strict=True):
+                node._data = was
+            raise
         return self
 
     # -- arithmetic ----------------------------------------------------------------------------------
@@ -342,8 +355,8 @@ def topological_order(*roots: Value) -> list[Value]:
     below it comes up for the second time: its parents have been placed. A node that has been seen
     carries the number of this search; only one search runs at a time.
     """
-    given: tuple[Any, ...] = roots
-    for root in given:
+    given_roots: tuple[Any, ...] = roots  # Any, because what is given need not be a Value
+    for root in given_roots:
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     with _searching:
@@ -355,7 +368,7 @@ def topological_order(*roots: Value) -> list[Value]:
 
 def _search(roots: Sequence[Value]) -> list[Value]:
     _searches[0] += 1
-    mark: i32 = _searches[0] & 0x7FFFFFFF
+    mark: i32 = _searches[0] & 0x7FFFFFFF  # a number of 32 bits where it is compiled
     order: list[Value] = []
     shared: set[int] = set()  # a compiled call gives many nodes that have one long tuple of parents
     stack: list[Value | None] = list(reversed(roots))
@@ -424,7 +437,7 @@ def sweep(nodes: list[Value]) -> None:
     Each adds its gradient, times its local derivatives, to the gradients of its parents. The row says which form
     these have; the common forms are spelled out here, because this is where the time goes.
     """
-    no_row = CONSTANT
+    no_row = CONSTANT  # which sends nothing back: it stands for an operation that is no row
     anomalies = bool(open_blocks) and check_forward in hooks.get()
     for node in reversed(nodes):
         first = node.first
@@ -436,9 +449,8 @@ def sweep(nodes: list[Value]) -> None:
         row = op if type(op) is Op else no_row
         form = row.form
         if form == PRODUCT and second is not None:
-            a = first._data
             first._grad += gradient * second._data
-            second._grad += gradient * a
+            second._grad += gradient * first._data
         elif form == SUM:
             first._grad += gradient
             if second is not None:
@@ -455,7 +467,7 @@ def sweep(nodes: list[Value]) -> None:
             first._grad += gradient * row.left
             if second is not None:
                 second._grad += gradient * row.right
-        elif form == OTHER or row is no_row:  # it is no row
+        elif form == OTHER or row is no_row:
             op.backpropagate(node)
 
 
@@ -470,9 +482,7 @@ _open: Final = open_blocks
 def record(
     op: Operation, data: float, first: Value | None, second: Value | None = None, others: tuple[Value, ...] = ()
 ) -> Value:
-    """Make the node of an operation whose result is known. It does what ``Value(data)`` does, in a third of
-    the time.
-    """
+    """Make the node of an operation whose result is known: in Python in a third of the time of ``Value(data)``."""
     if _open:
         return _record_watched(op, data, first, second, others)
     node: Value = Value(data) if _compiled else _new(Value)
@@ -488,7 +498,7 @@ def record(
     return node
 
 
-_compiled: Final = not hasattr(record, "__code__")
+_compiled: Final = not hasattr(record, "__code__")  # there the call of a class is quicker than its __new__
 if not _compiled:  # mypyc wants it written out; Python is quicker without a function of its own
     Value.__hash__ = object.__hash__  # type: ignore[method-assign]
 
@@ -507,7 +517,7 @@ def _record_watched(
 
 
 def _sum_of(op: Operation, operands: list[Value]) -> Value:
-    """Record a sum of many operands."""
+    """Record a sum of many operands, without a list of their numbers."""
     total = operands[0]._data
     for operand in operands[1:]:
         total += operand._data

@@ -1092,3 +1092,13 @@ def test_an_operation_added_to_the_gpt_by_its_own_idiom_works_in_it():
             patch.setattr(program.Value, "relu", relu)
             losses.append(program.train(["lime", "salt"], 2))
     assert losses[1] == pytest.approx(losses[0], rel=1e-12)
+
+
+def test_forward_of_a_graph_with_such_a_node_changes_nothing_if_it_is_refused():
+    x = Value(1.0)
+    doubled = x * 2.0
+    y = Value(math.sin(doubled.data), (doubled,), "sin") + doubled
+    x.data = 5.0
+    with pytest.raises(ValueError, match="sin"):
+        y.forward()
+    assert (doubled.data, y.data) == (2.0, math.sin(2.0) + 2.0)

@@ -315,7 +315,12 @@ FAULTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     ),
     "one edge of x * x lost": (
         "engine",
-        (("second._grad += gradient * a", "second._grad += (second is not first) * gradient * a"),),
+        (
+            (
+                "second._grad += gradient * first._data",
+                "second._grad += (second is not first) * gradient * first._data",
+            ),
+        ),
     ),
     "visited before all children": (
         "engine",

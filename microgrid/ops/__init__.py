@@ -1,6 +1,7 @@
 """The table of operations: one row per operation, and nothing about an operation anywhere else.
 
-``op`` says what a row is, ``ieee`` holds the forward functions that Python lacks, ``table`` the rows, ``functions``
+``op`` says what a row is, ``ieee`` holds the forward functions that Python lacks, ``table`` the rows, ``factories``
+those with constants, ``functions``
 what is made of several rows: softmax, mean, dot; ``expansion`` says a row in terms of others; ``operators`` gives a
 number type of your own Python's operators.
 """

@@ -1,4 +1,4 @@
-"""Functions with options or with many arguments, out of the rows; and the operators for a number type of your own."""
+"""Functions with options or with many arguments, out of the rows."""
 
 import math
 import operator
