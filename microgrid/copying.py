@@ -54,7 +54,7 @@ def _restore(
     kind: type[Value], below: list[Any], data: float, grad: float, op: Any, label: str, origin: Any, *parents: Value
 ) -> Value:
     value = kind.__new__(kind)
-    value._data, value._grad, value._mark, value.op, value.label = data, grad, 0, op, label
+    value._data, value._grad, value.op, value.label = data, grad, op, label
     value.origin = origin
     value.first = parents[0] if parents else None
     value.second = parents[1] if len(parents) > 1 else None
@@ -62,4 +62,16 @@ def _restore(
     return value
 
 
+def _reduce_subclass(value: Value, protocol: Any) -> Any:
+    """Do the same for a class derived from Value, which may have attributes and slots of its own."""
+    slots = {}
+    for kind in type(value).__mro__:
+        if kind is Value:
+            break
+        names = kind.__dict__.get("__slots__", ())
+        slots |= {name: getattr(value, name) for name in ([names] if isinstance(names, str) else names)}
+    return *_reduce(value), (getattr(value, "__dict__", None), slots)
+
+
 copyreg.pickle(Value, _reduce)
+Value.__reduce_ex__ = _reduce_subclass  # type: ignore[method-assign, assignment]

@@ -17,7 +17,6 @@ True
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from operator import mul
-from threading import RLock
 from typing import Any, Final, Never, NoReturn, SupportsFloat, TypeAlias
 
 from microgrid import ops
@@ -87,9 +86,9 @@ class Value(Familiar):
     # the garbage collector, whose visits would otherwise take most of the time. For the same reason the
     # derivatives live in the shared row, not in a closure per node: nothing points back from a parent
     # to its child, there are no cycles, and a graph dies with its last reference.
-    __slots__ = ("_data", "_grad", "_mark", "first", "label", "op", "origin", "others", "second")
+    __slots__ = ("_data", "_grad", "first", "label", "op", "origin", "others", "second")
 
-    _mark: i32
+    _mark: i32 = 0  # of the compiled build alone: here it is no slot, and stays 0
 
     def __init__(
         self,
@@ -110,7 +109,6 @@ class Value(Familiar):
             raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
         self._data: float = as_float(data)
         self._grad: float = 0.0
-        self._mark = 0
         self.op: Operation = LEAF
         self.first: Value | None = None
         self.second: Value | None = None
@@ -280,7 +278,8 @@ class Value(Familiar):
             announce_reads(self, other)
         if isinstance(other, Value):
             return self._data == other._data
-        return NotImplemented if hasattr(other, "__len__") else self._data == other  # an array answers number by number
+        mine: Any = self._data
+        return NotImplemented if hasattr(other, "__len__") else mine == other  # an array answers number by number
 
     def __hash__(self) -> int:
         return object.__hash__(self)
@@ -288,22 +287,26 @@ class Value(Familiar):
     def __lt__(self, other: SupportsFloat) -> bool:
         if open_blocks:
             announce_reads(self, other)
-        return self._data < (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        mine: Any = self._data
+        return mine < (other._data if isinstance(other, Value) else other)
 
     def __le__(self, other: SupportsFloat) -> bool:
         if open_blocks:
             announce_reads(self, other)
-        return self._data <= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        mine: Any = self._data
+        return mine <= (other._data if isinstance(other, Value) else other)
 
     def __gt__(self, other: SupportsFloat) -> bool:
         if open_blocks:
             announce_reads(self, other)
-        return self._data > (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        mine: Any = self._data
+        return mine > (other._data if isinstance(other, Value) else other)
 
     def __ge__(self, other: SupportsFloat) -> bool:
         if open_blocks:
             announce_reads(self, other)
-        return self._data >= (other._data if isinstance(other, Value) else other)  # type: ignore[operator]
+        mine: Any = self._data
+        return mine >= (other._data if isinstance(other, Value) else other)
 
     def __bool__(self) -> bool:
         return bool(self.data)
@@ -352,23 +355,25 @@ def topological_order(*roots: Value) -> list[Value]:
 
     It is a depth-first search that places a node after all of its parents. The stack is a list, not
     Python's own, so the depth of a graph has no limit. ``None`` on the stack marks that the node
-    below it comes up for the second time: its parents have been placed. A node that has been seen
-    carries the number of this search; only one search runs at a time.
+    below it comes up for the second time: its parents have been placed. What has been seen stands in a
+    set or, in the compiled build, carries the number of this search: nothing else runs meanwhile there.
     """
     given_roots: tuple[Any, ...] = roots  # Any, because what is given need not be a Value
     for root in given_roots:
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
-    with _searching:
-        while True:
-            order = _search(roots)
-            if not roots or roots[0]._mark == _searches[0] & 0x7FFFFFFF:
-                return order  # else the handler of a signal has searched meanwhile
+    while True:
+        order, undisturbed = _search(roots)
+        if undisturbed:
+            return order
 
 
-def _search(roots: Sequence[Value]) -> list[Value]:
+def _search(roots: Sequence[Value]) -> tuple[list[Value], bool]:
+    """Return the order, and whether no other search has marked nodes meanwhile, as a finaliser might."""
     _searches[0] += 1
-    mark: i32 = _searches[0] & 0x7FFFFFFF  # a number of 32 bits where it is compiled
+    search = _searches[0]
+    mark: i32 = 1 + search % 0x7FFFFFFF  # a new node has 0
+    seen: set[Value] = set()
     order: list[Value] = []
     shared: set[int] = set()  # a compiled call gives many nodes that have one long tuple of parents
     stack: list[Value | None] = list(reversed(roots))
@@ -378,27 +383,25 @@ def _search(roots: Sequence[Value]) -> list[Value]:
             placed = stack.pop()
             assert placed is not None
             order.append(placed)
-        elif node._mark != mark:
-            node._mark = mark
-            first = node.first
-            if first is None:
+        elif (node._mark != mark) if _compiled else (node not in seen):
+            if _compiled:
+                node._mark = mark  # type: ignore[misc]
+            else:
+                seen.add(node)
+            if node.first is None:
                 order.append(node)
                 continue
             stack.append(node)
             stack.append(None)
-            second = node.second
-            if second is not None:
+            if node.second is not None:
                 if node.others and id(node.others) not in shared:
                     shared.add(id(node.others))
                     stack.extend(reversed(node.others))
-                if second._mark != mark:
-                    stack.append(second)
-            if first._mark != mark:
-                stack.append(first)
-    return order
+                stack.append(node.second)
+            stack.append(node.first)
+    return order, not _compiled or search == _searches[0]
 
 
-_searching = RLock()
 _searches = [0]
 
 
@@ -440,11 +443,11 @@ def sweep(nodes: list[Value]) -> None:
     no_row = CONSTANT  # which sends nothing back: it stands for an operation that is no row
     anomalies = bool(open_blocks) and check_forward in hooks.get()
     for node in reversed(nodes):
+        if anomalies:
+            check_backward(node)
         first = node.first
         if first is None:
             continue
-        if anomalies:
-            check_backward(node)
         op, gradient, second = node.op, node._grad, node.second
         row = op if type(op) is Op else no_row
         form = row.form
@@ -488,7 +491,6 @@ def record(
     node: Value = Value(data) if _compiled else _new(Value)
     node._data = data
     node._grad = 0.0
-    node._mark = 0
     node.op = op
     node.first = first
     node.second = second
@@ -508,7 +510,7 @@ def _record_watched(
 ) -> Value:
     """Do the same where something may be watching."""
     node: Value = _new(kinds.get() or Value)
-    node._data, node._grad, node._mark, node.op = data, 0.0, 0, op
+    node._data, node._grad, node.op = data, 0.0, op
     node.first, node.second, node.others = first, second, others
     node.label, node.origin = "", None
     for hook in hooks.get():

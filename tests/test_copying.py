@@ -78,3 +78,23 @@ def test_a_pickle_of_an_operation_that_is_gone_says_so(monkeypatch):
     monkeypatch.delattr(f"{__name__}.module_level")
     with pytest.raises(LookupError, match="uses the operation 'module_level'"):
         pickle.loads(stored)
+
+
+class Tagged(Value):
+    """A Value with an attribute of its own, in a slot, and others in its dictionary."""
+
+    __slots__ = ("__dict__", "tag")
+
+    def __init__(self, data, tag="t"):
+        super().__init__(data)
+        self.tag = tag
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_subclass_keeps_its_attributes_and_its_slots(again):
+    x = Tagged(2.0, "mine")
+    x.note, x.label = ["kept"], "x"
+    new = again(x)
+    assert (type(new), new.data, new.tag, new.note, new.label) == (Tagged, 2.0, "mine", ["kept"], "x")
+    y = again(x * x)
+    assert [parent.tag for parent in y.parents] == ["mine", "mine"]

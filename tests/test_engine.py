@@ -6,6 +6,7 @@ import itertools
 import math
 import operator
 import pickle
+import signal
 import struct
 import sys
 import threading
@@ -1008,3 +1009,43 @@ def test_a_neuron_adds_up_what_total_adds_up(pairs, bias):
     slow = ops.total([start, *map(operator.mul, weights, xs)])
     assert bits(fast.data) == bits(slow.data)
     assert [node.op for node in topological_order(fast)] == [node.op for node in topological_order(slow)]
+
+
+@pytest.mark.parametrize("other", [np.float64(2.0), np.float32(2.0), np.int64(2), np.bool_(True), Fraction(2), 2])
+def test_a_value_compares_with_every_kind_of_number(other):
+    x = Value(1.0)
+    assert [bool(x < other), bool(x <= other), bool(x > other), bool(x >= other), bool(x == other)] == [
+        float(other) > 1.0,
+        True,
+        False,
+        float(other) == 1.0,
+        float(other) == 1.0,
+    ]
+    assert [bool(b) for b in np.array([0.0, 2.0]) > x] == [False, True]
+
+
+def test_the_anomaly_detector_sees_a_leaf_whose_gradients_sum_to_infinity():
+    x = Value(1e-10)
+    with pytest.raises(mg.AnomalyError, match="the gradient of"), mg.detect_anomaly():
+        (x * 1e308 + x * 1e308).backward()
+    assert x.grad == 0.0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timer")
+def test_a_signals_handler_that_searches_the_graph_does_not_disturb_a_search():
+    x = Value(0.5)
+    y = x
+    for _ in range(30_000):
+        y = y * 0.5 + x
+    expected = topological_order(y)
+    handled = []
+    before = signal.signal(signal.SIGALRM, lambda *_: handled.append(len(topological_order(y))))
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    try:
+        orders = [topological_order(y) for _ in range(20)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert handled
+    assert {*handled} == {len(expected)}
+    assert all(len(order) == len(expected) for order in orders)

@@ -31,7 +31,7 @@ from microgrid.ops.table import (
 def leaky_relu(x: float, slope: float = 0.01) -> float: ...
 @overload
 def leaky_relu(x: T, slope: float = 0.01) -> T: ...
-def leaky_relu(x: Any, slope: float = 0.01) -> Any:
+def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope."""
     return leaky_relu_of(as_float(slope))(x)
 
@@ -40,7 +40,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
 def elu(x: float, alpha: float = 1.0) -> float: ...
 @overload
 def elu(x: T, alpha: float = 1.0) -> T: ...
-def elu(x: Any, alpha: float = 1.0) -> Any:
+def elu(x: Any, alpha: Any = 1.0) -> Any:
     """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α."""
     return elu_of(as_float(alpha))(x)
 

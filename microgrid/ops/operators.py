@@ -104,10 +104,10 @@ class Operators:
     def __trunc__(self) -> Any:
         return table.trunc(self)
 
-    def __round__(self, digits: int | None = None) -> Any:
+    def __round__(self, digits: Any = None) -> Any:
         return table.rounded(self) if digits is None else table.round_of(digits)(self)
 
-    def round(self, digits: int | None = None) -> Any:
+    def round(self, digits: Any = None) -> Any:
         """Return the nearest number of so many decimals, of two the even one, as Python's ``round``."""
         return round(self, digits)
 
