@@ -64,7 +64,7 @@ def _restore(
 
 def _reduce_subclass(value: Value, protocol: Any) -> Any:
     """Do the same for a class derived from Value, which may have attributes and slots of its own."""
-    slots = {}
+    slots: dict[str, Any] = {}
     for kind in type(value).__mro__:
         if kind is Value:
             break
