@@ -45,7 +45,13 @@ def run(folder: Path, *command: str) -> str:
     Raises:
         AssertionError: if it fails, with what it says.
     """
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONIOENCODING": "utf-8", "MICROGRID_PURE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "PYTHONIOENCODING": "utf-8",
+        "MICROGRID_PURE": "1",
+        "PYTEST_ADDOPTS": "",
+    }
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
     )
