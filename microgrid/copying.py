@@ -73,5 +73,12 @@ def _reduce_subclass(value: Value, protocol: Any) -> Any:
     return *_reduce(value), (getattr(value, "__dict__", None), slots)
 
 
+def _take_attributes(value: Value, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
+    for attributes in state:
+        for name, attribute in (attributes or {}).items():
+            setattr(value, name, attribute)
+
+
 copyreg.pickle(Value, _reduce)
 Value.__reduce_ex__ = _reduce_subclass  # type: ignore[method-assign, assignment]
+Value.__setstate__ = _take_attributes  # type: ignore[attr-defined]
