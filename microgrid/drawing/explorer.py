@@ -11,6 +11,22 @@ from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
 from microgrid.engine import Value
 
+ASSETS = (
+    "explorer.html",
+    "explorer.css",
+    "passes.js",  # the two passes over a program
+    "steps.js",  # the graph that is played, and its steps
+    "words.js",  # names, formulas and numbers in words
+    "cards.js",  # nodes and frames as they are drawn
+    "edges.js",  # edges and their numbers
+    "view.js",  # pan, zoom and follow
+    "explain.js",  # what happens in a step
+    "panel.js",  # the selected node
+    "leaves.js",  # what can be edited
+    "pointer.js",  # mouse, touch and keyboard
+    "explorer.js",  # start, and what a step changes
+)
+
 
 class Explorer(Page):
     """The page of one output. Jupyter and marimo show it; ``save`` writes it.
@@ -41,7 +57,7 @@ class Explorer(Page):
     def html(self) -> str:
         """The page: one file that needs nothing else and asks the network for nothing."""
         return self._fill(
-            "explorer",
+            ASSETS,
             {"program": self._program.json(), "picture": self._picture()},
             self._program.functions(),
             ends=("forward pass →", "← backward pass"),

@@ -1,5 +1,6 @@
 """The explorer's page in a real browser: every control by mouse and by keyboard, every number against Python."""
 
+import json
 import math
 import random
 import re
@@ -12,6 +13,7 @@ from waiting import wait_until
 
 import microgrid as mg
 from microgrid import ops
+from microgrid.drawing import explorer, replay
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.program import number
 from microgrid.drawing.theme import DARK, LIGHT
@@ -748,9 +750,16 @@ def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer
 def test_static_files_of_the_pages_are_complete_and_name_no_address():
     folder = Path(mg.__file__).parent / "drawing"
     assets = {path.name: path for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")}
-    shared = {"page.html", "page.css", "page.js", "numbers.js"}
-    assert set(assets) == shared | {
-        f"{page}.{kind}" for page in ("explorer", "replay") for kind in ("html", "css", "js")
-    }
+    assert set(assets) == {"page.html", "page.css", "page.js", "numbers.js", *explorer.ASSETS, *replay.ASSETS}
     for name, path in assets.items():
         assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http-equiv", ""), name
+
+
+@pytest.mark.parametrize(("page", "assets"), [("explorer", explorer.ASSETS), ("replay", replay.ASSETS)])
+def test_every_script_of_a_page_has_its_types_checked(page, assets):
+    root = Path(__file__).parents[2]
+    checked = json.loads((root / f".ci/javascript/{page}.json").read_text())["files"]
+    scripts = [name for name in ("numbers.js", "page.js", *assets) if name.endswith(".js")]
+    assert checked == ["globals.d.ts", *[f"../../microgrid/drawing/{name}" for name in scripts]]
+    for name in scripts:
+        assert (root / "microgrid/drawing" / name).read_text().startswith("// @ts-check\n"), name

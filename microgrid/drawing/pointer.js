@@ -1,0 +1,116 @@
+// @ts-check
+// Mouse, touch and keyboard.
+"use strict";
+
+function connect() {
+  const buttons = {
+    "zoom-in": () => zoomMiddle(1.3),
+    "zoom-out": () => zoomMiddle(1 / 1.3),
+    fit: () => (setFollowing(false), fit()),
+    follow: () => (setFollowing(!following), following && follow(steps[now].node ?? selected)),
+  };
+  for (const id in buttons) byId(id).addEventListener("click", buttons[id]);
+  startPlayback({
+    last: lastStep,
+    pause: 1300,
+    show: showStep,
+    words: stepInWords,
+    live: panel.now,
+    keys: {
+      "+": buttons["zoom-in"],
+      "=": buttons["zoom-in"],
+      "-": buttons["zoom-out"],
+      0: buttons.fit,
+      f: buttons.follow,
+      Escape: () => select(null),
+    },
+  });
+  connectStage();
+}
+
+function connectStage() {
+  const touches = new Map();
+  let pinch = 0;
+  stage.addEventListener("pointerdown", (event) => {
+    const rect = stage.getBoundingClientRect();
+    touches.set(event.pointerId, [event.clientX - rect.left, event.clientY - rect.top]);
+    const hit = event.target.closest("[data-node]");
+    stage.dragged = false;
+    if (!hit) stage.setPointerCapture(event.pointerId);
+  });
+  stage.addEventListener("pointermove", (event) => {
+    const last = touches.get(event.pointerId);
+    if (!last) return;
+    const rect = stage.getBoundingClientRect();
+    const here = [event.clientX - rect.left, event.clientY - rect.top];
+    if (touches.size === 2) {
+      touches.set(event.pointerId, here);
+      const [[ax, ay], [bx, by]] = touches.values();
+      const distance = Math.hypot(ax - bx, ay - by);
+      if (pinch) zoomAt((ax + bx) / 2, (ay + by) / 2, distance / pinch);
+      pinch = distance;
+      stage.dragged = true;
+      return;
+    }
+    if (!stage.dragged && Math.hypot(here[0] - last[0], here[1] - last[1]) < 4) return;
+    stage.dragged = true;
+    setFollowing(false);
+    touches.set(event.pointerId, here);
+    moveView(view.x + here[0] - last[0], view.y + here[1] - last[1], view.scale);
+  });
+  const release = (event) => {
+    touches.delete(event.pointerId);
+    pinch = 0;
+  };
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) stage.addEventListener(name, release);
+  stage.addEventListener("click", (event) => {
+    if (stage.dragged) return;
+    const hit = event.target.closest("[data-node]");
+    if (hit && hit.classList.contains("editable")) return; // its own handler tells a click from a drag
+    const node = hit ? nodes[Number(hit.dataset.node)] : null;
+    if (node !== selected) select(node);
+  });
+  // Within a notebook the wheel scrolls the notebook; there Ctrl zooms.
+  const embedded = window.parent !== window;
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      if (embedded && !event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      const rect = stage.getBoundingClientRect();
+      zoomAt(event.clientX - rect.left, event.clientY - rect.top, Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)));
+    },
+    { passive: false },
+  );
+  // One tab stop for the whole graph; up and down walk it in topological order.
+  stage.addEventListener("focusin", (event) => {
+    const hit = event.target.closest("[data-node]");
+    if (!hit) return;
+    inside.element.setAttribute("tabindex", "-1");
+    inside = nodes[Number(hit.dataset.node)];
+    inside.element.setAttribute("tabindex", "0");
+    inside.element.setAttribute("aria-label", spoken(inside));
+    if (hit.matches(":focus-visible")) follow(inside);
+  });
+  stage.addEventListener("keydown", (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (by) {
+      const next = nodes[Math.min(nodes.length - 1, Math.max(0, inside.index + by))];
+      next.element.setAttribute("aria-label", spoken(next));
+      next.element.style.display = ""; // what is out of sight cannot be focused
+      next.away = false;
+      next.element.focus({ preventScroll: true });
+    } else if (event.key === "Enter" || event.key === " ") select(inside);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+function spoken(node) {
+  if (!node.single) return `${node.title}, ${node.values.length} nodes`;
+  const i = node.values[0];
+  const formula = node.computes ? ` = ${formulaOf(i)}` : `, ${node.kind}`;
+  const gradient = gradientNow(node);
+  return `${nameOf(i, 60)}${formula}, data ${dataShown(node) ? format(passes.shown.data[i]) : "not yet computed"}${gradient === null ? "" : `, gradient ${format(gradient)}`}`;
+}
