@@ -47,7 +47,7 @@ function select(node) {
   describeNode();
   if (node && isEditable(node)) {
     const i = node.values[0];
-    if (!editors.has(i)) panel.leaves.append(editorOf(i));
+    if (!editors.has(i)) panel.leaves.querySelector(".list").append(editorOf(i));
     refreshLeaf(i);
     editors.get(i).box.scrollIntoView({ block: "nearest" });
   }
@@ -62,7 +62,7 @@ function showPicture(given) {
   drawClusters();
   edges.forEach(drawEdge);
   nodes.forEach(drawNode);
-  for (const node of nodes) if (isEditable(node) && !isLocked(node.values[0])) drag(node.values[0], node.element, () => select(node));
+  for (const node of nodes) if (isEditable(node) && !isLocked(node.values[0])) drag(node.values[0], node.element, () => (node === selected ? openField(node) : select(node)));
   inside = nodes[0];
   inside.element.setAttribute("tabindex", "0");
   bounds = around(nodes.map((node) => node.box));
@@ -76,6 +76,7 @@ showPicture(page.picture);
 measure();
 buildLeaves();
 connect();
+connectField();
 paintAll();
 refresh();
 Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });

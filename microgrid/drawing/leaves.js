@@ -85,13 +85,12 @@ function buildLeaves() {
   // What the user named comes first, then the parameters, then the rest.
   const rank = (i) => (!program.labels[i] ? 2 : nodes[nodeOf[i]].kind === "parameter" || contextOf(i) ? 1 : 0);
   const shown = leaves.toSorted((i, j) => rank(i) - rank(j) || i - j).slice(0, LEAVES);
+  const list = element("div", { class: "list" }, element("p", { class: "why" }, "Type, or drag ↔ or a leaf's card: both passes are computed again."), ...shown.map(editorOf));
   panel.leaves.replaceChildren(
-    element("h2", {}, "Leaves", reset),
-    element("p", { class: "why" }, "Type a number, or drag ↔ or the leaf itself in the graph: both passes are computed again."),
-    element("p", { class: "line", id: "result" }),
-    ...shown.map(editorOf),
+    element("h2", {}, "Leaves", element("span", { class: "line", id: "result" }), reset),
+    list,
   );
-  if (leaves.length > LEAVES) panel.leaves.append(element("p", { class: "why" }, `${count(leaves.length - LEAVES, "more leaf").replace("leafs", "leaves")}: click one in the graph to edit it.`));
+  if (leaves.length > LEAVES) list.append(element("p", { class: "why" }, `${count(leaves.length - LEAVES, "more leaf").replace("leafs", "leaves")}: click one in the graph to edit it.`));
 }
 
 function editorOf(i) {
@@ -126,6 +125,53 @@ function refreshLeaf(i) {
   handle.setAttribute("aria-valuenow", String(x));
   handle.setAttribute("aria-valuetext", format(x));
   gradient.replaceChildren("grad ", node.reached && node.completeStep <= now ? num(passes.shown.gradient[i]) : "–");
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The field on a card
+
+const field = byId("on-card");
+/** @type {GraphNode | null} */
+let fieldOn = null;
+let dataBefore = 0;
+
+function openField(node) {
+  const i = node.values[0];
+  fieldOn = node;
+  dataBefore = passes.data[i];
+  field.hidden = false;
+  field.setAttribute("aria-label", `Data of ${nameOf(i, 60)} ${contextOf(i)}`.trim());
+  field.value = Number.isFinite(dataBefore) ? String(dataBefore) : "";
+  placeField();
+  field.focus();
+  field.select();
+}
+
+function placeField() {
+  if (!fieldOn) return;
+  field.style.left = `${view.x + view.scale * fieldOn.at[0]}px`;
+  field.style.top = `${view.y + view.scale * fieldOn.at[1]}px`;
+}
+
+function closeField() {
+  fieldOn = null;
+  field.hidden = true;
+}
+
+function connectField() {
+  field.addEventListener("input", () => {
+    if (field.value !== "") setLeaf(fieldOn.values[0], Number(field.value));
+  });
+  field.addEventListener("keydown", (event) => {
+    const node = fieldOn;
+    nudge(event, node.values[0]);
+    if (event.defaultPrevented) field.value = String(passes.data[node.values[0]]);
+    if (event.key === "Escape") setLeaf(node.values[0], dataBefore);
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    closeField();
+    node.element.focus({ preventScroll: true });
+  });
+  field.addEventListener("blur", closeField);
 }
 
 function refreshLeaves() {

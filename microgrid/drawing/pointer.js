@@ -100,7 +100,10 @@ function connectStage() {
       next.element.style.display = ""; // what is out of sight cannot be focused
       next.away = false;
       next.element.focus({ preventScroll: true });
-    } else if (event.key === "Enter" || event.key === " ") select(inside);
+    } else if (event.key === "Enter" || event.key === " ") {
+      select(inside);
+      if (event.key === "Enter" && inside.element.classList.contains("editable")) openField(inside);
+    }
     else return;
     event.preventDefault();
     event.stopPropagation();

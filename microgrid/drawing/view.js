@@ -10,6 +10,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let gliding = 0;
 
 function showView() {
+  placeField();
   world.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
   const far = view.scale < 0.4;
   if (set(view, "far", far)) stage.classList.toggle("far", far);

@@ -32,6 +32,20 @@ def example():
     return output
 
 
+def neuron():
+    """micrograd's neuron, with labels that are expressions."""
+    numbers = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
+    x1, x2, w1, w2, b = (mg.Value(x, label=name) for name, x in numbers.items())
+    terms = x1 * w1, x2 * w2
+    total = terms[0] + terms[1]
+    n = total + b
+    for value, label in zip((*terms, total, n), ("x1*w1", "x2*w2", "x1*w1 + x2*w2", "n"), strict=True):
+        value.label = label
+    output = mg.tanh(n)
+    output.label = "o"
+    return output
+
+
 def step_of(page):
     return page.evaluate("now")
 
@@ -425,6 +439,39 @@ def test_arrow_keys_change_a_leaf_from_its_handle_and_its_field(show):
     page.keyboard.press("ArrowDown")
     assert page.evaluate("passes.data[0]") == 1.9
     assert step_of(page) == 0, "no step was taken"
+
+
+def test_a_card_is_edited_where_it_stands(show):
+    page = show(explore(example()))
+    page.evaluate("goTo(lastStep)")
+    page.locator("#nodes .node").first.dblclick()
+    expect(page.get_by_label("Data of a")).to_be_focused()
+    page.keyboard.type("5.25")
+    expect(page.locator("#result")).to_have_text("L = 11.5")
+    page.keyboard.press("Escape")
+    expect(page.locator("#result")).to_have_text("L = −8")
+    expect(page.locator("#nodes .node").first).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("3")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#result")).to_have_text("L = −1.4")
+    expect(page.locator("#on-card")).to_be_hidden()
+    assert step_of(page) == 7
+
+
+def test_each_part_of_the_panel_keeps_its_place_and_leaves_and_output_stay_in_sight(show):
+    page = show(explore(neuron()))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    places = set()
+    for step in range(page.evaluate("lastStep") + 1):
+        page.evaluate(f"goTo({step})")
+        places.add(tuple(page.locator(f"#{part}").bounding_box()["y"] for part in ("now", "leaves", "node")))
+        assert all(page.locator(f"#{part}").bounding_box()["height"] > 150 for part in ("now", "leaves", "node"))
+        for leaf in page.locator(".leaf input").all():
+            expect(leaf).to_be_in_viewport(ratio=1)
+        expect(page.locator("#result")).to_be_in_viewport(ratio=1)
+    assert len(places) == 1
 
 
 def no_javascript():
