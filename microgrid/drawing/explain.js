@@ -15,10 +15,16 @@ function explain() {
   const counted = (k, of) => element("span", { class: "count" }, `${k} of ${of}`);
   const heading = (text, ...more) => element("h2", { class: phase }, text, ...more);
   if (phase === "leaves") {
-    const some = leaves.slice(0, MANY).flatMap((i, k) => [k ? ", " : "", bold(nameOf(i)), " = ", plain(passes.shown.data[i])]);
+    const inputs = leaves.filter((i) => !isConstant(i) && moduleOf(i) < 0);
+    const parameters = leaves.filter((i) => !isConstant(i)).length - inputs.length;
+    const some = inputs.slice(0, MANY).flatMap((i, k) => [k ? ", " : "", bold(nameOf(i)), " = ", plain(passes.shown.data[i])]);
+    const more = [
+      inputs.length > MANY ? `${inputs.length - MANY} more` : "",
+      parameters ? `${count(parameters, "parameter")}` : "",
+    ].filter((text) => text);
     return [
       heading("The leaves"),
-      element("p", {}, ...some, leaves.length > MANY ? `, and ${leaves.length - MANY} more.` : "."),
+      element("p", {}, ...some, some.length && more.length ? ", and " : "", more.join(" and "), "."),
       element("p", { class: "why" }, order.length ? "They were given. The forward pass computes everything else from them: press play, or →." : "Nothing is computed from it yet: it is a leaf."),
     ];
   }

@@ -46,10 +46,7 @@ function select(node) {
   }
   describeNode();
   if (node && isEditable(node)) {
-    const i = node.values[0];
-    if (!editors.has(i)) panel.leaves.querySelector(".list").append(editorOf(i));
-    refreshLeaf(i);
-    editors.get(i).box.scrollIntoView({ block: "nearest" });
+    showLeaf(node.values[0]);
   }
 }
 

@@ -15,6 +15,7 @@ ASSETS = (
     "explorer.html",
     "explorer.css",
     "passes.js",  # the two passes over a program
+    "modules.js",  # which module made which value
     "steps.js",  # the graph that is played, and its steps
     "words.js",  # names, formulas and numbers in words
     "cards.js",  # nodes and frames as they are drawn
@@ -22,7 +23,8 @@ ASSETS = (
     "view.js",  # pan, zoom and follow
     "explain.js",  # what happens in a step
     "panel.js",  # the selected node
-    "leaves.js",  # what can be edited
+    "editing.js",  # changing a leaf
+    "leaves.js",  # the list of what can be edited
     "pointer.js",  # mouse, touch and keyboard
     "explorer.js",  # start, and what a step changes
 )
@@ -58,7 +60,7 @@ class Explorer(Page):
         """The page: one file that needs nothing else and asks the network for nothing."""
         return self._fill(
             ASSETS,
-            {"program": self._program.json(), "picture": self._picture()},
+            {"program": {**self._program.json(), "modules": self._modules()}, "picture": self._picture()},
             self._program.functions(),
             ends=("forward pass →", "← backward pass"),
         )
@@ -68,6 +70,15 @@ class Explorer(Page):
 
     def __repr__(self) -> str:
         return f"<Explorer {self._title!r}: .save('backprop.html'), .html>"
+
+    def _modules(self) -> dict[str, Any]:
+        whole = extract((self._program.order[-1],))
+        return {
+            "modules": [[printable(cluster.title), cluster.path, cluster.parent] for cluster in whole.clusters],
+            "innermost": {
+                self._program.index[node.values[0]]: node.cluster for node in whole.nodes if node.cluster is not None
+            },
+        }
 
     def _picture(self) -> dict[str, Any]:
         index = self._program.index

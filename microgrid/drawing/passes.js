@@ -26,7 +26,14 @@ class Passes {
     this.flow = new Float64Array(edges);
     this.sumBefore = new Float64Array(edges);
     this.child = new Int32Array(edges);
-    parents.forEach((list, i) => list.forEach((_, argument) => (this.child[this.first[i] + argument] = i)));
+    this.firstUse = new Int32Array(this.count).fill(-1); // of each value the first edge from it
+    parents.forEach((list, i) =>
+      list.forEach((parent, argument) => {
+        const edge = this.first[i] + argument;
+        this.child[edge] = i;
+        if (this.firstUse[parent] < 0) this.firstUse[parent] = edge;
+      }),
+    );
     this.given = new Map(Object.entries(data).map(([i, x]) => [Number(i), Number(x)]));
     this.givenDerivatives = new Map(Object.entries(derivatives).map(([i, xs]) => [Number(i), xs.map(Number)]));
     this.given.forEach((x, i) => (this.data[i] = x));

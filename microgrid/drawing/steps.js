@@ -81,6 +81,7 @@ let isLarge = false;
  */
 function setProgram(given, functions) {
   program = given;
+  setModules(given.modules);
   passes = new Passes(program, functions);
 }
 

@@ -23,14 +23,6 @@ function nameOf(i, length) {
   return isConstant(i) ? format(passes.shown.data[i]) : "v" + subscript(i);
 }
 
-// Which module a value belongs to: "Layer 0 · Neuron 3". The outermost is the same for all.
-function contextOf(i) {
-  const node = nodes[nodeOf[i]];
-  const titles = node.single || node.cluster === null ? [] : [node.title];
-  for (let c = node.cluster; c !== null && picture.clusters[c][1] !== null; c = picture.clusters[c][1]) titles.unshift(picture.clusters[c][0]);
-  return titles.join(" · ");
-}
-
 // Put names or numbers into a formula of Python's making, "{y} × (1 − {y})"; a brace of its own stands twice.
 function fill(formula, i, give) {
   return formula.replace(/\{\{|\}\}|\{(\w+)\}(?=(.?))/gu, (all, place, next) => {

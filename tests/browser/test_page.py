@@ -441,6 +441,38 @@ def test_arrow_keys_change_a_leaf_from_its_handle_and_its_field(show):
     assert step_of(page) == 0, "no step was taken"
 
 
+def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
+    model = MLP(2, [3, 4, 1], seed=1)
+    output = (model([0.25, mg.Value(-1.0, label="y")]) - 1.0) ** 2
+    page = show(explore(output, depth=1))
+    titles = page.locator("summary b").all_inner_texts()
+    layers = [f"Layer {i} · Neuron {k}" for i, size in enumerate((3, 4, 1)) for k in range(size)]
+    assert titles == ["Leaves", "Plain numbers", *layers]
+    page.locator("summary", has_text="Layer 1 · Neuron 2").click()
+    page.wait_for_selector("details[open]:has-text('Layer 1 · Neuron 2') .leaf")
+    labels = page.locator("details", has_text="Layer 1 · Neuron 2").locator("label")
+    assert labels.all_inner_texts() == ["w0", "w1", "w2", "b"]
+    assert labels.first.get_attribute("title") == "layers.1.neurons.2.w0"
+    field = page.get_by_label("w0", exact=True).locator("visible=true")
+    assert field.input_value() == repr(model.layers[1].neurons[2].w[0].data)
+    assert field.evaluate("field => field.scrollWidth <= field.clientWidth"), "the number is whole"
+    page.get_by_label("Find leaves by name").fill("layers.1 w2")
+    assert page.locator("summary b").locator("visible=true").all_inner_texts() == layers[3:7]
+    assert page.locator(".list label").locator("visible=true").all_inner_texts() == ["w2"] * 4
+    page.get_by_label("Find leaves by name").fill("")
+    assert page.locator("summary").locator("visible=true").count() == len(titles)
+
+
+def test_a_number_that_came_without_a_name_is_edited_too(show):
+    model = MLP(1, [2, 1], seed=1)
+    page = show(explore(model([0.5])))
+    number = page.get_by_label("w0 × ▢", exact=True)
+    number.fill("2")
+    assert page.evaluate("passes.data[passes.output]") == pytest.approx(model([2.0]).data, rel=1e-12)
+    page.get_by_role("button", name="reset").click()
+    expect(number).to_have_value("0.5")
+
+
 def test_a_card_is_edited_where_it_stands(show):
     page = show(explore(example()))
     page.evaluate("goTo(lastStep)")
