@@ -7,6 +7,7 @@ const stage = byId("graph");
 const world = shape("g", { id: "world" }, stage);
 const layers = {};
 for (const name of ["clusters", "edges", "nodes", "labels"]) layers[name] = shape("g", { id: name }, world);
+layers.names = shape("g", { id: "names" }, stage); // in pixels of the screen
 
 // Write an attribute or a text only where it changed: touching the document is what costs time.
 function set(node, name, value) {
@@ -24,11 +25,35 @@ function setText(thing, slot, value) {
 }
 
 function drawClusters() {
-  for (const { title: text, corners } of picture.frames) {
+  for (const { title, corners, cluster } of picture.frames) {
     const [left, top, right, bottom] = corners;
-    shape("rect", { x: left, y: top, width: right - left, height: bottom - top, rx: 10 }, layers.clusters);
-    shape("text", { x: left + 10, y: top + 17 }, layers.clusters, shorten(text, 40));
+    shape("rect", { class: "frame", x: left, y: top, width: right - left, height: bottom - top, rx: 10 }, layers.clusters);
+    const handle = shape("g", { class: "close", "data-frame": cluster }, layers.clusters);
+    shape("title", {}, handle, `Close ${title}`);
+    shape("rect", { x: left + 4, y: top + 4, width: 34 + 7.4 * [...shorten(title, 40)].length, height: 19, rx: 6 }, handle);
+    shape("text", { x: left + 10, y: top + 17 }, handle, `− ${shorten(title, 40)}`);
   }
+}
+
+const CARD = { height: 62, widths: [130, 240], group: [200, 270], constant: /** @type {Point} */ ([64, 30]), letter: 8 };
+
+// How wide a text is, in half-width letters.
+function columns(text) {
+  return [...text].reduce((sum, letter) => sum + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]/u.test(letter) ? 2 : 1), 0);
+}
+
+function badgeWidth(symbol) {
+  return Math.max(22, 12 + 7.2 * [...symbol].length);
+}
+
+/** @returns {Point} */
+function sizeOf(node) {
+  if (node.kind === "constant") return CARD.constant;
+  const i = node.values[0];
+  const [low, high] = node.kind === "group" ? CARD.group : CARD.widths;
+  const text = node.kind === "group" ? `${node.title} ${count(node.values.length, "node")}` : nameOf(i);
+  const badge = node.kind === "group" ? 22 : passes.isLeaf(i) ? 0 : badgeWidth(passes.row(i).symbol);
+  return [Math.min(Math.max(low, Math.ceil(28 + badge + CARD.letter * columns(text))), high), CARD.height];
 }
 
 function drawNode(node) {
@@ -44,14 +69,14 @@ function drawNode(node) {
   }
   node.tint = shape("path", { class: "tint", d: `M1 ${height - 21}H${width - 1}V${height - 9}a8 8 0 0 1 -8 8H9a8 8 0 0 1 -8 -8Z` }, g);
   let left = 11;
-  if (node.computes && node.single) {
-    const symbol = passes.row(i).symbol;
-    const badge = Math.max(22, 12 + 7.2 * [...symbol].length);
+  if (node.computes || !node.single) {
+    const symbol = node.single ? passes.row(i).symbol : "+";
+    const badge = badgeWidth(symbol);
     shape("rect", { class: "badge", x: 6, y: 5, width: badge, height: 19, rx: 6 }, g);
     shape("text", { class: "symbol", x: 6 + badge / 2, y: 19, "text-anchor": "middle" }, g, symbol);
     left = badge + 13;
   }
-  const room = Math.max(2, Math.floor((width - left - 4) / 7));
+  const room = Math.max(2, Math.floor((width - left - (node.single ? 6 : 70)) / CARD.letter));
   shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 19 }, g, node.single ? nameOf(i, room) : shorten(node.title, room));
   if (!node.single) shape("text", { class: "caption", x: width - 11, y: 19, "text-anchor": "end" }, g, count(node.values.length, "node"));
   if (!isLarge) {
@@ -103,6 +128,7 @@ function paintNode(node) {
 }
 
 function measure() {
+  measureFlows();
   largest = 0;
   for (const gradient of passes.shown.gradient) if (Number.isFinite(gradient)) largest = Math.max(largest, Math.abs(gradient));
 }

@@ -69,17 +69,49 @@ function computed(node) {
   return node.values.filter((i) => !passes.isLeaf(i));
 }
 
+function parametersOf(node) {
+  const inside = new Set(node.values);
+  return leaves.filter((i) => inside.has(i) && !isConstant(i));
+}
+
+// "8 weights and 4 biases"
+function parametersInWords(parameters) {
+  const kinds = new Map();
+  for (const i of parameters) {
+    const stem = (program.labels[i] ?? "").replace(/[\d_[\]]+$/, "");
+    const kind = { w: "weight", weight: "weight", b: "bias", bias: "bias", "": "parameter" }[stem] ?? stem;
+    kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  }
+  const parts = [...kinds].map(([kind, n]) => count(n, kind));
+  return parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}` : parts[0];
+}
+
+const CELLS = 96;
+
+// Their gradients as a strip of colours, in the order of the list of leaves.
+function strip(parameters) {
+  const cells = parameters.slice(0, CELLS).map((i) => element("span", { class: `cell ${tone(passes.shown.gradient[i])}`, title: `${fullName(i)}.grad = ${format(passes.shown.gradient[i])}` }));
+  const sizes = `${count(parameters.length, "gradient")}, ${range(parameters.map((i) => passes.shown.gradient[i]))}`;
+  return element("div", { class: "strip", role: "img", "aria-label": sizes }, ...cells, parameters.length > CELLS ? " …" : "");
+}
+
 function explainGroup(phase, node, heading) {
   const values = computed(node);
+  const parameters = parametersOf(node);
   if (phase === "forward")
     return [
       heading(`Forward: ${node.title}`),
-      line(`computes ${count(values.length, "node")}; what comes out: `, bold(range(node.exits.map((i) => passes.shown.data[i])), "number")),
+      line(`${count(values.length, "node")} computed${parameters.length ? `, with ${parametersInWords(parameters)}` : ""}`),
+      line(`${node.exits.length > 1 ? `${node.exits.length} numbers come` : "What comes"} out: `, bold(range(node.exits.map((i) => passes.shown.data[i])), "number")),
+      element("p", { class: "why" }, "Click the box to see within."),
     ];
-  const targets = new Set(node.into.map((edge) => nodes[edge.source]));
+  const targets = node.into.filter((edge) => edge.flows).map((edge) => nodes[edge.source]);
+  const names = [...new Set(targets)].map((target) => (target.single ? nameOf(target.values[0]) : target.title));
+  const onwards = names.length ? `What is left flows on into ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}.` : "Nothing flows further: what feeds it needs no gradient.";
   return [
     heading(`Backward: ${node.title}`),
-    line(`${count(values.length, "node")} pass gradients on, from `, bold(range(node.exits.map((i) => passes.shown.gradient[i])), "number"), " where they come in"),
-    element("p", { class: "why" }, `They flow on into ${count(targets.size, "box")}. Each node within multiplies its gradient by its local derivatives, as anywhere.`),
+    line(node.exits.length > 1 ? `${node.exits.length} gradients come in: ` : "What comes in: ", bold(range(node.exits.map((i) => passes.shown.gradient[i])), "number")),
+    ...(parameters.length ? [element("p", {}, `The ${parametersInWords(parameters)} of ${node.title} have their gradients:`), strip(parameters)] : []),
+    element("p", { class: "why" }, onwards),
   ];
 }

@@ -50,9 +50,11 @@ function select(node) {
   }
 }
 
-// Put a picture of the program in the place of the one that is shown.
+// Put a picture of the program in the place of the one that is shown; the play goes on where it stood.
 /** @param {any} given */
 function showPicture(given) {
+  const place = placeInPlay();
+  const chosen = selected?.single ? selected.values[0] : -1;
   setPicture(given);
   for (const layer of Object.values(layers)) layer.replaceChildren();
   stage.classList.toggle("large", isLarge);
@@ -62,21 +64,119 @@ function showPicture(given) {
   for (const node of nodes) if (isEditable(node) && !isLocked(node.values[0])) drag(node.values[0], node.element, () => (node === selected ? openField(node) : select(node)));
   inside = nodes[0];
   inside.element.setAttribute("tabindex", "0");
-  bounds = around(nodes.map((node) => node.box));
+  bounds = around([...nodes.map((node) => node.box), ...picture.frames.map((frame) => frame.corners)]);
+  collectNames();
+  selected = chosen >= 0 && nodes[nodeOf[chosen]].single ? nodes[nodeOf[chosen]] : null;
   byId("note").textContent = picture.note;
   const turn = `${(100 * (seedStep - 0.5)) / Math.max(1, lastStep)}%`;
   for (const id of ["phases", "timeline"]) byId(id).style.setProperty("--turn", turn);
+  now = stepOf(place);
+  measure();
+  paintAll();
 }
 
+// Where the play stands, in terms of the program: of a box that computes, what it computes last in either pass.
+function placeInPlay() {
+  const { phase, node } = steps[now] ?? { phase: "leaves", node: null };
+  const computing = node?.values.filter((i) => !passes.isLeaf(i));
+  return { phase, value: !node ? -1 : phase === "backward" ? computing[0] : computing.at(-1) };
+}
+
+function stepOf({ phase, value }) {
+  if (phase === "leaves") return 0;
+  if (phase === "seed") return seedStep;
+  const node = nodes[nodeOf[value]];
+  return phase === "forward" ? node.forwardStep : node.backwardStep;
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Boxes that open and close
+
+const MOST_BOXES = 1500; // that are drawn at once after a box was opened
+
+function redraw() {
+  showPicture({ ...pictureOf(page.view.direction), note: page.view.note });
+  playback.last = lastStep;
+  slider.max = String(lastStep);
+  showPlace();
+  refresh();
+}
+
+/** @param {number} at a module */
+function openBox(at) {
+  for (let m = at; m !== null; m = modules[m].parent) opened.add(m);
+  if (boxes().nodes.length > MOST_BOXES) {
+    opened.delete(at);
+    panel.node.replaceChildren(element("h2", {}, modules[at].title), element("p", { class: "why" }, `With this box open, more than ${MOST_BOXES.toLocaleString("en")} boxes would be drawn at once. Close others first.`));
+    return;
+  }
+  redraw();
+  const frame = picture.frames.find(({ cluster }) => picture.clusters[cluster].module === at);
+  showPart(frame ? frame.corners : bounds);
+  const first = nodes.find((node) => node.cluster !== null && picture.clusters[node.cluster].module === at);
+  if (first) focusNode(first);
+}
+
+/** @param {number} at a module */
+function closeBox(at) {
+  opened.delete(at);
+  redraw();
+  const node = nodes.find((each) => each.module === at);
+  showPart(node ? node.box : bounds);
+  if (node) focusNode(node);
+}
+
+// All of the graph if it can be read, else a part of it.
+function showPart(box) {
+  const whole = fitTo(bounds, MOST_SCALE);
+  if (whole[2] >= READABLE) return fit();
+  glideView(...within(fitTo(box, 0.9)));
+}
+
+// Open the closed boxes that are outermost, or close the innermost open ones.
+/** @param {1 | -1} way */
+function changeLevel(way) {
+  const closed = closedAround();
+  const levels = [...modules.keys()].filter((m) => (way > 0 ? closed[m] === m : closed[m] < 0)).map(levelOf);
+  if (!levels.length) return;
+  const before = new Set(opened);
+  openTo(way > 0 ? Math.min(...levels) + 1 : Math.max(...levels));
+  if (boxes().nodes.length > MOST_BOXES && way > 0) opened = before;
+  else {
+    redraw();
+    showPart(bounds);
+  }
+}
+
+// What opens at first: as asked, else as much as can be read at once.
+function openAtFirst() {
+  const deepest = Math.max(...[...modules.keys()].map(levelOf)) + 1;
+  const { depth, limit, direction } = page.view;
+  const most = Math.min(depth ?? deepest, deepest);
+  let best = null;
+  for (let level = depth === null ? Math.min(1, most) : most; level <= most; level++) {
+    openTo(level);
+    const amount = boxes().nodes.length;
+    if (best && amount > (depth === null ? Math.min(limit ?? Infinity, MOST_BOXES) : limit ?? Infinity)) break;
+    const given = pictureOf(direction);
+    const whole = around([...given.at.map(([x, y], k) => boxAround([x, y], given.size[k])), ...given.frames.map((frame) => frame.corners)]);
+    if (best && depth === null && fitTo(whole, 1)[2] < FAR) break;
+    best = { level, given };
+  }
+  openTo(best.level);
+  return { ...best.given, note: page.view.note };
+}
+
+// ---------------------------------------------------------------------------------------------------
+
 setProgram(page.program, operations);
-showPicture(page.picture);
-measure();
+Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });
+showPicture(page.picture ? { ...adopt(page.picture), note: page.view.note } : openAtFirst());
+document.body.classList.toggle("has-modules", modules.length > 0);
 buildLeaves();
 connect();
 connectField();
-paintAll();
 refresh();
-Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });
 showAll();
 setFollowing(view.scale < READABLE);
 new ResizeObserver(() => {

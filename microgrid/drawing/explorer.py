@@ -15,11 +15,16 @@ ASSETS = (
     "explorer.html",
     "explorer.css",
     "passes.js",  # the two passes over a program
-    "modules.js",  # which module made which value
+    "layered_ranks.js",  # where boxes stand: their ranks,
+    "layered_order.js",  # their order,
+    "layered_places.js",  # their places,
+    "layered.js",  # and curves and frames
+    "modules.js",  # which module made which value, and which boxes they make
     "steps.js",  # the graph that is played, and its steps
     "words.js",  # names, formulas and numbers in words
     "cards.js",  # nodes and frames as they are drawn
     "edges.js",  # edges and their numbers
+    "names.js",  # what can be read from far
     "view.js",  # pan, zoom and follow
     "explain.js",  # what happens in a step
     "panel.js",  # the selected node
@@ -45,6 +50,8 @@ class Explorer(Page):
         *,
         title: str,
         direction: str,
+        depth: int | None,
+        limit: int | None,
         theme: str,
         renderer: str | None,
     ) -> None:
@@ -53,14 +60,17 @@ class Explorer(Page):
         self._program = Program(output)
         self._graph = graph
         self._direction = direction
+        self._depth = depth
+        self._limit = limit
         self._renderer = renderer
 
     @cached_property
     def html(self) -> str:
         """The page: one file that needs nothing else and asks the network for nothing."""
+        modules = self._modules()
         return self._fill(
             ASSETS,
-            {"program": {**self._program.json(), "modules": self._modules()}, "picture": self._picture()},
+            {"program": {**self._program.json(), **modules}, **self._picture(bool(modules["modules"]))},
             self._program.functions(),
             ends=("forward pass →", "← backward pass"),
         )
@@ -80,10 +90,14 @@ class Explorer(Page):
             },
         }
 
-    def _picture(self) -> dict[str, Any]:
+    def _picture(self, has_modules: bool) -> dict[str, Any]:
+        """The boxes and where they stand; what modules made, the page lays out, as its boxes open and close."""
+        note = f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else ""
+        view = {"direction": self._direction, "depth": self._depth, "limit": self._limit, "note": note}
+        if has_modules:
+            return {"view": view}
         index = self._program.index
-        return {
-            "note": f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else "",
+        picture = {
             **Layout(self._graph, self._direction, self._renderer).json(),
             "nodes": [
                 {
@@ -91,13 +105,14 @@ class Explorer(Page):
                     "exits": [index[value] for value in node.exits],
                     "kind": node.kind,
                     "title": printable(node.title),
-                    "cluster": node.cluster,
+                    "cluster": None,
                 }
                 for node in self._graph.nodes
             ],
-            "clusters": [[printable(cluster.title), cluster.parent] for cluster in self._graph.clusters],
-            "edges": [[edge.source, edge.target, edge.argument, edge.count] for edge in self._graph.edges],
+            "clusters": [],
+            "edges": [[edge.source, edge.target, edge.argument] for edge in self._graph.edges],
         }
+        return {"view": view, "picture": picture}
 
 
 def explore(
@@ -135,7 +150,9 @@ def explore(
         raise TypeError(f"explore() plays backward() of one Value; got {output!r} of type {type(output).__name__}")
     still = draw(output, title=title, direction=direction, depth=depth, theme=theme, renderer=renderer)
     graph = extract((output,), depth=depth, limit=limit)
-    return Explorer(output, graph, still, title=title, direction=direction, theme=theme, renderer=renderer)
+    return Explorer(
+        output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme, renderer=renderer
+    )
 
 
 def _title(output: Value) -> str:

@@ -31,8 +31,9 @@ function describeNode() {
 }
 
 function describeGroup(node) {
+  const parameters = parametersOf(node);
   return [
-    line(bold(node.title), ` stands for ${count(node.values.length, "node")}`),
+    line(bold(node.title), ` stands for ${count(node.values.length, "node")}${parameters.length ? `, ${parametersInWords(parameters)} among them` : ""}`),
     line("data ", bold(dataShown(node) ? range(node.exits.map((i) => passes.shown.data[i])) : "not yet computed", "number")),
     line("gradient ", bold(node.reached && node.completeStep <= now ? range(node.exits.map((i) => passes.shown.gradient[i])) : "not yet complete", "number")),
   ];

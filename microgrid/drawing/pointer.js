@@ -7,6 +7,8 @@ function connect() {
     "zoom-in": () => zoomMiddle(1.3),
     "zoom-out": () => zoomMiddle(1 / 1.3),
     fit: () => (setFollowing(false), fit()),
+    "open-level": () => changeLevel(1),
+    "close-level": () => changeLevel(-1),
     follow: () => (setFollowing(!following), following && follow(steps[now].node ?? selected)),
   };
   for (const id in buttons) byId(id).addEventListener("click", buttons[id]);
@@ -22,6 +24,8 @@ function connect() {
       "-": buttons["zoom-out"],
       0: buttons.fit,
       f: buttons.follow,
+      o: buttons["open-level"],
+      c: buttons["close-level"],
       Escape: () => select(null),
     },
   });
@@ -34,7 +38,7 @@ function connectStage() {
   stage.addEventListener("pointerdown", (event) => {
     const rect = stage.getBoundingClientRect();
     touches.set(event.pointerId, [event.clientX - rect.left, event.clientY - rect.top]);
-    const hit = event.target.closest("[data-node]");
+    const hit = event.target.closest("[data-node], [data-frame]");
     stage.dragged = false;
     if (!hit) stage.setPointerCapture(event.pointerId);
   });
@@ -65,10 +69,13 @@ function connectStage() {
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) stage.addEventListener(name, release);
   stage.addEventListener("click", (event) => {
     if (stage.dragged) return;
+    const frame = event.target.closest("[data-frame]");
+    if (frame) return closeBox(picture.clusters[Number(frame.dataset.frame)].module);
     const hit = event.target.closest("[data-node]");
     if (hit && hit.classList.contains("editable")) return; // its own handler tells a click from a drag
     const node = hit ? nodes[Number(hit.dataset.node)] : null;
-    if (node !== selected) select(node);
+    if (node && !node.single) openBox(node.module);
+    else if (node !== selected) select(node);
   });
   // Within a notebook the wheel scrolls the notebook; there Ctrl zooms.
   const embedded = window.parent !== window;
@@ -95,12 +102,10 @@ function connectStage() {
   stage.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (by) {
-      const next = nodes[Math.min(nodes.length - 1, Math.max(0, inside.index + by))];
-      next.element.setAttribute("aria-label", spoken(next));
-      next.element.style.display = ""; // what is out of sight cannot be focused
-      next.away = false;
-      next.element.focus({ preventScroll: true });
-    } else if (event.key === "Enter" || event.key === " ") {
+      focusNode(nodes[Math.min(nodes.length - 1, Math.max(0, inside.index + by))]);
+    } else if (event.key === "Enter" && !inside.single) openBox(inside.module);
+    else if (event.key === "Backspace" && inside.cluster !== null) closeBox(picture.clusters[inside.cluster].module);
+    else if (event.key === "Enter" || event.key === " ") {
       select(inside);
       if (event.key === "Enter" && inside.element.classList.contains("editable")) openField(inside);
     }
@@ -110,8 +115,15 @@ function connectStage() {
   });
 }
 
+function focusNode(node) {
+  node.element.setAttribute("aria-label", spoken(node));
+  node.element.style.display = ""; // what is out of sight cannot be focused
+  node.away = false;
+  node.element.focus({ preventScroll: true });
+}
+
 function spoken(node) {
-  if (!node.single) return `${node.title}, ${node.values.length} nodes`;
+  if (!node.single) return `${node.title}, ${node.values.length} nodes in a box: Enter opens it`;
   const i = node.values[0];
   const formula = node.computes ? ` = ${formulaOf(i)}` : `, ${node.kind}`;
   const gradient = gradientNow(node);

@@ -11,6 +11,7 @@
  * @property {number[]} exits those of them that others use
  * @property {"input" | "parameter" | "constant" | "operation" | "group"} kind
  * @property {string} title
+ * @property {number | null} module whose box it is
  * @property {number | null} cluster the innermost frame around it
  * @property {Point} at
  * @property {Point} size
@@ -34,8 +35,10 @@
  * @property {number} source
  * @property {number} target
  * @property {number} argument
- * @property {number} count how many edges of the program it stands for
- * @property {number} program the one edge that it stands for, or −1
+ * @property {number[]} stands the edges of the program that it stands for
+ * @property {number} program the one between two single values, or −1
+ * @property {number} [flows] how many of them carry a gradient back
+ * @property {number} [flow] what flows back: a number, or the norm of several
  * @property {Point[]} path the start, then three control points for each Bézier piece
  * @property {Point | null} label
  * @property {number[]} box left, top, right and bottom
@@ -81,7 +84,7 @@ let isLarge = false;
  */
 function setProgram(given, functions) {
   program = given;
-  setModules(given.modules);
+  setModules(given);
   passes = new Passes(program, functions);
 }
 
@@ -94,7 +97,7 @@ function setPicture(given) {
     index,
     at: picture.at[index],
     size: picture.size[index],
-    box: [0, 1, 2, 3].map((k) => picture.at[index][k % 2] + (k < 2 ? -0.5 : 0.5) * picture.size[index][k % 2]),
+    box: boxAround(picture.at[index], picture.size[index]),
     into: [],
     from: [],
     single: node.kind !== "group",
@@ -104,17 +107,16 @@ function setPicture(given) {
   for (const node of nodes) for (const i of node.values) nodeOf[i] = node.index;
   outputNode = nodes[nodeOf[passes.output]];
   isLarge = nodes.length > LARGE;
-  edges = picture.edges.map(([source, target, argument, count], index) => {
-    // The edge of the program, where it stands for a single one between two single values.
-    const single = count === 1 && nodes[source].single && nodes[target].single;
+  edges = picture.edges.map(([source, target, argument, stands], index) => {
+    const single = nodes[source].single && nodes[target].single;
     const path = picture.routes[index];
     /** @type {GraphEdge} */
     const edge = {
-      index, source, target, argument, count, path,
+      index, source, target, argument, stands, path,
       label: picture.labels[index],
       element: null,
       labelElement: null,
-      program: single ? passes.first[nodes[target].values[0]] + argument : -1,
+      program: single ? stands[0] : -1,
       box: around(path.map(([x, y]) => [x, y, x, y])),
     };
     nodes[target].into.push(edge);
@@ -146,6 +148,11 @@ function setSteps() {
     node.completeStep = Math.max(node === outputNode ? seedStep : 0, ...outside.map((sender) => sender.backwardStep));
     node.reached = node.completeStep > 0;
   }
+}
+
+/** @param {Point} middle @param {Point} size */
+function boxAround(middle, size) {
+  return [0, 1, 2, 3].map((k) => middle[k % 2] + (k < 2 ? -0.5 : 0.5) * size[k % 2]);
 }
 
 // The smallest box around some boxes.

@@ -12,8 +12,7 @@ let gliding = 0;
 function showView() {
   placeField();
   world.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
-  const far = view.scale < 0.4;
-  if (set(view, "far", far)) stage.classList.toggle("far", far);
+  showNames();
   if (isLarge) cull();
 }
 
@@ -64,6 +63,7 @@ function fitTo([left, top, right, bottom], most) {
 }
 
 const READABLE = 0.62;
+const MOST_SCALE = 1.25;
 
 // No more empty room than there must be: a graph smaller than the stage stands in its middle.
 /**
@@ -81,14 +81,14 @@ function within([x, y, scale]) {
 }
 
 function fit() {
-  const [x, y, scale] = fitTo(bounds, 1.25);
+  const [x, y, scale] = fitTo(bounds, MOST_SCALE);
   view.fitted = scale;
   glideView(x, y, scale);
 }
 
 // The same at once.
 function showAll() {
-  moveView(...fitTo(bounds, 1.25));
+  moveView(...fitTo(bounds, MOST_SCALE));
   view.fitted = view.scale;
 }
 

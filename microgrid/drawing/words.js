@@ -72,7 +72,7 @@ function range(numbers) {
 }
 
 function count(n, thing) {
-  return `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : thing.endsWith("x") ? "es" : "s"}`;
+  return `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : /[xs]$/.test(thing) ? "es" : "s"}`;
 }
 
 function exact(x) {

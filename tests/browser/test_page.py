@@ -706,17 +706,125 @@ def test_larger_graph_is_played_on_its_outline_and_its_leaves_still_edited(show)
     assert page.evaluate(f"passes.gradient[{index}]") == pytest.approx(leaf.grad, rel=1e-12)
 
 
-def test_modules_are_frames_and_with_depth_boxes(show):
-    model = MLP(2, [3, 1])
-    output = model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")])
-    page = show(explore(output))
-    assert {"MLP", "Layer 0", "Neuron 0"} <= set(page.locator("#clusters text").all_text_contents())
-    page = show(explore(output, depth=1))
-    assert page.locator("#nodes .group").count() >= 1
+def network_of(*sizes):
+    model = MLP(2, list(sizes), seed=1)
+    output = (model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")]) - 1.0) ** 2
+    output.label = "loss"
+    return output
+
+
+def titles(page):
+    frames = [text.removeprefix("− ") for text in page.locator("#clusters text").all_text_contents()]
+    return frames, page.locator("#nodes .group .label").all_text_contents()
+
+
+def test_boxes_open_and_close_by_click_and_the_play_goes_on_where_it_stood(show):
+    page = show(explore(network_of(4, 4, 1), depth=1))
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
+    page.evaluate("goTo(lastStep - 1)")
+    expect(page.locator("#now h2")).to_have_text("Backward: Layer 1")
+    page.locator("#nodes .group", has_text="Layer 1").click()
+    neurons = [f"Neuron {i}" for i in range(4)]
+    assert titles(page) == (["MLP", "Layer 1"], ["Layer 0", *neurons, "Layer 2"])
+    assert page.locator("#slider").get_attribute("max") == str(page.evaluate("lastStep"))
+    assert page.evaluate("steps[now].phase") == "backward"
+    assert page.evaluate("modules[steps[now].node.module].path").startswith("MLP.layers.1")
+    page.locator("#nodes .group", has_text="Neuron 2").click()
+    assert "Neuron 2" in titles(page)[0]
+    page.locator(".close", has_text="Layer 1").click()
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
+    expect(page.locator("#now h2")).to_have_text("Backward: Layer 1")
+
+
+def test_boxes_open_and_close_by_keys_and_by_levels(show):
+    page = show(explore(network_of(3, 1), depth=1))
+    page.focus("#nodes [tabindex='0']")
+    page.evaluate("focusNode(nodes.find(node => node.title === 'Layer 0'))")
+    page.keyboard.press("Enter")
+    assert "Layer 0" in titles(page)[0]
+    assert page.evaluate("inside.title").startswith("Neuron"), "the focus stays where something opened"
+    page.keyboard.press("Backspace")
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1"])
+    page.keyboard.press("o")
+    assert titles(page)[0] == ["MLP", "Layer 0", "Layer 1"]
+    page.click("#open-level")
+    assert titles(page)[1] == []
+    page.keyboard.press("c")
+    page.click("#close-level")
+    page.keyboard.press("c")
+    assert titles(page) == ([], ["MLP"])
+
+
+def test_a_network_opens_as_far_as_it_can_be_read_and_no_frame_is_ever_dropped(show):
+    page = show(explore(network_of(16, 8, 1)))
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
+    page.evaluate("openTo(9); redraw()")
+    assert len(titles(page)[0]) == page.evaluate("modules.length") == 29
+    assert "0 boxes" not in page.locator("#now").inner_text()
+
+
+def test_a_box_says_what_becomes_of_its_parameters(show):
+    page = show(explore(network_of(4, 1), depth=1))
     page.evaluate("goTo(lastStep)")
-    assert "pass gradients on" in page.locator("#now").inner_text()
-    page.locator("#nodes .group").first.click()
-    assert "stands for" in page.locator("#node").inner_text()
+    said = re.sub(r"\s+", " ", page.locator("#now").inner_text())
+    assert "The 8 weights and 4 biases of Layer 0 have their gradients" in said
+    assert "What is left flows on into x, y" in said
+    assert page.locator(".strip .cell").count() == 12
+    assert page.locator(".strip .cell").first.get_attribute("title").startswith("layers.0.neurons.0.w0.grad = ")
+
+
+def test_edges_between_boxes_carry_the_norm_of_what_flows(show):
+    output = network_of(4, 3, 1)
+    output.backward()
+    page = show(explore(output, depth=1))
+    page.evaluate("goTo(lastStep)")
+    order = mg.topological_order(output)
+    layers = page.evaluate("[0, 1].map(k => nodes.find(node => node.title === `Layer ${k}`).values)")
+    source, target = {id(order[i]) for i in layers[0]}, [order[i] for i in layers[1]]
+    flows = [
+        node.grad * float(derivative)
+        for node in target
+        for parent, derivative in zip(node.parents, node.local_derivatives(), strict=True)
+        if id(parent) in source
+    ]
+    edge = "edges.find(edge => nodes[edge.source].title === 'Layer 0' && nodes[edge.target].title === 'Layer 1')"
+    assert page.evaluate(f"{edge}.flows") == len(flows) == 12
+    assert abs(page.evaluate(f"{edge}.flow")) == pytest.approx(math.hypot(*flows), rel=1e-12)
+    assert page.evaluate(f"{edge}.flowText.textContent") == f"‖←‖ {math.hypot(*flows):.4g}"
+
+
+@pytest.mark.parametrize("scale", [0.45, 0.2, 0.1])
+def test_names_of_modules_leaves_and_output_and_signs_are_readable_at_any_scale(show, scale):
+    page = show(explore(network_of(2, 1), depth=9))
+    page.evaluate(f"moveView(20, 20, {scale})")
+    shown = page.locator("#names text").locator("visible=true")
+    heights = shown.evaluate_all("texts => texts.map(text => text.getBoundingClientRect().height)")
+    assert min(heights) >= 12
+    said = shown.all_text_contents()
+    assert {"loss", "− MLP"} <= set(said)
+    if scale == 0.45:
+        assert said.count("w0") == 3
+        assert {"x", "y", "×", "Σ"} <= set(said)
+    boxes = shown.evaluate_all("texts => texts.map(text => text.getBoundingClientRect().toJSON())")
+    for k, a in enumerate(boxes):
+        for b in boxes[:k]:
+            overlap = min(a["right"], b["right"]) - max(a["left"], b["left"])
+            assert overlap < 4 or min(a["bottom"], b["bottom"]) - max(a["top"], b["top"]) < 7
+
+
+def test_what_is_not_known_yet_can_still_be_read(show):
+    page = show(explore(example()))
+    faint = page.locator(".unknown :is(.card, text)").evaluate_all("all => all.map(e => getComputedStyle(e).opacity)")
+    assert min(map(float, faint)) >= 0.7
+
+
+def test_stages_of_an_outline_open_too(show):
+    page = show(explore(network(30, 40), limit=500))
+    box = page.evaluate("nodes.findIndex(node => !node.single && node.values.length < 200)")
+    size = page.evaluate(f"nodes[{box}].values.length")
+    before = page.evaluate("nodes.length")
+    page.evaluate(f"openBox(nodes[{box}].module)")
+    assert page.evaluate("nodes.length") == before + size - 1
 
 
 def test_one_node_is_a_page_too(show):
