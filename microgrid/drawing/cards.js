@@ -35,7 +35,7 @@ function drawClusters() {
   }
 }
 
-const CARD = { height: 62, widths: [130, 240], group: [200, 270], constant: /** @type {Point} */ ([64, 30]), letter: 8 };
+const CARD = { height: 78, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9 };
 
 // How wide a text is, in half-width letters.
 function columns(text) {
@@ -43,7 +43,7 @@ function columns(text) {
 }
 
 function badgeWidth(symbol) {
-  return Math.max(22, 12 + 7.2 * [...symbol].length);
+  return Math.max(26, 12 + 8.4 * [...symbol].length);
 }
 
 /** @returns {Point} */
@@ -61,30 +61,30 @@ function drawNode(node) {
   const g = shape("g", { transform: `translate(${node.at[0] - width / 2} ${node.at[1] - height / 2})`, role: "button", tabindex: "-1" }, layers.nodes);
   node.element = g;
   g.dataset.node = node.index;
-  shape("rect", { class: "card", width, height, rx: node.kind === "constant" ? 15 : 9 }, g);
+  shape("rect", { class: "card", width, height, rx: node.kind === "constant" ? 17 : 9 }, g);
   const i = node.values[0];
   if (node.kind === "constant") {
-    node.dataText = shape("text", { class: "data", x: width / 2, y: 20, "text-anchor": "middle" }, g);
+    node.dataText = shape("text", { class: "data", x: width / 2, y: 22, "text-anchor": "middle" }, g);
     return;
   }
-  node.tint = shape("path", { class: "tint", d: `M1 ${height - 21}H${width - 1}V${height - 9}a8 8 0 0 1 -8 8H9a8 8 0 0 1 -8 -8Z` }, g);
+  node.tint = shape("path", { class: "tint", d: `M1 ${height - 26}H${width - 1}V${height - 9}a8 8 0 0 1 -8 8H9a8 8 0 0 1 -8 -8Z` }, g);
   let left = 11;
   if (node.computes || !node.single) {
     const symbol = node.single ? passes.row(i).symbol : "+";
     const badge = badgeWidth(symbol);
-    shape("rect", { class: "badge", x: 6, y: 5, width: badge, height: 19, rx: 6 }, g);
-    shape("text", { class: "symbol", x: 6 + badge / 2, y: 19, "text-anchor": "middle" }, g, symbol);
+    shape("rect", { class: "badge", x: 6, y: 6, width: badge, height: 23, rx: 6 }, g);
+    shape("text", { class: "symbol", x: 6 + badge / 2, y: 23, "text-anchor": "middle" }, g, symbol);
     left = badge + 13;
   }
-  const room = Math.max(2, Math.floor((width - left - (node.single ? 6 : 70)) / CARD.letter));
-  shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 19 }, g, node.single ? nameOf(i, room) : shorten(node.title, room));
-  if (!node.single) shape("text", { class: "caption", x: width - 11, y: 19, "text-anchor": "end" }, g, count(node.values.length, "node"));
+  const room = Math.max(2, Math.floor((width - left - (node.single ? 6 : 78)) / CARD.letter));
+  shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 23 }, g, node.single ? nameOf(i, room) : shorten(node.title, room));
+  if (!node.single) shape("text", { class: "caption", x: width - 11, y: 23, "text-anchor": "end" }, g, count(node.values.length, "node"));
   if (!isLarge) {
-    shape("text", { class: "caption", x: 11, y: 37 }, g, "data");
-    shape("text", { class: "caption", x: 11, y: 55 }, g, "grad");
+    shape("text", { class: "caption", x: 11, y: 45 }, g, "data");
+    shape("text", { class: "caption", x: 11, y: 70 }, g, "grad");
   }
-  node.dataText = shape("text", { class: "data", x: width - 11, y: 37, "text-anchor": "end" }, g);
-  node.gradientText = shape("text", { class: "gradient", x: width - 11, y: 55, "text-anchor": "end" }, g);
+  node.dataText = shape("text", { class: "data", x: width - 11, y: 45, "text-anchor": "end" }, g);
+  node.gradientText = shape("text", { class: "gradient", x: width - 11, y: 70, "text-anchor": "end" }, g);
 }
 
 let largest = 1;

@@ -25,7 +25,7 @@ function middle(path) {
 }
 
 /** @type {Point} */
-const LABEL = [80, 34]; // the room that the numbers of an edge take
+const LABEL = [76, 42]; // the room that the numbers of an edge take
 
 // What flows along an edge: one number, or of several the norm with the sign of their sum.
 function measureFlows() {
@@ -41,9 +41,9 @@ function labelOf(edge) {
   if (!edge.labelElement) {
     const [x, y] = edge.label ?? middle(edge.path);
     const g = shape("g", { transform: `translate(${x} ${y})` }, layers.labels);
-    shape("rect", { x: -40, y: -17, width: 80, height: 34, rx: 7 }, g);
-    edge.derivativeText = shape("text", { class: "derivative", y: -3, "text-anchor": "middle" }, g);
-    edge.flowText = shape("text", { class: "flow", y: 12, "text-anchor": "middle" }, g);
+    // Above and below the edge, which is seen between them.
+    edge.derivativeText = shape("text", { class: "derivative", y: -7, "text-anchor": "middle" }, g);
+    edge.flowText = shape("text", { class: "flow", y: 17, "text-anchor": "middle" }, g);
     edge.labelElement = { element: g };
   }
   return edge.labelElement;

@@ -150,7 +150,7 @@ function changeLevel(way) {
 
 // What opens at first: as asked, else as much as can be read at once.
 function openAtFirst() {
-  const deepest = Math.max(...[...modules.keys()].map(levelOf)) + 1;
+  const deepest = Math.max(0, ...[...modules.keys()].map((m) => levelOf(m) + 1));
   const { depth, limit, direction } = page.view;
   const most = Math.min(depth ?? deepest, deepest);
   let best = null;

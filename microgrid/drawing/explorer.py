@@ -30,9 +30,13 @@ ASSETS = (
     "panel.js",  # the selected node
     "editing.js",  # changing a leaf
     "leaves.js",  # the list of what can be edited
+    "modes.js",  # the panel hidden, and presenting
     "pointer.js",  # mouse, touch and keyboard
     "explorer.js",  # start, and what a step changes
 )
+
+FOLDED = 300
+"""A graph with more boxes than this has to be folded, unless modules divide it."""
 
 
 class Explorer(Page):
@@ -91,10 +95,13 @@ class Explorer(Page):
         }
 
     def _picture(self, has_modules: bool) -> dict[str, Any]:
-        """The boxes and where they stand; what modules made, the page lays out, as its boxes open and close."""
+        """What to show; and where the boxes stand, if the page does not lay them out itself.
+
+        It does, as boxes open and close. But a large graph that no module made is folded, as ``Layout`` does it.
+        """
         note = f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else ""
         view = {"direction": self._direction, "depth": self._depth, "limit": self._limit, "note": note}
-        if has_modules:
+        if has_modules or not (self._graph.is_outline or len(self._graph.nodes) > FOLDED):
             return {"view": view}
         index = self._program.index
         picture = {

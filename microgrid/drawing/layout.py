@@ -18,10 +18,10 @@ LABELLED_EDGES = 300
 
 LABEL = (80, 34)  # of an edge's two numbers, in pixels, as everything on the page
 COUNT = (58, 18)  # of how many uses are drawn as one edge
-CARD_HEIGHT, CONSTANT = 62, (64, 30)
-CARD_WIDTHS = (130, 230)
-GROUP_WIDTH = 200
-LETTER = 7.4  # the width of a half-width letter of a label
+CARD_HEIGHT, CONSTANT = 78, (76, 34)
+CARD_WIDTHS = (136, 260)
+GROUP_WIDTH = 220
+LETTER = 9  # the width of a half-width letter of a label
 GAP = (110, 16)  # between neighbouring ranks, and between neighbours in a rank
 
 AXES = {"LR": (0, 1), "RL": (0, -1), "TB": (1, 1), "BT": (1, -1)}
@@ -237,7 +237,7 @@ def _size(node: Node) -> Size:
     value = node.values[-1]
     text = f"{node.title} {len(node.values):,} nodes" if node.title else value.label or "v000"
     badge = 0 if node.kind != "operation" else 14 + LETTER * columns(value.op.symbol)
-    low, high = (GROUP_WIDTH, GROUP_WIDTH + 60) if node.kind == "group" else CARD_WIDTHS
+    low, high = (GROUP_WIDTH, GROUP_WIDTH + 80) if node.kind == "group" else CARD_WIDTHS
     return min(max(low, math.ceil(28 + badge + LETTER * columns(text))), high), CARD_HEIGHT
 
 

@@ -3,7 +3,7 @@
 // modules, the leaves, then the signs of the operations, each where it has room.
 "use strict";
 
-const FAR = 0.5; // the scale below which the texts of the cards cannot be read
+const FAR = 0.42; // the scale below which the texts of the cards cannot be read
 const NAME = { height: 11, letter: 7.4 };
 const GRID = 4; // pixels: how finely names are kept apart
 

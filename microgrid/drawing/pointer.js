@@ -9,6 +9,8 @@ function connect() {
     fit: () => (setFollowing(false), fit()),
     "open-level": () => changeLevel(1),
     "close-level": () => changeLevel(-1),
+    "hide-panel": togglePanel,
+    present: togglePresenting,
     follow: () => (setFollowing(!following), following && follow(steps[now].node ?? selected)),
   };
   for (const id in buttons) byId(id).addEventListener("click", buttons[id]);
@@ -26,7 +28,11 @@ function connect() {
       f: buttons.follow,
       o: buttons["open-level"],
       c: buttons["close-level"],
-      Escape: () => select(null),
+      p: togglePanel,
+      s: togglePresenting,
+      PageDown: controls.forward, // what presenters' remote controls send
+      PageUp: controls.back,
+      Escape: () => (hasMode("presenting") ? togglePresenting() : select(null)),
     },
   });
   connectStage();

@@ -62,8 +62,8 @@ function fitTo([left, top, right, bottom], most) {
   return [width / 2 - (scale * (left + right)) / 2, height / 2 - (scale * (top + bottom)) / 2, Math.max(scale, 0.01)];
 }
 
-const READABLE = 0.62;
-const MOST_SCALE = 1.25;
+const READABLE = 0.55;
+const MOST_SCALE = 1.6;
 
 // No more empty room than there must be: a graph smaller than the stage stands in its middle.
 /**
@@ -122,7 +122,7 @@ function follow(node) {
   if (view.scale >= READABLE && isSeen(isLarge ? node.box : near)) return;
   // A large graph keeps its scale, as each new one lays out every text; and where the operands are too far
   // apart to be seen at once, the node itself is what counts.
-  const scale = Math.max(view.scale, 0.9);
+  const scale = Math.max(view.scale, 0.8);
   const target = fitTo(near, scale);
   const [x, y] = node.at;
   /** @type {[number, number, number]} */
