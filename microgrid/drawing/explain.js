@@ -30,7 +30,7 @@ function explain() {
   }
   if (!node.single) return explainGroup(phase, node, heading);
   const i = node.values[0];
-  const name = nameOf(i);
+  const name = held(i);
   if (phase === "forward")
     return [
       heading("Forward ", counted(now, order.length)),

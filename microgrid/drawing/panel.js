@@ -53,20 +53,20 @@ function describeValue(node) {
       "dl",
       { class: "facts" },
       element("dt", {}, "data"),
-      element("dd", { id: "full-data" }, known ? exact(passes.data[i]) : "not yet computed"),
+      element("dd", {}, known ? whole(passes.data[i], "full-data") : "not yet computed"),
       element("dt", {}, "grad"),
-      element("dd", { id: "full-gradient" }, gradient === null ? (node.reached ? "nothing has arrived yet" : "nothing flows to it") : exact(gradient) + (complete ? "" : " so far")),
+      element("dd", {}, ...(gradient === null ? [node.reached ? "nothing has arrived yet" : "nothing flows to it"] : [whole(gradient, "full-gradient"), complete ? "" : " so far"])),
     ),
   );
   if (node.computes) {
-    parts.push(element("h3", {}, "Formula"), line(bold(name), ` = ${formulaOf(i)}`));
+    parts.push(element("h3", {}, "Formula"), line(bold(held(i)), ` = ${formulaOf(i)}`));
     if (known) parts.push(line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])));
     if (passes.row(i).problem) parts.push(element("p", { class: "why" }, `Computed in Python: ${passes.row(i).problem}.`));
     parts.push(element("h3", {}, "Local derivatives"));
     const list = passes.parents[i].slice(0, 40).map((parent, argument) => {
-      const formula = fill(passes.row(i).derivatives[argument], i, (j) => nameOf(j));
+      const formula = fill(passes.row(i).derivatives[argument], i, (j) => (isConstant(j) ? nameOf(j) : held(j)));
       const value = passes.shown.derivative[passes.first[i] + argument];
-      return line(`∂${nameOf(i)}/∂${nameOf(parent)}`, ` = ${formula}`, ...(known && formula !== format(value) ? [" = ", bold(format(value), "number")] : []));
+      return line(`∂${held(i)}/∂${held(parent)}`, ` = ${formula}`, ...(known && formula !== format(value) ? [" = ", bold(format(value), "number")] : []));
     });
     parts.push(...list);
     if (passes.parents[i].length > 40) parts.push(line(`… and ${passes.parents[i].length - 40} more`));
@@ -80,7 +80,7 @@ function describeValue(node) {
       parts.push(
         arrived(edge)
           ? line(...addition(edge), from)
-          : element("p", { class: "line waiting" }, `${nameOf(child)}.grad × ∂${nameOf(child)}/∂${nameOf(i)}`, from, ", not yet"),
+          : element("p", { class: "line waiting" }, `${held(child)}.grad × ∂${held(child)}/∂${held(i)}`, from, ", not yet"),
       );
     }
     if (received.length > 24) parts.push(line(`… and ${received.length - 24} more uses`));

@@ -23,23 +23,33 @@ function nameOf(i, length) {
   return isConstant(i) ? format(passes.shown.data[i]) : "v" + subscript(i);
 }
 
+// The name as it stands in a formula: one that is itself an expression, "x1*w1 + b", or a number, is held by brackets.
+function held(i) {
+  const name = nameOf(i);
+  return /^[\p{L}\p{M}\p{N}_.'′∇[\]]+$/u.test(name) && !isConstant(i) ? name : `(${name})`;
+}
+
 // Put names or numbers into a formula of Python's making, "{y} × (1 − {y})"; a brace of its own stands twice.
 function fill(formula, i, give) {
   return formula.replace(/\{\{|\}\}|\{(\w+)\}(?=(.?))/gu, (all, place, next) => {
     if (place === undefined) return all[0];
     const text = give(place === "y" ? i : passes.parents[i][Number(place)]);
     const power = /[⁰¹²³⁴⁵⁶⁷⁸⁹⁻^]/u.test(next);
-    return power && (text.startsWith(MINUS) || text.includes(" ")) ? `(${text})` : text;
+    return power && !text.startsWith("(") && (text.startsWith(MINUS) || text.includes(" ")) ? `(${text})` : text;
   });
 }
 
 function formulaOf(i) {
-  return fill(passes.row(i).formula, i, (j) => nameOf(j));
+  return signed(fill(passes.row(i).formula, i, (j) => (isConstant(j) ? nameOf(j) : held(j))));
+}
+
+// 2 + (−3)
+function signed(formula) {
+  return formula.replace(/([+−] )(−[\d.e−]+)/gu, "$1($2)");
 }
 
 function numbersOf(i) {
-  const text = fill(passes.row(i).formula, i, (j) => format(passes.shown.data[j]));
-  return text.replace(/([+−] )(−[\d.e−]+)/gu, "$1($2)");
+  return signed(fill(passes.row(i).formula, i, (j) => format(passes.shown.data[j])));
 }
 
 const bold = (text, kind = "name") => element("b", { class: kind }, text);
@@ -51,7 +61,7 @@ const plain = (x) => element("span", { title: String(x) }, format(x));
 function addition(edge) {
   const child = passes.child[edge];
   return [
-    bold(`${nameOf(passes.parentOf(edge))}.grad`),
+    bold(`${held(passes.parentOf(edge))}.grad`),
     " += ",
     plain(passes.shown.gradient[child]),
     " × ",
@@ -73,6 +83,13 @@ function range(numbers) {
 
 function count(n, thing) {
   return `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : /[xs]$/.test(thing) ? "es" : "s"}`;
+}
+
+// A number in four digits, which a click shows whole.
+function whole(x, id) {
+  const button = element("button", { class: "whole", id, title: exact(x) }, format(x));
+  button.addEventListener("click", () => (button.textContent = button.textContent === exact(x) ? format(x) : exact(x)));
+  return button;
 }
 
 function exact(x) {
