@@ -174,11 +174,13 @@ Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });
 showPicture(page.picture ? { ...adopt(page.picture), note: page.view.note } : openAtFirst());
 document.body.classList.toggle("has-modules", modules.length > 0);
 buildLeaves();
+openedAtFirst = new Set(opened);
 connect();
 connectField();
 refresh();
 showAll();
 setFollowing(view.scale < READABLE);
+if (location.hash) restoreState();
 new ResizeObserver(() => {
   Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });
   if (view.scale === view.fitted) showAll();

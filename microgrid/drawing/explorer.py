@@ -31,6 +31,7 @@ ASSETS = (
     "editing.js",  # changing a leaf
     "leaves.js",  # the list of what can be edited
     "modes.js",  # the panel hidden, and presenting
+    "share.js",  # the state as a link, a step as a picture
     "pointer.js",  # mouse, touch and keyboard
     "explorer.js",  # start, and what a step changes
 )

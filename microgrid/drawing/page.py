@@ -95,7 +95,7 @@ class Page(ABC):
         content = {
             "title": html.escape(self._title),
             "policy": (
-                f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src {_hashes([style])}; "
+                f"default-src 'none'; img-src blob:; base-uri 'none'; form-action 'none'; style-src {_hashes([style])}; "
                 f"script-src {_hashes(scripts)}"
             ),
             "style": style,

@@ -9,6 +9,9 @@ function connect() {
     fit: () => (setFollowing(false), fit()),
     "open-level": () => changeLevel(1),
     "close-level": () => changeLevel(-1),
+    "copy-link": copyLink,
+    "save-svg": saveSvg,
+    "save-png": savePng,
     "hide-panel": togglePanel,
     present: togglePresenting,
     follow: () => (setFollowing(!following), following && follow(steps[now].node ?? selected)),
@@ -85,6 +88,7 @@ function connectStage() {
   });
   // Within a notebook the wheel scrolls the notebook; there Ctrl zooms.
   const embedded = window.parent !== window;
+  document.body.classList.toggle("embedded", embedded);
   stage.addEventListener(
     "wheel",
     (event) => {

@@ -6,8 +6,10 @@ import random
 import re
 import socket
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from waiting import wait_until
 
@@ -577,6 +579,59 @@ def test_rounding_noise_is_shown_as_zero_and_in_full_in_the_panel(show):
     page.evaluate("goTo(lastStep); select(nodes[1])")
     assert page.evaluate("nodes[1].dataText.textContent") == "0"
     expect(page.locator("#full-data")).to_have_attribute("title", "1.2246467991473532e−16")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Sharing
+
+
+def test_a_link_holds_the_numbers_the_step_the_boxes_and_the_selected_node(browser, tmp_path):
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(explore(network_of(3, 1), depth=1).save(tmp_path / "page.html").as_uri())
+    page.locator("#nodes .group", has_text="Layer 1").click()
+    x = page.evaluate("leaves.find(i => nameOf(i) === 'x')")
+    page.evaluate(f"setLeaf({x}, 0.75); goTo(lastStep - 2); select(nodes[nodeOf[{x}]])")
+    shown = "[now, [...opened], passes.data[passes.output], selected.values[0], nodes.length]"
+    expected = page.evaluate(shown)
+    page.click("#copy-link")
+    expect(page.locator("#said")).to_have_text(re.compile("Link copied|The link is in the address bar"))
+    link = page.evaluate("location.href")
+    other = context.new_page()
+    other.goto(link)
+    assert other.evaluate(shown) == expected
+    assert other.evaluate(f"passes.data[{x}]") == 0.75
+    other.evaluate("location.hash = '#step=9999&node=77777&open=55.x&nonsense&-3=1'")
+    wait_until(other, "now === lastStep && selected === null")
+    assert other.evaluate(f"passes.data[{x}]") == 0.5
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_step_is_saved_as_svg_and_png_that_need_no_page(browser, tmp_path, scheme):
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    page.goto(explore(example(), title="A lesson").save(tmp_path / "page.html").as_uri())
+    page.evaluate("goTo(6)")
+    files = {}
+    for kind in ("svg", "png"):
+        with page.expect_download() as download:
+            page.click(f"#save-{kind}")
+        assert download.value.suggested_filename == f"A lesson - step 6.{kind}"
+        files[kind] = tmp_path / f"step.{kind}"
+        download.value.save_as(files[kind])
+    text = files["svg"].read_text()
+    root = ElementTree.fromstring(text)
+    assert not re.search("class=| style=|var\\(|<script|data-", text)
+    said = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"L", "e", "−8", "×", "∂ −2", "← −2"} <= said
+    page.goto(files["svg"].as_uri())
+    page.screenshot(path=tmp_path / "seen.png")
+    with Image.open(files["png"]) as saved:
+        paper = (LIGHT if scheme == "light" else DARK)["paper"]
+        assert saved.convert("RGB").getpixel((3, 3)) == tuple(int(paper[k : k + 2], 16) for k in (1, 3, 5))
+        assert len(saved.convert("RGB").getcolors(1 << 20)) > 20
+        assert saved.width == pytest.approx(2 * float(root.get("width")), abs=2)
+    page.close()
 
 
 # ---------------------------------------------------------------------------------------------------
