@@ -56,6 +56,16 @@ function sizeOf(node) {
   return [Math.min(Math.max(low, Math.ceil(28 + badge + CARD.letter * columns(text))), high), CARD.height];
 }
 
+// What a card is called where it does not say so itself: from far it has no text.
+function calledNode(node) {
+  return node.single ? nameOf(node.values[0], 60) : `${node.title}, ${node.values.length} nodes in a box: Enter opens it`;
+}
+
+function callNode(node) {
+  if (stage.classList.contains("far")) node.element.setAttribute("aria-label", calledNode(node));
+  else node.element.removeAttribute("aria-label");
+}
+
 function drawNode(node) {
   const [width, height] = node.size;
   const g = shape("g", { transform: `translate(${node.at[0] - width / 2} ${node.at[1] - height / 2})`, role: "button", tabindex: "-1" }, layers.nodes);

@@ -17,6 +17,7 @@ function refresh() {
   panel.now.replaceChildren(...explain().filter((part) => part !== null));
   describeNode();
   refreshLeaves();
+  if (document.activeElement === inside.element) inside.element.setAttribute("aria-label", spoken(inside));
 }
 
 function showStep(before) {
@@ -66,6 +67,7 @@ function showPicture(given) {
   inside.element.setAttribute("tabindex", "0");
   bounds = around([...nodes.map((node) => node.box), ...picture.frames.map((frame) => frame.corners)]);
   collectNames();
+  nodes.forEach(callNode);
   selected = chosen >= 0 && nodes[nodeOf[chosen]].single ? nodes[nodeOf[chosen]] : null;
   byId("note").textContent = picture.note;
   const turn = `${(100 * (seedStep - 0.5)) / Math.max(1, lastStep)}%`;

@@ -28,7 +28,10 @@ function collectNames() {
 // Names where there is room, in the order of their importance; anew only when the scale changes.
 function showNames() {
   const far = view.scale < FAR;
-  if (set(view, "far", far)) stage.classList.toggle("far", far);
+  if (set(view, "far", far)) {
+    stage.classList.toggle("far", far);
+    nodes.forEach(callNode);
+  }
   if (!far) return;
   layers.names.setAttribute("transform", `translate(${view.x} ${view.y})`);
   if (namesScale === view.scale) return;

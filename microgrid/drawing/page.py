@@ -95,8 +95,8 @@ class Page(ABC):
         content = {
             "title": html.escape(self._title),
             "policy": (
-                f"default-src 'none'; img-src blob:; base-uri 'none'; form-action 'none'; style-src {_hashes([style])}; "
-                f"script-src {_hashes(scripts)}"
+                "default-src 'none'; img-src blob:; base-uri 'none'; form-action 'none'; "
+                f"style-src {_hashes([style])}; script-src {_hashes(scripts)}"
             ),
             "style": style,
             "begin": html.escape(ends[0]),

@@ -109,6 +109,7 @@ function connectStage() {
     inside.element.setAttribute("aria-label", spoken(inside));
     if (hit.matches(":focus-visible")) follow(inside);
   });
+  stage.addEventListener("focusout", (event) => event.target.closest("[data-node]") && callNode(inside));
   stage.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (by) {
@@ -133,7 +134,7 @@ function focusNode(node) {
 }
 
 function spoken(node) {
-  if (!node.single) return `${node.title}, ${node.values.length} nodes in a box: Enter opens it`;
+  if (!node.single) return calledNode(node);
   const i = node.values[0];
   const formula = node.computes ? ` = ${formulaOf(i)}` : `, ${node.kind}`;
   const gradient = gradientNow(node);

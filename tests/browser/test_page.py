@@ -391,6 +391,26 @@ def test_whole_page_can_be_reached_by_tab_and_shows_where_the_focus_is(show):
     assert all(ring >= 2 for name, ring in seen if name), seen
 
 
+STATES = {
+    "leaves": "goTo(0)",
+    "backward": "goTo(lastStep - 2)",
+    "selected": "goTo(lastStep); select(nodes[0])",
+    "far": "moveView(10, 10, 0.2)",
+    "presenting": "toggleMode('presenting', 'present', true); goTo(3)",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("width", [1280, 836, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_on_the_page_is_a_serious_barrier(browser, tmp_path, barriers, state, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(explore(network_of(6, 6, 1)).save(tmp_path / "page.html").as_uri())
+    page.evaluate(STATES[state])
+    assert barriers(page) == []
+    page.close()
+
+
 def test_controls_have_names_for_screen_readers(show):
     page = show(explore(example()))
     nameless = page.evaluate(
@@ -1042,6 +1062,34 @@ def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
     assert now["y"] < 844, "the words stand below the graph on the same screen"
     page.locator("#nodes .current").tap()
     expect(page.locator("#node h2")).to_contain_text("Selected")
+    page.close()
+
+
+def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.set_default_timeout(10_000)
+    page.goto(explore(network_of(3, 1), depth=1).save(tmp_path / "page.html").as_uri())
+    page.evaluate("fit()")
+    page.locator("#nodes .group").first.tap()
+    assert "Layer 0" in titles(page)[0]
+    page.evaluate("fit()")
+    page.locator("#nodes .group", has_text="Neuron 1").tap(force=True)
+    assert "Neuron 1" in titles(page)[0]
+    page.evaluate("follow(nodes.find(node => nameOf(node.values[0]) === 'w0'))")
+    page.wait_for_timeout(400)
+    card = page.locator("#nodes .parameter", has_text="w0").first
+    card.tap()
+    card.tap()
+    expect(page.locator("#on-card")).to_be_focused()
+    page.locator("#on-card").fill("2")
+    page.locator("#stage").tap(position={"x": 20, "y": 20})
+    expect(page.locator("#on-card")).to_be_hidden()
+    assert page.evaluate("2 === Math.max(...leaves.map(i => passes.data[i]))")
+    page.evaluate(
+        "frame => moveView(30 - frame[0] / 2, 30 - frame[1] / 2, 0.5)", page.evaluate("picture.frames[1].corners")
+    )
+    page.locator(".close", has_text="Layer 0").tap()
+    assert "Layer 0" not in titles(page)[0]
     page.close()
 
 
