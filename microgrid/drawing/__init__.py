@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from microgrid.drawing.arrays import arrays_descriptions, arrays_dot, is_kernel
-from microgrid.drawing.dot import descriptions, to_dot
+from microgrid.drawing.dot import descriptions, drawing
 from microgrid.drawing.graph import Graph, exceeds, extract
 from microgrid.drawing.naming import name
 from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
@@ -97,8 +97,8 @@ def draw(
         return Picture(dot, arrays_descriptions(boxes), title=title, theme=theme, renderer=renderer)
     outputs = _outputs(what)
     graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
-    dot = to_dot(graph, title=title, direction=direction, theme=paper, note=_note(graph))
-    return Picture(dot, descriptions(graph), title=title, theme=theme, renderer=renderer)
+    drawn = drawing(graph, title=title, direction=direction, theme=paper, note=_note(graph))
+    return Picture(drawn.dot, descriptions(graph), title=title, theme=theme, renderer=renderer, placed=drawn.placed)
 
 
 def _note(graph: Graph) -> str:

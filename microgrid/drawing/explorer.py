@@ -28,14 +28,12 @@ class Explorer(Page):
         title: str,
         direction: str,
         theme: str,
-        renderer: str | None,
     ) -> None:
         super().__init__(title or _title(output), theme)
         self.still = still
         self._program = Program(output)
         self._graph = graph
         self._direction = direction
-        self._renderer = renderer
 
     @cached_property
     def html(self) -> str:
@@ -57,7 +55,7 @@ class Explorer(Page):
         index = self._program.index
         return {
             "note": f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else "",
-            **Layout(self._graph, self._direction, self._renderer).json(),
+            **Layout(self._graph, self._direction).json(),
             "nodes": [
                 {
                     "values": [index[value] for value in node.values],
@@ -100,7 +98,7 @@ def explore(
     Raises:
         TypeError: if ``output`` is not a Value.
         ValueError: for an unknown direction or theme, or a malformed JavaScript expression of an operation.
-        RendererError: if no Graphviz is found to lay the graph out.
+        RendererError: if no Graphviz is found to draw the still picture.
     """
     from microgrid.drawing import draw
 
@@ -108,7 +106,7 @@ def explore(
         raise TypeError(f"explore() plays backward() of one Value; got {output!r} of type {type(output).__name__}")
     still = draw(output, title=title, direction=direction, depth=depth, theme=theme, renderer=renderer)
     graph = extract((output,), depth=depth, limit=limit)
-    return Explorer(output, graph, still, title=title, direction=direction, theme=theme, renderer=renderer)
+    return Explorer(output, graph, still, title=title, direction=direction, theme=theme)
 
 
 def _title(output: Value) -> str:

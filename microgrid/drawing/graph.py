@@ -36,6 +36,7 @@ class Node:
         kind: ``"input"`` (a leaf), ``"parameter"`` (a leaf that a module trains), ``"constant"``,
             ``"operation"``, or ``"group"`` for several Values drawn as one.
         title: what a group is called; empty for a single Value, which has its own label.
+        path: the dotted name of the module that a group stands for; empty if it stands for none.
         cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
         is_output: whether the picture was asked of a Value in it.
         is_marked: whether it is to be pointed out.
@@ -48,6 +49,7 @@ class Node:
     exits: tuple[Value, ...]
     kind: str
     title: str = ""
+    path: str = ""
     cluster: int | None = None
     is_output: bool = False
     is_marked: bool = False
@@ -85,6 +87,16 @@ class Edge:
     count: int = 1
 
 
+Sibling = tuple[str, int]
+"""What modules are siblings in, by its dotted name, and which of them one is."""
+
+
+def sibling(path: str) -> Sibling | None:
+    """Return the place of a module among its siblings, ``("MLP.layers.0.neurons", 3)``, if it has a number."""
+    family, _, name = path.rpartition(".")
+    return (family, int(name)) if name.isdigit() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A frame around the nodes of a neuron, a layer or a network.
@@ -106,7 +118,7 @@ class Graph:
 
     Attributes:
         nodes: in topological order: every edge leads to a later node (unless groups make a cycle).
-        edges: in the order of their targets, and of the arguments of these.
+        edges: in the order of their targets, and of the arguments of these; into groups, of first use.
         clusters: outer ones first.
         total: how many Values the whole computation graph has, drawn or not.
         is_outline: whether it was too large to be drawn as asked, and groups stand for its parts.
@@ -138,6 +150,7 @@ class _Group:
 
     title: str
     frames: tuple[_Frame, ...] = ()
+    path: str = ""
 
 
 _Frames = dict[Value, tuple[_Frame, ...]]
@@ -246,7 +259,7 @@ def _collapse(order: Sequence[Value], frames: _Frames, depth: int) -> _Groups:
         if len(around) > depth:
             frame = around[depth]
             if frame not in boxes:
-                boxes[frame] = _Group(frame.title, around[:depth])
+                boxes[frame] = _Group(frame.title, around[:depth], frame.path)
             groups[node] = boxes[frame]
     return groups
 
@@ -313,7 +326,7 @@ def _outline(order: Sequence[Value], outputs: Sequence[Value], frames: _Frames, 
         level = deepest if depth is None else min(deepest, depth)
         boxes: dict[_Frame, _Group] = {}
         groups = {
-            node: boxes.setdefault(frame := around[: level + 1][-1], _Group(frame.title, around[:level]))
+            node: boxes.setdefault(frame := around[: level + 1][-1], _Group(frame.title, around[:level], frame.path))
             for node, around in frames.items()
         }
         inputs, before, after = (_Group(title) for title in ("inputs", "before the modules", "after the modules"))
@@ -410,6 +423,7 @@ class _Builder:
                     shown,
                     "group" if is_group else self.kind(values[0]),
                     group.title if isinstance(group, _Group) else "",
+                    group.path if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
                     is_marked=any(value is mark for value in values),
@@ -443,11 +457,13 @@ class _Builder:
     def edges(self, nodes: Sequence[Node], numbers: Numbers) -> list[Edge]:
         """Return the edges with their numbers: through groups by the chain rule, sums over merged ones."""
         found: list[Edge] = []
-        merged: dict[tuple[int, int], int] = {}
         for target, box in enumerate(nodes):
             # The derivative of the box's result by each of its members, from the result back.
             through = {box.exits[0]: 1.0}
-            for node in reversed(box.values):
+            into: dict[tuple[int, int], Edge] = {}
+            first_use: dict[tuple[int, int], tuple[int, int]] = {}
+            for step in reversed(range(len(box.values))):
+                node = box.values[step]
                 by_node = through.get(node, 0.0)
                 for argument, (parent, derivative, flow) in enumerate(
                     zip(node.parents, numbers.local_derivatives(node), numbers.flows(node), strict=True)
@@ -464,14 +480,11 @@ class _Builder:
                             by_node * derivative if one_way_in and one_way_out else None,
                             flow if one_way_in else None,
                         )
-                        if box.kind != "group" and nodes[source].kind != "group":
-                            found.append(edge)
-                        elif (source, target) in merged:
-                            place = merged[source, target]
-                            found[place] = _merge(found[place], edge)
-                        else:
-                            merged[source, target] = len(found)
-                            found.append(edge)
+                        apart = box.kind != "group" and nodes[source].kind != "group"
+                        use = (source, argument if apart else -1)
+                        into[use] = _merge(into[use], edge) if use in into else edge
+                        first_use[use] = min(first_use.get(use, (step, argument)), (step, argument))
+            found.extend(into[use] for use in sorted(into, key=first_use.__getitem__))
         return found
 
 

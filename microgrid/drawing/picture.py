@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
+from microgrid.drawing.placing import DRAW_AS_PLACED
 from microgrid.drawing.rendering import find_renderer, render
 from microgrid.drawing.theme import THEMES, follow_viewer
 from microgrid.environment import require
@@ -34,8 +36,18 @@ class Picture:
         dot: the picture as DOT text, Graphviz's language.
     """
 
-    def __init__(self, dot: str, tooltips: dict[str, str], *, title: str, theme: str, renderer: str | None) -> None:
+    def __init__(
+        self,
+        dot: str,
+        tooltips: dict[str, str],
+        *,
+        title: str,
+        theme: str,
+        renderer: str | None,
+        placed: Callable[[str], str] | None = None,
+    ) -> None:
         self.dot = dot
+        self._placed = placed
         self._tooltips = tooltips
         self._title = title
         self._theme = theme
@@ -63,7 +75,7 @@ class Picture:
                 'them; for PNG, pip install "microgrid-autograd[pdf]" or install the system package graphviz',
                 stacklevel=2,
             )
-        return render(self.dot, "png", find_renderer(self._renderer), f"-Gdpi={RESOLUTION}")
+        return self._render("png", f"-Gdpi={RESOLUTION}")
 
     @property
     def pdf(self) -> bytes:
@@ -76,7 +88,16 @@ class Picture:
 
     @cached_property
     def _graphviz_svg(self) -> str:
-        return render(self.dot, "svg", find_renderer(self._renderer)).decode()
+        return self._render("svg").decode()
+
+    @cached_property
+    def _placed_dot(self) -> str:
+        return self._placed(find_renderer(self._renderer)) if self._placed else self.dot
+
+    def _render(self, kind: str, *options: str) -> bytes:
+        if self._placed:
+            options += DRAW_AS_PLACED
+        return render(self._placed_dot, kind, find_renderer(self._renderer), *options)
 
     @property
     def _needs_fonts(self) -> bool:
