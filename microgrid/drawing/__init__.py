@@ -102,6 +102,8 @@ def draw(
 
 
 def _note(graph: Graph) -> str:
+    if graph.is_out_of_date:
+        return "An operand was changed since its results were computed: y.forward() computes them anew"
     if not graph.is_outline:
         return ""
     return (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from microgrid.drawing.graph import Cluster, Edge, Graph, Node, sibling
 from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine
+from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import THEMES
 from microgrid.ops import LEAF
 
@@ -65,7 +66,7 @@ def _describe(node: Node, has_gradients: bool) -> str:
     else:
         name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
     gradient = f", gradient {_range(node.gradient, repr)}" if has_gradients else ""
-    return f"{name}, data {_range(node.data, repr)}{gradient}"
+    return ", ".join([f"{name}, data {_range(node.data, repr)}{gradient}", *node.remarks])
 
 
 class _Writer:
@@ -131,6 +132,10 @@ class _Writer:
             rows = [self.text_row(text) for text in self.contents(node)] + rows
         if label:
             rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{label_width(label)}"><B>{markup(label)}</B></TD>')
+        rows += [
+            f'<TD ALIGN="LEFT"><FONT COLOR="{color["mark"]}" POINT-SIZE="{SIZE - 2:g}">{escape(remark)}</FONT></TD>'
+            for remark in node.remarks
+        ]
         badge = ""
         if node.kind == "operation":
             paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
@@ -225,23 +230,13 @@ class _Writer:
         table = "".join(f"<TR>{row}</TR>" for row in rows)
         label = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>' if rows else ""
         attributes = (
-            f'id="e{index}" color="{color}" style={"dashed" if flow < 0 else "solid"} '
+            f'id="e{index}" color="{color}" style={"dotted" if flow != flow else "dashed" if flow < 0 else "solid"} '
             f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g}"
         )
         return DrawnLine(edge.source, edge.target, attributes, label)
 
 
 # -- numbers -----------------------------------------------------------------------------------------
-
-
-def significant(number: float, digits: int = 4) -> str:
-    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full."""
-    if not math.isfinite(number):
-        return str(number)
-    if number == int(number) and abs(number) < 1e6:
-        return str(int(number))
-    text = f"{number:.{digits}g}"
-    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def aligned(numbers: Sequence[float]) -> list[str]:
@@ -277,10 +272,12 @@ def largest(numbers: Iterable[float]) -> float:
 
 def sign_and_level(number: float, largest: float) -> tuple[str, int]:
     """Return the name of a number's colour, and how strong it is: 0 for nothing, 4 for near the largest."""
+    if number != number:
+        return "undefined", 4
     size = abs(number)
     if not size:
         level = 0
-    elif not size < largest * 0.5:  # nan and inf too
+    elif not size < largest * 0.5:  # infinity too
         level = 4
     else:
         level = 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1

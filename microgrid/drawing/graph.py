@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
 from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, live_nodes, topological_order
 from microgrid.ops import CONSTANT
@@ -19,6 +20,9 @@ OUTLINE_MODULES = 24
 
 MANY = 20_000
 """With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
+
+REMARKS = 2
+"""So many remarks a box has room for."""
 
 OUTSIDE = -1
 
@@ -43,6 +47,7 @@ class Node:
         hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
         data: the least and the largest number among the exits, with mere rounding noise as 0.
         gradient: the same of the gradients.
+        remarks: what is known to be wrong with them, in words.
     """
 
     values: tuple[Value, ...]
@@ -57,6 +62,7 @@ class Node:
     hidden_uses: int = 0
     data: tuple[float, float] = (0.0, 0.0)
     gradient: tuple[float, float] = (0.0, 0.0)
+    remarks: tuple[str, ...] = ()
 
     @property
     def value(self) -> Value | None:
@@ -122,6 +128,7 @@ class Graph:
         clusters: outer ones first.
         total: how many Values the whole computation graph has, drawn or not.
         is_outline: whether it was too large to be drawn as asked, and groups stand for its parts.
+        is_out_of_date: whether the data of an operand was changed since its results were computed.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -129,6 +136,7 @@ class Graph:
     clusters: tuple[Cluster, ...] = ()
     total: int = 0
     is_outline: bool = False
+    is_out_of_date: bool = False
 
     @property
     def has_gradients(self) -> bool:
@@ -412,6 +420,12 @@ class _Builder:
         numbers = Numbers(
             self.order if len(self.order) <= MANY else (), live_nodes(list(everything), outputs) if ran else ()
         )
+        changed = out_of_date(everything) if len(everything) <= MANY else {}
+        remarks = [changed]
+        if len(everything) <= MANY:
+            remarks.append(begins_not_finite(everything, numbers))
+            if ran and not changed:
+                remarks.append(gradients_beyond(everything, outputs, numbers))
         nodes = []
         for group, i in self.index.items():
             values = tuple(self.members[group])
@@ -431,6 +445,7 @@ class _Builder:
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),
                     gradient=_extent(map(numbers.gradient, shown)) if ran else (0.0, 0.0),
+                    remarks=tuple([said[value] for said in remarks for value in values if value in said])[:REMARKS],
                 )
             )
         # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.
@@ -438,7 +453,7 @@ class _Builder:
             edges = [Edge(source, target, count=count) for (target, source), count in sorted(uses.items())]
         else:
             edges = self.edges(nodes, numbers)
-        return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline)
+        return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline, bool(changed))
 
     def kind(self, value: Value) -> str:
         if value.first is not None:

@@ -2,7 +2,8 @@
 
 A colour has one name and one value per theme. Blue is a positive gradient and orange a negative one:
 the pair that people with any common colour blindness tell apart. Size is lightness, equal for both, so it
-survives greyscale; there the sign is still read from the number and from dashed lines.
+survives greyscale; there the sign is still read from the number and from dashed lines. What is not a number
+is yellow, and its lines are dotted.
 """
 
 LIGHT = {
@@ -39,6 +40,9 @@ LIGHT = {
     "negative line 2": "#d99156",
     "negative line 3": "#c26a22",
     "negative line 4": "#964a08",
+    "undefined 4": "#f4e27a",
+    "undefined text": "#6b5900",
+    "undefined line 4": "#8a7400",
 }
 
 DARK = {
@@ -75,6 +79,9 @@ DARK = {
     "negative line 2": "#a9682f",
     "negative line 3": "#e08c45",
     "negative line 4": "#ffb67a",
+    "undefined 4": "#564a00",
+    "undefined text": "#e3cc52",
+    "undefined line 4": "#d6bd3a",
 }
 
 THEMES = {"light": LIGHT, "dark": DARK}
