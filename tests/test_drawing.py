@@ -264,6 +264,14 @@ def test_a_label_that_is_no_text_is_named(wrong):
         draw(x * 3.0)
 
 
+@pytest.mark.parametrize("classes", [3, 4, 10])
+def test_a_softmax_with_its_loss_has_one_node_for_the_largest_score(classes):
+    scores = [Value(0.1 * i, f"z{i}") for i in range(classes)]
+    for output in (cross_entropy(scores, 1), ops.logsumexp(scores), ops.softmax(scores)[0]):
+        shown = [node for node in groups(draw(output, fold=None), "node") if "max" in node]
+        assert len(shown) == 1
+
+
 def test_x_times_x_has_two_edges():
     x = Value(3.0, "x")
     assert len(groups(draw(x * x), "edge")) == 2
@@ -630,7 +638,7 @@ def test_negative_flow_is_dashed_so_that_its_sign_survives_greyscale():
     assert sorted(styles) == ["dashed", "solid"]
 
 
-def test_a_picture_follows_the_viewers_theme_in_every_colour():
+def test_a_picture_follows_the_theme_of_its_page_in_every_colour_and_not_the_system():
     _, _, y = network()
     svg = draw(y).svg
     colors = set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', svg))
@@ -639,7 +647,13 @@ def test_a_picture_follows_the_viewers_theme_in_every_colour():
     for key, color in LIGHT.items():
         if color in colors:
             assert f'[fill="{color}"]{{fill:{DARK[key]}}}' in svg
-    assert "prefers-color-scheme:dark" in svg
+    assert "prefers-color-scheme" not in svg
+
+
+def test_a_picture_that_is_a_page_of_its_own_follows_the_viewer():
+    page = draw(apples()).html
+    media = page[page.index("@media (prefers-color-scheme:dark)") :]
+    assert f'[fill="{LIGHT["ink"]}"]{{fill:{DARK["ink"]}}}' in media
 
 
 @pytest.mark.parametrize(("theme", "colors"), [("light", LIGHT), ("dark", DARK)])

@@ -63,7 +63,8 @@ def draw(
             ``None`` draws every one.
         limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
         mark: a Value to point out by a thick outline; ``focus`` unless given.
-        theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG and HTML follow the viewer, PNG is light.
+        theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG is dark within a dark page (of JupyterLab, VS Code, Colab,
+            documentation), HTML for viewers who prefer it; else they are light, and so is PNG.
         renderer: a Graphviz program's name or path. Unless given it is the one named by the environment
             variable ``MICROGRID_DOT``, else a system ``dot``, else the one of ``graphviz-pure``.
 

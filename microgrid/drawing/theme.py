@@ -115,11 +115,34 @@ CLASSES = {
 """The colours of points, by class: the first two are those of negative and positive numbers."""
 
 
+DARK_PAGES = (
+    '[data-jp-theme-light="false"]',  # JupyterLab
+    '[data-vscode-theme-kind="vscode-dark"]',
+    '[data-vscode-theme-kind="vscode-high-contrast"]',
+    '[data-theme="dark"]',  # documentation by Sphinx and others
+    '[data-md-color-scheme="slate"]',  # Material for MkDocs
+    '[theme="dark"]',  # Colab
+)
+"""The elements by which a page says that it is dark."""
+
+
+def follow_page(svg_class: str) -> str:
+    """Return the CSS that gives an SVG within a page no paper of its own, and dark colours where the page is dark.
+
+    Shown by itself, or as an image, it cannot know the page: then it is light, on its own paper.
+    """
+    dark = f":is({','.join(DARK_PAGES)}) "
+    return f".{svg_class}:not(:root) .graph>polygon{{fill:none}}{_darken(svg_class, dark)}"
+
+
 def follow_viewer(svg_class: str) -> str:
-    """Return the CSS that turns a light SVG dark for viewers who prefer it, and only inside ``svg_class``."""
-    rules = "".join(
-        f'.{svg_class} [{attribute}="{LIGHT[name]}"]{{{attribute}:{DARK[name]}}}'
+    """Return the CSS that turns a light SVG dark for viewers who prefer it: for pages that follow them too."""
+    return f"@media (prefers-color-scheme:dark){{{_darken(svg_class)}}}"
+
+
+def _darken(svg_class: str, where: str = "") -> str:
+    return "".join(
+        f'{where}.{svg_class} [{attribute}="{LIGHT[name]}"]{{{attribute}:{DARK[name]}}}'
         for name in LIGHT
         for attribute in ("fill", "stroke")
     )
-    return f"@media (prefers-color-scheme:dark){{{rules}}}"
