@@ -58,7 +58,6 @@ class Explorer(Page):
         depth: int | None,
         limit: int | None,
         theme: str,
-        renderer: str | None,
     ) -> None:
         super().__init__(title or _title(output), theme)
         self.still = still
@@ -67,7 +66,6 @@ class Explorer(Page):
         self._direction = direction
         self._depth = depth
         self._limit = limit
-        self._renderer = renderer
 
     @cached_property
     def html(self) -> str:
@@ -106,7 +104,7 @@ class Explorer(Page):
             return {"view": view}
         index = self._program.index
         picture = {
-            **Layout(self._graph, self._direction, self._renderer).json(),
+            **Layout(self._graph, self._direction).json(),
             "nodes": [
                 {
                     "values": [index[value] for value in node.values],
@@ -150,7 +148,7 @@ def explore(
     Raises:
         TypeError: if ``output`` is not a Value.
         ValueError: for an unknown direction or theme, or a malformed JavaScript expression of an operation.
-        RendererError: if no Graphviz is found to lay the graph out.
+        RendererError: if no Graphviz is found to draw the still picture.
     """
     from microgrid.drawing import draw
 
@@ -158,9 +156,7 @@ def explore(
         raise TypeError(f"explore() plays backward() of one Value; got {output!r} of type {type(output).__name__}")
     still = draw(output, title=title, direction=direction, depth=depth, theme=theme, renderer=renderer)
     graph = extract((output,), depth=depth, limit=limit)
-    return Explorer(
-        output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme, renderer=renderer
-    )
+    return Explorer(output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme)
 
 
 def _title(output: Value) -> str:
