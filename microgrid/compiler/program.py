@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache, reduce
 from typing import Any, NoReturn, SupportsFloat, cast
 
-from microgrid import engine, ops
+from microgrid import ops
 from microgrid.calculus import under_way
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
+from microgrid.node import announce_reads
 from microgrid.ops import CONSTANT, LEAF, Op
 from microgrid.recording import enable_grad, kinds, user_line, watch, watch_reads
 
@@ -273,7 +274,7 @@ class Traced(Value):
         leaves = [node for node in topological_order(self) if node.op is LEAF]
         if any(type(leaf) is Traced for leaf in leaves):
             self._refuse("backward() of a traced value", "take derivatives by mg.grad(f) or mg.gradient_graph(y, [x])")
-        engine.announce_reads(*leaves)
+        announce_reads(*leaves)
         super().backward(gradient)
 
 
