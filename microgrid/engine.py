@@ -14,19 +14,17 @@ True
 # Operators return what those of the base class do, which mypy knows as Any.
 # mypy: disable-error-code="no-any-return"
 
-from collections.abc import Sequence
 from typing import Any, Final, Never, SupportsFloat, TypeAlias
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.given import Given
 from microgrid.node import Node
 from microgrid.ops import CONSTANT, Op, Operation, as_float
 from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import is_number
 from microgrid.ops.operators import METHODS
-from microgrid.recording import hooks, kinds, open_blocks, pending, pictures
-from microgrid.reverse import live_nodes, sweep
+from microgrid.recording import hooks, kinds, open_blocks, pending
+from microgrid.reverse import live_nodes, require_numbers, sweep
 
 ADD: Final = ops.add
 SUB: Final = ops.sub
@@ -54,10 +52,8 @@ class Value(Node):
     Attributes:
         data: the number, a float.
         grad: the gradient ∂output/∂self, filled by ``output.backward()``.
-        op: the operation that computed this value. Usually it is a row of the table of operations, which
-            holds the local derivatives; else a call of a compiled function, or what you gave. ``ops.LEAF`` if
-            the user gave the number, ``ops.CONSTANT`` if it is a plain number that met a Value, as the 2 in
-            ``2 * x``.
+        op: the operation that computed this value, usually a row of the table of operations, which holds the local
+            derivatives; ``ops.LEAF`` if the user gave the number, ``ops.CONSTANT`` for the 2 in ``2 * x``.
         label: free text.
         origin: where the node was made, if something asked to record it; else ``None``.
 
@@ -66,14 +62,6 @@ class Value(Node):
     """
 
     __slots__ = ()
-
-    def local_derivatives(self) -> tuple[float, ...]:
-        """Return ∂self/∂parent for each parent, at the present data."""
-        if isinstance(self.op, Given):
-            return self.op.derivatives_at(self)
-        return self.op.local_derivatives(self._data, *[parent._data for parent in self.parents])
-
-    # -- the two passes ------------------------------------------------------------------------------
 
     def backward(self, gradient: SupportsFloat = 1.0) -> None:
         """Compute the gradient of this value by every value that it depends on (chapter 5.2).
@@ -110,10 +98,7 @@ class Value(Node):
             for leaf, was in zip(leaves, before, strict=True):
                 leaf._grad = was
             if isinstance(error, (TypeError, *ops.ARITHMETIC)):
-                for node in order:  # the faulty one raises, naming its operation
-                    derivatives: tuple[Any, ...] = node.local_derivatives()
-                    for derivative in derivatives:
-                        ops.number(node.op, derivative, "local derivative")
+                require_numbers(order)
             raise
         finally:
             pending.reset(outer)
@@ -196,10 +181,6 @@ class Value(Node):
         number: float = data if type(data) is float else ops.number(op, data)
         return record(op, number, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
-        """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
-        return pictures[-1](self, None) if pictures else None
-
 
 def topological_order(*roots: Value) -> list[Value]:
     """Return every node that the roots depend on, and the roots: parents before children, each once.
@@ -213,14 +194,6 @@ def topological_order(*roots: Value) -> list[Value]:
     for root in given_roots:
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
-    while True:
-        order, undisturbed = _search(roots)
-        if undisturbed:
-            return order
-
-
-def _search(roots: Sequence[Value]) -> tuple[list[Value], bool]:
-    """Return the order, and whether no other search has marked nodes meanwhile, as a finaliser might."""
     _searches[0] += 1
     search = _searches[0]
     mark: i32 = 1 + search % 0x7FFFFFFF  # a new node has 0
@@ -250,14 +223,12 @@ def _search(roots: Sequence[Value]) -> tuple[list[Value], bool]:
                     stack.extend(reversed(node.others))
                 stack.append(node.second)
             stack.append(node.first)
-    return order, not _compiled or search == _searches[0]
+    if _compiled and search != _searches[0]:  # a finaliser has searched meanwhile, and marked nodes
+        return topological_order(*roots)
+    return order
 
 
 _searches = [0]
-
-
-# ---------------------------------------------------------------------------------------------------
-# Recording nodes
 
 
 _new: Final[Any] = Value.__new__
@@ -268,9 +239,7 @@ def record(
     op: Operation, data: float, first: Value | None, second: Value | None = None, others: tuple[Value, ...] = ()
 ) -> Value:
     """Make the node of an operation whose result is known: in Python in a third of the time of ``Value(data)``."""
-    if _open:
-        return _record_watched(op, data, first, second, others)
-    node: Value = Value(data) if _compiled else _new(Value)
+    node: Value = Value(data) if _compiled and not _open else _new(kinds.get() or Value if _open else Value)
     node._data = data
     node._grad = 0.0
     node.op = op
@@ -279,25 +248,15 @@ def record(
     node.others = others
     node.label = ""
     node.origin = None
+    if _open:
+        for hook in hooks.get():
+            hook(node)
     return node
 
 
 _compiled: Final = not hasattr(record, "__code__")  # there the call of a class is quicker than its __new__
 if not _compiled:  # mypyc wants it written out; Python is quicker without a function of its own
     Value.__hash__ = object.__hash__  # type: ignore[method-assign]
-
-
-def _record_watched(
-    op: Operation, data: float, first: Value | None, second: Value | None, others: tuple[Value, ...]
-) -> Value:
-    """Do the same where something may be watching."""
-    node: Value = _new(kinds.get() or Value)
-    node._data, node._grad, node.op = data, 0.0, op
-    node.first, node.second, node.others = first, second, others
-    node.label, node.origin = "", None
-    for hook in hooks.get():
-        hook(node)
-    return node
 
 
 def _sum_of(op: Operation, operands: list[Value]) -> Value:
@@ -326,12 +285,7 @@ def _with_number(op: Op, a: Any, b: Any) -> Any:
     return record(op, op.forward(a._data, b._data), a, b)
 
 
-def _method(function: Any) -> Any:
-    """Return an operation as a method of its first operand."""
-    if not isinstance(function, Op) or function.arity != 1:
-        return lambda self, *others: function(self, *others)
-    op: Op = function
-
+def _method(op: Op) -> Any:
     def unary(self: Value, *others: Any) -> Any:
         return op(self, *others) if others else record(op, op.forward(self._data), self)
 
@@ -339,4 +293,5 @@ def _method(function: Any) -> Any:
 
 
 for _name, _function in METHODS.items():
-    setattr(Value, _name, _method(_function))
+    if isinstance(_function, Op) and _function.arity == 1:  # as Operators has it, but quicker
+        setattr(Value, _name, _method(_function))

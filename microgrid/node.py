@@ -7,10 +7,10 @@ from typing import Any, NoReturn, Self, SupportsFloat
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.given import Familiar, give
+from microgrid.given import Familiar, Given, give
 from microgrid.ops import LEAF, Operation, as_float
 from microgrid.ops.op import is_number
-from microgrid.recording import open_blocks, readers
+from microgrid.recording import open_blocks, pictures, readers
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
@@ -95,6 +95,12 @@ class Node(Familiar):
         """Whether nothing computes this value: it was given, or is a constant."""
         return self.first is None
 
+    def local_derivatives(self) -> tuple[float, ...]:
+        """Return ∂self/∂parent for each parent, at the present data."""
+        if isinstance(self.op, Given):
+            return self.op.derivatives_at(self)
+        return self.op.local_derivatives(self._data, *[parent._data for parent in self.parents])
+
     # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
 
     def __eq__(self, other: object) -> bool:
@@ -154,6 +160,10 @@ class Node(Familiar):
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self._data!r}, grad={self.grad!r}{label})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
+        """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
+        return pictures[-1](self, None) if pictures else None
 
 
 def announce_reads(*read: Any) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from itertools import compress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from microgrid.node import Node
 from microgrid.ops import CONSTANT, Op
-from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS
+from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS, number
 from microgrid.recording import check_backward, check_forward, hooks, open_blocks
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -79,3 +79,11 @@ def sweep(nodes: list[AnyNode]) -> None:
                 second._grad += gradient * row.right
         elif form == OTHER or row is no_row:
             op.backpropagate(node)
+
+
+def require_numbers(nodes: list[AnyNode]) -> None:
+    """Raise a ``TypeError`` that names the operation, if a local derivative is not a number."""
+    for node in nodes:
+        derivatives: tuple[Any, ...] = node.local_derivatives()
+        for derivative in derivatives:
+            number(node.op, derivative, "local derivative")
