@@ -5,6 +5,7 @@ one sum; chains of maxima become one too where no gradient passes, as in a softm
 the gradient of equal arguments differently.
 """
 
+from dataclasses import replace
 from itertools import compress
 
 from microgrid import ops
@@ -21,18 +22,23 @@ def number_values(program: Program) -> Program:
     """Keep live nodes, each different one once; compute what depends on constants only."""
     rows, starts, arguments, data = program.columns
     live = bytearray(len(rows))
-    for output in program.outputs:
-        live[output] = 1
-    for i in range(len(rows) - 1, -1, -1):
-        if live[i]:
-            for a in arguments[starts[i] : starts[i + 1]]:
-                live[a] = 1
+    for a in (*arguments, *program.outputs):
+        live[a] = 1
+    if 0 in live:
+        live = bytearray(len(rows))
+        for output in program.outputs:
+            live[output] = 1
+        for i in range(len(rows) - 1, -1, -1):
+            if live[i]:
+                for a in arguments[starts[i] : starts[i + 1]]:
+                    live[a] = 1
 
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
     known: dict[tuple[object, ...], int] = {}
     constants: set[int] = set()
     result_rows, result_starts, result_arguments, result_data = result.columns
+    identity = ops.identity
 
     def constant(number: float) -> int:
         key = (CONSTANT, number.hex())  # hex tells −0.0 from 0.0, and nan is one number
@@ -49,10 +55,16 @@ def number_values(program: Program) -> Program:
             if row is CONSTANT:
                 new[i] = constant(data[i])
             else:
-                new[i] = result.append(row, (), data[i])
+                new[i] = len(result_rows)
+                result_rows.append(row)
+                result_starts.append(len(result_arguments))
+                result_data.append(data[i])
             continue
-        mine = tuple([new[a] for a in arguments[start:end]])
-        if row is ops.identity:
+        if end - start == 2:
+            mine: tuple[int, ...] = (new[arguments[start]], new[arguments[start + 1]])
+        else:
+            mine = tuple([new[a] for a in arguments[start:end]])
+        if row is identity:
             new[i] = mine[0]
             continue
         if mine[0] in constants and constants.issuperset(mine):
@@ -74,45 +86,55 @@ def number_values(program: Program) -> Program:
 def flatten_chains(program: Program) -> Program:
     """Turn chains of additions, and of maxima without a gradient, into one node each."""
     rows, starts, arguments, data = program.columns
-    uses = [0] * len(rows)
-    for a in arguments:
-        uses[a] += 1
-    for output in program.outputs:
-        uses[output] += 2  # an output must stay a node of its own
-    frozen = without_gradient(program)
-    kinds: dict[Op, Op | None] = {}
-    chains: list[list[int] | None] = [None] * len(rows)
+    kinds = {row: kind for row in {*rows} if (kind := _chain(row)) is not None}
+    uses = [0] * len(rows) if kinds else []
+    if kinds:
+        for a in arguments:
+            uses[a] += 1
+        for output in program.outputs:
+            uses[output] += 2  # an output must stay a node of its own
+    frozen = without_gradient(program) if any(kind is not SUM for kind in kinds.values()) else bytearray()
+    chains: dict[int, list[int]] = {}
     absorbed = bytearray(len(rows))
     chain_rows: list[Op] = list(rows)
     for i, row in enumerate(rows):
-        kind = kinds[row] if row in kinds else kinds.setdefault(row, _chain(row))
+        kind = kinds.get(row)
         if kind is None or (kind is not SUM and not frozen[i]):
             continue
         chain_rows[i] = kind
         terms: list[int] = []
         for a in arguments[starts[i] : starts[i + 1]]:
-            inner = chains[a]
-            if inner is None or uses[a] > 1 or chain_rows[a] is not kind:
+            if a not in chains or chain_rows[a] is not kind or uses[a] > 1:
                 terms.append(a)
                 continue
             absorbed[a] = 1
-            chains[a] = None
+            inner = chains.pop(a)
             if len(inner) > len(terms):  # add the shorter list to the longer one: linear time for a long chain
                 terms, inner = inner, terms
             terms.extend(inner)
         chains[i] = terms
+    for i, terms in chains.items():
+        if len(terms) == 2:
+            chain_rows[i] = _PAIR[chain_rows[i]]
+    if not any(absorbed):
+        return replace(program, rows=chain_rows)
 
-    result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
-    for i, row in enumerate(chain_rows):
-        if absorbed[i]:
-            continue
-        mine = chains[i]
-        if mine is None:
-            mine = arguments[starts[i] : starts[i + 1]]
-        if len(mine) == 2:
-            row = _PAIR.get(row, row)
-        new[i] = result.append(row, [new[a] for a in mine], data[i])
+    kept = [i for i, gone in enumerate(absorbed) if not gone]
+    for number, i in enumerate(kept):
+        new[i] = number
+    result = replace(
+        program, rows=[chain_rows[i] for i in kept], data=[data[i] for i in kept], starts=[0], arguments=[]
+    )
+    start = 0
+    for i in [*sorted([*chains, *compress(range(len(rows)), absorbed)]), len(rows)]:  # what lies between is copied
+        shift = len(result.arguments) - starts[start]
+        result.starts += [end + shift for end in starts[start + 1 : i + 1]]
+        result.arguments += [new[a] for a in arguments[starts[start] : starts[i]]]
+        if i in chains:
+            result.arguments += [new[a] for a in chains[i]]
+            result.starts.append(len(result.arguments))
+        start = i + 1
     result.outputs = [new[output] for output in program.outputs]
     return result
 
