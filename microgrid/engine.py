@@ -18,12 +18,12 @@ from typing import Any, Final, Never, SupportsFloat, TypeAlias
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.node import Node
+from microgrid.node import Node, watched
 from microgrid.ops import CONSTANT, Op, Operation, as_float
 from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import is_number
 from microgrid.ops.operators import METHODS
-from microgrid.recording import hooks, kinds, open_blocks, pending
+from microgrid.recording import kinds, open_blocks, pending
 from microgrid.reverse import live_nodes, require_numbers, sweep
 
 ADD: Final = ops.add
@@ -239,7 +239,10 @@ def record(
     op: Operation, data: float, first: Value | None, second: Value | None = None, others: tuple[Value, ...] = ()
 ) -> Value:
     """Make the node of an operation whose result is known: in Python in a third of the time of ``Value(data)``."""
-    node: Value = Value(data) if _compiled and not _open else _new(kinds.get() or Value if _open else Value)
+    if _open:
+        node: Value = watched(kinds.get() or Value, op, data, first, second, others)
+        return node
+    node = Value(data) if _compiled else _new(Value)
     node._data = data
     node._grad = 0.0
     node.op = op
@@ -248,9 +251,6 @@ def record(
     node.others = others
     node.label = ""
     node.origin = None
-    if _open:
-        for hook in hooks.get():
-            hook(node)
     return node
 
 

@@ -10,7 +10,7 @@ from microgrid.builds import i32, mypyc_attr
 from microgrid.given import Familiar, Given, give
 from microgrid.ops import LEAF, Operation, as_float
 from microgrid.ops.op import is_number
-from microgrid.recording import open_blocks, pictures, readers
+from microgrid.recording import hooks, open_blocks, pictures, readers
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
@@ -164,6 +164,17 @@ class Node(Familiar):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
         """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
         return pictures[-1](self, None) if pictures else None
+
+
+def watched(kind: Any, op: Operation, data: float, first: Any, second: Any, others: Any) -> Any:
+    """Make a node of a class where something may be watching."""
+    node = kind.__new__(kind)
+    node._data, node._grad, node.op = data, 0.0, op
+    node.first, node.second, node.others = first, second, others
+    node.label, node.origin = "", None
+    for hook in hooks.get():
+        hook(node)
+    return node
 
 
 def announce_reads(*read: Any) -> None:
