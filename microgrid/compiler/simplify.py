@@ -21,17 +21,17 @@ def simplify(program: Program) -> Program:
 def number_values(program: Program) -> Program:
     """Keep live nodes, each different one once; compute what depends on constants only."""
     rows, starts, arguments, data = program.columns
-    live = bytearray(len(rows))
+    live = [False] * len(rows)
     for a in (*arguments, *program.outputs):
-        live[a] = 1
-    if 0 in live:
-        live = bytearray(len(rows))
+        live[a] = True
+    if False in live:
+        live = [False] * len(rows)
         for output in program.outputs:
-            live[output] = 1
+            live[output] = True
         for i in range(len(rows) - 1, -1, -1):
             if live[i]:
                 for a in arguments[starts[i] : starts[i + 1]]:
-                    live[a] = 1
+                    live[a] = True
 
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
@@ -93,9 +93,9 @@ def flatten_chains(program: Program) -> Program:
             uses[a] += 1
         for output in program.outputs:
             uses[output] += 2  # an output must stay a node of its own
-    frozen = without_gradient(program) if any(kind is not SUM for kind in kinds.values()) else bytearray()
+    frozen = without_gradient(program) if any(kind is not SUM for kind in kinds.values()) else []
     chains: dict[int, list[int]] = {}
-    absorbed = bytearray(len(rows))
+    absorbed = [False] * len(rows)
     chain_rows: list[Op] = list(rows)
     for i, row in enumerate(rows):
         kind = kinds.get(row)
@@ -107,7 +107,7 @@ def flatten_chains(program: Program) -> Program:
             if a not in chains or chain_rows[a] is not kind or uses[a] > 1:
                 terms.append(a)
                 continue
-            absorbed[a] = 1
+            absorbed[a] = True
             inner = chains.pop(a)
             if len(inner) > len(terms):  # add the shorter list to the longer one: linear time for a long chain
                 terms, inner = inner, terms
@@ -116,7 +116,7 @@ def flatten_chains(program: Program) -> Program:
     for i, terms in chains.items():
         if len(terms) == 2:
             chain_rows[i] = _PAIR[chain_rows[i]]
-    if not any(absorbed):
+    if True not in absorbed:
         return replace(program, rows=chain_rows)
 
     new = [-1] * len(rows)
@@ -150,15 +150,15 @@ def _chain(row: Op) -> Op | None:
     return _CHAINS.get(row)
 
 
-def without_gradient(program: Program) -> bytearray:
+def without_gradient(program: Program) -> list[bool]:
     """For each node, whether no gradient flows back to it from any of its uses: nothing does through a plain 0."""
     rows, starts, arguments, _ = program.columns
-    frozen = bytearray(b"\1") * len(rows)
+    frozen = [True] * len(rows)
     for output in program.outputs:
-        frozen[output] = 0
+        frozen[output] = False
     for i in range(len(rows) - 1, -1, -1):
         if not frozen[i]:
             mine = arguments[starts[i] : starts[i + 1]]
             for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
-                frozen[a] = 0
+                frozen[a] = False
     return frozen
