@@ -255,8 +255,6 @@ def record(
 
 
 _compiled: Final = not hasattr(record, "__code__")  # there the call of a class is quicker than its __new__
-if not _compiled:  # mypyc wants it written out; Python is quicker without a function of its own
-    Value.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 def _sum_of(op: Operation, operands: list[Value]) -> Value:
