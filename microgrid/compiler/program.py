@@ -115,7 +115,7 @@ def from_values(
         ValueError: if one leaf stands twice among the inputs.
     """
     found = _Numbering(inputs)
-    found.add(node for node in nodes if node not in found.number)
+    found.add(nodes)
     found.program.outputs = [found.number[node] if node in found.number else found.place(node) for node in outputs]
     found.program.parameters = len(found.parameters)
     return found.program, found.parameters
@@ -146,7 +146,7 @@ class _Numbering:
                     if x in needed and x not in self.varied:
                         needed.update(x.parents)
                 order = [x for x in order if x in needed]
-            self.add(node for node in order if node not in number)
+            self.add(order)
         elif node.op is CONSTANT:
             number[node] = program.append(CONSTANT, (), node._data)
         elif type(node) is Traced:
@@ -161,27 +161,27 @@ class _Numbering:
 
     def add(self, nodes: Iterable[Value]) -> None:
         """Add nodes, parents before children."""
-        get, place, (rows, starts, arguments, data) = self.number.get, self.place, self.program.columns
-        number = self.number
+        (rows, starts, arguments, data), number, varied = self.program.columns, self.number, self.varied
         for node in nodes:
-            first, second = node.first, node.second
-            if first is None or node in self.varied:
-                place(node)
+            if node in number:
                 continue
-            a = get(first)
+            first, second = node.first, node.second
+            if first is None or (varied and node in varied):
+                self.place(node)
+                continue
+            a = number.get(first)
             if a is None:
-                a = place(first)
+                a = self.place(first)
             if second is None:
                 arguments.append(a)
             else:
-                b = get(second)
+                b = number.get(second)
                 if b is None:
-                    b = place(second)
-                if node.others:
-                    rest = [place(other) if c is None else c for other in node.others for c in (get(other),)]
-                    arguments += (a, b, *rest)
-                else:
-                    arguments += (a, b)
+                    b = self.place(second)
+                rest = [number[other] if other in number else self.place(other) for other in node.others]
+                arguments.append(a)
+                arguments.append(b)
+                arguments.extend(rest)
             number[node] = len(rows)
             if isinstance(node.op, Given):
                 raise TraceError(

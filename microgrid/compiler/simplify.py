@@ -22,8 +22,10 @@ def number_values(program: Program) -> Program:
     """Keep live nodes, each different one once; compute what depends on constants only."""
     rows, starts, arguments, data = program.columns
     live = [False] * len(rows)
-    for a in (*arguments, *program.outputs):
+    for a in arguments:
         live[a] = True
+    for output in program.outputs:
+        live[output] = True
     if False in live:
         live = [False] * len(rows)
         for output in program.outputs:
@@ -35,52 +37,52 @@ def number_values(program: Program) -> Program:
 
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
-    known: dict[tuple[object, ...], int] = {}
-    constants: set[int] = set()
+    known: dict[object, int] = {}
+    pairs: dict[Op, dict[int, int]] = {}
     result_rows, result_starts, result_arguments, result_data = result.columns
     identity = ops.identity
-
-    def constant(number: float) -> int:
-        key = (CONSTANT, number.hex())  # hex tells −0.0 from 0.0, and nan is one number
-        if key not in known:
-            known[key] = result.append(CONSTANT, (), number)
-            constants.add(known[key])
-        return known[key]
-
     for i, row in enumerate(rows):
         if not live[i]:
             continue
         start, end = starts[i], starts[i + 1]
         if start == end:
             if row is CONSTANT:
-                new[i] = constant(data[i])
+                new[i] = _constant(result, known, data[i])
             else:
                 new[i] = len(result_rows)
                 result_rows.append(row)
                 result_starts.append(len(result_arguments))
                 result_data.append(data[i])
             continue
-        if end - start == 2:
-            mine: tuple[int, ...] = (new[arguments[start]], new[arguments[start + 1]])
-        else:
-            mine = tuple([new[a] for a in arguments[start:end]])
+        mine = [new[a] for a in arguments[start:end]]
         if row is identity:
             new[i] = mine[0]
             continue
-        if mine[0] in constants and constants.issuperset(mine):
-            new[i] = constant(row.forward(*[result_data[a] for a in mine]))
+        if result_rows[mine[0]] is CONSTANT and all(result_rows[a] is CONSTANT for a in mine):
+            new[i] = _constant(result, known, row.forward(*[result_data[a] for a in mine]))
             continue
-        key = (row, *mine)
-        number = known.get(key)
-        if number is None:
-            known[key] = number = len(result_rows)
+        number = len(result_rows)
+        if end - start == 2:
+            like = pairs.get(row)
+            if like is None:
+                like = pairs[row] = {}
+            new[i] = like.setdefault(mine[0] * len(rows) + mine[1], number)
+        else:
+            new[i] = known.setdefault((row, *mine), number)
+        if new[i] == number:
             result_rows.append(row)
-            result_arguments += mine
+            result_arguments.extend(mine)
             result_starts.append(len(result_arguments))
             result_data.append(0)
-        new[i] = number
     result.outputs = [new[output] for output in program.outputs]
     return result
+
+
+def _constant(program: Program, known: dict[object, int], number: float) -> int:
+    key = (CONSTANT, number.hex())  # hex tells −0.0 from 0.0, and nan is one number
+    if key not in known:
+        known[key] = program.append(CONSTANT, (), number)
+    return known[key]
 
 
 def flatten_chains(program: Program) -> Program:
