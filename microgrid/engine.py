@@ -255,6 +255,7 @@ def record(
 
 
 _compiled: Final = not hasattr(record, "__code__")  # there the call of a class is quicker than its __new__
+setattr(Value, "__hash__", object.__hash__)  # noqa: B010 - mypyc wants it written out; Python's own is quicker
 
 
 def _sum_of(op: Operation, operands: list[Value]) -> Value:

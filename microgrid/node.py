@@ -166,9 +166,6 @@ class Node(Familiar):
         return pictures[-1](self, None) if pictures else None
 
 
-setattr(Node, "__hash__", object.__hash__)  # noqa: B010 - mypyc wants it written out, and slower than Python's own
-
-
 def watched(kind: Any, op: Operation, data: float, first: Any, second: Any, others: Any) -> Any:
     """Make a node of a class where something may be watching."""
     node = kind.__new__(kind)
