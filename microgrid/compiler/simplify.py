@@ -6,7 +6,7 @@ the gradient of equal arguments differently.
 """
 
 from dataclasses import replace
-from itertools import compress
+from itertools import accumulate, compress
 
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
@@ -121,20 +121,17 @@ def flatten_chains(program: Program) -> Program:
     if True not in absorbed:
         return replace(program, rows=chain_rows)
 
-    new = [-1] * len(rows)
-    kept = [i for i, gone in enumerate(absorbed) if not gone]
-    for number, i in enumerate(kept):
-        new[i] = number
-    result = replace(
-        program, rows=[chain_rows[i] for i in kept], data=[data[i] for i in kept], starts=[0], arguments=[]
-    )
+    kept = [not gone for gone in absorbed]
+    new = list(accumulate(kept, initial=0))  # for each node, how many are kept before it
+    result = replace(program, rows=[*compress(chain_rows, kept)], data=[*compress(data, kept)])
+    result.starts, result.arguments = [0], []
     start = 0
     for i in [*sorted([*chains, *compress(range(len(rows)), absorbed)]), len(rows)]:  # what lies between is copied
         shift = len(result.arguments) - starts[start]
         result.starts += [end + shift for end in starts[start + 1 : i + 1]]
-        result.arguments += [new[a] for a in arguments[starts[start] : starts[i]]]
+        result.arguments += map(new.__getitem__, arguments[starts[start] : starts[i]])
         if i in chains:
-            result.arguments += [new[a] for a in chains[i]]
+            result.arguments += map(new.__getitem__, chains[i])
             result.starts.append(len(result.arguments))
         start = i + 1
     result.outputs = [new[output] for output in program.outputs]
@@ -159,8 +156,9 @@ def without_gradient(program: Program) -> list[bool]:
     for output in program.outputs:
         frozen[output] = False
     for i in range(len(rows) - 1, -1, -1):
-        if not frozen[i]:
-            mine = arguments[starts[i] : starts[i + 1]]
-            for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
-                frozen[a] = False
+        if frozen[i] or starts[i] == starts[i + 1]:
+            continue
+        mine = arguments[starts[i] : starts[i + 1]]
+        for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
+            frozen[a] = False
     return frozen
