@@ -55,9 +55,13 @@ def classify(program: Program) -> Classes:
         elif row in commuting:
             kinds = [of[a] for a in arguments[start:end]]
             key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
-        else:
-            if row is mul and of[arguments[start]] > of[arguments[start + 1]]:
+        elif end - start == 2:
+            first, second = of[arguments[start]], of[arguments[start + 1]]
+            if row is mul and first > second:
                 arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
+                first, second = second, first
+            key = (row, first, second)
+        else:
             key = (row, *[of[a] for a in arguments[start:end]])
         if frozen[i] and start < end:
             key = ("frozen", key)
