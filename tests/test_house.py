@@ -19,6 +19,8 @@ FLOORS = [
     ["blocks"],
     ["recording"],
     ["given"],
+    ["node"],
+    ["reverse"],
     ["engine"],
     ["calculus", "copying", "calls"],
     ["nn"],

@@ -18,7 +18,7 @@ import pytest
 from interrupting import Interruptions, interrupted
 
 import microgrid as mg
-from microgrid import engine, ops, steps, training
+from microgrid import ops, recording, steps, training
 from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
@@ -962,7 +962,7 @@ def test_a_number_a_flag_or_a_layer_that_changes_after_an_epoch_is_noticed(compi
 
 def test_who_watches_nodes_has_some_to_watch():
     seen = []
-    with engine.watch(seen.append):
+    with recording.watch(seen.append):
         history = fit(Affine(2, 2, seed=0), X, Y, epochs=1, quiet=True)
     assert "the nodes are watched" in history.not_compiled
     assert len(seen) > 40

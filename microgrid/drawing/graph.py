@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.drawing.rounding import Numbers
-from microgrid.engine import Value, live_nodes, topological_order
+from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT
+from microgrid.reverse import live_nodes
 
 OUTLINE_MODULES = 24
 """The most modules that an outline opens; with more, it shows the modules around them."""
