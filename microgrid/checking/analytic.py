@@ -171,10 +171,10 @@ def _gaussian(rate: float, z: complex) -> complex:
 
 
 def _beyond(z: complex, n: int) -> tuple[complex, list[complex]]:
-    """Return z + k, beyond 20 + n, where the asymptotic series holds, and z, z + 1, …, z + k − 1."""
+    """Return z + k, beyond 20 + 3n, where the asymptotic series holds, and z, z + 1, …, z + k − 1."""
     if not -1e3 < z.real < 1e100:
         raise ValueError("too far from 0 for the recurrence and the series of Γ")
-    steps = [z + k for k in range(math.ceil(20 + n - z.real))]
+    steps = [z + k for k in range(math.ceil(20 + 3 * n - z.real))]
     return z + len(steps), steps
 
 

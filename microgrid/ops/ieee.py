@@ -234,7 +234,7 @@ def polygamma(n: int, x: float) -> float:
     sign = 1.0 if n % 2 else -1.0
     factorial = math.factorial(n)
     shift = []
-    while x < 16.0 + n:
+    while x < 16.0 + 3.0 * n:
         shift.append(divide(factorial, power(x, n + 1.0)))
         x += 1.0
     # negative powers, because they underflow quietly where x is huge
@@ -249,8 +249,8 @@ def pole_to_the_left(x: float) -> Hashable:
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
-BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
-"""The Bernoulli numbers of even index, B₂ to B₁₈: for the asymptotic series of log Γ and its derivatives."""
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730)
+"""The Bernoulli numbers of even index, B₂ to B₁₂: for the asymptotic series of log Γ and its derivatives."""
 
 
 def cotangent_derivative(n: int, x: float) -> float:

@@ -309,7 +309,7 @@ hypot = _row(
     math.hypot,
     lambda y, a, b: direction(a, b),
     lambda y, a, b: direction(b, a),
-    kink=lambda a, b: a == b == 0.0,
+    kink=lambda *xs: any(xs),
     doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch; of any number of arguments",
     otherwise=lambda *xs: hypot_of(len(xs))(*xs) if len(xs) > 1 else absolute(*xs) if xs else 0.0,
 )
@@ -330,7 +330,7 @@ def hypot_of(n: int) -> Op:
         math.hypot,
         tuple(map(by, range(n))),
         symbol="hypot",
-        kink=lambda *xs: not any(xs),
+        kink=lambda *xs: any(xs),
         expansion=lambda *xs: reduce(hypot, xs),
         javascript="Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
         python="mg.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
@@ -498,14 +498,19 @@ def direction_of(n: int) -> Op:
 # Special functions
 
 
+def _bounded(x: Any) -> Any:
+    """x within ±1e20, where the factor of x is 0 long before: beyond, 0·∞ would come up in derivatives."""
+    return clip(x, -1e20, 1e20)
+
+
 def _gaussian(x: Any) -> Any:
-    """e^(−x²), which is 0 from 28 on: so far x is bounded, as 0·∞ would come up in its derivatives."""
-    return exp(-_squared(clip(x, -28.0, 28.0)))
+    """e^(−x²)."""
+    return exp(-_squared(_bounded(x)))
 
 
 def _weighted_density(x: Any) -> Any:
-    """x·φ(x) with the density φ of the standard normal distribution, bounded likewise where it is 0."""
-    x = clip(x, -40.0, 40.0)
+    """x·φ(x) with the density φ of the standard normal distribution."""
+    x = _bounded(x)
     return x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi)))
 
 
@@ -805,8 +810,7 @@ sigmoid = _row(
 silu = _row(
     "silu",
     lambda x: x * ieee.sigmoid(x) if x != -inf else -0.0,
-    # σ′ is 0 from ±800 on: so far x is bounded, as 0·∞ would come up
-    lambda y, x: sigmoid(x) + clip(x, -800.0, 800.0) * sigmoid_slope(x),
+    lambda y, x: sigmoid(x) + _bounded(x) * sigmoid_slope(x),
     symbol="SiLU",
     expansion=lambda x: where(equal(x, -inf), -0.0, x * sigmoid(x)),
     doc="x·σ(x), also called swish",
