@@ -499,7 +499,7 @@ def direction_of(n: int) -> Op:
 
 
 def _bounded(x: Any) -> Any:
-    """x within ±1e20, where the factor of x is 0 long before: beyond, 0·∞ would come up in derivatives."""
+    """Hold x within ±1e20: what it is a factor of is 0 long before, and beyond, 0·∞ would come up in derivatives."""
     return clip(x, -1e20, 1e20)
 
 
