@@ -193,7 +193,7 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
             (lambda y, x: mg.where(mg.equal(x, at), slope, 0.5),),
         )
 
-    for slope in (left, right):
+    for slope in (left, right, (left + right) / 2):  # the last is what central differences say
         row = check(own(slope), at)["x"]
         assert row.verdict is KINK
         assert "changes its branch at this very point" in row.reason
@@ -1071,6 +1071,54 @@ def test_second_derivatives_pass_and_have_names():
     assert cancelling["∂²/∂x²"].verdict is UNRESOLVED
     kink = check(lambda x: mg.relu(x) ** 2, 0.0, order=2)
     assert (kink["x"].verdict, kink["∂²/∂x²"].verdict) == (PASS, KINK)
+
+
+CURVATURES = {
+    "of the left side": lambda d, left, right: mg.where(mg.less_equal(d, 0.0), left, right) * d,
+    "of the right side": lambda d, left, right: mg.where(mg.less(d, 0.0), left, right) * d,
+    "of both, in the mean": lambda d, left, right: left * mg.minimum(d, 0.0) + right * mg.maximum(d, 0.0),
+}
+
+
+@pytest.mark.parametrize("taken", CURVATURES)
+@given(
+    st.sampled_from([-2.0, -0.5, 0.0, 0.1, 1.0, 2.0]),
+    st.sampled_from([-1.0, 0.0, 0.3, 2.0]),
+    st.sampled_from([-1.0, 0.0, 1.0, 7.0]),
+    st.sampled_from([0.0, 1.0, -1e-3, 2e3]),
+)
+def test_a_jump_of_a_second_derivative_that_no_operation_tells_of_is_seen(taken, left, right, slope, at):
+    def forward(x):
+        return (slope + 0.5 * (left if x < at else right) * (x - at)) * (x - at)
+
+    own = Op("own", forward, (lambda y, x: slope + CURVATURES[taken](x - at, left, right),))
+    row = check(own, at, order=2)["∂²/∂x²"]
+    among = check(lambda x: 3.0 * own(x) + mg.sin(x), at, order=2)["∂²/∂x²"]
+    if left == right:
+        assert row.verdict is among.verdict is PASS
+        return
+    assert row.verdict is KINK
+    assert "no operation in this graph declares a kink here; if one is yours, pass kink= to its Op" in row.reason
+    assert among.verdict in (KINK, UNRESOLVED)
+    assert check(own, at + 0.25 * max(abs(at), 1.0), order=2)["∂²/∂x²"].verdict is PASS
+
+
+@pytest.mark.parametrize(
+    ("f", "at"),
+    [
+        (lambda x: x * x / 2 if abs(x) < 1 else abs(x) - 0.5, 1.0),
+        (lambda x: x * x / 2 if abs(x) < 1 else abs(x) - 0.5, -1.0),
+        (lambda x: mg.where(abs(x) < 1, x * x / 2, abs(x) - 0.5), 1.0),
+        (lambda x: x * x if x > 0 else -x * x, 0.0),
+        (lambda x: x * x * (1.0 if x > 0 else -1.0), 0.0),
+        (lambda x: x * abs(x), 0.0),
+        (lambda x: x / (1 + abs(x)), 0.0),
+        (lambda x: x * (x if x < 1 else 1.0) + (0.0 if x < 1 else mg.log(x)), 1.0),
+    ],
+)
+def test_a_jump_of_a_second_derivative_by_code_of_python_is_seen(f, at):
+    assert check(f, at, order=2)["∂²/∂x²"].verdict is KINK
+    check(f, at + 0.25, order=2).raise_()
 
 
 def test_a_local_derivative_that_leaves_the_graph_is_found_in_second_order():

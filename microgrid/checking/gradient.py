@@ -276,10 +276,13 @@ class _Check:
 
     def _run_f(self, values: list[float], random: Random | None, i: int = -1) -> float:
         """The value of ``f`` itself, or of a node of its graph, run anew: what a replay would not see."""
-        if random is not None:
-            return values[i]
-        moves = {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
-        return self._build_at(moves).recorded[i]
+        return values[i] if random is not None else self._built_for(values).recorded[i]
+
+    def _built_for(self, values: list[float]) -> Program:
+        """The graph of ``f`` where the leaves have these values."""
+        return self._build_at(
+            {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
+        )
 
     def _shape(self, program: Program) -> list[Any]:
         """The operations of a graph, with their operands, and the leaves to check; whatever numbers are in it."""
@@ -292,13 +295,12 @@ class _Check:
                 shape.append(id(node) if node in leaves else None)
         return shape
 
-    def _other_path(self, probe: _Probe) -> str:
+    def _other_path(self, line: Line, along: list[tuple[Value, float]]) -> str:
         """Whether ``f`` takes another path through its Python code right beside the point, and where."""
-        assert probe.line is not None
         shape = self._shape(self.program)
-        near = self.step or probe.line.nearest
+        near = self.step or line.nearest
         for step in (near, -near):
-            program = self._build_at({leaf: step * c for leaf, c in probe.along})
+            program = self._build_at({leaf: step * c for leaf, c in along})
             there = self._shape(program)
             if there != shape:
                 i = next((i for i, (a, b) in enumerate(zip(shape, there, strict=False)) if a != b), -1)
@@ -402,7 +404,7 @@ class _Check:
     def _first(self, probe: _Probe, once: dict[Value, float]) -> Derivative:
         backward = sum(once[leaf] * c for leaf, c in probe.along)
         probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
-        path = self._other_path(probe) if self.branches else ""
+        path = self._other_path(probe.line, probe.along) if self.branches else ""
         if path:
             return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
         return self._judged(probe, backward, hasty=True)
@@ -721,10 +723,15 @@ class _Check:
                 self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), second=True, seed=self.seed
             )
             name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
+            at = (leaf.data, other.data) if i != j else leaf.data
             given, rounding, terms = [by_leaf[other] for by_leaf in backward[i]]
+            path = self._other_path(line, [(other, 1.0)]) if self.branches else ""
+            if path:
+                self.rows.append(Derivative(name, at, given, math.nan, math.inf, Verdict.KINK, path))
+                continue
             row = judge(
                 name,
-                (leaf.data, other.data) if i != j else leaf.data,
+                at,
                 given,
                 line,
                 rounding=rounding,
@@ -748,7 +755,11 @@ class _Check:
         return tuple([{leaf: column[program.position[leaf]] for leaf in leaves} for column in columns])
 
     def _gradient_by(self, i: int) -> Measure:
-        return lambda values, random: self.program.gradients(values, random)[i]
+        if self.measure is None:
+            return lambda values, random: self.program.gradients(values, random)[i]
+        return lambda values, random: (
+            self._built_for(values).gradients()[i] if random is None else self.program.gradients(values, random)[i]
+        )
 
     def _explain_second(self, row: Derivative, line: Line) -> None:
         for i, _, operands, _ in line.plan:
