@@ -49,7 +49,7 @@ TESTS = {
     "engine": "engine stateful copying micrograd calculus blocks messages",
     "recording": "engine blocks messages nn",
     "calculus": "calculus stateful",
-    "checking": "check_op checking complex_step reports why precision",
+    "checking": "check_op checking complex_step reports why precision programs",
 }
 QUICK, USUAL = "mutation", "ci"  # Hypothesis' profiles: most changes are noticed with few examples
 FORK = get_context("fork")

@@ -125,6 +125,7 @@ def test_what_the_rounding_of_the_argument_excuses_is_no_loss(forward, partial):
     [
         (lambda: check_op(ops.tanh, points=0), ValueError, "points=0: give the number of points"),
         (lambda: check_op(ops.tanh, points="many"), ValueError, "points='many': give the number of points"),
+        (lambda: check_op(ops.tanh, seed=None), TypeError, "seed=None: give a whole number"),
         (lambda: check_op(ops.tanh, 3.0), TypeError, "reference=3.0: give the definition as a function"),
     ],
 )

@@ -1414,6 +1414,17 @@ def test_the_graph_is_recorded_even_within_no_grad():
         ),
         (lambda: check(lambda x: x, 1.0, y=2.0), TypeError, "cannot be called with 1 argument and y="),
         (lambda: check(mg.hypot, 3.0), TypeError, "hypot.* cannot be called with 1 argument"),
+        (
+            lambda: check(lambda x, y: x * y, 0.7, -1.3),
+            TypeError,
+            r"point as one argument; got 2: write check\(f, \(0\.7, -1\.3\)\); options go by name, as in order=2",
+        ),
+        (
+            lambda: check(Value(1.0, "x") * 2, Value(1.0), 3.0),
+            TypeError,
+            r"write check\(y, \[Value\(.*, 3\.0\]\); options",
+        ),
+        (lambda: check(lambda x: x, 1.0, seed="a"), TypeError, "seed='a': give a whole number"),
         (lambda: check(lambda x: x, 1.0, sample=2.5), ValueError, "a whole one of at least 1"),
         (lambda: check(lambda x: x, 1.0, step="small"), ValueError, "step='small': give a positive number"),
         (lambda: check(lambda x: x, 1.0, allow=None), ValueError, "allow=None: give a list of verdicts"),

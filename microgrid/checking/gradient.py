@@ -35,7 +35,7 @@ def check(
     f: Callable[..., Any] | Value,
     at: Any = None,
     /,
-    *,
+    *more: Any,
     order: int = 1,
     method: str = "auto",
     step: float | None = None,
@@ -84,6 +84,7 @@ def check(
         f: the function, of Values, returning one number; or the output of a graph.
         at: the point: a number, a list, a dict or an array for one argument, a tuple for several; or the
             leaves, as Values, where ``f`` is a graph or takes no arguments.
+        *more: nothing: a point of several numbers is a tuple, and options go by name.
         order: 2 checks the second derivatives too, by differences of the gradient.
         method: ``"complex"`` or ``"difference"`` to insist on one, ``"auto"`` for the best that works.
         step: the largest step. With it, a kink within the step is reported as such; without, steps stay
@@ -99,10 +100,18 @@ def check(
         The report: true if every derivative was verified. ``report.raise_()`` is for tests.
 
     Raises:
-        TypeError: if ``f`` does not return one number, or ``at`` holds something that is not a number.
+        TypeError: if ``f`` does not return one number, or ``at`` holds something that is not a number, or if the point
+            is not one argument.
         ValueError: for an unknown option, leaves that are results, a graph whose data is out of date, or a
             function that gives another result when it is run again.
     """
+    if more:
+        what, point = ("y", "[{}]") if isinstance(f, Value) else ("f", "({})")
+        point = point.format(", ".join(map(short_repr, (at, *more))))
+        raise TypeError(
+            f"check() takes the point as one argument; got {1 + len(more)}: write check({what}, {point}); "
+            "options go by name, as in order=2"
+        )
     if not isinstance(method, str) or method not in set(Method):
         raise ValueError(f"method={method!r} is unknown: choose 'auto', 'complex' or 'difference'")
     if isinstance(order, bool) or order not in (1, 2):
@@ -111,6 +120,8 @@ def check(
         raise ValueError(f"sample={short_repr(sample)}: give the number of leaves to draw, a whole one of at least 1")
     if step is not None and not (isinstance(step, (int, float)) and 0.0 < step < math.inf):
         raise ValueError(f"step={short_repr(step)}: give a positive number")
+    if not isinstance(seed, int):
+        raise TypeError(f"seed={short_repr(seed)}: give a whole number; the same one gives the same report")
     if isinstance(allow, str) or not isinstance(allow, Collection) or set(map(str, allow)) - set(Verdict):
         raise ValueError(f"allow={short_repr(allow)}: give a list of verdicts out of {', '.join(Verdict)}")
     problem = problem_of(f, at, named)
