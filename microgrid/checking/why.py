@@ -9,6 +9,7 @@ that is proportional to the size of the graph, however many paths there are.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -19,7 +20,7 @@ from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.ops import LEAF, short_repr, stop_gradient
+from microgrid.ops import LEAF, Op, Operation, short_repr, stop_gradient
 
 VANISHING, EXPLODING = 1e-6, 1e6
 """A gradient below the one is called vanishing, one above the other exploding."""
@@ -153,10 +154,8 @@ WORDS: dict[Cause, tuple[str, str]] = {
 }
 """For each cause what to say of it, and what helps."""
 
-_SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
-
-_LOW = {"sigmoid": math.log(0.025), "": math.log(0.1)}
-"""A saturating operation is saturated where the logarithm of its slope is below this: a tenth of the steepest."""
+TENTH = math.log(0.1)
+"""An operation is saturated where its slope is below this part of that at 0, as a logarithm."""
 
 
 @dataclass
@@ -340,11 +339,21 @@ class _Tracer:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.inputs: dict[Any, set[Value]] = {}
+        self.steepness: dict[Operation, float] = {}
 
     @cached_property
     def first_not_finite(self) -> Callable[[int], int | None]:
         """The function of a node that finds where what makes it infinite, or nan, came up."""
         return first_not_finite(self.flow.values, self.flow.operands)
+
+    def saturates(self, op: Operation) -> float:
+        """The logarithm of the slope at 0 of an operation that saturates, as tanh does; else −∞.
+
+        Its number tends to a limit at an end of the line, and its slope to 0.
+        """
+        if op not in self.steepness:
+            self.steepness[op] = _steepness(op)
+        return self.steepness[op]
 
     # -- names ---------------------------------------------------------------------------------------
 
@@ -504,18 +513,23 @@ class _Tracer:
         """
         flow, depends = self.flow, self.flow.depends(start)
         later = [i for i in range(start, len(flow.nodes)) if depends[i] and flow.alive[i]]
-        edges = [(Edge(i, k), j) for i in later for k, j in enumerate(flow.operands[i]) if depends[j]]
         if not flow.alive[start]:
-            return [edge for edge, _ in reversed(edges) if flow.is_cut(*edge)]
+            cuts = [i for i in reversed(later) if flow.open[i] is not None]
+            pairs = [(i, k) for i in cuts for k, j in reversed([*enumerate(flow.operands[i])]) if depends[j]]
+            return [Edge(i, k) for i, k in pairs if flow.is_cut(i, k)]
         far = [Edge(i, OWN) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
-        far += [edge for edge, _ in edges if flow.gradients[edge.node] and self.along(edge) == 0.0]
         reached, near = {start}, []
-        for edge, j in edges:
-            if j in reached and not flow.is_cut(*edge):
-                if flow.locals[edge.node][edge.argument]:
-                    reached.add(edge.node)
-                else:
-                    near.append(edge)
+        for i in later:
+            gradient, derivatives = flow.gradients[i], flow.locals[i]
+            for k, j in enumerate(flow.operands[i]):
+                if depends[j]:
+                    if gradient and gradient * derivatives[k] == 0.0:
+                        far.append(Edge(i, k))
+                    if j in reached and not flow.is_cut(i, k):
+                        if derivatives[k]:
+                            reached.add(i)
+                        else:
+                            near.append(Edge(i, k))
         if any(flow.position[output] in reached for output in flow.outputs):
             near = far
         chosen = min(far, near, key=lambda found: len(set(map(self.key, found))))
@@ -573,10 +587,11 @@ class _Tracer:
         if math.isfinite(along):
             if derivative:
                 return Cause.SMALL_FACTORS
-            name = _plain(op.name)
-            if op.kink is not None:
-                return {"relu": Cause.OFF, "abs": Cause.KINK}.get(name, Cause.NOT_CHOSEN)
-            return Cause.ZERO_FACTOR if name == "mul" else Cause.SATURATED if name in _SATURATING else Cause.FLAT
+            if known := {"relu": Cause.OFF, "abs": Cause.KINK, "mul": Cause.ZERO_FACTOR}.get(op.name):
+                return known
+            if self.saturates(op) > -math.inf:
+                return Cause.SATURATED
+            return Cause.NOT_CHOSEN if op.kink is not None and self.stays(edge) else Cause.FLAT
         if math.isnan(along) and not math.isnan(derivative):
             return Cause.ZERO_TIMES_INFINITY
         if math.isfinite(derivative):
@@ -586,6 +601,14 @@ class _Tracer:
         if math.isnan(derivative if of_its_own else flow.values[at]):
             return Cause.NAN
         return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
+
+    def stays(self, edge: Edge) -> bool:
+        """Whether an operand moves nothing, on one side at least: as where it is not chosen."""
+        (i, k), values = edge, self.flow.values
+        xs = [values[j] for j in self.flow.operands[i]]
+        step = 1e-3 * max(1.0, abs(xs[k]))
+        forward = self.flow.nodes[i].op.forward
+        return any(forward(*xs[:k], x, *xs[k + 1 :]) == values[i] for x in (xs[k] - step, xs[k] + step))
 
     def is_pole(self, i: int) -> bool:
         """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
@@ -760,8 +783,8 @@ class _Tracer:
         else:
             finding.cause = Cause.SMALL_FACTORS if finding.size is Size.VANISHING else Cause.LARGE_FACTORS
             worst = path[order[0]]
-            name = _plain(flow.nodes[worst.node].op.name)
-            if name in _SATURATING and finding.size is Size.VANISHING and 2.0 * factors[order[0]] < sum(factors):
+            saturates = self.saturates(flow.nodes[worst.node].op) > -math.inf
+            if saturates and finding.size is Size.VANISHING and 2.0 * factors[order[0]] < sum(factors):
                 finding.cause = Cause.SATURATED
                 finding.sentences.append(self.sentence(Cause.SATURATED, [worst], i))
             elif sign < 0.0 and (told := self.saturated_sentence(path, factors)):
@@ -773,7 +796,7 @@ class _Tracer:
         """Which operations of a path are saturated, and how far; empty if that is not what makes the product small."""
         flow = self.flow
         names = [_plain(flow.nodes[i].op.name) for i, _ in path]
-        far = [m for m, name in enumerate(names) if name in _SATURATING and factors[m] < _LOW.get(name, _LOW[""])]
+        far = [m for m, (i, _) in enumerate(path) if factors[m] < TENTH + self.saturates(flow.nodes[i].op)]
         if 2.0 * sum(factors[m] for m in far) > sum(factors):
             return ""
         kinds = ", ".join(f"{count} × {name}" for name, count in Counter(names[m] for m in far).items())
@@ -809,6 +832,17 @@ class _Tracer:
             listed = ", ".join(f"{len(logs)} × {kind} make {_power(sum(logs))}" for kind, logs in worst if any(logs))
             text += f" By kind of operation: {listed}." if listed else ""
         return text
+
+
+def _steepness(op: Operation) -> float:
+    if not isinstance(op, Op) or op.arity != 1:
+        return -math.inf
+    with suppress(Exception):  # a row of a user's own may not take infinities
+        found = {x: (op(x), abs(op.local_derivatives(op(x), x)[0])) for x in (0.0, math.inf, -math.inf)}
+        slope = found.pop(0.0)[1]
+        if 0.0 < slope < math.inf and any(math.isfinite(y) and not flat for y, flat in found.values()):
+            return math.log(slope)
+    return -math.inf
 
 
 def _named(node: Value) -> str:
