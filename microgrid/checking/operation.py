@@ -267,7 +267,7 @@ class _OperationCheck:
         try:
             (left, branch), (right, other) = at(low), at(high)
             size = 1.0
-            while branch == other and 1e-6 * size < abs(right - left) < inf:
+            while branch == other and 1e-6 * size < abs(right - left):
                 middle = low + 0.5 * (high - low)
                 if middle in (low, high):
                     return min(low, high, key=lambda x: len(repr(x))) if max(abs(left), abs(right)) < 1e6 else None

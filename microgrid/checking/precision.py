@@ -331,7 +331,7 @@ class _Roundings:
                     worst = i
                 chooses = self.nodes[i].op.kink is not None
                 for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
-                    relevant[j] |= not chooses or derivative != 0.0
+                    relevant[j] |= not chooses or bool(derivative)
         return None if worst is None else first_not_finite(self.values, self.operands)(worst)
 
     def losses(self, error: float) -> list[Loss]:
