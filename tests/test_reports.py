@@ -464,6 +464,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "roots at 0": lambda: [
         check(lambda x, n=n: x**n, 0.0, method=method) for n in (0.5, 1.5) for method in ("complex", "difference")
     ],
+    "leaves that cannot matter": lambda: [
+        check(lambda x, *others: mg.total(map(mg.floor, others)) + x, (1.5,) * count) for count in (2, 3, 6, 7)
+    ],
     "two kinks": lambda: check(lambda x: mg.relu(x) - mg.relu(-x), 0.0),
     "a slope of 0 among rounding": lambda: [
         check(lambda x, c=c: (x * x - 2 * x) * c, 1.0 + shift, method="difference")

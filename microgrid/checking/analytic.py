@@ -81,7 +81,7 @@ def _expm1(z: complex) -> complex:
 def _power(z: complex, n: complex) -> complex:
     """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
     a, size = z.real, math.pow(z.real, n.real)
-    if a == 0 and (n.real >= 1 or not n.real):  # the slope of a root at 0 is infinite: there z / a raises
+    if not a and (n.real >= 1 or not n.real):  # the slope of a root at 0 is infinite: there z / a raises
         return z if n.real == 1 else size  # the square of the step vanishes
     return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(a) if n.imag else 0.0))
 

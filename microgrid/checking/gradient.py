@@ -24,7 +24,7 @@ from microgrid.checking.numeric import (
     restored,
 )
 from microgrid.checking.problem import Leaves, Problem, problem_of
-from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
+from microgrid.checking.report import Derivative, Fault, Report, Verdict, listed, number, operation, where
 from microgrid.engine import Value
 from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, Interval, in_table, short_repr, stop_gradient, total
@@ -344,7 +344,7 @@ class _Check:
         self.terms = self.program.terms()
         self.summed = self.program.gradients()
         self.summed_otherwise = self.program.gradients_in_another_order()
-        self._set_aside({leaf for leaf, gradient in once.items() if gradient == twice[leaf] == 0.0})
+        self._set_aside({leaf for leaf, gradient in once.items() if not (gradient or twice[leaf])})
 
         checked = [(probe, self._first(probe, once)) for probe in _shown(self._probes(), "checking", self.progress)]
         self.rows = [row for _, row in checked]
@@ -377,9 +377,8 @@ class _Check:
         staying = {leaf for _, leaf in self.leaves}
         idle = [name for name, leaf in self.problem.leaves if leaf not in staying]
         if idle:
-            names = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")
-            several = "leaves" if len(idle) > 1 else "leaf"
-            self.notes.append(f"{len(idle)} {several} cannot matter here, and backward() gives 0: {names}")
+            several = "leaves" if idle[1:] else "leaf"
+            self.notes.append(f"{len(idle)} {several} cannot matter here, and backward() gives 0: {listed(idle)}")
 
     def _jumps(self, i: int) -> bool:
         """Whether a comparison or a step that depends on a node changes right beside it."""

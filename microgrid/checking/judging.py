@@ -60,14 +60,14 @@ def judge(
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, backward, method, step, negligible)
     is_seen = estimate.method is Method.DIFFERENCE and not math.isnan(estimate.value)
-    if backward == 0.0 and is_seen and line.is_flat(estimate.distance):
+    if not backward and is_seen and line.is_flat(estimate.distance):
         estimate = Estimate(0.0, 0.0, step=line.beside)
     row = compare(estimate)
     is_doubtful = row.verdict is Verdict.FAIL or (row.verdict is Verdict.PASS and line.may_hide_kinks)
     if method is Method.COMPLEX or not is_doubtful:
         return row
     bend = line.bends(estimate.step if estimate.method is Method.DIFFERENCE else line.beside)
-    is_kink = bend == math.inf or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
+    is_kink = math.isinf(bend) or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
     if row.verdict is Verdict.FAIL and (is_kink or not (hasty and math.isfinite(backward))):
         row = _confirmed_failure(row, estimate, line, negligible, compare)
     if row.verdict is Verdict.PASS:  # central differences are the mean of both sides, and so may backward be

@@ -118,7 +118,7 @@ def _is_exact(op: Operation, y: float, xs: list[float]) -> bool:
     if op in (ops.add, ops.sub):
         a, b = xs[0], y - xs[0]
         remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two
-        return remainder == 0
+        return not remainder
     return y in xs or not any(op.connected)
 
 
@@ -279,7 +279,7 @@ class Program:
 
     @cached_property
     def _relevant(self) -> list[bool]:
-        return self._reached(lambda i: [derivative != 0 for derivative in self.locals[i]])
+        return self._reached(lambda i: list(map(bool, self.locals[i])))
 
     @cached_property
     def _structure(self) -> list[bool]:
@@ -316,7 +316,7 @@ class Program:
             if is_program(op) and operands:
                 moves, xs = [j in moving for j in operands], [self.values[j] for j in operands]
                 return op.passing(moves, xs, rule)  # type: ignore[attr-defined, no-any-return]
-            return rule(op, [j not in moving and self.values[j] == 0.0 for j in operands])
+            return rule(op, [j not in moving and not self.values[j] for j in operands])
 
         return self._reached(edges)
 

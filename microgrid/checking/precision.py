@@ -441,7 +441,7 @@ def _product(y: float, a: float, b: float) -> float:
     """What y is short of a·b, 0 where it is that exactly; nan where the difference is below the floats."""
     if TINY < abs(y) < 1.0 / TINY:
         return (a * b - y) + product_error(a, b)
-    return 0.0 if y == 0.0 and (a == 0.0 or b == 0.0) else math.nan
+    return math.nan if y or (a and b) else 0.0
 
 
 def _short(y: float, short: float) -> tuple[float, float]:

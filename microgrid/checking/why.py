@@ -16,11 +16,12 @@ from functools import cached_property
 from typing import Any
 
 from microgrid.checking.flow import OWN, Edge, Flow, first_not_finite
+from microgrid.checking.numeric import is_program
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.ops import LEAF, Op, Operation, short_repr, stop_gradient
+from microgrid.ops import LEAF, Op, Operation, absolute, mul, relu, short_repr, stop_gradient
 
 VANISHING, EXPLODING = 1e-6, 1e6
 """A gradient below the one is called vanishing, one above the other exploding."""
@@ -154,6 +155,9 @@ WORDS: dict[Cause, tuple[str, str]] = {
 }
 """For each cause what to say of it, and what helps."""
 
+OF_ROWS: dict[Operation, Cause] = {relu: Cause.OFF, absolute: Cause.KINK, mul: Cause.ZERO_FACTOR}
+"""What a slope of 0 means of these."""
+
 TENTH = math.log(0.1)
 """An operation is saturated where its slope is below this part of that at 0, as a logarithm."""
 
@@ -270,8 +274,7 @@ class Explanation(Sheet):
                 if node.origin is not None and node.origin.file:
                     details.append(("made at", where(node)))
             picture = picture_of(self.output, node) if pictures and node is not None and len(quotes) < 2 else ""
-            mark = "✓" if finding.size is Size.FINE else "✗"
-            quotes.append(Quote(fact, text, details, picture, mark))
+            quotes.append(Quote(fact, text, details, picture, finding.size is Size.FINE))
         return quotes
 
     def _remarks(self) -> list[str]:
@@ -406,7 +409,7 @@ class _Tracer:
         """For each module the ReLUs of each of its units: of those that it applies itself, or that its neurons do."""
         by_call: dict[Any, list[int]] = {}
         for i, node in enumerate(self.flow.nodes):
-            if node.op.name == "relu" and (call := self.call(i)) is not None:
+            if node.op is relu and (call := self.call(i)) is not None:
                 by_call.setdefault(call, []).append(i)
         layers: dict[str, dict[Any, list[int]]] = {}
         for call, relus in by_call.items():
@@ -459,7 +462,7 @@ class _Tracer:
             if size is not Size.FINE:
                 explanation.counts[size] += 1
                 groups.setdefault((sizes.index(size), *(self.key(edge, layers=True) if edge else ())), []).append(i)
-        behind_relu = (Cause.ZERO_FACTOR, "relu")  # multiplied by the 0 of a unit that is off: that comes first
+        behind_relu = (Cause.ZERO_FACTOR, relu.name)  # multiplied by the 0 of a unit that is off: that comes first
         ranked = sorted(groups, key=lambda key: (key[0], key[1:3] == behind_relu, -len(groups[key])))
         heads = {key[0]: key for key in reversed(ranked)}  # of each size the most frequent, before others of one size
         shown = [*heads.values(), *[key for key in ranked if key not in heads.values()]][:SHOWN]
@@ -517,13 +520,13 @@ class _Tracer:
             cuts = [i for i in reversed(later) if flow.open[i] is not None]
             pairs = [(i, k) for i in cuts for k, j in reversed([*enumerate(flow.operands[i])]) if depends[j]]
             return [Edge(i, k) for i, k in pairs if flow.is_cut(i, k)]
-        far = [Edge(i, OWN) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
+        far = [Edge(i, OWN) for i in later if flow.sizes[i] and not flow.gradients[i]]
         reached, near = {start}, []
         for i in later:
             gradient, derivatives = flow.gradients[i], flow.locals[i]
             for k, j in enumerate(flow.operands[i]):
                 if depends[j]:
-                    if gradient and gradient * derivatives[k] == 0.0:
+                    if gradient and not gradient * derivatives[k]:
                         far.append(Edge(i, k))
                     if j in reached and not flow.is_cut(i, k):
                         if derivatives[k]:
@@ -587,8 +590,8 @@ class _Tracer:
         if math.isfinite(along):
             if derivative:
                 return Cause.SMALL_FACTORS
-            if known := {"relu": Cause.OFF, "abs": Cause.KINK, "mul": Cause.ZERO_FACTOR}.get(op.name):
-                return known
+            if op in OF_ROWS:
+                return OF_ROWS[op]
             if self.saturates(op) > -math.inf:
                 return Cause.SATURATED
             return Cause.NOT_CHOSEN if op.kink is not None and self.stays(edge) else Cause.FLAT
@@ -614,7 +617,7 @@ class _Tracer:
         """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
         node = self.flow.nodes[i]
         pairs = zip(node.parents, node.op.domain, strict=True)
-        return any(x.data == 0.0 or x.data not in domain for x, domain in pairs)
+        return any(not x.data or x.data not in domain for x, domain in pairs)
 
     def explain_places(self, finding: Finding, i: int, edges: list[Edge]) -> None:
         groups: dict[tuple[Cause, str, str], list[Edge]] = {}
@@ -695,7 +698,7 @@ class _Tracer:
         text = WORDS[cause][0].format(**words)
         if cause in (Cause.SMALL_FACTORS, Cause.LARGE_FACTORS):
             text += f" {self.path_sentence(self.path(operand))}"
-        if flow.nodes[i].op.name == "compiled":
+        if is_program(flow.nodes[i].op):
             text += " What happens inside is seen by explaining the function that was compiled, on one sample."
         return text
 
@@ -703,7 +706,7 @@ class _Tracer:
         """How many of the ReLUs of one unit are off, and how far."""
         flow, unit, depends = self.flow, self.unit(edges[0].node), self.flow.depends(start)
         off = {edge.node for edge in edges}
-        alike = [i for i, node in enumerate(flow.nodes) if depends[i] and node.op.name == "relu"]
+        alike = [i for i, node in enumerate(flow.nodes) if depends[i] and node.op is relu]
         count = len(off) + sum(i not in off and flow.values[i] > 0.0 and self.unit(i) == unit for i in alike)
         inputs = sorted(flow.values[flow.operands[i][0]] for i in off)
         low, high = number(inputs[0], 6), number(inputs[-1], 6)
@@ -720,7 +723,7 @@ class _Tracer:
     def layer_sentence(self, layer: str) -> str:
         """How many units of a layer are off for every sample; empty if it is one at most."""
         units, values = self.layers.get(layer, {}), self.flow.values
-        dead = [relus for relus in units.values() if all(values[i] == 0.0 for i in relus)]
+        dead = [relus for relus in units.values() if not any(values[i] for i in relus)]
         if len(dead) < 2:
             return ""
         inputs = sorted(values[self.flow.operands[i][0]] for relus in dead for i in relus)
@@ -736,8 +739,8 @@ class _Tracer:
 
     def zero_source(self, i: int) -> int:
         """Follow a 0 up through products to where it came up."""
-        while self.flow.nodes[i].op.name == "mul":
-            zero = next((j for j in self.flow.operands[i] if self.flow.values[j] == 0.0), None)
+        while self.flow.nodes[i].op is mul:
+            zero = next((j for j in self.flow.operands[i] if not self.flow.values[j]), None)
             if zero is None:
                 break
             i = zero
@@ -746,7 +749,7 @@ class _Tracer:
     def zero_clause(self, i: int) -> str:
         """Why a number is 0, as a clause."""
         source = self.zero_source(i)
-        if self.flow.nodes[source].op.name != "relu":
+        if self.flow.nodes[source].op is not relu:
             return f"{self.name(source)} is 0"
         unit, below = self.unit(source), self.flow.operands[source][0]
         return f"the ReLU{f' of {unit}' if unit else ''} is off, its input being {number(self.flow.values[below], 6)}"
