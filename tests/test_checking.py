@@ -1145,6 +1145,21 @@ def test_a_local_derivative_that_leaves_the_graph_is_found_in_second_order():
     assert "of half by arguments 2 and 2 is wrong: on Values it is 0, but" in report.fault.what
 
 
+def test_within_a_compiled_function_the_first_wrong_second_derivative_is_named():
+    first, last = [
+        Op(name, math.exp, (lambda y, x: math.exp(getattr(x, "data", x)),), array="xp.exp({0})")
+        for name in ("first", "last")
+    ]
+    compiled = mg.compile(lambda x: last(0.5 * first(x)), batch=False)
+    assert check(compiled, -0.3, order=2).fault.op == "first"
+
+
+def test_a_kink_elsewhere_is_no_excuse_for_a_gradient_that_is_no_number():
+    report = check(lambda x: mg.relu(x) * x + mg.sqrt(x**4), 0.0)
+    assert report["x"].verdict is FAIL
+    assert report.fault.op == "sqrt"
+
+
 def test_wrong_first_derivatives_keep_the_second_from_being_checked():
     report = check(lambda x: WRONG["sign"](x), 0.3, order=2)
     assert len(report.derivatives) == 1

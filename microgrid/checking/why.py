@@ -7,6 +7,7 @@ that is proportional to the size of the graph, however many paths there are.
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -871,6 +872,6 @@ def _first(text: str, change: Callable[[str], str]) -> str:
 
 def _power(logarithm: float) -> str:
     """A factor given by its logarithm, which may lie beyond the floats."""
-    if abs(logarithm) < 700.0:
+    if abs(logarithm) < math.log(sys.float_info.max):
         return number(math.exp(logarithm), 3)
     return f"1e{logarithm / math.log(10.0):.0f}".replace("-", "−")
