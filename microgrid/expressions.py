@@ -33,7 +33,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], range]] = {
     "degrees": (ops.degrees, range(1, 2)),
     "radians": (ops.radians, range(1, 2)),
     "fabs": (ops.fabs, range(1, 2)),
-    "max": (ops.maximum, range(2, 3)),
+    "max": (ops.maximum, _AT_LEAST_ONE),
     "min": (ops.minimum, range(2, 3)),
     "leaky_relu": (ops.leaky_relu, range(1, 2)),
     "elu": (ops.elu, range(1, 2)),

@@ -9,7 +9,6 @@ their values cannot be checked beforehand. For a minibatch take the mean of its 
 0.3125
 """
 
-import functools
 import math
 import operator
 import sys
@@ -123,7 +122,7 @@ def hinge(scores: Any, targets: Any) -> Any:
 
 def _surprise(logit: Any, others: list[Any]) -> Any:
     """Return −log of the share of a logit in a softmax with others, which may all be −inf; of none it is 0."""
-    largest = ops.stop_gradient(functools.reduce(ops.maximum, others or [-math.inf]))
+    largest = ops.stop_gradient(ops.maximum(*others or [-math.inf]))
     shift = ops.clip(largest, -sys.float_info.max, sys.float_info.max)
     weight = ops.total(ops.exp(x - shift) for x in others) + ops.equal(largest, -math.inf)  # never log(0)
     return ops.softplus(ops.log(weight) + largest - logit)

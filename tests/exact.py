@@ -65,6 +65,7 @@ DEFINITIONS: dict[str, Function] = {
 FACTORIES: dict[str, Callable[[Any], Function]] = {
     "sum_of": lambda n: lambda *xs: sum(xs),
     "hypot_of": lambda n: lambda *xs: mp.norm(xs),
+    "maximum_of": lambda n: lambda *xs: max(xs),
     "round_of": lambda digits: lambda x: mp.nint(x * mpf(10) ** digits) / mpf(10) ** digits,
     "power_of": lambda n: lambda x: x ** mpf(n),
     "base_of": lambda base: lambda x: mpf(base) ** x,

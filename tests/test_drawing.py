@@ -21,9 +21,10 @@ from microgrid import ops
 from microgrid.calculus import gradient_graph
 from microgrid.drawing import draw, name, notebook_bundle, picture, rendering
 from microgrid.drawing.boundary import plot_boundary
-from microgrid.drawing.dot import aligned, columns, significant
+from microgrid.drawing.dot import aligned, columns
 from microgrid.drawing.graph import extract
 from microgrid.drawing.rendering import RendererError, find_renderer
+from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.engine import Value
 from microgrid.losses import cross_entropy
@@ -141,12 +142,134 @@ def test_of_several_outputs_one_backward_is_enough_to_show_gradients_and_a_leaf_
     assert of_node(draw(x), "x") == "x data 2 grad 3"
 
 
+# -- what is known to be wrong -------------------------------------------------------------------------
+
+
+def twice_back():
+    x = Value(3.0, "x")
+    y = x * x
+    y.backward()
+    y.backward()
+    return y
+
+
+def other_sample():
+    w = Value(2.0, "w")
+    (w * 5.0).backward()
+    y = w * Value(-1.0, "x")
+    y.backward()
+    return y
+
+
+def part_of_another():
+    x = Value(2.0, "x")
+    inner = ops.sin(x)
+    inner.label = "inner"
+    y, z = inner * 3.0, inner * 5.0
+    y.backward()
+    z.backward()
+    return y
+
+
+def zeroed():
+    x = Value(3.0, "x")
+    y = x * 2.0
+    y.backward()
+    x.grad = 0.0
+    return y
+
+
+def changed():
+    x = Value(3.0, "x")
+    y = x * x
+    y.label = "y"
+    x.data = 100.0
+    return y
+
+
+def no_number():
+    x = Value(math.inf, "x")
+    y = ops.sin(x) * 2.0
+    y.backward()
+    return y
+
+
+def no_gradient():
+    x = Value(0.0, "x")
+    root = ops.sqrt(x)
+    root.label = "root"
+    y = root * 0.0
+    y.backward()
+    return y
+
+
+@pytest.mark.parametrize(
+    ("make", "label", "said"),
+    [
+        (twice_back, "x", "grad 12 = 6 + 6 from before"),
+        (other_sample, "w", "grad 4 = -1 + 5 from before"),
+        (part_of_another, "inner", "grad 5 = 3 + 2 from elsewhere"),
+        (zeroed, "x", "grad 0 set to 0 since"),
+        (changed, "y", "data 9 out of date: 10000 now"),
+        (no_number, "x", "inf begins here"),
+        (no_gradient, "x", "grad nan nan begins here: 0 × inf"),
+    ],
+)
+def test_what_is_known_to_be_wrong_is_said_at_its_node_and_nowhere_else(make, label, said):
+    y = make()
+    assert said in of_node(draw(y), label)
+    remarked = {node.exits[0].label for node in extract([y]).nodes if node.remarks}
+    assert remarked == {label, "x"} if make is part_of_another else {label}
+
+
+def test_data_changed_without_forward_is_said_over_the_picture_until_it_runs():
+    y = changed()
+    assert any("y.forward() computes them anew" in text for text in texts(tree(draw(y))))
+    y.forward()
+    assert not any("forward()" in text for text in texts(tree(draw(y))))
+
+
+@pytest.mark.parametrize(
+    "make", [apples, neuron, lambda: network()[2], lambda: cross_entropy([Value(0.1), Value(0.2)], 0)]
+)
+@pytest.mark.parametrize("options", [{}, {"depth": 1}, {"fold": 2}, {"limit": 2}])
+def test_nothing_is_remarked_where_nothing_is_wrong(make, options):
+    y = make()
+    assert all(node.remarks == () for node in extract([y], **options).nodes)
+    y.backward()
+    seen = extract([y], **options).nodes
+    assert all(node.remarks == () or "from before" in node.remarks[0] for node in seen)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=6), st.floats(-1e3, 1e3))
+def test_rounding_is_no_gradient_from_before(numbers, seed):
+    leaves = [Value(x) for x in numbers]
+    y = ops.total(ops.tanh(a * 0.1 + b) * a / 3.0 for a in leaves for b in leaves)
+    y.backward(seed)
+    assert all(node.remarks == () for node in extract([y]).nodes)
+
+
+def test_what_is_no_number_has_a_colour_of_its_own_and_dotted_lines():
+    dot = draw(no_gradient()).dot
+    assert LIGHT["undefined 4"] in dot
+    assert re.findall(r'id="e\d" color="(#\w+)" style=(\w+)', dot).count((LIGHT["undefined line 4"], "dotted")) == 1
+    assert LIGHT["undefined 4"] not in draw(apples()).dot
+
+
 @pytest.mark.parametrize("wrong", [5, None])
 def test_a_label_that_is_no_text_is_named(wrong):
     x = Value(2.0)
     x.label = wrong
     with pytest.raises(TypeError, match=rf"the label of .* must be text; got {wrong!r}"):
         draw(x * 3.0)
+
+
+@pytest.mark.parametrize("classes", [3, 4, 10])
+def test_a_softmax_with_its_loss_has_one_node_for_the_largest_score(classes):
+    scores = [Value(0.1 * i, f"z{i}") for i in range(classes)]
+    for output in (cross_entropy(scores, 1), ops.logsumexp(scores), ops.softmax(scores)[0]):
+        shown = [node for node in groups(draw(output, fold=None), "node") if "max" in node]
+        assert len(shown) == 1
 
 
 def test_x_times_x_has_two_edges():
@@ -489,10 +612,10 @@ def contrast(a, b):
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_text_is_legible_on_everything_that_it_stands_on(theme):
     papers = ["paper", "operation", "input", "parameter", "cluster", "inner cluster", "badge"]
-    tints = [f"{sign} {level}" for sign in ("positive", "negative") for level in (1, 2, 3, 4)]
+    tints = [f"{sign} {level}" for sign in ("positive", "negative") for level in (1, 2, 3, 4)] + ["undefined 4"]
     assert min(contrast(theme["ink"], theme[paper]) for paper in papers + tints) >= 4.5
     assert contrast(theme["output"], theme["output text"]) >= 4.5
-    for text in ("muted", "positive text", "negative text"):
+    for text in ("muted", "mark", "positive text", "negative text", "undefined text"):
         assert min(contrast(theme[text], theme[paper]) for paper in ("paper", "cluster", "inner cluster")) >= 4.5
 
 
@@ -515,7 +638,7 @@ def test_negative_flow_is_dashed_so_that_its_sign_survives_greyscale():
     assert sorted(styles) == ["dashed", "solid"]
 
 
-def test_a_picture_follows_the_viewers_theme_in_every_colour():
+def test_a_picture_follows_the_theme_of_its_page_in_every_colour_and_not_the_system():
     _, _, y = network()
     svg = draw(y).svg
     colors = set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', svg))
@@ -524,7 +647,13 @@ def test_a_picture_follows_the_viewers_theme_in_every_colour():
     for key, color in LIGHT.items():
         if color in colors:
             assert f'[fill="{color}"]{{fill:{DARK[key]}}}' in svg
-    assert "prefers-color-scheme:dark" in svg
+    assert "prefers-color-scheme" not in svg
+
+
+def test_a_picture_that_is_a_page_of_its_own_follows_the_viewer():
+    page = draw(apples()).html
+    media = page[page.index("@media (prefers-color-scheme:dark)") :]
+    assert f'[fill="{LIGHT["ink"]}"]{{fill:{DARK["ink"]}}}' in media
 
 
 @pytest.mark.parametrize(("theme", "colors"), [("light", LIGHT), ("dark", DARK)])

@@ -183,7 +183,7 @@ def extents(layout):
 
 @pytest.mark.parametrize("direction", ["LR", "RL", "TB", "BT"])
 def test_forward_goes_where_it_is_told_and_edges_join_their_boxes(direction):
-    layout = Layout(extract((neuron(),)), direction, None)
+    layout = Layout(extract((neuron(),)), direction)
     axis, sign = {"LR": (0, 1), "RL": (0, -1), "TB": (1, 1), "BT": (1, -1)}[direction]
     for edge, route in zip(layout.graph.edges, layout.routes, strict=True):
         assert sign * layout.at[edge.source][axis] < sign * layout.at[edge.target][axis]
@@ -200,7 +200,7 @@ def test_forward_goes_where_it_is_told_and_edges_join_their_boxes(direction):
 
 def test_edges_into_one_node_end_side_by_side():
     x = mg.Value(2.0, label="x")
-    layout = Layout(extract((x * x,)), "LR", None)
+    layout = Layout(extract((x * x,)), "LR")
     ends = [route[-1] for route in layout.routes]
     assert ends[0] != ends[1]
 
@@ -208,7 +208,7 @@ def test_edges_into_one_node_end_side_by_side():
 def test_long_edge_goes_around_the_boxes_between():
     x = mg.Value(0.5, label="x")
     y = mg.sin(mg.sin(mg.sin(mg.sin(x)))) + x
-    layout = Layout(extract((y,)), "LR", None)
+    layout = Layout(extract((y,)), "LR")
     direct = next(i for i, edge in enumerate(layout.graph.edges) if (edge.source, edge.target) == (0, 5))
     for k, (x, y) in enumerate(layout.at[1:5], start=1):
         half_width, half_height = layout.sizes[k][0] / 2, layout.sizes[k][1] / 2
@@ -217,7 +217,7 @@ def test_long_edge_goes_around_the_boxes_between():
 
 def test_broad_graph_is_folded_into_blocks():
     output = ops.total(mg.tanh(mg.Value(float(i))) for i in range(300))
-    layout = Layout(extract((output,)), "LR", None)
+    layout = Layout(extract((output,)), "LR")
     width, height = extents(layout)
     assert 0.3 < height / width < 3
     assert apart(layout)
@@ -229,7 +229,7 @@ def test_long_graph_is_folded_into_lines(direction):
     y = mg.Value(0.5)
     for _ in range(300):
         y = mg.sin(y)
-    layout = Layout(extract((y,)), direction, None)
+    layout = Layout(extract((y,)), direction)
     width, height = extents(layout)
     assert 0.2 < height / width < 5
     assert apart(layout)
@@ -237,17 +237,10 @@ def test_long_graph_is_folded_into_lines(direction):
 
 def test_frames_hold_their_members_and_no_others():
     x = [mg.Value(1.0, label="x"), mg.Value(2.0, label="y")]
-    layout = Layout(extract((MLP(2, [3, 1])(x),)), "LR", None)
+    layout = Layout(extract((MLP(2, [3, 1])(x),)), "LR")
     titles = [frame["title"] for frame in layout.json()["frames"]]
     assert titles[0] == "MLP"
     assert titles.count("Neuron 0") == 2
-
-
-def test_frame_in_which_boxes_of_others_would_stand_is_left_out():
-    model = MLP(30, [12, 1])
-    output = model([mg.Value(float(i)) for i in range(30)])
-    layout = Layout(extract((output,)), "LR", None)
-    assert len(layout.json()["frames"]) < len(layout.graph.clusters)
 
 
 # -- the page ----------------------------------------------------------------------------------------
@@ -260,7 +253,7 @@ def test_page_stands_alone_and_allows_its_own_scripts_only():
     assert "unsafe" not in policy
     assert len(re.findall("<script>", page)) == policy.partition("script-src")[2].count("sha256-")
     assert not re.search(r'(src|href)="', page)
-    assert "{{" not in page
+    assert not re.search(r"\{\{\w+\}\}", page)
 
 
 def test_labels_cannot_end_the_script_that_holds_them():
@@ -305,10 +298,10 @@ def test_large_graph_is_explored_in_outline_with_all_of_its_program():
     xs = [mg.Value(float(i)) for i in range(30)]
     y = ops.total(mg.tanh(x) for x in xs)
     assert len(data_of(explore(y, limit=20))["picture"]["nodes"]) <= 20
-    assert data_of(explore(y, limit=20))["picture"]["note"] == "61 nodes in outline"
+    assert data_of(explore(y, limit=20))["view"]["note"] == "61 nodes in outline"
     assert len(data_of(explore(y, limit=20))["program"]["op"]) == 61
-    assert len(data_of(explore(y))["picture"]["nodes"]) == 61
-    assert data_of(explore(y))["picture"]["note"] == ""
+    assert "picture" not in data_of(explore(y)), "the page lays it out"
+    assert data_of(explore(y))["view"]["note"] == ""
 
 
 def test_chain_of_many_nodes_does_not_recurse():

@@ -74,6 +74,7 @@ def test_every_function_of_one_number_can_be_called(name):
         ("10**400", {}, math.inf),
         ("1" + "0" * 400, {}, math.inf),
         ("pow(2, 3) + 2**-1 + max(1, 4) - min(1, 4)", {}, 11.5),
+        ("max(1, 4, 3) + max(2)", {}, 6.0),
         ("logsumexp(0, 0) - log(2) + mean(1, 2, 3) + total(1, 1)", {}, 4.0),
         ("  x # a note", {"x": 5.0}, 5.0),
         ("x\n+\t1", {"x": 5.0}, 6.0),

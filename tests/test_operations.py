@@ -667,3 +667,19 @@ def test_a_partial_that_raises_is_named_with_the_remedy():
             ZeroDivisionError, match=r"operation 'mine': a partial, called with \(y, \*xs\), raises .*; write div"
         ):
             f()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shares"),
+    [((1.0, 3.0, 2.0), (0, 1, 0)), ((2.0, 2.0, 2.0), (1 / 3,) * 3), ((5.0, 1.0, 5.0, -math.inf), (0.5, 0, 0.5, 0))],
+)
+def test_of_the_largest_of_many_equals_share_the_gradient(
+    numbers: tuple[float, ...], shares: tuple[float, ...]
+) -> None:
+    leaves = [Value(x) for x in numbers]
+    y = ops.maximum(*leaves)
+    y.backward()
+    assert y.data == max(numbers)
+    assert [leaf.grad for leaf in leaves] == pytest.approx(shares, abs=0)
+    assert ops.maximum(*numbers) == max(numbers)
+    assert ops.maximum(leaves[0]) is leaves[0]

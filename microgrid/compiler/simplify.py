@@ -139,13 +139,14 @@ def flatten_chains(program: Program) -> Program:
 
 
 _CHAINS = {ops.add: SUM, ops.maximum: LARGEST, ops.minimum: SMALLEST}
+_MANY = {ops.sum_of: SUM, ops.maximum_of: LARGEST}
 _PAIR = {chain: pair for pair, chain in _CHAINS.items()}
 
 
 def _chain(row: Op) -> Op | None:
     """The row of many arguments that a chain of this row makes."""
-    if row.recipe is not None and row.recipe[0] is ops.sum_of:
-        return SUM
+    if row.recipe is not None and row.recipe[0] in _MANY:
+        return _MANY[row.recipe[0]]
     return _CHAINS.get(row)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from microgrid.drawing.arrays import arrays_descriptions, arrays_dot, is_kernel
-from microgrid.drawing.dot import descriptions, to_dot
+from microgrid.drawing.dot import descriptions, drawing
 from microgrid.drawing.graph import Graph, exceeds, extract
 from microgrid.drawing.naming import name
 from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
@@ -63,7 +63,8 @@ def draw(
             ``None`` draws every one.
         limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
         mark: a Value to point out by a thick outline; ``focus`` unless given.
-        theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG and HTML follow the viewer, PNG is light.
+        theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG is dark within a dark page (of JupyterLab, VS Code, Colab,
+            documentation), HTML for viewers who prefer it; else they are light, and so is PNG.
         renderer: a Graphviz program's name or path. Unless given it is the one named by the environment
             variable ``MICROGRID_DOT``, else a system ``dot``, else the one of ``graphviz-pure``.
 
@@ -97,11 +98,13 @@ def draw(
         return Picture(dot, arrays_descriptions(boxes), title=title, theme=theme, renderer=renderer)
     outputs = _outputs(what)
     graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
-    dot = to_dot(graph, title=title, direction=direction, theme=paper, note=_note(graph))
-    return Picture(dot, descriptions(graph), title=title, theme=theme, renderer=renderer)
+    drawn = drawing(graph, title=title, direction=direction, theme=paper, note=_note(graph))
+    return Picture(drawn.dot, descriptions(graph), title=title, theme=theme, renderer=renderer, placed=drawn.placed)
 
 
 def _note(graph: Graph) -> str:
+    if graph.is_out_of_date:
+        return "An operand was changed since its results were computed: y.forward() computes them anew"
     if not graph.is_outline:
         return ""
     return (

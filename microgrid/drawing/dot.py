@@ -5,7 +5,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from microgrid.drawing.graph import Edge, Graph, Node
+from microgrid.drawing.graph import Cluster, Edge, Graph, Node, sibling
+from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine
+from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import THEMES
 from microgrid.ops import LEAF
 
@@ -18,17 +20,23 @@ PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
 """Symbols that the fonts of graphviz-pure lack, in letters that they have."""
 
 
-def to_dot(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light", note: str = "") -> str:
-    """Return the DOT text of a graph. It depends on the arguments alone: the same graph gives the same text."""
-    return _Writer(graph, direction, theme).write(title, note)
+def drawing(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light", note: str = "") -> Drawing:
+    """Return the picture of a graph, box by box. It depends on the arguments alone."""
+    return _Writer(graph, direction, theme).drawing(title, note)
 
 
 def heading(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
     """Return the attribute that puts a title over a picture, and smaller lines under it."""
+    table = heading_table(title, notes, color)
+    return f"label=<{table}>" if table else ""
+
+
+def heading_table(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
+    """Return a title, and smaller lines under it, as an HTML-like table; nothing if there is neither."""
     rows = [f"<B>{markup(title, limit=TITLE_COLUMNS)}</B>"] if title else []
     rows += [f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{escape(note)}</FONT>' for note in notes]
     table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
-    return f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>>' if rows else ""
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>' if rows else ""
 
 
 def descriptions(graph: Graph) -> dict[str, str]:
@@ -58,7 +66,7 @@ def _describe(node: Node, has_gradients: bool) -> str:
     else:
         name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
     gradient = f", gradient {_range(node.gradient, repr)}" if has_gradients else ""
-    return f"{name}, data {_range(node.data, repr)}{gradient}"
+    return ", ".join([f"{name}, data {_range(node.data, repr)}{gradient}", *node.remarks])
 
 
 class _Writer:
@@ -68,31 +76,28 @@ class _Writer:
         self.color = THEMES[theme]
         self.backward = graph.has_gradients
         self.dense = len(graph.edges) > max(2 * len(graph.nodes), 24)
-        clusters = [node.cluster for node in graph.nodes]
-        self.frames_with_operands = {
-            clusters[edge.target] for edge in graph.edges if clusters[edge.source] == clusters[edge.target]
-        } - {None}
         self.largest_gradient = largest(x for node in graph.nodes for x in node.gradient)
         self.largest_flow = largest(edge.flow or 0.0 for edge in graph.edges)
 
-    def write(self, title: str, note: str) -> str:
-        color = self.color
-        return "\n".join(
-            [
-                "digraph {",
-                f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
-                f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t ordering=in]',
-                f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
-                f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]',
-                f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]',
-                heading(title, [*note.splitlines(), *self.legend()], color),
-                *self.nodes(),
-                *[self.edge(i, edge) for i, edge in enumerate(self.graph.edges)],
-                *[stub for i, node in enumerate(self.graph.nodes) for stub in self.stubs(i, node)],
-                "}",
-                "",
-            ]
+    def drawing(self, title: str, note: str) -> Drawing:
+        color, graph = self.color, self.graph
+        defaults = (
+            f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
+            f'fontname="{SANS}" fontsize={SIZE + 3:g} fontcolor="{color["ink"]}" labelloc=t ordering=in]\n'
+            f'node [shape=box style="rounded,filled" margin=0 height=0 width=0 fontname="{SANS}" '
+            f'fontsize={SIZE:g} fontcolor="{color["ink"]}"]\n'
+            f'edge [fontname="{MONO}" fontsize={SIZE - 2:g} arrowsize=0.7]'
         )
+        boxes = [
+            DrawnBox(f"v{i}", self.node(i, node), node.cluster, sibling(node.path))
+            for i, node in enumerate(graph.nodes)
+        ]
+        lines = [self.edge(i, edge) for i, edge in enumerate(graph.edges)]
+        for i, node in enumerate(graph.nodes):
+            self.add_stubs(i, node, boxes, lines)
+        frames = [self.frame(i, cluster) for i, cluster in enumerate(graph.clusters)]
+        lead = heading_table(title, [*note.splitlines(), *self.legend()], color)
+        return Drawing(defaults, lead, self.direction, tuple(boxes), tuple(lines), tuple(frames))
 
     def legend(self) -> list[str]:
         if all(edge.derivative is None for edge in self.graph.edges):
@@ -102,30 +107,16 @@ class _Writer:
 
     # -- nodes ---------------------------------------------------------------------------------------
 
-    def nodes(self) -> Iterable[str]:
-        """Yield the nodes and clusters; DOT joins what is said of one cluster in several places."""
-        for i, node in enumerate(self.graph.nodes):
-            yield self.within(node.cluster, self.node(i, node))
-        for i, frame in enumerate(self.graph.clusters):
-            level = len(self.around(frame.parent))
-            yield self.within(
-                i,
-                f'graph [id="c{i}" style="rounded,filled" color="{self.color["faint"]}" '
-                f'fillcolor="{self.color["inner cluster" if level % 2 else "cluster"]}" labeljust=l margin=9 '
-                f'fontsize={SIZE - 1:g} fontcolor="{self.color["muted"]}" label=<{markup(frame.title)}>]',
-            )
-
-    def around(self, cluster: int | None) -> list[int]:
-        """The numbers of a cluster and of those around it, outer ones first."""
-        chain: list[int] = []
-        while cluster is not None:
-            chain.insert(0, cluster)
-            cluster = self.graph.clusters[cluster].parent
-        return chain
-
-    def within(self, cluster: int | None, text: str) -> str:
-        chain = self.around(cluster)
-        return "".join(f"subgraph cluster_{number} {{" for number in chain) + text + "}" * len(chain)
+    def frame(self, index: int, cluster: Cluster) -> DrawnFrame:
+        level, around = 0, cluster.parent
+        while around is not None:
+            level, around = level + 1, self.graph.clusters[around].parent
+        attributes = (
+            f'id="c{index}" style="rounded,filled" color="{self.color["faint"]}" '
+            f'fillcolor="{self.color["inner cluster" if level % 2 else "cluster"]}" labeljust=l margin=9'
+        )
+        title = f'<FONT COLOR="{self.color["muted"]}" POINT-SIZE="{SIZE - 1:g}">{markup(cluster.title)}</FONT>'
+        return DrawnFrame(attributes, title, cluster.parent, sibling(cluster.path))
 
     def node(self, index: int, node: Node) -> str:
         value, color = node.exits[0], self.color
@@ -141,6 +132,10 @@ class _Writer:
             rows = [self.text_row(text) for text in self.contents(node)] + rows
         if label:
             rows.insert(0, f'<TD ALIGN="LEFT" WIDTH="{label_width(label)}"><B>{markup(label)}</B></TD>')
+        rows += [
+            f'<TD ALIGN="LEFT"><FONT COLOR="{color["mark"]}" POINT-SIZE="{SIZE - 2:g}">{escape(remark)}</FONT></TD>'
+            for remark in node.remarks
+        ]
         badge = ""
         if node.kind == "operation":
             paper, ink = ("output", "output text") if node.is_output else ("badge", "ink")
@@ -162,9 +157,9 @@ class _Writer:
         if node.is_marked:
             line, width = "mark", 3.6
         return (
-            f'v{index} [id="v{index}" class="{node.kind}" color="{color[line]}" fillcolor="{color[fill]}" '
+            f'id="v{index}" class="{node.kind}" color="{color[line]}" fillcolor="{color[fill]}" '
             f'style="{style}" penwidth={width:g}{" peripheries=2" * (node.kind == "group")} '
-            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{table}</TABLE>>]'
+            f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{table}</TABLE>>'
         )
 
     def contents(self, node: Node) -> list[str]:
@@ -195,24 +190,25 @@ class _Writer:
         sign, level = sign_and_level(extreme, self.largest_gradient)
         return self.color[f"{sign} {level}"] if level else ""
 
-    def stubs(self, index: int, node: Node) -> Iterable[str]:
-        """Yield what stands for edges that lead out of the picture."""
+    def add_stubs(self, index: int, node: Node, boxes: list[DrawnBox], lines: list[DrawnLine]) -> None:
+        """Add what stands for edges that lead out of the picture."""
         color = self.color
-        for count, what, edge in (
-            (node.hidden_operands, "operand", f"b{index} -> v{index}"),
-            (node.hidden_uses, "use", f"v{index} -> a{index}"),
-        ):
+        for count, what in ((node.hidden_operands, "operand"), (node.hidden_uses, "use")):
             if count:
-                name = edge.replace(f"v{index}", "").strip(" ->")
-                yield (
-                    f'{name} [shape=plaintext style="" fontsize={SIZE - 3:g} fontcolor="{color["muted"]}" '
-                    f'label="{count} more {what}{"s" * (count > 1)}"]'
+                ends = (len(boxes), index) if what == "operand" else (index, len(boxes))
+                boxes.append(
+                    DrawnBox(
+                        f"{what}s{index}",
+                        f'shape=plaintext style="" fontsize={SIZE - 3:g} fontcolor="{color["muted"]}" '
+                        f'label="{count} more {what}{"s" * (count > 1)}"',
+                        node.cluster,
+                    )
                 )
-                yield f'{edge} [style=dotted color="{color["line"]}" arrowhead=none]'
+                lines.append(DrawnLine(*ends, f'style=dotted color="{color["line"]}" arrowhead=none', has_arrow=False))
 
     # -- edges ---------------------------------------------------------------------------------------
 
-    def edge(self, index: int, edge: Edge) -> str:
+    def edge(self, index: int, edge: Edge) -> DrawnLine:
         flow = edge.flow or 0.0
         sign, level = sign_and_level(flow, self.largest_flow)
         color = self.color[f"{sign} line {level}" if level else "line"]
@@ -231,36 +227,16 @@ class _Writer:
             rows.append(f'<TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD>')
         if self.dense and self.backward and not self.graph.is_outline and not level:
             rows = []  # there is no room to say of each edge that nothing flows; its tooltip does
-        rows += ['<TD COLSPAN="2" HEIGHT="4"></TD>'] * bool(rows)
         table = "".join(f"<TR>{row}</TR>" for row in rows)
-        label = f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>>'
-        line = (
-            f'color="{color}" style={"dashed" if flow < 0 else "solid"} penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g}'
+        label = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>' if rows else ""
+        attributes = (
+            f'id="e{index}" color="{color}" style={"dotted" if flow != flow else "dashed" if flow < 0 else "solid"} '
+            f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g}"
         )
-        outer, inner = (self.graph.nodes[end].cluster for end in (edge.source, edge.target))
-        if inner in (None, outer):
-            return f'v{edge.source} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)}]'
-        if inner not in self.frames_with_operands:
-            return f'v{edge.source} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)} minlen=2]'
-        # A line from outside winds around the operands in a frame, unless it has a place among them.
-        place = self.within(inner, f"p{index} [shape=point style=invis width=0 height=0]")
-        return (
-            f'{place}\nv{edge.source} -> p{index} [id="e{index}" {line} arrowhead=none headclip=false]\n'
-            f'p{index} -> v{edge.target} [id="e{index}" {line} {label * bool(rows)} tailclip=false]'
-        )
+        return DrawnLine(edge.source, edge.target, attributes, label)
 
 
 # -- numbers -----------------------------------------------------------------------------------------
-
-
-def significant(number: float, digits: int = 4) -> str:
-    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full."""
-    if not math.isfinite(number):
-        return str(number)
-    if number == int(number) and abs(number) < 1e6:
-        return str(int(number))
-    text = f"{number:.{digits}g}"
-    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def aligned(numbers: Sequence[float]) -> list[str]:
@@ -296,10 +272,12 @@ def largest(numbers: Iterable[float]) -> float:
 
 def sign_and_level(number: float, largest: float) -> tuple[str, int]:
     """Return the name of a number's colour, and how strong it is: 0 for nothing, 4 for near the largest."""
+    if number != number:
+        return "undefined", 4
     size = abs(number)
     if not size:
         level = 0
-    elif not size < largest * 0.5:  # nan and inf too
+    elif not size < largest * 0.5:  # infinity too
         level = 4
     else:
         level = 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1

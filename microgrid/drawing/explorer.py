@@ -11,6 +11,34 @@ from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
 from microgrid.engine import Value
 
+ASSETS = (
+    "explorer.html",
+    "explorer.css",
+    "passes.js",  # the two passes over a program
+    "layered_ranks.js",  # where boxes stand: their ranks,
+    "layered_order.js",  # their order,
+    "layered_places.js",  # their places,
+    "layered.js",  # and curves and frames
+    "modules.js",  # which module made which value, and which boxes they make
+    "steps.js",  # the graph that is played, and its steps
+    "words.js",  # names, formulas and numbers in words
+    "cards.js",  # nodes and frames as they are drawn
+    "edges.js",  # edges and their numbers
+    "names.js",  # what can be read from far
+    "view.js",  # pan, zoom and follow
+    "explain.js",  # what happens in a step
+    "panel.js",  # the selected node
+    "editing.js",  # changing a leaf
+    "leaves.js",  # the list of what can be edited
+    "modes.js",  # the panel hidden, and presenting
+    "share.js",  # the state as a link, a step as a picture
+    "pointer.js",  # mouse, touch and keyboard
+    "explorer.js",  # start, and what a step changes
+)
+
+FOLDED = 300
+"""A graph with more boxes than this has to be folded, unless modules divide it."""
+
 
 class Explorer(Page):
     """The page of one output. Jupyter and marimo show it; ``save`` writes it.
@@ -27,22 +55,25 @@ class Explorer(Page):
         *,
         title: str,
         direction: str,
+        depth: int | None,
+        limit: int | None,
         theme: str,
-        renderer: str | None,
     ) -> None:
         super().__init__(title or _title(output), theme)
         self.still = still
         self._program = Program(output)
         self._graph = graph
         self._direction = direction
-        self._renderer = renderer
+        self._depth = depth
+        self._limit = limit
 
     @cached_property
     def html(self) -> str:
         """The page: one file that needs nothing else and asks the network for nothing."""
+        modules = self._modules()
         return self._fill(
-            "explorer",
-            {"program": self._program.json(), "picture": self._picture()},
+            ASSETS,
+            {"program": {**self._program.json(), **modules}, **self._picture(bool(modules["modules"]))},
             self._program.functions(),
             ends=("forward pass →", "← backward pass"),
         )
@@ -53,24 +84,41 @@ class Explorer(Page):
     def __repr__(self) -> str:
         return f"<Explorer {self._title!r}: .save('backprop.html'), .html>"
 
-    def _picture(self) -> dict[str, Any]:
-        index = self._program.index
+    def _modules(self) -> dict[str, Any]:
+        whole = extract((self._program.order[-1],))
         return {
-            "note": f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else "",
-            **Layout(self._graph, self._direction, self._renderer).json(),
+            "modules": [[printable(cluster.title), cluster.path, cluster.parent] for cluster in whole.clusters],
+            "innermost": {
+                self._program.index[node.values[0]]: node.cluster for node in whole.nodes if node.cluster is not None
+            },
+        }
+
+    def _picture(self, has_modules: bool) -> dict[str, Any]:
+        """What to show; and where the boxes stand, if the page does not lay them out itself.
+
+        It does, as boxes open and close. But a large graph that no module made is folded, as ``Layout`` does it.
+        """
+        note = f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else ""
+        view = {"direction": self._direction, "depth": self._depth, "limit": self._limit, "note": note}
+        if has_modules or not (self._graph.is_outline or len(self._graph.nodes) > FOLDED):
+            return {"view": view}
+        index = self._program.index
+        picture = {
+            **Layout(self._graph, self._direction).json(),
             "nodes": [
                 {
                     "values": [index[value] for value in node.values],
                     "exits": [index[value] for value in node.exits],
                     "kind": node.kind,
                     "title": printable(node.title),
-                    "cluster": node.cluster,
+                    "cluster": None,
                 }
                 for node in self._graph.nodes
             ],
-            "clusters": [[printable(cluster.title), cluster.parent] for cluster in self._graph.clusters],
-            "edges": [[edge.source, edge.target, edge.argument, edge.count] for edge in self._graph.edges],
+            "clusters": [],
+            "edges": [[edge.source, edge.target, edge.argument] for edge in self._graph.edges],
         }
+        return {"view": view, "picture": picture}
 
 
 def explore(
@@ -100,7 +148,7 @@ def explore(
     Raises:
         TypeError: if ``output`` is not a Value.
         ValueError: for an unknown direction or theme, or a malformed JavaScript expression of an operation.
-        RendererError: if no Graphviz is found to lay the graph out.
+        RendererError: if no Graphviz is found to draw the still picture.
     """
     from microgrid.drawing import draw
 
@@ -108,7 +156,7 @@ def explore(
         raise TypeError(f"explore() plays backward() of one Value; got {output!r} of type {type(output).__name__}")
     still = draw(output, title=title, direction=direction, depth=depth, theme=theme, renderer=renderer)
     graph = extract((output,), depth=depth, limit=limit)
-    return Explorer(output, graph, still, title=title, direction=direction, theme=theme, renderer=renderer)
+    return Explorer(output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme)
 
 
 def _title(output: Value) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
 from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT
@@ -20,6 +21,9 @@ OUTLINE_MODULES = 24
 
 MANY = 20_000
 """With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
+
+REMARKS = 2
+"""So many remarks a box has room for."""
 
 OUTSIDE = -1
 
@@ -37,18 +41,21 @@ class Node:
         kind: ``"input"`` (a leaf), ``"parameter"`` (a leaf that a module trains), ``"constant"``,
             ``"operation"``, or ``"group"`` for several Values drawn as one.
         title: what a group is called; empty for a single Value, which has its own label.
+        path: the dotted name of the module that a group stands for; empty if it stands for none.
         cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
         is_output: whether the picture was asked of a Value in it.
         is_marked: whether it is to be pointed out.
         hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
         data: the least and the largest number among the exits, with mere rounding noise as 0.
         gradient: the same of the gradients.
+        remarks: what is known to be wrong with them, in words.
     """
 
     values: tuple[Value, ...]
     exits: tuple[Value, ...]
     kind: str
     title: str = ""
+    path: str = ""
     cluster: int | None = None
     is_output: bool = False
     is_marked: bool = False
@@ -56,6 +63,7 @@ class Node:
     hidden_uses: int = 0
     data: tuple[float, float] = (0.0, 0.0)
     gradient: tuple[float, float] = (0.0, 0.0)
+    remarks: tuple[str, ...] = ()
 
     @property
     def value(self) -> Value | None:
@@ -86,6 +94,16 @@ class Edge:
     count: int = 1
 
 
+Sibling = tuple[str, int]
+"""What modules are siblings in, by its dotted name, and which of them one is."""
+
+
+def sibling(path: str) -> Sibling | None:
+    """Return the place of a module among its siblings, ``("MLP.layers.0.neurons", 3)``, if it has a number."""
+    family, _, name = path.rpartition(".")
+    return (family, int(name)) if name.isdigit() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A frame around the nodes of a neuron, a layer or a network.
@@ -107,10 +125,11 @@ class Graph:
 
     Attributes:
         nodes: in topological order: every edge leads to a later node (unless groups make a cycle).
-        edges: in the order of their targets, and of the arguments of these.
+        edges: in the order of their targets, and of the arguments of these; into groups, of first use.
         clusters: outer ones first.
         total: how many Values the whole computation graph has, drawn or not.
         is_outline: whether it was too large to be drawn as asked, and groups stand for its parts.
+        is_out_of_date: whether the data of an operand was changed since its results were computed.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -118,6 +137,7 @@ class Graph:
     clusters: tuple[Cluster, ...] = ()
     total: int = 0
     is_outline: bool = False
+    is_out_of_date: bool = False
 
     @property
     def has_gradients(self) -> bool:
@@ -139,6 +159,7 @@ class _Group:
 
     title: str
     frames: tuple[_Frame, ...] = ()
+    path: str = ""
 
 
 _Frames = dict[Value, tuple[_Frame, ...]]
@@ -247,7 +268,7 @@ def _collapse(order: Sequence[Value], frames: _Frames, depth: int) -> _Groups:
         if len(around) > depth:
             frame = around[depth]
             if frame not in boxes:
-                boxes[frame] = _Group(frame.title, around[:depth])
+                boxes[frame] = _Group(frame.title, around[:depth], frame.path)
             groups[node] = boxes[frame]
     return groups
 
@@ -314,7 +335,7 @@ def _outline(order: Sequence[Value], outputs: Sequence[Value], frames: _Frames, 
         level = deepest if depth is None else min(deepest, depth)
         boxes: dict[_Frame, _Group] = {}
         groups = {
-            node: boxes.setdefault(frame := around[: level + 1][-1], _Group(frame.title, around[:level]))
+            node: boxes.setdefault(frame := around[: level + 1][-1], _Group(frame.title, around[:level], frame.path))
             for node, around in frames.items()
         }
         inputs, before, after = (_Group(title) for title in ("inputs", "before the modules", "after the modules"))
@@ -400,6 +421,12 @@ class _Builder:
         numbers = Numbers(
             self.order if len(self.order) <= MANY else (), live_nodes(list(everything), outputs) if ran else ()
         )
+        changed = out_of_date(everything) if len(everything) <= MANY else {}
+        remarks = [changed]
+        if len(everything) <= MANY:
+            remarks.append(begins_not_finite(everything, numbers))
+            if ran and not changed:
+                remarks.append(gradients_beyond(everything, outputs, numbers))
         nodes = []
         for group, i in self.index.items():
             values = tuple(self.members[group])
@@ -411,6 +438,7 @@ class _Builder:
                     shown,
                     "group" if is_group else self.kind(values[0]),
                     group.title if isinstance(group, _Group) else "",
+                    group.path if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
                     is_marked=any(value is mark for value in values),
@@ -418,6 +446,7 @@ class _Builder:
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),
                     gradient=_extent(map(numbers.gradient, shown)) if ran else (0.0, 0.0),
+                    remarks=tuple([said[value] for said in remarks for value in values if value in said])[:REMARKS],
                 )
             )
         # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.
@@ -425,7 +454,7 @@ class _Builder:
             edges = [Edge(source, target, count=count) for (target, source), count in sorted(uses.items())]
         else:
             edges = self.edges(nodes, numbers)
-        return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline)
+        return Graph(tuple(nodes), tuple(edges), tuple(self.clusters), len(everything), is_outline, bool(changed))
 
     def kind(self, value: Value) -> str:
         if value.first is not None:
@@ -444,11 +473,13 @@ class _Builder:
     def edges(self, nodes: Sequence[Node], numbers: Numbers) -> list[Edge]:
         """Return the edges with their numbers: through groups by the chain rule, sums over merged ones."""
         found: list[Edge] = []
-        merged: dict[tuple[int, int], int] = {}
         for target, box in enumerate(nodes):
             # The derivative of the box's result by each of its members, from the result back.
             through = {box.exits[0]: 1.0}
-            for node in reversed(box.values):
+            into: dict[tuple[int, int], Edge] = {}
+            first_use: dict[tuple[int, int], tuple[int, int]] = {}
+            for step in reversed(range(len(box.values))):
+                node = box.values[step]
                 by_node = through.get(node, 0.0)
                 for argument, (parent, derivative, flow) in enumerate(
                     zip(node.parents, numbers.local_derivatives(node), numbers.flows(node), strict=True)
@@ -465,14 +496,11 @@ class _Builder:
                             by_node * derivative if one_way_in and one_way_out else None,
                             flow if one_way_in else None,
                         )
-                        if box.kind != "group" and nodes[source].kind != "group":
-                            found.append(edge)
-                        elif (source, target) in merged:
-                            place = merged[source, target]
-                            found[place] = _merge(found[place], edge)
-                        else:
-                            merged[source, target] = len(found)
-                            found.append(edge)
+                        apart = box.kind != "group" and nodes[source].kind != "group"
+                        use = (source, argument if apart else -1)
+                        into[use] = _merge(into[use], edge) if use in into else edge
+                        first_use[use] = min(first_use.get(use, (step, argument)), (step, argument))
+            found.extend(into[use] for use in sorted(into, key=first_use.__getitem__))
         return found
 
 

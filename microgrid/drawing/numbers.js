@@ -1,3 +1,4 @@
+// @ts-check
 // The functions that JavaScript's Math lacks, or gives otherwise than IEEE 754 has them.
 // The rows of the table of operations name them: javascript="mg.erf({0})".
 "use strict";

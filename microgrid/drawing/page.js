@@ -1,7 +1,11 @@
+// @ts-check
 // What all pages share: numbers in words, making elements, and the controls that play a page step by step.
 "use strict";
 
-const page = JSON.parse(document.getElementById("data").textContent);
+/** @param {string} id @returns {any} */
+const byId = (id) => document.getElementById(id);
+
+const page = JSON.parse(byId("data").textContent);
 document.title = page.title;
 
 const MINUS = "−";
@@ -37,9 +41,9 @@ function shape(tag, attributes, parent, text) {
 // ---------------------------------------------------------------------------------------------------
 // Playing
 
-const slider = document.getElementById("slider");
-const playButton = document.getElementById("play");
-const speed = document.getElementById("speed");
+const slider = byId("slider");
+const playButton = byId("play");
+const speed = byId("speed");
 let now = 0;
 let timer = 0;
 let playback = null;
@@ -56,18 +60,19 @@ const controls = {
 // `now`; words(): what a screen reader says of it; live: what says it, too; keys: what more keys do.
 function startPlayback(options) {
   playback = options;
-  for (const id in controls) document.getElementById(id).addEventListener("click", controls[id]);
+  for (const id in controls) byId(id).addEventListener("click", controls[id]);
   slider.max = String(playback.last);
   slider.addEventListener("input", () => step(Number(slider.value) - now));
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input[type=number], select");
+    const target = /** @type {Element} */ (event.target);
+    const typing = target.matches("input[type=number], select");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       ArrowRight: controls.forward,
       ArrowLeft: controls.back,
       Home: controls.first,
       End: controls.last,
-      " ": event.target.matches("button") ? null : controls.play,
+      " ": target.matches("button") ? null : controls.play,
       ...playback.keys,
     };
     const action = keys[event.key];
@@ -81,8 +86,8 @@ function startPlayback(options) {
 function showPlace() {
   slider.value = String(now);
   slider.setAttribute("aria-valuetext", `Step ${now} of ${playback.last}: ${playback.words()}`);
-  for (const id of ["first", "back"]) document.getElementById(id).disabled = now === 0;
-  for (const id of ["forward", "last"]) document.getElementById(id).disabled = now === playback.last;
+  for (const id of ["first", "back"]) byId(id).disabled = now === 0;
+  for (const id of ["forward", "last"]) byId(id).disabled = now === playback.last;
 }
 
 function goTo(step) {

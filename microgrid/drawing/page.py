@@ -6,6 +6,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -70,31 +71,37 @@ class Page(ABC):
             f'style="border:0;display:block" srcdoc="{html.escape(self.html)}"></iframe>'
         )
 
-    def _fill(self, name: str, data: dict[str, Any], functions: list[str], ends: tuple[str, str]) -> str:
-        """Put together the assets that are called ``name``, the data and the functions of operations.
+    def _fill(
+        self, assets: Sequence[str], data: dict[str, Any], functions: Sequence[str], ends: tuple[str, str]
+    ) -> str:
+        """Put together what all pages share, the assets of one, the data and the functions of operations.
 
         Args:
-            name: of the assets, as in ``explorer.js``.
+            assets: the names of its files: the ``.js`` in the order in which they run, the ``.css`` and ``.html``.
             data: what the scripts find in ``page``, besides the title.
             functions: statements that fill ``operations``, each a script of its own: one that cannot be read
                 leaves the others whole.
             ends: what stands under the two ends of the slider.
         """
+
+        def of_kind(suffix: str) -> list[str]:
+            return [_asset(name) for name in assets if name.endswith(suffix)]
+
         functions = ["const operations = [];", *functions]
-        scripts = [_asset("numbers.js"), *functions, _asset("page.js"), _asset(f"{name}.js")]
+        scripts = [_asset("numbers.js"), *functions, _asset("page.js"), *of_kind(".js")]
         # In code, a space inside "</" or "<!--" changes nothing, and keeps HTML from seeing a tag there.
         scripts = [text.replace("</", "< /").replace("<!--", "< !--") for text in scripts]
-        style = _palette(self._theme) + _asset("page.css") + _asset(f"{name}.css")
+        style = _palette(self._theme) + "".join([_asset("page.css"), *of_kind(".css")])
         content = {
             "title": html.escape(self._title),
             "policy": (
-                f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src {_hashes([style])}; "
-                f"script-src {_hashes(scripts)}"
+                "default-src 'none'; img-src blob:; base-uri 'none'; form-action 'none'; "
+                f"style-src {_hashes([style])}; script-src {_hashes(scripts)}"
             ),
             "style": style,
             "begin": html.escape(ends[0]),
             "end": html.escape(ends[1]),
-            "main": _asset(f"{name}.html"),
+            "main": "".join(of_kind(".html")),
             "data": _json({"title": self._title, **data}),
             "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
         }

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
+from microgrid.drawing.placing import DRAW_AS_PLACED
 from microgrid.drawing.rendering import find_renderer, render
-from microgrid.drawing.theme import THEMES, follow_viewer
+from microgrid.drawing.theme import THEMES, follow_page, follow_viewer
 from microgrid.environment import require
 
 FOREIGN = re.compile("[\u0590-\u1dff\u2400-\u243f\u2e80-\uffff\U00010000-\U0010ffff]")
@@ -34,8 +36,18 @@ class Picture:
         dot: the picture as DOT text, Graphviz's language.
     """
 
-    def __init__(self, dot: str, tooltips: dict[str, str], *, title: str, theme: str, renderer: str | None) -> None:
+    def __init__(
+        self,
+        dot: str,
+        tooltips: dict[str, str],
+        *,
+        title: str,
+        theme: str,
+        renderer: str | None,
+        placed: Callable[[str], str] | None = None,
+    ) -> None:
         self.dot = dot
+        self._placed = placed
         self._tooltips = tooltips
         self._title = title
         self._theme = theme
@@ -43,7 +55,7 @@ class Picture:
 
     @cached_property
     def svg(self) -> str:
-        """The picture as SVG text. With ``theme="auto"`` it is dark for viewers who prefer dark."""
+        """The picture as SVG text. With ``theme="auto"`` it is dark in a page that is, light by itself."""
         return _finish(self._graphviz_svg, self._title or "computation graph", self._tooltips, self._theme)
 
     @cached_property
@@ -63,7 +75,7 @@ class Picture:
                 'them; for PNG, pip install "microgrid-autograd[pdf]" or install the system package graphviz',
                 stacklevel=2,
             )
-        return render(self.dot, "png", find_renderer(self._renderer), f"-Gdpi={RESOLUTION}")
+        return self._render("png", f"-Gdpi={RESOLUTION}")
 
     @property
     def pdf(self) -> bytes:
@@ -76,7 +88,16 @@ class Picture:
 
     @cached_property
     def _graphviz_svg(self) -> str:
-        return render(self.dot, "svg", find_renderer(self._renderer)).decode()
+        return self._render("svg").decode()
+
+    @cached_property
+    def _placed_dot(self) -> str:
+        return self._placed(find_renderer(self._renderer)) if self._placed else self.dot
+
+    def _render(self, kind: str, *options: str) -> bytes:
+        if self._placed:
+            options += DRAW_AS_PLACED
+        return render(self._placed_dot, kind, find_renderer(self._renderer), *options)
 
     @property
     def _needs_fonts(self) -> bool:
@@ -105,11 +126,12 @@ class Picture:
         title = html.escape(printable(self._title or "computation graph"))
         paper = {name: colors["paper"] for name, colors in THEMES.items()}
         light, dark = (paper[self._theme],) * 2 if self._theme in paper else (paper["light"], paper["dark"])
+        follow = follow_viewer(_svg_class(self._theme)) if self._theme == "auto" else ""
         return (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width"><style>'
             f"body{{margin:0;background:{light};text-align:center}}"
-            f"@media (prefers-color-scheme:dark){{body{{background:{dark}}}}}"
+            f"@media (prefers-color-scheme:dark){{body{{background:{dark}}}}}{follow}"
             f"</style></head><body>\n{self.svg}</body></html>\n"
         )
 
@@ -155,6 +177,10 @@ class Picture:
         return bundle
 
 
+def _svg_class(theme: str) -> str:
+    return f"microgrid-{theme}"
+
+
 def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
     """Make Graphviz's SVG fit to stand in a page: no prologue, sizes in pixels, names, fonts, dark mode."""
     svg = re.sub(r"<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
@@ -165,7 +191,7 @@ def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
     )
     opening, rest = svg.split(">", 1)
     opening = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', opening)
-    name = f"microgrid-{theme}"
+    name = _svg_class(theme)
     style = (
         f'.{name} text{{font-family:Helvetica,Arial,"Liberation Sans","Apple SD Gothic Neo","Malgun Gothic",'
         '"Noto Sans KR","Noto Sans CJK KR",sans-serif}'
@@ -173,7 +199,7 @@ def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
         "Courier,monospace}"
     )
     if theme == "auto":
-        style += follow_viewer(name)
+        style += follow_page(name)
     label = html.escape(printable(title))
     # A picture wider than its column shrinks to it, as long as it stays readable.
     width = float(re.findall(r' width="([\d.]+)"', opening)[0])

@@ -1,3 +1,4 @@
+// @ts-check
 // The page that plays a training back. Python recorded the parameters of some moments, and measures of more;
 // the model's answers all over the plane are computed here, by the graph of one sample (see program.py).
 "use strict";
@@ -30,8 +31,6 @@ function signAndLevel(x, most) {
   const level = !(size < most * 0.5) ? 4 : size >= most * 0.1 ? 3 : size >= most * 0.01 ? 2 : 1;
   return `${x < 0 ? "negative" : "positive"}-${level}`;
 }
-
-const byId = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------------------------------------------
 // The model, computed for many points at once

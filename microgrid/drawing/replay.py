@@ -46,6 +46,7 @@ IMAGES = 100
 ROWS = 40
 """The most groups of parameters in the table."""
 
+ASSETS = ("replay.html", "replay.css", "replay.js")
 MEASURES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 Item = TypeVar("Item")
@@ -162,7 +163,7 @@ class Watcher(Page):
             "boundary": self._boundary(network),
         }
         functions = self._trace.program.functions() if self._trace and self._trace.program else []
-        return self._fill("replay", data, functions, ("untrained", f"{self._unit} {frames[-1][0]:,}"))
+        return self._fill(ASSETS, data, functions, ("untrained", f"{self._unit} {frames[-1][0]:,}"))
 
     def __repr__(self) -> str:
         if self._moments.count == 1:

@@ -100,3 +100,13 @@ def _derivatives(node: Value) -> tuple[float, ...]:
 
 def _settled(number: float, error: float) -> float:
     return 0.0 if abs(number) <= error and abs(number) < SMALL else number
+
+
+def significant(number: float, digits: int = 4) -> str:
+    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full."""
+    if not math.isfinite(number):
+        return str(number)
+    if number == int(number) and abs(number) < 1e6:
+        return str(int(number))
+    text = f"{number:.{digits}g}"
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")

@@ -2,7 +2,8 @@
 
 A colour has one name and one value per theme. Blue is a positive gradient and orange a negative one:
 the pair that people with any common colour blindness tell apart. Size is lightness, equal for both, so it
-survives greyscale; there the sign is still read from the number and from dashed lines.
+survives greyscale; there the sign is still read from the number and from dashed lines. What is not a number
+is yellow, and its lines are dotted.
 """
 
 LIGHT = {
@@ -39,6 +40,9 @@ LIGHT = {
     "negative line 2": "#d99156",
     "negative line 3": "#c26a22",
     "negative line 4": "#964a08",
+    "undefined 4": "#f4e27a",
+    "undefined text": "#6b5900",
+    "undefined line 4": "#8a7400",
 }
 
 DARK = {
@@ -75,6 +79,9 @@ DARK = {
     "negative line 2": "#a9682f",
     "negative line 3": "#e08c45",
     "negative line 4": "#ffb67a",
+    "undefined 4": "#564a00",
+    "undefined text": "#e3cc52",
+    "undefined line 4": "#d6bd3a",
 }
 
 THEMES = {"light": LIGHT, "dark": DARK}
@@ -108,11 +115,34 @@ CLASSES = {
 """The colours of points, by class: the first two are those of negative and positive numbers."""
 
 
+DARK_PAGES = (
+    '[data-jp-theme-light="false"]',  # JupyterLab
+    '[data-vscode-theme-kind="vscode-dark"]',
+    '[data-vscode-theme-kind="vscode-high-contrast"]',
+    '[data-theme="dark"]',  # documentation by Sphinx and others
+    '[data-md-color-scheme="slate"]',  # Material for MkDocs
+    '[theme="dark"]',  # Colab
+)
+"""The elements by which a page says that it is dark."""
+
+
+def follow_page(svg_class: str) -> str:
+    """Return the CSS that gives an SVG within a page no paper of its own, and dark colours where the page is dark.
+
+    Shown by itself, or as an image, it cannot know the page: then it is light, on its own paper.
+    """
+    dark = f":is({','.join(DARK_PAGES)}) "
+    return f".{svg_class}:not(:root) .graph>polygon{{fill:none}}{_darken(svg_class, dark)}"
+
+
 def follow_viewer(svg_class: str) -> str:
-    """Return the CSS that turns a light SVG dark for viewers who prefer it, and only inside ``svg_class``."""
-    rules = "".join(
-        f'.{svg_class} [{attribute}="{LIGHT[name]}"]{{{attribute}:{DARK[name]}}}'
+    """Return the CSS that turns a light SVG dark for viewers who prefer it: for pages that follow them too."""
+    return f"@media (prefers-color-scheme:dark){{{_darken(svg_class)}}}"
+
+
+def _darken(svg_class: str, where: str = "") -> str:
+    return "".join(
+        f'{where}.{svg_class} [{attribute}="{LIGHT[name]}"]{{{attribute}:{DARK[name]}}}'
         for name in LIGHT
         for attribute in ("fill", "stroke")
     )
-    return f"@media (prefers-color-scheme:dark){{{rules}}}"

@@ -127,7 +127,7 @@ def logsumexp(xs: Iterable[Any]) -> Any:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("logsumexp", xs)
-    largest = stop_gradient(reduce(maximum, xs))
+    largest = stop_gradient(maximum(*xs))
     shift = where(less(absolute(largest), math.inf), largest, 0.0)
     return log(total(exp(x - shift) for x in xs)) + shift
 
@@ -141,7 +141,7 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("softmax", xs)
-    shift = stop_gradient(reduce(maximum, xs))
+    shift = stop_gradient(maximum(*xs))
     exponentials = [exp(x - shift) for x in xs]
     denominator = total(exponentials)
     return [div(e, denominator) for e in exponentials]

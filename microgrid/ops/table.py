@@ -719,8 +719,34 @@ maximum = _row(
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
-    doc="the larger of two, nan if either is; of equals each gets half the gradient",
+    doc="the larger of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    otherwise=lambda *xs: maximum_of(len(xs))(*xs) if len(xs) > 1 else xs[0],
 )
+
+
+@factory((3,))
+def maximum_of(n: int) -> Op:
+    """Return the largest of n arguments as one operation.
+
+    Of equals each gets the same share of the gradient. A chain of ``maximum`` would halve it again and again.
+    """
+
+    def by(i: int) -> Partial:
+        return lambda y, *xs: div(equal(xs[i], y), reduce(operator.add, [equal(x, y) for x in xs]))
+
+    return Op(
+        f"maximum[{n}]",
+        lambda *xs: reduce(ieee.maximum, xs),
+        tuple(map(by, range(n))),
+        symbol="max",
+        kink=lambda *xs: tuple([x == max(xs) for x in xs]),
+        expansion=lambda *xs: reduce(maximum, xs),
+        python="mg.maximum(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
+        doc="the largest, nan if any is; the derivative is 1 for the largest, shared among equals",
+        recipe=(maximum_of, (n,)),
+    )
+
+
 minimum = _row(
     "minimum",
     ieee.minimum,

@@ -1,7 +1,7 @@
 """A real browser: Debian's Chromium. Where it is missing these tests fail, they do not skip."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 import microgrid.drawing.page
 
+AXE = Path(__file__).parents[2] / ".ci/javascript/node_modules/axe-core/axe.min.js"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 OPTIONS = [
     "--no-sandbox",  # CI runs as root
@@ -50,6 +51,24 @@ class Opened:
         shown.save(path)
         self.page.goto(path.as_uri())
         return self.page
+
+
+@pytest.fixture(scope="session")
+def barriers() -> Callable[[Page], list[str]]:
+    """Return a function that names what axe-core finds serious on a page: what some people cannot use."""
+    assert AXE.exists(), f"no axe-core at {AXE}: npm ci --prefix .ci/javascript"
+    source = AXE.read_text(encoding="utf-8")
+
+    def find(page: Page) -> list[str]:
+        page.evaluate(f"() => {{ {source} }}")
+        found = page.evaluate("axe.run()")["violations"]
+        return [
+            f"{problem['id']}: {problem['help']}: {[node['html'][:150] for node in problem['nodes'][:5]]}"
+            for problem in found
+            if problem["impact"] in ("serious", "critical")
+        ]
+
+    return find
 
 
 @pytest.fixture

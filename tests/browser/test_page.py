@@ -1,17 +1,21 @@
 """The explorer's page in a real browser: every control by mouse and by keyboard, every number against Python."""
 
+import json
 import math
 import random
 import re
 import socket
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from waiting import wait_until
 
 import microgrid as mg
 from microgrid import ops
+from microgrid.drawing import explorer, replay
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.program import number
 from microgrid.drawing.theme import DARK, LIGHT
@@ -27,6 +31,20 @@ def example():
     d.label = "d"
     output = d * f
     output.label = "L"
+    return output
+
+
+def neuron():
+    """micrograd's neuron, with labels that are expressions."""
+    numbers = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
+    x1, x2, w1, w2, b = (mg.Value(x, label=name) for name, x in numbers.items())
+    terms = x1 * w1, x2 * w2
+    total = terms[0] + terms[1]
+    n = total + b
+    for value, label in zip((*terms, total, n), ("x1*w1", "x2*w2", "x1*w1 + x2*w2", "n"), strict=True):
+        value.label = label
+    output = mg.tanh(n)
+    output.label = "o"
     return output
 
 
@@ -291,9 +309,23 @@ def test_click_shows_formula_and_local_derivatives_as_formula_and_number(show):
     text = re.sub(r"\s+", " ", page.locator("#node").inner_text())
     assert "o = tanh(n) = tanh(0.5) = 0.4621" in text
     assert "∂o/∂n = sech²(n) = 0.7864" in text
+    expect(page.locator("#full-data")).to_have_text("0.4621")
+    page.click("#full-data")
     assert float(page.locator("#full-data").inner_text()) == pytest.approx(o.data, rel=1e-15)
     page.keyboard.press("Escape")
     expect(page.locator("#node h2")).to_have_text("This node")
+
+
+def test_labels_that_are_expressions_are_held_by_brackets_in_formulas(show):
+    page = show(explore(neuron()))
+    page.evaluate("goTo(lastStep); select(nodes.find(node => nameOf(node.values[0]) === 'x1*w1 + x2*w2'))")
+    text = re.sub(r"\s+", " ", page.locator("#node").inner_text())
+    assert "(x1*w1 + x2*w2) = (x1*w1) + (x2*w2)" in text
+    assert "∂(x1*w1 + x2*w2)/∂(x1*w1) = 1" in text
+    assert "(x1*w1 + x2*w2).grad += 0.5 × 1 = 0.5 from n" in text
+    page.evaluate("goTo(lastStep)")
+    assert "(x1*w1) = x1 × w1 has gradient 0.5" in re.sub(r"\s+", " ", page.locator("#now").inner_text())
+    assert not re.search(r"\d\.\d{6}", page.locator("#node").inner_text()), "four digits are enough to teach"
 
 
 def test_gradient_in_the_making_says_what_has_not_arrived(show):
@@ -319,7 +351,7 @@ def test_exponentially_many_paths_are_counted_and_the_first_shown(show):
     assert "1.1e12 paths" in page.locator("#node").inner_text()
     x.grad = 0.0
     y.backward()
-    expect(page.locator("#full-gradient")).to_have_text(str(int(x.grad)))
+    expect(page.locator("#full-gradient")).to_have_attribute("title", str(int(x.grad)))
 
 
 def test_graph_is_walked_by_keyboard_and_read_aloud(show):
@@ -357,6 +389,26 @@ def test_whole_page_can_be_reached_by_tab_and_shows_where_the_focus_is(show):
     reached = {name for name, _ in seen}
     assert {"first", "back", "play", "forward", "last", "slider", "speed", "0", "zoom-in", "reset", "leaf-0"} <= reached
     assert all(ring >= 2 for name, ring in seen if name), seen
+
+
+STATES = {
+    "leaves": "goTo(0)",
+    "backward": "goTo(lastStep - 2)",
+    "selected": "goTo(lastStep); select(nodes[0])",
+    "far": "moveView(10, 10, 0.2)",
+    "presenting": "toggleMode('presenting', 'present', true); goTo(3)",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("width", [1280, 836, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_on_the_page_is_a_serious_barrier(browser, tmp_path, barriers, state, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(explore(network_of(6, 6, 1)).save(tmp_path / "page.html").as_uri())
+    page.evaluate(STATES[state])
+    assert barriers(page) == []
+    page.close()
 
 
 def test_controls_have_names_for_screen_readers(show):
@@ -425,6 +477,71 @@ def test_arrow_keys_change_a_leaf_from_its_handle_and_its_field(show):
     assert step_of(page) == 0, "no step was taken"
 
 
+def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
+    model = MLP(2, [3, 4, 1], seed=1)
+    output = (model([0.25, mg.Value(-1.0, label="y")]) - 1.0) ** 2
+    page = show(explore(output, depth=1))
+    titles = page.locator("summary b").all_inner_texts()
+    layers = [f"Layer {i} · Neuron {k}" for i, size in enumerate((3, 4, 1)) for k in range(size)]
+    assert titles == ["Leaves", "Plain numbers", *layers]
+    page.locator("summary", has_text="Layer 1 · Neuron 2").click()
+    page.wait_for_selector("details[open]:has-text('Layer 1 · Neuron 2') .leaf")
+    labels = page.locator("details", has_text="Layer 1 · Neuron 2").locator("label")
+    assert labels.all_inner_texts() == ["w0", "w1", "w2", "b"]
+    assert labels.first.get_attribute("title") == "layers.1.neurons.2.w0"
+    field = page.get_by_label("w0", exact=True).locator("visible=true")
+    assert field.input_value() == repr(model.layers[1].neurons[2].w[0].data)
+    assert field.evaluate("field => field.scrollWidth <= field.clientWidth"), "the number is whole"
+    page.get_by_label("Find leaves by name").fill("layers.1 w2")
+    assert page.locator("summary b").locator("visible=true").all_inner_texts() == layers[3:7]
+    assert page.locator(".list label").locator("visible=true").all_inner_texts() == ["w2"] * 4
+    page.get_by_label("Find leaves by name").fill("")
+    assert page.locator("summary").locator("visible=true").count() == len(titles)
+
+
+def test_a_number_that_came_without_a_name_is_edited_too(show):
+    model = MLP(1, [2, 1], seed=1)
+    page = show(explore(model([0.5])))
+    number = page.get_by_label("w0 × ▢", exact=True)
+    number.fill("2")
+    assert page.evaluate("passes.data[passes.output]") == pytest.approx(model([2.0]).data, rel=1e-12)
+    page.get_by_role("button", name="reset").click()
+    expect(number).to_have_value("0.5")
+
+
+def test_a_card_is_edited_where_it_stands(show):
+    page = show(explore(example()))
+    page.evaluate("goTo(lastStep)")
+    page.locator("#nodes .node").first.dblclick()
+    expect(page.get_by_label("Data of a")).to_be_focused()
+    page.keyboard.type("5.25")
+    expect(page.locator("#result")).to_have_text("L = 11.5")
+    page.keyboard.press("Escape")
+    expect(page.locator("#result")).to_have_text("L = −8")
+    expect(page.locator("#nodes .node").first).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("3")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#result")).to_have_text("L = −1.4")
+    expect(page.locator("#on-card")).to_be_hidden()
+    assert step_of(page) == 7
+
+
+def test_each_part_of_the_panel_keeps_its_place_and_leaves_and_output_stay_in_sight(show):
+    page = show(explore(neuron()))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    places = set()
+    for step in range(page.evaluate("lastStep") + 1):
+        page.evaluate(f"goTo({step})")
+        places.add(tuple(page.locator(f"#{part}").bounding_box()["y"] for part in ("now", "leaves", "node")))
+        assert all(page.locator(f"#{part}").bounding_box()["height"] > 150 for part in ("now", "leaves", "node"))
+        for leaf in page.locator(".leaf input").all():
+            expect(leaf).to_be_in_viewport(ratio=1)
+        expect(page.locator("#result")).to_be_in_viewport(ratio=1)
+    assert len(places) == 1
+
+
 def no_javascript():
     return mg.Op("secret", lambda x: x * x * x, (lambda y, x: 3 * x * x,))
 
@@ -481,7 +598,60 @@ def test_rounding_noise_is_shown_as_zero_and_in_full_in_the_panel(show):
     page = show(explore(y))
     page.evaluate("goTo(lastStep); select(nodes[1])")
     assert page.evaluate("nodes[1].dataText.textContent") == "0"
-    expect(page.locator("#full-data")).to_have_text("1.2246467991473532e−16")
+    expect(page.locator("#full-data")).to_have_attribute("title", "1.2246467991473532e−16")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Sharing
+
+
+def test_a_link_holds_the_numbers_the_step_the_boxes_and_the_selected_node(browser, tmp_path):
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(explore(network_of(3, 1), depth=1).save(tmp_path / "page.html").as_uri())
+    page.locator("#nodes .group", has_text="Layer 1").click()
+    x = page.evaluate("leaves.find(i => nameOf(i) === 'x')")
+    page.evaluate(f"setLeaf({x}, 0.75); goTo(lastStep - 2); select(nodes[nodeOf[{x}]])")
+    shown = "[now, [...opened], passes.data[passes.output], selected.values[0], nodes.length]"
+    expected = page.evaluate(shown)
+    page.click("#copy-link")
+    expect(page.locator("#said")).to_have_text(re.compile("Link copied|The link is in the address bar"))
+    link = page.evaluate("location.href")
+    other = context.new_page()
+    other.goto(link)
+    assert other.evaluate(shown) == expected
+    assert other.evaluate(f"passes.data[{x}]") == 0.75
+    other.evaluate("location.hash = '#step=9999&node=77777&open=55.x&nonsense&-3=1'")
+    wait_until(other, "now === lastStep && selected === null")
+    assert other.evaluate(f"passes.data[{x}]") == 0.5
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_step_is_saved_as_svg_and_png_that_need_no_page(browser, tmp_path, scheme):
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    page.goto(explore(example(), title="A lesson").save(tmp_path / "page.html").as_uri())
+    page.evaluate("goTo(6)")
+    files = {}
+    for kind in ("svg", "png"):
+        with page.expect_download() as download:
+            page.click(f"#save-{kind}")
+        assert download.value.suggested_filename == f"A lesson - step 6.{kind}"
+        files[kind] = tmp_path / f"step.{kind}"
+        download.value.save_as(files[kind])
+    text = files["svg"].read_text()
+    root = ElementTree.fromstring(text)
+    assert not re.search("class=| style=|var\\(|<script|data-", text)
+    said = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"L", "e", "−8", "×", "∂ −2", "← −2"} <= said
+    page.goto(files["svg"].as_uri())
+    page.screenshot(path=tmp_path / "seen.png")
+    with Image.open(files["png"]) as saved:
+        paper = (LIGHT if scheme == "light" else DARK)["paper"]
+        assert saved.convert("RGB").getpixel((3, 3)) == tuple(int(paper[k : k + 2], 16) for k in (1, 3, 5))
+        assert len(saved.convert("RGB").getcolors(1 << 20)) > 20
+        assert saved.width == pytest.approx(2 * float(root.get("width")), abs=2)
+    page.close()
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -625,17 +795,125 @@ def test_larger_graph_is_played_on_its_outline_and_its_leaves_still_edited(show)
     assert page.evaluate(f"passes.gradient[{index}]") == pytest.approx(leaf.grad, rel=1e-12)
 
 
-def test_modules_are_frames_and_with_depth_boxes(show):
-    model = MLP(2, [3, 1])
-    output = model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")])
-    page = show(explore(output))
-    assert {"MLP", "Layer 0", "Neuron 0"} <= set(page.locator("#clusters text").all_text_contents())
-    page = show(explore(output, depth=1))
-    assert page.locator("#nodes .group").count() >= 1
+def network_of(*sizes):
+    model = MLP(2, list(sizes), seed=1)
+    output = (model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")]) - 1.0) ** 2
+    output.label = "loss"
+    return output
+
+
+def titles(page):
+    frames = [text.removeprefix("− ") for text in page.locator("#clusters text").all_text_contents()]
+    return frames, page.locator("#nodes .group .label").all_text_contents()
+
+
+def test_boxes_open_and_close_by_click_and_the_play_goes_on_where_it_stood(show):
+    page = show(explore(network_of(4, 4, 1), depth=1))
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
+    page.evaluate("goTo(lastStep - 1)")
+    expect(page.locator("#now h2")).to_have_text("Backward: Layer 1")
+    page.locator("#nodes .group", has_text="Layer 1").click()
+    neurons = [f"Neuron {i}" for i in range(4)]
+    assert titles(page) == (["MLP", "Layer 1"], ["Layer 0", *neurons, "Layer 2"])
+    assert page.locator("#slider").get_attribute("max") == str(page.evaluate("lastStep"))
+    assert page.evaluate("steps[now].phase") == "backward"
+    assert page.evaluate("modules[steps[now].node.module].path").startswith("MLP.layers.1")
+    page.locator("#nodes .group", has_text="Neuron 2").click()
+    assert "Neuron 2" in titles(page)[0]
+    page.locator(".close", has_text="Layer 1").click()
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
+    expect(page.locator("#now h2")).to_have_text("Backward: Layer 1")
+
+
+def test_boxes_open_and_close_by_keys_and_by_levels(show):
+    page = show(explore(network_of(3, 1), depth=1))
+    page.focus("#nodes [tabindex='0']")
+    page.evaluate("focusNode(nodes.find(node => node.title === 'Layer 0'))")
+    page.keyboard.press("Enter")
+    assert "Layer 0" in titles(page)[0]
+    assert page.evaluate("inside.title").startswith("Neuron"), "the focus stays where something opened"
+    page.keyboard.press("Backspace")
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1"])
+    page.keyboard.press("o")
+    assert titles(page)[0] == ["MLP", "Layer 0", "Layer 1"]
+    page.click("#open-level")
+    assert titles(page)[1] == []
+    page.keyboard.press("c")
+    page.click("#close-level")
+    page.keyboard.press("c")
+    assert titles(page) == ([], ["MLP"])
+
+
+def test_a_network_opens_as_far_as_it_can_be_read_and_no_frame_is_ever_dropped(show):
+    page = show(explore(network_of(16, 8, 1)))
+    assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
+    page.evaluate("openTo(9); redraw()")
+    assert len(titles(page)[0]) == page.evaluate("modules.length") == 29
+    assert "0 boxes" not in page.locator("#now").inner_text()
+
+
+def test_a_box_says_what_becomes_of_its_parameters(show):
+    page = show(explore(network_of(4, 1), depth=1))
     page.evaluate("goTo(lastStep)")
-    assert "pass gradients on" in page.locator("#now").inner_text()
-    page.locator("#nodes .group").first.click()
-    assert "stands for" in page.locator("#node").inner_text()
+    said = re.sub(r"\s+", " ", page.locator("#now").inner_text())
+    assert "The 8 weights and 4 biases of Layer 0 have their gradients" in said
+    assert "What is left flows on into x, y" in said
+    assert page.locator(".strip .cell").count() == 12
+    assert page.locator(".strip .cell").first.get_attribute("title").startswith("layers.0.neurons.0.w0.grad = ")
+
+
+def test_edges_between_boxes_carry_the_norm_of_what_flows(show):
+    output = network_of(4, 3, 1)
+    output.backward()
+    page = show(explore(output, depth=1))
+    page.evaluate("goTo(lastStep)")
+    order = mg.topological_order(output)
+    layers = page.evaluate("[0, 1].map(k => nodes.find(node => node.title === `Layer ${k}`).values)")
+    source, target = {id(order[i]) for i in layers[0]}, [order[i] for i in layers[1]]
+    flows = [
+        node.grad * float(derivative)
+        for node in target
+        for parent, derivative in zip(node.parents, node.local_derivatives(), strict=True)
+        if id(parent) in source
+    ]
+    edge = "edges.find(edge => nodes[edge.source].title === 'Layer 0' && nodes[edge.target].title === 'Layer 1')"
+    assert page.evaluate(f"{edge}.flows") == len(flows) == 12
+    assert abs(page.evaluate(f"{edge}.flow")) == pytest.approx(math.hypot(*flows), rel=1e-12)
+    assert page.evaluate(f"{edge}.flowText.textContent") == f"‖←‖ {math.hypot(*flows):.4g}"
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.2, 0.1])
+def test_names_of_modules_leaves_and_output_and_signs_are_readable_at_any_scale(show, scale):
+    page = show(explore(network_of(2, 1), depth=9))
+    page.evaluate(f"moveView(20, 20, {scale})")
+    shown = page.locator("#names text").locator("visible=true")
+    heights = shown.evaluate_all("texts => texts.map(text => text.getBoundingClientRect().height)")
+    assert min(heights) >= 12
+    said = shown.all_text_contents()
+    assert {"loss", "− MLP"} <= set(said)
+    if scale == 0.4:
+        assert said.count("w0") == 3
+        assert {"x", "y", "×", "Σ"} <= set(said)
+    boxes = shown.evaluate_all("texts => texts.map(text => text.getBoundingClientRect().toJSON())")
+    for k, a in enumerate(boxes):
+        for b in boxes[:k]:
+            overlap = min(a["right"], b["right"]) - max(a["left"], b["left"])
+            assert overlap < 4 or min(a["bottom"], b["bottom"]) - max(a["top"], b["top"]) < 7
+
+
+def test_what_is_not_known_yet_can_still_be_read(show):
+    page = show(explore(example()))
+    faint = page.locator(".unknown :is(.card, text)").evaluate_all("all => all.map(e => getComputedStyle(e).opacity)")
+    assert min(map(float, faint)) >= 0.7
+
+
+def test_stages_of_an_outline_open_too(show):
+    page = show(explore(network(30, 40), limit=500))
+    box = page.evaluate("nodes.findIndex(node => !node.single && node.values.length < 200)")
+    size = page.evaluate(f"nodes[{box}].values.length")
+    before = page.evaluate("nodes.length")
+    page.evaluate(f"openBox(nodes[{box}].module)")
+    assert page.evaluate("nodes.length") == before + size - 1
 
 
 def test_one_node_is_a_page_too(show):
@@ -692,6 +970,70 @@ def test_following_brings_the_current_node_into_view(show):
     )
 
 
+def test_the_panel_hides_and_the_graph_takes_its_room(show):
+    page = show(explore(neuron()))
+    scale = page.evaluate("view.scale")
+    for hide, back in (("p", "p"), ("#hide-panel", "#hide-panel")):
+        page.keyboard.press(hide) if len(hide) == 1 else page.click(hide)
+        expect(page.locator("aside")).to_be_hidden()
+        wait_until(page, f"view.scale > 1.2 * {scale}")
+        page.keyboard.press(back) if len(back) == 1 else page.click(back)
+        expect(page.locator("aside")).to_be_visible()
+        wait_until(page, f"view.scale === {scale}")
+
+
+def test_presenting_shows_the_graph_and_the_words_in_large_type_and_page_keys_step(show):
+    page = show(explore(neuron()))
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.click("#present")
+    expect(page.locator("#leaves")).to_be_hidden()
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageUp")
+    assert step_of(page) == 1
+    expect(page.locator("#now .line").first).to_be_in_viewport(ratio=1)
+    assert page.locator("#now .line").first.evaluate("line => parseFloat(getComputedStyle(line).fontSize)") >= 30
+    drawn = page.locator("#nodes .data").first.evaluate("text => 15 * view.scale")
+    assert drawn >= 20, "the numbers in the graph can be read from the last row"
+    page.keyboard.press("s")
+    expect(page.locator("#leaves")).to_be_visible()
+
+
+LABELLED = {"example": example, "neuron": neuron, "network": lambda: network_of(3, 1)}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_label_is_nearest_to_its_own_edge_and_covers_no_more_than_a_third_of_it(show, name):
+    page = show(explore(LABELLED[name](), depth=9))
+    page.evaluate("goTo(lastStep); moveView(0, 0, 1)")
+    measured = page.evaluate(
+        """() => {
+          const points = edges.map(edge => {
+            const path = edge.element.querySelector("path");
+            const length = path.getTotalLength();
+            return Array.from({length: 61}, (_, k) => path.getPointAtLength((length * k) / 60));
+          });
+          const world = document.getElementById("world").getScreenCTM().inverse();
+          const place = (x, y) => new DOMPoint(x, y).matrixTransform(world);
+          return edges.filter(edge => edge.labelElement).map(edge => {
+            const texts = [...edge.labelElement.element.children].filter(text => text.textContent);
+            const boxes = texts.map(text => text.getBoundingClientRect());
+            const corners = boxes.map(box => [place(box.left, box.top), place(box.right, box.bottom)]);
+            const [first, last] = [corners[0][0], corners.at(-1)[1]];
+            const within = (p, [a, b]) => p.x > a.x && p.x < b.x && p.y > a.y && p.y < b.y;
+            const own = points[edge.index];
+            const covered = own.filter(p => corners.some(box => within(p, box))).length / 61;
+            const [x, y] = [(first.x + last.x) / 2, (first.y + last.y) / 2];
+            const far = list => Math.min(...list.map(p => Math.hypot(p.x - x, p.y - y)));
+            return [covered, far(own), Math.min(...points.filter(list => list !== own).map(far))];
+          });
+        }"""
+    )
+    assert len(measured) > 5
+    assert max(covered for covered, _, _ in measured) <= 1 / 3
+    assert sum(own < other for _, own, other in measured) >= 0.98 * len(measured)
+
+
 def test_reduced_motion_is_respected(browser, tmp_path):
     page = browser.new_page(viewport={"width": 1280, "height": 760}, reduced_motion="reduce")
     page.goto(explore(example()).save(tmp_path / "page.html").as_uri())
@@ -723,10 +1065,38 @@ def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
     page.close()
 
 
+def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.set_default_timeout(10_000)
+    page.goto(explore(network_of(3, 1), depth=1).save(tmp_path / "page.html").as_uri())
+    page.evaluate("fit()")
+    page.locator("#nodes .group").first.tap()
+    assert "Layer 0" in titles(page)[0]
+    page.evaluate("fit()")
+    page.locator("#nodes .group", has_text="Neuron 1").tap(force=True)
+    assert "Neuron 1" in titles(page)[0]
+    page.evaluate("follow(nodes.find(node => nameOf(node.values[0]) === 'w0'))")
+    page.wait_for_timeout(400)
+    card = page.locator("#nodes .parameter", has_text="w0").first
+    card.tap()
+    card.tap()
+    expect(page.locator("#on-card")).to_be_focused()
+    page.locator("#on-card").fill("2")
+    page.locator("#stage").tap(position={"x": 20, "y": 20})
+    expect(page.locator("#on-card")).to_be_hidden()
+    assert page.evaluate("2 === Math.max(...leaves.map(i => passes.data[i]))")
+    page.evaluate(
+        "frame => moveView(30 - frame[0] / 2, 30 - frame[1] / 2, 0.5)", page.evaluate("picture.frames[1].corners")
+    )
+    page.locator(".close", has_text="Layer 0").tap()
+    assert "Layer 0" not in titles(page)[0]
+    page.close()
+
+
 def test_notebook_column_shows_the_whole_graph_readably(browser, tmp_path):
     page = browser.new_page(viewport={"width": 836, "height": 680})
     page.goto(explore(example()).save(tmp_path / "page.html").as_uri())
-    assert page.evaluate("view.scale") >= 0.85, "the panel leaves the graph the whole width"
+    assert page.evaluate("view.scale * 15") >= 11, "the panel leaves the graph the whole width"
     shown = [page.locator(name).bounding_box() for name in ("#stage", "#now", "#node", "#leaves")]
     assert all(box["y"] >= shown[0]["y"] + shown[0]["height"] for box in shown[1:])
     assert all(box["y"] + box["height"] <= 680 for box in shown)
@@ -748,9 +1118,16 @@ def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer
 def test_static_files_of_the_pages_are_complete_and_name_no_address():
     folder = Path(mg.__file__).parent / "drawing"
     assets = {path.name: path for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")}
-    shared = {"page.html", "page.css", "page.js", "numbers.js"}
-    assert set(assets) == shared | {
-        f"{page}.{kind}" for page in ("explorer", "replay") for kind in ("html", "css", "js")
-    }
+    assert set(assets) == {"page.html", "page.css", "page.js", "numbers.js", *explorer.ASSETS, *replay.ASSETS}
     for name, path in assets.items():
         assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http-equiv", ""), name
+
+
+@pytest.mark.parametrize(("page", "assets"), [("explorer", explorer.ASSETS), ("replay", replay.ASSETS)])
+def test_every_script_of_a_page_has_its_types_checked(page, assets):
+    root = Path(__file__).parents[2]
+    checked = json.loads((root / f".ci/javascript/{page}.json").read_text())["files"]
+    scripts = [name for name in ("numbers.js", "page.js", *assets) if name.endswith(".js")]
+    assert checked == ["globals.d.ts", *[f"../../microgrid/drawing/{name}" for name in scripts]]
+    for name in scripts:
+        assert (root / "microgrid/drawing" / name).read_text().startswith("// @ts-check\n"), name

@@ -42,6 +42,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "sum_of": lambda n: lambda *xs: sum(xs),
     "hypot_of": lambda n: lambda *xs: jnp.linalg.norm(jnp.stack(xs)),
+    "maximum_of": lambda n: lambda *xs: jnp.max(jnp.stack(xs)),
     "round_of": lambda digits: lambda x: jnp.round(x, digits),
     "power_of": lambda n: lambda x: x**n,
     "base_of": lambda base: lambda x: base**x,

@@ -30,6 +30,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "sum_of": lambda n: lambda *xs: torch.stack(xs).sum(),
     "hypot_of": lambda n: lambda *xs: torch.linalg.vector_norm(torch.stack(xs)),
+    "maximum_of": lambda n: lambda *xs: torch.amax(torch.stack(xs), 0),
     "round_of": lambda digits: lambda x: torch.round(x, decimals=digits),
     "power_of": lambda n: lambda x: x**n,
     "base_of": lambda base: lambda x: base**x,

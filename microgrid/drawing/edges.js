@@ -1,0 +1,76 @@
+// @ts-check
+// The edges, with the local derivative and the flow on each.
+"use strict";
+
+function curve(path) {
+  const [start, ...rest] = path;
+  return `M${start}C${rest.join(" ")}`;
+}
+
+function drawEdge(edge) {
+  const path = edge.path;
+  const [x, y] = path[path.length - 1];
+  const [px, py] = path[path.length - 2];
+  const angle = (Math.atan2(y - py, x - px) * 180) / Math.PI;
+  edge.element = shape("g", {}, layers.edges);
+  shape("path", { d: curve(path) }, edge.element);
+  shape("path", { class: "head", d: "M0 0L-9 -4.2L-9 4.2Z", transform: `translate(${x} ${y}) rotate(${angle})` }, edge.element);
+}
+
+// The middle of a chain of Bézier pieces: of its middle piece.
+function middle(path) {
+  const k = 3 * Math.floor((path.length - 1) / 6);
+  const [a, b, c, d] = path.slice(k, k + 4);
+  return [0, 1].map((axis) => (a[axis] + 3 * b[axis] + 3 * c[axis] + d[axis]) / 8);
+}
+
+/** @type {Point} */
+const LABEL = [76, 42]; // the room that the numbers of an edge take
+
+// What flows along an edge: one number, or of several the norm with the sign of their sum.
+function measureFlows() {
+  for (const edge of edges) {
+    const flowing = edge.stands.filter((e) => passes.sends(passes.child[e], e - passes.first[passes.child[e]]) && !isConstant(passes.parentOf(e)));
+    edge.flows = flowing.length;
+    const flows = flowing.map((e) => passes.shown.flow[e]);
+    edge.flow = flows.length === 1 ? flows[0] : Math.hypot(...flows) * (flows.reduce((sum, x) => sum + x, 0) < 0 ? -1 : 1);
+  }
+}
+
+function labelOf(edge) {
+  if (!edge.labelElement) {
+    const [x, y] = edge.label ?? middle(edge.path);
+    const g = shape("g", { transform: `translate(${x} ${y})` }, layers.labels);
+    // Above and below the edge, which is seen between them.
+    edge.derivativeText = shape("text", { class: "derivative", y: -7, "text-anchor": "middle" }, g);
+    edge.flowText = shape("text", { class: "flow", y: 17, "text-anchor": "middle" }, g);
+    edge.labelElement = { element: g };
+  }
+  return edge.labelElement;
+}
+
+function paintEdge(edge) {
+  const step = steps[now];
+  const target = nodes[edge.target];
+  const passed = target.computes && target.backwardStep <= now;
+  const sends = edge.flows > 0;
+  const classes = ["edge"];
+  if (!dataShown(target)) classes.push("unknown");
+  const current = step.node === target && (step.phase === "forward" || (step.phase === "backward" && sends));
+  if (current) classes.push("active", step.phase);
+  if (highlighted.has(edge.program)) classes.push("on-path");
+  if (passed) classes.push(sends ? tone(edge.flow) : "silent");
+  setClass(edge, classes.join(" "));
+
+  const beside = step.phase === "backward" && step.node === target;
+  const chosen = selected && (selected === target || selected.index === edge.source);
+  const labelled = passed && sends && (picture.labelled || beside || chosen);
+  if (!labelled) {
+    if (edge.labelElement) setClass(edge.labelElement, "hidden");
+    return;
+  }
+  const label = labelOf(edge);
+  setText(edge, "derivativeText", edge.program >= 0 ? `∂ ${format(passes.shown.derivative[edge.program])}` : edge.flows > 1 ? `${edge.flows.toLocaleString("en")} flows` : "");
+  setText(edge, "flowText", edge.flows > 1 ? `‖←‖ ${format(Math.abs(edge.flow))}` : `← ${format(edge.flow)}`);
+  setClass(label, `edge-label ${tone(edge.flow)}${current ? " active" : ""}`);
+}

@@ -1,0 +1,168 @@
+// @ts-check
+// The modules that made the values: neurons within layers within networks.
+"use strict";
+
+/** @typedef { { title: string, path: string, parent: number | null } } Module */
+/** @type {Module[]} outer ones first */
+let modules = [];
+/** @type {Record<number, number>} of each value that modules made, the innermost */
+let innermost = {};
+
+/** @param {any} given titles, paths and parents, and which value is whose */
+function setModules(given) {
+  modules = given.modules.map(([title, path, parent]) => ({ title, path, parent }));
+  innermost = given.innermost;
+}
+
+/** @param {number} i a value @returns {number} −1 if no module made it */
+function moduleOf(i) {
+  return innermost[i] ?? -1;
+}
+
+// "Layer 0 · Neuron 3": the outermost is left out, for it is the same for all.
+/** @param {number} at */
+function titleOf(at) {
+  const titles = [];
+  for (let m = at; m >= 0 && modules[m].parent !== null; m = modules[m].parent) titles.unshift(modules[m].title);
+  return titles.join(" · ");
+}
+
+/** @param {string} path */
+function withoutRoot(path) {
+  return path.slice(path.indexOf(".") + 1 || path.length);
+}
+
+function contextOf(i) {
+  return titleOf(moduleOf(i));
+}
+
+// "layers.0.neurons.3.w0"
+function fullName(i) {
+  const at = moduleOf(i);
+  const path = at < 0 ? "" : withoutRoot(modules[at].path);
+  return path && program.labels[i] ? `${path}.${program.labels[i]}` : isConstant(i) ? `${nameOf(i)} in ${leafName(i)}` : nameOf(i, 60);
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Boxes: a closed module is one, an open one is a frame
+
+/** @type {Set<number>} the modules that are open; one within a closed one counts for nothing */
+let opened = new Set();
+
+// A picture that Python laid out. Boxes of its that no module made, the stages of an outline, open and close likewise.
+/** @param {any} given */
+function adopt(given) {
+  const boxOf = new Int32Array(passes.count);
+  given.nodes.forEach((node, k) => {
+    for (const i of node.values) boxOf[i] = k;
+    node.module = null;
+    if (node.kind !== "group") return;
+    for (const i of node.values) innermost[i] = modules.length;
+    node.module = modules.length;
+    modules.push({ title: node.title, path: node.title, parent: null });
+  });
+  const isGroup = (k) => given.nodes[k].kind === "group";
+  const keyOf = (source, target, argument) => (isGroup(source) || isGroup(target) ? `${source} ${target}` : `${source} ${target} ${argument}`);
+  const stands = new Map(given.edges.map(([source, target, argument]) => [keyOf(source, target, argument), []]));
+  for (let edge = 0; edge < passes.child.length; edge++) {
+    const child = passes.child[edge];
+    stands.get(keyOf(boxOf[passes.parentOf(edge)], boxOf[child], edge - passes.first[child]))?.push(edge);
+  }
+  return { ...given, edges: given.edges.map(([source, target, argument]) => [source, target, argument, stands.get(keyOf(source, target, argument))]) };
+}
+
+function levelOf(at) {
+  let level = 0;
+  for (let m = at; modules[m].parent !== null; m = modules[m].parent) level++;
+  return level;
+}
+
+/** @param {number} depth */
+function openTo(depth) {
+  opened = new Set([...modules.keys()].filter((m) => levelOf(m) < depth));
+}
+
+// For each module the outermost closed one that holds it, or −1.
+function closedAround() {
+  const found = [];
+  modules.forEach(({ parent }, m) => (found[m] = parent !== null && found[parent] >= 0 ? found[parent] : opened.has(m) ? -1 : m));
+  return found;
+}
+
+/**
+ * Which boxes stand for the program's values, and the edges between them.
+ * @returns {any} nodes, clusters and edges as in a picture of Python's, and which module is which
+ */
+function boxes() {
+  const closed = closedAround();
+  const moduleAt = [...Array(passes.count).keys()].map((i) => (moduleOf(i) < 0 ? -1 : closed[moduleOf(i)]));
+  const members = new Map();
+  moduleAt.forEach((m, i) => {
+    const key = m < 0 ? i : -1 - m;
+    if (members.has(key)) members.get(key).push(i);
+    else members.set(key, [i]);
+  });
+  // A box stands where its last member does: after all that it uses.
+  const keys = [...members.keys()].toSorted((a, b) => members.get(a).at(-1) - members.get(b).at(-1));
+  const boxOf = new Int32Array(passes.count);
+  keys.forEach((key, k) => members.get(key).forEach((i) => (boxOf[i] = k)));
+  const used = new Uint8Array(passes.count);
+  used[passes.output] = 1;
+  const edges = [];
+  const merged = new Map();
+  const isGroup = (k) => keys[k] < 0;
+  keys.forEach((key, target) => {
+    for (const i of members.get(key))
+      passes.parents[i].forEach((parent, argument) => {
+        const source = boxOf[parent];
+        if (source === target) return;
+        used[parent] = 1;
+        const edge = passes.first[i] + argument;
+        const pair = isGroup(source) || isGroup(target) ? source * keys.length + target : -1;
+        if (pair >= 0 && merged.has(pair)) return merged.get(pair).push(edge);
+        const stands = [edge];
+        edges.push([source, target, argument, stands]);
+        if (pair >= 0) merged.set(pair, stands);
+      });
+  });
+  const clusterOf = new Map();
+  const clusters = [];
+  const shown = new Set();
+  const around = keys.map((key) => (key < 0 ? modules[-1 - key].parent : moduleOf(members.get(key)[0]))).map((m) => m ?? -1);
+  for (let m of around) for (; m >= 0 && !shown.has(m); m = modules[m].parent ?? -1) shown.add(m);
+  for (const m of [...shown].toSorted((a, b) => byName(modules[a].path, modules[b].path))) {
+    clusterOf.set(m, clusters.length);
+    clusters.push({ title: modules[m].title, parent: clusterOf.get(modules[m].parent) ?? null, module: m });
+  }
+  const nodes = keys.map((key, k) => {
+    const values = members.get(key);
+    const i = values[0];
+    return {
+      values,
+      exits: values.length > 1 || key < 0 ? values.filter((j) => used[j]) : values,
+      kind: key < 0 ? "group" : !passes.isLeaf(i) ? "operation" : isConstant(i) ? "constant" : moduleOf(i) >= 0 ? "parameter" : "input",
+      title: key < 0 ? modules[-1 - key].title : "",
+      module: key < 0 ? -1 - key : null,
+      cluster: clusterOf.get(around[k]) ?? null,
+    };
+  });
+  return { nodes, clusters, edges };
+}
+
+const LABELLED = 300; // edges that each have room for their numbers; beyond, only the active ones show them
+
+// The picture with some modules open, laid out in the page.
+/** @param {"LR" | "RL" | "TB" | "BT"} direction */
+function pictureOf(direction) {
+  const { nodes, clusters, edges } = boxes();
+  const labelled = edges.length <= LABELLED;
+  // Into a box, which has no order of arguments of its own, siblings go by name.
+  const rank = new Map(nodes.map((node, k) => [k, node.module === null ? "" : modules[node.module].path]).toSorted(([, a], [, b]) => byName(String(a), String(b))).map(([k], at) => [k, at]));
+  const places = layered(
+    nodes.map((node) => ({ size: sizeOf(node), cluster: node.cluster })),
+    clusters,
+    edges.map(([source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank.get(source) : argument, stands.length]),
+    { direction, rooms: edges.map(([source]) => (labelled && nodes[source].kind !== "constant" ? LABEL : null)) },
+  );
+  return { note: "", ...places, labelled, nodes, clusters, edges };
+}

@@ -1,0 +1,109 @@
+// @ts-check
+// The state of the page as a link, and the step that is shown as a picture.
+"use strict";
+
+/** @type {Set<number>} the modules that were open at first */
+let openedAtFirst = new Set();
+
+// "step=7&node=3&open=0.2&4=2.5": the leaves that were changed go by their numbers.
+function stateInWords() {
+  const state = new URLSearchParams();
+  if (now) state.set("step", String(now));
+  if (selected?.single) state.set("node", String(selected.values[0]));
+  if (opened.symmetricDifference(openedAtFirst).size) state.set("open", [...opened].join("."));
+  for (const i of leaves) if (passes.data[i] !== passes.given.get(i)) state.set(String(i), String(passes.data[i]));
+  return state.toString();
+}
+
+// What a link says of numbers or boxes that are not there is passed over.
+function restoreState() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  const open = (state.get("open") ?? [...openedAtFirst].join(".")).split(".").filter((text) => text !== "");
+  const wanted = new Set(open.map(Number).filter((m) => modules[m]));
+  if (wanted.symmetricDifference(opened).size) {
+    opened = wanted;
+    redraw();
+    showAll();
+  }
+  for (const i of leaves) {
+    const x = state.has(String(i)) && !isLocked(i) ? Number(state.get(String(i))) : passes.given.get(i);
+    passes.data[i] = x === x ? x : passes.given.get(i);
+  }
+  compute();
+  goTo(Number(state.get("step") ?? 0) || 0);
+  const node = state.has("node") ? nodes[nodeOf[Number(state.get("node"))]] : null;
+  select(node ?? null);
+}
+
+function say(text) {
+  byId("said").textContent = text;
+  setTimeout(() => (byId("said").textContent = ""), 4000);
+}
+
+async function copyLink() {
+  history.replaceState(null, "", `#${stateInWords()}`);
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("Link copied");
+  } catch {
+    say("The link is in the address bar");
+  }
+}
+
+const DRAWN = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "paint-order", "opacity", "font-family", "font-size", "font-weight", "font-style", "text-anchor"];
+
+// The graph as it stands, in a file that needs no style sheet.
+function svgOfStep() {
+  const margin = 20;
+  const [left, top, right, bottom] = bounds;
+  const [width, height] = [right - left + 2 * margin, bottom - top + 2 * margin];
+  const file = /** @type {SVGElement} */ (shape("svg", { xmlns: SVG, viewBox: `${left - margin} ${top - margin} ${width} ${height}`, width, height }, document.createDocumentFragment()));
+  shape("title", {}, file, page.title);
+  shape("desc", {}, file, stepInWords());
+  shape("rect", { x: left - margin, y: top - margin, width, height, fill: getComputedStyle(document.body).backgroundColor }, file);
+  const far = stage.classList.contains("far");
+  stage.classList.remove("far"); // a file is read as near as one likes
+  const copy = (from, to) => {
+    for (const child of from.children) {
+      const style = getComputedStyle(child);
+      if (style.display === "none" && !child.dataset.node && !child.closest(".edge")) continue;
+      const made = child.cloneNode(false);
+      for (const name of [...made.attributes].map((attribute) => attribute.name)) if (/^(class|style|role|tabindex|data-|aria-)/.test(name)) made.removeAttribute(name);
+      if (!child.children.length) {
+        made.textContent = child.textContent;
+        for (const name of DRAWN) made.setAttribute(name, style.getPropertyValue(name));
+      } else made.setAttribute("opacity", style.opacity);
+      to.append(made);
+      copy(child, made);
+    }
+  };
+  copy(world, file);
+  stage.classList.toggle("far", far);
+  return new XMLSerializer().serializeToString(file);
+}
+
+function download(blob, name) {
+  const address = URL.createObjectURL(blob);
+  element("a", { href: address, download: `${page.title} - step ${now}.${name}` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+const MOST_PIXELS = 8192; // on a side: browsers draw no larger picture
+
+function saveSvg() {
+  download(new Blob([svgOfStep()], { type: "image/svg+xml" }), "svg");
+}
+
+async function savePng() {
+  const address = URL.createObjectURL(new Blob([svgOfStep()], { type: "image/svg+xml" }));
+  const image = new Image();
+  image.src = address;
+  await image.decode();
+  const scale = Math.min(2, MOST_PIXELS / Math.max(image.naturalWidth, image.naturalHeight));
+  const canvas = Object.assign(document.createElement("canvas"), { width: Math.ceil(scale * image.naturalWidth), height: Math.ceil(scale * image.naturalHeight) });
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  URL.revokeObjectURL(address);
+  canvas.toBlob((blob) => download(blob, "png"));
+}
+
+window.addEventListener("hashchange", restoreState);

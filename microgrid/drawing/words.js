@@ -1,0 +1,97 @@
+// @ts-check
+// Names, formulas and numbers in words.
+"use strict";
+
+const SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉";
+
+function subscript(n) {
+  return String(n).replace(/\d/g, (digit) => SUBSCRIPTS[digit]);
+}
+
+function shorten(text, length = 24) {
+  const letters = [...text.replace(/\s+/g, " ").trim()];
+  return letters.length > length ? letters.slice(0, length - 1).join("") + "…" : letters.join("");
+}
+
+function isConstant(i) {
+  return passes.row(i).name === "constant" && passes.isLeaf(i);
+}
+
+function nameOf(i, length) {
+  const label = program.labels[i];
+  if (label && label.trim()) return shorten(label, length);
+  return isConstant(i) ? format(passes.shown.data[i]) : "v" + subscript(i);
+}
+
+// The name as it stands in a formula: one that is itself an expression, "x1*w1 + b", or a number, is held by brackets.
+function held(i) {
+  const name = nameOf(i);
+  return /^[\p{L}\p{M}\p{N}_.'′∇[\]]+$/u.test(name) && !isConstant(i) ? name : `(${name})`;
+}
+
+// Put names or numbers into a formula of Python's making, "{y} × (1 − {y})"; a brace of its own stands twice.
+function fill(formula, i, give) {
+  return formula.replace(/\{\{|\}\}|\{(\w+)\}(?=(.?))/gu, (all, place, next) => {
+    if (place === undefined) return all[0];
+    const text = give(place === "y" ? i : passes.parents[i][Number(place)]);
+    const power = /[⁰¹²³⁴⁵⁶⁷⁸⁹⁻^]/u.test(next);
+    return power && !text.startsWith("(") && (text.startsWith(MINUS) || text.includes(" ")) ? `(${text})` : text;
+  });
+}
+
+function formulaOf(i) {
+  return signed(fill(passes.row(i).formula, i, (j) => (isConstant(j) ? nameOf(j) : held(j))));
+}
+
+// 2 + (−3)
+function signed(formula) {
+  return formula.replace(/([+−] )(−[\d.e−]+)/gu, "$1($2)");
+}
+
+function numbersOf(i) {
+  return signed(fill(passes.row(i).formula, i, (j) => format(passes.shown.data[j])));
+}
+
+const bold = (text, kind = "name") => element("b", { class: kind }, text);
+const num = (x) => element("b", { class: `number ${x < 0 ? "negative" : x > 0 ? "positive" : "zero"}`, title: String(x) }, format(x));
+const line = (...children) => element("p", { class: "line" }, ...children);
+const plain = (x) => element("span", { title: String(x) }, format(x));
+
+// What one edge adds: a.grad += 1 × −3
+function addition(edge) {
+  const child = passes.child[edge];
+  return [
+    bold(`${held(passes.parentOf(edge))}.grad`),
+    " += ",
+    plain(passes.shown.gradient[child]),
+    " × ",
+    plain(passes.shown.derivative[edge]),
+    " = ",
+    num(passes.shown.flow[edge]),
+  ];
+}
+
+function range(numbers) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const x of numbers) {
+    low = Math.min(low, x);
+    high = Math.max(high, x);
+  }
+  return low === high ? format(low) : `${format(low)} … ${format(high)}`;
+}
+
+function count(n, thing) {
+  return `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : /[xs]$/.test(thing) ? "es" : "s"}`;
+}
+
+// A number in four digits, which a click shows whole.
+function whole(x, id) {
+  const button = element("button", { class: "whole", id, title: exact(x) }, format(x));
+  button.addEventListener("click", () => (button.textContent = button.textContent === exact(x) ? format(x) : exact(x)));
+  return button;
+}
+
+function exact(x) {
+  return x !== x ? "nan" : String(x).replace("Infinity", "inf").replace("-", MINUS);
+}
