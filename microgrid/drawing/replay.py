@@ -46,7 +46,18 @@ IMAGES = 100
 ROWS = 40
 """The most groups of parameters in the table."""
 
-ASSETS = ("replay.html", "replay.css", "replay.js")
+ASSETS = (
+    "replay.html",
+    "replay.css",
+    "batch.js",  # a graph computed for many samples at once
+    "paint.js",  # colours and pixels
+    "plane.js",  # what a model says all over the plane
+    "curve.js",  # what a model of one input says
+    "diagram.js",  # neurons and weights
+    "charts.js",  # curves of measures over time
+    "parameters.js",  # weights as images, and statistics
+    "replay.js",  # the record, and how it is played
+)
 MEASURES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 Item = TypeVar("Item")
@@ -201,12 +212,14 @@ class Watcher(Page):
             return None
         if self._trace.program is None:
             return {"problem": self._trace.problem}
-        across, up = zip(*self._points, strict=True)
+        columns: list[Sequence[float]] = [*zip(*self._points, strict=True)]
+        if len(columns) == 1:  # the curve's other axis
+            columns.append(self._targets or [y for point in self._points for y in self._trace.answer(point)])
         shown = range(0, len(self._points), -(-len(self._points) // POINTS))
         tried = self._points[:: -(-len(self._points) // TRIED)]
         return {
             "problem": "",
-            "range": [_range(across), _range(up)],
+            "range": [*map(_range, columns)],
             "points": [self._points[i] for i in shown],
             "targets": [self._targets[i] for i in shown] if self._targets else None,
             "total": len(self._points),
@@ -229,13 +242,14 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
 
     The page shows the learning curves and, of neurons in layers, the weights: as the width and colour of
     lines, or as images where the inputs make a square, such as 64 pixels; of any other model the statistics
-    of its parameters. If the model takes two numbers, the page computes it all over the plane.
+    of its parameters. If the model takes two numbers, the page computes it all over the plane; if one, it draws
+    the curve of its answers through the points, over those of earlier moments.
     It is of bounded size: of a long training it has about 200 moments, evenly spaced.
 
     Args:
         model: a module, or anything that has ``parameters()``. It is noted as it is now, as moment 0.
-        X: the points, pairs of numbers, to show on the decision boundary. Of samples with more numbers the
-            page shows nothing.
+        X: the points, of two numbers for a plane or one for a curve. Of samples with more numbers the page shows
+            nothing.
         y: the target of each: a class, 0 and 1 or −1 and 1 or 0, 1, 2, …, or one-hot; or a number.
         title: the page's heading.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
@@ -259,7 +273,7 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
 
 
 def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
-    """Return the points and their targets; no points if they are not pairs."""
+    """Return the points of a line or a plane and their targets; of samples with more numbers no points."""
     if X is None:
         if y is not None:
             raise ValueError("watch() got targets y without samples: give both, watch(model, X, y)")
@@ -274,7 +288,7 @@ def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
         raise ValueError("X is empty: give watch() the samples, or leave X and y out")
     if len(lengths := set(map(len, rows))) > 1:
         raise ValueError(f"the samples in X have different lengths, {sorted(lengths)}: each needs the same")
-    if lengths != {2}:
+    if not lengths <= {1, 2}:
         return [], []
     points = [[_number("X", i, x) for x in row] for i, row in enumerate(rows)]
     return points, [
@@ -289,7 +303,7 @@ def _number(name: str, place: int, given: Any) -> float:
     except TypeError as error:
         raise TypeError(f"{name}[{place}]: {error}") from None
     if not math.isfinite(x):
-        raise ValueError(f"{name}[{place}] has {x}: it has no place on the plane; leave it out")
+        raise ValueError(f"{name}[{place}] has {x}: it has no place in a picture; leave it out")
     return x
 
 
@@ -343,6 +357,18 @@ class _Trace:
             for value, i in index.items()
             if value.origin is not None and isinstance(value.origin.module, Call)
         }
+        children: dict[int, list[int]] = {}
+        for value, i in index.items():
+            for parent in value.parents:
+                children.setdefault(index[parent], []).append(i)
+
+        def answer_of(path: str) -> int | None:
+            """Return the node of a neuron, or of the activation that it goes through and nothing else takes."""
+            i = made.get(path)
+            while i is not None and len(after := children.get(i, [])) == 1 and len(program["parents"][after[0]]) == 1:
+                i = after[0]
+            return i
+
         root = type(self.model).__name__
         is_layered = not hasattr(self.model, "w")  # a single neuron is called by nobody's list
         return {
@@ -352,7 +378,7 @@ class _Trace:
             "outputs": [index[value] for value in self.outputs],
             "neurons": [
                 [
-                    made.get(".".join([root, *[layer.name] * (layer.name != root), *["neurons", str(j)] * is_layered]))
+                    answer_of(".".join([root, *[layer.name] * (layer.name != root), *["neurons", str(j)] * is_layered]))
                     for j in shown_of(len(layer.weights))
                 ]
                 for layer in (network.layers if network else [])
