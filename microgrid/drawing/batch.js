@@ -6,8 +6,9 @@
 /**
  * What program.py says of an operation: `tape` computes its local derivatives in slots, of which the first are
  * y and the operands; `results` are the slots of the derivatives, null where nothing flows.
- * @typedef {{ name: string, symbol: string, tape: (number | string | number[])[], results: (number | null)[] }} Row
- * @typedef {{ op: number[], parents: number[][], data: Record<string, number | string>, rows?: Row[] }} Program
+ * @typedef {{ name: string, symbol: string, formula: string, derivatives: string[], tape: (number | string | number[])[],
+ *   results: (number | null)[] }} Row
+ * @typedef {{ op: number[], parents: number[][], data: Record<string, number | string>, rows: Row[] }} Program
  * @typedef {Float64Array | Float32Array | number[]} Numbers
  */
 
@@ -21,7 +22,7 @@ class Batch {
   constructor(program, inputs, parameters, size = 128) {
     this.op = program.op;
     this.parents = program.parents;
-    this.rows = program.rows ?? [];
+    this.rows = program.rows;
     this.inputs = inputs;
     this.parameters = parameters;
     this.size = size;
@@ -92,10 +93,13 @@ class Batch {
     for (let i = output; i >= 0; i--) if (needed[i] && this.parents[i].length) this.sendBack(i, needed, length);
   }
 
-  /** @param {number} i @param {boolean[]} needed @param {number} length */
-  sendBack(i, needed, length) {
+  /**
+   * The local derivatives of a node by its arguments: a row of numbers, one number for all, or null where nothing flows.
+   * They hold until the next call.
+   * @param {number} i @param {number} length @returns {(Float64Array | number | null)[]}
+   */
+  locals(i, length) {
     const { tape, results } = this.rows[this.op[i]];
-    const gradient = this.gradients[i];
     /** @type {(Float64Array | number)[]} */
     const slots = [this.values[i], ...this.parents[i].map((parent) => this.values[parent])];
     tape.forEach((entry, k) => {
@@ -105,11 +109,16 @@ class Batch {
       applyTo(operations[operation], operands.map((slot) => rowOf(slots[slot], this.size)), out, length);
       slots.push(out);
     });
-    this.parents[i].forEach((parent, argument) => {
-      const slot = results[argument];
-      if (slot === null || !needed[parent]) return;
+    return results.map((slot) => (slot === null ? null : slots[slot]));
+  }
+
+  /** @param {number} i @param {boolean[]} needed @param {number} length */
+  sendBack(i, needed, length) {
+    const gradient = this.gradients[i];
+    this.locals(i, length).forEach((local, argument) => {
+      const parent = this.parents[i][argument];
+      if (local === null || !needed[parent]) return;
       const into = this.gradients[parent];
-      const local = slots[slot];
       if (typeof local === "number") for (let k = 0; k < length; k++) into[k] += local * gradient[k];
       else for (let k = 0; k < length; k++) into[k] += local[k] * gradient[k];
     });

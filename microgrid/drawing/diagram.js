@@ -35,12 +35,7 @@ function layDiagram(network, most) {
   room.replaceChildren();
   const count = network.shown.slice(1).reduce((sum, units, k) => sum + units.length * network.shown[k].length, 0);
   Object.assign(diagram, { network, most, neurons: [], lines: [], isSparse: count <= 200, widest: 4.5 * Math.min(1, Math.sqrt(200 / count)) });
-  const more = [`line: weight, ${diagram.isSparse ? "dashed if negative, " : ""}wide if large (widest ${format(most)})`];
-  if (!plane.model) more.push("circle: the neuron's bias");
-  else if (plane.ground.inputs.length === 1) more.push("square: the neuron's answer over the input; point at one to see it large");
-  else more.push("square: the neuron's answer all over the plane, hatched if negative; point at one to see it large");
-  if (network.others) more.push(`${network.others.toLocaleString("en")} parameters are in no neuron`);
-  byId("legend-more").textContent = more.join(" · ");
+  byId("legend-more").textContent = diagramLegend();
   const svg = shape("svg", { role: "img", id: "weights", class: diagram.isSparse ? "sparse" : "" }, room);
   network.shown.forEach((units, column) => units.forEach((unit, row) => layNeuron(room, column, row, unit)));
   const first = diagram.neurons.find((neuron) => neuron.picture);
@@ -63,6 +58,16 @@ function layDiagram(network, most) {
     shape("text", {}, svg, `${size.toLocaleString("en")} ${column ? "neuron" : "input"}${size > 1 ? "s" : ""}`),
     size > network.shown[column].length ? shape("text", {}, svg, `⋮ ${size - network.shown[column].length} more`) : null,
   ]);
+}
+
+function diagramLegend() {
+  const { isSparse, most, network } = diagram;
+  const more = [`line: weight, ${isSparse ? "dashed if negative, " : ""}wide if large (widest ${format(most)})`];
+  if (!plane.model) more.push("circle: the neuron's bias");
+  else if (plane.ground.inputs.length === 1) more.push("square: the neuron's answer over the input; point at one to see it large");
+  else more.push("square: the neuron's answer all over the plane, hatched if negative; point at one to see it large");
+  if (network.others) more.push(`${network.others.toLocaleString("en")} parameters are in no neuron`);
+  return more.join(" · ");
 }
 
 function inputName(unit) {
