@@ -270,6 +270,16 @@ def test_of_many_points_some_are_shown():
     assert low < 0.5 < high, "also where all points have one coordinate"
 
 
+def test_samples_that_are_images_are_on_the_page_some_of_many():
+    images = [[(i + k) % 7 / 3 for k in range(64)] for i in range(250)]
+    boundary = data_of(trained(MLP(64, [3, 2]), images, [0, 1] * 125))["boundary"]
+    assert (boundary["total"], boundary["range"]) == (250, [])
+    assert len(boundary["inputs"]) == 64
+    assert 50 < len(boundary["points"]) == len(boundary["targets"]) <= replay.PIXELS // 64
+    assert boundary["points"][1] == pytest.approx(images[3], rel=1e-5)
+    assert len(boundary["answers"]) <= replay.TRIED // 5
+
+
 def test_samples_of_three_numbers_have_no_boundary():
     assert data_of(trained(MLP(3, [1]), [[1, 2, 3]], [1]))["boundary"] is None
 

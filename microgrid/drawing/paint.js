@@ -79,3 +79,21 @@ function shadesOf(field, side, scale, pitch) {
   }
   return pixels;
 }
+
+/**
+ * Numbers as the cells of a square, in the colours of their signs; negative ones are hatched.
+ * @param {Numbers} list @param {number} side @param {number} most
+ */
+function paintCells(canvas, list, side, most) {
+  const cell = Math.max(3, Math.round(96 / side));
+  const width = side * cell;
+  const pixels = new Uint32Array(width * width);
+  const bytes = new Uint8ClampedArray(pixels.buffer);
+  for (let i = 0; i < pixels.length; i++) {
+    const [row, column] = [Math.floor(i / width), i % width];
+    const x = list[Math.floor(row / cell) * side + Math.floor(column / cell)] / most;
+    pixels[i] = shade(x);
+    if (x < 0 && (row + column) % 6 === 0) ink(bytes, i, 0.3 * Math.min(1, -x));
+  }
+  paint(canvas, width, width, pixels);
+}

@@ -23,7 +23,7 @@ function buildImages(weightsAt, frames) {
     byId("images").append(element("figure", {}, canvas, element("figcaption", {}, String(k))));
     return canvas;
   });
-  byId("legend-more").textContent = `strongest: ±${format(imageRoom.most)}${total > weights.length ? ` · ${weights.length} of ${total} neurons` : ""}`;
+  byId("legend-more").textContent = `negative ones are hatched · strongest: ±${format(imageRoom.most)}${total > weights.length ? ` · ${weights.length} of ${total} neurons` : ""}`;
 }
 
 /** @param {Numbers} weights */
@@ -31,7 +31,7 @@ function paintImages(weights) {
   const { side } = images;
   imageRoom.canvases.forEach((canvas, k) => {
     const first = images.weights[k];
-    paint(canvas, side, side, Uint32Array.from(weights.slice(first, first + side * side), (x) => shade(x / imageRoom.most)));
+    paintCells(canvas, weights.slice(first, first + side * side), side, imageRoom.most);
   });
 }
 

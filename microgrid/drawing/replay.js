@@ -43,14 +43,15 @@ function problemOf(model) {
   }
 }
 
-function buildPlane() {
-  byId("boundary").hidden = false;
+function buildAnswers() {
   let { problem } = boundary;
   if (!problem) {
     const model = new Batch(boundary.program, boundary.inputs, boundary.parameters);
     problem = problemOf(model);
+    if (!problem && boundary.inputs.length > 2) return layImage(model);
     if (!problem) layPlane(model, boundary);
   }
+  byId("boundary").hidden = false;
   if (problem) {
     byId("plane").hidden = true;
     byId("verdict").textContent = `The model's answers cannot be shown: ${problem}.`;
@@ -122,6 +123,7 @@ function showFrame() {
     paintPlane();
     judge(weights, boundary.total);
   }
+  if (viewed.model) paintImage(weights);
   if (network) paintDiagram(weights);
   if (images) paintImages(weights);
   if (!network) paintTable(weights, parametersAt(0));
@@ -129,7 +131,7 @@ function showFrame() {
 }
 
 readColors();
-if (boundary) buildPlane();
+if (boundary) buildAnswers();
 if (network) {
   byId("model-title").textContent = "Neurons and weights";
   layDiagram(network, largestWeight());

@@ -34,6 +34,9 @@ MOMENTS = 2000
 POINTS = 400
 """The most points on the decision boundary."""
 
+PIXELS = 6400
+"""The most pixels of samples that are images: 100 digits of 64."""
+
 TRACED = 20_000
 """The largest graph of one sample, in nodes, that the page computes at every place of the boundary."""
 
@@ -53,6 +56,7 @@ ASSETS = (
     "paint.js",  # colours and pixels
     "plane.js",  # what a model says all over the plane
     "curve.js",  # what a model of one input says
+    "image.js",  # what a model says of a sample that is an image
     "diagram.js",  # neurons and weights
     "charts.js",  # curves of measures over time
     "parameters.js",  # weights as images, and statistics
@@ -157,8 +161,7 @@ class Watcher(Page):
         frames, moments = self._frames.items(), self._moments.items()
         names = list(dict.fromkeys(name for _, measures in moments for name in measures))
         network = _network(type(self._model).__name__, self._names)
-        side = math.isqrt(network.layers[0].inputs) if network else 0
-        is_image = network is not None and side >= 4 and side * side == network.layers[0].inputs
+        side = _side(network.layers[0].inputs) if network else 0
         data = {
             "unit": self._unit,
             "at": [at for at, _ in frames],
@@ -168,8 +171,8 @@ class Watcher(Page):
                 printable(name): [number(measures[name]) if name in measures else None for _, measures in moments]
                 for name in names
             },
-            "network": _diagram(network) if network and not is_image else None,
-            "images": _images(network, side) if network and is_image else None,
+            "network": _diagram(network) if network and not side else None,
+            "images": _images(network, side) if network and side else None,
             "groups": _groups(self._names),
             "boundary": self._boundary(network),
         }
@@ -207,7 +210,7 @@ class Watcher(Page):
         self._moments.append((at, measures))
 
     def _boundary(self, network: Network | None) -> dict[str, Any] | None:
-        """Return what the page needs to compute the model all over the plane."""
+        """Return what the page needs to compute the model all over the plane, or for each image."""
         if self._trace is None:
             return None
         if self._trace.program is None:
@@ -215,12 +218,14 @@ class Watcher(Page):
         columns: list[Sequence[float]] = [*zip(*self._points, strict=True)]
         if len(columns) == 1:  # the curve's other axis
             columns.append(self._targets or [y for point in self._points for y in self._trace.answer(point)])
-        shown = range(0, len(self._points), -(-len(self._points) // POINTS))
-        tried = self._points[:: -(-len(self._points) // TRIED)]
+        is_image = len(columns) > 2
+        most, compared = (max(1, PIXELS // len(columns)), TRIED // 5) if is_image else (POINTS, TRIED)
+        shown = range(0, len(self._points), -(-len(self._points) // most))
+        tried = [self._points[i] for i in shown[:: -(-len(shown) // compared)]]
         return {
             "problem": "",
-            "range": [*map(_range, columns)],
-            "points": [self._points[i] for i in shown],
+            "range": [] if is_image else [*map(_range, columns)],
+            "points": [[float(f"{x:.6g}") for x in self._points[i]] for i in shown],
             "targets": [self._targets[i] for i in shown] if self._targets else None,
             "total": len(self._points),
             "tried": tried,
@@ -243,13 +248,14 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
     The page shows the learning curves and, of neurons in layers, the weights: as the width and colour of
     lines, or as images where the inputs make a square, such as 64 pixels; of any other model the statistics
     of its parameters. If the model takes two numbers, the page computes it all over the plane; if one, it draws
-    the curve of its answers through the points, over those of earlier moments.
+    the curve of its answers through the points, over those of earlier moments; of an image it shows the scores, and
+    the gradient of a score at each pixel.
     It is of bounded size: of a long training it has about 200 moments, evenly spaced.
 
     Args:
         model: a module, or anything that has ``parameters()``. It is noted as it is now, as moment 0.
-        X: the points, of two numbers for a plane or one for a curve. Of samples with more numbers the page shows
-            nothing.
+        X: the samples: of two numbers, points on a plane; of one, points of a curve; images where the numbers make a
+            square. Of others the page shows nothing.
         y: the target of each: a class, 0 and 1 or −1 and 1 or 0, 1, 2, …, or one-hot; or a number.
         title: the page's heading.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
@@ -273,7 +279,7 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
 
 
 def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
-    """Return the points of a line or a plane and their targets; of samples with more numbers no points."""
+    """Return the points of a line or a plane, or images, and their targets; of other samples no points."""
     if X is None:
         if y is not None:
             raise ValueError("watch() got targets y without samples: give both, watch(model, X, y)")
@@ -288,7 +294,8 @@ def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
         raise ValueError("X is empty: give watch() the samples, or leave X and y out")
     if len(lengths := set(map(len, rows))) > 1:
         raise ValueError(f"the samples in X have different lengths, {sorted(lengths)}: each needs the same")
-    if not lengths <= {1, 2}:
+    (width,) = lengths
+    if width > 2 and not _side(width):
         return [], []
     points = [[_number("X", i, x) for x in row] for i, row in enumerate(rows)]
     return points, [
@@ -305,6 +312,12 @@ def _number(name: str, place: int, given: Any) -> float:
     if not math.isfinite(x):
         raise ValueError(f"{name}[{place}] has {x}: it has no place in a picture; leave it out")
     return x
+
+
+def _side(inputs: int) -> int:
+    """Return the side of the square that so many inputs make; 0 if they are no image."""
+    side = math.isqrt(inputs)
+    return side if side >= 4 and side * side == inputs else 0
 
 
 def _range(numbers: Sequence[float]) -> list[float]:
@@ -372,7 +385,7 @@ class _Trace:
         root = type(self.model).__name__
         is_layered = not hasattr(self.model, "w")  # a single neuron is called by nobody's list
         return {
-            "program": {key: program[key] for key in ("op", "parents", "data")},
+            "program": {key: program[key] for key in ("op", "parents", "data", "rows")},
             "inputs": [index.get(value, -1) for value in self.inputs],
             "parameters": [index.get(value, -1) for value in self.parameters],
             "outputs": [index[value] for value in self.outputs],

@@ -438,14 +438,77 @@ def test_weights_of_a_square_of_inputs_are_images_that_change(show):
     model = Sequential(Affine(64, 12, seed=0), ReLU(), Affine(12, 10, seed=1))
     page = show(recorded(model))
     assert page.locator("#images canvas").count() == 12
-    assert page.evaluate("imageRoom.canvases.map(c => [c.width, c.height])") == [[8, 8]] * 12
+    assert page.evaluate("imageRoom.canvases.map(c => [c.width, c.height])") == [[96, 96]] * 12
     before = picture_of(page, "#images canvas")
     page.click("#last")
     assert picture_of(page, "#images canvas") != before
-    pixel = "[...imageRoom.canvases[0].getContext('2d').getImageData(0, 0, 8, 8).data]"
-    red_less_blue = [r - b for r, b in zip(page.evaluate(pixel)[::4], page.evaluate(pixel)[2::4], strict=True)]
+    red_less_blue = page.evaluate(
+        """Array.from({ length: 64 }, (_, i) => {
+          const middle = [12 * (i % 8) + 5, 12 * Math.floor(i / 8) + 4];
+          const [red, , blue] = imageRoom.canvases[0].getContext("2d").getImageData(...middle, 1, 1).data;
+          return red - blue;
+        })"""
+    )
     for difference, weight in zip(red_less_blue, model.modules[0].neurons[0].w, strict=True):
         assert abs(weight.data) < 0.05 or (difference > 0) == (weight.data < 0), "orange is negative"
+
+
+IMAGES = [[((i * 7 + k * 3) % 11) / 10 for k in range(16)] for i in range(12)]
+
+
+@pytest.fixture
+def pictured(show):
+    """A network on images of 4 × 4."""
+    model = Sequential(Affine(16, 6, seed=0), Tanh(), Affine(6, 3, seed=1))
+    return model, show(recorded(model, X=IMAGES, y=[i % 3 for i in range(12)]))
+
+
+def pixel_slopes(model, image, k):
+    xs = [mg.Value(x) for x in image]
+    model(xs)[k].backward()
+    return [x.grad for x in xs]
+
+
+def test_a_sample_that_is_an_image_has_its_scores_and_the_gradient_at_each_pixel(pictured):
+    model, page = pictured
+    page.evaluate("goTo(lastFrame)")
+    page.fill("#image-number", "4")
+    scores = [y.data for y in model(IMAGES[4])]
+    shown = page.locator(".bar .number").all_text_contents()
+    assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(scores, rel=6e-3)
+    expect(page.locator(".bar.target b")).to_have_text("1")
+    slopes = "viewed.model.gradients[viewed.model.inputs[{0}]][0]"
+    read = f"[{', '.join(slopes.format(k) for k in range(16))}]"
+    assert page.evaluate(read) == pytest.approx(pixel_slopes(model, IMAGES[4], 1), rel=1e-3, abs=1e-5), "of the target"
+    page.click(".bar >> nth=2")
+    expect(page.locator("#slopes-caption")).to_have_text("∂ score of 2/∂ pixel")
+    assert page.evaluate(read) == pytest.approx(pixel_slopes(model, IMAGES[4], 2), rel=1e-3, abs=1e-5)
+    said = scores.index(max(scores))
+    expect(page.locator("#image-words")).to_contain_text(f"It says {said}, by softmax")
+
+
+def test_wrong_samples_are_found_by_keyboard_and_follow_the_moment(pictured):
+    model, page = pictured
+    page.evaluate("goTo(lastFrame)")
+    answers = [[y.data for y in model(image)] for image in IMAGES]
+    wrong = [i for i, scores in enumerate(answers) if scores.index(max(scores)) != i % 3]
+    assert wrong
+    page.focus("#next-wrong")
+    for i in [*[i for i in wrong if i > 0], wrong[0]]:
+        page.keyboard.press("Enter")
+        expect(page.locator("#image-number")).to_have_value(str(i))
+        expect(page.locator("#image-words")).to_contain_text("which is wrong")
+    expect(page.locator("#image-words")).to_contain_text(f"{12 - len(wrong)} of 12 right")
+    before = page.locator(".bar .number").all_text_contents()
+    page.click("#first")
+    assert page.locator(".bar .number").all_text_contents() != before
+
+
+def test_an_image_with_one_answer_has_one_bar(show):
+    page = show(recorded(MLP(16, [1]), X=IMAGES, y=[i / 2 for i in range(12)]))
+    page.fill("#image-number", "3")
+    expect(page.locator("#image-words")).to_contain_text("and the target is 1.5")
+    assert page.locator(".bar").count() == 1
 
 
 def test_a_wide_network_shows_its_first_and_last_neurons(show):
