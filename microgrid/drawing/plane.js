@@ -144,7 +144,8 @@ function paintPlane() {
     const soft = colors.classes.map((color) => pixelOf(mix(color, 0.28)));
     pixels = new Uint32Array(FIELD * FIELD).map((_, i) => soft[winner(fine, i) % 10]);
   }
-  drawEdge(fine, pixels, FIELD, 1.6);
+  // Where a ReLU gives 0 there is no sign to change: between computed places its edge would be a staircase.
+  if (fine.length > 1 || fine[0].some((x) => x < 0)) drawEdge(fine, pixels, FIELD, 1.6);
   paint(byId("field"), FIELD, FIELD, pixels);
 }
 
