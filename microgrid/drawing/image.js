@@ -25,7 +25,12 @@ function layImage(model) {
   byId("image").hidden = false;
   byId("image-number").max = String(points.length - 1);
   viewed.bars = outputs.map((_, k) => {
-    const bar = element("button", { type: "button", class: "bar", title: `∂ score of ${k}/∂ pixel` }, element("b", {}, String(k)), element("span", { class: "track" }, element("i", {})), element("span", { class: "number" }));
+    const bar = element("button", { type: "button", class: "bar", title: `∂ score of ${k}/∂ pixel` }, element("b", {}), " ", element("span", {}), " ", element("span", {}));
+    const [name, track, number] = bar.children;
+    name.append(String(k));
+    track.className = "track";
+    track.append(element("i", {}));
+    number.className = "number";
     bar.addEventListener("click", () => {
       viewed.asked = k;
       showFrame();
@@ -85,7 +90,7 @@ function paintImage(weights) {
     track.firstChild.className = signAndLevel(scores[k], size);
     bar.classList.toggle("target", Boolean(targets) && outputs.length > 1 && k === targets[index]);
     bar.setAttribute("aria-pressed", String(k === asked));
-    bar.setAttribute("aria-label", `score of ${k}: ${format(scores[k])}${bar.classList.contains("target") ? ", the target" : ""}`);
+    bar.setAttribute("aria-label", `${k} ${number.textContent}: the score of ${k}${bar.classList.contains("target") ? ", the target" : ""}`);
   });
   byId("slopes-caption").textContent = outputs.length > 1 ? `∂ score of ${asked}/∂ pixel` : "∂ score/∂ pixel";
   byId("slopes").setAttribute("aria-label", `The gradient of the score of ${asked} at each pixel; the largest is ${format(most)}`);

@@ -139,9 +139,12 @@ function layFrame(svg, { name, x, y, right, rows }) {
 function layCard(svg, node, { x, y, kind }) {
   const group = shape("g", { role: "button", transform: `translate(${x * CARD.across} ${y * CARD.down})` }, svg);
   shape("rect", { width: CARD.width, height: CARD.height, rx: 6 }, group);
-  shape("text", { class: "name", x: CARD.width / 2, y: 12.5 }, group, nameOfNode(node));
-  const data = shape("text", { x: CARD.width / 2, y: 26 }, group);
-  const gradient = shape("text", { class: "gradient", x: CARD.width / 2, y: 39 }, group);
+  const write = (kindOfText, y, text = "") => {
+    group.append(" "); // between words that are read aloud
+    return shape("text", { class: kindOfText, x: CARD.width / 2, y }, group, text);
+  };
+  write("name", 12.5, nameOfNode(node));
+  const [data, gradient] = [write("data", 26), write("gradient", 39)];
   group.addEventListener("click", () => chooseNode(node));
   group.addEventListener("focus", () => chooseNode(node));
   return { node, kind, group, data, gradient };
@@ -232,7 +235,7 @@ function paintSample() {
     gradient.textContent = `∂ ${short(gradientOf(node))}`;
     group.setAttribute("class", `card ${kind} ${signAndLevel(gradientOf(node), most)} ${node === chosen ? "chosen" : ""}`);
     group.setAttribute("tabindex", node === chosen ? "0" : "-1");
-    group.setAttribute("aria-label", `${placeInWords(node)}: ${format(dataOf(node))}, gradient ${format(gradientOf(node))}`);
+    group.setAttribute("aria-label", `${nameOfNode(node)} ${data.textContent} ${gradient.textContent}: ${placeInWords(node)}`);
   }
   for (const { line, from, to, through, argument } of sample.flows) {
     const flow = localOf(through, argument) * gradientOf(through);
