@@ -192,12 +192,12 @@ function fillSelect(id, choices, chosen) {
 function showSettings() {
   const isCurve = toys[settings.data].isCurve;
   /** @param {number[]} list @param {number} own */
-  const within = (list, own) => [...new Set([...list, own])].sort((a, b) => a - b);
+  const withOwn = (list, own) => [...new Set([...list, own])].sort((a, b) => a - b);
   fillSelect("activation", Object.keys(page.activations), settings.activation);
   fillSelect("loss", Object.keys(page.losses).filter((name) => !isCurve || name === "squared error"), settings.loss);
   fillSelect("optimizer", page.optimizers, settings.optimizer);
-  fillSelect("rate", within(page.rates, settings.rate), settings.rate);
-  fillSelect("batch", within(page.batches, settings.batch), settings.batch);
+  fillSelect("rate", withOwn(page.rates, settings.rate), settings.rate);
+  fillSelect("batch", withOwn(page.batches, settings.batch), settings.batch);
   byId("seed").value = String(settings.seed);
   byId("noise").value = String(settings.noise);
   byId("noise-now").textContent = settings.noise.toFixed(2);
@@ -209,6 +209,7 @@ function showSettings() {
         settings.layers[k] = Math.min(page.widest, Math.max(1, Math.round(Number(field.value)) || 1));
         field.value = String(settings.layers[k]);
         restart();
+        writeLink();
       });
       return element("label", {}, field);
     }),
@@ -223,6 +224,7 @@ function change(changes) {
   if (toys[settings.data].isCurve) settings.loss = "squared error";
   showSettings();
   restart();
+  writeLink();
 }
 
 function connectSettings() {
@@ -243,12 +245,67 @@ function connectSettings() {
     settings.rate = learner.settings.rate = Number(byId("rate").value);
     hasOtherRate = learner.steps > 0;
     show();
+    writeLink();
   });
   byId("noise").addEventListener("input", () => change({ noise: Number(byId("noise").value) }));
   byId("seed").addEventListener("change", () => change({ seed: Math.min(2 ** 32 - 1, Math.max(0, Math.round(Number(byId("seed").value)) || 0)) }));
   byId("more").addEventListener("click", () => change({ layers: [...settings.layers, 4] }));
   byId("fewer").addEventListener("click", () => change({ layers: settings.layers.slice(0, -1) }));
   byId("settings").addEventListener("submit", (event) => event.preventDefault());
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The link holds the settings, so that a link to a page leads to what its sender saw
+
+/** For each setting what a text in the link stands for; undefined for what it cannot be. */
+const readers = {
+  data: (text) => (text in toys ? text : undefined),
+  layers: (text) => {
+    const sizes = text ? text.split("-").map(Number) : [];
+    return sizes.length <= page.deepest && sizes.every((size) => Number.isInteger(size) && size >= 1 && size <= page.widest) ? sizes : undefined;
+  },
+  activation: (text) => (text in page.activations ? text : undefined),
+  loss: (text) => (text in page.losses ? text : undefined),
+  optimizer: (text) => (page.optimizers.includes(text) ? text : undefined),
+  rate: (text) => within(text, 1e-9, 100),
+  batch: (text) => whole(text, 1, page.trained),
+  noise: (text) => within(text, 0, 1),
+  seed: (text) => whole(text, 0, 2 ** 32 - 1),
+};
+
+function within(text, least, most) {
+  const x = Number(text);
+  return text !== "" && x >= least && x <= most ? x : undefined;
+}
+
+function whole(text, least, most) {
+  return Number.isInteger(Number(text)) ? within(text, least, most) : undefined;
+}
+
+function writeLink() {
+  const link = new URLSearchParams(Object.entries(settings).map(([name, value]) => [name, Array.isArray(value) ? value.join("-") : String(value)]));
+  // The frame of a notebook has no address.
+  if (location.protocol !== "about:") history.replaceState(null, "", `#${link}`);
+}
+
+/** Take over the settings in the link; return what is wrong with it, in words. */
+function readLink() {
+  const wrong = [];
+  for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
+    const value = readers[name]?.(text);
+    if (value === undefined) wrong.push(`${name}=${text}`);
+    else settings[name] = value;
+  }
+  if (toys[settings.data].isCurve) settings.loss = "squared error";
+  return wrong.length ? `The link says ${wrong.join(", ")}, which this page does not know; it is left out.` : "";
+}
+
+function followLink() {
+  const words = readLink();
+  showSettings();
+  restart();
+  alertWords = words;
+  if (words) show();
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -311,6 +368,6 @@ function connectKeys() {
 
 readColors();
 connectSettings();
-showSettings();
-restart();
 connectKeys();
+followLink();
+addEventListener("hashchange", followLink);

@@ -165,7 +165,8 @@ def playground(
     >>> mg.playground("xor", [4], activation="relu").save("playground.html")  # doctest: +SKIP
 
     The page trains as ``mg.fit`` does, from the same seeds to the same numbers, and shows the code. Beside the answer
-    of every neuron it shows the graph of any one sample, with the number and the gradient of each node.
+    of every neuron it shows the graph of any one sample, with the number and the gradient of each node. Its address
+    holds the settings: sent to others, it leads to the same training.
 
     Args:
         data: a set of ``microgrid.data``: ``"moons"``, ``"circles"``, ``"xor"``, ``"spirals"`` or ``"sine"``, a

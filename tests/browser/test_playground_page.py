@@ -233,6 +233,45 @@ def test_a_rate_that_is_too_large_is_said(show):
     expect(page.locator("#now .alert")).to_have_count(0)
 
 
+def test_a_link_leads_to_the_settings_that_its_sender_had(page, browser):
+    page.click("text=spirals")
+    page.click("#fewer")
+    page.fill("#sizes input", "7")
+    page.select_option("#loss", "binary cross-entropy")
+    page.select_option("#rate", "0.3")
+    page.fill("#seed", "42")
+    page.keyboard.press("Enter")
+    other = browser.new_page()
+    other.goto(page.url)
+    read = "[learner.settings, [...learner.theta]]"
+    assert other.evaluate(read) == page.evaluate(read)
+    expect(other.locator("#rate")).to_have_value("0.3")
+    other.evaluate("location.hash = 'data=sine&layers='")
+    wait_until(other, "learner.isCurve")
+    assert other.evaluate("[learner.sizes, learner.settings.loss]") == [[1, 1], "squared error"]
+    other.close()
+
+
+@pytest.mark.parametrize("part", ["data=stars", "layers=4-99", "rate=0", "batch=1.5", "seed=", "noise=x", "colour=red"])
+def test_what_a_link_cannot_ask_for_is_said_and_left_out(page, part):
+    before = page.evaluate("learner.settings")
+    page.evaluate(f"location.hash = '{part}'")
+    expect(page.locator("#now .alert")).to_contain_text(f"The link says {part},")
+    assert page.evaluate("learner.settings") == before
+
+
+def test_it_plays_in_a_notebooks_frame(opened, tmp_path):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{mg.playground()._repr_html_()}", encoding="utf-8")
+    opened.page.goto(path.as_uri())
+    frame = opened.page.frame_locator("iframe")
+    frame.locator("#epoch").click()
+    expect(frame.locator("#now strong")).to_have_text("Epoch 1")
+    frame.get_by_text("circles").click()
+    expect(frame.locator("#now strong")).to_have_text("Untrained")
+    expect(opened.page.locator(".microgrid-still")).to_be_hidden()
+
+
 # ---------------------------------------------------------------------------------------------------
 # The graph of one sample
 
