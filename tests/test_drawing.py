@@ -695,7 +695,7 @@ def test_a_model_is_drawn_with_a_circle_per_neuron_and_a_line_per_weight():
     shown = texts(tree(picture))
     assert len(groups(picture, "edge")) == 8 + 16 + 4
     assert shown.count("0") == 4
-    assert {"network", "2 inputs", "layers.0", "4 neurons", "1 neuron"} <= set(shown)
+    assert {"network", "2 inputs", "Layer 0", "4 neurons", "1 neuron"} <= set(shown)
 
 
 def test_the_width_of_a_line_is_the_size_of_the_weight_and_its_colour_the_sign():
@@ -731,7 +731,7 @@ def test_parameters_outside_of_neurons_are_counted():
 def test_a_model_that_is_no_stack_of_layers_is_an_error_that_says_what_works():
     with pytest.raises(ValueError, match=r"draw\(model\(x\)\)"):
         draw(ReLU())
-    with pytest.raises(ValueError, match=r"gives 3 numbers and modules.1 takes 4; draw\(model\(x\)\)"):
+    with pytest.raises(ValueError, match=r"gives 3 numbers and Affine 1 takes 4; draw\(model\(x\)\)"):
         draw(Sequential(Affine(2, 3, seed=0), Affine(4, 1, seed=0)))
 
 

@@ -16,6 +16,7 @@ PACKAGE = Path(mg.__file__).parent
 FLOORS = [
     ["environment", "builds"],
     ["ops", "atomic"],
+    ["data"],
     ["blocks"],
     ["recording"],
     ["given"],
@@ -30,7 +31,6 @@ FLOORS = [
     ["extend"],
     ["drawing"],
     ["compiler"],
-    ["data"],
     ["expressions"],
     ["steps"],
     ["training"],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
+from microgrid.drawing.naming import title_of
 from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT
@@ -231,14 +232,8 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
         chain = [call]
         while chain[-1].outer is not None:
             chain.append(chain[-1].outer)
-        known[call] = tuple([_Frame(each.path, _title(each)) for each in reversed(chain)])
+        known[call] = tuple([_Frame(each.path, title_of(each.kind, each.name)) for each in reversed(chain)])
     return {node: known[call] for node, call in made_by.items() if call is not None}
-
-
-def _title(call: Any) -> str:
-    """``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
-    name = call.name.rpartition(".")[2]
-    return f"{call.kind} {name}" if name.isdigit() else call.kind if name == call.kind else f"{name} ({call.kind})"
 
 
 # ---------------------------------------------------------------------------------------------------
