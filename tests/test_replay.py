@@ -125,7 +125,7 @@ def test_the_diagram_knows_where_each_weight_and_bias_stands():
     model = numbered(Sequential(Affine(2, 3), ReLU(), Affine(3, 2)))
     diagram = data_of(trained(model))["network"]
     assert diagram["sizes"] == [2, 3, 2]
-    assert diagram["names"] == ["inputs", "modules.0", "modules.2"]
+    assert diagram["names"] == ["inputs", "Affine 0", "Affine 2"]
     for layer, weights, biases in zip(model.modules[::2], diagram["weights"], diagram["biases"], strict=True):
         assert weights == [int(neuron.w[0].data - 0.75) for neuron in layer.neurons]
         assert biases == [int(neuron.b.data - 0.75) for neuron in layer.neurons]
@@ -154,7 +154,7 @@ def test_each_neuron_of_the_diagram_has_its_node_of_the_program(make, sizes):
 
 def test_of_a_square_of_inputs_the_weights_are_images():
     images = data_of(trained(numbered(MLP(16, [5, 2])), None, None))["images"]
-    assert images == {"side": 4, "name": "layers.0", "total": 5, "weights": [0, 17, 34, 51, 68]}
+    assert images == {"side": 4, "name": "Layer 0", "total": 5, "weights": [0, 17, 34, 51, 68]}
 
 
 class Mixed(Module):

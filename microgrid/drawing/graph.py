@@ -225,19 +225,19 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
     from microgrid.calls import makers  # pictures of plain expressions need no layers
 
     made_by = makers(order)
-    known = {}
+    known: dict[Any, tuple[_Frame, ...]] = {}
     for call in {call for call in made_by.values() if call is not None}:
         chain = [call]
         while chain[-1].outer is not None:
             chain.append(chain[-1].outer)
-        known[call] = tuple([_Frame(each.path, _title(each)) for each in reversed(chain)])
+        known[call] = tuple([_Frame(each.path, module_title(each.kind, each.name)) for each in reversed(chain)])
     return {node: known[call] for node, call in made_by.items() if call is not None}
 
 
-def _title(call: Any) -> str:
-    """``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
-    name = call.name.rpartition(".")[2]
-    return f"{call.kind} {name}" if name.isdigit() else call.kind if name == call.kind else f"{name} ({call.kind})"
+def module_title(kind: str, name: str) -> str:
+    """Return ``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
+    name = name.rpartition(".")[2]
+    return f"{kind} {name}" if name.isdigit() else kind if name == kind else f"{name} ({kind})"
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ class Watcher(Page):
             )
         frames, moments = self._frames.items(), self._moments.items()
         names = list(dict.fromkeys(name for _, measures in moments for name in measures))
-        network = _network(type(self._model).__name__, self._names)
+        network = _network(self._model, self._names)
         side = math.isqrt(network.layers[0].inputs) if network else 0
         is_image = network is not None and side >= 4 and side * side == network.layers[0].inputs
         data = {
@@ -377,7 +377,7 @@ def _base64(frames: Iterable["array[float]"]) -> str:
     return base64.b64encode(b"".join(struct.pack(f"<{len(frame)}f", *frame) for frame in frames)).decode()
 
 
-def _network(model: str, names: list[str]) -> Network | None:
+def _network(model: Any, names: list[str]) -> Network | None:
     """Return the layers of neurons, with the position of each parameter in the place of its number."""
     try:
         network = stack(model, ((name, float(i)) for i, name in enumerate(names)))
@@ -396,7 +396,7 @@ def _diagram(network: Network) -> dict[str, Any]:
     return {
         "sizes": sizes,
         "shown": [shown_of(size) for size in sizes],
-        "names": ["inputs", *[printable(layer.name) for layer in network.layers]],
+        "names": ["inputs", *[printable(layer.title) for layer in network.layers]],
         "weights": [_weights(layer.weights, shown_of(len(layer.weights))) for layer in network.layers],
         "biases": [[int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers],
         "others": network.others,
@@ -407,7 +407,7 @@ def _images(network: Network, side: int) -> dict[str, Any]:
     layer = network.layers[0]
     return {
         "side": side,
-        "name": printable(layer.name),
+        "name": printable(layer.title),
         "total": len(layer.weights),
         "weights": _weights(layer.weights, range(min(IMAGES, len(layer.weights)))),
     }

@@ -160,7 +160,7 @@ def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
     page.evaluate("goTo(lastFrame)")
     whole = picture_of(page, "#field")
     page.hover(".neuron.mapped >> nth=3")
-    expect(page.locator("#boundary-title")).to_have_text("What layers.0, neuron 1 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Layer 0, neuron 1 says")
     hovered = picture_of(page, "#field")
     assert hovered != whole
     page.mouse.move(2, 2)
@@ -172,7 +172,7 @@ def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
     assert picture_of(page, "#field") == hovered
     assert page.locator(".neuron[tabindex='0']").count() == 1
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#boundary-title")).to_have_text("What layers.0, neuron 0 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Layer 0, neuron 0 says")
     page.keyboard.press("Escape")
     expect(page.locator("#boundary-title")).to_have_text("What the model says, all over the plane")
 
@@ -198,7 +198,7 @@ def test_controls_and_pictures_have_names_for_screen_readers(page):
     )
     assert nameless == 0
     assert "points right" in page.locator("#plane").get_attribute("aria-label")
-    assert "layers.0: 6" in page.locator("#network svg").get_attribute("aria-label")
+    assert "Layer 0: 6" in page.locator("#network svg").get_attribute("aria-label")
     assert page.locator(".chart svg").first.get_attribute("aria-label").startswith("loss over time. Now: training")
 
 
@@ -251,7 +251,7 @@ def test_lines_have_the_width_of_the_weight_and_the_colour_of_its_sign(page, tra
     assert widths[-1] > 2 * widths[0]
     page.locator(".weight").first.dispatch_event("pointerenter")
     title = page.locator(".weight title").first.text_content()
-    assert title.startswith("layers.0, neuron 0: weight 0 = ")
+    assert title.startswith("Layer 0, neuron 0: weight 0 = ")
     assert float(title.split()[-1].replace("−", "-")) == pytest.approx(weights[0], rel=1e-3)
 
 
