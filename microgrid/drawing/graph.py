@@ -227,7 +227,7 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
     from microgrid.calls import makers  # pictures of plain expressions need no layers
 
     made_by = makers(order)
-    known = {}
+    known: dict[Any, tuple[_Frame, ...]] = {}
     for call in {call for call in made_by.values() if call is not None}:
         chain = [call]
         while chain[-1].outer is not None:
