@@ -91,7 +91,8 @@ class Program:
             if i == limit:
                 lines.append(f"... and {len(self) - limit} more")
                 break
-            inside = ", ".join(f"%{a}" for a in arguments) if arguments else f"{data}"
+            leaf = str(data if row is CONSTANT else int(data))
+            inside = ", ".join(f"%{a}" for a in arguments) if arguments else leaf
             lines.append(f"%{i} = {row.name}({inside})")
         lines.append("return " + ", ".join(f"%{i}" for i in self.outputs))
         return "\n".join(lines)
