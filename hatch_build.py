@@ -125,11 +125,25 @@ def mend_deallocation(path: Path) -> int:
 
 
 def give_words(path: Path, module: Path) -> None:
-    """Give the classes of a module their docstrings in the C that mypyc wrote, which has their signatures only."""
+    """Give what a module defines its docstrings, in the C that mypyc wrote, which has the signatures only."""
     code = path.read_text(encoding="utf-8")
-    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+
+    def give(before: str, node: ast.FunctionDef | ast.ClassDef) -> None:
+        nonlocal code
+        octal = "".join(f"\\{byte:03o}" for byte in (ast.get_docstring(node, clean=False) or "").encode())
+        if octal:
+            code = re.sub(before, lambda found: f'{found[1]} "{octal}"', code)
+
+    def functions(body: list[ast.stmt], within: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef):
+                give(rf'(\(PyCFunction\)CPyPy_{within}___{node.name},[^"]*PyDoc_STR\("[^"]*")', node)
+                give(rf"(\(getter\){within}_get_{node.name},\s*(?:NULL|\(setter\)\w+),)\s*NULL", node)
+
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    functions(tree.body, module.stem)
+    for node in tree.body:
         if isinstance(node, ast.ClassDef):
-            octal = "".join(f"\\{byte:03o}" for byte in (ast.get_docstring(node, clean=False) or "").encode())
-            signature = rf'\.tp_doc = PyDoc_STR\("{node.name}\(.*\\n--\\n\\n"'
-            code = re.sub(signature, lambda found, octal=octal: f'{found[0]} "{octal}"', code)
+            give(rf'(\.tp_doc = PyDoc_STR\("{node.name}\(.*\\n--\\n\\n")', node)
+            functions(node.body, f"{module.stem}___{node.name}")
     path.write_text(code, encoding="utf-8")

@@ -1,7 +1,8 @@
 """Make the pictures of the README: ``python docs/make_pictures.py``, with the extra "browser" and a Chromium.
 
 ``neuron.svg`` is a computation graph with its gradients; ``backpropagation.gif`` is the explorer's page, filmed
-while it plays both passes and a leaf is dragged; ``kernel.svg`` is what the compiler found in a network.
+while it plays both passes and a leaf is dragged; ``training.gif`` is the page of ``watch`` while it plays a training;
+``kernel.svg`` is what the compiler found in a network.
 """
 
 import os
@@ -14,18 +15,21 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import microgrid as mg
+from microgrid import data, losses, optim
 from microgrid.compiler import Kernel, compile
 from microgrid.drawing import draw
 from microgrid.drawing.explorer import explore
+from microgrid.drawing.replay import Watcher, watch
 from microgrid.drawing.theme import LIGHT
 from microgrid.nn import MLP
 
 FOLDER = Path(__file__).parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SIZE = {"width": 1040, "height": 520}
+TALL = {"width": 1040, "height": 630}
 COLORS = 96  # of the film: enough for letters and tints, and half the bytes of 256
 SWATCH = 20  # the height of each theme colour, where the palette is chosen
-STEP, READ, DRAG = 1300, 2600, 130  # how long a picture stands, in milliseconds
+STEP, READ, DRAG, EPOCH = 1300, 2600, 130, 220  # how long a picture stands, in milliseconds
 
 
 def neuron() -> mg.Value:
@@ -64,6 +68,47 @@ def kernel() -> Kernel:
     return found
 
 
+def training() -> Watcher:
+    """A network that learns two moons."""
+    X, y = data.moons(80, noise=0.1, seed=1)
+    model = MLP(2, [7, 1], init="he", seed=3)
+    watcher = watch(model, X, 2 * y - 1, title="A network learns two moons", theme="light")
+    optimizer = optim.Adam(model.parameters(), 0.05)
+    mg.fit(
+        model,
+        X,
+        2 * y - 1,
+        loss=losses.hinge,
+        optimizer=optimizer,
+        epochs=60,
+        batch_size=10,
+        after_epoch=watcher,
+        quiet=True,
+    )
+    return watcher
+
+
+def film_training(page: Page) -> list[tuple[Image.Image, int]]:
+    """Play the training, its first epochs one by one; then point at two neurons."""
+    frames: list[tuple[Image.Image, int]] = []
+
+    def take(duration: int) -> None:
+        page.wait_for_timeout(60)
+        frames.append((Image.open(BytesIO(page.screenshot())).convert("RGB"), duration))
+
+    take(STEP)
+    for epoch in [*range(1, 10), *range(10, 20, 2), *range(20, 60, 4), page.evaluate("lastFrame")]:
+        page.evaluate(f"goTo({epoch})")
+        take(EPOCH)
+    take(STEP)
+    for neuron in (3, 7):
+        page.hover(f".neuron.mapped >> nth={neuron}")
+        take(STEP)
+    page.mouse.move(0, 0)
+    take(READ)
+    return frames
+
+
 def film(page: Page) -> list[tuple[Image.Image, int]]:
     """Play all steps, then drag a leaf; return each picture and how long it stands."""
     frames: list[tuple[Image.Image, int]] = []
@@ -93,12 +138,13 @@ def film(page: Page) -> list[tuple[Image.Image, int]]:
 
 def save_film(frames: list[tuple[Image.Image, int]], path: Path) -> None:
     """Write a GIF whose pictures share one palette, so that only what changes is stored."""
-    stack = Image.new("RGB", (SIZE["width"], SIZE["height"] * len(frames) + SWATCH * len(LIGHT)))
+    width, height = frames[0][0].size
+    stack = Image.new("RGB", (width, height * len(frames) + SWATCH * len(LIGHT)))
     for i, (frame, _) in enumerate(frames):
-        stack.paste(frame, (0, i * SIZE["height"]))
+        stack.paste(frame, (0, i * height))
     for i, color in enumerate(LIGHT.values()):  # so that small marks keep their colours
-        y = SIZE["height"] * len(frames) + SWATCH * i
-        stack.paste(color, (0, y, SIZE["width"], y + SWATCH))
+        y = height * len(frames) + SWATCH * i
+        stack.paste(color, (0, y, width, y + SWATCH))
     palette = stack.quantize(COLORS, method=Image.Quantize.MEDIANCUT)
     pictures = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame, _ in frames]
     durations = [duration for _, duration in frames]
@@ -114,6 +160,9 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE, reduced_motion="reduce")  # type: ignore[arg-type]
         page.goto(explore(price(), theme="light").save(Path(folder) / "page.html").as_uri())
         save_film(film(page), FOLDER / "backpropagation.gif")
+        page.set_viewport_size(TALL)  # type: ignore[arg-type]
+        page.goto(training().save(Path(folder) / "training.html").as_uri())
+        save_film(film_training(page), FOLDER / "training.gif")
         browser.close()
 
 

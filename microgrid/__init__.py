@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time these
     from microgrid.drawing import Picture, draw, name
     from microgrid.drawing.boundary import plot_boundary
     from microgrid.drawing.explorer import explore
+    from microgrid.drawing.playground import playground
     from microgrid.drawing.replay import watch
     from microgrid.ops.table import *  # noqa: F403 - the rows
     from microgrid.training import History, TrainingError, evaluate, fit
@@ -62,6 +63,7 @@ _LAZY = {
     "drawing": ("Picture", "draw", "name"),
     "drawing.boundary": ("plot_boundary",),
     "drawing.explorer": ("explore",),
+    "drawing.playground": ("playground",),
     "drawing.replay": ("watch",),
     "training": ("History", "TrainingError", "evaluate", "fit"),
 }
@@ -139,6 +141,7 @@ __all__ = [
     "mean",
     "name",
     "no_grad",
+    "playground",
     "plot_boundary",
     "pow",
     "precision",

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,10 @@ from rich.text import Text
 from microgrid import __compiled__, __version__
 from microgrid.checking import Verdict, check
 from microgrid.drawing import RendererError, draw
+from microgrid.drawing.explorer import explore
 from microgrid.drawing.rendering import find_renderer
+from microgrid.drawing.replay import watch
+from microgrid.drawing.transcript import transcript
 from microgrid.engine import Value
 from microgrid.environment import replace_what_cannot_be_shown, require
 from microgrid.expressions import ALLOWED, CONSTANTS, ExpressionError, normal_name, parse
@@ -94,16 +98,30 @@ def _parser() -> argparse.ArgumentParser:
     explain.set_defaults(run=_explain)
     explain.add_argument("formula", help='such as "tanh(x*w + b)"; it is read, never run as code')
     explain.add_argument("numbers", nargs="*", metavar="name=number", help="one for each name: x=2 w=-3 b=pi/2")
-    explain.add_argument("-o", "--output", metavar="FILE", help="draw the graph: .svg, .png, .pdf, .html or .dot")
+    explain.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="draw the graph: .svg, .png, .pdf or .dot, or .html for a page that plays both passes",
+    )
+    explain.add_argument("--steps", action="store_true", help="print both passes, step by step")
     return parser
 
 
 def _formula_first(arguments: list[str]) -> list[str]:
-    """Keep argparse from taking a formula that begins with a minus for an option."""
-    if arguments[:1] == ["explain"]:
-        options = ("-o", "-h", "--help", "--output")
-        return [f" {a}" if a[:1] == "-" and a.partition("=")[0] not in options else a for a in arguments]
-    return arguments
+    """Put the options of explain last, as argparse wants, and keep it from taking a formula with a minus for one."""
+    if arguments[:1] != ["explain"]:
+        return arguments
+    formula, options = [], []
+    given = iter(arguments[1:])
+    for argument in given:
+        if argument in ("-o", "--output"):
+            options += [argument, *islice(given, 1)]
+        elif argument.partition("=")[0] in ("-h", "--help", "--output", "--steps"):
+            options.append(argument)
+        else:
+            formula.append(f" {argument}" if argument[:1] == "-" else argument)
+    return ["explain", *formula, *options]
 
 
 def _whole(text: str) -> int:
@@ -161,8 +179,11 @@ def _explain(options: argparse.Namespace) -> int:
             console.print(Text(f"{', '.join(reasons[reason])}: {reason}", style="dim"), soft_wrap=True)
         for note in report.notes:
             console.print(Text(note, style="dim"), soft_wrap=True)
+    if options.steps:
+        console.print(Text(f"\n{transcript(output)}"), soft_wrap=True)
     if options.output:
-        path = draw(output).save(options.output)
+        is_page = Path(options.output).suffix.lower() in (".html", ".htm")
+        path = (explore(output) if is_page else draw(output)).save(options.output)
         console.print(Text(f"\ndrawn in {path}"), soft_wrap=True)
     return FAILED if report is not None and report.failures else 0
 
@@ -201,7 +222,7 @@ def _train(options: argparse.Namespace) -> int:
     find_renderer()
     out = _writable_folder(options.out)
     from microgrid.data import digits  # not above: it needs NumPy, and explain does not
-    from microgrid.training import TrainingError, evaluate, fit
+    from microgrid.training import History, TrainingError, evaluate, fit
 
     data = digits(seed=options.seed)
     model = MLP(64, [32, 10], init="he", seed=options.seed)
@@ -212,8 +233,11 @@ def _train(options: argparse.Namespace) -> int:
         f"learns {len(data.X_train):,} handwritten digits"
     )
 
-    def slow_down(history: object) -> None:
+    watcher = watch(model, data.X_test, data.y_test, title="A network of scalars learns digits")
+
+    def after_epoch(history: History) -> None:
         optimizer.learning_rate *= 0.1 ** (1 / options.epochs)
+        watcher(history)
 
     failure = None
     try:
@@ -226,7 +250,7 @@ def _train(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             validation=(data.X_test, data.y_test),
             seed=options.seed,
-            after_epoch=slow_down,
+            after_epoch=after_epoch,
             quiet=options.quiet,
             compile=not options.eager,
         )
@@ -234,9 +258,12 @@ def _train(options: argparse.Namespace) -> int:
         history, failure = error.history, error
     model.save(out / "network.json")
     history.plot(out / "learning-curve.png")
+    saved = ["network.json", "learning-curve.png"]
+    if history.loss:
+        saved.append(watcher.save(out / "training.html").name)
     if failure or history.interrupted:
         _say(f"error: {failure}" if failure else f"interrupted after {history}")
-        _say(f"{out} has the network as it is now, network.json, and its learning-curve.png")
+        _say(f"{out} has the network as it is now, and how it got there: {', '.join(saved)}")
         return FAILED if failure else INTERRUPTED
 
     train, test = (
@@ -247,7 +274,7 @@ def _train(options: argparse.Namespace) -> int:
     report = check(
         lambda: cross_entropy(model(image), digit), model, sample=CHECKED_PARAMETERS, seed=options.seed, progress=False
     )
-    pictures = _draw_neuron(model, image, digit, out)
+    saved += _draw_neuron(model, image, digit, out)
     passed = [row for row in report.derivatives if row.verdict == Verdict.PASS]
     worst = max((row.error for row in passed), default=math.nan)
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -261,7 +288,7 @@ def _train(options: argparse.Namespace) -> int:
         f"{len(passed)} gradients match numeric ones to {worst:.0e}"
         + ("" if report else f", {len(report.derivatives) - len(passed)} undecided"),
     )
-    table.add_row("saved", "", Text(f"in {out}: network.json, learning-curve.png, {', '.join(pictures)}"))
+    table.add_row("saved", "", Text(f"in {out}: {', '.join(saved)}"))
     console.print(table)
     if report.failures:
         _say(str(report))
@@ -283,8 +310,12 @@ def _draw_neuron(model: MLP, image: list[float], digit: int, out: Path) -> list[
     score.label = f"score of {digit}"
     model.zero_grad()
     score.backward()
-    picture = draw(score, title=f"The neuron that scores the digit {digit}")
-    return [picture.save(out / name).name for name in ("neuron.svg", "neuron.png")]
+    title = f"The neuron that scores the digit {digit}"
+    picture, page = draw(score, title=title), explore(score, title=title)
+    return [
+        *[picture.save(out / name).name for name in ("neuron.svg", "neuron.png")],
+        page.save(out / "neuron.html").name,
+    ]
 
 
 def _writable_folder(path: str) -> Path:

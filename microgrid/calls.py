@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import mul
 from typing import Any, ClassVar, final
 
+from microgrid import ops
 from microgrid.builds import mypyc_attr
-from microgrid.engine import Value
+from microgrid.engine import ADD, MUL, Value, record
 from microgrid.recording import Origin
 
 
@@ -155,6 +157,21 @@ def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
     while a is not None and a.path not in paths:
         a = a.outer
     return a
+
+
+def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
+    """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
+    total = start._data
+    products: list[Value] = []
+    for i, x in enumerate(xs):
+        if not isinstance(x, Value):  # a number type of the user's
+            return ops.total([start, *map(mul, weights, xs)])
+        w = weights[i]
+        product = w._data * x._data
+        total += product
+        products.append(record(MUL, product, w, x))
+    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+    return record(op, total, start, products[0], tuple(products[1:]))
 
 
 def walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:

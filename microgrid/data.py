@@ -1,4 +1,4 @@
-"""Data sets: two toys, the handwritten digits, MNIST-format files; and minibatches.
+"""Data sets: five toys, the handwritten digits, MNIST-format files; and minibatches.
 
 Every set is a pair of NumPy arrays ``X, y`` with one sample in each row of ``X``.
 """
@@ -71,6 +71,43 @@ def spirals(n: int = 300, classes: int = 3, noise: float = 0.02, seed: int = 0) 
     r = np.concatenate([np.linspace(0.0, 1.0, int(count)) for count in np.bincount(label)])
     t = 4.0 * r + 2.0 * math.pi * label / classes
     return _noisy(np.column_stack([r * np.cos(t), r * np.sin(t)]), label, noise, seed)
+
+
+def circles(n: int = 100, noise: float = 0.1, seed: int = 0) -> tuple[Any, Any]:
+    """Return two circles, one within the other: ``X`` of shape (n, 2), ``y`` of 0 and 1.
+
+    The outer circle (0) is (cos t, sin t), the inner one (1) half as large, with t evenly in [0, 2π); samples are in
+    random order. Arguments and errors are those of ``moons``.
+    """
+    at_least("n", n, 1)
+    label = np.arange(n) * 2 // n
+    counts = map(int, np.bincount(label, minlength=2))
+    t = np.concatenate([np.linspace(0.0, 2.0 * math.pi, count, endpoint=False) for count in counts])
+    radius = 1.0 - 0.5 * label
+    return _noisy(np.column_stack([radius * np.cos(t), radius * np.sin(t)]), label, noise, seed)
+
+
+def xor(n: int = 100, noise: float = 0.3, seed: int = 0) -> tuple[Any, Any]:
+    """Return four clouds, around the corners (±1, ±1) of a square: ``X`` of shape (n, 2), ``y`` of 0 and 1.
+
+    The class is 1 where the signs of the corner's coordinates differ: no line parts the classes. Samples are in random
+    order. Arguments and errors are those of ``moons``.
+    """
+    at_least("n", n, 1)
+    corner = np.arange(n) * 4 // n
+    signs = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    return _noisy(signs[corner], np.array([0, 1, 1, 0])[corner], noise, seed)
+
+
+def sine(n: int = 100, noise: float = 0.1, seed: int = 0) -> tuple[Any, Any]:
+    """Return a curve of one variable: ``X`` of shape (n, 1), evenly in [−1, 1], and numbers ``y`` = sin πx plus noise.
+
+    Samples are in random order. Arguments and errors are those of ``moons``; the noise is that of ``y`` alone.
+    """
+    at_least("n", n, 1)
+    x = np.linspace(-1.0, 1.0, n)
+    y, x = _noisy(np.sin(math.pi * x), x, noise, seed)
+    return x[:, None], y
 
 
 def _noisy(points: Any, label: Any, noise: float, seed: int) -> tuple[Any, Any]:

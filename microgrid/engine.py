@@ -14,36 +14,17 @@ True
 # Operators return what those of the base class do, which mypy knows as Any.
 # mypy: disable-error-code="no-any-return"
 
-from collections.abc import Iterable, Sequence
-from itertools import compress
-from operator import mul
-from typing import Any, Final, Never, NoReturn, SupportsFloat, TypeAlias
+from typing import Any, Final, Never, SupportsFloat, TypeAlias
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.given import Familiar, Given, give
-from microgrid.ops import CONSTANT, LEAF, Op, Operation, as_float
+from microgrid.node import Node, watched
+from microgrid.ops import CONSTANT, Op, Operation, as_float
 from microgrid.ops.ieee import add_up, divide
-from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS, is_number
+from microgrid.ops.op import is_number
 from microgrid.ops.operators import METHODS
-from microgrid.recording import (  # noqa: F401 - all of these can be imported from here, where they were
-    AnomalyError,
-    Origin,
-    check_backward,
-    check_forward,
-    detect_anomaly,
-    enable_grad,
-    hooks,
-    kinds,
-    no_grad,
-    open_blocks,
-    pending,
-    pictures,
-    readers,
-    record_lines,
-    watch,
-    watch_reads,
-)
+from microgrid.recording import kinds, open_blocks, pending
+from microgrid.reverse import live_nodes, require_numbers, sweep
 
 ADD: Final = ops.add
 SUB: Final = ops.sub
@@ -55,7 +36,7 @@ Result: TypeAlias = "Value | Never"  # noqa: RUF020 - in a union mypyc lets NotI
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
-class Value(Familiar):
+class Value(Node):
     """A real number in a computation graph.
 
     Args:
@@ -71,10 +52,8 @@ class Value(Familiar):
     Attributes:
         data: the number, a float.
         grad: the gradient ∂output/∂self, filled by ``output.backward()``.
-        op: the operation that computed this value. Usually it is a row of the table of operations, which
-            holds the local derivatives; else a call of a compiled function, or what you gave. ``ops.LEAF`` if
-            the user gave the number, ``ops.CONSTANT`` if it is a plain number that met a Value, as the 2 in
-            ``2 * x``.
+        op: the operation that computed this value, usually a row of the table of operations, which holds the local
+            derivatives; ``ops.LEAF`` if the user gave the number, ``ops.CONSTANT`` for the 2 in ``2 * x``.
         label: free text.
         origin: where the node was made, if something asked to record it; else ``None``.
 
@@ -82,87 +61,7 @@ class Value(Familiar):
         TypeError: if ``data`` is not a real number, ``label`` not text, or a parent not a Value.
     """
 
-    # The parents stand in slots of their own, not in a tuple: less memory, and half as many objects for
-    # the garbage collector, whose visits would otherwise take most of the time. For the same reason the
-    # derivatives live in the shared row, not in a closure per node: nothing points back from a parent
-    # to its child, there are no cycles, and a graph dies with its last reference.
-    __slots__ = ("_data", "_grad", "first", "label", "op", "origin", "others", "second")
-
-    _mark: i32 = 0  # of the compiled build alone: here it is no slot, and stays 0
-
-    def __init__(
-        self,
-        data: SupportsFloat,
-        parents: Any = None,
-        op: Any = None,
-        label: str = "",
-        _children: Any = None,
-        _op: Any = None,
-        children: Any = None,
-        local_grads: Any = None,
-    ) -> None:
-        if isinstance(data, Value):
-            raise TypeError(
-                f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
-            )
-        if not isinstance(label, str):
-            raise TypeError(f"label must be text, and each number is a Value of its own; got {ops.short_repr(label)}")
-        self._data: float = as_float(data)
-        self._grad: float = 0.0
-        self.op: Operation = LEAF
-        self.first: Value | None = None
-        self.second: Value | None = None
-        self.others: tuple[Value, ...] = ()
-        self.label: Any = label  # text, as drawings say when it is not
-        self.origin: Any = None
-        if parents is not None or _children is not None or children is not None:
-            if parents is None:
-                parents = children if _children is None else _children
-            give(self, parents, (op, _op, local_grads))
-
-    @property
-    def data(self) -> float:
-        """The number."""
-        if open_blocks:
-            announce_reads(self)
-        return self._data
-
-    @data.setter
-    def data(self, number: SupportsFloat) -> None:
-        self._data = as_float(number)
-
-    @property
-    def grad(self) -> float:
-        """The gradient of the latest output by this value."""
-        return self._grad
-
-    @grad.setter
-    def grad(self, number: SupportsFloat) -> None:
-        if type(number) is not float:
-            number = _gradient(self, number)
-        self._grad = number
-
-    @property
-    def parents(self) -> "tuple[Value, ...]":
-        """The operands, in order and with repeats: ``x * x`` has two."""
-        if self.first is None:
-            return ()
-        if self.second is None:
-            return (self.first,)
-        return (self.first, self.second, *self.others)
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether nothing computes this value: it was given, or is a constant."""
-        return self.first is None
-
-    def local_derivatives(self) -> tuple[float, ...]:
-        """Return ∂self/∂parent for each parent, at the present data."""
-        if isinstance(self.op, Given):
-            return self.op.derivatives_at(self)
-        return self.op.local_derivatives(self._data, *[parent._data for parent in self.parents])
-
-    # -- the two passes ------------------------------------------------------------------------------
+    __slots__ = ()
 
     def backward(self, gradient: SupportsFloat = 1.0) -> None:
         """Compute the gradient of this value by every value that it depends on (chapter 5.2).
@@ -199,10 +98,7 @@ class Value(Familiar):
             for leaf, was in zip(leaves, before, strict=True):
                 leaf._grad = was
             if isinstance(error, (TypeError, *ops.ARITHMETIC)):
-                for node in order:  # the faulty one raises, naming its operation
-                    derivatives: tuple[Any, ...] = node.local_derivatives()
-                    for derivative in derivatives:
-                        ops.number(node.op, derivative, "local derivative")
+                require_numbers(order)
             raise
         finally:
             pending.reset(outer)
@@ -270,47 +166,6 @@ class Value(Familiar):
         op = ops.power_of(as_float(exponent))
         return record(op, op.forward(self._data), self)
 
-    # -- comparison: of the data, == too; hash is identity, so sets and dicts keep nodes of one number apart --
-
-    def __eq__(self, other: object) -> bool:
-        """Whether the numbers are equal. So ``x in a_list`` finds an equal number; for nodes use a set, or ``is``."""
-        if open_blocks:
-            announce_reads(self, other)
-        if isinstance(other, Value):
-            return self._data == other._data
-        mine: Any = self._data
-        return NotImplemented if hasattr(other, "__len__") else mine == other  # an array answers number by number
-
-    def __hash__(self) -> int:
-        return object.__hash__(self)
-
-    def __lt__(self, other: SupportsFloat) -> bool:
-        if open_blocks:
-            announce_reads(self, other)
-        mine: Any = self._data
-        return mine < (other._data if isinstance(other, Value) else other)
-
-    def __le__(self, other: SupportsFloat) -> bool:
-        if open_blocks:
-            announce_reads(self, other)
-        mine: Any = self._data
-        return mine <= (other._data if isinstance(other, Value) else other)
-
-    def __gt__(self, other: SupportsFloat) -> bool:
-        if open_blocks:
-            announce_reads(self, other)
-        mine: Any = self._data
-        return mine > (other._data if isinstance(other, Value) else other)
-
-    def __ge__(self, other: SupportsFloat) -> bool:
-        if open_blocks:
-            announce_reads(self, other)
-        mine: Any = self._data
-        return mine >= (other._data if isinstance(other, Value) else other)
-
-    def __bool__(self) -> bool:
-        return bool(self.data)
-
     # -- what others see of a Value ------------------------------------------------------------------
 
     @classmethod
@@ -326,29 +181,6 @@ class Value(Familiar):
         number: float = data if type(data) is float else ops.number(op, data)
         return record(op, number, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
 
-    def __float__(self) -> NoReturn:
-        raise TypeError(
-            f"float({self!r}) would silently cut it out of its graph: write v.data for the plain number, "
-            "or the function of this package to stay in the graph: mg.sin(v), not math.sin(v)"
-        )
-
-    def __int__(self) -> NoReturn:
-        raise TypeError(
-            f"int({self!r}) would silently cut it out of its graph: write int(v.data) for the plain number, "
-            "or mg.trunc(v), mg.floor(v) or round(v) to stay in the graph"
-        )
-
-    def __format__(self, specification: str) -> str:
-        return format(self._data, specification) if specification else repr(self)
-
-    def __repr__(self) -> str:
-        label = f", label={self.label!r}" if self.label else ""
-        return f"Value(data={self._data!r}, grad={self.grad!r}{label})"
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
-        """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
-        return pictures[-1](self, None) if pictures else None
-
 
 def topological_order(*roots: Value) -> list[Value]:
     """Return every node that the roots depend on, and the roots: parents before children, each once.
@@ -362,14 +194,6 @@ def topological_order(*roots: Value) -> list[Value]:
     for root in given_roots:
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
-    while True:
-        order, undisturbed = _search(roots)
-        if undisturbed:
-            return order
-
-
-def _search(roots: Sequence[Value]) -> tuple[list[Value], bool]:
-    """Return the order, and whether no other search has marked nodes meanwhile, as a finaliser might."""
     _searches[0] += 1
     search = _searches[0]
     mark: i32 = 1 + search % 0x7FFFFFFF  # a new node has 0
@@ -399,83 +223,12 @@ def _search(roots: Sequence[Value]) -> tuple[list[Value], bool]:
                     stack.extend(reversed(node.others))
                 stack.append(node.second)
             stack.append(node.first)
-    return order, not _compiled or search == _searches[0]
+    if _compiled and search != _searches[0]:  # a finaliser has searched meanwhile, and marked nodes
+        return topological_order(*roots)
+    return order
 
 
 _searches = [0]
-
-
-def live_nodes(order: list[Value], outputs: Iterable[Value]) -> list[Value]:
-    """Return the nodes of a topological order that a gradient can reach from the outputs.
-
-    Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
-    not 0 times an infinite local derivative either, which would be nan.
-    """
-    for node in order:
-        op = node.op
-        if type(op) is Op and not op.cuts:
-            continue
-        if op.cuts:
-            break
-    else:
-        return order
-    live = set(outputs)
-    shared: set[int] = set()
-    for node in reversed(order):
-        if node not in live:
-            continue
-        if node.op.cuts:
-            live.update(compress(node.parents, node.op.connected))
-        elif id(node.others) in shared:
-            live.update((node.first, node.second))  # type: ignore[arg-type]
-        else:
-            live.update(node.parents)
-            shared.add(id(node.others))
-    return [node for node in order if node in live]
-
-
-def sweep(nodes: list[Value]) -> None:
-    """Apply the chain rule to nodes in topological order, the last one first.
-
-    Each adds its gradient, times its local derivatives, to the gradients of its parents. The row says which form
-    these have; the common forms are spelled out here, because this is where the time goes.
-    """
-    no_row = CONSTANT  # which sends nothing back: it stands for an operation that is no row
-    anomalies = bool(open_blocks) and check_forward in hooks.get()
-    for node in reversed(nodes):
-        if anomalies:
-            check_backward(node)
-        first = node.first
-        if first is None:
-            continue
-        op, gradient, second = node.op, node._grad, node.second
-        row = op if type(op) is Op else no_row
-        form = row.form
-        if form == PRODUCT and second is not None:
-            first._grad += gradient * second._data
-            second._grad += gradient * first._data
-        elif form == SUM:
-            first._grad += gradient
-            if second is not None:
-                second._grad += gradient
-                for other in node.others:
-                    other._grad += gradient
-        elif form == ONE_FUNCTION:
-            first._grad += gradient * row.by_first(node._data, first._data)
-        elif form == TWO_FUNCTIONS and second is not None:
-            a, b = first._data, second._data
-            first._grad += gradient * row.by_first(node._data, a, b)
-            second._grad += gradient * row.by_second(node._data, a, b)
-        elif form == CONSTANTS:
-            first._grad += gradient * row.left
-            if second is not None:
-                second._grad += gradient * row.right
-        elif form == OTHER or row is no_row:
-            op.backpropagate(node)
-
-
-# ---------------------------------------------------------------------------------------------------
-# Recording nodes
 
 
 _new: Final[Any] = Value.__new__
@@ -487,8 +240,9 @@ def record(
 ) -> Value:
     """Make the node of an operation whose result is known: in Python in a third of the time of ``Value(data)``."""
     if _open:
-        return _record_watched(op, data, first, second, others)
-    node: Value = Value(data) if _compiled else _new(Value)
+        node: Value = watched(kinds.get() or Value, op, data, first, second, others)
+        return node
+    node = Value(data) if _compiled else _new(Value)
     node._data = data
     node._grad = 0.0
     node.op = op
@@ -501,21 +255,7 @@ def record(
 
 
 _compiled: Final = not hasattr(record, "__code__")  # there the call of a class is quicker than its __new__
-if not _compiled:  # mypyc wants it written out; Python is quicker without a function of its own
-    Value.__hash__ = object.__hash__  # type: ignore[method-assign]
-
-
-def _record_watched(
-    op: Operation, data: float, first: Value | None, second: Value | None, others: tuple[Value, ...]
-) -> Value:
-    """Do the same where something may be watching."""
-    node: Value = _new(kinds.get() or Value)
-    node._data, node._grad, node.op = data, 0.0, op
-    node.first, node.second, node.others = first, second, others
-    node.label, node.origin = "", None
-    for hook in hooks.get():
-        hook(node)
-    return node
+setattr(Value, "__hash__", object.__hash__)  # noqa: B010 - mypyc wants it written out; Python's own is quicker
 
 
 def _sum_of(op: Operation, operands: list[Value]) -> Value:
@@ -524,21 +264,6 @@ def _sum_of(op: Operation, operands: list[Value]) -> Value:
     for operand in operands[1:]:
         total += operand._data
     return record(op, total, operands[0], operands[1], tuple(operands[2:]))
-
-
-def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
-    """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
-    total = start._data
-    products: list[Value] = []
-    for i, x in enumerate(xs):
-        if not isinstance(x, Value):  # a number type of the user's
-            return ops.total([start, *map(mul, weights, xs)])
-        w = weights[i]
-        product = w._data * x._data
-        total += product
-        products.append(record(MUL, product, w, x))
-    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
-    return record(op, total, start, products[0], tuple(products[1:]))
 
 
 def constant(number: SupportsFloat) -> Value:
@@ -559,12 +284,7 @@ def _with_number(op: Op, a: Any, b: Any) -> Any:
     return record(op, op.forward(a._data, b._data), a, b)
 
 
-def _method(function: Any) -> Any:
-    """Return an operation as a method of its first operand."""
-    if not isinstance(function, Op) or function.arity != 1:
-        return lambda self, *others: function(self, *others)
-    op: Op = function
-
+def _method(op: Op) -> Any:
     def unary(self: Value, *others: Any) -> Any:
         return op(self, *others) if others else record(op, op.forward(self._data), self)
 
@@ -572,20 +292,5 @@ def _method(function: Any) -> Any:
 
 
 for _name, _function in METHODS.items():
-    setattr(Value, _name, _method(_function))
-
-
-def announce_reads(*read: Any) -> None:
-    """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
-    for hook in readers.get():
-        for value in read:
-            if isinstance(value, Value):
-                hook(value)
-
-
-def _gradient(node: Value, number: Any) -> float:
-    if is_number(number):
-        return as_float(number)
-    raise TypeError(
-        f"the grad of {node!r} must be one real number; got {ops.short_repr(number)}; to start afresh set it to 0.0"
-    )
+    if isinstance(_function, Op) and _function.arity == 1:  # as Operators has it, but quicker
+        setattr(Value, _name, _method(_function))

@@ -31,8 +31,8 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic, ops
-from microgrid.calls import Container, call, walk
-from microgrid.engine import Value, constant, weighted_sum
+from microgrid.calls import Container, call, walk, weighted_sum
+from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float
 
 Seed = int | random.Random | None

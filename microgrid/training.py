@@ -120,9 +120,13 @@ class History:
             if title == "loss" and self.batches:
                 steps = [(i + 0.5) / self.batches for i in range(len(self.batch_loss))]
                 axes.plot(steps, self.batch_loss, color="#b8c7d6", linewidth=0.8, label="each minibatch")
-            for numbers, colour, label in ((training, "#0072b2", "training"), (validation, "#d55e00", "validation")):
+            # A training measure is a mean over its epoch, a validation one is taken after it.
+            for numbers, start, colour, label in (
+                (training, 0.5, "#0072b2", "training, mean of an epoch"),
+                (validation, 1.0, "#d55e00", "validation, after it"),
+            ):
                 if numbers:
-                    epochs = list(range(1, len(numbers) + 1))
+                    epochs = [start + i for i in range(len(numbers))]
                     axes.plot(epochs, numbers, "o-", color=colour, markersize=3.5, label=label)
             axes.set_title(title, loc="left", fontsize=11)
             axes.set_xlabel("epoch")

@@ -1,6 +1,9 @@
 """Two builds of one source: an extension module runs only if it was made of the source that stands beside it."""
 
+import ast
 import importlib
+import inspect
+import operator
 import os
 import shutil
 import subprocess
@@ -116,3 +119,19 @@ print(x.data)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
+
+
+def documented(body, within=""):
+    """The dotted name and the docstring of what a module defines, and classes in it."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (words := ast.get_docstring(node)):
+            yield f"{within}{node.name}", words
+        if isinstance(node, ast.ClassDef):
+            yield from documented(node.body, f"{node.name}.")
+
+
+@pytest.mark.parametrize("module", HOOK["modules"])
+def test_help_says_what_the_source_says(module):
+    found = importlib.import_module(f"microgrid.{module.removesuffix('.py').replace('/', '.')}")
+    for name, words in documented(ast.parse((PACKAGE / module).read_text(encoding="utf-8")).body):
+        assert (inspect.getdoc(operator.attrgetter(name)(found)) or "").endswith(words), name

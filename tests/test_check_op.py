@@ -3,6 +3,7 @@
 import math
 import re
 from fractions import Fraction
+from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -125,6 +126,7 @@ def test_what_the_rounding_of_the_argument_excuses_is_no_loss(forward, partial):
     [
         (lambda: check_op(ops.tanh, points=0), ValueError, "points=0: give the number of points"),
         (lambda: check_op(ops.tanh, points="many"), ValueError, "points='many': give the number of points"),
+        (lambda: check_op(ops.tanh, seed=None), TypeError, "seed=None: give a whole number"),
         (lambda: check_op(ops.tanh, 3.0), TypeError, "reference=3.0: give the definition as a function"),
     ],
 )
@@ -324,14 +326,11 @@ def test_what_was_not_checked_is_said(monkeypatch):
 
 
 def test_lowerings_that_need_special_functions_are_checked_with_them():
-    class Special:
-        @staticmethod
-        def sigmoid(x):
-            return np.vectorize(ops.sigmoid.forward)(x)
-
-    assert check_op(ops.sigmoid, special=Special).raise_()["array"].verdict == "PASS"
-    Special.sigmoid = staticmethod(np.tanh)
-    assert check_op(ops.sigmoid, special=Special)["array"].verdict == "FAIL"
+    sigmoid = np.vectorize(ops.sigmoid.forward)
+    assert check_op(ops.sigmoid, special=SimpleNamespace(sigmoid=sigmoid)).raise_()["array"].verdict == "PASS"
+    assert check_op(ops.sigmoid, special=SimpleNamespace(sigmoid=np.tanh))["array"].verdict == "FAIL"
+    silu = SimpleNamespace(sigmoid=sigmoid, silu=np.vectorize(math.tanh))  # it comes before the expansion
+    assert check_op(ops.silu, special=silu)["array"].verdict == "FAIL"
 
 
 def test_all_pairs_of_special_values_are_tried_and_a_sample_of_triples():

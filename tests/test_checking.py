@@ -193,7 +193,7 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
             (lambda y, x: mg.where(mg.equal(x, at), slope, 0.5),),
         )
 
-    for slope in (left, right):
+    for slope in (left, right, (left + right) / 2):  # the last is what central differences say
         row = check(own(slope), at)["x"]
         assert row.verdict is KINK
         assert "changes its branch at this very point" in row.reason
@@ -1073,6 +1073,54 @@ def test_second_derivatives_pass_and_have_names():
     assert (kink["x"].verdict, kink["∂²/∂x²"].verdict) == (PASS, KINK)
 
 
+CURVATURES = {
+    "of the left side": lambda d, left, right: mg.where(mg.less_equal(d, 0.0), left, right) * d,
+    "of the right side": lambda d, left, right: mg.where(mg.less(d, 0.0), left, right) * d,
+    "of both, in the mean": lambda d, left, right: left * mg.minimum(d, 0.0) + right * mg.maximum(d, 0.0),
+}
+
+
+@pytest.mark.parametrize("taken", CURVATURES)
+@given(
+    st.sampled_from([-2.0, -0.5, 0.0, 0.1, 1.0, 2.0]),
+    st.sampled_from([-1.0, 0.0, 0.3, 2.0]),
+    st.sampled_from([-1.0, 0.0, 1.0, 7.0]),
+    st.sampled_from([0.0, 1.0, -1e-3, 2e3]),
+)
+def test_a_jump_of_a_second_derivative_that_no_operation_tells_of_is_seen(taken, left, right, slope, at):
+    def forward(x):
+        return (slope + 0.5 * (left if x < at else right) * (x - at)) * (x - at)
+
+    own = Op("own", forward, (lambda y, x: slope + CURVATURES[taken](x - at, left, right),))
+    row = check(own, at, order=2)["∂²/∂x²"]
+    among = check(lambda x: 3.0 * own(x) + mg.sin(x), at, order=2)["∂²/∂x²"]
+    if left == right:
+        assert row.verdict is among.verdict is PASS
+        return
+    assert row.verdict is KINK
+    assert "no operation in this graph declares a kink here; if one is yours, pass kink= to its Op" in row.reason
+    assert among.verdict in (KINK, UNRESOLVED)
+    assert check(own, at + 0.25 * max(abs(at), 1.0), order=2)["∂²/∂x²"].verdict is PASS
+
+
+@pytest.mark.parametrize(
+    ("f", "at"),
+    [
+        (lambda x: x * x / 2 if abs(x) < 1 else abs(x) - 0.5, 1.0),
+        (lambda x: x * x / 2 if abs(x) < 1 else abs(x) - 0.5, -1.0),
+        (lambda x: mg.where(abs(x) < 1, x * x / 2, abs(x) - 0.5), 1.0),
+        (lambda x: x * x if x > 0 else -x * x, 0.0),
+        (lambda x: x * x * (1.0 if x > 0 else -1.0), 0.0),
+        (lambda x: x * abs(x), 0.0),
+        (lambda x: x / (1 + abs(x)), 0.0),
+        (lambda x: x * (x if x < 1 else 1.0) + (0.0 if x < 1 else mg.log(x)), 1.0),
+    ],
+)
+def test_a_jump_of_a_second_derivative_by_code_of_python_is_seen(f, at):
+    assert check(f, at, order=2)["∂²/∂x²"].verdict is KINK
+    check(f, at + 0.25, order=2).raise_()
+
+
 def test_a_local_derivative_that_leaves_the_graph_is_found_in_second_order():
     cut = Op("cut", math.exp, (lambda y, x: math.exp(getattr(x, "data", x)),))
     check(lambda x: cut(x) * x, -0.3).raise_()
@@ -1095,6 +1143,21 @@ def test_a_local_derivative_that_leaves_the_graph_is_found_in_second_order():
     assert report["∂²/∂x1²"].value == 0.5
     assert report.fault.argument == 1
     assert "of half by arguments 2 and 2 is wrong: on Values it is 0, but" in report.fault.what
+
+
+def test_within_a_compiled_function_the_first_wrong_second_derivative_is_named():
+    first, last = [
+        Op(name, math.exp, (lambda y, x: math.exp(getattr(x, "data", x)),), array="xp.exp({0})")
+        for name in ("first", "last")
+    ]
+    compiled = mg.compile(lambda x: last(0.5 * first(x)), batch=False)
+    assert check(compiled, -0.3, order=2).fault.op == "first"
+
+
+def test_a_kink_elsewhere_is_no_excuse_for_a_gradient_that_is_no_number():
+    report = check(lambda x: mg.relu(x) * x + mg.sqrt(x**4), 0.0)
+    assert report["x"].verdict is FAIL
+    assert report.fault.op == "sqrt"
 
 
 def test_wrong_first_derivatives_keep_the_second_from_being_checked():
@@ -1366,6 +1429,17 @@ def test_the_graph_is_recorded_even_within_no_grad():
         ),
         (lambda: check(lambda x: x, 1.0, y=2.0), TypeError, "cannot be called with 1 argument and y="),
         (lambda: check(mg.hypot, 3.0), TypeError, "hypot.* cannot be called with 1 argument"),
+        (
+            lambda: check(lambda x, y: x * y, 0.7, -1.3),
+            TypeError,
+            r"point as one argument; got 2: write check\(f, \(0\.7, -1\.3\)\); options go by name, as in order=2",
+        ),
+        (
+            lambda: check(Value(1.0, "x") * 2, Value(1.0), 3.0),
+            TypeError,
+            r"write check\(y, \[Value\(.*, 3\.0\]\); options",
+        ),
+        (lambda: check(lambda x: x, 1.0, seed="a"), TypeError, "seed='a': give a whole number"),
         (lambda: check(lambda x: x, 1.0, sample=2.5), ValueError, "a whole one of at least 1"),
         (lambda: check(lambda x: x, 1.0, step="small"), ValueError, "step='small': give a positive number"),
         (lambda: check(lambda x: x, 1.0, allow=None), ValueError, "allow=None: give a list of verdicts"),

@@ -57,6 +57,14 @@ def test_the_main_job_trains_checks_and_leaves_its_results(tmp_path, capsys):
     texts = "".join(ElementTree.parse(out / "neuron.svg").getroot().itertext())
     assert f"score of {split.y_test[0]}" in texts
     assert "26 smaller products" in texts
+    for page, said in {
+        "training.html": "A network of scalars learns digits",
+        "neuron.html": "that scores the digit",
+    }.items():
+        text = (out / page).read_text(encoding="utf-8")
+        assert said in text
+        assert "<script>" in text, "it plays"
+        assert page in printed
 
 
 def test_eager_training_leaves_the_same_network(tmp_path, capsys, monkeypatch):
@@ -177,6 +185,39 @@ def test_explain_prints_the_gradient_of_the_engine_where_nothing_can_be_checked(
     assert main(["explain", formula, "x=0"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("x "))
     assert row.split()[1:] == ["0", gradient, "nan", "nan", "DOMAIN"]
+
+
+def test_explain_writes_the_page_that_plays_both_passes(tmp_path):
+    path = tmp_path / "neuron.html"
+    assert main([*NEURON, "-o", str(path)]) == 0
+    text = path.read_text(encoding="utf-8")
+    assert "<script>" in text
+    assert 'id="play"' in text
+
+
+def test_explain_prints_the_steps_of_both_passes(capsys):
+    assert main(["explain", "-x*y + x**2", "--steps", "x=3", "y=-2"]) == 0
+    _, steps = capsys.readouterr().out.split("Forward\n")
+    forward, backward = steps.split("Backward\n")
+    assert [line.split(" = ")[1:] for line in forward.splitlines()] == [
+        ["−x", "−3"],
+        ["v₁ × y", "(−3) × (−2)", "6"],
+        ["x²", "3²", "9"],
+        ["v₃ + v₄", "6 + 9", "15"],
+    ]
+    lines = [re.sub(" +", " ", line.strip()) for line in backward.splitlines()]
+    assert lines[0] == "v₅.grad = 1"
+    assert "v₁.grad += 1 × (−2) = −2 where ∂v₃/∂v₁ = y = −2" in lines
+    assert [line for line in lines if line.startswith("x.grad")] == [
+        "x.grad += 1 × 6 = 6 where ∂v₄/∂x = 2 × x = 6",
+        "x.grad += −2 × (−1) = 2, together 8 where ∂v₁/∂x = −1",
+    ]
+
+
+def test_steps_say_what_a_node_sends_to_itself_by_two_edges_and_nothing_where_nothing_flows(capsys):
+    assert main(["explain", "x*x + floor(x)", "x=1.5", "--steps"]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"x\.grad .*?= ([−\d.]+)(?:, together ([\d.]+))?    where", shown) == [("1.5", ""), ("1.5", "3")]
 
 
 def test_explain_draws_every_format_and_a_picture_replaces_the_one_before(tmp_path):

@@ -21,7 +21,7 @@ def idx(array, code):
     return header + array.astype(">" + CODES[code]).tobytes()
 
 
-@pytest.mark.parametrize(("make", "classes"), [(data.moons, 2), (data.spirals, 3)])
+@pytest.mark.parametrize(("make", "classes"), [(data.moons, 2), (data.spirals, 3), (data.circles, 2), (data.xor, 2)])
 @pytest.mark.parametrize("n", [3, 10, 101])
 def test_toy_sets_have_n_samples_of_evenly_many_classes(make, classes, n):
     X, y = make(n)
@@ -30,7 +30,7 @@ def test_toy_sets_have_n_samples_of_evenly_many_classes(make, classes, n):
     assert max(np.bincount(y, minlength=classes)) - min(np.bincount(y, minlength=classes)) <= 1
 
 
-@pytest.mark.parametrize("make", [data.moons, data.spirals])
+@pytest.mark.parametrize("make", [data.moons, data.spirals, data.circles, data.xor, data.sine])
 def test_a_seed_gives_the_same_toy_set_and_another_seed_another(make):
     first, again, other = make(60, seed=3), make(60, seed=3), make(60, seed=4)
     assert (first[0] == again[0]).all()
@@ -45,6 +45,30 @@ def test_moons_without_noise_lie_on_two_half_circles():
     assert (upper[:, 1] >= -1e-12).all()
     assert np.hypot(lower[:, 0] - 1.0, lower[:, 1] - 0.5) == pytest.approx(1.0)
     assert (lower[:, 1] <= 0.5 + 1e-12).all()
+
+
+def test_circles_without_noise_have_the_radius_one_and_a_half_all_around():
+    X, y = data.circles(80, noise=0.0)
+    assert np.hypot(*X.T) == pytest.approx(1.0 - 0.5 * y)
+    for label in (0, 1):
+        angles = np.sort(np.arctan2(*X[y == label].T[::-1]))
+        assert np.diff(angles) == pytest.approx(2.0 * math.pi / 40)
+
+
+def test_xor_without_noise_is_four_corners_whose_class_is_whether_signs_differ():
+    X, y = data.xor(40, noise=0.0)
+    assert (np.abs(X) == 1.0).all()
+    assert (y == (X[:, 0] != X[:, 1])).all()
+    assert [*np.unique(X, axis=0, return_counts=True)[1]] == [10, 10, 10, 10]
+
+
+def test_sine_has_one_input_and_the_noise_in_its_target():
+    X, y = data.sine(101, noise=0.0)
+    assert X.shape == (101, 1)
+    assert y == pytest.approx(np.sin(math.pi * X[:, 0]))
+    noisy, targets = data.sine(101, noise=0.2)
+    assert (noisy == X).all()
+    assert 0.1 < np.std(targets - y) < 0.3
 
 
 def test_spirals_without_noise_turn_with_their_radius():

@@ -22,10 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgrid as mg
-from microgrid import Value, engine, ops, topological_order
+from microgrid import Value, calls, ops, recording, topological_order
 from microgrid.drawing.graph import extract
-from microgrid.engine import Origin
-from microgrid.recording import pictures
+from microgrid.recording import Origin, pictures
 
 finite = st.floats(-1e6, 1e6)
 
@@ -722,9 +721,9 @@ def test_record_lines_notes_the_users_line_of_each_node():
 def test_watch_sees_every_new_node_until_its_block_ends_even_by_an_error():
     seen = []
     x = Value(1.0)
-    with engine.watch(seen.append):
+    with recording.watch(seen.append):
         y = x * 2 + 3
-    with pytest.raises(TypeError), engine.watch(seen.append):
+    with pytest.raises(TypeError), recording.watch(seen.append):
         x + "1"
     Value(1.0) * 2
     assert [node.op.name for node in seen] == ["constant", "mul", "constant", "add"]
@@ -940,7 +939,7 @@ def test_who_watches_reads_is_told_of_each_number_that_this_thread_reads():
         assert a.data == 1.0
         assert a < b
 
-    with engine.watch_reads(seen.append):
+    with recording.watch_reads(seen.append):
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
@@ -1005,7 +1004,7 @@ def test_a_method_gives_what_its_row_gives_and_the_sweep_sends_back_its_local_de
 def test_a_neuron_adds_up_what_total_adds_up(pairs, bias):
     weights, xs = ([Value(number) for number in numbers] for numbers in zip(*pairs, strict=True))
     start = Value(bias)
-    fast = engine.weighted_sum(start, weights, tuple(xs))
+    fast = calls.weighted_sum(start, weights, tuple(xs))
     slow = ops.total([start, *map(operator.mul, weights, xs)])
     assert bits(fast.data) == bits(slow.data)
     assert [node.op for node in topological_order(fast)] == [node.op for node in topological_order(slow)]

@@ -237,6 +237,11 @@ CALLS = {
     "draw": (mg.draw, [x * y]),
     "explore": (mg.explore, [x * y]),
     "name": (mg.name, [{"x": x}]),
+    "playground": (mg.playground, ["moons", [4, 4]]),
+    **{
+        f"playground {name}": (lambda given, name=name: mg.playground(**{name: given}), [good])
+        for name, good in {"activation": "tanh", "learning_rate": 0.1, "batch_size": 5, "noise": 0.1, "seed": 0}.items()
+    },
     "watch": (mg.watch, [model()]),
     "evaluate": (lambda *a: mg.evaluate(*a, compile=False), [model(), X, Y]),
     "fit": (lambda *a: mg.fit(*a, epochs=1, quiet=True, compile=False), [model(), X, Y]),
@@ -272,6 +277,7 @@ CALLS = {
     "cross_entropy": (losses.cross_entropy, [[x, y], 1]),
     "moons": (data.moons, [10, 0.1, 0]),
     "spirals": (data.spirals, [10, 2, 0.1, 0]),
+    **{make.__name__: (make, [10, 0.1, 0]) for make in (data.circles, data.xor, data.sine)},
     "minibatches": (data.minibatches, [X, Y, 4, 0]),
     "load_idx": (data.load_idx, ["nowhere"]),
 }

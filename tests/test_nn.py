@@ -21,7 +21,7 @@ from interrupting import interrupted
 
 from microgrid import nn, ops
 from microgrid.calls import makers
-from microgrid.engine import Value, detect_anomaly, no_grad, record_lines, topological_order
+from microgrid.engine import Value, topological_order
 from microgrid.nn import (
     MLP,
     Affine,
@@ -35,6 +35,7 @@ from microgrid.nn import (
     Softmax,
     Tanh,
 )
+from microgrid.recording import detect_anomaly, no_grad, record_lines
 
 
 def numbers(module):

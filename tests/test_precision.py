@@ -404,6 +404,11 @@ def test_no_data_and_no_gradient_is_changed():
     assert [(node.data, node.grad) for node in mg.topological_order(y)] == before
 
 
+def test_a_function_and_a_point_are_refused_with_a_remedy():
+    with pytest.raises(TypeError, match=r"got <function .* and 1 more: compute with Values, as in mg\.precision\(f"):
+        mg.precision(lambda x: x / 3.0, 1.0)
+
+
 @pytest.mark.parametrize("wrong", [3.0, [Value(1.0)], "y", None])
 def test_what_is_no_value_is_refused_with_a_remedy(wrong):
     with pytest.raises(TypeError, match=r"takes the Value that was computed; got .*mg\.precision\(f"):

@@ -14,7 +14,7 @@ import microgrid as mg
 from microgrid import losses
 from microgrid.drawing import replay
 from microgrid.drawing.replay import Thinned, watch
-from microgrid.nn import MLP, Affine, Dropout, Layer, Module, Neuron, ReLU, Sequential, Tanh
+from microgrid.nn import MLP, Affine, Dropout, Layer, Module, Neuron, ReLU, Sequential, Softmax, Tanh
 
 POINTS, CLASSES = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [-1, 1, 1, -1]
 
@@ -125,7 +125,7 @@ def test_the_diagram_knows_where_each_weight_and_bias_stands():
     model = numbered(Sequential(Affine(2, 3), ReLU(), Affine(3, 2)))
     diagram = data_of(trained(model))["network"]
     assert diagram["sizes"] == [2, 3, 2]
-    assert diagram["names"] == ["inputs", "modules.0", "modules.2"]
+    assert diagram["names"] == ["inputs", "Affine 0", "Affine 2"]
     for layer, weights, biases in zip(model.modules[::2], diagram["weights"], diagram["biases"], strict=True):
         assert weights == [int(neuron.w[0].data - 0.75) for neuron in layer.neurons]
         assert biases == [int(neuron.b.data - 0.75) for neuron in layer.neurons]
@@ -152,9 +152,31 @@ def test_each_neuron_of_the_diagram_has_its_node_of_the_program(make, sizes):
     assert neurons[-1] == outputs
 
 
+def test_a_neuron_is_shown_with_the_activation_that_it_alone_goes_through():
+    boundary = data_of(trained(Sequential(Affine(2, 2), Tanh(), Affine(2, 2), Softmax()), y=[0, 1, 1, 0]))["boundary"]
+    program, (hidden, scores) = boundary["program"], boundary["neurons"]
+    names = [len(program["parents"][node]) for node in (*hidden, *scores)]
+    assert names == [1, 1, 3, 3], "tanh of one number; the softmax takes both scores, so it is nobody's"
+
+
+def test_samples_of_one_number_have_a_curve_whose_other_axis_holds_the_targets():
+    boundary = data_of(trained(MLP(1, [3, 1]), [[0], [1], [2]], [5.0, 7.0, 6.0]))["boundary"]
+    assert len(boundary["inputs"]) == 1
+    (left, right), (low, high) = boundary["range"]
+    assert left < 0 < 2 < right < 4
+    assert 4 < low < 5 < 7 < high
+
+
+def test_of_a_curve_without_targets_the_other_axis_holds_the_answers():
+    model = MLP(1, [1], seed=0)
+    boundary = data_of(trained(model, [[0], [1]], None))["boundary"]
+    low, high = boundary["range"][1]
+    assert low < min(model([0]).data, model([1]).data) < max(model([0]).data, model([1]).data) < high
+
+
 def test_of_a_square_of_inputs_the_weights_are_images():
     images = data_of(trained(numbered(MLP(16, [5, 2])), None, None))["images"]
-    assert images == {"side": 4, "name": "layers.0", "total": 5, "weights": [0, 17, 34, 51, 68]}
+    assert images == {"side": 4, "name": "Layer 0", "total": 5, "weights": [0, 17, 34, 51, 68]}
 
 
 class Mixed(Module):
@@ -248,7 +270,17 @@ def test_of_many_points_some_are_shown():
     assert low < 0.5 < high, "also where all points have one coordinate"
 
 
-def test_samples_that_are_no_pairs_have_no_boundary():
+def test_samples_that_are_images_are_on_the_page_some_of_many():
+    images = [[(i + k) % 7 / 3 for k in range(64)] for i in range(250)]
+    boundary = data_of(trained(MLP(64, [3, 2]), images, [0, 1] * 125))["boundary"]
+    assert (boundary["total"], boundary["range"]) == (250, [])
+    assert len(boundary["inputs"]) == 64
+    assert 50 < len(boundary["points"]) == len(boundary["targets"]) <= replay.PIXELS // 64
+    assert boundary["points"][1] == pytest.approx(images[3], rel=1e-5)
+    assert len(boundary["answers"]) <= replay.TRIED // 5
+
+
+def test_samples_of_three_numbers_have_no_boundary():
     assert data_of(trained(MLP(3, [1]), [[1, 2, 3]], [1]))["boundary"] is None
 
 

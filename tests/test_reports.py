@@ -116,6 +116,40 @@ def random_program(seed: int) -> str:
     return "\n".join([f"at {point}", *rows])
 
 
+def random_why(seed: int) -> Any:
+    """Why the gradients of a random program of four numbers, of all sizes, are what they are."""
+    random = Random(seed)
+    choices = (
+        *(ops.mul, ops.mul, ops.mul, ops.add, ops.sub, ops.div, ops.tanh, ops.sigmoid, ops.exp, ops.relu, ops.relu),
+        *(ops.sqrt, ops.log, ops.floor, ops.maximum, ops.less, ops.where, ops.clip, ops.stop_gradient, ops.absolute),
+    )
+    numbers = [Value(2.0 ** random.randint(-6, 6) * random.choice((-1, 1)), name) for name in "abc"]
+    numbers += [Value(random.choice((0.0, 1e-9, -1e9, 1e200)), "d")]
+    for op in random.choices(choices, k=random.randint(3, 12)):
+        numbers.append(op(*random.choices(numbers, k=op.arity)))
+    outputs = numbers[-random.randint(1, 3) :] if seed % 2 else [mg.total(numbers[4:])]
+    return [mg.why(outputs), mg.why(outputs, random.choice(numbers))]
+
+
+def random_kinks(seed: int) -> Any:
+    """The derivatives of a random program with kinks and jumps, one of which may be at the point."""
+    random = Random(seed)
+    own = [hinge, vee, fine, shift]
+    rows = [ops.absolute, ops.relu, ops.floor, ops.rounded, ops.sign, ops.maximum, *own]
+    point = random.choice((0.0, 1.0, 2.0, -0.5, 1e-5, 1000.0, 0.999999))
+    factors = [random.uniform(-3.0, 3.0) for _ in range(12)]
+
+    def f(x: Value) -> Value:
+        random = Random(seed)
+        numbers = [x, x * factors[0], x - point]
+        for factor in factors[1 : random.randint(3, 6)]:
+            op = random.choice(rows)
+            numbers.append(factor * op(*random.choices(numbers, k=op.arity)))
+        return mg.total(numbers)
+
+    return check(f, point, order=1 + seed % 2, method=random.choice(("auto", "difference")))
+
+
 def directions(f: Callable[..., Value], *at: float, method: str = "difference") -> str:
     """By random directions; they are made by functions that round differently elsewhere, so not to the last digit."""
     report = check(f, at, sample=3, method=method)
@@ -294,6 +328,11 @@ EXPLAINED: dict[str, Callable[[], Any]] = {
     "why: many leaves": lambda: mg.why(mg.total(mg.relu(Value(-float(i), f"x{i}" if i % 3 else "")) for i in range(9))),
     "why: two outputs": lambda: mg.why([leaf * 1e7 for leaf in leaves(2.0, 1234567.8)]),
     "why: two outputs that are no numbers": lambda: mg.why([mg.log(-x) for x in leaves(0.0, 2.0)]),
+    "why: a layer with two units that are off for two samples": lambda: mg.why(network_with(1, 3)[1][:2]),
+    "why: ReLUs that are off, in fewer outputs than there are": lambda: mg.why(
+        [*some_off(w := Value(1.0, "w"))[:2], *leaves(1.0, 2.0, 3.0)], w
+    ),
+    **{f"why: random program {seed}": partial(random_why, seed) for seed in range(40)},
     "why: a ReLU that is on for some samples": lambda: mg.why(some_off(Value(1.0, "w"))),
     "why: a ReLU that is off for all samples": lambda: mg.why(some_off(Value(1.0, "w"))[:2]),
     "why: ReLUs that may be one unit's": lambda: mg.why(mg.total(some_off(Value(1.0, "w"))[:2])),
@@ -425,6 +464,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "roots at 0": lambda: [
         check(lambda x, n=n: x**n, 0.0, method=method) for n in (0.5, 1.5) for method in ("complex", "difference")
     ],
+    "leaves that cannot matter": lambda: [
+        check(lambda x, *others: mg.total(map(mg.floor, others)) + x, (1.5,) * count) for count in (2, 3, 6, 7)
+    ],
     "two kinks": lambda: check(lambda x: mg.relu(x) - mg.relu(-x), 0.0),
     "a slope of 0 among rounding": lambda: [
         check(lambda x, c=c: (x * x - 2 * x) * c, 1.0 + shift, method="difference")
@@ -446,6 +488,11 @@ CASES: dict[str, Callable[[], Any]] = {
         check(lambda x, sign=sign, end=end: mg.relu(sign * x) + mg.sqrt(sign * x + end), 0.0)
         for sign in (1, -1)
         for end in (1e-7, 1.5e-6)
+    ],
+    **{f"kinks of random program {seed}": partial(random_kinks, seed) for seed in range(40)},
+    "a jump between slopes": lambda: [
+        check(lambda x: 0.123456 * mg.floor(x) + 1.7 * x, 2.0),
+        check(lambda x: mg.where(mg.less(x, 0.75), 1234.5678 * x, 7.0 - 0.98765 * x), 0.75),
     ],
     "a kink within a step": lambda: check(bend, 1e-5, step=1.2345e-4),
     "gradients that are no numbers": lambda: [check(op, 2.0) for op in (pole, void)],

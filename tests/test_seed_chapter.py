@@ -9,10 +9,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from microgrid import ops
-from microgrid.engine import Value, no_grad
+from microgrid.engine import Value
 from microgrid.losses import cross_entropy, sum_of_squares
 from microgrid.nn import Affine, ReLU, Sequential, Sigmoid, Softmax
 from microgrid.optim import SGD
+from microgrid.recording import no_grad
 
 
 def data_and_gradients(output, *leaves):

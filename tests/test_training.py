@@ -18,7 +18,7 @@ import pytest
 from interrupting import Interruptions, interrupted
 
 import microgrid as mg
-from microgrid import engine, ops, steps, training
+from microgrid import ops, recording, steps, training
 from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
@@ -590,7 +590,13 @@ def test_the_learning_curve_shows_what_there_is(tmp_path, kind):
     assert [list(line.get_ydata()) for line in accuracy.lines] == [
         [100.0 * x for x in xs] for xs in (history.accuracy, history.validation_accuracy)
     ]
-    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["each minibatch", "training", "validation"]
+    assert list(training.get_xdata()) == [0.5, 1.5, 2.5], "a mean over the epoch stands in its middle"
+    assert list(validation.get_xdata()) == [1.0, 2.0, 3.0]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == [
+        "each minibatch",
+        "training, mean of an epoch",
+        "validation, after it",
+    ]
 
 
 def test_a_learning_curve_without_accuracy_or_without_anything_is_drawn_too(tmp_path):
@@ -962,7 +968,7 @@ def test_a_number_a_flag_or_a_layer_that_changes_after_an_epoch_is_noticed(compi
 
 def test_who_watches_nodes_has_some_to_watch():
     seen = []
-    with engine.watch(seen.append):
+    with recording.watch(seen.append):
         history = fit(Affine(2, 2, seed=0), X, Y, epochs=1, quiet=True)
     assert "the nodes are watched" in history.not_compiled
     assert len(seen) > 40

@@ -262,7 +262,7 @@ def test_leaves_are_named_with_the_module_that_they_belong_to():
     assert re.search(r"\npixel  ", str(mg.why(mg.total(model([pixel, 1.0, 2.0])), pixel)))
 
 
-@pytest.mark.parametrize(("op", "times"), [(mg.sigmoid, 3), (mg.tanh, 4)])
+@pytest.mark.parametrize(("op", "times"), [(mg.sigmoid, 3), (mg.tanh, 4), (ops.base_of(0.125), 2)])
 def test_a_chain_of_saturated_operations_is_told_with_how_far_they_are(op, times):
     x = Value(0.3, "x")
     y = x
@@ -270,7 +270,7 @@ def test_a_chain_of_saturated_operations_is_told_with_how_far_they_are(op, times
         y = op(6.0 + 0.1 * k + 0.5 * y)
     found = mg.why(y, x).findings[0]
     assert (found.size, found.cause) == (Size.VANISHING, Cause.SATURATED)
-    name, inputs = y.op.name, []
+    name, inputs = y.op.name.partition("[")[0], []
     while not y.is_leaf:
         if y.op is op:
             inputs.append(y.first.data)
@@ -281,6 +281,31 @@ def test_a_chain_of_saturated_operations_is_told_with_how_far_they_are(op, times
     )
     assert found.remedy.startswith("Keep the sums small")
     assert "By kind of operation" in found.sentences[-1]
+
+
+LOGISTIC = Op("logistic", mg.sigmoid.forward, (lambda y, x: y * (1.0 - y),))
+ROOT = Op("root", lambda x: math.sqrt(1 + x * x) if x * x < math.inf else math.inf, (lambda y, x: mg.div(x, y),))
+RAISING = Op("raising", lambda x: 1 / (1 + x * x), (lambda y, x: -2 * x / ((1 + x * x) * int(1 + x * x)),))
+
+
+@pytest.mark.parametrize(
+    ("op", "at", "cause"),
+    [
+        *[(op, 40.0, Cause.SATURATED) for op in (mg.tanh, mg.sigmoid, mg.erfc, LOGISTIC, ops.base_of(0.25))],
+        *[(op, -800.0, Cause.SATURATED) for op in (mg.exp, mg.softplus, mg.silu, ops.base_of(2.0), LOGISTIC)],
+        (mg.atan, 1e200, Cause.SATURATED),
+        *[(op, 0.0, Cause.FLAT) for op in (mg.cos, mg.cosh, ops.power_of(2.0), ROOT, RAISING)],
+        *[(op, 1e300, Cause.FLAT) for op in (ops.power_of(-1.0), ops.polygamma_of(1))],
+        (lambda x: mg.hypot(x, 1.0), 0.0, Cause.FLAT),
+        (lambda x: mg.maximum(x, 1.0), 0.9999, Cause.NOT_CHOSEN),
+        (lambda x: mg.clip(x, -1.0, 1.0), 1e9, Cause.NOT_CHOSEN),
+        (Op("hinge", lambda x: max(x, 0.0), (lambda y, x: x > 0,), kink=lambda x: x > 0), -2.0, Cause.NOT_CHOSEN),
+        (mg.elu, -800.0, Cause.SATURATED),
+    ],
+)
+def test_a_slope_of_0_is_told_as_what_it_is_of_a_limit_of_a_stationary_point_or_of_a_choice(op, at, cause):
+    x = Value(at, "x")
+    assert mg.why(op(x), x).cause is cause
 
 
 def logistic(x):

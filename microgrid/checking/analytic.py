@@ -81,7 +81,7 @@ def _expm1(z: complex) -> complex:
 def _power(z: complex, n: complex) -> complex:
     """zⁿ = aⁿ·(z/a)ⁿ with the real part a of z: the polar form of z itself would lose digits where a is large."""
     a, size = z.real, math.pow(z.real, n.real)
-    if a == 0 and (n.real >= 1 or not n.real):  # the slope of a root at 0 is infinite: there z / a raises
+    if not a and (n.real >= 1 or not n.real):  # the slope of a root at 0 is infinite: there z / a raises
         return z if n.real == 1 else size  # the square of the step vanishes
     return size * cmath.exp(n * cmath.log(z / a) + complex(0.0, n.imag * math.log(a) if n.imag else 0.0))
 
@@ -171,10 +171,10 @@ def _gaussian(rate: float, z: complex) -> complex:
 
 
 def _beyond(z: complex, n: int) -> tuple[complex, list[complex]]:
-    """Return z + k, beyond 20 + n, where the asymptotic series holds, and z, z + 1, …, z + k − 1."""
+    """Return z + k, beyond 20 + 3n, where the asymptotic series holds, and z, z + 1, …, z + k − 1."""
     if not -1e3 < z.real < 1e100:
         raise ValueError("too far from 0 for the recurrence and the series of Γ")
-    steps = [z + k for k in range(math.ceil(20 + n - z.real))]
+    steps = [z + k for k in range(math.ceil(20 + 3 * n - z.real))]
     return z + len(steps), steps
 
 

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 
 from microgrid.engine import Value, topological_order
+from microgrid.ops import Op, mul
+from microgrid.ops.op import SUM
 
 OWN = -1
 """In the place of an argument: the node's own sum of flows. Arguments themselves are 0 or more."""
@@ -29,6 +32,7 @@ class Flow:
         values: the number at each node.
         gradients: ∂(Σ outputs)/∂node.
         sizes: Σ |flow| of what comes in to each node: far above the gradient where paths cancel.
+        open: whether anything flows to each; ``None`` if it does to all.
         alive: whether a path that is not cut by a constant 0 leads to an output.
         zero: for each node to which a 0 flows, an edge on its way that makes it so, the nearest to it.
         cut: for each node the edge nearest the output at which a constant 0 cuts what would flow to it.
@@ -40,15 +44,9 @@ class Flow:
         self.nodes = topological_order(*outputs)
         self.position = position = {node: i for i, node in enumerate(self.nodes)}
         self.values = [node._data for node in self.nodes]
-        self.operands: list[tuple[int, ...]] = []
-        self.locals: list[tuple[float, ...]] = []
-        for node in self.nodes:
-            if node.first is None:
-                self.operands.append(())
-                self.locals.append(())
-            else:
-                self.operands.append(tuple([position[parent] for parent in node.parents]))
-                self.locals.append(node.local_derivatives())
+        self.operands = [tuple([position[parent] for parent in node.parents]) for node in self.nodes]
+        self.locals = [self._locals(node, operands) for node, operands in zip(self.nodes, self.operands, strict=True)]
+        self.open = [node.op.connected if node.op.cuts else None for node in self.nodes]
         count = len(self.nodes)
         self.gradients, self.sizes, self.alive = [0.0] * count, [0.0] * count, [False] * count
         self.zero: list[Edge | None] = [None] * count
@@ -59,13 +57,20 @@ class Flow:
             self.alive[position[output]] = True
         self._sweep()
 
+    def _locals(self, node: Value, operands: tuple[int, ...]) -> tuple[float, ...]:
+        if node.op is mul:  # most nodes are products or sums
+            return self.values[operands[1]], self.values[operands[0]]
+        if type(node.op) is Op and node.op.form == SUM:
+            return (1.0,) * len(operands)
+        return node.local_derivatives() if operands else ()
+
     def _sweep(self) -> None:
         gradients, sizes, alive, zero, cut, bad = self.gradients, self.sizes, self.alive, self.zero, self.cut, self.bad
         for i in reversed(range(len(self.nodes))):
             operands = self.operands[i]
             if not operands:
                 continue
-            gradient, lives, mask = gradients[i], alive[i], self._mask(i)
+            gradient, lives, mask = gradients[i], alive[i], self.open[i]
             if lives and not gradient and sizes[i]:
                 zero[i] = Edge(i, OWN)
             if bad[i] is None and not math.isfinite(gradient):
@@ -96,13 +101,10 @@ class Flow:
         """
         depends = [False] * len(self.nodes)
         depends[start] = True
-        alive = self.alive[start]
+        alive, found = self.alive[start], depends.__getitem__
         for i in range(start + 1, len(self.nodes)):
-            mask = self._mask(i) if alive else None
-            for k, j in enumerate(self.operands[i]):
-                if depends[j] and (mask is None or mask[k]):
-                    depends[i] = True
-                    break
+            mask = self.open[i] if alive else None
+            depends[i] = any(map(found, self.operands[i] if mask is None else compress(self.operands[i], mask)))
         return depends
 
     def arriving(self, i: int) -> list[float]:
@@ -138,7 +140,7 @@ class Flow:
             so_far = logarithms[i]
             if so_far == -math.inf:
                 continue
-            mask = self._mask(i)
+            mask = self.open[i]
             for k, (j, derivative) in enumerate(zip(self.operands[i], self.locals[i], strict=True)):
                 if derivative and (mask is None or mask[k]):
                     along = so_far + (0.0 if math.isnan(derivative) else math.log(abs(derivative)))
@@ -148,13 +150,8 @@ class Flow:
 
     def is_cut(self, i: int, k: int) -> bool:
         """Whether the row says that nothing ever flows from a node to its operand k."""
-        mask = self._mask(i)
+        mask = self.open[i]
         return mask is not None and not mask[k]
-
-    def _mask(self, i: int) -> tuple[bool, ...] | None:
-        """For each operand of a node whether anything flows to it; ``None`` if it does to all."""
-        op = self.nodes[i].op
-        return op.connected if op.cuts else None
 
 
 def first_not_finite(values: Sequence[float], operands: Sequence[tuple[int, ...]]) -> Callable[[int], int | None]:

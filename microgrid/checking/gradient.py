@@ -24,7 +24,7 @@ from microgrid.checking.numeric import (
     restored,
 )
 from microgrid.checking.problem import Leaves, Problem, problem_of
-from microgrid.checking.report import Derivative, Fault, Report, Verdict, number, operation, where
+from microgrid.checking.report import Derivative, Fault, Report, Verdict, listed, number, operation, where
 from microgrid.engine import Value
 from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, Interval, in_table, short_repr, stop_gradient, total
@@ -35,7 +35,7 @@ def check(
     f: Callable[..., Any] | Value,
     at: Any = None,
     /,
-    *,
+    *more: Any,
     order: int = 1,
     method: str = "auto",
     step: float | None = None,
@@ -84,6 +84,7 @@ def check(
         f: the function, of Values, returning one number; or the output of a graph.
         at: the point: a number, a list, a dict or an array for one argument, a tuple for several; or the
             leaves, as Values, where ``f`` is a graph or takes no arguments.
+        *more: nothing: a point of several numbers is a tuple, and options go by name.
         order: 2 checks the second derivatives too, by differences of the gradient.
         method: ``"complex"`` or ``"difference"`` to insist on one, ``"auto"`` for the best that works.
         step: the largest step. With it, a kink within the step is reported as such; without, steps stay
@@ -99,10 +100,18 @@ def check(
         The report: true if every derivative was verified. ``report.raise_()`` is for tests.
 
     Raises:
-        TypeError: if ``f`` does not return one number, or ``at`` holds something that is not a number.
+        TypeError: if ``f`` does not return one number, or ``at`` holds something that is not a number, or if the point
+            is not one argument.
         ValueError: for an unknown option, leaves that are results, a graph whose data is out of date, or a
             function that gives another result when it is run again.
     """
+    if more:
+        what, point = ("y", "[{}]") if isinstance(f, Value) else ("f", "({})")
+        point = point.format(", ".join(map(short_repr, (at, *more))))
+        raise TypeError(
+            f"check() takes the point as one argument; got {1 + len(more)}: write check({what}, {point}); "
+            "options go by name, as in order=2"
+        )
     if not isinstance(method, str) or method not in set(Method):
         raise ValueError(f"method={method!r} is unknown: choose 'auto', 'complex' or 'difference'")
     if isinstance(order, bool) or order not in (1, 2):
@@ -111,6 +120,8 @@ def check(
         raise ValueError(f"sample={short_repr(sample)}: give the number of leaves to draw, a whole one of at least 1")
     if step is not None and not (isinstance(step, (int, float)) and 0.0 < step < math.inf):
         raise ValueError(f"step={short_repr(step)}: give a positive number")
+    if not isinstance(seed, int):
+        raise TypeError(f"seed={short_repr(seed)}: give a whole number; the same one gives the same report")
     if isinstance(allow, str) or not isinstance(allow, Collection) or set(map(str, allow)) - set(Verdict):
         raise ValueError(f"allow={short_repr(allow)}: give a list of verdicts out of {', '.join(Verdict)}")
     problem = problem_of(f, at, named)
@@ -276,10 +287,13 @@ class _Check:
 
     def _run_f(self, values: list[float], random: Random | None, i: int = -1) -> float:
         """The value of ``f`` itself, or of a node of its graph, run anew: what a replay would not see."""
-        if random is not None:
-            return values[i]
-        moves = {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
-        return self._build_at(moves).recorded[i]
+        return values[i] if random is not None else self._built_for(values).recorded[i]
+
+    def _built_for(self, values: list[float]) -> Program:
+        """The graph of ``f`` where the leaves have these values."""
+        return self._build_at(
+            {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
+        )
 
     def _shape(self, program: Program) -> list[Any]:
         """The operations of a graph, with their operands, and the leaves to check; whatever numbers are in it."""
@@ -292,13 +306,12 @@ class _Check:
                 shape.append(id(node) if node in leaves else None)
         return shape
 
-    def _other_path(self, probe: _Probe) -> str:
+    def _other_path(self, line: Line, along: list[tuple[Value, float]]) -> str:
         """Whether ``f`` takes another path through its Python code right beside the point, and where."""
-        assert probe.line is not None
         shape = self._shape(self.program)
-        near = self.step or probe.line.nearest
+        near = self.step or line.nearest
         for step in (near, -near):
-            program = self._build_at({leaf: step * c for leaf, c in probe.along})
+            program = self._build_at({leaf: step * c for leaf, c in along})
             there = self._shape(program)
             if there != shape:
                 i = next((i for i, (a, b) in enumerate(zip(shape, there, strict=False)) if a != b), -1)
@@ -331,7 +344,7 @@ class _Check:
         self.terms = self.program.terms()
         self.summed = self.program.gradients()
         self.summed_otherwise = self.program.gradients_in_another_order()
-        self._set_aside({leaf for leaf, gradient in once.items() if gradient == twice[leaf] == 0.0})
+        self._set_aside({leaf for leaf, gradient in once.items() if not (gradient or twice[leaf])})
 
         checked = [(probe, self._first(probe, once)) for probe in _shown(self._probes(), "checking", self.progress)]
         self.rows = [row for _, row in checked]
@@ -364,9 +377,8 @@ class _Check:
         staying = {leaf for _, leaf in self.leaves}
         idle = [name for name, leaf in self.problem.leaves if leaf not in staying]
         if idle:
-            names = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")
-            several = "leaves" if len(idle) > 1 else "leaf"
-            self.notes.append(f"{len(idle)} {several} cannot matter here, and backward() gives 0: {names}")
+            several = "leaves" if idle[1:] else "leaf"
+            self.notes.append(f"{len(idle)} {several} cannot matter here, and backward() gives 0: {listed(idle)}")
 
     def _jumps(self, i: int) -> bool:
         """Whether a comparison or a step that depends on a node changes right beside it."""
@@ -402,7 +414,7 @@ class _Check:
     def _first(self, probe: _Probe, once: dict[Value, float]) -> Derivative:
         backward = sum(once[leaf] * c for leaf, c in probe.along)
         probe.line = Line(self.program, probe.direction, self.measure or output_of, seed=self.seed)
-        path = self._other_path(probe) if self.branches else ""
+        path = self._other_path(probe.line, probe.along) if self.branches else ""
         if path:
             return Derivative(probe.name, probe.value, backward, math.nan, math.inf, Verdict.KINK, path)
         return self._judged(probe, backward, hasty=True)
@@ -721,10 +733,15 @@ class _Check:
                 self.program, {position[other]: 1.0}, self._gradient_by(position[leaf]), second=True, seed=self.seed
             )
             name = f"∂²/∂{by}∂{then}" if by != then else f"∂²/∂{by}²"
+            at = (leaf.data, other.data) if i != j else leaf.data
             given, rounding, terms = [by_leaf[other] for by_leaf in backward[i]]
+            path = self._other_path(line, [(other, 1.0)]) if self.branches else ""
+            if path:
+                self.rows.append(Derivative(name, at, given, math.nan, math.inf, Verdict.KINK, path))
+                continue
             row = judge(
                 name,
-                (leaf.data, other.data) if i != j else leaf.data,
+                at,
                 given,
                 line,
                 rounding=rounding,
@@ -748,7 +765,11 @@ class _Check:
         return tuple([{leaf: column[program.position[leaf]] for leaf in leaves} for column in columns])
 
     def _gradient_by(self, i: int) -> Measure:
-        return lambda values, random: self.program.gradients(values, random)[i]
+        if self.measure is None:
+            return lambda values, random: self.program.gradients(values, random)[i]
+        return lambda values, random: (
+            self._built_for(values).gradients()[i] if random is None else self.program.gradients(values, random)[i]
+        )
 
     def _explain_second(self, row: Derivative, line: Line) -> None:
         for i, _, operands, _ in line.plan:

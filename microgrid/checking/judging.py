@@ -60,18 +60,19 @@ def judge(
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, backward, method, step, negligible)
     is_seen = estimate.method is Method.DIFFERENCE and not math.isnan(estimate.value)
-    if backward == 0.0 and is_seen and line.is_flat(estimate.distance):
-        estimate = Estimate(0.0, 0.0)
+    if not backward and is_seen and line.is_flat(estimate.distance):
+        estimate = Estimate(0.0, 0.0, step=line.beside)
     row = compare(estimate)
-    if row.verdict is not Verdict.FAIL or method is Method.COMPLEX:
+    is_doubtful = row.verdict is Verdict.FAIL or (row.verdict is Verdict.PASS and line.may_hide_kinks)
+    if method is Method.COMPLEX or not is_doubtful:
         return row
-    bend = line.bends(estimate.step)
-    is_kink = bend == math.inf or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
-    if is_kink or not (hasty and math.isfinite(backward)):
+    bend = line.bends(estimate.step if estimate.method is Method.DIFFERENCE else line.beside)
+    is_kink = math.isinf(bend) or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
+    if row.verdict is Verdict.FAIL and (is_kink or not (hasty and math.isfinite(backward))):
         row = _confirmed_failure(row, estimate, line, negligible, compare)
-    if is_kink and row.verdict is not Verdict.PASS:
-        return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest))
-    return row
+    if row.verdict is Verdict.PASS:  # central differences are the mean of both sides, and so may backward be
+        is_kink = line.may_hide_kinks and bend > 2.0 * max(row.allowed, estimate.resolution(negligible))
+    return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest)) if is_kink else row
 
 
 def _confirmed_failure(

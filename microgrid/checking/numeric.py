@@ -118,7 +118,7 @@ def _is_exact(op: Operation, y: float, xs: list[float]) -> bool:
     if op in (ops.add, ops.sub):
         a, b = xs[0], y - xs[0]
         remainder = (xs[1] if op is ops.add else -xs[1]) - b + (a - (y - b))  # Knuth's sum of two
-        return remainder == 0
+        return not remainder
     return y in xs or not any(op.connected)
 
 
@@ -279,7 +279,7 @@ class Program:
 
     @cached_property
     def _relevant(self) -> list[bool]:
-        return self._reached(lambda i: [derivative != 0 for derivative in self.locals[i]])
+        return self._reached(lambda i: list(map(bool, self.locals[i])))
 
     @cached_property
     def _structure(self) -> list[bool]:
@@ -316,7 +316,7 @@ class Program:
             if is_program(op) and operands:
                 moves, xs = [j in moving for j in operands], [self.values[j] for j in operands]
                 return op.passing(moves, xs, rule)  # type: ignore[attr-defined, no-any-return]
-            return rule(op, [j not in moving and self.values[j] == 0.0 for j in operands])
+            return rule(op, [j not in moving and not self.values[j] for j in operands])
 
         return self._reached(edges)
 
@@ -534,10 +534,15 @@ class Line:
         return max(abs(y - self.base) for y in numbers)
 
     @cached_property
+    def may_hide_kinks(self) -> bool:
+        """Whether some operation on the way is no row of the table: these declare all kinks."""
+        return any(not ops.in_table(self.program.nodes[i].op) for i, *_ in self.plan)
+
+    @cached_property
     def noise(self) -> float:
         """How far the number may be off by rounding alone."""
         spread = self._visible_rounding()
-        if any(not ops.in_table(self.program.nodes[i].op) for i, *_ in self.plan):
+        if self.may_hide_kinks:
             spread = max(spread, self._hidden_rounding())
         return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
 
@@ -600,7 +605,7 @@ class Line:
         step = self._first_to_move()
         found: list[float] = []
         for _ in range(ROWS):
-            values = self._in_a_row(range(-2, 7), step)  # lopsided, for even functions
+            values = self._in_a_row(range(9), step)  # to one side: the function may be even, or have a kink here
             if len(set(values)) >= 7:
                 sixth = _differences(values, 6)
                 found.append(math.hypot(*sixth) / math.sqrt(924.0 * len(sixth)))
@@ -642,7 +647,7 @@ class Line:
         step = min(step, self.beside)
         for _ in range(LEVELS):
             change = abs(self._change(step))
-            if not change > 4.0 * self.noise:
+            if step < 16.0 * self.smallest or not change > 4.0 * self.noise:  # a step must not be rounded much
                 break
             bends.append(change / step)
             step /= RATIO

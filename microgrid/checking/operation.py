@@ -66,7 +66,7 @@ def check_op(
         half of the points could be decided.
 
     Raises:
-        TypeError: if ``op`` is not an operation, or ``reference`` not a function.
+        TypeError: if ``op`` is not an operation, ``reference`` not a function, or ``seed`` not a whole number.
         ValueError: if ``points`` is not a whole number of at least 1.
     """
     if not isinstance(op, Op):
@@ -75,6 +75,8 @@ def check_op(
         raise TypeError(f"reference={short_repr(reference)}: give the definition as a function of floats")
     if not isinstance(points, int) or points < 1:
         raise ValueError(f"points={short_repr(points)}: give the number of points, a whole one of at least 1")
+    if not isinstance(seed, int):
+        raise TypeError(f"seed={short_repr(seed)}: give a whole number; the same one chooses the same points")
     return _OperationCheck(op, seed).report(reference, points, special)
 
 
@@ -265,7 +267,7 @@ class _OperationCheck:
         try:
             (left, branch), (right, other) = at(low), at(high)
             size = 1.0
-            while branch == other and 1e-6 * size < abs(right - left) < inf:
+            while branch == other and 1e-6 * size < abs(right - left):
                 middle = low + 0.5 * (high - low)
                 if middle in (low, high):
                     return min(low, high, key=lambda x: len(repr(x))) if max(abs(left), abs(right)) < 1e6 else None

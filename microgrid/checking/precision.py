@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from random import Random
+from typing import Any
 
 from microgrid import ops
 from microgrid.checking.flow import first_not_finite
@@ -167,7 +168,7 @@ class Precision(Sheet):
         return f"{at} loses {lost} digits: the error of its operands is 10^{lost} times as large beside its result."
 
 
-def precision(output: Value) -> Precision:
+def precision(output: Value, *more: Any) -> Precision:
     """Tell how many digits of a number are right, and which operations lost the others.
 
     The inputs, and plain numbers in the graph, are taken as exact; ``of_inputs`` says what half a unit in their last
@@ -177,17 +178,19 @@ def precision(output: Value) -> Precision:
 
     Args:
         output: the result.
+        *more: nothing: a function is called first, ``precision(f(Value(1.0)))``.
 
     Returns:
         The digits, and the operations that cost most: print it, let a notebook show it, or read its attributes.
 
     Raises:
-        TypeError: if the output is not a Value.
+        TypeError: if the output is not a Value, or not all.
     """
-    if not isinstance(output, Value):
+    if more or not isinstance(output, Value):
         raise TypeError(
             f"precision() takes the Value that was computed; got {ops.short_repr(output)} of type "
-            f"{type(output).__name__}: compute with Values, as in mg.precision(f(mg.Value(1.0)))"
+            f"{type(output).__name__}{f' and {len(more)} more' if more else ''}: compute with Values, as in "
+            "mg.precision(f(mg.Value(1.0)))"
         )
     return _Roundings(output).report()
 
@@ -328,7 +331,7 @@ class _Roundings:
                     worst = i
                 chooses = self.nodes[i].op.kink is not None
                 for j, derivative in zip(self.operands[i], self.locals[i], strict=True):
-                    relevant[j] |= not chooses or derivative != 0.0
+                    relevant[j] |= not chooses or bool(derivative)
         return None if worst is None else first_not_finite(self.values, self.operands)(worst)
 
     def losses(self, error: float) -> list[Loss]:
@@ -438,7 +441,7 @@ def _product(y: float, a: float, b: float) -> float:
     """What y is short of a·b, 0 where it is that exactly; nan where the difference is below the floats."""
     if TINY < abs(y) < 1.0 / TINY:
         return (a * b - y) + product_error(a, b)
-    return 0.0 if y == 0.0 and (a == 0.0 or b == 0.0) else math.nan
+    return math.nan if y or (a and b) else 0.0
 
 
 def _short(y: float, short: float) -> tuple[float, float]:

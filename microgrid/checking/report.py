@@ -159,6 +159,11 @@ def where(node: Value) -> str:
     return str(node.origin)
 
 
+def listed(names: list[str]) -> str:
+    """The first five names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names[5:])} more" if names[5:] else "")
+
+
 def number(x: float, digits: int = 10) -> str:
     """A number as people write it: the digits asked for, 105 rather than 1e+02, a true minus sign, and no −0."""
     x = x or 0.0
@@ -278,8 +283,6 @@ class Report(Sheet):
                 names.setdefault(row.reason, []).append(row.name)
         remarks = []
         for reason, of in names.items():
-            about = ", ".join(of[:5])
-            if of[5:]:
-                about += f" and {len(of[5:])} more"
+            about = listed(of)
             remarks.append(reason if reason.startswith(f"{about} ") else f"{about}: {reason}")
         return [*remarks, *self.notes]

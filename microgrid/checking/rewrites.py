@@ -70,7 +70,7 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
             if found is not None and _helps(after, found, node):
                 return _named(f"{before} as {after}", found)
         at = users.get(at)
-        while at is not None and at.op.name == "add" and (user := users.get(at)) is not None and user.op is at.op:
+        while at is not None and at.op is ops.add and (user := users.get(at)) is not None and user.op is at.op:
             at = user  # a sum is one step, however many terms it has
     return ""
 
@@ -91,7 +91,7 @@ def _named(text: str, found: Found) -> str:
 def _helps(after: str, found: Found, node: Value) -> bool:
     """Whether the remedy is one here: terms shifted by their maximum are logsumexp's own, and a pole stays a pole."""
     parts = [part.data for several in found.values() for part in several]
-    if after.startswith("logsumexp") and max(parts) == 0.0:
+    if after.startswith("logsumexp") and not max(parts):
         return False
     if math.isfinite(node.data):
         return True
@@ -120,7 +120,7 @@ def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _each(arguments, node.parents, found) if node.op is ops.TABLE[name] else None
         case ast.BinOp(left=left, op=ast.Pow()):
-            square = node.op.name == "power[2.0]" or (node.op.name == "mul" and node.first is node.second)
+            square = node.op is ops.power_of(2.0) or (node.op is ops.mul and node.first is node.second)
             return match(left, node.parents[0], found) if square else None
         case ast.BinOp(left=left, op=kind, right=right):
             for pair in _pairs(kind, node):
@@ -143,10 +143,10 @@ def _terms(node: Value) -> list[Value]:
     if node.op.name.startswith("sum["):
         return list(node.parents)
     terms = []
-    while node.op.name == "add":
+    while node.op is ops.add:
         node, last = node.parents
         terms.append(last)
-    begins = node.op is ops.CONSTANT and node.data == 0.0
+    begins = node.op is ops.CONSTANT and not node.data
     return terms[::-1] if begins else [node, *terms[::-1]]
 
 
@@ -160,15 +160,14 @@ def _each(patterns: list[ast.expr], nodes: Iterable[Value], found: Found | None)
 
 def _pairs(kind: ast.operator, node: Value) -> list[tuple[Value, Value]]:
     """The pairs of operands with which a node is of the form a ∘ b."""
-    name, parents = node.op.name, node.parents
-    if len(parents) != 2:
+    op = node.op
+    if op not in (ops.add, ops.sub, ops.div):
         return []
-    a, b = parents
-    if isinstance(kind, ast.Sub):
-        if name == "sub":
-            return [(a, b)]
-        turned = [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op.name == "neg"]
-        return turned if name == "add" else []
+    a, b = node.parents
     if isinstance(kind, ast.Div):
-        return [(a, b)] if name == "div" else []
-    return [(a, b), (b, a)] if name == "add" else []
+        return [(a, b)] if op is ops.div else []
+    if isinstance(kind, ast.Sub) and op is ops.add:
+        return [(p, q.parents[0]) for p, q in ((a, b), (b, a)) if q.op is ops.neg]
+    if isinstance(kind, ast.Sub):
+        return [(a, b)] if op is ops.sub else []
+    return [(a, b), (b, a)] if op is ops.add else []

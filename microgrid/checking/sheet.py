@@ -44,7 +44,12 @@ class Quote:
     text: str = ""
     details: list[tuple[str, str]] = field(default_factory=list)
     picture: str = ""
-    mark: str = "✗"
+    is_calm: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What stands before it."""
+        return "✓" if self.is_calm else "✗"
 
 
 def printable(text: str) -> str:
@@ -146,7 +151,7 @@ class Sheet:
             yield from ("", table)
         for quote in self._quotes():
             yield ""
-            fact = shown(quote.fact, "bold red" if quote.mark == "✗" else "bold")
+            fact = shown(quote.fact, "bold" if quote.is_calm else "bold red")
             yield listed(quote.mark, Text.assemble(fact, shown(f" {quote.text}")) if quote.text else fact)
             for what, place in quote.details:
                 yield Padding.indent(Text.assemble((f"{what} " if what else "", "dim"), shown(place)), 2)
@@ -181,7 +186,7 @@ class Sheet:
         quotes = ""
         for quote in self._quotes(pictures=True):
             details = "".join(f"<div>{_text(what)} <code>{_text(place)}</code></div>" for what, place in quote.details)
-            kind = "" if quote.mark == "✗" else " class=calm"
+            kind = " class=calm" if quote.is_calm else ""
             quotes += (
                 f"<blockquote{kind}><b>{quote.mark} {_text(quote.fact)}</b> {_text(quote.text)}{details}</blockquote>"
             )

@@ -7,19 +7,22 @@ that is proportional to the size of the graph, however many paths there are.
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from microgrid.checking.flow import OWN, Edge, Flow, first_not_finite
+from microgrid.checking.numeric import is_program
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.ops import LEAF, short_repr, stop_gradient
+from microgrid.ops import LEAF, Op, Operation, absolute, mul, relu, short_repr, stop_gradient
 
 VANISHING, EXPLODING = 1e-6, 1e6
 """A gradient below the one is called vanishing, one above the other exploding."""
@@ -153,10 +156,11 @@ WORDS: dict[Cause, tuple[str, str]] = {
 }
 """For each cause what to say of it, and what helps."""
 
-_SATURATING = ("tanh", "sigmoid", "erf", "erfc", "atan", "softplus", "silu", "gelu", "elu", "exp", "expm1", "exp2")
+OF_ROWS: dict[Operation, Cause] = {relu: Cause.OFF, absolute: Cause.KINK, mul: Cause.ZERO_FACTOR}
+"""What a slope of 0 means of these."""
 
-_LOW = {"sigmoid": math.log(0.025), "": math.log(0.1)}
-"""A saturating operation is saturated where the logarithm of its slope is below this: a tenth of the steepest."""
+TENTH = math.log(0.1)
+"""An operation is saturated where its slope is below this part of that at 0, as a logarithm."""
 
 
 @dataclass
@@ -271,8 +275,7 @@ class Explanation(Sheet):
                 if node.origin is not None and node.origin.file:
                     details.append(("made at", where(node)))
             picture = picture_of(self.output, node) if pictures and node is not None and len(quotes) < 2 else ""
-            mark = "✓" if finding.size is Size.FINE else "✗"
-            quotes.append(Quote(fact, text, details, picture, mark))
+            quotes.append(Quote(fact, text, details, picture, finding.size is Size.FINE))
         return quotes
 
     def _remarks(self) -> list[str]:
@@ -340,11 +343,21 @@ class _Tracer:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.inputs: dict[Any, set[Value]] = {}
+        self.steepness: dict[Operation, float] = {}
 
     @cached_property
     def first_not_finite(self) -> Callable[[int], int | None]:
         """The function of a node that finds where what makes it infinite, or nan, came up."""
         return first_not_finite(self.flow.values, self.flow.operands)
+
+    def saturates(self, op: Operation) -> float:
+        """The logarithm of the slope at 0 of an operation that saturates, as tanh does; else −∞.
+
+        Its number tends to a limit at an end of the line, and its slope to 0.
+        """
+        if op not in self.steepness:
+            self.steepness[op] = _steepness(op)
+        return self.steepness[op]
 
     # -- names ---------------------------------------------------------------------------------------
 
@@ -397,7 +410,7 @@ class _Tracer:
         """For each module the ReLUs of each of its units: of those that it applies itself, or that its neurons do."""
         by_call: dict[Any, list[int]] = {}
         for i, node in enumerate(self.flow.nodes):
-            if node.op.name == "relu" and (call := self.call(i)) is not None:
+            if node.op is relu and (call := self.call(i)) is not None:
                 by_call.setdefault(call, []).append(i)
         layers: dict[str, dict[Any, list[int]]] = {}
         for call, relus in by_call.items():
@@ -450,7 +463,7 @@ class _Tracer:
             if size is not Size.FINE:
                 explanation.counts[size] += 1
                 groups.setdefault((sizes.index(size), *(self.key(edge, layers=True) if edge else ())), []).append(i)
-        behind_relu = (Cause.ZERO_FACTOR, "relu")  # multiplied by the 0 of a unit that is off: that comes first
+        behind_relu = (Cause.ZERO_FACTOR, relu.name)  # multiplied by the 0 of a unit that is off: that comes first
         ranked = sorted(groups, key=lambda key: (key[0], key[1:3] == behind_relu, -len(groups[key])))
         heads = {key[0]: key for key in reversed(ranked)}  # of each size the most frequent, before others of one size
         shown = [*heads.values(), *[key for key in ranked if key not in heads.values()]][:SHOWN]
@@ -504,18 +517,23 @@ class _Tracer:
         """
         flow, depends = self.flow, self.flow.depends(start)
         later = [i for i in range(start, len(flow.nodes)) if depends[i] and flow.alive[i]]
-        edges = [(Edge(i, k), j) for i in later for k, j in enumerate(flow.operands[i]) if depends[j]]
         if not flow.alive[start]:
-            return [edge for edge, _ in reversed(edges) if flow.is_cut(*edge)]
-        far = [Edge(i, OWN) for i in later if flow.gradients[i] == 0.0 and flow.sizes[i]]
-        far += [edge for edge, _ in edges if flow.gradients[edge.node] and self.along(edge) == 0.0]
+            cuts = [i for i in reversed(later) if flow.open[i] is not None]
+            pairs = [(i, k) for i in cuts for k, j in reversed([*enumerate(flow.operands[i])]) if depends[j]]
+            return [Edge(i, k) for i, k in pairs if flow.is_cut(i, k)]
+        far = [Edge(i, OWN) for i in later if flow.sizes[i] and not flow.gradients[i]]
         reached, near = {start}, []
-        for edge, j in edges:
-            if j in reached and not flow.is_cut(*edge):
-                if flow.locals[edge.node][edge.argument]:
-                    reached.add(edge.node)
-                else:
-                    near.append(edge)
+        for i in later:
+            gradient, derivatives = flow.gradients[i], flow.locals[i]
+            for k, j in enumerate(flow.operands[i]):
+                if depends[j]:
+                    if gradient and not gradient * derivatives[k]:
+                        far.append(Edge(i, k))
+                    if j in reached and not flow.is_cut(i, k):
+                        if derivatives[k]:
+                            reached.add(i)
+                        else:
+                            near.append(Edge(i, k))
         if any(flow.position[output] in reached for output in flow.outputs):
             near = far
         chosen = min(far, near, key=lambda found: len(set(map(self.key, found))))
@@ -573,10 +591,11 @@ class _Tracer:
         if math.isfinite(along):
             if derivative:
                 return Cause.SMALL_FACTORS
-            name = _plain(op.name)
-            if op.kink is not None:
-                return {"relu": Cause.OFF, "abs": Cause.KINK}.get(name, Cause.NOT_CHOSEN)
-            return Cause.ZERO_FACTOR if name == "mul" else Cause.SATURATED if name in _SATURATING else Cause.FLAT
+            if op in OF_ROWS:
+                return OF_ROWS[op]
+            if self.saturates(op) > -math.inf:
+                return Cause.SATURATED
+            return Cause.NOT_CHOSEN if op.kink is not None and self.stays(edge) else Cause.FLAT
         if math.isnan(along) and not math.isnan(derivative):
             return Cause.ZERO_TIMES_INFINITY
         if math.isfinite(derivative):
@@ -587,11 +606,19 @@ class _Tracer:
             return Cause.NAN
         return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
 
+    def stays(self, edge: Edge) -> bool:
+        """Whether an operand moves nothing, on one side at least: as where it is not chosen."""
+        (i, k), values = edge, self.flow.values
+        xs = [values[j] for j in self.flow.operands[i]]
+        step = 1e-3 * max(1.0, abs(xs[k]))
+        forward = self.flow.nodes[i].op.forward
+        return any(forward(*xs[:k], x, *xs[k + 1 :]) == values[i] for x in (xs[k] - step, xs[k] + step))
+
     def is_pole(self, i: int) -> bool:
         """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
         node = self.flow.nodes[i]
         pairs = zip(node.parents, node.op.domain, strict=True)
-        return any(x.data == 0.0 or x.data not in domain for x, domain in pairs)
+        return any(not x.data or x.data not in domain for x, domain in pairs)
 
     def explain_places(self, finding: Finding, i: int, edges: list[Edge]) -> None:
         groups: dict[tuple[Cause, str, str], list[Edge]] = {}
@@ -672,7 +699,7 @@ class _Tracer:
         text = WORDS[cause][0].format(**words)
         if cause in (Cause.SMALL_FACTORS, Cause.LARGE_FACTORS):
             text += f" {self.path_sentence(self.path(operand))}"
-        if flow.nodes[i].op.name == "compiled":
+        if is_program(flow.nodes[i].op):
             text += " What happens inside is seen by explaining the function that was compiled, on one sample."
         return text
 
@@ -680,7 +707,7 @@ class _Tracer:
         """How many of the ReLUs of one unit are off, and how far."""
         flow, unit, depends = self.flow, self.unit(edges[0].node), self.flow.depends(start)
         off = {edge.node for edge in edges}
-        alike = [i for i, node in enumerate(flow.nodes) if depends[i] and node.op.name == "relu"]
+        alike = [i for i, node in enumerate(flow.nodes) if depends[i] and node.op is relu]
         count = len(off) + sum(i not in off and flow.values[i] > 0.0 and self.unit(i) == unit for i in alike)
         inputs = sorted(flow.values[flow.operands[i][0]] for i in off)
         low, high = number(inputs[0], 6), number(inputs[-1], 6)
@@ -697,7 +724,7 @@ class _Tracer:
     def layer_sentence(self, layer: str) -> str:
         """How many units of a layer are off for every sample; empty if it is one at most."""
         units, values = self.layers.get(layer, {}), self.flow.values
-        dead = [relus for relus in units.values() if all(values[i] == 0.0 for i in relus)]
+        dead = [relus for relus in units.values() if not any(values[i] for i in relus)]
         if len(dead) < 2:
             return ""
         inputs = sorted(values[self.flow.operands[i][0]] for relus in dead for i in relus)
@@ -713,8 +740,8 @@ class _Tracer:
 
     def zero_source(self, i: int) -> int:
         """Follow a 0 up through products to where it came up."""
-        while self.flow.nodes[i].op.name == "mul":
-            zero = next((j for j in self.flow.operands[i] if self.flow.values[j] == 0.0), None)
+        while self.flow.nodes[i].op is mul:
+            zero = next((j for j in self.flow.operands[i] if not self.flow.values[j]), None)
             if zero is None:
                 break
             i = zero
@@ -723,7 +750,7 @@ class _Tracer:
     def zero_clause(self, i: int) -> str:
         """Why a number is 0, as a clause."""
         source = self.zero_source(i)
-        if self.flow.nodes[source].op.name != "relu":
+        if self.flow.nodes[source].op is not relu:
             return f"{self.name(source)} is 0"
         unit, below = self.unit(source), self.flow.operands[source][0]
         return f"the ReLU{f' of {unit}' if unit else ''} is off, its input being {number(self.flow.values[below], 6)}"
@@ -760,8 +787,8 @@ class _Tracer:
         else:
             finding.cause = Cause.SMALL_FACTORS if finding.size is Size.VANISHING else Cause.LARGE_FACTORS
             worst = path[order[0]]
-            name = _plain(flow.nodes[worst.node].op.name)
-            if name in _SATURATING and finding.size is Size.VANISHING and 2.0 * factors[order[0]] < sum(factors):
+            saturates = self.saturates(flow.nodes[worst.node].op) > -math.inf
+            if saturates and finding.size is Size.VANISHING and 2.0 * factors[order[0]] < sum(factors):
                 finding.cause = Cause.SATURATED
                 finding.sentences.append(self.sentence(Cause.SATURATED, [worst], i))
             elif sign < 0.0 and (told := self.saturated_sentence(path, factors)):
@@ -773,7 +800,7 @@ class _Tracer:
         """Which operations of a path are saturated, and how far; empty if that is not what makes the product small."""
         flow = self.flow
         names = [_plain(flow.nodes[i].op.name) for i, _ in path]
-        far = [m for m, name in enumerate(names) if name in _SATURATING and factors[m] < _LOW.get(name, _LOW[""])]
+        far = [m for m, (i, _) in enumerate(path) if factors[m] < TENTH + self.saturates(flow.nodes[i].op)]
         if 2.0 * sum(factors[m] for m in far) > sum(factors):
             return ""
         kinds = ", ".join(f"{count} × {name}" for name, count in Counter(names[m] for m in far).items())
@@ -811,6 +838,17 @@ class _Tracer:
         return text
 
 
+def _steepness(op: Operation) -> float:
+    if not isinstance(op, Op) or op.arity != 1:
+        return -math.inf
+    with suppress(Exception):  # a row of a user's own may not take infinities
+        found = {x: (op(x), abs(op.local_derivatives(op(x), x)[0])) for x in (0.0, math.inf, -math.inf)}
+        slope = found.pop(0.0)[1]
+        if 0.0 < slope < math.inf and any(math.isfinite(y) and not flat for y, flat in found.values()):
+            return math.log(slope)
+    return -math.inf
+
+
 def _named(node: Value) -> str:
     return node.label or (f"the leaf {number(node.data, 6)}" if node.is_leaf else operation(node))
 
@@ -834,6 +872,6 @@ def _first(text: str, change: Callable[[str], str]) -> str:
 
 def _power(logarithm: float) -> str:
     """A factor given by its logarithm, which may lie beyond the floats."""
-    if abs(logarithm) < 700.0:
+    if abs(logarithm) < math.log(sys.float_info.max):
         return number(math.exp(logarithm), 3)
     return f"1e{logarithm / math.log(10.0):.0f}".replace("-", "−")

@@ -12,6 +12,6 @@ require("numpy", "mg.compile", "compile")
 from microgrid.compiler.call import CompiledCall
 from microgrid.compiler.compiled import Compiled, compile
 from microgrid.compiler.kernel import Kernel
-from microgrid.compiler.program import TraceError
+from microgrid.compiler.tracing import TraceError
 
 __all__ = ["Compiled", "CompiledCall", "Kernel", "TraceError", "compile"]

@@ -91,13 +91,13 @@ def boxes(
             operands = tuple(map(index_of, x.operands))
             place[_key(x)] = len(found)
             note = _over(x)
-            symbol = x.op.symbol if isinstance(x.op, Op) else x.name
+            symbol = _SYMBOLS.get(x.name, x.op.symbol if isinstance(x.op, Op) else x.name)
             doc = x.op.doc if isinstance(x.op, Op) else f"{_DOCS[x.op]} {note}".rstrip()
             found.append(
                 Box(
                     "operation",
                     x.name,
-                    _SYMBOLS.get(x.name, symbol),
+                    "@" if _is_matrix_product(x) else symbol,
                     _shape_text(x.shape, x.batched),
                     operands,
                     tuple(map(_part, x.operands)),
@@ -179,6 +179,14 @@ def _members(index: Map, source: Array) -> str:
     if count < source.size:
         return f"{count:,} of {source.size:,}"
     return "" if np.array_equal(points, np.arange(source.size)) else "rearranged"
+
+
+def _is_matrix_product(x: Array) -> bool:
+    """Whether two arrays are multiplied along what they share, and each has an axis of its own left over."""
+    if x.op != "contract" or len(x.operands) != 2:
+        return False
+    first, second, result = map(set, x.detail)
+    return bool(first & second - result and first - second and second - first) and not first & second & result
 
 
 def _over(x: Array) -> str:

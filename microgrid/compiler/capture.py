@@ -41,7 +41,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microgrid.compiler.program import Traced, TraceError
+from microgrid.compiler.tracing import Traced, TraceError
 from microgrid.engine import Value
 from microgrid.nn import Module
 from microgrid.ops import Op

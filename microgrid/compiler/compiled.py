@@ -19,16 +19,9 @@ from microgrid.compiler.boxes import Box
 from microgrid.compiler.call import Floats, Split, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
 from microgrid.compiler.kernel import Kernel, Reduce, Shape, Signature, real_array
-from microgrid.compiler.program import (
-    Traced,
-    TraceError,
-    from_graph,
-    from_values,
-    trace,
-    traced_leaf,
-    without_collector,
-)
+from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.simplify import simplify
+from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, without_collector
 from microgrid.engine import Value
 from microgrid.nn import Dropout, factors_of
 

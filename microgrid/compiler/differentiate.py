@@ -13,8 +13,9 @@ from typing import Any
 from microgrid import ops
 from microgrid.compiler.arrays import Array, Arrays, Map, Operand, reachable
 from microgrid.compiler.lift import instantiate
-from microgrid.compiler.program import Program, argument_of, from_values, trace, traced_leaf
+from microgrid.compiler.program import Program, argument_of, from_values
 from microgrid.compiler.simplify import simplify
+from microgrid.compiler.tracing import trace, traced_leaf
 from microgrid.engine import Value
 from microgrid.ops import Op, as_float
 

@@ -18,11 +18,13 @@ from microgrid.compiler import emit, special
 from microgrid.compiler.arrays import Array, Arrays, Map, Operand, dump, fuse, reachable
 from microgrid.compiler.boxes import Box, boxes
 from microgrid.compiler.call import CompiledCall, Floats, Split, node, per_sample_values
+from microgrid.compiler.classes import Classes, classify
 from microgrid.compiler.differentiate import gradients
-from microgrid.compiler.lift import Classes, classify, lift, spell_out
-from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of, without_collector
+from microgrid.compiler.lift import lift, spell_out
+from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
 from microgrid.compiler.roll import loop_source, repeats
 from microgrid.compiler.simplify import number_values, without_gradient
+from microgrid.compiler.tracing import without_collector
 from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import Op

@@ -7,80 +7,18 @@ j·s₁``, so they become views; a map that is not becomes a table of indices: s
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from microgrid import ops
 from microgrid.compiler.arrays import Array, Arrays, Indices, Map, Operand, Shape
-from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
-from microgrid.compiler.simplify import without_gradient
+from microgrid.compiler.classes import VARIADIC, Classes
+from microgrid.compiler.program import PARAMETER, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
-VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
 _UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
-
-
-@dataclass(slots=True)
-class Classes:
-    """A program's nodes by structure.
-
-    Attributes:
-        rows: the operation of each class; classes stand after those of their arguments.
-        members: the nodes of each class, in the order in which they were recorded.
-        of: the class of each node.
-    """
-
-    rows: list[Op]
-    members: list[list[int]]
-    of: list[int]
-
-    def dump(self, program: Program) -> str:
-        """Return the classes as text, one a line."""
-        lines = []
-        for number, (row, members) in enumerate(zip(self.rows, self.members, strict=True)):
-            node = members[0]
-            mine = program.arguments[program.starts[node] : program.starts[node + 1]]
-            counts = Counter(self.of[a] for a in mine)
-            inside = ", ".join(f"class {c}" + (f" × {n}" if n > 1 else "") for c, n in counts.items())
-            lines.append(f"class {number}: {len(members)} × {row.name}" + (f" of {inside}" if inside else ""))
-        return "\n".join(lines)
-
-
-def classify(program: Program) -> Classes:
-    """Partition the nodes of a program by structure, and by whether a gradient flows back to them.
-
-    Members to which none does would be given 0 by an array's gradient, and 0 times an infinite derivative is nan.
-    """
-    rows, starts, arguments, _ = program.columns
-    frozen = without_gradient(program)
-    classes = Classes([], [], [0] * len(rows))
-    of = classes.of
-    known: dict[object, int] = {}
-    for i, row in enumerate(rows):
-        start, end = starts[i], starts[i + 1]
-        if start == end:
-            key: tuple[object, ...] = (row,)
-        elif row in VARIADIC or row is ops.add:
-            kinds = [of[a] for a in arguments[start:end]]
-            key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
-        else:
-            if row is ops.mul and of[arguments[start]] > of[arguments[start + 1]]:
-                arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
-            key = (row, *[of[a] for a in arguments[start:end]])
-        if frozen[i] and start < end:
-            key = ("frozen", *key)
-        number = known.get(key)
-        if number is None:
-            number = known[key] = len(classes.rows)
-            classes.rows.append(row)
-            classes.members.append([])
-        of[i] = number
-        classes.members[number].append(i)
-    return classes
 
 
 def lift(program: Program, classes: Classes, arrays: Arrays, batched: Sequence[bool]) -> list[Operand]:

@@ -1,23 +1,17 @@
-"""Program: a graph of scalars as flat lists, one entry per node, and the trace that makes it.
+"""Program: a graph of scalars as flat lists, one entry per node: its row of the table, and its arguments' numbers."""
 
-A function is run once on Values that know they are being traced. What it recorded, in the order in which
-it recorded it, is the program: for each node its row of the table and the numbers of its arguments.
-"""
-
-import gc
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from typing import Any, NoReturn, SupportsFloat, cast
+from typing import cast
 
-from microgrid import engine, ops
+from microgrid import ops
 from microgrid.calculus import under_way
+from microgrid.compiler.tracing import Traced, TraceError, without_collector
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
-from microgrid.ops import CONSTANT, LEAF, Op
-from microgrid.recording import enable_grad, kinds, user_line, watch, watch_reads
+from microgrid.ops import CONSTANT, Op
 
 
 def named(name: str) -> Op:
@@ -40,10 +34,6 @@ _ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST)}
 def argument_of(k: int) -> Op:
     """Return the row that marks a number of argument ``k``."""
     return Op(f"argument[{k}]", lambda: ops.nan, (), doc=f"A number of argument {k}.", recipe=(argument_of, (k,)))
-
-
-class TraceError(TypeError):
-    """The function did something with a traced number that a compiled program cannot repeat."""
 
 
 @dataclass(slots=True)
@@ -101,7 +91,8 @@ class Program:
             if i == limit:
                 lines.append(f"... and {len(self) - limit} more")
                 break
-            inside = ", ".join(f"%{a}" for a in arguments) if arguments else f"{data}"
+            leaf = str(data if row is CONSTANT else int(data))
+            inside = ", ".join(f"%{a}" for a in arguments) if arguments else leaf
             lines.append(f"%{i} = {row.name}({inside})")
         lines.append("return " + ", ".join(f"%{i}" for i in self.outputs))
         return "\n".join(lines)
@@ -125,7 +116,7 @@ def from_values(
         ValueError: if one leaf stands twice among the inputs.
     """
     found = _Numbering(inputs)
-    found.add(node for node in nodes if node not in found.number)
+    found.add(nodes)
     found.program.outputs = [found.number[node] if node in found.number else found.place(node) for node in outputs]
     found.program.parameters = len(found.parameters)
     return found.program, found.parameters
@@ -156,7 +147,7 @@ class _Numbering:
                     if x in needed and x not in self.varied:
                         needed.update(x.parents)
                 order = [x for x in order if x in needed]
-            self.add(node for node in order if node not in number)
+            self.add(order)
         elif node.op is CONSTANT:
             number[node] = program.append(CONSTANT, (), node._data)
         elif type(node) is Traced:
@@ -171,27 +162,27 @@ class _Numbering:
 
     def add(self, nodes: Iterable[Value]) -> None:
         """Add nodes, parents before children."""
-        get, place, (rows, starts, arguments, data) = self.number.get, self.place, self.program.columns
-        number = self.number
+        (rows, starts, arguments, data), number, varied = self.program.columns, self.number, self.varied
         for node in nodes:
-            first, second = node.first, node.second
-            if first is None or node in self.varied:
-                place(node)
+            if node in number:
                 continue
-            a = get(first)
+            first, second = node.first, node.second
+            if first is None or (varied and node in varied):
+                self.place(node)
+                continue
+            a = number.get(first)
             if a is None:
-                a = place(first)
+                a = self.place(first)
             if second is None:
                 arguments.append(a)
             else:
-                b = get(second)
+                b = number.get(second)
                 if b is None:
-                    b = place(second)
-                if node.others:
-                    rest = [place(other) if c is None else c for other in node.others for c in (get(other),)]
-                    arguments += (a, b, *rest)
-                else:
-                    arguments += (a, b)
+                    b = self.place(second)
+                rest = [number[other] if other in number else self.place(other) for other in node.others]
+                arguments.append(a)
+                arguments.append(b)
+                arguments.extend(rest)
             number[node] = len(rows)
             if isinstance(node.op, Given):
                 raise TraceError(
@@ -207,121 +198,3 @@ def from_graph(outputs: Sequence[Value], inputs: Sequence[Sequence[Value]] = ())
     """Return the program of a graph that is there already; see ``from_values``."""
     with without_collector():
         return from_values(topological_order(*outputs), outputs, inputs)
-
-
-# ---------------------------------------------------------------------------------------------------
-# Tracing
-
-
-class Traced(Value):
-    """A Value of a function being traced: what is done with it is recorded, so its number must not matter."""
-
-    __slots__ = ()
-
-    def _refuse(self, what: str, remedy: str) -> NoReturn:
-        raise TraceError(
-            f"{what} at {user_line()}: while a function is compiled its numbers stand for every sample "
-            f"of every batch, so the program cannot depend on one of them; {remedy}"
-        )
-
-    def _branch(self, *_: Any) -> NoReturn:
-        self._refuse(
-            "a branch on a traced value",
-            "for a choice write mg.where(mg.less(a, b), x, y), mg.maximum(a, b) or mg.minimum(a, b)",
-        )
-
-    def __eq__(self, other: object) -> bool:
-        if hasattr(other, "__float__"):
-            what = "another value" if isinstance(other, Value) else repr(other)
-            self._refuse(f"a traced value was compared to {what} by == or !=", "write mg.where(mg.equal(a, b), x, y)")
-        return False
-
-    __bool__ = __lt__ = __le__ = __gt__ = __ge__ = _branch
-
-    def __float__(self) -> NoReturn:
-        self._refuse(
-            "a traced value was made a plain float",
-            "use a function of this package, which stays in the program: mg.sin(v) or np.sin(v), not math.sin(v)",
-        )
-
-    def __int__(self) -> NoReturn:
-        self._refuse("a traced value was made a whole number", "write mg.floor(v), which stays in the program")
-
-    def __index__(self) -> NoReturn:
-        self._refuse(
-            "a traced value was used as an index or as a count",
-            "choose among values by mg.total([mg.where(mg.equal(v, k), x, 0.0) for k, x in enumerate(xs)]), "
-            "or give the index to the function from outside, as a plain int",
-        )
-
-    __hash__ = Value.__hash__
-
-    def _read(self) -> NoReturn:
-        self._refuse(
-            "the .data of a traced value was read",
-            "use the value itself, or mg.stop_gradient(x); an operation of your own is a row, mg.Op(name, forward, "
-            "partials)",
-        )
-
-    def _write(self, _: Any) -> NoReturn:
-        self._refuse("the .data of a traced value was written", "make a new value by operations instead")
-
-    data = property(_read, _write)
-
-    def backward(self, gradient: SupportsFloat = 1.0) -> None:
-        """Do what a Value does, if no number of an argument or a parameter is in it: its gradients are numbers."""
-        leaves = [node for node in topological_order(self) if node.op is LEAF]
-        if any(type(leaf) is Traced for leaf in leaves):
-            self._refuse("backward() of a traced value", "take derivatives by mg.grad(f) or mg.gradient_graph(y, [x])")
-        engine.announce_reads(*leaves)
-        super().backward(gradient)
-
-
-Traced.__name__ = "traced value"  # as Python's own messages call it: unsupported operand type for <<
-
-
-def traced_leaf(number: float) -> Traced:
-    """Return a leaf that stands for a number of an argument."""
-    return Traced(number)
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Switch the garbage collector off: a trace makes many objects and no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[Any, list[Value]]:
-    """Run a function and return its result and the nodes that it recorded, in order.
-
-    Args:
-        function: what to run.
-        known: Values that were there before: their numbers must not be read, for they may change.
-
-    Raises:
-        TraceError: if a number is read, or something branches on it, that is traced or known.
-    """
-    nodes: list[Value] = []
-
-    def refuse(node: Value) -> None:
-        if node in known:
-            raise TraceError(
-                f"the number of {node!r} was read, or decided a branch, at {user_line()}: a compiled function "
-                "gets the numbers of its parameters anew at every call, so the program cannot depend on the present "
-                "one; use the value itself, mg.stop_gradient(x), mg.where(mg.less(a, b), x, y), or keep a plain "
-                "number instead of a Value: when it changes the function is traced anew; an operation of your own is a "
-                "row, mg.Op(name, forward, partials)"
-            )
-
-    with without_collector(), enable_grad(), watch(nodes.append), watch_reads(refuse):
-        token = kinds.set(Traced)
-        try:
-            return function(), nodes
-        finally:
-            kinds.reset(token)

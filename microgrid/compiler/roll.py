@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.compiler.arrays import Array, Arrays, Operand
+from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.differentiate import derivative
 from microgrid.compiler.emit import LINES, Functions, Source, number
-from microgrid.compiler.lift import VARIADIC, argument_number, instantiate
+from microgrid.compiler.lift import argument_number, instantiate
 from microgrid.compiler.program import PARAMETER, Program
 from microgrid.ops import CONSTANT, Op
 

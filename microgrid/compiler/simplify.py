@@ -5,7 +5,8 @@ one sum; chains of maxima become one too where no gradient passes, as in a softm
 the gradient of equal arguments differently.
 """
 
-from itertools import compress
+from dataclasses import replace
+from itertools import accumulate, compress
 
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
@@ -20,99 +21,119 @@ def simplify(program: Program) -> Program:
 def number_values(program: Program) -> Program:
     """Keep live nodes, each different one once; compute what depends on constants only."""
     rows, starts, arguments, data = program.columns
-    live = bytearray(len(rows))
+    live = [False] * len(rows)
+    for a in arguments:
+        live[a] = True
     for output in program.outputs:
-        live[output] = 1
-    for i in range(len(rows) - 1, -1, -1):
-        if live[i]:
-            for a in arguments[starts[i] : starts[i + 1]]:
-                live[a] = 1
+        live[output] = True
+    if False in live:
+        live = [False] * len(rows)
+        for output in program.outputs:
+            live[output] = True
+        for i in range(len(rows) - 1, -1, -1):
+            if live[i]:
+                for a in arguments[starts[i] : starts[i + 1]]:
+                    live[a] = True
 
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
-    known: dict[tuple[object, ...], int] = {}
-    constants: set[int] = set()
+    known: dict[object, int] = {}
+    pairs: dict[Op, dict[int, int]] = {}
     result_rows, result_starts, result_arguments, result_data = result.columns
-
-    def constant(number: float) -> int:
-        key = (CONSTANT, number.hex())  # hex tells −0.0 from 0.0, and nan is one number
-        if key not in known:
-            known[key] = result.append(CONSTANT, (), number)
-            constants.add(known[key])
-        return known[key]
-
+    identity = ops.identity
     for i, row in enumerate(rows):
         if not live[i]:
             continue
         start, end = starts[i], starts[i + 1]
         if start == end:
             if row is CONSTANT:
-                new[i] = constant(data[i])
+                new[i] = _constant(result, known, data[i])
             else:
-                new[i] = result.append(row, (), data[i])
+                new[i] = len(result_rows)
+                result_rows.append(row)
+                result_starts.append(len(result_arguments))
+                result_data.append(data[i])
             continue
-        mine = tuple([new[a] for a in arguments[start:end]])
-        if row is ops.identity:
+        mine = [new[a] for a in arguments[start:end]]
+        if row is identity:
             new[i] = mine[0]
             continue
-        if mine[0] in constants and constants.issuperset(mine):
-            new[i] = constant(row.forward(*[result_data[a] for a in mine]))
+        if result_rows[mine[0]] is CONSTANT and all(result_rows[a] is CONSTANT for a in mine):
+            new[i] = _constant(result, known, row.forward(*[result_data[a] for a in mine]))
             continue
-        key = (row, *mine)
-        number = known.get(key)
-        if number is None:
-            known[key] = number = len(result_rows)
+        number = len(result_rows)
+        if end - start == 2:
+            like = pairs.get(row)
+            if like is None:
+                like = pairs[row] = {}
+            new[i] = like.setdefault(mine[0] * len(rows) + mine[1], number)
+        else:
+            new[i] = known.setdefault((row, *mine), number)
+        if new[i] == number:
             result_rows.append(row)
-            result_arguments += mine
+            result_arguments.extend(mine)
             result_starts.append(len(result_arguments))
             result_data.append(0)
-        new[i] = number
     result.outputs = [new[output] for output in program.outputs]
     return result
+
+
+def _constant(program: Program, known: dict[object, int], number: float) -> int:
+    key = (CONSTANT, number.hex())  # hex tells −0.0 from 0.0, and nan is one number
+    if key not in known:
+        known[key] = program.append(CONSTANT, (), number)
+    return known[key]
 
 
 def flatten_chains(program: Program) -> Program:
     """Turn chains of additions, and of maxima without a gradient, into one node each."""
     rows, starts, arguments, data = program.columns
-    uses = [0] * len(rows)
-    for a in arguments:
-        uses[a] += 1
-    for output in program.outputs:
-        uses[output] += 2  # an output must stay a node of its own
-    frozen = without_gradient(program)
-    kinds: dict[Op, Op | None] = {}
-    chains: list[list[int] | None] = [None] * len(rows)
-    absorbed = bytearray(len(rows))
+    kinds = {row: kind for row in {*rows} if (kind := _chain(row)) is not None}
+    uses = [0] * len(rows) if kinds else []
+    if kinds:
+        for a in arguments:
+            uses[a] += 1
+        for output in program.outputs:
+            uses[output] += 2  # an output must stay a node of its own
+    frozen = without_gradient(program) if any(kind is not SUM for kind in kinds.values()) else []
+    chains: dict[int, list[int]] = {}
+    absorbed = [False] * len(rows)
     chain_rows: list[Op] = list(rows)
     for i, row in enumerate(rows):
-        kind = kinds[row] if row in kinds else kinds.setdefault(row, _chain(row))
+        kind = kinds.get(row)
         if kind is None or (kind is not SUM and not frozen[i]):
             continue
         chain_rows[i] = kind
         terms: list[int] = []
         for a in arguments[starts[i] : starts[i + 1]]:
-            inner = chains[a]
-            if inner is None or uses[a] > 1 or chain_rows[a] is not kind:
+            if a not in chains or chain_rows[a] is not kind or uses[a] > 1:
                 terms.append(a)
                 continue
-            absorbed[a] = 1
-            chains[a] = None
+            absorbed[a] = True
+            inner = chains.pop(a)
             if len(inner) > len(terms):  # add the shorter list to the longer one: linear time for a long chain
                 terms, inner = inner, terms
             terms.extend(inner)
         chains[i] = terms
+    for i, terms in chains.items():
+        if len(terms) == 2:
+            chain_rows[i] = _PAIR[chain_rows[i]]
+    if True not in absorbed:
+        return replace(program, rows=chain_rows)
 
-    result = Program(sizes=program.sizes, parameters=program.parameters)
-    new = [-1] * len(rows)
-    for i, row in enumerate(chain_rows):
-        if absorbed[i]:
-            continue
-        mine = chains[i]
-        if mine is None:
-            mine = arguments[starts[i] : starts[i + 1]]
-        if len(mine) == 2:
-            row = _PAIR.get(row, row)
-        new[i] = result.append(row, [new[a] for a in mine], data[i])
+    kept = [not gone for gone in absorbed]
+    new = list(accumulate(kept, initial=0))  # for each node, how many are kept before it
+    result = replace(program, rows=[*compress(chain_rows, kept)], data=[*compress(data, kept)])
+    result.starts, result.arguments = [0], []
+    start = 0
+    for i in [*sorted([*chains, *compress(range(len(rows)), absorbed)]), len(rows)]:  # what lies between is copied
+        shift = len(result.arguments) - starts[start]
+        result.starts += [end + shift for end in starts[start + 1 : i + 1]]
+        result.arguments += map(new.__getitem__, arguments[starts[start] : starts[i]])
+        if i in chains:
+            result.arguments += map(new.__getitem__, chains[i])
+            result.starts.append(len(result.arguments))
+        start = i + 1
     result.outputs = [new[output] for output in program.outputs]
     return result
 
@@ -129,15 +150,16 @@ def _chain(row: Op) -> Op | None:
     return _CHAINS.get(row)
 
 
-def without_gradient(program: Program) -> bytearray:
+def without_gradient(program: Program) -> list[bool]:
     """For each node, whether no gradient flows back to it from any of its uses: nothing does through a plain 0."""
     rows, starts, arguments, _ = program.columns
-    frozen = bytearray(b"\1") * len(rows)
+    frozen = [True] * len(rows)
     for output in program.outputs:
-        frozen[output] = 0
+        frozen[output] = False
     for i in range(len(rows) - 1, -1, -1):
-        if not frozen[i]:
-            mine = arguments[starts[i] : starts[i + 1]]
-            for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
-                frozen[a] = 0
+        if frozen[i] or starts[i] == starts[i + 1]:
+            continue
+        mine = arguments[starts[i] : starts[i + 1]]
+        for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
+            frozen[a] = False
     return frozen

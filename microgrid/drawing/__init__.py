@@ -108,7 +108,7 @@ def _note(graph: Graph) -> str:
     if not graph.is_outline:
         return ""
     return (
-        f"{graph.total:,} Values in outline. To see more: draw(y, focus=v, radius=2) draws what is around\n"
+        f"{graph.total:,} nodes in outline. To see more: draw(y, focus=v, radius=2) draws what is around\n"
         "the Value v, draw(y, limit=1000) draws up to 1000 boxes"
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import CLASSES, LIGHT
 from microgrid.engine import Value
 from microgrid.environment import require
@@ -84,7 +85,7 @@ def plot_boundary(
             xs,
             ys,
             s=22,
-            label=kind if isinstance(kind, str) else f"{kind:g}",
+            label=kind if isinstance(kind, str) else significant(kind),
             marker=MARKERS[i % len(MARKERS)],
             color=CLASSES["light"][i % len(CLASSES["light"])],
             edgecolors=LIGHT["paper"],

@@ -62,7 +62,7 @@ def _name(node: Node) -> str:
 def _describe(node: Node, has_gradients: bool) -> str:
     value = node.exits[0]
     if node.kind == "group":
-        name = f"{node.title}: {len(node.values):,} Values"
+        name = f"{node.title}: {len(node.values):,} nodes"
     else:
         name = f"{value.label}: " * bool(value.label) + (value.op.doc if node.kind == "operation" else node.kind)
     gradient = f", gradient {_range(node.gradient, repr)}" if has_gradients else ""
@@ -102,7 +102,7 @@ class _Writer:
     def legend(self) -> list[str]:
         if all(edge.derivative is None for edge in self.graph.edges):
             return []
-        back = f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, dashed if negative"
+        back = f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, orange and dashed if negative"
         return ["∂ local derivative" + back * self.backward]
 
     # -- nodes ---------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class _Writer:
 
     def contents(self, node: Node) -> list[str]:
         """What a group holds, in a few words."""
-        lines = [f"{len(node.values):,} Values"]
+        lines = [f"{len(node.values):,} nodes"]
         if self.graph.is_outline:
             counts = Counter(value.op.symbol for value in node.values if value.first is not None)
             lines.append("  ".join(f"{n:,} {escape(symbol)}" for symbol, n in counts.most_common(4)))

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
+from microgrid.drawing.naming import title_of
 from microgrid.drawing.rounding import Numbers
-from microgrid.engine import Value, live_nodes, topological_order
+from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT
+from microgrid.reverse import live_nodes
 
 OUTLINE_MODULES = 24
 """The most modules that an outline opens; with more, it shows the modules around them."""
@@ -225,19 +227,13 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
     from microgrid.calls import makers  # pictures of plain expressions need no layers
 
     made_by = makers(order)
-    known = {}
+    known: dict[Any, tuple[_Frame, ...]] = {}
     for call in {call for call in made_by.values() if call is not None}:
         chain = [call]
         while chain[-1].outer is not None:
             chain.append(chain[-1].outer)
-        known[call] = tuple([_Frame(each.path, _title(each)) for each in reversed(chain)])
+        known[call] = tuple([_Frame(each.path, title_of(each.kind, each.name)) for each in reversed(chain)])
     return {node: known[call] for node, call in made_by.items() if call is not None}
-
-
-def _title(call: Any) -> str:
-    """``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
-    name = call.name.rpartition(".")[2]
-    return f"{call.kind} {name}" if name.isdigit() else call.kind if name == call.kind else f"{name} ({call.kind})"
 
 
 # ---------------------------------------------------------------------------------------------------

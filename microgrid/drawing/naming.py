@@ -1,4 +1,4 @@
-"""Labels without effort: a Value is called what the variable is called that holds it."""
+"""What pictures call things: a Value as the variable that holds it, a module by its class and place."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,3 +36,9 @@ def name(variables: Mapping[str, Any]) -> None:
             seen.add(id(item))
             inner = item.items() if isinstance(item, dict) else enumerate(item)
             stack.extend(reversed([(f"{label}[{key!r}]", each) for key, each in inner]))
+
+
+def title_of(kind: str, name: str) -> str:
+    """Return ``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
+    last = name.rpartition(".")[2]
+    return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from microgrid.calls import walk
 from microgrid.drawing.dot import SANS, SIZE, heading, largest, markup, sign_and_level
+from microgrid.drawing.naming import title_of
 from microgrid.drawing.theme import THEMES
 
 SHOWN = 16
@@ -21,9 +23,13 @@ PARAMETER = re.compile(r"(?:(?P<layer>.*?)\.?neurons\.(?P<neuron>\d+)\.)?(?:w\.(
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Neurons side by side: ``weights[j][i]`` leads from unit ``i`` of the layer before to neuron ``j``."""
+    """Neurons side by side: ``weights[j][i]`` leads from unit ``i`` of the layer before to neuron ``j``.
+
+    ``name`` is the dotted one, empty for the model itself; ``title`` is what all pictures call the layer.
+    """
 
     name: str
+    title: str
     weights: dict[int, dict[int, float]]
     biases: dict[int, float]
 
@@ -52,23 +58,25 @@ def network_of(model: Any) -> Network:
     Raises:
         ValueError: if it has none, or one does not take what the one before gives.
     """
-    return stack(type(model).__name__, ((name, parameter.data) for name, parameter in model.named_parameters()))
+    return stack(model, ((name, parameter.data) for name, parameter in model.named_parameters()))
 
 
-def stack(model: str, parameters: Iterable[tuple[str, float]]) -> Network:
-    """Return the layers of neurons that named numbers make up; ``model`` names a layer that has no name.
+def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
+    """Return the layers of neurons that named numbers of a model make up.
 
     Raises:
         ValueError: if there is no neuron, or a layer does not take what the one before gives.
     """
     layers: dict[str, Layer] = {}
+    kinds = {name: type(module).__name__ for name, module in walk(model)}
     others = 0
     for name, number in parameters:
         match = PARAMETER.fullmatch(name)
         if match is None:
             others += 1
             continue
-        layer = layers.setdefault(match["layer"] or "", Layer(match["layer"] or model, {}, {}))
+        path = match["layer"] or ""
+        layer = layers.setdefault(path, Layer(path, title_of(kinds.get(path, path), path), {}, {}))
         neuron = int(match["neuron"] or 0)
         if match["input"] is None:
             layer.biases[neuron] = number
@@ -77,13 +85,14 @@ def stack(model: str, parameters: Iterable[tuple[str, float]]) -> Network:
     found = list(layers.values())
     if not found:
         raise ValueError(
-            f"draw() draws the neurons of a model, and this {model} has none; draw(model(x)) draws its graph"
+            f"draw() draws the neurons of a model, and this {type(model).__name__} has none; draw(model(x)) draws its "
+            "graph"
         )
     for before, after in pairwise(found):
         if len(before.weights) != after.inputs:
             raise ValueError(
-                f"draw() draws layers one after the other, but {before.name} gives {len(before.weights)} numbers "
-                f"and {after.name} takes {after.inputs}; draw(model(x)) draws the graph of any model"
+                f"draw() draws layers one after the other, but {before.title} gives {len(before.weights)} numbers "
+                f"and {after.title} takes {after.inputs}; draw(model(x)) draws the graph of any model"
             )
     return Network(found, others)
 
@@ -129,7 +138,7 @@ def network_dot(network: Network, *, title: str, theme: str) -> str:
         kind = "input" if column == 0 else "neuron"
         name = f"{size:,} {kind}{'s' * (size > 1)}"
         if column:
-            name = f"{layers[column - 1].name}\n{name}"
+            name = f"{layers[column - 1].title}\n{name}"
         lines.append(
             f"{_plain(f'name{column}', x, -height / 2 - NEURON_DISTANCE, color['muted'])} "
             f"fontsize={SIZE - 2:g} label=<{markup(name, 'CENTER')}>]"
@@ -153,9 +162,9 @@ def network_descriptions(network: Network) -> dict[str, str]:
     texts = {f"u0_{i}": f"input {i}" for i in range(network.layers[0].inputs)}
     for column, layer in enumerate(network.layers):
         for neuron, weights in layer.weights.items():
-            texts[f"u{column + 1}_{neuron}"] = f"{layer.name}, neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
+            texts[f"u{column + 1}_{neuron}"] = f"{layer.title}, neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
             for unit, weight in weights.items():
-                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.name}, neuron {neuron}: weight {unit} = {weight!r}"
+                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.title}, neuron {neuron}: weight {unit} = {weight!r}"
     return texts
 
 

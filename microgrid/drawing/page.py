@@ -72,7 +72,13 @@ class Page(ABC):
         )
 
     def _fill(
-        self, assets: Sequence[str], data: dict[str, Any], functions: Sequence[str], ends: tuple[str, str]
+        self,
+        assets: Sequence[str],
+        data: dict[str, Any],
+        functions: Sequence[str],
+        ends: tuple[str, str] = ("", ""),
+        template: str = "page.html",
+        still: str = "",
     ) -> str:
         """Put together what all pages share, the assets of one, the data and the functions of operations.
 
@@ -82,6 +88,8 @@ class Page(ABC):
             functions: statements that fill ``operations``, each a script of its own: one that cannot be read
                 leaves the others whole.
             ends: what stands under the two ends of the slider.
+            template: the page around all that.
+            still: the picture for browsers that run no scripts, as SVG.
         """
 
         def of_kind(suffix: str) -> list[str]:
@@ -99,6 +107,7 @@ class Page(ABC):
                 f"style-src {_hashes([style])}; script-src {_hashes(scripts)}"
             ),
             "style": style,
+            "still": still,
             "begin": html.escape(ends[0]),
             "end": html.escape(ends[1]),
             "main": "".join(of_kind(".html")),
@@ -106,7 +115,7 @@ class Page(ABC):
             "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
         }
         # One pass over the template: what is put in is never looked at again, whatever a label says.
-        return re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], _asset("page.html"))
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], _asset(template))
 
 
 def _asset(name: str) -> str:

@@ -34,6 +34,9 @@ MOMENTS = 2000
 POINTS = 400
 """The most points on the decision boundary."""
 
+PIXELS = 6400
+"""The most pixels of samples that are images: 100 digits of 64."""
+
 TRACED = 20_000
 """The largest graph of one sample, in nodes, that the page computes at every place of the boundary."""
 
@@ -46,7 +49,19 @@ IMAGES = 100
 ROWS = 40
 """The most groups of parameters in the table."""
 
-ASSETS = ("replay.html", "replay.css", "replay.js")
+ASSETS = (
+    "replay.html",
+    "replay.css",
+    "batch.js",  # a graph computed for many samples at once
+    "paint.js",  # colours and pixels
+    "plane.js",  # what a model says all over the plane
+    "curve.js",  # what a model of one input says
+    "image.js",  # what a model says of a sample that is an image
+    "diagram.js",  # neurons and weights
+    "charts.js",  # curves of measures over time
+    "parameters.js",  # weights as images, and statistics
+    "replay.js",  # the record, and how it is played
+)
 MEASURES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 Item = TypeVar("Item")
@@ -145,9 +160,8 @@ class Watcher(Page):
             )
         frames, moments = self._frames.items(), self._moments.items()
         names = list(dict.fromkeys(name for _, measures in moments for name in measures))
-        network = _network(type(self._model).__name__, self._names)
-        side = math.isqrt(network.layers[0].inputs) if network else 0
-        is_image = network is not None and side >= 4 and side * side == network.layers[0].inputs
+        network = _network(self._model, self._names)
+        side = _side(network.layers[0].inputs) if network else 0
         data = {
             "unit": self._unit,
             "at": [at for at, _ in frames],
@@ -157,8 +171,8 @@ class Watcher(Page):
                 printable(name): [number(measures[name]) if name in measures else None for _, measures in moments]
                 for name in names
             },
-            "network": _diagram(network) if network and not is_image else None,
-            "images": _images(network, side) if network and is_image else None,
+            "network": _diagram(network) if network and not side else None,
+            "images": _images(network, side) if network and side else None,
             "groups": _groups(self._names),
             "boundary": self._boundary(network),
         }
@@ -196,18 +210,22 @@ class Watcher(Page):
         self._moments.append((at, measures))
 
     def _boundary(self, network: Network | None) -> dict[str, Any] | None:
-        """Return what the page needs to compute the model all over the plane."""
+        """Return what the page needs to compute the model all over the plane, or for each image."""
         if self._trace is None:
             return None
         if self._trace.program is None:
             return {"problem": self._trace.problem}
-        across, up = zip(*self._points, strict=True)
-        shown = range(0, len(self._points), -(-len(self._points) // POINTS))
-        tried = self._points[:: -(-len(self._points) // TRIED)]
+        columns: list[Sequence[float]] = [*zip(*self._points, strict=True)]
+        if len(columns) == 1:  # the curve's other axis
+            columns.append(self._targets or [y for point in self._points for y in self._trace.answer(point)])
+        is_image = len(columns) > 2
+        most, compared = (max(1, PIXELS // len(columns)), TRIED // 5) if is_image else (POINTS, TRIED)
+        shown = range(0, len(self._points), -(-len(self._points) // most))
+        tried = [self._points[i] for i in shown[:: -(-len(shown) // compared)]]
         return {
             "problem": "",
-            "range": [_range(across), _range(up)],
-            "points": [self._points[i] for i in shown],
+            "range": [] if is_image else [*map(_range, columns)],
+            "points": [[float(f"{x:.6g}") for x in self._points[i]] for i in shown],
             "targets": [self._targets[i] for i in shown] if self._targets else None,
             "total": len(self._points),
             "tried": tried,
@@ -229,13 +247,15 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
 
     The page shows the learning curves and, of neurons in layers, the weights: as the width and colour of
     lines, or as images where the inputs make a square, such as 64 pixels; of any other model the statistics
-    of its parameters. If the model takes two numbers, the page computes it all over the plane.
+    of its parameters. If the model takes two numbers, the page computes it all over the plane; if one, it draws
+    the curve of its answers through the points, over those of earlier moments; of an image it shows the scores, and
+    the gradient of a score at each pixel.
     It is of bounded size: of a long training it has about 200 moments, evenly spaced.
 
     Args:
         model: a module, or anything that has ``parameters()``. It is noted as it is now, as moment 0.
-        X: the points, pairs of numbers, to show on the decision boundary. Of samples with more numbers the
-            page shows nothing.
+        X: the samples: of two numbers, points on a plane; of one, points of a curve; images where the numbers make a
+            square. Of others the page shows nothing.
         y: the target of each: a class, 0 and 1 or −1 and 1 or 0, 1, 2, …, or one-hot; or a number.
         title: the page's heading.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
@@ -259,7 +279,7 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
 
 
 def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
-    """Return the points and their targets; no points if they are not pairs."""
+    """Return the points of a line or a plane, or images, and their targets; of other samples no points."""
     if X is None:
         if y is not None:
             raise ValueError("watch() got targets y without samples: give both, watch(model, X, y)")
@@ -274,7 +294,8 @@ def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
         raise ValueError("X is empty: give watch() the samples, or leave X and y out")
     if len(lengths := set(map(len, rows))) > 1:
         raise ValueError(f"the samples in X have different lengths, {sorted(lengths)}: each needs the same")
-    if lengths != {2}:
+    (width,) = lengths
+    if width > 2 and not _side(width):
         return [], []
     points = [[_number("X", i, x) for x in row] for i, row in enumerate(rows)]
     return points, [
@@ -289,8 +310,14 @@ def _number(name: str, place: int, given: Any) -> float:
     except TypeError as error:
         raise TypeError(f"{name}[{place}]: {error}") from None
     if not math.isfinite(x):
-        raise ValueError(f"{name}[{place}] has {x}: it has no place on the plane; leave it out")
+        raise ValueError(f"{name}[{place}] has {x}: it has no place in a picture; leave it out")
     return x
+
+
+def _side(inputs: int) -> int:
+    """Return the side of the square that so many inputs make; 0 if they are no image."""
+    side = math.isqrt(inputs)
+    return side if side >= 4 and side * side == inputs else 0
 
 
 def _range(numbers: Sequence[float]) -> list[float]:
@@ -343,16 +370,28 @@ class _Trace:
             for value, i in index.items()
             if value.origin is not None and isinstance(value.origin.module, Call)
         }
+        children: dict[int, list[int]] = {}
+        for value, i in index.items():
+            for parent in value.parents:
+                children.setdefault(index[parent], []).append(i)
+
+        def answer_of(path: str) -> int | None:
+            """Return the node of a neuron, or of the activation that it goes through and nothing else takes."""
+            i = made.get(path)
+            while i is not None and len(after := children.get(i, [])) == 1 and len(program["parents"][after[0]]) == 1:
+                i = after[0]
+            return i
+
         root = type(self.model).__name__
         is_layered = not hasattr(self.model, "w")  # a single neuron is called by nobody's list
         return {
-            "program": {key: program[key] for key in ("op", "parents", "data")},
+            "program": {key: program[key] for key in ("op", "parents", "data", "rows")},
             "inputs": [index.get(value, -1) for value in self.inputs],
             "parameters": [index.get(value, -1) for value in self.parameters],
             "outputs": [index[value] for value in self.outputs],
             "neurons": [
                 [
-                    made.get(".".join([root, *[layer.name] * (layer.name != root), *["neurons", str(j)] * is_layered]))
+                    answer_of(".".join([root, *filter(None, [layer.name]), *["neurons", str(j)] * is_layered]))
                     for j in shown_of(len(layer.weights))
                 ]
                 for layer in (network.layers if network else [])
@@ -378,7 +417,7 @@ def _base64(frames: Iterable["array[float]"]) -> str:
     return base64.b64encode(b"".join(struct.pack(f"<{len(frame)}f", *frame) for frame in frames)).decode()
 
 
-def _network(model: str, names: list[str]) -> Network | None:
+def _network(model: Any, names: list[str]) -> Network | None:
     """Return the layers of neurons, with the position of each parameter in the place of its number."""
     try:
         network = stack(model, ((name, float(i)) for i, name in enumerate(names)))
@@ -397,7 +436,7 @@ def _diagram(network: Network) -> dict[str, Any]:
     return {
         "sizes": sizes,
         "shown": [shown_of(size) for size in sizes],
-        "names": ["inputs", *[printable(layer.name) for layer in network.layers]],
+        "names": ["inputs", *[printable(layer.title) for layer in network.layers]],
         "weights": [_weights(layer.weights, shown_of(len(layer.weights))) for layer in network.layers],
         "biases": [[int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers],
         "others": network.others,
@@ -408,7 +447,7 @@ def _images(network: Network, side: int) -> dict[str, Any]:
     layer = network.layers[0]
     return {
         "side": side,
-        "name": printable(layer.name),
+        "name": printable(layer.title),
         "total": len(layer.weights),
         "weights": _weights(layer.weights, range(min(IMAGES, len(layer.weights)))),
     }

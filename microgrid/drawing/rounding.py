@@ -103,10 +103,11 @@ def _settled(number: float, error: float) -> float:
 
 
 def significant(number: float, digits: int = 4) -> str:
-    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full."""
+    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full, a true minus."""
     if not math.isfinite(number):
-        return str(number)
-    if number == int(number) and abs(number) < 1e6:
-        return str(int(number))
-    text = f"{number:.{digits}g}"
-    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+        text = str(number)
+    elif number == int(number) and abs(number) < 1e6:
+        text = str(int(number))
+    else:
+        text = f"{number:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return text.replace("-", "−")

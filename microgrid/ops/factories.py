@@ -17,9 +17,10 @@ def factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Call
     """
 
     def decorate(make: Callable[..., Op]) -> Callable[..., Op]:
-        cached = lru_cache(maxsize=1024)(make)
+        remember = lru_cache(maxsize=1024)
+        cached = remember(make)
         if signed:
-            by_sign = lru_cache(maxsize=1024)(lambda constant, sign: make(constant))
+            by_sign = remember(lambda constant, sign: make(constant))
             cached = wraps(make)(lambda constant: by_sign(constant, math.copysign(1.0, constant)))  # type: ignore[assignment]
         SAMPLES.extend(partial(cached, *constants) for constants in samples)
         return cached

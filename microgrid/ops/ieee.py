@@ -68,7 +68,7 @@ def divide(a: float, b: float) -> float:
     try:
         return a / b
     except ZeroDivisionError:
-        return nan if a == 0.0 or a != a else math.copysign(inf, a) * math.copysign(1.0, b)
+        return a * math.copysign(inf, b)
 
 
 def power(x: float, n: float) -> float:
@@ -84,9 +84,9 @@ def power(x: float, n: float) -> float:
 
 def power_log(x: float, n: float, k: int) -> float:
     """xⁿ·logᵏ x, where xⁿ decides at 0 and ∞."""
-    if x == 0.0 or (x == inf and n < 0.0):  # xⁿ decides, not the logarithm; x⁰ log x counts as 0 at 0
-        return 0.0 if x or n >= 0.0 else power(abs(x), n) * (-1.0) ** k
-    return power(x, n) * log(x) ** k
+    if (n >= 0.0 and not x) or (n < 0.0 and x == inf):  # xⁿ decides, not the logarithm; x⁰ log x counts as 0 at 0
+        return 0.0
+    return power(abs(x), n) * log(x) ** k
 
 
 def direction(a: float, b: float) -> float:
@@ -175,7 +175,7 @@ def sigmoid_slope(x: float, y: float) -> float:
 
 def sech2(x: float, y: float) -> float:
     """sech² x where tanh x is y: 1 − y², as long as that loses no digit."""
-    if -0.75 < y < 0.75:
+    if abs(y) < 0.75:
         return 1.0 - y * y
     try:
         c = math.cosh(x)
@@ -207,7 +207,7 @@ def product_error(a: float, b: float) -> float:
 def normal_cdf(x: float) -> float:
     """Φ(x), the standard normal distribution; erfc would magnify the rounding of x·√½ in the tail."""
     if not abs(x) < 40.0:
-        return 0.5 + math.copysign(0.5, x)
+        return 0.5 * math.erfc(-x)
     z = x * ROOT_HALF
     missing = product_error(x, ROOT_HALF) + x * ROOT_HALF_REST
     return 0.5 * (math.erfc(-z) + 2.0 / math.sqrt(math.pi) * math.exp(-z * z) * missing)
@@ -234,7 +234,7 @@ def polygamma(n: int, x: float) -> float:
     sign = 1.0 if n % 2 else -1.0
     factorial = math.factorial(n)
     shift = []
-    while x < 16.0 + n:
+    while x < 16.0 + 3.0 * n:
         shift.append(divide(factorial, power(x, n + 1.0)))
         x += 1.0
     # negative powers, because they underflow quietly where x is huge
@@ -249,8 +249,8 @@ def pole_to_the_left(x: float) -> Hashable:
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
-BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798)
-"""The Bernoulli numbers of even index, B₂ to B₁₈: for the asymptotic series of log Γ and its derivatives."""
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730)
+"""The Bernoulli numbers of even index, B₂ to B₁₂: for the asymptotic series of log Γ and its derivatives."""
 
 
 def cotangent_derivative(n: int, x: float) -> float:

@@ -151,7 +151,8 @@ def _away_from_flat(x: Any, n: Any) -> tuple[Any, Any]:
 @factory()
 def power_log_of(k: int) -> Op:
     """Return xⁿ·logᵏ x, the k-th derivative of xⁿ by n, for a whole k ≥ 1: a row that only derivatives use."""
-    lower = power_log_of(k - 1) if k > 1 else power
+    lower = power_log_of(k - 1) if k - 1 else power
+    log_k = f"log{_superscript(k) if k - 1 else ''}"
 
     def by_base(y: Any, x: Any, n: Any) -> Any:
         flat, x = _away_from_flat(x, n)
@@ -164,11 +165,11 @@ def power_log_of(k: int) -> Op:
             by_base,
             lambda y, x, n: power_log_of(k + 1)(x, n),
         ),
-        symbol=f"xⁿ·log{_superscript(k) if k > 1 else ''} x",
+        symbol=f"xⁿ·{log_k} x",
         domain=(POSITIVE, REALS),
         ufunc="power_log",
         javascript=f"mg.powerLog({k}, {{0}}, {{1}})",
-        formula=f"{{0:atom}}^{{1:atom}}·log{_superscript(k) if k > 1 else ''} {{0:atom}}",
+        formula=f"{{0:atom}}^{{1:atom}}·{log_k} {{0:atom}}",
         doc="xⁿ·logᵏ x; at x = 0 it is 0 for n ≥ 0, as in PyTorch",
         recipe=(power_log_of, (k,)),
     )
@@ -202,7 +203,7 @@ def base_of(base: float) -> Op:
     return Op(
         f"base[{base!r}]",
         lambda x: ieee.power(base, x),
-        ((lambda y, x: power_log_of(1)(base, x)) if base == 0 else lambda y, x: y * logarithm,),
+        ((lambda y, x: power_log_of(1)(base, x)) if not base else lambda y, x: y * logarithm,),
         symbol=f"{base:g}ˣ",
         expansion=lambda x: power(base, x),
         formula=f"{base:g}^{{0:atom}}",
@@ -309,9 +310,9 @@ hypot = _row(
     math.hypot,
     lambda y, a, b: direction(a, b),
     lambda y, a, b: direction(b, a),
-    kink=lambda a, b: a == b == 0.0,
+    kink=lambda *xs: any(xs),
     doc="√(a² + b²) without overflow; its derivatives at (0, 0) are nan, as in PyTorch; of any number of arguments",
-    otherwise=lambda *xs: hypot_of(len(xs))(*xs) if len(xs) > 1 else absolute(*xs) if xs else 0.0,
+    otherwise=lambda *xs: hypot_of(len(xs))(*xs) if xs[1:] else absolute(*xs) if xs else 0.0,
 )
 
 
@@ -330,7 +331,7 @@ def hypot_of(n: int) -> Op:
         math.hypot,
         tuple(map(by, range(n))),
         symbol="hypot",
-        kink=lambda *xs: not any(xs),
+        kink=lambda *xs: any(xs),
         expansion=lambda *xs: reduce(hypot, xs),
         javascript="Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
         python="mg.hypot(" + ", ".join(f"{{{i}}}" for i in range(n)) + ")",
@@ -387,7 +388,7 @@ atan2 = _row(
     math.atan2,
     lambda y, a, b: div(div(b, hypot(a, b)), hypot(a, b)),
     lambda y, a, b: -div(div(a, hypot(a, b)), hypot(a, b)),
-    kink=lambda a, b: b <= 0 and math.copysign(1.0, a),
+    kink=lambda a, b: b <= 0 and math.copysign(inf, a),
     ufunc="arctan2",
     doc="the angle of the point (b, a), with a jump at b ≤ 0, a = 0; derivatives at (0, 0) are nan: no limit",
 )
@@ -480,7 +481,7 @@ def direction_of(n: int) -> Op:
         return hypot_of(n)(*xs)
 
     def by(i: int) -> Partial:
-        if i == 0:  # 1/y − x₁²/y³ would cancel
+        if not i:  # 1/y − x₁²/y³ would cancel
             return lambda y, *xs: div(squares(*[_squared(div(x, length(xs))) for x in xs[1:]]), length(xs))
         return lambda y, *xs: -y * div(div(xs[i], length(xs)), length(xs))
 
@@ -498,22 +499,27 @@ def direction_of(n: int) -> Op:
 # Special functions
 
 
+def _bounded(x: Any) -> Any:
+    """Hold x within ±1e20: what it is a factor of is 0 long before, and beyond, 0·∞ would come up in derivatives."""
+    return clip(x, -1e20, 1e20)
+
+
 def _gaussian(x: Any) -> Any:
-    """e^(−x²), which is 0 from 28 on: so far x is bounded, as 0·∞ would come up in its derivatives."""
-    return exp(-_squared(clip(x, -28.0, 28.0)))
+    """e^(−x²)."""
+    return exp(-_squared(_bounded(x)))
 
 
 def _weighted_density(x: Any) -> Any:
-    """x·φ(x) with the density φ of the standard normal distribution, bounded likewise where it is 0."""
-    x = clip(x, -40.0, 40.0)
+    """x·φ(x) with the density φ of the standard normal distribution."""
+    x = _bounded(x)
     return x * (exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2.0 * math.pi)))
 
 
 def _gamma_slope(x: Any) -> Any:
-    """Γ(x)·ψ(x). Where Γ overflows it is e⁵ˣ, all of whose derivatives are ∞ there, and not ∞·0 or ∞ − ∞."""
+    """Γ(x)·ψ(x). Where Γ overflows it is exp(x²), all of whose derivatives are ∞ there, and not ∞·0 or ∞ − ∞."""
     overflows = greater(x, 171.7)
-    beyond, x = where(overflows, 5.0 * x, 0.0), where(overflows, 1.0, x)
-    return where(overflows, exp(beyond), gamma(x) * digamma(x))
+    beyond, x = where(overflows, x, 0.0), where(overflows, 1.0, x)
+    return where(overflows, exp(beyond * beyond), gamma(x) * digamma(x))
 
 
 def _squared(x: Any) -> Any:
@@ -700,7 +706,7 @@ copysign: Op = _row(
     ieee.copysign,
     lambda y, a, b: sign(a) * copysign(1.0, b),
     0.0,
-    kink=lambda a, b: ((a > 0) - (a < 0), math.copysign(1.0, b)),
+    kink=lambda a, b: ((a > 0) - (a < 0), math.copysign(inf, b)),
     ufunc="copysign_or_nan",
     javascript="mg.copysign({0}, {1})",
     doc="|a| with the sign of b; nan where b is nan, whose sign means nothing; the derivative at a = 0 is 0",
@@ -831,8 +837,7 @@ sigmoid = _row(
 silu = _row(
     "silu",
     lambda x: x * ieee.sigmoid(x) if x != -inf else -0.0,
-    # σ′ is 0 from ±800 on: so far x is bounded, as 0·∞ would come up
-    lambda y, x: sigmoid(x) + clip(x, -800.0, 800.0) * sigmoid_slope(x),
+    lambda y, x: sigmoid(x) + _bounded(x) * sigmoid_slope(x),
     symbol="SiLU",
     expansion=lambda x: where(equal(x, -inf), -0.0, x * sigmoid(x)),
     doc="x·σ(x), also called swish",

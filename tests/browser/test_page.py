@@ -15,7 +15,7 @@ from waiting import wait_until
 
 import microgrid as mg
 from microgrid import ops
-from microgrid.drawing import explorer, replay
+from microgrid.drawing import explorer, playground, replay
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.program import number
 from microgrid.drawing.theme import DARK, LIGHT
@@ -1157,12 +1157,16 @@ def test_theme_follows_the_viewer_or_the_choice(browser, tmp_path, theme, viewer
 def test_static_files_of_the_pages_are_complete_and_name_no_address():
     folder = Path(mg.__file__).parent / "drawing"
     assets = {path.name: path for path in folder.glob("*") if path.suffix in (".js", ".css", ".html")}
-    assert set(assets) == {"page.html", "page.css", "page.js", "numbers.js", *explorer.ASSETS, *replay.ASSETS}
+    shared = {"page.html", "playground.html", "page.css", "page.js", "numbers.js"}
+    assert set(assets) == {*shared, *explorer.ASSETS, *replay.ASSETS, *playground.ASSETS}
     for name, path in assets.items():
         assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "").replace("http-equiv", ""), name
 
 
-@pytest.mark.parametrize(("page", "assets"), [("explorer", explorer.ASSETS), ("replay", replay.ASSETS)])
+@pytest.mark.parametrize(
+    ("page", "assets"),
+    [("explorer", explorer.ASSETS), ("replay", replay.ASSETS), ("playground", playground.ASSETS)],
+)
 def test_every_script_of_a_page_has_its_types_checked(page, assets):
     root = Path(__file__).parents[2]
     checked = json.loads((root / f".ci/javascript/{page}.json").read_text())["files"]

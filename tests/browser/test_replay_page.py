@@ -160,7 +160,7 @@ def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
     page.evaluate("goTo(lastFrame)")
     whole = picture_of(page, "#field")
     page.hover(".neuron.mapped >> nth=3")
-    expect(page.locator("#boundary-title")).to_have_text("What layers.0, neuron 1 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Layer 0, neuron 1 says")
     hovered = picture_of(page, "#field")
     assert hovered != whole
     page.mouse.move(2, 2)
@@ -172,7 +172,7 @@ def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
     assert picture_of(page, "#field") == hovered
     assert page.locator(".neuron[tabindex='0']").count() == 1
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#boundary-title")).to_have_text("What layers.0, neuron 0 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Layer 0, neuron 0 says")
     page.keyboard.press("Escape")
     expect(page.locator("#boundary-title")).to_have_text("What the model says, all over the plane")
 
@@ -198,7 +198,7 @@ def test_controls_and_pictures_have_names_for_screen_readers(page):
     )
     assert nameless == 0
     assert "points right" in page.locator("#plane").get_attribute("aria-label")
-    assert "layers.0: 6" in page.locator("#network svg").get_attribute("aria-label")
+    assert "Layer 0: 6" in page.locator("#network svg").get_attribute("aria-label")
     assert page.locator(".chart svg").first.get_attribute("aria-label").startswith("loss over time. Now: training")
 
 
@@ -213,7 +213,8 @@ def test_the_boundary_is_the_models_of_that_epoch(page, training, epoch):
     page.evaluate(f"goTo({epoch})")
     places = [7, 500, 1111, 2000]
     found = page.evaluate(
-        """places => places.map(i => [plane.xs[i], plane.ys[i], plane.fields.get(boundary.outputs[0])[i]])""", places
+        "places => places.map(i => [plane.places[0][i], plane.places[1][i], fieldOf(boundary.outputs[0])[i]])",
+        places,
     )
     right = page.evaluate("plane.marks.map(mark => !mark.classList.contains('wrong'))")
     model.load_state_dict(states[epoch])
@@ -230,7 +231,7 @@ def test_each_neurons_square_is_what_the_neuron_gives(page, training):
     model = training[0]
     page.evaluate("goTo(lastFrame)")
     x, y, *found = page.evaluate(
-        "[plane.xs[77], plane.ys[77], ...boundary.neurons[0].map(node => plane.fields.get(node)[77])]"
+        "[plane.places[0][77], plane.places[1][77], ...boundary.neurons[0].map(node => plane.fields.get(node)[77])]"
     )
     assert found == pytest.approx([neuron([x, y]).data for neuron in model.layers[0].neurons], rel=1e-4, abs=1e-5)
 
@@ -251,8 +252,89 @@ def test_lines_have_the_width_of_the_weight_and_the_colour_of_its_sign(page, tra
     assert widths[-1] > 2 * widths[0]
     page.locator(".weight").first.dispatch_event("pointerenter")
     title = page.locator(".weight title").first.text_content()
-    assert title.startswith("layers.0, neuron 0: weight 0 = ")
+    assert title.startswith("Layer 0, neuron 0: weight 0 = ")
     assert float(title.split()[-1].replace("−", "-")) == pytest.approx(weights[0], rel=1e-3)
+
+
+LINE = [[-1 + i / 10] for i in range(21)]
+
+
+def curve(page, selector=".answer"):
+    """The points of a curve on the page, in the picture's units of 0 to 320 each way."""
+    d = page.locator(f"#points {selector}").first.get_attribute("d")
+    return [[float(x) for x in pair.split()] for pair in d[1:].split("L")]
+
+
+@pytest.fixture
+def line(show):
+    """A network on a sine, in one variable."""
+    model = Sequential(Affine(1, 4, seed=0), Tanh(), Affine(4, 1, seed=1))
+    return model, show(recorded(model, X=LINE, y=[math.sin(3 * x) for [x] in LINE]))
+
+
+def test_model_of_one_input_is_a_curve_through_the_points_with_its_history(line):
+    model, page = line
+    page.evaluate("goTo(lastFrame)")
+    [left, right], [low, high] = page.evaluate("boundary.range")
+    found = curve(page)
+    for across, down in found[::20]:
+        x = left + across * (right - left) / 320
+        assert high - down * (high - low) / 320 == pytest.approx(model([x]).data, abs=0.02)
+    [first, *_] = page.eval_on_selector_all(
+        ".point", "ps => ps.map(p => [+p.getAttribute('cx'), +p.getAttribute('cy')])"
+    )
+    assert first == pytest.approx([320 * (-1 - left) / (right - left), 320 * (high - math.sin(-3)) / (high - low)])
+    assert page.locator(".past path").count() == 3, "the untrained model's and those of the moments since"
+    assert curve(page, ".past path") != found
+    page.evaluate("goTo(0)")
+    assert page.locator(".past path").count() == 0
+    assert "Off by" in page.locator("#verdict").inner_text()
+
+
+def test_neurons_of_one_input_are_curves_with_their_activation(line):
+    model, page = line
+    page.evaluate("goTo(lastFrame)")
+    assert page.locator(".neuron.mapped").count() == 1 + 4 + 1
+    x, *found = page.evaluate("[plane.places[0][30], ...boundary.neurons[0].map(node => fieldOf(node)[30])]")
+    assert found == pytest.approx([math.tanh(neuron([x]).data) for neuron in model.modules[0].neurons], abs=1e-5)
+    before = curve(page)
+    page.hover(".neuron.mapped >> nth=2")
+    expect(page.locator("#boundary-title")).to_have_text("What Affine 0, neuron 1 says")
+    assert curve(page) != before
+    expect(page.locator(".point").first).to_be_hidden()
+
+
+def test_circles_have_their_number_in_the_middle_and_the_legend_says_what_fills_them(show):
+    page = show(recorded(MLP(3, [4, 1]), X=[[0, 1, 2]], y=[1]))
+    expect(page.locator("#legend")).to_contain_text("circle: the neuron's bias")
+    off = page.eval_on_selector_all(
+        ".neuron.round",
+        """circles => circles.map(circle => {
+             const range = document.createRange();
+             range.selectNodeContents(circle);
+             const [text, box] = [range, circle].map(part => part.getBoundingClientRect());
+             const off = (at, size) => text[at] - box[at] + (text[size] - box[size]) / 2;
+             return Math.hypot(off("x", "width"), off("y", "height"));
+           })""",
+    )
+    assert len(off) == 8
+    assert max(off) < 2
+
+
+def test_without_colours_the_sign_of_a_field_is_seen_by_its_hatching(page):
+    shades_of_grey = """sign => {
+        const bytes = new Uint8Array(shadesOf(new Array(400).fill(sign * 0.5), 20, 1, 6).buffer);
+        return new Set(Array.from({ length: 400 }, (_, i) => bytes[4 * i] + bytes[4 * i + 1] + bytes[4 * i + 2])).size;
+      }"""
+    assert page.evaluate(shades_of_grey, 1) == 1
+    assert page.evaluate(shades_of_grey, -1) == 2
+
+
+def test_training_is_drawn_in_the_middle_of_its_epoch_and_validation_at_its_end(page):
+    page.evaluate("goTo(4)")
+    training, validation = (float(page.locator(".dot").nth(k).get_attribute("cx")) for k in (0, 1))
+    assert validation - training == pytest.approx(304 / EPOCHS / 2)
+    expect(page.locator("#charts .note")).to_contain_text("the mean over an epoch")
 
 
 def test_boundary_of_several_classes_has_a_region_and_a_shape_for_each(show):
@@ -356,14 +438,77 @@ def test_weights_of_a_square_of_inputs_are_images_that_change(show):
     model = Sequential(Affine(64, 12, seed=0), ReLU(), Affine(12, 10, seed=1))
     page = show(recorded(model))
     assert page.locator("#images canvas").count() == 12
-    assert page.evaluate("images.canvases.map(c => [c.width, c.height])") == [[8, 8]] * 12
+    assert page.evaluate("imageRoom.canvases.map(c => [c.width, c.height])") == [[96, 96]] * 12
     before = picture_of(page, "#images canvas")
     page.click("#last")
     assert picture_of(page, "#images canvas") != before
-    pixel = "[...images.canvases[0].getContext('2d').getImageData(0, 0, 8, 8).data]"
-    red_less_blue = [r - b for r, b in zip(page.evaluate(pixel)[::4], page.evaluate(pixel)[2::4], strict=True)]
+    red_less_blue = page.evaluate(
+        """Array.from({ length: 64 }, (_, i) => {
+          const middle = [12 * (i % 8) + 5, 12 * Math.floor(i / 8) + 4];
+          const [red, , blue] = imageRoom.canvases[0].getContext("2d").getImageData(...middle, 1, 1).data;
+          return red - blue;
+        })"""
+    )
     for difference, weight in zip(red_less_blue, model.modules[0].neurons[0].w, strict=True):
         assert abs(weight.data) < 0.05 or (difference > 0) == (weight.data < 0), "orange is negative"
+
+
+IMAGES = [[((i * 7 + k * 3) % 11) / 10 for k in range(16)] for i in range(12)]
+
+
+@pytest.fixture
+def pictured(show):
+    """A network on images of 4 × 4."""
+    model = Sequential(Affine(16, 6, seed=0), Tanh(), Affine(6, 3, seed=1))
+    return model, show(recorded(model, X=IMAGES, y=[i % 3 for i in range(12)]))
+
+
+def pixel_slopes(model, image, k):
+    xs = [mg.Value(x) for x in image]
+    model(xs)[k].backward()
+    return [x.grad for x in xs]
+
+
+def test_a_sample_that_is_an_image_has_its_scores_and_the_gradient_at_each_pixel(pictured):
+    model, page = pictured
+    page.evaluate("goTo(lastFrame)")
+    page.fill("#image-number", "4")
+    scores = [y.data for y in model(IMAGES[4])]
+    shown = page.locator(".bar .number").all_text_contents()
+    assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(scores, rel=6e-3)
+    expect(page.locator(".bar.target b")).to_have_text("1")
+    slopes = "viewed.model.gradients[viewed.model.inputs[{0}]][0]"
+    read = f"[{', '.join(slopes.format(k) for k in range(16))}]"
+    assert page.evaluate(read) == pytest.approx(pixel_slopes(model, IMAGES[4], 1), rel=1e-3, abs=1e-5), "of the target"
+    page.click(".bar >> nth=2")
+    expect(page.locator("#slopes-caption")).to_have_text("∂ score of 2/∂ pixel")
+    assert page.evaluate(read) == pytest.approx(pixel_slopes(model, IMAGES[4], 2), rel=1e-3, abs=1e-5)
+    said = scores.index(max(scores))
+    expect(page.locator("#image-words")).to_contain_text(f"It says {said}, by softmax")
+
+
+def test_wrong_samples_are_found_by_keyboard_and_follow_the_moment(pictured):
+    model, page = pictured
+    page.evaluate("goTo(lastFrame)")
+    answers = [[y.data for y in model(image)] for image in IMAGES]
+    wrong = [i for i, scores in enumerate(answers) if scores.index(max(scores)) != i % 3]
+    assert wrong
+    page.focus("#next-wrong")
+    for i in [*[i for i in wrong if i > 0], wrong[0]]:
+        page.keyboard.press("Enter")
+        expect(page.locator("#image-number")).to_have_value(str(i))
+        expect(page.locator("#image-words")).to_contain_text("which is wrong")
+    expect(page.locator("#image-words")).to_contain_text(f"{12 - len(wrong)} of 12 right")
+    before = page.locator(".bar .number").all_text_contents()
+    page.click("#first")
+    assert page.locator(".bar .number").all_text_contents() != before
+
+
+def test_an_image_with_one_answer_has_one_bar(show):
+    page = show(recorded(MLP(16, [1]), X=IMAGES, y=[i / 2 for i in range(12)]))
+    page.fill("#image-number", "3")
+    expect(page.locator("#image-words")).to_contain_text("and the target is 1.5")
+    assert page.locator(".bar").count() == 1
 
 
 def test_a_wide_network_shows_its_first_and_last_neurons(show):

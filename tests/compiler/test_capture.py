@@ -897,7 +897,7 @@ def test_what_does_not_change_is_traced_once(make):
     compiled = compile(f)
     compiled(X)
     kernel = compiled.kernel(X)
-    with mg.engine.watch(nodes.append):
+    with mg.recording.watch(nodes.append):
         assert all(compiled.kernel(X) is kernel for _ in range(3))
     assert not nodes
 

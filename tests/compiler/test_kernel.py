@@ -507,7 +507,7 @@ def test_a_captured_result_is_computed_from_its_leaves():
 def test_each_structure_of_arguments_is_traced_once():
     recorded = []
     f = compile(lambda x: mg.total(x))
-    with mg.engine.watch(lambda node: recorded.append(node.op.name)):
+    with mg.recording.watch(lambda node: recorded.append(node.op.name)):
         for width in (4, 3, 4, 3):
             f(np.ones((4, width)))
     assert [name for name in recorded if name.startswith("sum")] == ["sum[4]", "sum[3]"]

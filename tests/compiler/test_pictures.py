@@ -60,19 +60,19 @@ def test_a_kernel_is_drawn_as_statements_with_their_shapes():
     summary = f"38 nodes → {count} statements ({forward} forward, {count - forward} backward)"
     assert {"A layer", summary} <= set(all_text(picture))
     assert {"forward pass", "backward pass"} <= set(all_text(picture))
-    product = "Σ × 4 × batch over 3"
+    product = "@ 4 × batch over 3"
     assert {
         ("x 3 × batch", product),
         ("w00 … w32 4 × 3", product),
         (product, "ReLU 4 × batch"),
         ("Σ number over batch", "÷ batch output number"),
-        ("x 3 × batch", "Σ × gradient 4 × 3 over batch"),
+        ("x 3 × batch", "@ gradient 4 × 3 over batch"),
     } <= edges(picture)
 
 
 def test_each_box_and_edge_of_a_kernel_says_in_a_sentence_what_it_is():
     picture = mg.draw(layer().kernel(np.ones((2, 3))))
-    assert ("Σ × 4 × batch over 3", "contract: the sum of products over 3; shape 4 × batch") in boxes(picture).values()
+    assert ("@ 4 × batch over 3", "contract: the sum of products over 3; shape 4 × batch") in boxes(picture).values()
     titles = [title.text for title in ElementTree.fromstring(picture.svg).iter(f"{SVG}title")]
     assert "w00 … w32 (4 × 3) → contract (4 × batch), operand 2 of 2" in titles
     assert all(sentence for _, sentence in boxes(picture).values())

@@ -1,0 +1,89 @@
+"""The reverse sweep: the chain rule, applied to one node after another."""
+
+from collections.abc import Iterable
+from itertools import compress
+from typing import Any, TypeVar
+
+from microgrid.node import Node
+from microgrid.ops import CONSTANT, Op
+from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS, number
+from microgrid.recording import check_backward, check_forward, hooks, open_blocks
+
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode]:
+    """Return the nodes of a topological order that a gradient can reach from the outputs.
+
+    Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
+    not 0 times an infinite local derivative either, which would be nan.
+    """
+    for node in order:
+        op = node.op
+        if type(op) is Op and not op.cuts:
+            continue
+        if op.cuts:
+            break
+    else:
+        return order
+    live = set(outputs)
+    shared: set[int] = set()
+    for node in reversed(order):
+        if node not in live:
+            continue
+        if node.op.cuts:
+            live.update(compress(node.parents, node.op.connected))
+        elif id(node.others) in shared:
+            live.update((node.first, node.second))  # type: ignore[arg-type]
+        else:
+            live.update(node.parents)
+            shared.add(id(node.others))
+    return [node for node in order if node in live]
+
+
+def sweep(nodes: list[AnyNode]) -> None:
+    """Apply the chain rule to nodes in topological order, the last one first.
+
+    Each adds its gradient, times its local derivatives, to the gradients of its parents. The row says which form
+    these have; the common forms are spelled out here, because this is where the time goes.
+    """
+    no_row = CONSTANT  # which sends nothing back: it stands for an operation that is no row
+    anomalies = bool(open_blocks) and check_forward in hooks.get()
+    for node in reversed(nodes):
+        if anomalies:
+            check_backward(node)
+        first = node.first
+        if first is None:
+            continue
+        op, gradient, second = node.op, node._grad, node.second
+        row = op if type(op) is Op else no_row
+        form = row.form
+        if form == PRODUCT and second is not None:
+            first._grad += gradient * second._data
+            second._grad += gradient * first._data
+        elif form == SUM:
+            first._grad += gradient
+            if second is not None:
+                second._grad += gradient
+                for other in node.others:
+                    other._grad += gradient
+        elif form == ONE_FUNCTION:
+            first._grad += gradient * row.by_first(node._data, first._data)
+        elif form == TWO_FUNCTIONS and second is not None:
+            a, b = first._data, second._data
+            first._grad += gradient * row.by_first(node._data, a, b)
+            second._grad += gradient * row.by_second(node._data, a, b)
+        elif form == CONSTANTS:
+            first._grad += gradient * row.left
+            if second is not None:
+                second._grad += gradient * row.right
+        elif form == OTHER or row is no_row:
+            op.backpropagate(node)
+
+
+def require_numbers(nodes: list[AnyNode]) -> None:
+    """Raise a ``TypeError`` that names the operation, if a local derivative is not a number."""
+    for node in nodes:
+        derivatives: tuple[Any, ...] = node.local_derivatives()
+        for derivative in derivatives:
+            number(node.op, derivative, "local derivative")
