@@ -107,7 +107,7 @@ function level(x) {
   return size >= largest * 0.1 ? 3 : size >= largest * 0.01 ? 2 : 1;
 }
 
-const tone = (x) => (x === 0 ? "zero" : `${x < 0 ? "negative" : "positive"}-${level(x)}`);
+const tone = (x) => (x !== x ? "undefined-4" : x === 0 ? "zero" : `${x < 0 ? "negative" : "positive"}-${level(x)}`);
 
 function paintNode(node) {
   const step = steps[now];
@@ -131,13 +131,15 @@ function paintNode(node) {
     const done = node.reached && node.completeStep <= now;
     setText(node, "dataText", known ? range(values.map((i) => passes.shown.data[i])) : "");
     setText(node, "gradientText", done ? range(values.map((i) => passes.shown.gradient[i])) : "");
-    if (done) gradient = values.map((i) => passes.shown.gradient[i]).reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
+    if (done) gradient = values.map((i) => passes.shown.gradient[i]).reduce((a, b) => (b !== b || Math.abs(b) > Math.abs(a) ? b : a));
   }
   if (gradient !== null && node.kind !== "constant") classes.push(tone(gradient));
+  if (markFault(node)) classes.push("faulty");
   setClass(node, classes.join(" "));
 }
 
 function measure() {
+  findFaults();
   measureFlows();
   largest = 0;
   for (const gradient of passes.shown.gradient) if (Number.isFinite(gradient)) largest = Math.max(largest, Math.abs(gradient));

@@ -25,17 +25,20 @@ function explain() {
     return [
       heading("The leaves"),
       element("p", {}, ...some, some.length && more.length ? ", and " : "", more.join(" and "), "."),
+      ...Object.keys(program.remarks).slice(0, 3).map((i) => remarkOn(Number(i))),
       element("p", { class: "why" }, order.length ? "They were given. The forward pass computes everything else from them: press play, or →." : "Nothing is computed from it yet: it is a leaf."),
     ];
   }
   if (!node.single) return explainGroup(phase, node, heading);
   const i = node.values[0];
   const name = held(i);
+  const fault = (text) => (text ? element("p", { class: "line remark" }, text) : null);
   if (phase === "forward")
     return [
       heading("Forward ", counted(now, order.length)),
       line(bold(name), ` = ${formulaOf(i)}`),
       line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])),
+      fault(begins.forward?.value === i ? begins.forward.text : ""),
       element("p", { class: "why" }, passes.row(i).doc.replace(/\.$/, "") + "."),
     ];
   if (phase === "seed")
@@ -54,6 +57,7 @@ function explain() {
     line(bold(name), ` = ${formulaOf(i)} has gradient `, num(passes.shown.gradient[i])),
     ...sent.slice(0, MANY).map((edge) => line(...addition(edge), arrivalNote(edge))),
     sent.length > MANY ? line(`… and ${sent.length - MANY} more operands alike.`) : null,
+    fault(sent.some((edge) => passes.parentOf(edge) === begins.backward?.value) ? begins.backward.text : ""),
     element("p", { class: "why" }, why),
   ];
 }

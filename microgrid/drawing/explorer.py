@@ -4,12 +4,14 @@ from functools import cached_property
 from typing import Any
 
 from microgrid.drawing.dot import printable
-from microgrid.drawing.graph import Graph, extract
+from microgrid.drawing.faults import gradients_beyond, out_of_date
+from microgrid.drawing.graph import MANY, Graph, extract
 from microgrid.drawing.layout import Layout
 from microgrid.drawing.page import Page
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
-from microgrid.engine import Value
+from microgrid.drawing.rounding import Numbers
+from microgrid.engine import Value, live_nodes
 
 ASSETS = (
     "explorer.html",
@@ -22,6 +24,7 @@ ASSETS = (
     "modules.js",  # which module made which value, and which boxes they make
     "steps.js",  # the graph that is played, and its steps
     "words.js",  # names, formulas and numbers in words
+    "faults.js",  # what is known to be wrong with the numbers
     "cards.js",  # nodes and frames as they are drawn
     "edges.js",  # edges and their numbers
     "names.js",  # what can be read from far
@@ -73,7 +76,10 @@ class Explorer(Page):
         modules = self._modules()
         return self._fill(
             ASSETS,
-            {"program": {**self._program.json(), **modules}, **self._picture(bool(modules["modules"]))},
+            {
+                "program": {**self._program.json(), **modules, "remarks": self._remarks()},
+                **self._picture(bool(modules["modules"])),
+            },
             self._program.functions(),
             ends=("forward pass →", "← backward pass"),
         )
@@ -92,6 +98,16 @@ class Explorer(Page):
                 self._program.index[node.values[0]]: node.cluster for node in whole.nodes if node.cluster is not None
             },
         }
+
+    def _remarks(self) -> dict[int, str]:
+        """What Python's numbers show to be wrong, which the page computes anew."""
+        order, output = self._program.order, self._program.order[-1]
+        if len(order) > MANY:
+            return {}
+        found = out_of_date(order)
+        if not found and (output.grad or output.is_leaf):
+            found = gradients_beyond(order, (output,), Numbers(order, live_nodes(order, (output,))))
+        return {self._program.index[value]: remark for value, remark in found.items()}
 
     def _picture(self, has_modules: bool) -> dict[str, Any]:
         """What to show; and where the boxes stand, if the page does not lay them out itself.

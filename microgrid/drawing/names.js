@@ -5,9 +5,10 @@
 
 const FAR = 0.42; // the scale below which the texts of the cards cannot be read
 const NAME = { height: 11, letter: 7.4 };
+const ROW = 14; // pixels from one title in the corner of frames to the next
 const GRID = 4; // pixels: how finely names are kept apart
 
-/** @typedef { { text: string, at: Point, kind: string, width: number, element: SVGElement | null, attributes: Record<string, any> } } Name */
+/** @typedef { { text: string, kind: string, at: Point, room: Point, attributes: Record<string, any>, element: SVGElement | null } } Name */
 /** @type {Name[]} the most important first */
 let names = [];
 let namesScale = 0;
@@ -15,14 +16,16 @@ let namesScale = 0;
 function collectNames() {
   layers.names.replaceChildren();
   namesScale = 0;
-  const add = (kind, text, at, width, attributes = {}) => names.push({ kind, text, at, width, attributes, element: null });
   names = [];
-  const label = (node) => (node.single ? nameOf(node.values[0], 16) : node.title);
-  add("output", label(outputNode), outputNode.at, Infinity, { "data-node": outputNode.index });
-  for (const { title, corners, cluster } of picture.frames) add("frame", `− ${title}`, [corners[0], corners[1]], corners[2] - corners[0], { "data-frame": cluster });
-  for (const node of nodes) if (!node.single) add("group", node.title, node.at, Infinity, { "data-node": node.index });
-  for (const node of nodes) if (node.single && !node.computes && node.kind !== "constant" && program.labels[node.values[0]]) add("leaf", label(node), node.at, Infinity, { "data-node": node.index });
-  for (const node of order) if (node.single && node !== outputNode) add("sign", passes.row(node.values[0]).symbol, node.at, node.size[0] - 8, { "data-node": node.index });
+  const anywhere = [Infinity, Infinity];
+  const add = (kind, text, at, room, attributes) => names.push({ text, kind, at, room, attributes, element: null });
+  const card = (kind, node, text, room) => add(kind, text, node.at, room, { "data-node": node.index });
+  card("output", outputNode, outputNode.single ? nameOf(outputNode.values[0], 16) : outputNode.title, anywhere);
+  for (const { title, corners, cluster } of picture.frames) add("frame", `− ${title}`, corners.slice(0, 2), [Infinity, corners[3] - corners[1]], { "data-frame": cluster });
+  for (const node of nodes) if (!node.single && node !== outputNode) card("group", node, node.title, anywhere);
+  for (const node of nodes)
+    if (node.single && !node.computes && node.kind !== "constant" && program.labels[node.values[0]]) card("leaf", node, nameOf(node.values[0], 16), node.kind === "input" ? anywhere : [Infinity, node.size[1]]);
+  for (const node of order) if (node.single && node !== outputNode) card("sign", node, passes.row(node.values[0]).symbol, [node.size[0] + 16, node.size[1]]);
 }
 
 // Names where there is room, in the order of their importance; anew only when the scale changes.
@@ -37,26 +40,36 @@ function showNames() {
   if (namesScale === view.scale) return;
   namesScale = view.scale;
   const taken = new Set(); // squares of the screen
-  const squares = (x, y, width) => {
-    const found = [];
-    for (let column = Math.floor((x - 3) / GRID); column <= Math.floor((x + width + 3) / GRID); column++)
-      for (let row = Math.floor(y / GRID); row <= Math.floor((y + NAME.height) / GRID); row++) found.push(`${column} ${row}`);
-    return found;
-  };
   for (const name of names) {
-    const width = [...name.text].length * NAME.letter;
-    const isFrame = name.kind === "frame";
-    const [x, y] = name.at.map((at) => at * view.scale);
-    const place = isFrame ? squares(x, y, width) : squares(x - width / 2, y - NAME.height / 2, width);
-    const fits = width <= name.width * view.scale && !place.some((square) => taken.has(square));
-    if (fits) for (const square of place) taken.add(square);
-    if (!fits) {
-      if (name.element) name.element.style.display = "none";
-      continue;
+    const place = placeOf(name, taken);
+    if (place) {
+      const [x, y] = place;
+      const anchor = name.kind === "frame" ? "start" : "middle";
+      name.element ??= shape("text", { class: `far-name ${name.kind}`, "text-anchor": anchor, ...name.attributes }, layers.names, name.text);
+      name.element.setAttribute("x", String(x));
+      name.element.setAttribute("y", String(y + NAME.height - 1));
     }
-    name.element ??= shape("text", { class: `far-name ${name.kind}`, "text-anchor": isFrame ? "start" : "middle", ...name.attributes }, layers.names, name.text);
-    name.element.style.display = "";
-    name.element.setAttribute("x", String(isFrame ? x + 4 : x));
-    name.element.setAttribute("y", String(isFrame ? y + 13 : y + 4));
+    if (name.element) name.element.style.display = place ? "" : "none";
   }
+}
+
+// Where a name has room: on its card, or in the corner of its frame or below it; then the place is taken.
+/** @param {Name} name @param {Set<string>} taken */
+function placeOf({ text, kind, at, room }, taken) {
+  const width = [...text].length * NAME.letter;
+  if (width > room[0] * view.scale || NAME.height > room[1] * view.scale) return null;
+  const [x, y] = at.map((place) => place * view.scale);
+  const isFrame = kind === "frame";
+  const left = isFrame ? x + 4 : x - width / 2;
+  const rows = isFrame ? Math.min(4, Math.floor((room[1] * view.scale) / ROW)) : 1;
+  for (let row = 0; row < rows; row++) {
+    const top = isFrame ? y + 3 + row * ROW : y - NAME.height / 2;
+    const squares = [];
+    for (let column = Math.floor((left - 3) / GRID); column <= Math.floor((left + width + 3) / GRID); column++)
+      for (let line = Math.floor(top / GRID); line <= Math.floor((top + NAME.height) / GRID); line++) squares.push(`${column} ${line}`);
+    if (squares.some((square) => taken.has(square))) continue;
+    for (const square of squares) taken.add(square);
+    return [isFrame ? left : x, top];
+  }
+  return null;
 }

@@ -28,6 +28,7 @@
  * @property {SVGElement} element
  * @property {SVGElement} [dataText]
  * @property {SVGElement} [gradientText]
+ * @property {SVGElement} [faultText]
  * @property {boolean} [away]
  *
  * @typedef {object} GraphEdge

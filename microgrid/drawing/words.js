@@ -53,7 +53,7 @@ function numbersOf(i) {
 }
 
 const bold = (text, kind = "name") => element("b", { class: kind }, text);
-const num = (x) => element("b", { class: `number ${x < 0 ? "negative" : x > 0 ? "positive" : "zero"}`, title: String(x) }, format(x));
+const num = (x) => element("b", { class: `number ${x !== x ? "undefined" : x < 0 ? "negative" : x > 0 ? "positive" : "zero"}`, title: String(x) }, format(x));
 const line = (...children) => element("p", { class: "line" }, ...children);
 const plain = (x) => element("span", { title: String(x) }, format(x));
 
@@ -78,7 +78,7 @@ function range(numbers) {
     low = Math.min(low, x);
     high = Math.max(high, x);
   }
-  return low === high ? format(low) : `${format(low)} … ${format(high)}`;
+  return low === high || low !== low ? format(low) : `${format(low)} … ${format(high)}`;
 }
 
 function count(n, thing) {

@@ -602,6 +602,45 @@ def test_rounding_noise_is_shown_as_zero_and_in_full_in_the_panel(show):
 
 
 # ---------------------------------------------------------------------------------------------------
+# What is known to be wrong
+
+
+def test_nan_has_a_colour_of_its_own_and_is_said_where_it_begins(show):
+    x, b = mg.Value(0.0, label="x"), mg.Value(1.0, label="b")
+    y = mg.log(x)
+    y.label = "y"
+    z = y * 0.0
+    z.label = "z"
+    page = show(explore(z + b))
+    page.evaluate("goTo(1)")
+    assert "−inf begins here: log(0)" in page.locator("#now").inner_text()
+    expect(page.locator("#nodes .faulty .label")).to_have_text("y")
+    page.evaluate("goTo(lastStep)")
+    assert "nan begins here: 0 × inf" in page.locator("#now").inner_text()
+    fill = "name => getComputedStyle(nodes.find(n => nameOf(n.values[0]) === name).element.querySelector('.tint')).fill"
+    assert len({page.evaluate(fill, name) for name in ("x", "y", "b")}) == 3, "nan, zero and positive differ"
+    dashes = page.locator(".edge.undefined-4 path").first.evaluate("path => getComputedStyle(path).strokeDasharray")
+    assert dashes != "none", "nor is it told by colour alone"
+    page.evaluate("setLeaf(0, 2); goTo(lastStep)")
+    assert page.locator(".faulty").count() == 0
+
+
+def test_gradients_from_before_and_numbers_out_of_date_are_said(show):
+    x = mg.Value(3.0, label="x")
+    y = x * x
+    y.backward()
+    page = show(explore(y))
+    assert "In Python" not in page.locator("aside").inner_text()
+    y.backward()
+    page = show(explore(y))
+    assert "In Python x.grad = 6 + 6 from before" in page.locator("#now").inner_text()
+    x.data = 100.0
+    page = show(explore(y))
+    page.evaluate("select(nodes[1])")
+    assert "out of date: 10000 now" in page.locator("#node").inner_text()
+
+
+# ---------------------------------------------------------------------------------------------------
 # Sharing
 
 
