@@ -87,11 +87,12 @@ function flowsInto(places, node, into = node) {
 }
 
 function laySample() {
-  const { learner, index } = sample;
+  const { learner, index, network: before } = sample;
   sample.network = learner.networks[learner.networks.length === 1 ? 0 : learner.targets[index]];
   sample.batch = batchOf(sample.network, 1);
   const { places, frames, width, height } = placesOf(sample.network);
-  if (!places.has(sample.chosen)) sample.chosen = sample.network.output;
+  // Up to the score all graphs of a network are alike; losses of two classes are not.
+  if (!places.has(sample.chosen) || (sample.network !== before && sample.chosen > sample.network.score)) sample.chosen = sample.network.output;
   const room = byId("sample-graph");
   const size = [width * CARD.across, (height + 0.3) * CARD.down];
   const scale = Math.min(1.6, Math.max(0.85, Math.min((room.clientWidth - 12) / (size[0] + 12), (room.clientHeight - 6) / size[1])));
