@@ -12,7 +12,8 @@ from microgrid.drawing.page import Page
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
 from microgrid.drawing.rounding import Numbers
-from microgrid.engine import Value, live_nodes
+from microgrid.engine import Value
+from microgrid.reverse import live_nodes
 
 ASSETS = (
     "explorer.html",
