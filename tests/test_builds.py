@@ -122,7 +122,7 @@ print(x.data)
 
 
 def documented(body, within=""):
-    """The dotted name and the docstring of what a module defines, and classes in it."""
+    """The dotted names and docstrings of what a module and its classes define; those of __eq__ and its like are Python's."""
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (words := ast.get_docstring(node)):
             yield f"{within}{node.name}", words
