@@ -122,9 +122,10 @@ print(x.data)
 
 
 def documented(body, within=""):
-    """The dotted names and docstrings of what a module and its classes define; those of __eq__ and its like are Python's."""
+    """The dotted names and docstrings of what a module and its classes define; of __eq__ and its like they are Python's."""
     for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (words := ast.get_docstring(node)):
+        is_ours = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("__")
+        if is_ours and (words := ast.get_docstring(node)):
             yield f"{within}{node.name}", words
         if isinstance(node, ast.ClassDef):
             yield from documented(node.body, f"{node.name}.")
