@@ -21,12 +21,12 @@ from microgrid import ops
 from microgrid.calculus import gradient_graph
 from microgrid.drawing import draw, name, notebook_bundle, picture, rendering
 from microgrid.drawing.boundary import plot_boundary
-from microgrid.drawing.dot import aligned, columns
+from microgrid.drawing.dot import aligned, columns, room_for
 from microgrid.drawing.graph import extract
 from microgrid.drawing.rendering import RendererError, find_renderer
 from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import DARK, LIGHT
-from microgrid.engine import Value
+from microgrid.engine import Value, topological_order
 from microgrid.losses import cross_entropy
 from microgrid.nn import MLP, Affine, Layer, Module, Neuron, ReLU, Sequential
 from microgrid.ops import Op
@@ -256,6 +256,72 @@ def test_what_is_no_number_has_a_colour_of_its_own_and_dotted_lines():
     assert LIGHT["undefined 4"] not in draw(apples()).dot
 
 
+# -- a series of pictures ------------------------------------------------------------------------------
+
+
+def places(picture):
+    """Where every text stands that is no number, and where every box does."""
+    root = tree(picture)
+    words = sorted(
+        ("".join(text.itertext()), text.get("x"), text.get("y"))
+        for text in root.iter(f"{SVG}text")
+        if not any(c.isdigit() for c in "".join(text.itertext())) and "".join(text.itertext()).strip("\xa0 ")
+    )
+    boxes = [
+        next(g.iter(f"{SVG}path")).get("d") for g in root.iter(f"{SVG}g") if g.get("class", "").split()[:1] == ["node"]
+    ]
+    return words, boxes, root.get("viewBox")
+
+
+@pytest.mark.parametrize("make", [apples, lambda: neuron(3), lambda: network()[2]])
+@pytest.mark.parametrize("options", [{}, {"direction": "TB"}, {"depth": 1}])
+def test_in_a_series_nothing_moves_but_the_numbers(make, options):
+    y = make()
+    last, order = draw(y, **options), topological_order(y)
+    final = [node.grad for node in order]
+    for node in order:
+        node.grad = 0.0
+    series = [draw(y, like=last, **options)]
+    for node, gradient in zip(reversed(order), reversed(final), strict=True):
+        node.grad = gradient
+        if node.parents:
+            series.append(draw(y, like=last, **options))
+    first = places(series[0])
+    assert "grad" in " ".join(texts(tree(series[0])))
+    for shown in series[1:]:
+        if "from " not in shown.svg and "set to 0" not in shown.svg:  # a remark takes room of its own
+            assert places(shown) == first
+    assert places(last) == first
+    assert places(draw(y, **options)) == first
+
+
+def test_a_picture_that_is_like_one_of_another_graph_is_refused():
+    with pytest.raises(ValueError, match=r"like must be a picture of the same graph, .* got <Picture"):
+        draw(apples(), like=draw(neuron(3)))
+    with pytest.raises(ValueError, match="like must be a picture of the same graph"):
+        draw(apples(), like=draw(MLP(2, [1], seed=0)))
+
+
+@pytest.mark.parametrize("what", [apples, lambda: MLP(2, [3, 1], seed=0)])
+def test_the_legend_can_be_left_out(what):
+    with_legend, without = (" ".join(texts(tree(draw(what(), legend=legend)))) for legend in (True, False))
+    assert "if negative" in with_legend
+    assert "if negative" not in without
+
+
+@pytest.mark.parametrize("scale", [1, 2.0, 4.5])
+def test_a_png_has_as_many_pixels_to_a_point_as_asked(scale):
+    picture = draw(apples(), scale=scale)
+    width = int.from_bytes(picture.png[16:20], "big")
+    assert width == pytest.approx(scale * float(tree(picture).get("width")), rel=0.01)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, math.inf, math.nan, "2"])
+def test_a_scale_that_gives_no_picture_is_refused(scale):
+    with pytest.raises(ValueError, match=f"scale must be a number of pixels to a point, above 0; got {scale!r}"):
+        draw(apples(), scale=scale)
+
+
 @pytest.mark.parametrize("wrong", [5, None])
 def test_a_label_that_is_no_text_is_named(wrong):
     x = Value(2.0)
@@ -372,8 +438,9 @@ def test_a_row_whose_derivative_raises_near_the_point_is_drawn():
 
 
 def test_the_decimal_points_of_a_node_stand_under_one_another():
-    assert aligned([-12.5, 3.0, 0.125]) == ["−12.5  ", "  3    ", "  0.125"]
-    assert aligned([]) == []
+    texts = [significant(number) for number in (-12.5, 3.0, 0.125)]
+    assert aligned(texts, room_for(texts)) == ["−12.5  ", "  3    ", "  0.125"]
+    assert aligned(texts, room_for(texts, (2, 5))) == ["−12.5   ", "  3     ", "  0.125 "]
 
 
 def test_infinite_numbers_are_drawn():

@@ -65,7 +65,7 @@ def test_settings_are_what_the_page_begins_with():
         ({"layers": [4, 0]}, "the size of a layer must be a whole number from 1 to 8; got 0"),
         ({"layers": [1] * 5}, "at most 4 hidden layers"),
         ({"activation": "step"}, "activation must be one of tanh, relu, sigmoid, none; got 'step'"),
-        ({"loss": "guess"}, "loss must be one of hinge, binary cross-entropy, squared error; got 'guess'"),
+        ({"loss": "guess"}, "loss must be one of binary cross-entropy, hinge, squared error; got 'guess'"),
         ({"data": "sine", "loss": "hinge"}, "loss must be one of squared error; got 'hinge'"),
         ({"optimizer": "Newton"}, "optimizer must be one of SGD, .*; got 'Newton'"),
         ({"learning_rate": 0}, "learning_rate must be a number from 1e-09 to 100; got 0"),

@@ -1,5 +1,6 @@
 """Pictures of computation graphs: ``draw`` makes one, Jupyter shows it, ``save`` writes it."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,7 +9,7 @@ from microgrid.drawing.dot import descriptions, drawing
 from microgrid.drawing.graph import Graph, exceeds, extract
 from microgrid.drawing.naming import name
 from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
-from microgrid.drawing.picture import Picture
+from microgrid.drawing.picture import SCALE, Picture
 from microgrid.drawing.rendering import RendererError
 from microgrid.drawing.theme import THEMES
 from microgrid.engine import Value
@@ -32,6 +33,9 @@ def draw(
     limit: int | None = 200,
     mark: Value | None = None,
     theme: str = "auto",
+    legend: bool = True,
+    scale: float = SCALE,
+    like: Picture | None = None,
     renderer: str | None = None,
 ) -> Picture:
     """Draw the computation graph of a Value, or of several in one picture; the network of a model; or a kernel.
@@ -42,13 +46,13 @@ def draw(
     another output, while that of this one is 0.
 
     A model, such as ``MLP(2, [4, 4, 1])``, is drawn as the classic diagram: a circle per neuron, and a line
-    per weight, whose width is its size and whose colour is its sign. Only ``title``, ``theme`` and
-    ``renderer`` are for it.
+    per weight, whose width is its size and whose colour is its sign. Only ``title``, ``theme``, ``legend``,
+    ``scale`` and ``renderer`` are for it.
 
     A kernel, what ``compile`` makes of a function, is drawn as its array program: a box per statement, with its
     operation and its shape. The forward and the backward pass stand side by side and go opposite ways. Only
-    ``title``, ``direction``, ``limit``, ``theme`` and ``renderer`` are for it. A compiled function is drawn as
-    its kernel if it has one so far; ``draw(f.kernel(X, Y))`` draws that for arguments like these.
+    ``title``, ``direction``, ``limit``, ``theme``, ``legend``, ``scale`` and ``renderer`` are for it. A compiled
+    function is drawn as its kernel if it has one so far; ``draw(f.kernel(X, Y))`` draws that for arguments like these.
 
     Args:
         what: the output, or several outputs, or a model, or a kernel.
@@ -65,6 +69,10 @@ def draw(
         mark: a Value to point out by a thick outline; ``focus`` unless given.
         theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG is dark within a dark page (of JupyterLab, VS Code, Colab,
             documentation), HTML for viewers who prefer it; else they are light, and so is PNG.
+        legend: whether to say what stands on the edges.
+        scale: pixels of a PNG to a point; there are 72 points to an inch.
+        like: another picture of this graph. Its numbers have as much room here, so in a series that is drawn before,
+            between and after the passes nothing moves but the numbers.
         renderer: a Graphviz program's name or path. Unless given it is the one named by the environment
             variable ``MICROGRID_DOT``, else a system ``dot``, else the one of ``graphviz-pure``.
 
@@ -74,19 +82,23 @@ def draw(
 
     Raises:
         TypeError: if something that is drawn is neither a Value nor a model nor a kernel.
-        ValueError: for an unknown direction or theme, nothing to draw, a focus outside of the graph, a
-            model whose layers do not follow one another, a kernel that has no arrays or more boxes than
-            ``limit``, or a compiled function that has not one kernel so far.
+        ValueError: for an unknown direction or theme, nothing to draw, a focus outside of the graph, a picture
+            ``like`` that is of another graph, a scale that is not above 0, a model whose layers do not follow one
+            another, a kernel that has no arrays or more boxes than ``limit``, or a compiled function that has not
+            one kernel so far.
     """
     if direction is None:
         direction = "TB" if is_kernel(what) else "LR"
     _one_of("direction", direction, DIRECTIONS)
     _one_of("theme", theme, ("auto", *THEMES))
     paper = "dark" if theme == "dark" else "light"
+    if not (isinstance(scale, (int, float)) and 0.0 < scale < math.inf):
+        raise ValueError(f"scale must be a number of pixels to a point, above 0; got {scale!r}")
+    options: dict[str, Any] = {"title": title, "theme": theme, "scale": scale, "renderer": renderer}
     if is_model(what):
         network = network_of(what)
-        dot = network_dot(network, title=title, theme=paper)
-        return Picture(dot, network_descriptions(network), title=title, theme=theme, renderer=renderer)
+        dot = network_dot(network, title=title, theme=paper, legend=legend)
+        return Picture(dot, network_descriptions(network), **options)
     if is_kernel(what):
         boxes = what.boxes()
         if limit is not None and len(boxes) > limit:
@@ -94,12 +106,17 @@ def draw(
                 f"this kernel has {len(boxes):,} boxes, and a picture shows up to limit={limit:,}: draw(kernel, "
                 "limit=None) draws them all; kernel.source and kernel.dump() are the program as text"
             )
-        dot = arrays_dot(boxes, what.traced, title=title, direction=direction, theme=paper)
-        return Picture(dot, arrays_descriptions(boxes), title=title, theme=theme, renderer=renderer)
+        dot = arrays_dot(boxes, what.traced, title=title, direction=direction, theme=paper, legend=legend)
+        return Picture(dot, arrays_descriptions(boxes), **options)
     outputs = _outputs(what)
     graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
-    drawn = drawing(graph, title=title, direction=direction, theme=paper, note=_note(graph))
-    return Picture(drawn.dot, descriptions(graph), title=title, theme=theme, renderer=renderer, placed=drawn.placed)
+    earlier = None if like is None else like.drawing
+    drawn = drawing(
+        graph, title=title, direction=direction, theme=paper, note=_note(graph), legend=legend, like=earlier
+    )
+    if like is not None and (earlier is None or not drawn.is_like(earlier)):
+        raise ValueError(f"like must be a picture of the same graph, drawn with the same options; got {like!r}")
+    return Picture(drawn.dot, descriptions(graph), **options, drawing=drawn)
 
 
 def _note(graph: Graph) -> str:

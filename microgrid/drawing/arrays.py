@@ -30,7 +30,7 @@ def is_kernel(what: Any) -> TypeGuard[Drawable]:
     return callable(getattr(what, "boxes", None)) and not isinstance(what, type)
 
 
-def arrays_dot(boxes: Sequence[Box], traced: int, *, title: str, direction: str, theme: str) -> str:
+def arrays_dot(boxes: Sequence[Box], traced: int, *, title: str, direction: str, theme: str, legend: bool) -> str:
     """Return the DOT text of an array program.
 
     Forward goes in the direction given and backward against it, so that a gradient stands beside its array.
@@ -41,8 +41,9 @@ def arrays_dot(boxes: Sequence[Box], traced: int, *, title: str, direction: str,
         title: a heading.
         direction: of the forward pass.
         theme: ``"light"`` or ``"dark"``.
+        legend: whether to say what dashed lines are.
     """
-    return _Writer(boxes, direction, theme).write(title, traced)
+    return _Writer(boxes, direction, theme, legend).write(title, traced)
 
 
 def arrays_descriptions(boxes: Sequence[Box]) -> dict[str, str]:
@@ -63,7 +64,8 @@ def arrays_descriptions(boxes: Sequence[Box]) -> dict[str, str]:
 
 
 class _Writer:
-    def __init__(self, boxes: Sequence[Box], direction: str, theme: str) -> None:
+    def __init__(self, boxes: Sequence[Box], direction: str, theme: str, legend: bool) -> None:
+        self.legend = legend
         self.boxes = boxes
         self.direction = direction
         self.upright = direction in ("LR", "RL")  # narrow boxes, for they stand in a long row
@@ -103,7 +105,8 @@ class _Writer:
         notes = [
             f"{traced:,} nodes → {total:,} statement{'s' * (total != 1)}{kinds}{', on plain floats' * self.floats}"
         ]
-        if any(self.is_kept(i, box.operands[k]) for i, box in enumerate(self.boxes) for k in self.drawn(box)):
+        kept = any(self.is_kept(i, box.operands[k]) for i, box in enumerate(self.boxes) for k in self.drawn(box))
+        if self.legend and kept:
             notes.append("dashed: what the backward pass reads of the forward pass")
         return notes
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from microgrid.drawing.graph import Cluster, Edge, Graph, Node, sibling
-from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine
+from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine, Room
 from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import THEMES
 from microgrid.ops import LEAF
@@ -20,9 +20,29 @@ PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
 """Symbols that the fonts of graphviz-pure lack, in letters that they have."""
 
 
-def drawing(graph: Graph, *, title: str = "", direction: str = "LR", theme: str = "light", note: str = "") -> Drawing:
-    """Return the picture of a graph, box by box. It depends on the arguments alone."""
-    return _Writer(graph, direction, theme).drawing(title, note)
+def drawing(
+    graph: Graph,
+    *,
+    title: str = "",
+    direction: str = "LR",
+    theme: str = "light",
+    note: str = "",
+    legend: bool = True,
+    like: Drawing | None = None,
+) -> Drawing:
+    """Return the picture of a graph, box by box. It depends on the arguments alone.
+
+    Args:
+        graph: what to draw.
+        title: a heading.
+        direction: where the forward pass goes.
+        theme: ``"light"`` or ``"dark"``.
+        note: lines under the heading.
+        legend: whether to say what stands on the edges.
+        like: a picture of the same graph, whose numbers have as much room here.
+    """
+    writer = _Writer(graph, direction, theme, like)
+    return writer.drawing(title, [*note.splitlines(), *writer.legend() * legend])
 
 
 def heading(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
@@ -36,7 +56,8 @@ def heading_table(title: str, notes: Iterable[str], color: dict[str, str]) -> st
     rows = [f"<B>{markup(title, limit=TITLE_COLUMNS)}</B>"] if title else []
     rows += [f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{escape(note)}</FONT>' for note in notes]
     table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
-    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>' if rows else ""
+    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>'
+    return f'<FONT POINT-SIZE="{SIZE + 3:g}">{table}</FONT>' if rows else ""
 
 
 def descriptions(graph: Graph) -> dict[str, str]:
@@ -70,8 +91,10 @@ def _describe(node: Node, has_gradients: bool) -> str:
 
 
 class _Writer:
-    def __init__(self, graph: Graph, direction: str, theme: str) -> None:
+    def __init__(self, graph: Graph, direction: str, theme: str, like: Drawing | None) -> None:
         self.graph = graph
+        self.rooms = dict(like.rooms) if like else {}
+        self.leaves_room = graph.has_gradients or (like is not None and like.has_gradients)
         self.direction = direction
         self.color = THEMES[theme]
         self.backward = graph.has_gradients
@@ -79,7 +102,7 @@ class _Writer:
         self.largest_gradient = largest(x for node in graph.nodes for x in node.gradient)
         self.largest_flow = largest(edge.flow or 0.0 for edge in graph.edges)
 
-    def drawing(self, title: str, note: str) -> Drawing:
+    def drawing(self, title: str, notes: Sequence[str]) -> Drawing:
         color, graph = self.color, self.graph
         defaults = (
             f'graph [rankdir={self.direction} bgcolor="{color["paper"]}" pad=0.2 nodesep=0.18 ranksep=0.35 '
@@ -96,14 +119,22 @@ class _Writer:
         for i, node in enumerate(graph.nodes):
             self.add_stubs(i, node, boxes, lines)
         frames = [self.frame(i, cluster) for i, cluster in enumerate(graph.clusters)]
-        lead = heading_table(title, [*note.splitlines(), *self.legend()], color)
-        return Drawing(defaults, lead, self.direction, tuple(boxes), tuple(lines), tuple(frames))
+        return Drawing(
+            defaults,
+            heading_table(title, notes, color),
+            self.direction,
+            tuple(boxes),
+            tuple(lines),
+            tuple(frames),
+            self.rooms,
+            self.leaves_room,
+        )
 
     def legend(self) -> list[str]:
         if all(edge.derivative is None for edge in self.graph.edges):
             return []
         back = f"    {BACK[self.direction]} gradient flowing back = gradient × ∂, orange and dashed if negative"
-        return ["∂ local derivative" + back * self.backward]
+        return ["∂ local derivative" + back * self.leaves_room]
 
     # -- nodes ---------------------------------------------------------------------------------------
 
@@ -120,13 +151,12 @@ class _Writer:
 
     def node(self, index: int, node: Node) -> str:
         value, color = node.exits[0], self.color
-        numbers = [("data", node.data)]
-        if self.backward and node.kind != "constant":
-            numbers.append(("grad", node.gradient))
-        rows = [
-            self.number_row(name, text, self.tint(node.gradient) if name == "grad" else "")
-            for (name, _), text in zip(numbers, _aligned_ranges([pair for _, pair in numbers]), strict=True)
-        ]
+        numbers: list[tuple[float, float] | None] = [node.data]
+        if self.leaves_room and node.kind != "constant":
+            numbers.append(node.gradient if self.backward else None)
+        texts = self.aligned_ranges(f"v{index}", numbers)
+        rows = [self.number_row("data", texts[0], "")]
+        rows += [self.number_row("grad", text, self.tint(node.gradient)) for text in texts[1:]]
         label = node.title or node.exits[0].label
         if node.kind == "group":
             rows = [self.text_row(text) for text in self.contents(node)] + rows
@@ -161,6 +191,23 @@ class _Writer:
             f'style="{style}" penwidth={width:g}{" peripheries=2" * (node.kind == "group")} '
             f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{table}</TABLE>>'
         )
+
+    def aligned(self, name: str, numbers: Sequence[float]) -> list[str]:
+        """Return the numbers of a node or an edge aligned, in the room that they have had, or more."""
+        texts = list(map(typed, numbers))
+        self.rooms[name] = room_for(texts, self.rooms.get(name, (0, 0)))
+        return aligned(texts, self.rooms[name])
+
+    def aligned_ranges(self, name: str, pairs: Sequence[tuple[float, float] | None]) -> list[str]:
+        """Return one number, or ``least … greatest``, for each pair, and room for what is not known yet."""
+        known = [pair for pair in pairs if pair]
+        if all(_same(low, high) for low, high in known):
+            texts = self.aligned(name, [low for low, _ in known])
+        else:
+            texts = [_range(pair, typed) for pair in known]
+            width = self.rooms[name] = max(self.rooms.get(name, (0, 0)), (max(map(len, texts)), 0))
+            texts = [f"{text:<{sum(width)}}" for text in texts]
+        return texts + [" " * len(texts[0])] * (len(pairs) - len(known))
 
     def contents(self, node: Node) -> list[str]:
         """What a group holds, in a few words."""
@@ -214,21 +261,28 @@ class _Writer:
         color = self.color[f"{sign} line {level}" if level else "line"]
         text_color = self.color[f"{sign} text" if level else "muted"]
         said = [("∂", self.color["muted"], edge.derivative)]
-        if self.backward:
+        if self.leaves_room:
             said.append((BACK[self.direction], text_color, edge.flow))
         known = [(mark, ink, number) for mark, ink, number in said if number is not None]
+        name = f"e{index}"
+        has_room = name in self.rooms
+        texts = self.aligned(name, [number for _, _, number in known])
+        if not self.backward:
+            texts = [text if mark == "∂" else " " * len(text) for (mark, _, _), text in zip(known, texts, strict=True)]
         rows = [
             f'<TD WIDTH="15"><FONT FACE="{SANS}" COLOR="{ink}">{mark}</FONT></TD>'
             f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD>'
-            for (mark, ink, _), text in zip(known, aligned([number for _, _, number in known]), strict=True)
+            for (mark, ink, _), text in zip(known, texts, strict=True)
         ]
         if edge.count > 1:
             muted = self.color["muted"]
             rows.append(f'<TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD>')
-        if self.dense and self.backward and not self.graph.is_outline and not level:
+        if self.dense and self.backward and not self.graph.is_outline and not level and not has_room:
             rows = []  # there is no room to say of each edge that nothing flows; its tooltip does
+            del self.rooms[name]
         table = "".join(f"<TR>{row}</TR>" for row in rows)
-        label = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>' if rows else ""
+        table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>'
+        label = f'<FONT FACE="{MONO}" POINT-SIZE="{SIZE - 2:g}">{table}</FONT>' if rows else ""
         attributes = (
             f'id="e{index}" color="{color}" style={"dotted" if flow != flow else "dashed" if flow < 0 else "solid"} '
             f"penwidth={(1.0, 1.0, 1.5, 2.2, 3.2)[level]:g}"
@@ -239,21 +293,25 @@ class _Writer:
 # -- numbers -----------------------------------------------------------------------------------------
 
 
-def aligned(numbers: Sequence[float]) -> list[str]:
-    """Return the numbers as texts of one width whose decimal points stand under one another."""
-    if not numbers:
-        return []
-    texts = [significant(number).partition(".") for number in numbers]
-    before = max(len(whole) for whole, _, _ in texts)
-    after = max(len(point + fraction) for _, point, fraction in texts)
-    return [f"{whole:>{before}}{point + fraction:<{after}}" for whole, point, fraction in texts]
+def typed(number: float) -> str:
+    """Return a number with a typewriter's minus, whose width every Graphviz knows; an SVG gets the true one for it."""
+    return significant(number).replace("−", "-")
 
 
-def _aligned_ranges(pairs: Sequence[tuple[float, float]]) -> list[str]:
-    """Return one number, or ``least … greatest``, for each pair, aligned one under another."""
-    if all(_same(low, high) for low, high in pairs):
-        return aligned([low for low, _ in pairs])
-    return [_range(pair, significant) for pair in pairs]
+def room_for(texts: Iterable[str], least: Room = (0, 0)) -> Room:
+    """Return how many letters numbers have before their decimal points, and from there on."""
+    parts = [text.partition(".") for text in texts]
+    return (
+        max([least[0], *[len(whole) for whole, _, _ in parts]]),
+        max([least[1], *[len(point + fraction) for _, point, fraction in parts]]),
+    )
+
+
+def aligned(texts: Sequence[str], room: Room) -> list[str]:
+    """Return numbers in texts of one width whose decimal points stand under one another."""
+    before, after = room
+    parts = [text.partition(".") for text in texts]
+    return [f"{whole:>{before}}{point + fraction:<{after}}" for whole, point, fraction in parts]
 
 
 def _range(pair: tuple[float, float], text: Callable[[float], str]) -> str:

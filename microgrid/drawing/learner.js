@@ -199,18 +199,25 @@ class Learner {
     return this.steps / this.batches;
   }
 
-  /** Mean loss and accuracy, as they are now. @param {number[]} rows */
-  measure(rows) {
-    let [loss, right] = [0, 0];
-    this.networks.forEach(({ score, output }, variant) => {
+  /** Of some samples the loss and whether the score's sign is right, as they are now. @param {number[]} rows */
+  results(rows) {
+    return this.networks.flatMap(({ score, output }, variant) => {
       const some = this.ofVariant(rows, variant);
       const [scores, found] = this.meters[variant].run(this.theta, this.gather(some), [score, output]);
-      some.forEach((row, i) => {
-        loss += found[i] / rows.length;
-        right += Number(scores[i] > 0 === this.targets[row] > 0) / rows.length;
-      });
+      return some.map((row, i) => ({ row, loss: found[i], isRight: scores[i] > 0 === this.targets[row] > 0 }));
     });
-    return { loss, accuracy: this.isCurve ? NaN : right };
+  }
+
+  /** Mean loss and accuracy. @param {number[]} rows */
+  measure(rows) {
+    const results = this.results(rows);
+    const loss = results.reduce((sum, result) => sum + result.loss, 0) / rows.length;
+    return { loss, accuracy: this.isCurve ? NaN : results.filter(({ isRight }) => isRight).length / rows.length };
+  }
+
+  /** The training sample with the largest loss. */
+  worst() {
+    return this.results(this.train).reduce((worst, result) => (result.loss > worst.loss ? result : worst)).row;
   }
 }
 

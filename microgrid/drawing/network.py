@@ -97,7 +97,7 @@ def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
     return Network(found, others)
 
 
-def network_dot(network: Network, *, title: str, theme: str) -> str:
+def network_dot(network: Network, *, title: str, theme: str, legend: bool = True) -> str:
     """Return the DOT text of the diagram, in which every position is given."""
     color = THEMES[theme]
     layers = network.layers
@@ -107,7 +107,8 @@ def network_dot(network: Network, *, title: str, theme: str) -> str:
     dense = lines_drawn > 200
     widest = 3.8 * min(1.0, math.sqrt(200 / lines_drawn))
     most = largest(w for layer in layers for weights in layer.weights.values() for w in weights.values())
-    notes = [f"line: weight, wide if large, blue if positive, orange {'' if dense else 'and dashed '}if negative"]
+    lines_are = f"line: weight, wide if large, blue if positive, orange {'' if dense else 'and dashed '}if negative"
+    notes = [lines_are] * legend
     if network.others:
         notes.append(f"{network.others:,} parameters of the model are in no neuron, and not shown")
     height = max(map(len, shown)) * NEURON_DISTANCE

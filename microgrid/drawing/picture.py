@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
-from microgrid.drawing.placing import DRAW_AS_PLACED
+from microgrid.drawing.placing import DRAW_AS_PLACED, Drawing
 from microgrid.drawing.rendering import find_renderer, render
 from microgrid.drawing.theme import THEMES, follow_page, follow_viewer
 from microgrid.environment import require
@@ -26,7 +25,7 @@ KOREAN_FONT = {"darwin": "Apple SD Gothic Neo", "win32": "Malgun Gothic"}.get(sy
 
 READABLE = 0.6  # of its own size, to which a picture may shrink in a narrow column
 
-RESOLUTION = 144  # dots per inch of a PNG: two pixels a point, sharp on a projector
+SCALE = 2.0  # pixels of a PNG to a point: sharp on a projector
 
 
 class Picture:
@@ -34,6 +33,7 @@ class Picture:
 
     Attributes:
         dot: the picture as DOT text, Graphviz's language.
+        drawing: the picture of a graph, box by box; ``None`` of anything else.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Picture:
         title: str,
         theme: str,
         renderer: str | None,
-        placed: Callable[[str], str] | None = None,
+        scale: float = SCALE,
+        drawing: Drawing | None = None,
     ) -> None:
         self.dot = dot
-        self._placed = placed
+        self.drawing = drawing
+        self._dpi = 72 * scale
         self._tooltips = tooltips
         self._title = title
         self._theme = theme
@@ -68,14 +70,14 @@ class Picture:
         """
         if self._needs_fonts:
             if find_spec("cairosvg"):
-                return self._with_cairosvg("png", scale=RESOLUTION / 72)
+                return self._with_cairosvg("png", scale=self._dpi / 72)
             letters = "".join(dict.fromkeys(FOREIGN.findall(self.dot)))
             warnings.warn(
                 f"the fonts inside graphviz-pure lack {letters:.20}: this PNG shows boxes for them. SVG and HTML show "
                 'them; for PNG, pip install "microgrid-autograd[pdf]" or install the system package graphviz',
                 stacklevel=2,
             )
-        return self._render("png", f"-Gdpi={RESOLUTION}")
+        return self._render("png", f"-Gdpi={self._dpi:g}")
 
     @property
     def pdf(self) -> bytes:
@@ -92,10 +94,10 @@ class Picture:
 
     @cached_property
     def _placed_dot(self) -> str:
-        return self._placed(find_renderer(self._renderer)) if self._placed else self.dot
+        return self.drawing.placed(find_renderer(self._renderer)) if self.drawing else self.dot
 
     def _render(self, kind: str, *options: str) -> bytes:
-        if self._placed:
+        if self.drawing:
             options += DRAW_AS_PLACED
         return render(self._placed_dot, kind, find_renderer(self._renderer), *options)
 
@@ -177,6 +179,11 @@ class Picture:
         return bundle
 
 
+def _with_minus(text: str) -> str:
+    opening, number = text.split(">")
+    return f"{opening}>{re.sub('-|&#45;', '−', number)}"
+
+
 def _svg_class(theme: str) -> str:
     return f"microgrid-{theme}"
 
@@ -189,6 +196,7 @@ def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
         lambda match: match[1] + html.escape(printable(tooltips.get(match[2], ""))),
         svg,
     )
+    svg = re.sub(r'<text [^>]*font-family="Courier[^>]*>[^<]*', lambda match: _with_minus(match[0]), svg)
     opening, rest = svg.split(">", 1)
     opening = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', opening)
     name = _svg_class(theme)

@@ -17,6 +17,9 @@ DRAW_AS_PLACED = ("-Kneato", "-n2")
 MARGIN = 9.0  # points, around what a frame holds
 ARROW = 7.0  # the length of an arrow's head
 SPACINGS = {"LR": Spacing(34.0, 13.0, 2.0, 1), "TB": Spacing(34.0, 13.0, 4.0, -1)}
+Room = tuple[int, int]
+"""Letters of a number before its decimal point, and from there on."""
+
 ACROSS = {"LR": "LR", "RL": "LR", "TB": "TB", "BT": "TB"}
 
 
@@ -59,6 +62,8 @@ class Drawing:
         defaults: what holds for the graph, all nodes and all edges.
         heading: what stands over the picture, as an HTML-like table, or nothing.
         direction: where the forward pass goes.
+        rooms: how much room the numbers of each node and edge have, by its name.
+        has_gradients: whether there is room for gradients.
     """
 
     defaults: str
@@ -67,11 +72,21 @@ class Drawing:
     boxes: tuple[DrawnBox, ...]
     lines: tuple[DrawnLine, ...]
     frames: tuple[DrawnFrame, ...]
+    rooms: dict[str, Room]
+    has_gradients: bool
 
     @property
     def dot(self) -> str:
         """The text of the graph, for any engine of Graphviz."""
         return "\n".join(["digraph {", *self._statements(), "}", ""])
+
+    def is_like(self, other: "Drawing") -> bool:
+        """Whether another drawing has the same nodes, edges and frames."""
+        return (
+            [(box.name, box.frame) for box in self.boxes] == [(box.name, box.frame) for box in other.boxes]
+            and [(x.source, x.target) for x in self.lines] == [(x.source, x.target) for x in other.lines]
+            and [frame.title for frame in self.frames] == [frame.title for frame in other.frames]
+        )
 
     def placed(self, program: str) -> str:
         """Return the text with the place of everything, for the program and ``DRAW_AS_PLACED``."""

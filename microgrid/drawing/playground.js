@@ -236,7 +236,7 @@ function connectSettings() {
     for (let i = 0; i < points.length; i += 3)
       shape("circle", { cx: (46 * (columns[0][i] - left)) / (right - left), cy: (40 * (high - columns[1][i])) / (high - low), r: 1.7, fill: `var(--class-${toy.isCurve ? 8 : targets[i]})` }, picture);
     const radio = element("input", { type: "radio", name: "data", value: name });
-    radio.addEventListener("change", () => change({ data: name, noise: toy.noise, ...(toys[settings.data].isCurve && !toy.isCurve ? { loss: "hinge" } : {}) }));
+    radio.addEventListener("change", () => change({ data: name, noise: toy.noise, ...(toys[settings.data].isCurve && !toy.isCurve ? { loss: Object.keys(page.losses)[0] } : {}) }));
     byId("sets").append(element("label", {}, radio, picture, name));
   }
   for (const id of ["activation", "loss", "optimizer"]) byId(id).addEventListener("change", () => change({ [id]: byId(id).value }));
@@ -343,7 +343,7 @@ const actions = {
 function connectKeys() {
   for (const id in actions) byId(id).addEventListener("click", actions[id]);
   byId("plane").addEventListener("click", pickPoint);
-  byId("open").addEventListener("click", () => openSample(true));
+  byId("open").addEventListener("click", () => openSample(true, learner.worst()));
   byId("close").addEventListener("click", () => (openSample(false), byId("open").focus()));
   byId("sample-number").addEventListener("input", () => {
     const number = Number(byId("sample-number").value);

@@ -3,7 +3,7 @@
 // with its weights and products, or closed; what flows through a closed one is drawn from its inputs to its sum.
 "use strict";
 
-const CARD = { width: 56, height: 44, across: 72, down: 48, gap: 0.55 };
+const CARD = { width: 60, height: 44, across: 76, down: 48, gap: 0.55 };
 
 /**
  * An edge is drawn from a node to the node that its product, or it itself, flows into; what flows goes by argument
@@ -87,11 +87,12 @@ function flowsInto(places, node, into = node) {
 }
 
 function laySample() {
-  const { learner, index } = sample;
+  const { learner, index, network: before } = sample;
   sample.network = learner.networks[learner.networks.length === 1 ? 0 : learner.targets[index]];
   sample.batch = batchOf(sample.network, 1);
   const { places, frames, width, height } = placesOf(sample.network);
-  if (!places.has(sample.chosen)) sample.chosen = sample.network.output;
+  // Up to the score all graphs of a network are alike; losses of two classes are not.
+  if (!places.has(sample.chosen) || (sample.network !== before && sample.chosen > sample.network.score)) sample.chosen = sample.network.output;
   const room = byId("sample-graph");
   const size = [width * CARD.across, (height + 0.3) * CARD.down];
   const scale = Math.min(1.6, Math.max(0.85, Math.min((room.clientWidth - 12) / (size[0] + 12), (room.clientHeight - 6) / size[1])));
@@ -188,7 +189,9 @@ function localOf(node, argument) {
 
 /** As many digits as a card has room for; the words below have more. @param {number} x */
 function short(x) {
-  return format(Number(x.toPrecision(Math.abs(x) < 0.1 || Math.abs(x) >= 1000 ? 2 : 3)));
+  const digits = Math.abs(x) < 0.1 || Math.abs(x) >= 1000 ? 2 : 3;
+  const text = format(Number(x.toPrecision(digits)));
+  return text.length > 7 ? x.toExponential(1).replace(/-/g, MINUS) : text;
 }
 
 function nameOfNode(node) {

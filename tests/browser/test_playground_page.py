@@ -205,7 +205,7 @@ def test_data_and_noise_are_chosen_by_mouse_and_keyboard(page):
         page.click("#epoch")
     assert page.locator(".past path").count() >= 2
     page.click("text=moons")
-    assert page.evaluate("learner.settings.loss") == "hinge"
+    assert page.evaluate("learner.settings.loss") == "binary cross-entropy"
 
 
 def test_layers_are_added_removed_and_resized(page):
@@ -293,9 +293,12 @@ def test_a_click_on_a_point_shows_its_graph_and_training_goes_on_in_it(page):
 def test_sample_is_chosen_by_keyboard_and_its_nodes_explained(page):
     page.focus("#open")
     page.keyboard.press("Enter")
+    worst = page.evaluate("sample.index")
+    losses = page.evaluate("learner.train.map(i => learner.measure([i]).loss)")
+    assert losses[worst] == max(losses)
     page.focus("#sample-number")
-    page.keyboard.press("ArrowUp")
-    expect(page.locator("#sample-title")).to_contain_text("Training sample 1:")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#sample-title")).to_contain_text(f"Training sample {worst - 1}:")
     page.focus(".card[tabindex='0']")
     expect(page.locator("#node-words")).to_contain_text("here the backward pass begins")
     page.keyboard.press("ArrowLeft")
