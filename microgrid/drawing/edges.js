@@ -24,8 +24,13 @@ function middle(path) {
   return [0, 1].map((axis) => (a[axis] + 3 * b[axis] + 3 * c[axis] + d[axis]) / 8);
 }
 
-/** @type {Point} */
-const LABEL = [76, 42]; // the room that the numbers of an edge take
+// The two numbers of an edge stand above and below it, or left and right of one that leads down; it is seen between them.
+const isUpright = () => page.view.direction === "TB" || page.view.direction === "BT";
+
+/** @returns {Point} the room that they take */
+function labelRoom() {
+  return isUpright() ? [148, 24] : [76, 42];
+}
 
 // What flows along an edge: one number, or of several the norm with the sign of their sum.
 function measureFlows() {
@@ -41,9 +46,9 @@ function labelOf(edge) {
   if (!edge.labelElement) {
     const [x, y] = edge.label ?? middle(edge.path);
     const g = shape("g", { transform: `translate(${x} ${y})` }, layers.labels);
-    // Above and below the edge, which is seen between them.
-    edge.derivativeText = shape("text", { class: "derivative", y: -7, "text-anchor": "middle" }, g);
-    edge.flowText = shape("text", { class: "flow", y: 17, "text-anchor": "middle" }, g);
+    const [one, other] = isUpright() ? [{ x: -7, y: 4, "text-anchor": "end" }, { x: 7, y: 4, "text-anchor": "start" }] : [{ y: -7, "text-anchor": "middle" }, { y: 17, "text-anchor": "middle" }];
+    edge.derivativeText = shape("text", { class: "derivative", ...one }, g);
+    edge.flowText = shape("text", { class: "flow", ...other }, g);
     edge.labelElement = { element: g };
   }
   return edge.labelElement;

@@ -162,7 +162,7 @@ function pictureOf(direction) {
     nodes.map((node) => ({ size: sizeOf(node), cluster: node.cluster })),
     clusters,
     edges.map(([source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank.get(source) : argument, stands.length]),
-    { direction, rooms: edges.map(([source]) => (labelled && nodes[source].kind !== "constant" ? LABEL : null)) },
+    { direction, rooms: edges.map(([source]) => (labelled && nodes[source].kind !== "constant" ? labelRoom() : null)) },
   );
   return { note: "", ...places, labelled, nodes, clusters, edges };
 }

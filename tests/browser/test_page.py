@@ -400,14 +400,13 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("width", [1280, 836, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_on_the_page_is_a_serious_barrier(browser, tmp_path, barriers, state, width, scheme):
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (836, "dark"), (390, "light")])
+def test_nothing_on_the_page_is_a_serious_barrier(browser, tmp_path, barriers, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
     page.goto(explore(network_of(6, 6, 1)).save(tmp_path / "page.html").as_uri())
-    page.evaluate(STATES[state])
-    assert barriers(page) == []
+    for state, script in STATES.items():
+        page.evaluate(script)
+        assert barriers(page) == [], state
     page.close()
 
 
@@ -788,7 +787,7 @@ def network(inputs, hidden):
     return ops.total(mg.tanh(mg.dot(row, x)) for row in rows)
 
 
-def test_two_thousand_nodes_respond_to_a_step_in_under_fifty_milliseconds(show):
+def test_two_thousand_nodes_respond_to_a_step_in_under_fifty_milliseconds_and_to_an_edit_in_a_hundred(show):
     output = network(25, 37)
     count = len(mg.topological_order(output))
     assert 1900 < count <= 2000
@@ -803,20 +802,23 @@ def test_two_thousand_nodes_respond_to_a_step_in_under_fifty_milliseconds(show):
             m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration"
         )
 
-    for following in ("false", "true"):
+    for following, action, most in (
+        ("false", "step(1)", 0.050),
+        ("true", "step(1)", 0.050),
+        ("true", "setLeaf(0, 0.1 * k)", 0.100),
+    ):
         page.evaluate(f"setFollowing({following}); goTo(1200)")
         page.wait_for_timeout(300)
         start = busy()
         page.evaluate(
-            """async () => {
-              for (let k = 0; k < 20; k++) {
-                step(1);
+            f"""async () => {{
+              for (let k = 0; k < 20; k++) {{
+                {action};
                 await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-              }
-            }"""
+              }}
+            }}"""
         )
-        assert (busy() - start) / 20 < 0.050
-    assert page.evaluate("(() => {const t = performance.now(); setLeaf(0, 2); return performance.now() - t})()") < 500
+        assert (busy() - start) / 20 < most
 
 
 def test_larger_graph_is_played_on_its_outline_and_its_leaves_still_edited(show):
@@ -1042,8 +1044,9 @@ LABELLED = {"example": example, "neuron": neuron, "network": lambda: network_of(
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_a_label_is_nearest_to_its_own_edge_and_covers_no_more_than_a_third_of_it(show, name):
-    page = show(explore(LABELLED[name](), depth=9))
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+def test_a_label_is_nearest_to_its_own_edge_and_covers_no_more_than_a_third_of_it(show, name, direction):
+    page = show(explore(LABELLED[name](), depth=9, direction=direction))
     page.evaluate("goTo(lastStep); moveView(0, 0, 1)")
     measured = page.evaluate(
         """() => {
