@@ -314,7 +314,7 @@ def test_chain_of_many_nodes_does_not_recurse():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"output": 3.0}, TypeError, "explore.. plays backward.. of one Value; got 3.0 of type float"),
+        ({"output": 3.0}, TypeError, "explore.. plays backward.. of one Value, or of a formula; got 3.0"),
         ({"output": [mg.Value(1.0)]}, TypeError, "of type list"),
         ({"output": mg.Value(1.0), "direction": "up"}, ValueError, "direction must be one of LR, TB, RL, BT; got 'up'"),
         ({"output": mg.Value(1.0), "theme": "pink"}, ValueError, "theme must be one of auto, light, dark; got 'pink'"),

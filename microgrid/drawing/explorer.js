@@ -18,6 +18,7 @@ function refresh() {
   describeNode();
   refreshLeaves();
   if (document.activeElement === inside.element) inside.element.setAttribute("aria-label", spoken(inside));
+  tools.refresh();
 }
 
 function showStep(before) {

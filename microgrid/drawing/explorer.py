@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Any
 
+from microgrid.drawing import formulas
 from microgrid.drawing.dot import printable
 from microgrid.drawing.faults import gradients_beyond, out_of_date
 from microgrid.drawing.graph import MANY, Graph, extract
@@ -36,7 +37,11 @@ ASSETS = (
     "modes.js",  # the panel hidden, and presenting
     "share.js",  # the state as a link, a step as a picture
     "pointer.js",  # mouse, touch and keyboard
+    "tools.css",
+    "tools.js",  # the tools, of which one is open
     "explorer.js",  # start, and what a step changes
+    "expressions.js",  # reading a formula
+    "formula.js",  # a formula typed in the page
 )
 
 FOLDED = 300
@@ -61,10 +66,12 @@ class Explorer(Page):
         depth: int | None,
         limit: int | None,
         theme: str,
+        formula: str,
     ) -> None:
         super().__init__(title or _title(output), theme)
         self.still = still
-        self._program = Program(output)
+        self._program = Program(output, formulas.operations())
+        self._formula = formula
         self._graph = graph
         self._direction = direction
         self._depth = depth
@@ -78,6 +85,7 @@ class Explorer(Page):
             ASSETS,
             {
                 "program": {**self._program.json(), **modules, "remarks": self._remarks()},
+                "formulas": {**formulas.table(self._program), "text": self._formula},
                 **self._picture(bool(modules["modules"])),
             },
             self._program.functions(),
@@ -138,7 +146,7 @@ class Explorer(Page):
 
 
 def explore(
-    output: Value,
+    output: Value | str,
     *,
     title: str = "",
     direction: str = "LR",
@@ -150,8 +158,10 @@ def explore(
     """Make the page that plays backpropagation on the graph of an output.
 
     Args:
-        output: what ``backward()`` would be called on. Its gradients are computed anew in the page, from 0.
-        title: the page's heading; the output's label unless given.
+        output: what ``backward()`` would be called on. Its gradients are computed anew in the page, from 0. A text
+            is read as a formula, such as ``"tanh(x*w + b)"``, whose names have small numbers to begin with; every
+            page has a box in which formulas are typed.
+        title: the page's heading; the output's label, or the formula, unless given.
         direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
         depth: how many levels of modules to open, as for ``draw``: with 1 each layer is one box.
         limit: a graph of more boxes is played on its outline: all of its nodes are computed, in a few boxes.
@@ -162,17 +172,26 @@ def explore(
         The page: a notebook shows it, ``.save("backprop.html")`` writes it.
 
     Raises:
-        TypeError: if ``output`` is not a Value.
+        TypeError: if ``output`` is neither a Value nor a text.
+        ExpressionError: if the formula cannot be read, or has no name.
         ValueError: for an unknown direction or theme, or a malformed JavaScript expression of an operation.
         RendererError: if no Graphviz is found to draw the still picture.
     """
     from microgrid.drawing import draw
 
+    formula = output if isinstance(output, str) else ""
+    if isinstance(output, str):
+        title = title or output
+        output = formulas.value_of(output)
     if not isinstance(output, Value):
-        raise TypeError(f"explore() plays backward() of one Value; got {output!r} of type {type(output).__name__}")
+        raise TypeError(
+            f"explore() plays backward() of one Value, or of a formula; got {output!r} of type {type(output).__name__}"
+        )
     still = draw(output, title=title, direction=direction, depth=depth, theme=theme, renderer=renderer)
     graph = extract((output,), depth=depth, limit=limit)
-    return Explorer(output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme)
+    return Explorer(
+        output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme, formula=formula
+    )
 
 
 def _title(output: Value) -> str:

@@ -6,7 +6,7 @@ symbols. No derivative is written in JavaScript.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from microgrid import ops
@@ -143,19 +143,20 @@ class Program:
     Attributes:
         order: every Value, parents before children, in the order of ``backward()``.
         index: the position of each in ``order``.
-        rows: the operations of the graph.
+        rows: the operations of the graph, and those that the page may need besides.
+        numbers: of each operation, in the page's list; what local derivatives are computed with is there, too.
     """
 
-    def __init__(self, output: Value) -> None:
+    def __init__(self, output: Value, besides: Iterable[Operation] = ()) -> None:
         self.order = topological_order(output)
         self.index = {value: i for i, value in enumerate(self.order)}
-        self.rows = {op: Row(op) for op in dict.fromkeys(value.op for value in self.order)}
+        self.rows = {op: Row(op) for op in dict.fromkeys([*(value.op for value in self.order), *besides])}
         used = [entry[0] for row in self.rows.values() for entry in row.tape if isinstance(entry, tuple)]
-        self._numbers = {op: i for i, op in enumerate(dict.fromkeys([*self.rows, *used]))}
+        self.numbers = {op: i for i, op in enumerate(dict.fromkeys([*self.rows, *used]))}
 
     def functions(self) -> list[str]:
         """Return one JavaScript statement per operation that has an expression."""
-        functions = [(i, javascript(op)) for op, i in self._numbers.items()]
+        functions = [(i, javascript(op)) for op, i in self.numbers.items()]
         return [f"operations[{i}] = {function};" for i, function in functions if function]
 
     def json(self) -> Json:
@@ -164,8 +165,8 @@ class Program:
         frozen = [(i, value) for i, value in enumerate(self.order) if known[i] and value.parents]
         given = [(i, value) for i, value in enumerate(self.order) if value.first is None]
         return {
-            "rows": [self._row(self.rows[op]) if op in self.rows else {"name": op.name} for op in self._numbers],
-            "op": [self._numbers[value.op] for value in self.order],
+            "rows": [self._row(self.rows[op]) if op in self.rows else {"name": op.name} for op in self.numbers],
+            "op": [self.numbers[value.op] for value in self.order],
             "parents": [[self.index[parent] for parent in value.parents] for value in self.order],
             "labels": {i: value.label for i, value in enumerate(self.order) if value.label},
             "data": {i: number(value.data) for i, value in [*given, *frozen]},
@@ -182,7 +183,7 @@ class Program:
             "problem": row.problem,
             "formula": operation.text,
             "tape": [
-                [self._numbers[entry[0]], *entry[1]] if isinstance(entry, tuple) else number(entry)
+                [self.numbers[entry[0]], *entry[1]] if isinstance(entry, tuple) else number(entry)
                 for entry in row.tape
                 if not isinstance(entry, str)
             ],

@@ -1,0 +1,129 @@
+// @ts-check
+// A formula typed in the page becomes its program: leaves, plain numbers, and the rows that Python's functions run.
+"use strict";
+
+const formulas = (() => {
+  const table = page.formulas;
+  const powers = new Map(table.powers.map(([n, recipe]) => [n, recipe]));
+  const bases = new Map(table.bases.map(([b, recipe]) => [b, recipe]));
+  const powerRow = table.operators["**"].tape[0][0];
+  const MOST = Math.max(...Object.keys(table.functions.total.recipes).map(Number));
+
+  /**
+   * The program of a formula.
+   *
+   * @param {string} text
+   * @param {Map<string, number>} known the numbers that names have already
+   */
+  function compile(text, known) {
+    const { names, program: todo } = expressions.parse(text, table.functions);
+    const free = [...names.keys()].filter((name) => known.has(name) || !Object.hasOwn(table.constants, name));
+    if (!free.length) throw new ExpressionError("a formula without a name has nothing to differentiate; write one, such as x * 2");
+    const build = (/** @type {Map<string, number>} */ numbers) => {
+      const made = { rows: program.rows, op: [], parents: [], labels: {}, data: {}, derivatives: {}, modules: [], innermost: {}, remarks: {} };
+      const leafOf = new Map();
+      const add = (/** @type {number} */ op, /** @type {number[]} */ parents) => made.op.push(op) && made.parents.push(parents) - 1;
+      // Numbers stay numbers until they meet a value; both are told apart by their kind, as in Python.
+      const asValue = (operand) => {
+        if ("value" in operand) return operand.value;
+        const i = add(table.constant, []);
+        made.data[i] = operand.number;
+        return i;
+      };
+      const run = (recipe, given) => {
+        const slots = [...given];
+        for (const entry of recipe.tape) slots.push(Array.isArray(entry) ? apply(entry[0], entry.slice(1).map((slot) => slots[slot])) : { number: Number(entry) });
+        return slots[recipe.result];
+      };
+      const apply = (row, operands) => {
+        if (operands.every((operand) => "number" in operand)) return { number: operations[row](...operands.map((operand) => operand.number)) };
+        if (row === powerRow) {
+          const [base, exponent] = operands;
+          const own = "number" in exponent ? powers.get(exponent.number) : "number" in base ? bases.get(base.number) : undefined;
+          if (own) return run(own, ["number" in exponent ? base : exponent]);
+        }
+        const parents = operands.map(asValue);
+        return { value: add(row, parents) };
+      };
+      const stack = [];
+      for (const [step, count] of todo) {
+        const operands = stack.splice(stack.length - count, count);
+        if (typeof step === "number") stack.push({ number: step });
+        else if (typeof step === "string") {
+          if (!numbers.has(step)) stack.push({ number: Number(table.constants[step]) });
+          else {
+            if (!leafOf.has(step)) {
+              const i = add(table.leaf, []);
+              leafOf.set(step, i);
+              made.labels[i] = step;
+              made.data[i] = numbers.get(step);
+            }
+            stack.push({ value: leafOf.get(step) });
+          }
+        } else if ("operator" in step) {
+          if (step.operator === "+" && count === 1) stack.push(operands[0]);
+          else stack.push(run(table.operators[count === 1 ? "negative" : step.operator], operands));
+        } else {
+          const recipe = table.functions[step.call].recipes[count];
+          if (!recipe) throw new ExpressionError(`${step.call}() takes at most ${MOST} arguments in the page, not ${count}; mg.explore() of a Value takes any number`, text, text.indexOf(step.call) + 1);
+          stack.push(run(recipe, operands));
+        }
+      }
+      return made;
+    };
+    // Without signs where the result would be no number
+    const first = (/** @type {(x: number) => number} */ sign) => new Map(free.map((name, k) => [name, known.get(name) ?? sign(table.numbers[k % table.numbers.length])]));
+    const made = build(first((x) => x));
+    return Number.isFinite(new Passes(made, operations).data.at(-1)) ? made : build(first(Math.abs));
+  }
+
+  /** Show the program of a formula in the place of what is shown. @param {string} text */
+  function explore(text) {
+    const known = new Map();
+    for (let i = 0; i < passes.count; i++) if (passes.isLeaf(i) && program.labels[i]) known.set(program.labels[i], passes.data[i]);
+    const made = compile(text, known);
+    setPlaying(false);
+    now = 0;
+    selected = null;
+    setProgram(made, operations);
+    showPicture({ ...pictureOf(page.view.direction), note: "" });
+    buildLeaves();
+    playback.last = lastStep;
+    slider.max = String(lastStep);
+    now = lastStep;
+    paintAll();
+    showAll();
+    showPlace();
+    refresh();
+    document.title = text;
+    document.querySelector("h1").textContent = text;
+  }
+
+  tools.add({
+    name: "formula",
+    title: "Formula",
+    about: "Type a formula and see its graph and both passes",
+    build() {
+      const box = /** @type {HTMLInputElement} */ (element("input", { id: "formula", type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off", placeholder: "tanh(x1*w1 + x2*w2 + b)", "aria-describedby": "formula-says" }));
+      const says = element("pre", { id: "formula-says", role: "status" });
+      box.value = shown;
+      box.addEventListener("input", () => {
+        try {
+          explore(box.value);
+          shown = box.value;
+          box.setAttribute("aria-invalid", "false");
+          says.textContent = "";
+        } catch (error) {
+          if (!(error instanceof ExpressionError)) throw error;
+          box.setAttribute("aria-invalid", "true");
+          says.textContent = error.message;
+        }
+      });
+      queueMicrotask(() => box.focus());
+      return [element("label", { for: "formula" }, "Formula"), box, says];
+    },
+  });
+  let shown = page.formulas.text;
+
+  return { compile, explore };
+})();
