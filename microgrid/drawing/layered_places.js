@@ -184,12 +184,45 @@ const layeredPlaces = (() => {
         const places = z.map((_, i) => at(i));
         z.set(places);
       };
+      // What an edge passes in ranks side by side lies at one height as far as there is room: small steps are only noise.
+      const straighten = () => {
+        const next = (/** @type {number} */ id) => (id >= boxes && id < count && right[id][0] >= boxes ? number.get(right[id][0]) : undefined);
+        const isFirst = new Uint8Array(items.length).fill(1);
+        for (const id of items) {
+          const i = next(id);
+          if (i !== undefined) isFirst[i] = 0;
+        }
+        items.forEach((id, first) => {
+          if (!isFirst[first] || next(id) === undefined) return;
+          /** @type {number[]} */
+          let run = [];
+          let [low, high] = [-Infinity, Infinity];
+          const level = () => {
+            const middle = run.reduce((sum, i) => sum + z[i], 0) / run.length;
+            for (const i of run) z[i] = Math.min(high, Math.max(low, middle));
+          };
+          for (/** @type {number | undefined} */ let i = first; i !== undefined; i = next(items[i])) {
+            let [least, most] = [-Infinity, Infinity];
+            for (const h of before[i]) least = Math.max(least, z[h] + gap(items[h], items[i]));
+            for (const h of after[i]) most = Math.min(most, z[h] - gap(items[i], items[h]));
+            if (Math.max(low, least) > Math.min(high, most)) {
+              level();
+              run = [];
+              [low, high] = [least, most];
+            } else [low, high] = [Math.max(low, least), Math.min(high, most)];
+            run.push(i);
+          }
+          level();
+        });
+      };
       if (walls) relax();
       else {
         sweep(true, 1);
         sweep(false, -1);
         for (let k = 0; k < (items.length < 3000 ? 12 : 4); k++) sweep(k % 2 === 0, 0);
       }
+
+      straighten();
 
       let [top, bottom] = [Infinity, -Infinity];
       items.forEach((id, i) => {

@@ -288,6 +288,16 @@ def test_a_tree_has_no_crossing_and_all_operands_in_order(lay_out, seed, directi
         assert [end for _, end in sorted(ends)] == sorted(end for _, end in ends)
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_long_edge_runs_level_past_the_boxes(lay_out, labelled):
+    uses = [[i, i + 1, 0, 1] for i in range(6)] + [[0, 6, 1, 1], [1, 5, 1, 1]]
+    boxes = [{"size": [130, 62], "cluster": None} for _ in range(7)]
+    laid = lay_out({"boxes": boxes, "clusters": [], "uses": uses, "rooms": [[80, 34]] * 8 if labelled else []})
+    for route in laid["routes"][6:]:
+        heights = [point[1] for point in route]
+        assert len(set(heights[2:-2])) == 1, "it steps once after its start and once before its end"
+
+
 def test_the_same_graph_is_laid_out_alike_and_a_cycle_of_groups_too(lay_out):
     graph = graph_called("clusters 40, seed 1")
     assert lay_out(graph) == lay_out(graph)
