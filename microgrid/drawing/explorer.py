@@ -39,9 +39,10 @@ ASSETS = (
     "pointer.js",  # mouse, touch and keyboard
     "tools.css",
     "tools.js",  # the tools, of which one is open
-    "explorer.js",  # start, and what a step changes
     "expressions.js",  # reading a formula
     "formula.js",  # a formula typed in the page
+    "learn.js",  # gradient descent on the leaves
+    "explorer.js",  # start, and what a step changes
 )
 
 FOLDED = 300

@@ -110,7 +110,7 @@ const formulas = (() => {
       box.addEventListener("input", () => {
         try {
           explore(box.value);
-          shown = box.value;
+          shown = typed = box.value;
           box.setAttribute("aria-invalid", "false");
           says.textContent = "";
         } catch (error) {
@@ -124,6 +124,23 @@ const formulas = (() => {
     },
   });
   let shown = page.formulas.text;
+  let typed = "";
 
-  return { compile, explore };
+  return {
+    compile,
+    explore,
+    /** The formula that was typed in place of what Python gave; empty if none was. */
+    get typed() {
+      return typed;
+    },
+    /** One that a link brings; what cannot be read is passed over. @param {string} text */
+    restore(text) {
+      try {
+        explore(text);
+        shown = typed = text;
+      } catch (error) {
+        if (!(error instanceof ExpressionError)) throw error;
+      }
+    },
+  };
 })();

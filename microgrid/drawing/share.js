@@ -5,9 +5,10 @@
 /** @type {Set<number>} the modules that were open at first */
 let openedAtFirst = new Set();
 
-// "step=7&node=3&open=0.2&4=2.5": the leaves that were changed go by their numbers.
+// "step=7&node=3&open=0.2&4=2.5", and a formula that was typed: the leaves that were changed go by their numbers.
 function stateInWords() {
   const state = new URLSearchParams();
+  if (formulas.typed) state.set("formula", formulas.typed);
   if (now) state.set("step", String(now));
   if (selected?.single) state.set("node", String(selected.values[0]));
   if (opened.symmetricDifference(openedAtFirst).size) state.set("open", [...opened].join("."));
@@ -18,6 +19,7 @@ function stateInWords() {
 // What a link says of numbers or boxes that are not there is passed over.
 function restoreState() {
   const state = new URLSearchParams(location.hash.slice(1));
+  if (state.has("formula")) formulas.restore(state.get("formula"));
   const open = (state.get("open") ?? [...openedAtFirst].join(".")).split(".").filter((text) => text !== "");
   const wanted = new Set(open.map(Number).filter((m) => modules[m]));
   if (wanted.symmetricDifference(opened).size) {

@@ -47,10 +47,6 @@ const tools = (() => {
     },
     show,
     refresh,
-    /** Build the open one anew, for another program. */
-    rebuild() {
-      if (open && open.name !== "formula") show(open);
-    },
   };
 })();
 
