@@ -42,6 +42,7 @@ ASSETS = (
     "expressions.js",  # reading a formula
     "formula.js",  # a formula typed in the page
     "learn.js",  # gradient descent on the leaves
+    "quiz.js",  # gradients asked one by one
     "explorer.js",  # start, and what a step changes
 )
 
