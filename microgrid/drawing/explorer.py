@@ -43,6 +43,7 @@ ASSETS = (
     "formula.js",  # a formula typed in the page
     "learn.js",  # gradient descent on the leaves
     "quiz.js",  # gradients asked one by one
+    "forward.js",  # tangents, and what a nudge does
     "explorer.js",  # start, and what a step changes
 )
 
