@@ -44,6 +44,7 @@ ASSETS = (
     "learn.js",  # gradient descent on the leaves
     "quiz.js",  # gradients asked one by one
     "forward.js",  # tangents, and what a nudge does
+    "worksheet.js",  # the steps as text, and on paper
     "explorer.js",  # start, and what a step changes
 )
 
