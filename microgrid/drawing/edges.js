@@ -26,6 +26,8 @@ function middle(path) {
 
 /** @type {Point} */
 const LABEL = [76, 42]; // the room that the numbers of an edge take
+/** @type {Point} */
+const FLOW = [76, 26]; // and one number alone: beside a box there is no local derivative
 
 // What flows along an edge: one number, or of several the norm with the sign of their sum.
 function measureFlows() {
