@@ -221,7 +221,7 @@ def _superscript(n: float) -> str:
 def _python_number(x: float) -> str:
     if not math.isfinite(x):
         return f'float("{x}")'
-    return repr(x) if math.copysign(1.0, x) > 0 else f"({x!r})"
+    return f"({x!r})" if repr(x).startswith("-") else repr(x)
 
 
 # Exponentials and logarithms
