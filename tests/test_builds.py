@@ -122,7 +122,7 @@ print(x.data)
 
 
 def documented(body, within=""):
-    """The dotted names and docstrings of what a module and its classes define; of __eq__ and its like they are Python's."""
+    """The dotted names and docstrings of what a module and its classes define; those of __eq__ are Python's own."""
     for node in body:
         is_ours = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("__")
         if is_ours and (words := ast.get_docstring(node)):
