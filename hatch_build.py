@@ -35,6 +35,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg] # a name th
         modules = [f"microgrid/{module}" for module in self.config["modules"]]
         copytree(source / "microgrid", folder / "microgrid", ignore=lambda *_: ["__pycache__"])
         without_overloads(folder / "microgrid/ops/op.py")
+        for module in modules:
+            assign_words(folder / module)
         with chdir(folder):
             compile_modules(modules, "built")
         made = [path for path in (folder / "built").rglob("*") if path.is_file()]
@@ -78,6 +80,20 @@ def without_overloads(path: Path) -> None:
     if not found:
         raise SystemExit(f"{path.name} has no overloads of __call__ any more: without_overloads is not needed")
     path.write_text(source, encoding="utf-8")
+
+
+def assign_words(path: Path) -> None:
+    """Write ``__doc__ =`` before the docstrings of interpreted classes in a copy of a module; lines keep their numbers.
+
+    mypyc gives such classes a docstring of its own.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for node in ast.parse("".join(lines)).body:
+        if isinstance(node, ast.ClassDef) and any("native_class=False" in ast.unparse(d) for d in node.decorator_list):
+            first = node.body[0]
+            if ast.get_docstring(node):
+                lines[first.lineno - 1] = lines[first.lineno - 1].replace('"""', '__doc__ = """', 1)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 ACYCLIC = """

@@ -2,7 +2,8 @@
 
 ``neuron.svg`` is a computation graph with its gradients; ``backpropagation.gif`` is the explorer's page, filmed
 while it plays both passes and a leaf is dragged; ``training.gif`` is the page of ``watch`` while it plays a training;
-``kernel.svg`` is what the compiler found in a network.
+``kernel.svg`` is what the compiler found in a network. The SVGs are there for light and for dark pages, since an image
+cannot know its page.
 """
 
 import os
@@ -153,8 +154,10 @@ def save_film(frames: list[tuple[Image.Image, int]], path: Path) -> None:
 
 def main() -> None:
     """Write the pictures next to this script."""
-    draw(neuron()).save(FOLDER / "neuron.svg")
-    draw(kernel(), title="784-50-10, softmax and cross-entropy").save(FOLDER / "kernel.svg")
+    for theme, suffix in (("light", ""), ("dark", "-dark")):
+        draw(neuron(), theme=theme).save(FOLDER / f"neuron{suffix}.svg")
+        title = "784-50-10, softmax and cross-entropy"
+        draw(kernel(), title=title, theme=theme).save(FOLDER / f"kernel{suffix}.svg")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport=SIZE, reduced_motion="reduce")  # type: ignore[arg-type]

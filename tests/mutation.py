@@ -249,11 +249,13 @@ def first_line(source: str, line: int) -> int:
 
 
 def unread(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where the parts of a source begin and end that only type checkers read: annotations and overloads."""
+    """Where the parts of a source begin and end that only type checkers read: annotations, overloads, protocols."""
     for node in ast.walk(ast.parse(source)):
         decorators = getattr(node, "decorator_list", [])
         if "overload" in map(ast.unparse, decorators):
             yield (decorators[0].lineno, 0), (node.end_lineno, node.end_col_offset)
+        if "Protocol" in map(ast.unparse, getattr(node, "bases", [])):
+            yield (node.lineno, 0), (node.end_lineno, node.end_col_offset)
         for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if part is not None:
                 yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)

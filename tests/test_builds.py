@@ -122,9 +122,10 @@ print(x.data)
 
 
 def documented(body, within=""):
-    """The dotted name and the docstring of what a module defines, and classes in it."""
+    """The dotted names and docstrings of what a module and its classes define; those of __eq__ are Python's own."""
     for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (words := ast.get_docstring(node)):
+        is_ours = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("__")
+        if is_ours and (words := ast.get_docstring(node)):
             yield f"{within}{node.name}", words
         if isinstance(node, ast.ClassDef):
             yield from documented(node.body, f"{node.name}.")

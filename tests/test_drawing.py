@@ -818,6 +818,35 @@ def test_the_boundary_is_drawn_where_the_model_changes_its_mind(outputs):
     mpl.pyplot.close(figure)
 
 
+def circle_or_square(p):
+    return p[0] ** 2 + p[1] ** 2 - 2.0
+
+
+@pytest.mark.parametrize(
+    "model", [circle_or_square, lambda p: [0.0, circle_or_square(p)], lambda p: [0.0, circle_or_square(p), -9.0]]
+)
+def test_the_boundary_is_smooth_however_many_outputs_decide(model):
+    mpl.use("agg")
+    points = [[2.0 * math.cos(i), 2.0 * math.sin(i)] for i in range(12)]
+    figure = plot_boundary(model, points, [0] * 12, resolution=40)
+    lines = [path for c in figure.axes[0].collections if not c.get_facecolor().size for path in c.get_paths()]
+    drawn = [vertex for path in lines for vertex in path.vertices]
+    assert len(drawn) > 40
+    assert all(abs(math.hypot(*vertex) - math.sqrt(2.0)) < 0.01 for vertex in drawn)
+    mpl.pyplot.close(figure)
+
+
+def test_the_markers_of_classes_are_those_of_the_page_of_watch():
+    mpl.use("agg")
+    figure = plot_boundary(lambda p: p[0], [[0.0, 1.0], [1.0, 2.0], [2.0, 0.0]], [-1, 1, 3], resolution=4)
+    legend = figure.axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["−1", "1", "3"]
+    corners = [len(handle.get_paths()[0].vertices) for handle in legend.legend_handles]
+    assert corners[0] > 20  # a circle
+    assert corners[1:] == [5, 4]  # a square and a triangle, closed
+    mpl.pyplot.close(figure)
+
+
 @pytest.mark.parametrize(("points", "classes"), [([], []), ([[1.0, 2.0]], [0, 1]), ([[1.0]], [0])])
 def test_a_boundary_needs_pairs_and_a_class_for_each(points, classes):
     with pytest.raises(ValueError, match="pairs of numbers and one class for each"):

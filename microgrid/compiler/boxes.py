@@ -65,6 +65,7 @@ def boxes(
     results: Sequence[str],
     arguments: Sequence[tuple[str, Shape]],
     parameters: Sequence[str],
+    groups: Sequence[str],
 ) -> list[Box]:
     """Return the boxes of an array program, operands first.
 
@@ -73,6 +74,7 @@ def boxes(
         results: what each output is to the user.
         arguments: the name of each argument and its shape for one sample.
         parameters: the label of each parameter.
+        groups: what it belongs to, ``"Layer 0 · w"``; empty if that is not known.
     """
     found: list[Box] = []
     place: dict[_Key, int] = {}
@@ -83,7 +85,7 @@ def boxes(
         key = _key(x)
         if key not in place:
             place[key] = len(found)
-            found.append(_leaf(x, arguments, parameters))
+            found.append(_leaf(x, arguments, parameters, groups))
         return place[key]
 
     for x in reachable(outputs):
@@ -123,7 +125,7 @@ def _key(x: Array) -> _Key:
     return source.number, None if index == Map.whole(source.shape) else index
 
 
-def _leaf(x: Array, arguments: Sequence[tuple[str, Shape]], parameters: Sequence[str]) -> Box:
+def _leaf(x: Array, arguments: Sequence[tuple[str, Shape]], parameters: Sequence[str], groups: Sequence[str]) -> Box:
     source, index = source_of(x), _key(x)[1]
     shape = _shape_text(source.shape if index is None else index.shape, source.batched)
     note = "" if index is None else _members(index, source)
@@ -141,8 +143,9 @@ def _leaf(x: Array, arguments: Sequence[tuple[str, Shape]], parameters: Sequence
         if points.size == 1:
             name = first or f"parameters[{points.item()}]"
             return Box("parameter", name, name, shape, doc="a parameter of the function")
+        (group, *others) = {groups[int(k)] for k in points.flat}
         named = first if first == last else f"{first} … {last}" if first and last else ""
-        name = named or f"parameters{_run(index)}"
+        name = (group if not others else "") or named or f"parameters{_run(index)}"
         return Box("parameter", name, name, shape, note=note, doc="parameters of the function")
     if source.op == "constant":
         values = [f"{value:g}" for value in source.detail.values.ravel()[points].flat]

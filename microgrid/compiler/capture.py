@@ -82,6 +82,7 @@ class Capture:
 
     Attributes:
         values: the Values among it.
+        modules: what returns each module among it, outer ones first; ``None`` for one that lives no more.
         generators: the generators of random numbers among it, Python's and NumPy's global ones too.
         uncertain: whether it reaches something whose changes cannot be seen: an iterator, the clock.
 
@@ -93,6 +94,8 @@ class Capture:
     def __init__(self, function: Any, root: Any = None) -> None:
         walk = _Walk(function)
         self.values, self.generators, self.uncertain = walk.values, walk.generators, walk.uncertain
+        modules = [x for x in walk.reached if isinstance(x, Module)]
+        self.modules = [weakref.ref(x) if x is root else functools.partial(_itself, x) for x in modules]
         self._guards = walk.guards(root)
 
     def holds(self) -> bool:
@@ -300,6 +303,11 @@ class _Walk:
                 self._code(item.__code__, self._is_user_function(item))
         for name in members if everything else names.intersection(members):
             self._stack.append(_slot(x, members[name]))
+
+    @property
+    def reached(self) -> Iterable[Any]:
+        """All that was visited, in that order."""
+        return self._seen.values()
 
     def guards(self, root: Any) -> list[Guard]:
         """Return what to look at before a call; the cheapest and the likeliest to change first."""

@@ -214,6 +214,7 @@ class Compiled:
             signature.shapes += ((factors,),)
         with without_collector():
             kernel = Kernel(simplify(trace.program), trace.parameters, signature, len(trace.program))
+        kernel.modules = capture.modules
         return Variant(kernel, capture, trace.rebuild, trace.drops)
 
     def _spelled_out(self, variant: "Variant", structure: "Structure", leaves: Sequence[Any]) -> Iterator[Value]:

@@ -27,6 +27,7 @@ from microgrid.compiler.simplify import number_values, without_gradient
 from microgrid.compiler.tracing import without_collector
 from microgrid.engine import Value
 from microgrid.environment import require
+from microgrid.nn import Module
 from microgrid.ops import Op
 
 Reduce = Literal["mean", "sum"] | None
@@ -112,6 +113,7 @@ class Kernel:
     Attributes:
         program: the scalars that were traced, simplified.
         signature: what the kernel takes and gives.
+        modules: what returns each module that the function reaches, outer ones first: drawings name parameters by it.
         parameters: the leaves that ``theta`` stands for.
         traced: how many nodes the function recorded.
         varied: whether some parameter is no leaf: what is being differentiated by, by the caller of the call.
@@ -123,6 +125,7 @@ class Kernel:
         self.parameters = parameters
         self.varied = any(parameter.first is not None for parameter in parameters)
         self.signature = signature
+        self.modules: Sequence[Callable[[], Module | None]] = ()
         self.traced = traced or len(program)
         self.classes: Classes = classify(program)
         count = len(self.classes.rows)
@@ -316,7 +319,17 @@ class Kernel:
             each = [f"{name}[{k}]" * (size > 1) or name for k in range(size)]
             alone = [f"gradient by {label}" if label else text for label, text in zip(members, each, strict=True)]
             results += alone if self.scalar else [name]
-        return boxes(self._targets(by)[0], results, arguments, labels)
+        return boxes(self._targets(by)[0], results, arguments, labels, self._groups())
+
+    def _groups(self) -> list[str]:
+        """For each parameter which layer it is of, and whether a weight or a bias; empty if that is not known."""
+        from microgrid.drawing.network import parameter_groups  # only a drawing needs it
+
+        groups: dict[Value, str] = {}
+        for module in filter(None, [get() for get in self.modules]):
+            if next(iter(module.parameters()), None) not in groups:  # inner modules come after those around them
+                groups.update(parameter_groups(module))
+        return [groups.get(parameter, "") for parameter in self.parameters]
 
     def _own_task(self) -> By | Literal["value"]:
         return "parameters" if self.parameters else "arguments" if self.signature.shapes else "value"

@@ -10,7 +10,8 @@ from microgrid.environment import require
 from microgrid.ops import as_float, short_repr
 from microgrid.recording import no_grad
 
-MARKERS = "^os*Dvp<Xh"  # classes differ in shape too, for those who see no difference in colour
+MARKERS = "os^DpvHX<*"  # classes differ in shape too, those that the page of watch shows
+SHADES = 8  # how many steps of sureness there are
 MARGIN = 0.12  # of the range of the points, on each side
 
 
@@ -25,8 +26,8 @@ def plot_boundary(
 ) -> Any:
     """Draw the regions that a model assigns to classes in the plane, with the points it learned from.
 
-    A model with one output decides by its sign; the shade is how sure it is. One with several outputs
-    decides for the largest.
+    A model with one output decides by its sign, one with several for the largest. The shade is how sure it is:
+    how far the output is from 0, or the largest from the next. The line is where it changes its mind.
 
     Args:
         model: takes two numbers and returns an output, or a list of them.
@@ -75,10 +76,16 @@ def plot_boundary(
         axes.contourf(across, up, score, levels=24, cmap=shades, vmin=-size / 2, vmax=size / 2)
         axes.contour(across, up, score, levels=[0.0], colors=LIGHT["ink"], linewidths=1.5)
     else:
-        winner = [[output.index(max(output)) for output in row] for row in outputs]
-        count = len(outputs[0][0])
-        regions = colors.ListedColormap([CLASSES["light"][i % len(CLASSES["light"])] for i in range(count)])
-        axes.pcolormesh(across, up, winner, shading="nearest", cmap=regions, vmin=0, vmax=count - 1, alpha=0.25)
+        leads = [[[_lead(output, k) for output in row] for row in outputs] for k in range(len(outputs[0][0]))]
+        size = max(x for lead in leads for row in lead for x in row) or 1.0
+        for k, lead in enumerate(leads):
+            if max(map(max, lead)) > 0.0:
+                color = CLASSES["light"][k % len(CLASSES["light"])]
+                shades = colors.LinearSegmentedColormap.from_list("class", [LIGHT["paper"], color])
+                levels = [size * i / SHADES for i in range(SHADES + 1)]
+                axes.contourf(across, up, lead, levels=levels, cmap=shades, vmin=-size / 5, vmax=2 * size)
+                if min(map(min, lead)) < 0.0:
+                    axes.contour(across, up, lead, levels=[0.0], colors=LIGHT["ink"], linewidths=1.5)
     for i, kind in enumerate(sorted(set(classes))):
         xs, ys = zip(*[point for point, c in zip(points, classes, strict=True) if c == kind], strict=True)
         axes.scatter(
@@ -106,3 +113,8 @@ def _ticks(numbers: Sequence[float], resolution: int) -> list[float]:
 def _numbers(output: Any) -> list[float]:
     outputs = output if isinstance(output, (list, tuple)) else [output]
     return [item.data if isinstance(item, Value) else float(item) for item in outputs]
+
+
+def _lead(outputs: list[float], k: int) -> float:
+    """How far an output is above the largest of the others."""
+    return outputs[k] - max(outputs[:k] + outputs[k + 1 :])

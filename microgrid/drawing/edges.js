@@ -27,9 +27,12 @@ function middle(path) {
 // The two numbers of an edge stand above and below it, or left and right of one that leads down; it is seen between them.
 const isUpright = () => page.view.direction === "TB" || page.view.direction === "BT";
 
-/** @returns {Point} the room that they take */
-function labelRoom() {
-  return isUpright() ? [148, 24] : [76, 42];
+/**
+ * @param {boolean} isAlone whether what flows stands without a local derivative, as beside a box
+ * @returns {Point} the room that they take
+ */
+function labelRoom(isAlone) {
+  return isUpright() ? [148, 24] : [76, isAlone ? 26 : 42];
 }
 
 // What flows along an edge: one number, or of several the norm with the sign of their sum.

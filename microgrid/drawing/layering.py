@@ -290,7 +290,7 @@ class _Layout:
             way: list[_Item] = []
             for layer in range(first + 1, end):
                 if layer == end - 1 and label and target == self.lines[edge].target:
-                    port = self.spacing.side * label[1] / 2
+                    port = self.spacing.side * (label[1] + self.spacing.label) / 2
                     item = self.labels[edge] = _Item(label[0], label[1] + self.spacing.label, layer=layer, port=port)
                     layers[layer].append(item)
                 elif (layer, origin) in passing:

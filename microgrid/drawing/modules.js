@@ -156,13 +156,14 @@ const LABELLED = 300; // edges that each have room for their numbers; beyond, on
 function pictureOf(direction) {
   const { nodes, clusters, edges } = boxes();
   const labelled = edges.length <= LABELLED;
+  const isSingle = ([source, target]) => nodes[source].kind !== "group" && nodes[target].kind !== "group";
   // Into a box, which has no order of arguments of its own, siblings go by name.
   const rank = new Map(nodes.map((node, k) => [k, node.module === null ? "" : modules[node.module].path]).toSorted(([, a], [, b]) => byName(String(a), String(b))).map(([k], at) => [k, at]));
   const places = layered(
     nodes.map((node) => ({ size: sizeOf(node), cluster: node.cluster })),
     clusters,
     edges.map(([source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank.get(source) : argument, stands.length]),
-    { direction, rooms: edges.map(([source]) => (labelled && nodes[source].kind !== "constant" ? labelRoom() : null)) },
+    { direction, rooms: edges.map((edge) => (labelled && nodes[edge[0]].kind !== "constant" ? labelRoom(!isSingle(edge) && edge[3].length === 1) : null)) },
   );
   return { note: "", ...places, labelled, nodes, clusters, edges };
 }

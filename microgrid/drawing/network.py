@@ -61,6 +61,15 @@ def network_of(model: Any) -> Network:
     return stack(model, ((name, parameter.data) for name, parameter in model.named_parameters()))
 
 
+def parameter_groups(model: Any) -> Iterable[tuple[Any, str]]:
+    """Yield the parameters of neurons, each with what it belongs to: ``"Layer 0 · w"``."""
+    kinds = {name: type(module).__name__ for name, module in walk(model)}
+    for name, parameter in model.named_parameters():
+        if match := PARAMETER.fullmatch(name):
+            path = match["layer"] or ""
+            yield parameter, f"{title_of(kinds.get(path, path), path)} · {'b' if match['input'] is None else 'w'}"
+
+
 def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
     """Return the layers of neurons that named numbers of a model make up.
 

@@ -16,7 +16,7 @@ DRAW_AS_PLACED = ("-Kneato", "-n2")
 
 MARGIN = 9.0  # points, around what a frame holds
 ARROW = 7.0  # the length of an arrow's head
-SPACINGS = {"LR": Spacing(34.0, 13.0, 2.0, 1), "TB": Spacing(34.0, 13.0, 4.0, -1)}
+SPACINGS = {"LR": Spacing(34.0, 13.0, 3.0, 1), "TB": Spacing(34.0, 13.0, 3.0, -1)}
 Room = tuple[int, int]
 """Letters of a number before its decimal point, and from there on."""
 

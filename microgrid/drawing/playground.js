@@ -315,6 +315,7 @@ function followLink() {
 function openSample(isOpen, index = sample.index) {
   Object.assign(sample, { isOpen, index: Math.min(learner.points.length - 1, Math.max(0, index)) });
   byId("sample").hidden = !isOpen;
+  byId("settings").inert = byId("model").inert = isOpen; // the sheet lies over them
   byId("sample-number").value = String(sample.index);
   if (isOpen) laySample();
   show();

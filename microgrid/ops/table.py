@@ -221,7 +221,7 @@ def _superscript(n: float) -> str:
 def _python_number(x: float) -> str:
     if not math.isfinite(x):
         return f'float("{x}")'
-    return repr(x) if math.copysign(1.0, x) > 0 else f"({x!r})"
+    return f"({x!r})" if repr(x).startswith("-") else repr(x)
 
 
 # Exponentials and logarithms
@@ -490,7 +490,6 @@ def direction_of(n: int) -> Op:
         lambda a, *xs: ieee.direction(a, math.hypot(*xs)),
         tuple(map(by, range(n))),
         expansion=lambda a, *xs: direction(a, reduce(hypot, xs)),
-        javascript="mg.direction({0}, Math.hypot(" + ", ".join(f"{{{i}}}" for i in range(1, n)) + "))",
         doc="the first argument over the length of all; nan at the origin",
         recipe=(direction_of, (n,)),
     )

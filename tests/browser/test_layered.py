@@ -62,7 +62,7 @@ def recurrent():
 
 def of(output, depth=None):
     graph = extract((output,), depth=depth)
-    layout = Layout(graph, "LR", None)
+    layout = Layout(graph, "LR")
     return {
         "names": [node.title or node.value.label for node in graph.nodes],
         "boxes": [{"size": size, "cluster": n.cluster} for n, size in zip(graph.nodes, layout.sizes, strict=True)],

@@ -12,6 +12,7 @@ from programs import cases
 import microgrid as mg
 from microgrid.compiler import compile
 from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.nn import MLP, Affine, ReLU, Sequential
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -68,6 +69,22 @@ def test_a_kernel_is_drawn_as_statements_with_their_shapes():
         ("Σ number over batch", "÷ batch output number"),
         ("x 3 × batch", "@ gradient 4 × 3 over batch"),
     } <= edges(picture)
+
+
+def test_the_parameters_of_modules_are_named_by_their_layers_even_if_the_model_is_gone():
+    def kernel():
+        model = Sequential(Affine(3, 4, seed=0), ReLU(), MLP(4, [5, 2], seed=1))
+        return compile(lambda x: mg.total(model(x))).kernel(np.ones((2, 3)))
+
+    named = [(box.symbol, box.shape) for box in kernel().boxes() if box.kind == "parameter"]
+    assert sorted(named) == [
+        ("Affine 0 · b", "4"),
+        ("Affine 0 · w", "4 × 3"),
+        ("Layer 0 · b", "5"),
+        ("Layer 0 · w", "5 × 4"),
+        ("Layer 1 · b", "2"),
+        ("Layer 1 · w", "2 × 5"),
+    ]
 
 
 def test_each_box_and_edge_of_a_kernel_says_in_a_sentence_what_it_is():
