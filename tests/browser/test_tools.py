@@ -24,6 +24,19 @@ def test_each_tool_opens_and_closes_by_key_and_names_its_controls(show, name):
     expect(page.locator(f"#tool-{name}")).to_be_focused()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", TOOLS)
+def test_no_tool_is_a_serious_barrier(browser, tmp_path, barriers, name, scheme):
+    explore(reused()).save(tmp_path / "page.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme=scheme)
+    page.goto((tmp_path / "page.html").as_uri())
+    page.click(f"#tool-{name}")
+    if name == "formula":
+        page.fill("#formula", "x^2")
+    assert barriers(page) == []
+    page.close()
+
+
 @pytest.mark.parametrize("name", TOOLS)
 def test_each_tool_fits_a_phone(browser, tmp_path, name):
     explore(reused()).save(tmp_path / "page.html")
