@@ -60,3 +60,15 @@ def test_tools_work_on_a_typed_formula_and_a_link_holds_it(show, tmp_path):
     page.reload()
     assert page.evaluate("document.querySelector('h1').textContent") == "(w - 3) ** 2"
     assert page.evaluate("passes.data[0]") == pytest.approx(2.2)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_that_is_presented_has_large_type(show, name):
+    page = show(explore(reused()))
+    open_tool(page, name)
+    page.click("#present")
+    small = page.evaluate(
+        """[...document.querySelectorAll("#tool :is(label, p, b, button, input, select, td, th)")]
+             .filter(e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 20).map(e => e.outerHTML)"""
+    )
+    assert small == []
