@@ -322,7 +322,7 @@ def test_on_the_page_no_frame_is_dropped_however_large_the_network(sizes, inputs
     check_frames(layout.graph, *of_page(layout))
 
 
-def test_a_module_between_two_calls_of_another_has_a_frame_of_its_own():
+def test_modules_that_are_called_again_with_what_they_gave_have_frames_of_their_own():
     class Twice(Module):
         def __init__(self):
             self.cell = Neuron(1, seed=0)
@@ -331,10 +331,14 @@ def test_a_module_between_two_calls_of_another_has_a_frame_of_its_own():
         def forward(self, x):
             return self.cell([self.between([self.cell(x)])])
 
-    output = Twice()([Value(1.0, "x")])
-    drawn = Drawn(output)
-    check_frames(drawn.graph, drawn.boxes, drawn.frames)
-    assert len(drawn.paths) == len(drawn.graph.edges)
+    cell, state = MLP(2, [2, 1], seed=0), Value(0.0, "h")
+    for x in (1.0, 2.0, 3.0):
+        state = ops.tanh(cell([Value(x), state]))
+    for output in (Twice()([Value(1.0, "x")]), state):
+        drawn = Drawn(output)
+        check_frames(drawn.graph, drawn.boxes, drawn.frames)
+        assert len(drawn.paths) == len(drawn.graph.edges)
+        check_frames(*((layout := Layout(drawn.graph, "LR")).graph, *of_page(layout)))
 
 
 @pytest.mark.parametrize("picture", PICTURES)

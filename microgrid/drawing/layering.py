@@ -269,8 +269,11 @@ class _Layout:
         """Put boxes, labels and passing edges into layers, and link neighbours."""
         labelled = {
             ranks[target]
-            for edge, _, target in inside.pieces
-            if target is not None and self.lines[edge].label and self.boxes[self.lines[edge].target].frame == number
+            for edge, source, target in inside.pieces
+            if target is not None
+            and (source is None or ranks[source] < ranks[target])
+            and self.lines[edge].label
+            and self.boxes[self.lines[edge].target].frame == number
         }
         layer_of = {}
         layers = inside.layers
