@@ -392,7 +392,7 @@ class _Layout:
         room, gap = self.spacing.along, self.spacing.across
         for edge, source, target in inside.pieces:
             inside.ways[edge] = []
-            if source is not None and target is not None:
+            if source is not None and target is not None and rank_of[source] < rank_of[target]:
                 link = _Link(inside.items[source], inside.items[target], 0.0, 0.0, 1.0, edge)
                 link.source.out.append(link)
                 link.target.into.append(link)
