@@ -14,9 +14,9 @@ from typing import Any
 
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
-from microgrid.drawing.theme import CLASSES, THEMES
+from microgrid.drawing.theme import CLASSES, THEMES, dark_room, frame_height
 
-FRAME_HEIGHT = 680  # of the page within a notebook
+FRAME_HEIGHT = 683  # of the page within a notebook; no usual window is so high (see ``dark_room``)
 
 
 class Page(ABC):
@@ -64,10 +64,11 @@ class Page(ABC):
         """
         picture = base64.b64encode(self._still().encode()).decode()
         return (
-            "<style>.microgrid-still{display:none!important}</style>"
+            f"<style>.microgrid-still{{display:none!important}}{frame_height('microgrid-page', FRAME_HEIGHT)}</style>"
             f'<div class="microgrid-still"><img alt="{html.escape(self._title)}" '
             f'src="data:image/svg+xml;base64,{picture}"></div>'
-            f'<iframe title="{html.escape(self._title)}" sandbox="allow-scripts" width="100%" height="{FRAME_HEIGHT}" '
+            f'<iframe class="microgrid-page" title="{html.escape(self._title)}" '
+            f'sandbox="allow-scripts" width="100%" height="{FRAME_HEIGHT}" '
             f'style="border:0;display:block" srcdoc="{html.escape(self.html)}"></iframe>'
         )
 
@@ -143,4 +144,4 @@ def _palette(theme: str) -> str:
 
     if theme in THEMES:
         return variables(theme)
-    return f"{variables('light')}@media (prefers-color-scheme:dark){{{variables('dark')}}}"
+    return f"{variables('light')}@media {dark_room(FRAME_HEIGHT)}{{{variables('dark')}}}"

@@ -135,6 +135,19 @@ def follow_page(svg_class: str) -> str:
     return f".{svg_class}:not(:root) .graph>polygon{{fill:none}}{_darken(svg_class, dark)}"
 
 
+def frame_height(frame_class: str, height: int) -> str:
+    """Return the CSS of a frame that is a pixel higher where the page around it is dark.
+
+    All that the page within may know of the one around is the room that it has; see ``dark_room``.
+    """
+    return f".{frame_class}{{height:{height}px}}:is({','.join(DARK_PAGES)}) .{frame_class}{{height:{height + 1}px}}"
+
+
+def dark_room(height: int) -> str:
+    """Return the media query for a viewer who prefers dark pages, or for such a frame in a dark page."""
+    return f"(height:{height + 1}px),(prefers-color-scheme:dark) and (not (height:{height}px))"
+
+
 def follow_viewer(svg_class: str) -> str:
     """Return the CSS that turns a light SVG dark for viewers who prefer it: for pages that follow them too."""
     return f"@media (prefers-color-scheme:dark){{{_darken(svg_class)}}}"

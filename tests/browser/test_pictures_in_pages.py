@@ -20,20 +20,20 @@ def rgb(color: str) -> str:
     return f"rgb({', '.join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 
+PAGES = [
+    ("<html><body>", "light"),
+    ('<html><body data-jp-theme-light="true">', "light"),
+    ('<html><body data-jp-theme-light="false">', "dark"),
+    ('<html><body data-vscode-theme-kind="vscode-light">', "light"),
+    ('<html><body data-vscode-theme-kind="vscode-dark">', "dark"),
+    ('<html data-theme="light"><body>', "light"),
+    ('<html data-theme="dark"><body>', "dark"),
+    ('<html theme="dark"><body>', "dark"),
+]
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
-@pytest.mark.parametrize(
-    ("page", "theme"),
-    [
-        ("<html><body>", "light"),
-        ('<html><body data-jp-theme-light="true">', "light"),
-        ('<html><body data-jp-theme-light="false">', "dark"),
-        ('<html><body data-vscode-theme-kind="vscode-light">', "light"),
-        ('<html><body data-vscode-theme-kind="vscode-dark">', "dark"),
-        ('<html data-theme="light"><body>', "light"),
-        ('<html data-theme="dark"><body>', "dark"),
-        ('<html theme="dark"><body>', "dark"),
-    ],
-)
+@pytest.mark.parametrize(("page", "theme"), PAGES)
 def test_a_picture_in_a_page_takes_its_theme_and_paper(browser: Browser, page: str, theme: str, system: str) -> None:
     shown = browser.new_page(color_scheme=system)  # type: ignore[arg-type]
     shown.set_content(page + draw(mg.Value(2.0, label="x") * 3.0).svg)
@@ -41,6 +41,16 @@ def test_a_picture_in_a_page_takes_its_theme_and_paper(browser: Browser, page: s
     shown.close()
     assert paper == "none"
     assert ink == rgb({"light": LIGHT, "dark": DARK}[theme]["ink"])
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+@pytest.mark.parametrize(("page", "theme"), PAGES)
+def test_an_explorer_in_a_notebook_takes_its_theme(browser: Browser, page: str, theme: str, system: str) -> None:
+    shown = browser.new_page(color_scheme=system)  # type: ignore[arg-type]
+    shown.set_content(page + str(mg.explore(mg.Value(2.0, label="x") * 3.0)._repr_html_()))
+    paper = shown.frames[1].locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+    shown.close()
+    assert paper == rgb({"light": LIGHT, "dark": DARK}[theme]["paper"])
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
