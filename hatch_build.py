@@ -83,17 +83,15 @@ def without_overloads(path: Path) -> None:
 
 
 def assign_words(path: Path) -> None:
-    """Write ``__doc__ =`` before the docstrings of interpreted classes in a copy of a module; lines keep their numbers.
+    """Assign interpreted classes their docstrings in a copy of a module, on the empty line below each.
 
     mypyc gives such classes a docstring of its own.
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    for node in ast.parse("".join(lines)).body:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for node in ast.parse("\n".join(lines)).body:
         if isinstance(node, ast.ClassDef) and any("native_class=False" in ast.unparse(d) for d in node.decorator_list):
-            first = node.body[0]
-            if ast.get_docstring(node):
-                lines[first.lineno - 1] = lines[first.lineno - 1].replace('"""', '__doc__ = """', 1)
-    path.write_text("".join(lines), encoding="utf-8")
+            lines[node.end_lineno or 0] = f"{node.name}.__doc__ = {ast.get_docstring(node, clean=False)!r}"
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 ACYCLIC = """

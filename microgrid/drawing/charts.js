@@ -26,13 +26,15 @@ function acrossChart(moment, last) {
  * @param {(moment: number) => void} seek what a click or a drag to a moment does
  */
 function buildChart(name, curves, last, seek) {
-  const finite = curves.flatMap(({ ys }) => [...ys].filter(Number.isFinite));
+  const isLog = byId("log").checked && !/accuracy$/.test(name);
+  const scale = isLog ? Math.log : (x) => x;
+  const finite = curves.flatMap(({ ys }) => [...ys].filter((x) => Number.isFinite(x) && (x > 0 || !isLog)));
   const low = finite.reduce((a, b) => Math.min(a, b), Infinity);
   const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-  const y = (value) => CHART.bottom - (CHART.bottom - CHART.top) * (high > low ? (value - low) / (high - low) : 0.5);
+  const y = (value) => CHART.bottom - (CHART.bottom - CHART.top) * (high > low ? (scale(Math.max(value, low)) - scale(low)) / (scale(high) - scale(low)) : 0.5);
   const box = element("div", { class: "chart" });
   const legend = curves.map(({ kind }) => element("span", { class: kind }, curves.length > 1 ? `${kind} ` : "", element("b", {})));
-  box.append(element("h2", {}, name.replaceAll("_", " "), ...legend));
+  box.append(element("h2", {}, `${name.replaceAll("_", " ")}${isLog ? ", log scale" : ""}`, ...legend));
   const drawing = shape("svg", { viewBox: "0 0 354 80", role: "img" }, box);
   shape("path", { class: "axis", d: `M${CHART.left} ${CHART.top}V${CHART.bottom}H${CHART.right}` }, drawing);
   const clip = shape("rect", { x: 0, y: 0, width: 0, height: 80 }, shape("clipPath", { id: `past-${charts.length}` }, shape("defs", {}, drawing)));
@@ -57,6 +59,11 @@ function buildChart(name, curves, last, seek) {
   drawing.addEventListener("pointermove", (event) => event.buttons && follow(event));
   byId("charts").append(box);
   charts.push({ name, curves, y, clip, marker, dots, drawing, numbers: legend.map((part) => part.querySelector("b")) });
+}
+
+function clearCharts() {
+  charts.length = 0;
+  byId("charts").replaceChildren();
 }
 
 /** @param {number} moment @param {number} last @param {number} place of the moment in the curves */

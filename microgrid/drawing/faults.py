@@ -35,12 +35,14 @@ def gradients_beyond(order: Sequence[Value], outputs: Sequence[Value], numbers: 
         and CLOSE * max(sizes[node], abs(flow)) < abs(rest := numbers.gradient(node) - flow) < math.inf
     }
     source = "elsewhere" if any(node.first is not None for node in beyond) else "before"
-    return {
-        node: f"= {significant(arrived[node])} {'−' if rest < 0 else '+'} {significant(abs(rest))} from {source}"
-        if node.grad
-        else "set to 0 since"
-        for node, rest in beyond.items()
-    }
+    found = {}
+    for node, rest in beyond.items():
+        flow, gradient = arrived[node], numbers.gradient(node)
+        if 0.0 < gradient * flow < flow * flow:
+            found[node] = f"of {significant(flow)} on its edges"
+        elif gradient:  # what is 0 was set to 0, or waits for what flows back
+            found[node] = f"= {significant(flow)} {'−' if rest < 0 else '+'} {significant(abs(rest))} from {source}"
+    return found
 
 
 def out_of_date(order: Sequence[Value]) -> dict[Value, str]:

@@ -269,8 +269,11 @@ class _Layout:
         """Put boxes, labels and passing edges into layers, and link neighbours."""
         labelled = {
             ranks[target]
-            for edge, _, target in inside.pieces
-            if target is not None and self.lines[edge].label and self.boxes[self.lines[edge].target].frame == number
+            for edge, source, target in inside.pieces
+            if target is not None
+            and (source is None or ranks[source] < ranks[target])
+            and self.lines[edge].label
+            and self.boxes[self.lines[edge].target].frame == number
         }
         layer_of = {}
         layers = inside.layers
@@ -389,7 +392,7 @@ class _Layout:
         room, gap = self.spacing.along, self.spacing.across
         for edge, source, target in inside.pieces:
             inside.ways[edge] = []
-            if source is not None and target is not None:
+            if source is not None and target is not None and rank_of[source] < rank_of[target]:
                 link = _Link(inside.items[source], inside.items[target], 0.0, 0.0, 1.0, edge)
                 link.source.out.append(link)
                 link.target.into.append(link)

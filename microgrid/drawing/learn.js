@@ -63,7 +63,8 @@ tools.add(
       const name = nameOf(passes.output);
       if (curve.length < 2) return `Each step takes the rate × its gradient from every ticked leaf: ${name} goes down.`;
       if (!(Math.abs(end) < 1e100) || (end > start && end - start > 10 * (Math.abs(start) + 1))) return `It diverges: the steps are too long for this slope. Take a smaller rate and start over.`;
-      return `After ${count(curve.length - 1, "step")} ${name} went from ${format(start)} to ${format(end)}.`;
+      const went = `After ${count(curve.length - 1, "step")} ${name} went from ${format(start)} to ${format(end)}.`;
+      return end < start - 1e-9 * Math.abs(start) ? went : `${went} It does not go down: the steps are too long, or nothing is left to learn.`;
     }
 
     function draw() {
@@ -71,7 +72,8 @@ tools.add(
       const [width, height] = [260, 64];
       const finite = curve.filter((y) => Math.abs(y) < 1e100);
       const [low, high] = [Math.min(...finite), Math.max(...finite)];
-      const at = (y, k) => `${(4 + ((width - 8) * k) / Math.max(1, curve.length - 1)).toFixed(1)} ${(high > low ? height - 5 - ((height - 10) * (y - low)) / (high - low) : height / 2).toFixed(1)}`;
+      const range = high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)) ? high - low : Infinity; // rounding errors are level
+      const at = (y, k) => `${(4 + ((width - 8) * k) / Math.max(1, curve.length - 1)).toFixed(1)} ${(range < Infinity ? height - 5 - ((height - 10) * (y - low)) / range : height / 2).toFixed(1)}`;
       parts.line.setAttribute("d", finite.length ? `M${finite.map(at).join("L")}` : "");
       parts.curve.setAttribute("aria-label", finite.length ? `${nameOf(passes.output)} over ${count(curve.length - 1, "step")}: from ${format(curve[0])} to ${format(curve.at(-1))}` : "No step yet");
       parts.says.textContent = verdict();

@@ -72,7 +72,7 @@ function startPlayback(options) {
       ArrowLeft: controls.back,
       Home: controls.first,
       End: controls.last,
-      " ": target.matches("button") ? null : controls.play,
+      " ": target.matches("button, [type=checkbox]") ? null : controls.play,
       ...playback.keys,
     };
     const action = keys[event.key];

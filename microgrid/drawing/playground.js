@@ -147,8 +147,7 @@ function verdictInWords() {
 }
 
 function showCharts() {
-  charts.length = 0;
-  byId("charts").replaceChildren();
+  clearCharts();
   const last = Math.max(1, notes[notes.length - 1].epochs);
   const xs = notes.map(({ epochs }) => epochs);
   for (const name of learner.isCurve ? ["loss"] : ["loss", "accuracy"])
@@ -251,6 +250,7 @@ function connectSettings() {
   byId("seed").addEventListener("change", () => change({ seed: Math.min(2 ** 32 - 1, Math.max(0, Math.round(Number(byId("seed").value)) || 0)) }));
   byId("more").addEventListener("click", () => change({ layers: [...settings.layers, 4] }));
   byId("fewer").addEventListener("click", () => change({ layers: settings.layers.slice(0, -1) }));
+  byId("log").addEventListener("change", showCharts);
   byId("settings").addEventListener("submit", (event) => event.preventDefault());
 }
 

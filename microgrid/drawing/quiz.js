@@ -161,7 +161,7 @@ tools.add(
           sign: sign.querySelector("select"),
           size: size.querySelector("select"),
           says: element("p", { id: "quiz-says", role: "status" }),
-          chips: element("div", { id: "chips", "aria-label": "Answered" }),
+          chips: element("div", { id: "chips", role: "group", "aria-label": "Answered" }),
           form: element("form", { id: "quiz" }),
         };
         parts.form.append(parts.question, element("label", {}, "Your answer ", box), parts.check, parts.predict, toolButton("give-up", "Show me", () => reveal(open(), false, `${why(open())}.`)));

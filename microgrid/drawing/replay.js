@@ -86,6 +86,7 @@ function largestWeight() {
 // An epoch's training measure is a mean over the epoch, so it stands in the middle of it; the validation, after it,
 // at its end.
 function buildCharts() {
+  clearCharts();
   const between = unit === "epoch" && Object.keys(measures).some((name) => name.startsWith("validation_")) ? 0.5 : 0;
   for (const name of Object.keys(measures)) measures[name] = Array.from(measures[name], (x) => (x === null ? NaN : Number(x)));
   for (const name of new Set(Object.keys(measures).map((key) => key.replace(/^validation_/, "")))) {
@@ -141,6 +142,8 @@ if (images) buildImages(parametersAt, lastFrame + 1);
 if (!network) buildTable();
 if (!network && !images) byId("legend").hidden = true;
 buildCharts();
+byId("log").addEventListener("change", () => (buildCharts(), showFrame()));
+byId("log").parentElement.hidden = charts.length === 0;
 if (plane.model) colorPoints();
 startPlayback({
   last: lastFrame,

@@ -77,3 +77,13 @@ def test_only_ticked_leaves_learn_and_data_is_not_ticked_at_first(show):
     given = page.evaluate("Object.fromEntries(leaves.map(i => [nameOf(i), passes.data[i] - passes.given.get(i)]))")
     assert given["x"] == given["b"] == 0
     assert given["w"] == pytest.approx(0.1 * 6)
+
+
+def test_a_rate_at_the_limit_swings_and_the_page_says_that_it_does_not_go_down(show):
+    page = show(explore(squares()[0]))
+    open_tool(page, "learn")
+    for _ in range(4):
+        page.click("#learn-step")  # at 0.1 = 2/λ, from one side of the parabola to the other
+    expect(page.locator("#learn-says")).to_contain_text("loss went from 12.25 to 12.25. It does not go down")
+    heights = {point.split()[1] for point in page.locator("#curve path").get_attribute("d")[1:].split("L")}
+    assert len(heights) == 1

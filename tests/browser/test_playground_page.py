@@ -224,6 +224,15 @@ def test_layers_are_added_removed_and_resized(page):
     assert page.evaluate("learner.sizes") == [2, 1]
 
 
+def test_loss_has_a_logarithmic_scale_while_it_learns(page):
+    page.check("#log")
+    for _ in range(3):
+        page.click("#epoch")
+    expect(page.locator(".chart h2").first).to_contain_text("loss, log scale")
+    page.uncheck("#log")
+    expect(page.locator(".chart h2").first).not_to_contain_text("log scale")
+
+
 def test_a_rate_that_is_too_large_is_said(show):
     page = show(mg.playground("sine", [4], activation="relu", optimizer="SGD", learning_rate=90.0))
     page.keyboard.press("Space")

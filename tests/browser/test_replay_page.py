@@ -337,6 +337,27 @@ def test_training_is_drawn_in_the_middle_of_its_epoch_and_validation_at_its_end(
     expect(page.locator("#charts .note")).to_contain_text("the mean over an epoch")
 
 
+def test_loss_has_a_logarithmic_scale_by_mouse_and_keyboard(show):
+    watcher = watch(MLP(2, [1]))
+    for loss in (1.0, 0.1, 0.01, 0.001):
+        watcher.record(loss=loss, accuracy=1 - loss)
+    page = show(watcher)
+
+    def heights(chart):
+        d = page.locator(".chart").nth(chart).locator(".curve.ahead").get_attribute("d")
+        return [float(pair.split()[1]) for pair in d[1:].split("L")]
+
+    linear, accuracy = heights(0), heights(1)
+    page.check("#log")
+    first, second, third, fourth = heights(0)
+    assert second - first == pytest.approx(third - second, abs=0.2) == pytest.approx(fourth - third, abs=0.2)
+    assert heights(1) == accuracy
+    expect(page.locator(".chart h2").first).to_contain_text("log scale")
+    page.focus("#log")
+    page.keyboard.press("Space")
+    assert heights(0) == linear
+
+
 def test_boundary_of_several_classes_has_a_region_and_a_shape_for_each(show):
     points, classes = spirals(30, seed=2)
     model = Sequential(Affine(2, 8, seed=0), Tanh(), Affine(8, 3, seed=1))

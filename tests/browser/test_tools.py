@@ -24,6 +24,19 @@ def test_each_tool_opens_and_closes_by_key_and_names_its_controls(show, name):
     expect(page.locator(f"#tool-{name}")).to_be_focused()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", TOOLS)
+def test_no_tool_is_a_serious_barrier(browser, tmp_path, barriers, name, scheme):
+    explore(reused()).save(tmp_path / "page.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme=scheme)
+    page.goto((tmp_path / "page.html").as_uri())
+    page.click(f"#tool-{name}")
+    if name == "formula":
+        page.fill("#formula", "x^2")
+    assert barriers(page) == []
+    page.close()
+
+
 @pytest.mark.parametrize("name", TOOLS)
 def test_each_tool_fits_a_phone(browser, tmp_path, name):
     explore(reused()).save(tmp_path / "page.html")
@@ -47,3 +60,15 @@ def test_tools_work_on_a_typed_formula_and_a_link_holds_it(show, tmp_path):
     page.reload()
     assert page.evaluate("document.querySelector('h1').textContent") == "(w - 3) ** 2"
     assert page.evaluate("passes.data[0]") == pytest.approx(2.2)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_that_is_presented_has_large_type(show, name):
+    page = show(explore(reused()))
+    open_tool(page, name)
+    page.click("#present")
+    small = page.evaluate(
+        """[...document.querySelectorAll("#tool :is(label, p, b, button, input, select, td, th)")]
+             .filter(e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 20).map(e => e.outerHTML)"""
+    )
+    assert small == []
