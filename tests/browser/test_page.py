@@ -1108,7 +1108,9 @@ def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
 
 
 def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
-    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = browser.new_page(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+    )
     page.set_default_timeout(10_000)
     page.goto(explore(network_of(3, 1), depth=1).save(tmp_path / "page.html").as_uri())
     page.evaluate("fit()")
@@ -1118,7 +1120,6 @@ def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
     page.locator("#nodes .group", has_text="Neuron 1").tap(force=True)
     assert "Neuron 1" in titles(page)[0]
     page.evaluate("follow(nodes.find(node => nameOf(node.values[0]) === 'w0'))")
-    page.wait_for_timeout(400)
     card = page.locator("#nodes .parameter", has_text="w0").first
     card.tap()
     card.tap()
