@@ -13,7 +13,6 @@ import pytest
 import microgrid as mg
 from microgrid import losses
 from microgrid.drawing.graph import extract
-from microgrid.drawing.layout import Layout
 from microgrid.drawing.rendering import find_renderer, render
 from microgrid.nn import MLP
 
@@ -60,15 +59,23 @@ def recurrent():
     return state
 
 
+SIZES = {"constant": [64, 30], "group": [200, 62]}
+
+
+def room(kinds, edges):
+    """Of the label of an edge between boxes of these kinds."""
+    return None if "constant" in kinds or edges > 300 else [58, 18] if "group" in kinds else [80, 34]
+
+
 def of(output, depth=None):
     graph = extract((output,), depth=depth)
-    layout = Layout(graph, "LR")
+    kinds = [node.kind for node in graph.nodes]
     return {
-        "names": [node.title or node.value.label for node in graph.nodes],
-        "boxes": [{"size": size, "cluster": n.cluster} for n, size in zip(graph.nodes, layout.sizes, strict=True)],
+        "names": [node.title or node.values[-1].label for node in graph.nodes],
+        "boxes": [{"size": SIZES.get(node.kind, [130, 62]), "cluster": node.cluster} for node in graph.nodes],
         "clusters": [{"title": cluster.title, "parent": cluster.parent} for cluster in graph.clusters],
         "uses": [[edge.source, edge.target, edge.argument, edge.count] for edge in graph.edges],
-        "rooms": [layout._room(edge) for edge in graph.edges],
+        "rooms": [room((kinds[edge.source], kinds[edge.target]), len(graph.edges)) for edge in graph.edges],
     }
 
 
@@ -351,7 +358,7 @@ def length(routes):
 
 
 def graphviz(graph):
-    """The routes that Graphviz finds for the same boxes, clusters and labels, with layout.py's distances."""
+    """The routes that Graphviz finds for the same boxes, clusters and labels, with distances like ours."""
     inside = {i: [] for i in (None, *range(len(graph["clusters"])))}
     for i, box in enumerate(graph["boxes"]):
         width, height = box["size"]
