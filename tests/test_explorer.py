@@ -287,7 +287,7 @@ def test_save_writes_the_page_and_refuses_other_formats(tmp_path):
 
 def test_notebook_gets_a_frame_that_may_only_run_scripts_and_a_picture_behind_it():
     shown = explore(neuron(), title='"quoted"')._repr_html_()
-    assert shown.startswith("<style>.microgrid-still{display:none!important}</style>")
+    assert shown.startswith("<style>.microgrid-still{display:none!important}")
     assert '<img alt="&quot;quoted&quot;" src="data:image/svg+xml;base64,' in shown
     assert 'sandbox="allow-scripts"' in shown
     assert "allow-same-origin" not in shown
