@@ -90,7 +90,8 @@ def assign_words(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").split("\n")
     for node in ast.parse("\n".join(lines)).body:
         if isinstance(node, ast.ClassDef) and any("native_class=False" in ast.unparse(d) for d in node.decorator_list):
-            lines[node.end_lineno or 0] = f"{node.name}.__doc__ = {ast.get_docstring(node, clean=False)!r}"
+            words = ast.get_docstring(node, clean=False)
+            lines[node.end_lineno or 0] = f"setattr({node.name}, '__doc__', {words!r})"
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
