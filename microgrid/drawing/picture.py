@@ -172,10 +172,13 @@ class Picture:
         return self.svg
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """SVG, and PNG for where SVG is not shown: an untrusted notebook, some web pages."""
+        """SVG, and PNG for where SVG is not shown: an untrusted notebook, some web pages.
+
+        The PNG has one pixel for each of the page's, whatever the picture's scale: notebooks stay small.
+        """
         bundle = {"image/svg+xml": self.svg, "text/plain": repr(self)}
         if not self._needs_fonts:
-            bundle["image/png"] = base64.b64encode(self.png).decode()
+            bundle["image/png"] = base64.b64encode(self._render("png", "-Gdpi=96")).decode()
         return bundle
 
 
