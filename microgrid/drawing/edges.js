@@ -25,6 +25,7 @@ function middle(path) {
 }
 
 // The two numbers of an edge stand above and below it, or left and right of one that leads down; it is seen between them.
+const back = { LR: "←", TB: "↑", RL: "→", BT: "↓" }[page.view.direction];
 const isUpright = () => page.view.direction === "TB" || page.view.direction === "BT";
 
 /**
@@ -79,6 +80,6 @@ function paintEdge(edge) {
   }
   const label = labelOf(edge);
   setText(edge, "derivativeText", edge.program >= 0 ? `∂ ${format(passes.shown.derivative[edge.program])}` : edge.flows > 1 ? `${edge.flows.toLocaleString("en")} flows` : "");
-  setText(edge, "flowText", edge.flows > 1 ? `‖←‖ ${format(Math.abs(edge.flow))}` : `← ${format(edge.flow)}`);
+  setText(edge, "flowText", edge.flows > 1 ? `‖${back}‖ ${format(Math.abs(edge.flow))}` : `${back} ${format(edge.flow)}`);
   setClass(label, `edge-label ${tone(edge.flow)}${current ? " active" : ""}`);
 }

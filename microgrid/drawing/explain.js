@@ -50,7 +50,9 @@ function explain() {
   const sent = sentEdges(i);
   const consumers = passes.received[i].length;
   const why = !sent.length
-    ? "Nothing flows back from here: the local derivatives are always 0, or the operands are constants."
+    ? passes.reached[i]
+      ? "Nothing flows back from here: the local derivatives are always 0, or the operands are constants."
+      : "No gradient arrives here, so none is passed on."
     : `${consumers > 1 ? `${consumers === 2 ? "Both" : `All ${consumers}`} parts of ${name}.grad have arrived and are added up, so it` : `${name}.grad is complete, so it`} is passed on: times each local derivative.`;
   return [
     heading("Backward ", counted(now - seedStep, order.length)),

@@ -71,6 +71,7 @@ function showPicture(given) {
   nodes.forEach(callNode);
   selected = chosen >= 0 && nodes[nodeOf[chosen]].single ? nodes[nodeOf[chosen]] : null;
   byId("note").textContent = picture.note;
+  byId("back-arrow").textContent = back;
   const turn = `${(100 * (seedStep - 0.5)) / Math.max(1, lastStep)}%`;
   for (const id of ["phases", "timeline"]) byId(id).style.setProperty("--turn", turn);
   now = stepOf(place);

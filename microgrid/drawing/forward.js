@@ -13,7 +13,7 @@ function tangentsFrom(seed) {
   for (let i = 0; i < passes.count; i++)
     passes.parents[i].forEach((parent, argument) => {
       // As backward: nothing goes where nothing depends on it, not 0 × ∞.
-      if (tangent[parent] !== 0 && passes.sends(i, argument)) tangent[i] += passes.derivative[passes.first[i] + argument] * tangent[parent];
+      if (tangent[parent] !== 0 && passes.connects(i, argument)) tangent[i] += passes.derivative[passes.first[i] + argument] * tangent[parent];
     });
   return tangent;
 }

@@ -65,7 +65,7 @@ function startPlayback(options) {
   slider.addEventListener("input", () => step(Number(slider.value) - now));
   document.addEventListener("keydown", (event) => {
     const target = /** @type {Element} */ (event.target);
-    const typing = target.matches("input[type=number], select");
+    const typing = target.matches("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       ArrowRight: controls.forward,

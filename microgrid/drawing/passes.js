@@ -40,9 +40,13 @@ class Passes {
     this.checkOwnOperations();
     this.problems = this.findProblems();
     this.received = parents.map(() => []);
+    this.reached = new Uint8Array(this.count); // where no gradient arrives none is sent, not 0 × ∞
+    this.reached[this.output] = 1;
     for (let i = this.count - 1; i >= 0; i--)
       parents[i].forEach((parent, argument) => {
-        if (this.sends(i, argument)) this.received[parent].push(this.first[i] + argument);
+        if (!this.sends(i, argument)) return;
+        this.reached[parent] = 1;
+        this.received[parent].push(this.first[i] + argument);
       });
     this.run();
   }
@@ -55,9 +59,14 @@ class Passes {
     return this.rows[this.op[i]];
   }
 
-  // Whether anything ever flows along an edge: not where the local derivative is always 0.
-  sends(i, argument) {
+  // Whether a tangent passes along an edge: not where the local derivative is always 0.
+  connects(i, argument) {
     return this.row(i).results[argument] !== null || (this.row(i).problem !== "" && this.givenDerivatives.has(i));
+  }
+
+  // Whether a gradient ever flows back along an edge: not from where none arrives, either.
+  sends(i, argument) {
+    return this.reached[i] === 1 && this.connects(i, argument);
   }
 
   parentOf(edge) {
@@ -125,12 +134,9 @@ class Passes {
       }
     gradient.fill(0);
     gradient[this.output] = 1;
-    const reached = new Uint8Array(this.count); // where no gradient arrives none is sent, not 0 × ∞
-    reached[this.output] = 1;
     for (let i = this.count - 1; i >= 0; i--)
       parents[i].forEach((parent, argument) => {
-        if (!reached[i] || !this.sends(i, argument)) return;
-        reached[parent] = 1;
+        if (!this.sends(i, argument)) return;
         const edge = first[i] + argument;
         this.flow[edge] = gradient[i] * this.derivative[edge];
         this.sumBefore[edge] = gradient[parent];

@@ -1178,3 +1178,54 @@ def test_every_script_of_a_page_has_its_types_checked(page, assets):
     assert checked == ["globals.d.ts", *[f"../../microgrid/drawing/{name}" for name in scripts]]
     for name in scripts:
         assert (root / "microgrid/drawing" / name).read_text().startswith("// @ts-check\n"), name
+
+
+def stopped():
+    x = mg.Value(3.0)
+    return x * mg.stop_gradient(x * 2)
+
+
+def compared():
+    x, z = mg.Value(3.0), mg.Value(-1.0)
+    return mg.where(mg.less(x * z, z), x * z, mg.floor(x) * x)
+
+
+PARTLY_CUT = {
+    "stop_gradient": stopped,
+    "comparison and floor": compared,
+    "logsumexp": lambda: mg.logsumexp([mg.Value(1.0), mg.Value(2.0)]),
+    "cross_entropy": lambda: mg.losses.cross_entropy([mg.Value(0.3 * k) for k in range(10)], 1),
+}
+
+
+@pytest.mark.parametrize("make", PARTLY_CUT.values(), ids=PARTLY_CUT)
+def test_at_the_end_the_cards_have_pythons_gradients_where_something_is_cut(show, make):
+    y = make()
+    y.backward()
+    page = show(explore(y))
+    page.keyboard.press("End")
+    shown = dict(
+        page.evaluate(
+            "nodes.filter((node) => node.values.length === 1).map((node) => [node.values[0], gradientNow(node)])"
+        )
+    )
+    assert len(shown) >= 5
+    for i, node in enumerate(mg.topological_order(y)):
+        if i in shown and node.op is not ops.CONSTANT:
+            assert (shown[i] or 0.0) == pytest.approx(node.grad, rel=1e-12, abs=1e-12)
+
+
+def test_what_is_typed_into_the_list_of_leaves_steers_nothing_else(show):
+    page = show(explore((MLP(2, [4, 4, 1], seed=0)([1.0, -2.0]) - 0.5) ** 2))
+    page.locator("#find").click()
+    page.keyboard.type("layers.1 0spf+")
+    assert page.locator("#find").input_value() == "layers.1 0spf+"
+
+
+@pytest.mark.parametrize(("direction", "arrow"), {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}.items())
+def test_the_arrow_beside_a_flow_points_back(show, direction, arrow):
+    x = mg.Value(3.0)
+    page = show(explore(x * x, direction=direction))
+    page.keyboard.press("End")
+    assert page.locator("#labels .flow").first.text_content() == f"{arrow} 3"
+    assert page.locator("#back-arrow").text_content() == arrow
