@@ -106,13 +106,17 @@ function redraw() {
   refresh();
 }
 
+/** @param {string} title @param {string} when */
+function refuse(title, when) {
+  panel.node.replaceChildren(element("h2", {}, title), element("p", { class: "why" }, `${when} more than ${MOST_BOXES.toLocaleString("en")} boxes would be drawn at once. Open some by a click, or close others first.`));
+}
+
 /** @param {number} at a module */
 function openBox(at) {
   for (let m = at; m !== null; m = modules[m].parent) opened.add(m);
   if (boxes().nodes.length > MOST_BOXES) {
     opened.delete(at);
-    panel.node.replaceChildren(element("h2", {}, modules[at].title), element("p", { class: "why" }, `With this box open, more than ${MOST_BOXES.toLocaleString("en")} boxes would be drawn at once. Close others first.`));
-    return;
+    return refuse(modules[at].title, "With this box open,");
   }
   redraw();
   const frame = picture.frames.find(({ cluster }) => picture.clusters[cluster].module === at);
@@ -145,11 +149,12 @@ function changeLevel(way) {
   if (!levels.length) return;
   const before = new Set(opened);
   openTo(way > 0 ? Math.min(...levels) + 1 : Math.max(...levels));
-  if (boxes().nodes.length > MOST_BOXES && way > 0) opened = before;
-  else {
-    redraw();
-    showPart(bounds);
+  if (boxes().nodes.length > MOST_BOXES && way > 0) {
+    opened = before;
+    return refuse("Open the boxes by one level", "With all of this level open,");
   }
+  redraw();
+  showPart(bounds);
 }
 
 // What opens at first: as asked, else as much as can be read at once.

@@ -1229,3 +1229,13 @@ def test_the_arrow_beside_a_flow_points_back(show, direction, arrow):
     page.keyboard.press("End")
     assert page.locator("#labels .flow").first.text_content() == f"{arrow} 3"
     assert page.locator("#back-arrow").text_content() == arrow
+
+
+def test_a_level_that_is_too_large_to_be_opened_says_so(show):
+    page = show(explore(MLP(60, [30, 1], seed=0)([0.1] * 60)))
+    before = page.evaluate("nodes.length")
+    for _ in range(3):
+        page.locator("#open-level").click()
+    assert page.evaluate("nodes.length") <= 1500
+    assert page.evaluate("nodes.length") >= before
+    expect(page.locator("#node")).to_contain_text("more than 1,500 boxes would be drawn at once")
