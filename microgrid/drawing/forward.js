@@ -56,8 +56,8 @@ tools.add(
           { class: "compare" },
           element("p", { class: "line" }, `one pass forward: ∂${name(output)}/∂${name(seed)} = `, num(tangent[output]), done(output) ? "" : " at its end"),
           element("p", { class: "line" }, `backward: ${name(seed)}.grad = `, num(passes.gradient[seed])),
-          element("p", { class: "why" }, `A pass forward costs ${count(passes.first[passes.count], "product")} and tells about one leaf. For all ${all.length} leaves that takes ${count(all.length, "pass").replace("passs", "passes")}; one pass backward, which costs as much, tells about all of them. Forward wins where there are few leaves and many outputs.`),
-          rows.length < reached.length ? element("p", { class: "why" }, `${reached.length - rows.length} more nodes have a tangent.`) : "",
+          element("p", { class: "why" }, `A pass forward costs ${count(passes.first[passes.count], "product")} and tells about one leaf. For ${all.length === 1 ? "the one leaf here" : `all ${all.length} leaves`} that takes ${count(all.length, "pass")}; one pass backward, which costs as much, tells about every leaf. Forward wins where there are few leaves and many outputs.`),
+          rows.length < reached.length ? element("p", { class: "why" }, `${count(reached.length - rows.length, "more node")} ${reached.length - rows.length === 1 ? "has" : "have"} a tangent.`) : "",
         ),
       );
     }

@@ -61,6 +61,20 @@ def test_a_nudge_compares_what_the_gradient_predicts_with_what_happens(show):
     assert float(page.locator("#nudge rect.predicted").get_attribute("x")) == pytest.approx(2)
 
 
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [(1, "For the one leaf here that takes 1 pass; one pass backward"), (41, "1 more node has a tangent.")],
+)
+def test_one_is_told_in_the_singular(show, factors, words):
+    (x,) = values(x=1.0)
+    y = x
+    for _ in range(factors):
+        y = y * 2.0
+    page = show(explore(y))
+    open_tool(page, "forward")
+    expect(page.locator("#tangents")).to_contain_text(words)
+
+
 def says_of_nudge(page):
     return page.locator("#nudge-says").inner_text()
 
