@@ -118,7 +118,7 @@ const formulas = (() => {
     build() {
       const box = /** @type {HTMLInputElement} */ (element("input", { id: "formula", type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off", placeholder: "tanh(x1*w1 + x2*w2 + b)", "aria-describedby": "formula-says" }));
       const says = element("pre", { id: "formula-says", role: "status" });
-      const back = toolButton("back-to-python", `Back to ${shorten(page.title)}`, () => {
+      const back = toolButton("back-to-python", "Back to the graph from Python", () => {
         box.value = "";
         read();
         box.focus();
