@@ -77,16 +77,13 @@ const formulas = (() => {
     return Number.isFinite(new Passes(made, operations).data.at(-1)) ? made : build(first(Math.abs));
   }
 
-  /** Show the program of a formula in the place of what is shown. @param {string} text */
-  function explore(text) {
-    const known = new Map();
-    for (let i = 0; i < passes.count; i++) if (passes.isLeaf(i) && program.labels[i]) known.set(program.labels[i], passes.data[i]);
-    const made = compile(text, known);
+  /** Show a program in the place of the one that is shown. @param {any} made @param {() => any} picture @param {string} title */
+  function put(made, picture, title) {
     setPlaying(false);
     now = 0;
     selected = null;
     setProgram(made, operations);
-    showPicture({ ...pictureOf(page.view.direction), note: "" });
+    showPicture(picture());
     buildLeaves();
     playback.last = lastStep;
     slider.max = String(lastStep);
@@ -95,8 +92,23 @@ const formulas = (() => {
     showAll();
     showPlace();
     refresh();
-    document.title = text;
-    document.querySelector("h1").textContent = text;
+    document.title = title;
+    document.querySelector("h1").textContent = title;
+  }
+
+  /** Show the program of a formula. @param {string} text */
+  function explore(text) {
+    const known = new Map();
+    for (let i = 0; i < passes.count; i++) if (passes.isLeaf(i) && program.labels[i]) known.set(program.labels[i], passes.data[i]);
+    put(compile(text, known), () => ({ ...pictureOf(page.view.direction), note: "" }), text);
+  }
+
+  /** Show the graph from Python again, with Python's numbers. */
+  function leave() {
+    opened = new Set(openedAtFirst);
+    put(page.program, () => ({ ...(page.picture ? adopt(page.picture) : pictureOf(page.view.direction)), note: page.view.note }), page.title);
+    shown = page.formulas.text;
+    typed = "";
   }
 
   tools.add({
@@ -106,21 +118,34 @@ const formulas = (() => {
     build() {
       const box = /** @type {HTMLInputElement} */ (element("input", { id: "formula", type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off", placeholder: "tanh(x1*w1 + x2*w2 + b)", "aria-describedby": "formula-says" }));
       const says = element("pre", { id: "formula-says", role: "status" });
+      const back = toolButton("back-to-python", "Back to the graph from Python", () => {
+        box.value = "";
+        read();
+        box.focus();
+      });
+      back.hidden = !typed;
       box.value = shown;
-      box.addEventListener("input", () => {
+      const read = () => {
         try {
-          explore(box.value);
-          shown = typed = box.value;
-          box.setAttribute("aria-invalid", "false");
           says.textContent = "";
+          if (box.value.trim()) {
+            explore(box.value);
+            shown = typed = box.value;
+          } else {
+            if (typed) leave();
+            says.textContent = "This is the graph from Python. Type a formula to see another.";
+          }
+          back.hidden = !typed;
+          box.setAttribute("aria-invalid", "false");
         } catch (error) {
           if (!(error instanceof ExpressionError)) throw error;
           box.setAttribute("aria-invalid", "true");
           says.textContent = error.message;
         }
-      });
+      };
+      box.addEventListener("input", read);
       queueMicrotask(() => box.focus());
-      return [element("label", { for: "formula" }, "Formula"), box, says];
+      return [element("label", { for: "formula" }, "Formula"), box, back, says];
     },
   });
   let shown = page.formulas.text;

@@ -18,15 +18,15 @@ function tangentsFrom(seed) {
   return tangent;
 }
 
-/** The output if a leaf were changed by so much. @param {number} i @param {number} by */
+/** The output if a leaf were changed by so much, and its rounding error. @param {number} i @param {number} by */
 function outputAfter(i, by) {
   const before = passes.data[i];
   passes.data[i] = before + by;
   passes.run();
-  const output = passes.data[passes.output];
+  const [output, error] = [passes.data[passes.output], passes.dataError[passes.output]];
   passes.data[i] = before;
   passes.run();
-  return output;
+  return [output, error];
 }
 
 tools.add(
@@ -56,8 +56,8 @@ tools.add(
           { class: "compare" },
           element("p", { class: "line" }, `one pass forward: ∂${name(output)}/∂${name(seed)} = `, num(tangent[output]), done(output) ? "" : " at its end"),
           element("p", { class: "line" }, `backward: ${name(seed)}.grad = `, num(passes.gradient[seed])),
-          element("p", { class: "why" }, `A pass forward costs ${count(passes.first[passes.count], "product")} and tells about one leaf. For all ${all.length} leaves that takes ${count(all.length, "pass").replace("passs", "passes")}; one pass backward, which costs as much, tells about all of them. Forward wins where there are few leaves and many outputs.`),
-          rows.length < reached.length ? element("p", { class: "why" }, `${reached.length - rows.length} more nodes have a tangent.`) : "",
+          element("p", { class: "why" }, `A pass forward costs ${count(passes.first[passes.count], "product")} and tells about one leaf. For ${all.length === 1 ? "the one leaf here" : `all ${all.length} leaves`} that takes ${count(all.length, "pass")}; one pass backward, which costs as much, tells about every leaf. Forward wins where there are few leaves and many outputs.`),
+          rows.length < reached.length ? element("p", { class: "why" }, `${count(reached.length - rows.length, "more node")} ${reached.length - rows.length === 1 ? "has" : "have"} a tangent.`) : "",
         ),
       );
     }
@@ -90,10 +90,23 @@ tools.add(
     let by = 0.1;
     let body = null;
 
+    // Whether they are equal: a difference within the rounding errors of both is none.
+    function verdict(predicted, there, thereError) {
+      const [here, gradient] = [passes.data[passes.output], passes.gradient[leaf]];
+      const output = nameOf(passes.output);
+      const broken = [[output, here], [`${nameOf(leaf)}.grad`, gradient], [`${output} after the nudge`, there]].find(([, x]) => !Number.isFinite(x));
+      if (broken) return `There is nothing to compare: ${broken[0]} is ${format(broken[1])}.`;
+      const miss = Math.abs(there - here - predicted);
+      const rounding = passes.dataError[passes.output] + thereError + Math.abs(by) * (passes.gradientError[leaf] + Math.abs(gradient) * 2 ** -52);
+      if (miss <= rounding) return `They are equal${miss ? " up to rounding" : ""}: the function is a straight line here, or as good as one.`;
+      return `They differ by ${format(miss)}: the slope itself changes on the way. Halve the nudge, and the difference falls to about a quarter.`;
+    }
+
     function refresh() {
       if (!body) return;
       const predicted = passes.gradient[leaf] * by;
-      const actual = outputAfter(leaf, by) - passes.data[passes.output];
+      const [there, thereError] = outputAfter(leaf, by);
+      const actual = there - passes.data[passes.output];
       const largest = Math.max(Math.abs(predicted), Math.abs(actual)) || 1;
       const bar = (kind, words, x) => {
         const share = Number.isFinite(x) ? Math.abs(x) / largest : 0;
@@ -103,12 +116,10 @@ tools.add(
         shape("rect", { x: x < 0 ? 50 - width : 50, y: 2, width, height: 8, class: `${kind} ${x < 0 ? "negative" : "positive"}` }, svg);
         return element("div", { class: "nudged" }, element("span", {}, words), svg, num(x));
       };
-      const output = nameOf(passes.output);
-      const miss = actual - predicted;
       body.replaceChildren(
         bar("predicted", `predicted: ${format(passes.shown.gradient[leaf])} × ${format(by)}`, predicted),
-        bar("actual", `actual change of ${output}`, actual),
-        element("p", { class: "why", id: "nudge-says" }, miss === 0 ? "They are equal: the function is a straight line here." : `They differ by ${format(Math.abs(miss))}: the slope itself changes on the way. Halve the nudge, and the difference falls to about a quarter.`),
+        bar("actual", `actual change of ${nameOf(passes.output)}`, actual),
+        element("p", { class: "why", id: "nudge-says" }, verdict(predicted, there, thereError)),
       );
     }
 

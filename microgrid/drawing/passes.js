@@ -174,6 +174,7 @@ class Passes {
       });
     }
     this.shown = shown;
+    this.dataError = dataError;
     this.gradientError = gradientError;
   }
 

@@ -27,7 +27,8 @@ const quiz = (() => {
     const right = passes.gradient[i];
     const name = nameOf(i);
     if (isNear(answer, right)) return "";
-    const received = passes.received[i].filter((edge) => passes.flow[edge] !== 0 || passes.received[i].length === 1);
+    const flowing = passes.received[i].filter((edge) => passes.flow[edge] !== 0);
+    const received = flowing.length ? flowing : passes.received[i];
     const uses = received.map(use);
     const near = (x) => Number.isFinite(x) && isNear(answer, x);
     const names = (list) => list.map(({ child }) => child).join(" and ");
@@ -45,11 +46,12 @@ const quiz = (() => {
     if (near(-right)) return "The size is right, the sign is not.";
     const sum = (of) => uses.reduce((total, one) => total + of(one), 0);
     const [{ child, flow, derivative }] = uses;
+    const slopes = [...new Set(uses.map((one) => `∂${one.child}/∂${name}`))].join(" and ");
     if (near(sum((one) => one.derivative))) return uses.length === 1 ? `That is the local derivative ∂${child}/∂${name} alone. Multiply it by what arrives: ${child}.grad = ${format(flow)}.` : "Those are the local derivatives alone. Multiply each by the gradient that arrives at its end.";
     if (near(sum((one) => one.flow))) return uses.length === 1 ? `That is ${child}.grad, what arrives. Multiply it by the local derivative ∂${child}/∂${name}.` : "That is the sum of what arrives. Multiply each part by its local derivative first.";
-    if (near(sum((one) => one.flow + one.derivative))) return `You added ${format(flow)} and ${format(derivative)}. The chain rule multiplies along a path: ${child}.grad × ∂${child}/∂${name}.`;
-    if (derivative && near(sum((one) => one.flow / one.derivative))) return `You divided by the local derivative ∂${child}/∂${name}; multiply by it.`;
-    if (near(sum((one) => one.flow * passes.data[i]))) return `You took ${name} itself for the local derivative. That of a product is the other factor: look at ∂${child}/∂${name}.`;
+    if (near(sum((one) => one.flow + one.derivative))) return uses.length === 1 ? `You added ${format(flow)} and ${format(derivative)}. The chain rule multiplies along a path: ${child}.grad × ∂${child}/∂${name}.` : `You added what arrives and the local derivative on each path: ${uses.map((one) => signed(`(${format(one.flow)} + ${format(one.derivative)})`)).join(" + ")}. The chain rule multiplies along a path; only the paths are added.`;
+    if (near(sum((one) => one.flow / one.derivative))) return `You divided by the local derivative${uses.length === 1 ? "" : "s"} ${slopes}; multiply by ${uses.length === 1 ? "it" : "them"}.`;
+    if (near(sum((one) => one.flow * passes.data[i]))) return `You took ${name} itself for the local derivative. That of a product is the other factor: look at ${slopes}.`;
     if (uses.length === 1 && flow) {
       const at = passes.child[received[0]];
       const formula = fill(passes.row(at).derivatives[received[0] - passes.first[at]], at, (j) => nameOf(j));
@@ -66,6 +68,8 @@ tools.add(
     /** @type {Map<number, boolean>} which were answered, and whether at the first attempt */
     let answered = new Map();
     let attempts = 0;
+    /** @type {Float64Array} the numbers that are asked about */
+    let asked;
     let predicting = false;
     let parts = null;
 
@@ -81,8 +85,15 @@ tools.add(
       showPlace();
     }
 
-    function ask() {
+    function begin() {
+      answered = new Map();
+      asked = passes.data.slice();
+    }
+
+    /** Ask the next one. @param {string} last what is said of the one before */
+    function ask(last) {
       attempts = 0;
+      parts.says.textContent = last;
       hold();
       goTo(playback.last);
       const i = open();
@@ -90,12 +101,12 @@ tools.add(
       if (i < 0) {
         const good = [...answered.values()].filter((first) => first).length;
         parts.form.hidden = true;
-        parts.says.textContent = all.length ? `That was all: ${good} of ${all.length} at the first attempt. Change a number to play again.` : "There is no gradient to ask for.";
+        parts.says.textContent = all.length ? `${last} That was all: ${good} of ${all.length} at the first attempt. Change a number to play again.`.trim() : "There is no gradient to ask for.";
         return;
       }
       parts.form.hidden = false;
-      const asked = predicting ? `which sign has ${nameOf(i)}.grad, and is its size smaller or larger than that of what arrives?` : `what is ${nameOf(i)}.grad?`;
-      parts.question.textContent = `${all.indexOf(i) + 1} of ${all.length}: ${asked}`;
+      const question = predicting ? `which sign has ${nameOf(i)}.grad, and is its size smaller or larger than that of what arrives?` : `what is ${nameOf(i)}.grad?`;
+      parts.question.textContent = `${all.indexOf(i) + 1} of ${all.length}: ${question}`;
       parts.box.value = "";
       parts.predict.hidden = !predicting;
       parts.box.closest("label").hidden = predicting;
@@ -105,10 +116,9 @@ tools.add(
 
     function reveal(i, first, words) {
       answered.set(i, first);
-      parts.says.textContent = words;
       const chip = element("span", { class: `chip ${first ? "good" : ""}` }, `${nameOf(i)}.grad = ${format(passes.shown.gradient[i])}`);
       parts.chips.append(chip);
-      ask();
+      ask(words);
     }
 
     function why(i) {
@@ -142,7 +152,7 @@ tools.add(
       title: "Quiz",
       about: "Answer the gradients one by one, in backward order",
       build() {
-        answered = new Map();
+        begin();
         const box = /** @type {HTMLInputElement} */ (element("input", { id: "answer", type: "text", inputmode: "text", autocomplete: "off", size: "12" }));
         const choice = (id, words, options) => element("label", {}, `${words} `, element("select", { id }, ...options.map((one) => element("option", { value: one }, one))));
         const sign = choice("sign", "Sign", ["negative", "zero", "positive"]);
@@ -151,7 +161,7 @@ tools.add(
         mode.checked = predicting;
         mode.addEventListener("change", () => {
           predicting = mode.checked;
-          ask();
+          ask("");
         });
         parts = {
           question: element("b", { id: "question" }),
@@ -171,11 +181,15 @@ tools.add(
           if (!predicting) check();
         });
         setPlaying(false);
-        queueMicrotask(() => parts && (ask(), box.focus()));
+        queueMicrotask(() => parts && (ask(""), box.focus()));
         return [parts.form, element("label", { class: "tick" }, mode, "Predict sign and size only"), parts.says, parts.chips];
       },
       refresh() {
-        if (parts) hold();
+        if (!parts) return;
+        if (leaves.every((i) => Object.is(passes.data[i], asked[i]))) return hold();
+        begin();
+        parts.chips.replaceChildren();
+        ask("The numbers are others now: the quiz begins anew.");
       },
       close() {
         parts = null;

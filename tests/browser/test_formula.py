@@ -119,6 +119,40 @@ def test_typing_a_formula_shows_its_graph_and_both_passes_at_once(show):
     assert page.evaluate("now") == 1
 
 
+def networks_loss():
+    mlp = mg.nn.MLP(2, [3, 1], seed=0)
+    loss = (mlp([0.5, -1.0]) - 1.0) ** 2
+    loss.label = "loss"
+    return loss
+
+
+@pytest.mark.parametrize("by", ["empty box", "button"])
+@pytest.mark.parametrize("what", [lambda: mg.Value(1.0, label="q") * 2, lambda: "x * y", networks_loss])
+def test_from_a_formula_there_is_a_way_back_to_the_graph_from_python(show, what, by):
+    page = show(explore(what()))
+    read = """[nodes.map(node => [...node.at, node.kind, node.title]), [...opened], modules.length, [...passes.data],
+      document.title, document.querySelector("h1").textContent, byId("note").textContent]"""
+    before = page.evaluate(read)
+    page.click("#tool-formula")
+    expect(page.locator("#back-to-python")).to_be_hidden()
+    for text in ("a * b + 3", "a * tanh(q)"):
+        page.fill("#formula", text)
+    assert page.evaluate(read) != before
+    page.fill("#formula", "a *")
+    if by == "button":
+        page.click("#back-to-python")
+    else:
+        page.fill("#formula", " ")
+    assert page.evaluate(read) == before
+    assert page.evaluate("now === lastStep && formulas.typed === ''")
+    expect(page.locator("#formula-says")).to_have_text("This is the graph from Python. Type a formula to see another.")
+    expect(page.locator("#formula")).to_have_attribute("aria-invalid", "false")
+    expect(page.locator("#formula")).to_be_focused()
+    expect(page.locator("#back-to-python")).to_be_hidden()
+    page.fill("#formula", "a * b")
+    expect(page.locator("h1")).to_have_text("a * b")
+
+
 def test_a_formula_that_cannot_be_read_leaves_the_graph_and_says_where(show):
     page = show(explore("x * y"))
     page.click("#tool-formula")

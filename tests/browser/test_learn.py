@@ -87,3 +87,61 @@ def test_a_rate_at_the_limit_swings_and_the_page_says_that_it_does_not_go_down(s
     expect(page.locator("#learn-says")).to_contain_text("loss went from 12.25 to 12.25. It does not go down")
     heights = {point.split()[1] for point in page.locator("#curve path").get_attribute("d")[1:].split("L")}
     assert len(heights) == 1
+
+
+def numbers(page):
+    return page.evaluate("Object.fromEntries(namedLeaves().map(i => [nameOf(i), passes.data[i]]))")
+
+
+def test_start_over_goes_back_to_where_the_run_began(show):
+    page = show(explore(squares()[0]))
+    page.get_by_label("w", exact=True).fill("-2.5")
+    open_tool(page, "learn")
+    for _ in range(3):
+        page.click("#learn-step")
+    page.get_by_label("w learns").uncheck()
+    page.click("#learn-step")
+    assert numbers(page)["w"] != -2.5
+    page.click("#restart")
+    assert numbers(page) == {"w": -2.5, "b": 1.0}
+    expect(page.get_by_role("img", name="No step yet")).to_be_visible()
+
+
+@pytest.mark.parametrize("by", ["hand", "reset"])
+def test_numbers_that_no_step_made_begin_a_new_run(show, by):
+    page = show(explore(squares()[0]))
+    open_tool(page, "learn")
+    for _ in range(3):
+        page.click("#learn-step")
+    if by == "hand":
+        page.get_by_label("w", exact=True).fill("50")
+    else:
+        page.click("#reset")
+    start = numbers(page)
+    before = page.evaluate("format(passes.data[passes.output])")
+    page.click("#learn-step")
+    expect(page.locator("#learn-says")).to_contain_text(f"After 1 step loss went from {before} to")
+    page.click("#restart")
+    assert numbers(page) == start
+
+
+def test_an_output_that_is_no_number_is_not_said_to_diverge(show):
+    (x,) = values(x=-1.0)
+    page = show(explore(mg.Value(float("nan"), label="q") * x + 1.0))
+    open_tool(page, "learn")
+    for _ in range(2):
+        expect(page.locator("#learn-says")).to_contain_text("is not a number to begin with")
+        page.click("#learn-step")
+    assert numbers(page)["x"] == -1.0
+    page.get_by_label("q", exact=True).fill("2")
+    expect(page.locator("#learn-says")).to_contain_text("Each step takes the rate")
+
+
+def test_the_tally_of_what_learns_follows_the_ticks(show):
+    page = show(explore(sum(w * w for w in values(**{f"w{k}": 1.0 for k in range(20)}))))
+    open_tool(page, "learn")
+    summary = page.locator("#tool summary")
+    expect(summary).to_have_text("What learns: 20 of 20 leaves")
+    summary.click()
+    page.get_by_label("w7 learns").uncheck()
+    expect(summary).to_have_text("What learns: 19 of 20 leaves")

@@ -36,13 +36,66 @@ def test_gradients_are_asked_in_backward_order_and_hidden_until_answered(show):
         assert page.evaluate(f"gradientNow(nodes.find(n => nameOf(n.values[0]) === '{name}'))") is None
         order.append(name)
         answer(page, right[name])
-        assert len(order) == 5 or "Right: " in page.locator("#quiz-says").inner_text()
+        expect(page.locator("#quiz-says")).to_contain_text(f"Right: {name}.grad = ")
     assert order[0] == "d"
     assert order.index("e") < order.index("b")
     assert sorted(order) == sorted(right)
     expect(page.locator("#quiz-says")).to_contain_text("5 of 5 at the first attempt")
     assert page.locator(".chip.good").count() == 5
     assert page.evaluate("now === lastStep"), "all is shown in the end"
+
+
+@pytest.mark.parametrize("answers", [["2"], ["2", "2", "2", "-2", "4"], ["-2"]], ids=["midway", "all", "wrong"])
+def test_a_number_that_changes_begins_the_quiz_anew(show, answers):
+    page = show(explore(reused()))
+    open_tool(page, "quiz")
+    for text in answers:
+        answer(page, text)
+    page.get_by_label("a", exact=True).fill("5")
+    assert asked(page) == "d"
+    expect(page.locator("#question")).to_contain_text("1 of 5")
+    expect(page.locator("#quiz-says")).to_have_text("The numbers are others now: the quiz begins anew.")
+    assert page.locator(".chip").count() == 0
+    assert page.evaluate("gradientNow(nodes.find(n => nameOf(n.values[0]) === 'd'))") is None
+    expect(page.get_by_label("a", exact=True)).to_be_focused()
+    answer(page, "5")
+    expect(page.locator("#quiz-says")).to_have_text("Right: d.grad = 1 × 5 = 5.")
+    expect(page.locator(".chip.good")).to_have_text("d.grad = 5")
+
+
+def product_and_itself(a, b):
+    return a * b + a
+
+
+def square(a, b):
+    return a * a + b
+
+
+@pytest.mark.parametrize(
+    ("formula", "wrong", "words"),
+    [
+        (product_and_itself, 7, "on each path: (1 + 1) + (1 + 4)."),
+        (square, 8, "on each path: (1 + 3) + (1 + 3)."),
+        (product_and_itself, 1.25, "You divided by the local derivatives ∂y/∂a and ∂p/∂a; multiply by them."),
+        (product_and_itself, 6, "You took a itself for the local derivative."),
+        (product_and_itself, 6, "look at ∂y/∂a and ∂p/∂a."),
+    ],
+)
+def test_a_hint_tells_of_every_path(show, formula, wrong, words):
+    y = formula(*values(a=3.0, b=4.0))
+    y.label = "y"
+    y.parents[0].label = "p"
+    page = show(explore(y))
+    i = page.evaluate("namedLeaves().find(i => nameOf(i) === 'a')")
+    assert words in page.evaluate(f"quiz.judge({i}, {wrong})")
+
+
+def test_a_wrong_answer_is_answered_where_all_the_paths_carry_nothing(show):
+    (x,) = values(x=0.0)
+    page = show(explore(x * x))
+    assert page.evaluate("quiz.judge(0, 0)") == ""
+    assert "You added what arrives" not in page.evaluate("quiz.judge(0, 1)")
+    assert "2 uses of x" in page.evaluate("quiz.judge(0, 7)")
 
 
 def expected_parts():
