@@ -332,6 +332,7 @@ class Empty(Module):
         (lambda: watch(MLP(2, [1]), [[1, 2]], [math.nan]), ValueError, r"y\[0\] has nan"),
         (lambda: watch(MLP(3, [1]), POINTS, CLASSES), ValueError, r"takes 3 input\(s\), got 2"),
         (lambda: watch(MLP(2, [1]), theme="blue"), ValueError, "theme must be one of auto, light, dark"),
+        (lambda: watch(MLP(2, [1]), title=3), TypeError, "title must be text, the heading; got 3: give title='3'"),
         (lambda: watch(MLP(2, [1])).html, ValueError, "nothing is recorded yet: train with mg.fit"),
         (lambda: watch(MLP(2, [1])).record(loss="low"), TypeError, r"record\(loss=…\) takes a number or a Value"),
     ],
