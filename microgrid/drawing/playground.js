@@ -177,6 +177,8 @@ function python() {
     `optimizer = optim.${optimizer}(model.parameters(), ${rate})${hasOtherRate ? "  # the page had another rate at first" : ""}`,
     `mg.fit(model, X[:${page.trained}], y[:${page.trained}], loss=${lossName}, optimizer=optimizer,`,
     `       epochs=${Math.max(1, Math.floor(epochs))}, batch_size=${batch}, seed=${seed}, validation=(X[${page.trained}:], y[${page.trained}:]))`,
+    "# fit() prints the mean during each epoch; the page shows what holds after it:",
+    `print(mg.evaluate(model, X[:${page.trained}], y[:${page.trained}], loss=${lossName}))`,
   ].join("\n");
 }
 

@@ -1,6 +1,7 @@
 """The playground in a real browser: its training against mg.fit, its gradients against backward(), every control."""
 
 import math
+import re
 import socket
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_training_is_fits_number_by_number(show, settings, seed, batch_size):
     assert train["loss"] == pytest.approx(mg.evaluate(python["model"], *python["learned"], loss=loss).loss, rel=1e-9)
     if settings["data"] != "sine":
         assert test["accuracy"] == pytest.approx(python["history"].validation_accuracy[-1])
+
+
+@pytest.mark.parametrize("loss", module.LOSSES)
+def test_the_code_prints_what_the_page_shows(show, capsys, loss):
+    page = show(mg.playground(loss=loss))
+    for _ in range(3):
+        page.click("#epoch")
+    run(page)
+    printed = dict(re.findall(r"(loss|accuracy)=([\d.e-]+)", capsys.readouterr().out))
+    shown, accuracy = page.evaluate("[notes.at(-1).train.loss, notes.at(-1).train.accuracy]")
+    assert {name: float(text) for name, text in printed.items()} == pytest.approx({"loss": shown, "accuracy": accuracy})
 
 
 def test_reset_with_another_seed_by_the_field_is_that_seeds_training(page):
