@@ -318,7 +318,7 @@ function openSample(isOpen, index = sample.index) {
   Object.assign(sample, { isOpen, index: Math.min(learner.points.length - 1, Math.max(0, index)) });
   byId("sample").hidden = !isOpen;
   byId("settings").inert = byId("model").inert = isOpen; // the sheet lies over them
-  byId("sample-number").value = String(sample.index);
+  Object.assign(byId("sample-number"), { value: sample.index, max: learner.points.length - 1 });
   if (isOpen) laySample();
   show();
 }
@@ -351,6 +351,10 @@ function connectKeys() {
   byId("sample-number").addEventListener("input", () => {
     const number = Number(byId("sample-number").value);
     if (byId("sample-number").value !== "" && number >= 0 && number < learner.points.length) openSample(true, Math.round(number));
+  });
+  byId("sample-number").addEventListener("change", () => {
+    const text = byId("sample-number").value;
+    openSample(true, text === "" ? sample.index : Math.round(Number(text)));
   });
   document.addEventListener("keydown", (event) => {
     const target = /** @type {Element} */ (event.target);

@@ -318,6 +318,34 @@ def test_a_click_on_a_point_shows_its_graph_and_training_goes_on_in_it(page):
     expect(page.locator("#sample")).to_be_hidden()
 
 
+@pytest.mark.parametrize(("typed", "taken"), [("99999", 199), ("-5", 0), ("", 7), ("12.4", 12)])
+def test_the_box_of_the_sample_has_the_number_of_the_sample_that_is_shown(page, typed, taken):
+    page.evaluate("openSample(true, 7)")
+    page.fill("#sample-number", typed)
+    page.keyboard.press("Tab")
+    expect(page.locator("#sample-number")).to_have_value(str(taken))
+    expect(page.locator("#sample-title")).to_contain_text(f"sample {taken}:")
+    expect(page.locator("#close")).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [1280, 900, 390])
+def test_the_settings_show_the_whole_of_what_is_chosen(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    cut = """selects => selects.filter(select => {
+        const whole = select.cloneNode(true);
+        whole.value = select.value;
+        whole.style.cssText = "position: absolute; width: max-content; max-width: none";
+        whole.replaceChildren(...[...whole.options].filter(option => option.value === select.value));
+        select.after(whole);
+        const isCut = whole.getBoundingClientRect().width > select.getBoundingClientRect().width + 0.5;
+        whole.remove();
+        return isCut || select.getBoundingClientRect().right > document.getElementById("settings").clientWidth;
+    }).map(select => select.id)"""
+    for loss in module.LOSSES:
+        page.evaluate(f"change({{ loss: {loss!r} }})")
+        assert page.eval_on_selector_all("#settings select", cut) == []
+
+
 def test_sample_is_chosen_by_keyboard_and_its_nodes_explained(page):
     page.focus("#open")
     page.keyboard.press("Enter")
