@@ -125,7 +125,7 @@ def test_the_diagram_knows_where_each_weight_and_bias_stands():
     model = numbered(Sequential(Affine(2, 3), ReLU(), Affine(3, 2)))
     diagram = data_of(trained(model))["network"]
     assert diagram["sizes"] == [2, 3, 2]
-    assert diagram["names"] == ["inputs", "Affine 0", "Affine 2"]
+    assert diagram["names"] == ["Inputs", "Affine 0", "Affine 2"]
     for layer, weights, biases in zip(model.modules[::2], diagram["weights"], diagram["biases"], strict=True):
         assert weights == [int(neuron.w[0].data - 0.75) for neuron in layer.neurons]
         assert biases == [int(neuron.b.data - 0.75) for neuron in layer.neurons]

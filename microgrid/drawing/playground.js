@@ -111,7 +111,7 @@ function layPicture() {
     {
       sizes,
       shown: sizes.map((size) => Array.from({ length: size }, (_, i) => i)),
-      names: sizes.map((_, k) => (k === 0 ? "Inputs" : k === sizes.length - 1 ? "Output" : `Layer ${k - 1}`)),
+      names: sizes.map((_, k) => (k ? `Layer ${k - 1}` : "Inputs")),
       weights: positions,
       biases: positions.map((layer, k) => layer.map((start) => start + sizes[k])),
       others: 0,

@@ -436,7 +436,7 @@ def _diagram(network: Network) -> dict[str, Any]:
     return {
         "sizes": sizes,
         "shown": [shown_of(size) for size in sizes],
-        "names": ["inputs", *[printable(layer.title) for layer in network.layers]],
+        "names": ["Inputs", *[printable(layer.title) for layer in network.layers]],
         "weights": [_weights(layer.weights, shown_of(len(layer.weights))) for layer in network.layers],
         "biases": [[int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers],
         "others": network.others,

@@ -346,6 +346,22 @@ def test_the_settings_show_the_whole_of_what_is_chosen(page, width):
         assert page.eval_on_selector_all("#settings select", cut) == []
 
 
+def test_layers_have_one_set_of_names_in_the_playground_in_its_graphs_and_in_a_recorded_training(show):
+    def columns(page):
+        return [text for text in page.locator("#network text.layer").all_text_contents() if text[0] != "x"]
+
+    page = show(mg.playground(layers=[3, 2]))
+    names = columns(page)
+    assert names == ["Inputs", "Layer 0", "Layer 1", "Layer 2"]
+    page.evaluate("openSample(true, 0)")
+    found = page.evaluate("[...new Set(sample.network.neurons.flat().map(({ name }) => name.split(',')[0]))]")
+    assert found == [name.lower() for name in names[1:]]
+    model = mg.nn.MLP(2, [3, 2, 1], seed=0)
+    watcher = mg.watch(model, *data.moons(20, seed=0))
+    watcher.record(loss=1.0)
+    assert columns(show(watcher)) == names
+
+
 def test_sample_is_chosen_by_keyboard_and_its_nodes_explained(page):
     page.focus("#open")
     page.keyboard.press("Enter")
