@@ -90,6 +90,7 @@ function buildCharts() {
   const between = unit === "epoch" && Object.keys(measures).some((name) => name.startsWith("validation_")) ? 0.5 : 0;
   for (const name of Object.keys(measures)) measures[name] = Array.from(measures[name], (x) => (x === null ? NaN : Number(x)));
   for (const name of new Set(Object.keys(measures).map((key) => key.replace(/^validation_/, "")))) {
+    /** @type {Curve[]} */
     const drawn = [
       { kind: "training", xs: moments.map((moment) => moment - between), ys: measures[name] },
       { kind: "validation", xs: moments, ys: measures[`validation_${name}`] },
