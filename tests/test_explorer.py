@@ -318,6 +318,10 @@ def test_chain_of_many_nodes_does_not_recurse():
         ({"output": [mg.Value(1.0)]}, TypeError, "of type list"),
         ({"output": mg.Value(1.0), "direction": "up"}, ValueError, "direction must be one of LR, TB, RL, BT; got 'up'"),
         ({"output": mg.Value(1.0), "theme": "pink"}, ValueError, "theme must be one of auto, light, dark; got 'pink'"),
+        ({"output": mg.Value(1.0), "depth": -1}, ValueError, "depth must be a whole number, 0 or more; got -1"),
+        ({"output": mg.Value(1.0), "limit": 0}, ValueError, "limit must be a whole number, 1 or more; got 0"),
+        ({"output": mg.Value(1.0), "title": 3}, TypeError, "title must be text, the heading; got 3"),
+        ({"output": "x*w", "title": 3}, TypeError, "title must be text, the heading; got 3"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message):

@@ -81,6 +81,11 @@ def test_wrong_settings_are_errors_that_name_what_is_possible(options, message):
         mg.playground(**options)
 
 
+def test_a_title_that_is_not_text_is_an_error():
+    with pytest.raises(TypeError, match="title must be text, the heading; got 3: give title='3'"):
+        mg.playground(title=3)
+
+
 @pytest.mark.parametrize("theme", ["auto", "light", "dark"])
 @pytest.mark.parametrize("name", ["moons", "sine"])
 def test_a_notebook_shows_the_page_in_a_frame_and_a_picture_of_the_data_behind_it(theme, name):

@@ -125,7 +125,7 @@ def test_the_diagram_knows_where_each_weight_and_bias_stands():
     model = numbered(Sequential(Affine(2, 3), ReLU(), Affine(3, 2)))
     diagram = data_of(trained(model))["network"]
     assert diagram["sizes"] == [2, 3, 2]
-    assert diagram["names"] == ["inputs", "Affine 0", "Affine 2"]
+    assert diagram["names"] == ["Inputs", "Affine 0", "Affine 2"]
     for layer, weights, biases in zip(model.modules[::2], diagram["weights"], diagram["biases"], strict=True):
         assert weights == [int(neuron.w[0].data - 0.75) for neuron in layer.neurons]
         assert biases == [int(neuron.b.data - 0.75) for neuron in layer.neurons]
@@ -332,6 +332,7 @@ class Empty(Module):
         (lambda: watch(MLP(2, [1]), [[1, 2]], [math.nan]), ValueError, r"y\[0\] has nan"),
         (lambda: watch(MLP(3, [1]), POINTS, CLASSES), ValueError, r"takes 3 input\(s\), got 2"),
         (lambda: watch(MLP(2, [1]), theme="blue"), ValueError, "theme must be one of auto, light, dark"),
+        (lambda: watch(MLP(2, [1]), title=3), TypeError, "title must be text, the heading; got 3: give title='3'"),
         (lambda: watch(MLP(2, [1])).html, ValueError, "nothing is recorded yet: train with mg.fit"),
         (lambda: watch(MLP(2, [1])).record(loss="low"), TypeError, r"record\(loss=…\) takes a number or a Value"),
     ],

@@ -6,13 +6,14 @@ from typing import Any
 
 from microgrid.drawing.arrays import arrays_descriptions, arrays_dot, is_kernel
 from microgrid.drawing.dot import descriptions, drawing
-from microgrid.drawing.graph import Graph, exceeds, extract
-from microgrid.drawing.naming import name
+from microgrid.drawing.graph import Graph, check_whole, exceeds, extract
+from microgrid.drawing.naming import heading_text, name
 from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
 from microgrid.drawing.picture import SCALE, Picture
 from microgrid.drawing.rendering import RendererError
 from microgrid.drawing.theme import THEMES
 from microgrid.engine import Value
+from microgrid.ops import short_repr
 
 __all__ = ["Picture", "RendererError", "draw", "name", "notebook_bundle"]
 
@@ -81,16 +82,20 @@ def draw(
         were when it was drawn.
 
     Raises:
-        TypeError: if something that is drawn is neither a Value nor a model nor a kernel.
-        ValueError: for an unknown direction or theme, nothing to draw, a focus outside of the graph, a picture
-            ``like`` that is of another graph, a scale that is not above 0, a model whose layers do not follow one
-            another, a kernel that has no arrays or more boxes than ``limit``, or a compiled function that has not
-            one kernel so far.
+        TypeError: if something that is drawn is neither a Value nor a model nor a kernel, or an argument is of a
+            wrong type.
+        ValueError: for an unknown direction or theme, nothing to draw, a number below its least, a ``focus`` or a
+            ``mark`` outside of the graph, a picture ``like`` that is of another graph, a scale that is not above 0,
+            a model whose layers do not follow one another, a kernel that has no arrays or more boxes than ``limit``,
+            or a compiled function that has not one kernel so far.
     """
     if direction is None:
         direction = "TB" if is_kernel(what) else "LR"
     _one_of("direction", direction, DIRECTIONS)
     _one_of("theme", theme, ("auto", *THEMES))
+    heading_text(title)
+    if like is not None and not isinstance(like, Picture):
+        raise TypeError(f"like must be a picture, which draw() returned for the same graph; got {short_repr(like)}")
     paper = "dark" if theme == "dark" else "light"
     if not (isinstance(scale, (int, float)) and 0.0 < scale < math.inf):
         raise ValueError(f"scale must be a number of pixels to a point, above 0; got {scale!r}")
@@ -101,6 +106,8 @@ def draw(
         return Picture(dot, network_descriptions(network), **options)
     if is_kernel(what):
         boxes = what.boxes()
+        if limit is not None:
+            check_whole("limit", limit, 1, "None to draw the whole program")
         if limit is not None and len(boxes) > limit:
             raise ValueError(
                 f"this kernel has {len(boxes):,} boxes, and a picture shows up to limit={limit:,}: draw(kernel, "

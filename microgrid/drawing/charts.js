@@ -5,7 +5,7 @@
 const CHART = { left: 42, right: 346, top: 7, bottom: 74 };
 
 /**
- * @typedef {{ kind: string, xs: Numbers, ys: Numbers }} Curve `xs` are moments
+ * @typedef {{ kind: string, words?: string, xs: Numbers, ys: Numbers }} Curve `xs` are moments, `words` what it is called
  * @typedef {{ name: string, curves: Curve[], y: (value: number) => number, clip: SVGElement, marker: SVGElement,
  *   dots: SVGElement[], drawing: SVGElement, numbers: HTMLElement[] }} Chart
  */
@@ -33,7 +33,7 @@ function buildChart(name, curves, last, seek) {
   const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
   const y = (value) => CHART.bottom - (CHART.bottom - CHART.top) * (high > low ? (scale(Math.max(value, low)) - scale(low)) / (scale(high) - scale(low)) : 0.5);
   const box = element("div", { class: "chart" });
-  const legend = curves.map(({ kind }) => element("span", { class: kind }, curves.length > 1 ? `${kind} ` : "", element("b", {})));
+  const legend = curves.map(({ kind, words = curves.length > 1 ? kind : "" }) => element("span", { class: kind }, words && `${words} `, element("b", {})));
   box.append(element("h2", {}, `${name.replaceAll("_", " ")}${isLog ? ", log scale" : ""}`, ...legend));
   const drawing = shape("svg", { viewBox: "0 0 354 80", role: "img" }, box);
   shape("path", { class: "axis", d: `M${CHART.left} ${CHART.top}V${CHART.bottom}H${CHART.right}` }, drawing);

@@ -260,12 +260,13 @@ class _Writer:
         sign, level = sign_and_level(flow, self.largest_flow)
         color = self.color[f"{sign} line {level}" if level else "line"]
         text_color = self.color[f"{sign} text" if level else "muted"]
-        said = [("∂", self.color["muted"], edge.derivative)]
+        name = f"e{index}"
+        # A crowded picture has no room for both numbers of each edge along which nothing flows; its tooltip has them.
+        is_brief = self.dense and self.backward and not self.graph.is_outline and not level and name not in self.rooms
+        said = [] if is_brief else [("∂", self.color["muted"], edge.derivative)]
         if self.leaves_room:
             said.append((BACK[self.direction], text_color, edge.flow))
         known = [(mark, ink, number) for mark, ink, number in said if number is not None]
-        name = f"e{index}"
-        has_room = name in self.rooms
         texts = self.aligned(name, [number for _, _, number in known])
         if not self.backward:
             texts = [text if mark == "∂" else " " * len(text) for (mark, _, _), text in zip(known, texts, strict=True)]
@@ -274,12 +275,11 @@ class _Writer:
             f'<TD ALIGN="LEFT"><FONT COLOR="{ink}">{text}</FONT></TD>'
             for (mark, ink, _), text in zip(known, texts, strict=True)
         ]
-        if edge.count > 1:
+        if is_brief:
+            del self.rooms[name]
+        elif edge.count > 1:
             muted = self.color["muted"]
             rows.append(f'<TD COLSPAN="2" ALIGN="LEFT"><FONT COLOR="{muted}">{edge.count:,} uses</FONT></TD>')
-        if self.dense and self.backward and not self.graph.is_outline and not level and not has_room:
-            rows = []  # there is no room to say of each edge that nothing flows; its tooltip does
-            del self.rooms[name]
         table = "".join(f"<TR>{row}</TR>" for row in rows)
         table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{table}</TABLE>'
         label = f'<FONT FACE="{MONO}" POINT-SIZE="{SIZE - 2:g}">{table}</FONT>' if rows else ""

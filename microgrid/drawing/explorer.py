@@ -177,9 +177,10 @@ def explore(
         The page: a notebook shows it, ``.save("backprop.html")`` writes it.
 
     Raises:
-        TypeError: if ``output`` is neither a Value nor a text.
+        TypeError: if ``output`` is neither a Value nor a text, or an argument is of a wrong type.
         ExpressionError: if the formula cannot be read, or has no name.
-        ValueError: for an unknown direction or theme, or a malformed JavaScript expression of an operation.
+        ValueError: for an unknown direction or theme, a ``depth`` or a ``limit`` that is too small, or a malformed
+            JavaScript expression of an operation.
         RendererError: if no Graphviz is found to draw the still picture.
     """
     from microgrid.drawing import draw

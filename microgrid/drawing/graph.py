@@ -14,7 +14,7 @@ from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of
 from microgrid.drawing.naming import title_of
 from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, topological_order
-from microgrid.ops import CONSTANT
+from microgrid.ops import CONSTANT, short_repr
 from microgrid.reverse import live_nodes
 
 OUTLINE_MODULES = 24
@@ -190,13 +190,26 @@ def extract(
         mark: a Value to point out; ``focus`` unless given.
 
     Raises:
-        ValueError: if the outputs do not depend on ``focus``.
-        TypeError: if a label is not text.
+        ValueError: if the outputs do not depend on ``focus`` or ``mark``, or a number is below its least.
+        TypeError: if a label is not text, or a number is not a whole one.
     """
+    check_whole("radius", radius, 0, "1 to draw what is next to focus")
+    if depth is not None:
+        check_whole("depth", depth, 0, "None to open every module")
+    if fold is not None:
+        check_whole("fold", fold, 1, "None to draw every operand by itself")
+    if limit is not None:
+        check_whole("limit", limit, 1, "None to draw the whole graph")
     everything = order = topological_order(*outputs)
     for node in everything:
         if not isinstance(node.label, str):
             raise TypeError(f"the label of {node!r} must be text; got {node.label!r:.80}")
+    for name, chosen in (("focus", focus), ("mark", mark)):
+        if chosen is not None and not any(node is chosen for node in everything):
+            raise ValueError(
+                f"{name}={short_repr(chosen)} is not in the graph that is drawn: give a Value that the output depends "
+                "on"
+            )
     frames = _frames_around(order)
     if focus is not None:
         order = _neighborhood(order, focus, radius)
@@ -207,6 +220,14 @@ def extract(
     if is_outline:
         groups = _outline(order, outputs, frames, depth)
     return _Builder(order, groups, frames).build(everything, outputs, focus if mark is None else mark, is_outline)
+
+
+def check_whole(name: str, given: Any, least: int, remedy: str) -> None:
+    """Raise an error, with a remedy, for what is not a whole number of at least ``least``."""
+    is_whole = hasattr(type(given), "__index__") and not isinstance(given, bool)
+    if not is_whole or given < least:
+        error = ValueError if is_whole else TypeError
+        raise error(f"{name} must be a whole number, {least} or more; got {short_repr(given)}: give {remedy}")
 
 
 def exceeds(value: Value, limit: int) -> bool:
@@ -242,8 +263,6 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
 
 def _neighborhood(order: list[Value], focus: Value, radius: int) -> list[Value]:
     uses: dict[Value, list[Value]] = {node: [] for node in order}
-    if focus not in uses:
-        raise ValueError(f"focus={focus!r} is not in the graph that is drawn: give a Value that the output depends on")
     for node in order:
         for parent in node.parents:
             uses[parent].append(node)

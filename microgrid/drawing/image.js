@@ -62,8 +62,8 @@ function wrongOnes(weights) {
   return points.map((_, i) => i).filter((i) => targets && outputs.length > 1 && winner(answers, i) !== targets[i]);
 }
 
-/** @param {Numbers} weights */
-function paintImage(weights) {
+/** @param {Numbers} weights @param {string} when the weights are those */
+function paintImage(weights, when) {
   const { model, side, index, columns, needed } = viewed;
   const { outputs, inputs, targets, points, total } = boundary;
   const wrong = wrongOnes(weights);
@@ -100,7 +100,7 @@ function paintImage(weights) {
   const shown = total > points.length ? ` ${points.length} of ${total.toLocaleString("en")} samples are here.` : "";
   byId("image-words").textContent =
     outputs.length > 1
-      ? `It says ${said}, by softmax with ${(100 * share).toFixed(1)} %${verdict}.${targets ? ` ${points.length - wrong.length} of ${points.length} right.` : ""}${shown}`
+      ? `It says ${said}, by softmax with ${(100 * share).toFixed(1)} %${verdict}.${targets ? ` ${points.length - wrong.length} of ${points.length} right${when}.` : ""}${shown}`
       : `It says ${format(scores[0])}${targets ? `, and the target is ${format(targets[index])}` : ""}.${shown}`;
   byId("next-wrong").hidden = wrong.length === 0;
 }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from microgrid.engine import Value
+from microgrid.ops import short_repr
 
 
 def name(variables: Mapping[str, Any]) -> None:
@@ -36,6 +37,17 @@ def name(variables: Mapping[str, Any]) -> None:
             seen.add(id(item))
             inner = item.items() if isinstance(item, dict) else enumerate(item)
             stack.extend(reversed([(f"{label}[{key!r}]", each) for key, each in inner]))
+
+
+def heading_text(title: Any) -> str:
+    """Return the title of a picture or a page as it was given.
+
+    Raises:
+        TypeError: if it is not text.
+    """
+    if not isinstance(title, str):
+        raise TypeError(f"title must be text, the heading; got {short_repr(title)}: give title={str(title)[:60]!r}")
+    return title
 
 
 def title_of(kind: str, name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
+from microgrid.drawing.naming import heading_text
 from microgrid.drawing.theme import CLASSES, THEMES, dark_room, frame_height
 
 FRAME_HEIGHT = 683  # of the page within a notebook; no usual window is so high (see ``dark_room``)
@@ -28,7 +29,7 @@ class Page(ABC):
     """
 
     def __init__(self, title: str, theme: str) -> None:
-        self._title = printable(" ".join(title.split()))
+        self._title = printable(" ".join(heading_text(title).split()))
         self._theme = theme
 
     @property

@@ -176,8 +176,8 @@ function paintMapped(picture, node) {
   paint(picture, plane.side, plane.side, pixels);
 }
 
-/** How many points are right, or how far off the answers are, in words; the wrong ones are ringed. @param {Numbers} weights */
-function judge(weights, total = plane.ground.points.length) {
+/** How many points are right, or how far off the answers are, in words; the wrong ones are ringed. @param {Numbers} weights @param {string} when the weights are those */
+function judge(weights, total = plane.ground.points.length, when = "") {
   const { points, targets, outputs, inputs } = plane.ground;
   let words = targets ? "" : `${points.length} points`;
   if (targets) {
@@ -185,12 +185,12 @@ function judge(weights, total = plane.ground.points.length) {
     if (plane.isRegression) {
       const squares = targets.map((target, i) => (answers[0][i] - target) ** 2);
       const more = inputs.length > 1 ? "Points have the colour of their targets" : "Faint: the curve at earlier moments";
-      words = `Off by ${format(Math.sqrt(squares.reduce((a, b) => a + b) / squares.length))} in the root mean square. ${more}.`;
+      words = `Off by ${format(Math.sqrt(squares.reduce((a, b) => a + b) / squares.length))} in the root mean square${when}. ${more}.`;
     } else {
       const right = targets.map((target, i) => (outputs.length === 1 ? Number(answers[0][i] > 0) : winner(answers, i)) === classOf(target));
       right.forEach((isRight, i) => plane.marks[i].classList.toggle("wrong", !isRight));
       const count = right.filter(Boolean).length;
-      words = `${count} of ${points.length} points right${count < points.length ? "; the others are ringed" : ""}.`;
+      words = `${count} of ${points.length} points right${when}${count < points.length ? "; the others are ringed" : ""}.`;
     }
   }
   if (total > points.length) words += ` ${points.length} of ${total.toLocaleString("en")} points are shown.`;

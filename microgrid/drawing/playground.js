@@ -111,7 +111,7 @@ function layPicture() {
     {
       sizes,
       shown: sizes.map((size) => Array.from({ length: size }, (_, i) => i)),
-      names: sizes.map((_, k) => (k === 0 ? "Inputs" : k === sizes.length - 1 ? "Output" : `Layer ${k - 1}`)),
+      names: sizes.map((_, k) => (k ? `Layer ${k - 1}` : "Inputs")),
       weights: positions,
       biases: positions.map((layer, k) => layer.map((start) => start + sizes[k])),
       others: 0,
@@ -177,6 +177,8 @@ function python() {
     `optimizer = optim.${optimizer}(model.parameters(), ${rate})${hasOtherRate ? "  # the page had another rate at first" : ""}`,
     `mg.fit(model, X[:${page.trained}], y[:${page.trained}], loss=${lossName}, optimizer=optimizer,`,
     `       epochs=${Math.max(1, Math.floor(epochs))}, batch_size=${batch}, seed=${seed}, validation=(X[${page.trained}:], y[${page.trained}:]))`,
+    "# fit() prints the mean during each epoch; the page shows what holds after it:",
+    `print(mg.evaluate(model, X[:${page.trained}], y[:${page.trained}], loss=${lossName}))`,
   ].join("\n");
 }
 
@@ -316,7 +318,7 @@ function openSample(isOpen, index = sample.index) {
   Object.assign(sample, { isOpen, index: Math.min(learner.points.length - 1, Math.max(0, index)) });
   byId("sample").hidden = !isOpen;
   byId("settings").inert = byId("model").inert = isOpen; // the sheet lies over them
-  byId("sample-number").value = String(sample.index);
+  Object.assign(byId("sample-number"), { value: sample.index, max: learner.points.length - 1 });
   if (isOpen) laySample();
   show();
 }
@@ -349,6 +351,10 @@ function connectKeys() {
   byId("sample-number").addEventListener("input", () => {
     const number = Number(byId("sample-number").value);
     if (byId("sample-number").value !== "" && number >= 0 && number < learner.points.length) openSample(true, Math.round(number));
+  });
+  byId("sample-number").addEventListener("change", () => {
+    const text = byId("sample-number").value;
+    openSample(true, text === "" ? sample.index : Math.round(Number(text)));
   });
   document.addEventListener("keydown", (event) => {
     const target = /** @type {Element} */ (event.target);

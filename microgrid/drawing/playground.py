@@ -186,7 +186,7 @@ def playground(
     Raises:
         ImportError: without NumPy, naming the extra that brings it.
         ValueError: for a name that is none of these, or a number out of its range.
-        TypeError: for something that is no number where one belongs.
+        TypeError: for something that is no number, or no text, where one belongs.
     """
     is_curve = data == "sine"
     loss = loss or ("squared error" if is_curve else "binary cross-entropy")

@@ -90,10 +90,12 @@ function buildCharts() {
   const between = unit === "epoch" && Object.keys(measures).some((name) => name.startsWith("validation_")) ? 0.5 : 0;
   for (const name of Object.keys(measures)) measures[name] = Array.from(measures[name], (x) => (x === null ? NaN : Number(x)));
   for (const name of new Set(Object.keys(measures).map((key) => key.replace(/^validation_/, "")))) {
+    /** @type {Curve[]} */
     const drawn = [
       { kind: "training", xs: moments.map((moment) => moment - between), ys: measures[name] },
       { kind: "validation", xs: moments, ys: measures[`validation_${name}`] },
     ].filter(({ ys }) => ys);
+    if (unit === "epoch" && drawn.length === 1 && drawn[0].kind === "training") drawn[0].words = "mean during the epoch";
     buildChart(name, drawn, lastMoment, (moment) => {
       const nearest = at.reduce((best, m, i) => (Math.abs(m - moment) < Math.abs(at[best] - moment) ? i : best), 0);
       step(nearest - now);
@@ -109,6 +111,11 @@ function placeInWords() {
   return at[now] === 0 ? "untrained" : `${unit} ${at[now].toLocaleString("en")} of ${lastMoment.toLocaleString("en")}`;
 }
 
+/** A training measure is a mean during the epoch, so what the model says after it has other numbers. */
+function whenInWords() {
+  return at[now] === 0 ? "" : ` after ${unit} ${at[now].toLocaleString("en")}`;
+}
+
 function measuresNow() {
   const place = moments.indexOf(at[now]);
   return Object.keys(measures).filter((name) => !Number.isNaN(measures[name][place])).map((name) => `${name.replaceAll("_", " ")} ${inWords(name, measures[name][place])}`);
@@ -122,9 +129,9 @@ function showFrame() {
     computePlane(weights);
     computeHistory();
     paintPlane();
-    judge(weights, boundary.total);
+    judge(weights, boundary.total, whenInWords());
   }
-  if (viewed.model) paintImage(weights);
+  if (viewed.model) paintImage(weights, whenInWords());
   if (network) paintDiagram(weights);
   if (images) paintImages(weights);
   if (!network) paintTable(weights, parametersAt(0));

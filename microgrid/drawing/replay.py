@@ -265,7 +265,7 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
         notebook shows it, and ``.save("training.html")`` writes it.
 
     Raises:
-        TypeError: if the model has no ``parameters()``, or the data is not numbers.
+        TypeError: if the model has no ``parameters()``, the data is not numbers, or the title is not text.
         ValueError: if the model has no parameters, there is not one target per sample, the samples have
             different lengths, or the model does not take them; or for an unknown theme.
     """
@@ -436,7 +436,7 @@ def _diagram(network: Network) -> dict[str, Any]:
     return {
         "sizes": sizes,
         "shown": [shown_of(size) for size in sizes],
-        "names": ["inputs", *[printable(layer.title) for layer in network.layers]],
+        "names": ["Inputs", *[printable(layer.title) for layer in network.layers]],
         "weights": [_weights(layer.weights, shown_of(len(layer.weights))) for layer in network.layers],
         "biases": [[int(layer.biases.get(j, -1)) for j in shown_of(len(layer.weights))] for layer in network.layers],
         "others": network.others,

@@ -1,6 +1,7 @@
 """The playground in a real browser: its training against mg.fit, its gradients against backward(), every control."""
 
 import math
+import re
 import socket
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_training_is_fits_number_by_number(show, settings, seed, batch_size):
     assert train["loss"] == pytest.approx(mg.evaluate(python["model"], *python["learned"], loss=loss).loss, rel=1e-9)
     if settings["data"] != "sine":
         assert test["accuracy"] == pytest.approx(python["history"].validation_accuracy[-1])
+
+
+@pytest.mark.parametrize("loss", module.LOSSES)
+def test_the_code_prints_what_the_page_shows(show, capsys, loss):
+    page = show(mg.playground(loss=loss))
+    for _ in range(3):
+        page.click("#epoch")
+    run(page)
+    printed = dict(re.findall(r"(loss|accuracy)=([\d.e-]+)", capsys.readouterr().out))
+    shown, accuracy = page.evaluate("[notes.at(-1).train.loss, notes.at(-1).train.accuracy]")
+    assert {name: float(text) for name, text in printed.items()} == pytest.approx({"loss": shown, "accuracy": accuracy})
 
 
 def test_reset_with_another_seed_by_the_field_is_that_seeds_training(page):
@@ -304,6 +316,50 @@ def test_a_click_on_a_point_shows_its_graph_and_training_goes_on_in_it(page):
     assert page.locator(".card").first.get_attribute("aria-label") != before
     page.keyboard.press("Escape")
     expect(page.locator("#sample")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("typed", "taken"), [("99999", 199), ("-5", 0), ("", 7), ("12.4", 12)])
+def test_the_box_of_the_sample_has_the_number_of_the_sample_that_is_shown(page, typed, taken):
+    page.evaluate("openSample(true, 7)")
+    page.fill("#sample-number", typed)
+    page.keyboard.press("Tab")
+    expect(page.locator("#sample-number")).to_have_value(str(taken))
+    expect(page.locator("#sample-title")).to_contain_text(f"sample {taken}:")
+    expect(page.locator("#close")).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [1280, 900, 390])
+def test_the_settings_show_the_whole_of_what_is_chosen(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    cut = """selects => selects.filter(select => {
+        const whole = select.cloneNode(true);
+        whole.value = select.value;
+        whole.style.cssText = "position: absolute; width: max-content; max-width: none";
+        whole.replaceChildren(...[...whole.options].filter(option => option.value === select.value));
+        select.after(whole);
+        const isCut = whole.getBoundingClientRect().width > select.getBoundingClientRect().width + 0.5;
+        whole.remove();
+        return isCut || select.getBoundingClientRect().right > document.getElementById("settings").clientWidth;
+    }).map(select => select.id)"""
+    for loss in module.LOSSES:
+        page.evaluate(f"change({{ loss: {loss!r} }})")
+        assert page.eval_on_selector_all("#settings select", cut) == []
+
+
+def test_layers_have_one_set_of_names_in_the_playground_in_its_graphs_and_in_a_recorded_training(show):
+    def columns(page):
+        return [text for text in page.locator("#network text.layer").all_text_contents() if text[0] != "x"]
+
+    page = show(mg.playground(layers=[3, 2]))
+    names = columns(page)
+    assert names == ["Inputs", "Layer 0", "Layer 1", "Layer 2"]
+    page.evaluate("openSample(true, 0)")
+    found = page.evaluate("[...new Set(sample.network.neurons.flat().map(({ name }) => name.split(',')[0]))]")
+    assert found == [name.lower() for name in names[1:]]
+    model = mg.nn.MLP(2, [3, 2, 1], seed=0)
+    watcher = mg.watch(model, *data.moons(20, seed=0))
+    watcher.record(loss=1.0)
+    assert columns(show(watcher)) == names
 
 
 def test_sample_is_chosen_by_keyboard_and_its_nodes_explained(page):

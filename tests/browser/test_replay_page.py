@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import socket
 
 import pytest
@@ -138,6 +139,19 @@ def test_slider_is_read_aloud(page, training):
     assert "validation accuracy" in text
     page.evaluate("goTo(0)")
     expect(page.locator("#slider")).to_have_attribute("aria-valuetext", f"Step 0 of {EPOCHS}: untrained")
+
+
+def test_a_mean_during_an_epoch_and_what_holds_after_it_are_told_apart(show):
+    model = MLP(2, [8, 2], seed=0)
+    watcher = watch(model, X, Y)
+    optimizer = mg.optim.Adam(model.parameters(), 0.02)
+    mg.fit(model, X, Y, optimizer=optimizer, epochs=3, after_epoch=watcher, quiet=True)
+    page = show(watcher)
+    page.evaluate("goTo(2)")
+    expect(page.locator(".chart h2")).to_have_text([re.compile(r"^(loss|accuracy)mean during the epoch \d")] * 2)
+    expect(page.locator("#verdict")).to_contain_text("of 40 points right after epoch 2")
+    page.evaluate("goTo(0)")
+    expect(page.locator("#verdict")).to_contain_text("of 40 points right;")
 
 
 def test_curve_is_clicked_and_dragged_to_a_moment(page):

@@ -1,0 +1,23 @@
+"""The code in the README runs as it stands, one block after the other, where there is no screen too."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_code_of_the_readme_runs_without_a_screen(tmp_path, monkeypatch):
+    for needed in ("matplotlib", "hypothesis", "numpy"):
+        pytest.importorskip(needed)
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    run = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    written = {path.name for path in tmp_path.iterdir()}
+    assert set(re.findall(r'"([\w-]+\.(?:svg|html|png))"', "".join(blocks))) <= written
