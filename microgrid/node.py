@@ -23,11 +23,11 @@ class Node(Familiar):
     # to its child, there are no cycles, and a graph dies with its last reference.
     __slots__ = ("_data", "_grad", "first", "label", "op", "origin", "others", "second")
 
+    _mark: i32 = 0  # of the compiled build alone: here it is no slot, and stays 0; first, where it costs no padding
+
     first: Self | None
     second: Self | None
     others: tuple[Self, ...]
-
-    _mark: i32 = 0  # of the compiled build alone: here it is no slot, and stays 0
 
     def __init__(
         self,
