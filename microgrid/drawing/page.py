@@ -79,7 +79,7 @@ class Page(ABC):
         data: dict[str, Any],
         functions: Sequence[str],
         ends: tuple[str, str] = ("", ""),
-        template: str = "page.html",
+        header: str = "playback.html",
         still: str = "",
     ) -> str:
         """Put together what all pages share, the assets of one, the data and the functions of operations.
@@ -90,8 +90,8 @@ class Page(ABC):
             functions: statements that fill ``operations``, each a script of its own: one that cannot be read
                 leaves the others whole.
             ends: what stands under the two ends of the slider.
-            template: the page around all that.
-            still: the picture for browsers that run no scripts, as SVG.
+            header: the name of the file with the controls beside the title.
+            still: what stands there for browsers that run no scripts.
         """
 
         def of_kind(suffix: str) -> list[str]:
@@ -109,15 +109,19 @@ class Page(ABC):
                 f"style-src {_hashes([style])}; script-src {_hashes(scripts)}"
             ),
             "style": style,
-            "still": still,
+            "still": f"<noscript>{still}</noscript>\n" if still else "",
             "begin": html.escape(ends[0]),
             "end": html.escape(ends[1]),
             "main": "".join(of_kind(".html")),
             "data": _json({"title": self._title, **data}),
             "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
         }
-        # One pass over the template: what is put in is never looked at again, whatever a label says.
-        return re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], _asset(template))
+
+        def fill(template: str) -> str:  # in one pass: what is put in is never looked at again, whatever a label says
+            return re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], template)
+
+        content["header"] = fill(_asset(header))
+        return fill(_asset("page.html"))
 
 
 def _asset(name: str) -> str:

@@ -20,6 +20,7 @@ from microgrid.recording import enable_grad
 ASSETS = (
     "replay.css",
     "playground.css",
+    "playground.html",
     "random.js",  # the random numbers of Python and NumPy
     "batch.js",
     "learner.js",  # the graph of a network, and how it learns
@@ -34,6 +35,8 @@ ASSETS = (
 
 COUNT, TRAINED = 200, 150
 """How many samples a set has, and how many of them, the first ones, are learned from; the others are for the test."""
+
+NO_SCRIPTS = "This page trains a network in the browser, and this browser runs no scripts: open it in one that does."
 
 WIDEST, DEEPEST = 8, 4
 """The most neurons of a hidden layer, and the most hidden layers."""
@@ -110,7 +113,8 @@ class Playground(Page):
             "optimizers": [*OPTIMIZERS],
             "settings": self._settings,
         }
-        return self._fill(ASSETS, data, program.functions(), template="playground.html", still=self._scatter())
+        still = f"<p>{NO_SCRIPTS}</p>{self._scatter()}"
+        return self._fill(ASSETS, data, program.functions(), header="training.html", still=still)
 
     def __repr__(self) -> str:
         return f"<Playground {self._title!r}: .save('playground.html'), .html>"

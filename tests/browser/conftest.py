@@ -1,6 +1,7 @@
 """A real browser: Debian's Chromium. Where it is missing these tests fail, they do not skip."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,26 @@ class Opened:
         shown.save(path)
         self.page.goto(path.as_uri())
         return self.page
+
+    def holds_back_every_request(self) -> bool:
+        """Whether the page has asked for nothing but itself, and cannot ask for more: no server hears of it."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(0.5)
+            asked, address = [*self.requests], f"http://127.0.0.1:{server.getsockname()[1]}/"
+            attempts = self.page.evaluate(
+                """async address => {
+                  const image = new Image();
+                  const failed = new Promise(done => (image.onerror = () => done("blocked")));
+                  image.src = address + "x.png";
+                  return [await fetch(address).catch(() => "blocked"), await failed];
+                }""",
+                address,
+            )
+            with pytest.raises(TimeoutError):
+                server.accept()
+        refused = all("Content Security Policy" in error or "violates" in error for error in self.errors)
+        self.errors.clear()
+        return asked == [self.page.url.partition("#")[0]] and attempts == ["blocked", "blocked"] and refused
 
 
 @pytest.fixture(scope="session")
