@@ -56,8 +56,8 @@ class _Run:
     def all(self):
         with np.errstate(all="ignore"):
             self.do(self.program.before)
-            for self.first in range(0, self.batch, self.tile) if self.program.tile else ():
-                self.size = min(self.tile, self.batch - self.first)
+            for first in range(0, self.batch, self.tile) if self.program.tile else ():
+                self.first, self.size = first, min(self.tile, self.batch - first)
                 self.do(self.program.tile)
             self.do(self.program.after)
 
@@ -92,9 +92,9 @@ class _Run:
     def place(self, address: Address):
         member = address.member.base + sum(stride * self.names[index] for index, stride in address.member.terms)
         if address.table is not None:
-            assert np.all((0 <= np.asarray(member)) & (np.asarray(member) < address.table.size)), address
+            assert np.all((np.asarray(member) >= 0) & (np.asarray(member) < address.table.size)), address
             member = address.table.ravel()[member]
-        assert np.all((0 <= np.asarray(member)) & (np.asarray(member) < address.buffer.members)), address
+        assert np.all((np.asarray(member) >= 0) & (np.asarray(member) < address.buffer.members)), address
         array = self.memory[address.buffer.name]
         if not address.buffer.batched:
             return array, (member,)
