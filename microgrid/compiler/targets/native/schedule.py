@@ -54,6 +54,7 @@ from microgrid.compiler.targets.native.loop_ir import (
     Store,
 )
 from microgrid.compiler.targets.native.stencils import gathered
+from microgrid.compiler.targets.native.workspace import shared
 
 BEFORE, TILE, AFTER = range(3)
 
@@ -77,7 +78,7 @@ def schedule(program: ArrayProgram, dtype: str = "float64") -> LoopProgram:
     Raises:
         ScheduleError: if a statement for each sample needs a sum over all of them.
     """
-    return gathered(_Schedule(program, dtype).loops())
+    return shared(gathered(_Schedule(program, dtype).loops()))
 
 
 @dataclass(slots=True)
