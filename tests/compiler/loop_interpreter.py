@@ -75,7 +75,7 @@ class _Run:
                     array[at] = array[at] + number if adds else number
                 case Pack(source, target):
                     rows = self.memory[source.name][self.first : self.first + self.size]
-                    self.memory[target.name][:, : self.size] = rows.T
+                    self.memory[target.name][: source.members, : self.size] = rows.T
                 case For():
                     self.loop(statement)
 

@@ -53,6 +53,8 @@ from microgrid.compiler.targets.native.loop_ir import (
     Statement,
     Store,
 )
+from microgrid.compiler.targets.native.stencils import gathered
+from microgrid.compiler.targets.native.workspace import shared
 
 BEFORE, TILE, AFTER = range(3)
 
@@ -76,7 +78,7 @@ def schedule(program: ArrayProgram, dtype: str = "float64") -> LoopProgram:
     Raises:
         ScheduleError: if a statement for each sample needs a sum over all of them.
     """
-    return _Schedule(program, dtype).loops()
+    return shared(gathered(_Schedule(program, dtype).loops()))
 
 
 @dataclass(slots=True)
