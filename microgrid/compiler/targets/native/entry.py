@@ -111,6 +111,7 @@ def step(
     workspace: int = 0,
     dtype: str = "float64",
     nanoseconds: float = 0.0,
+    make: Callable[..., Any] | None = None,
     doc: str = "",
     keep: Any = None,
 ) -> Callable[..., Any]:
@@ -121,7 +122,7 @@ def step(
     Args:
         run: where the program begins.
         shapes: the shape of each argument, for one sample.
-        outputs: where each output behind the value is written; the value is one number.
+        outputs: where each output behind the value is written.
         slow: what is called for everything but arrays in C's order, of these shapes and this dtype; it has the name
             of the function, and is returned if this Python cannot be entered.
         batched: whether the arguments have an axis over samples in front.
@@ -130,6 +131,8 @@ def step(
         workspace: where it is.
         dtype: ``"float64"`` or ``"float32"``.
         nanoseconds: about how long it runs for a sample.
+        make: makes of the arguments an array for the value, whose transpose is returned; without, the value is one
+            number.
         doc: its docstring.
         keep: what must be there as long as the function is.
     """
@@ -140,11 +143,11 @@ def step(
     block = [run, theta, seed, workspace, lock.address, enough, int(not batched), *outputs]
     for shape in shapes:
         block += [len(shape) + batched, *[entry_code.ANY] * batched, *shape]
-    text = entry_code.step(len(shapes), 1 + len(outputs), _REAL[dtype])
-    return _function(text, block, slow, doc, (lock, keep))
+    text = entry_code.step(len(shapes), 1 + len(outputs), _REAL[dtype], make is None)
+    return _function(text, block, slow, doc, make, lock, keep)
 
 
-def _function(text: str, block: Sequence[int], slow: Callable[..., Any], doc: str, keep: Any) -> Callable[..., Any]:
+def _function(text: str, block: Sequence[int], slow: Callable[..., Any], doc: str, *keep: Any) -> Callable[..., Any]:
     """Make a function whose ``self`` is what it reads, what it hands the rest to, and what must stay with it."""
     machine = _machine(text)
     name = getattr(slow, "__name__", "call")
@@ -152,7 +155,7 @@ def _function(text: str, block: Sequence[int], slow: Callable[..., Any], doc: st
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     # CPython reads the definition before it lets go of self, so self may own it; and tuples are never cleared.
-    owner = struct.pack(f"{len(block)}q", *block), slow, method, machine, keep
+    owner = struct.pack(f"{len(block)}q", *block), slow, *keep, method, machine
     function: Callable[..., Any] = new(ctypes.addressof(method), owner, None)
     return function
 

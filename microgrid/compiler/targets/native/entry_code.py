@@ -1,7 +1,8 @@
 """The machine code of functions that CPython calls, as LLVM text: objects in, one run of a program, objects out.
 
 ``self`` of such a function is a tuple. Its first entry is a ``bytes``, the *block*: 8-byte words that say where the
-program and its memory are. Its second is called with all arguments, as they are, if one of them does not fit.
+program and its memory are. Its second is called with all arguments, as they are, if one of them does not fit. Its
+third makes the array of the first output, if that is returned as an array.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ API = {
     "PyFloat_FromDouble": "ptr (double)",
     "PyMem_RawFree": "void (ptr)",
     "PyMem_RawMalloc": "ptr (i64)",
+    "PyObject_GetAttrString": "ptr (ptr, ptr)",
     "PyObject_GetBuffer": "i32 (ptr, ptr, i32)",
     "PyObject_Vectorcall": "ptr (ptr, ptr, i64, ptr)",
     "PyThread_acquire_lock": "i32 (ptr, i32)",
@@ -36,7 +38,7 @@ ON_STACK = 1024
 ANY = -1
 """The length of an axis over samples."""
 
-_FORMAT, _C_CONTIGUOUS = 0x4, 0x38
+_WRITABLE, _FORMAT, _C_CONTIGUOUS = 0x1, 0x4, 0x38
 
 
 def scalar_function(arguments: int, outputs: Sequence[int], workspace: int, real: str, yields: bool) -> str:
@@ -71,8 +73,8 @@ def scalar_function(arguments: int, outputs: Sequence[int], workspace: int, real
     )
 
 
-def step(arguments: int, outputs: int, real: str) -> str:
-    """Return the text of ``call(X, Y, …)``, of arrays, which returns the program's first output, a number.
+def step(arguments: int, outputs: int, real: str, number: bool) -> str:
+    """Return the text of ``call(X, Y, …)``, of arrays, which returns the program's first output.
 
     Its block: the program; theta; seed; its workspace; a lock; from how many samples on other threads run
     meanwhile; how many samples there are if it is not batched, else 0; where each output but the first is written;
@@ -82,17 +84,20 @@ def step(arguments: int, outputs: int, real: str) -> str:
         arguments: how many arrays it takes.
         outputs: how many outputs the program has.
         real: the program's numbers, ``double`` or ``float``.
+        number: whether its first output is a number; else it is an array, which is returned transposed.
     """
     lines = []
     for k in range(arguments):
         lines += [f"%view{k} = getelementptr [80 x i8], ptr %views, i64 {k}", f"%x{k} = load ptr, ptr %view{k}"]
+    lines.append("%y0 = getelementptr i8, ptr %y, i64 0" if number else "%y0 = load ptr, ptr %y")
     lines += [f"%y{k} = call ptr @address(ptr %block, i64 {6 + k})" for k in range(1, outputs)]
     pointers = [*[f"x{k}" for k in range(arguments)], *[f"y{k}" for k in range(outputs)]]
+    result = [_LOCKED, _FIRST] if number else [_MADE, _LOCKED, _TRANSPOSED]
     return _module(
-        _HEAD + _FITS + _RELEASE + _BEGIN + _ARRAYS + _LOCKED + _END,
+        "".join([_HEAD, _FITS, _RELEASE, _BEGIN, _ARRAYS, *result, _END]),
         real,
         arguments=arguments,
-        stack=f"%views = alloca [{arguments} x [80 x i8]], align 16\n  %y0 = alloca {real}",
+        stack=f"%views = alloca [{arguments} x [80 x i8]], align 16\n  %y = alloca [80 x i8], align 16",
         begin="%samples = call i64 @word(ptr %block, i64 6)\n  "
         f"%sizes.first = getelementptr i64, ptr %block, i64 {6 + outputs}",
         pointers="\n  ".join(lines),
@@ -100,7 +105,9 @@ def step(arguments: int, outputs: int, real: str) -> str:
         format=ord({"double": "d", "float": "f"}[real]),
         mask={"double": 7, "float": 3}[real],
         any=ANY,
-        flags=_FORMAT | _C_CONTIGUOUS,
+        flags=_C_CONTIGUOUS | _FORMAT,
+        writable=_C_CONTIGUOUS | _WRITABLE,
+        compute="locked" if number else "compute",
     )
 
 
@@ -343,6 +350,7 @@ no:
 """
 
 _RELEASE = """
+@transposed = private constant [2 x i8] c"T\\00"
 define internal void @release(ptr %views, i64 %n) {
 entry:
   br label %next
@@ -366,7 +374,7 @@ next:
   %sizes = phi ptr [ %sizes.first, %entry ], [ %sizes.next, %taken ]
   %known = phi i64 [ %samples, %entry ], [ %B, %taken ]
   %all = icmp eq i64 %i, $arguments
-  br i1 %all, label %compute, label %argument
+  br i1 %all, label %$compute, label %argument
 argument:
   %object = call ptr @address(ptr %args, i64 %i)
   %view = getelementptr [80 x i8], ptr %views, i64 %i
@@ -392,8 +400,26 @@ release:
   br label %other
 """
 
-_LOCKED = """
+_MADE = """
 compute:
+  %make = call ptr @PyTuple_GetItem(ptr %self, i64 2)
+  %made = call ptr @PyObject_Vectorcall(ptr %make, ptr %args, i64 %n, ptr null)
+  %unmade = icmp eq ptr %made, null
+  br i1 %unmade, label %nothing, label %room
+nothing:
+  call void @release(ptr %views, i64 $arguments)
+  ret ptr null
+room:
+  %no.room = call i32 @PyObject_GetBuffer(ptr %made, ptr %y, i32 $writable)
+  %is.room = icmp eq i32 %no.room, 0
+  br i1 %is.room, label %locked, label %lost
+lost:
+  call void @Py_DecRef(ptr %made)
+  br label %nothing
+"""
+
+_LOCKED = """
+locked:
   $pointers
   %lock = call ptr @address(ptr %block, i64 4)
   %enough = call i64 @word(ptr %block, i64 5)
@@ -417,7 +443,17 @@ wait:
   br label %finish
 finish:
   call void @release(ptr %views, i64 $arguments)
+"""
+
+_FIRST = """
   %first = load $real, ptr %y0
   %value = call ptr @object($real %first)
+  ret ptr %value
+"""
+
+_TRANSPOSED = """
+  call void @PyBuffer_Release(ptr %y)
+  %value = call ptr @PyObject_GetAttrString(ptr %made, ptr @transposed)
+  call void @Py_DecRef(ptr %made)
   ret ptr %value
 """
