@@ -5,6 +5,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,18 @@ def test_one_process_has_the_same_code_once(folder):
     assert engine.load(text(4.0)) is not machine
 
 
-def test_declared_functions_are_those_that_the_caller_names(folder):
-    callback = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: x + 0.5)
-    program = "declare double @half_more(double)\n" + text().replace(
-        "fmul double %number, 3.0", "call double @half_more(double %number)"
+def test_declared_functions_are_those_that_the_caller_names(folder, capfd):
+    program = "declare double @more(double)\n" + text().replace(
+        "fmul double %number, 3.0", "call double @more(double %number)"
     )
-    address = ctypes.cast(callback, ctypes.c_void_p).value
-    assert product(engine.load(program, symbols={"half_more": address})) == 7.5
+    kind = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+    callbacks = kind(lambda x: x + 0.5), kind(lambda x: x + 1.0)
+    half, one = [ctypes.cast(callback, ctypes.c_void_p).value for callback in callbacks]
+    machines = [engine.load(program, symbols={"more": address}) for address in (half, one)]
+    assert [product(machine) for machine in machines] == [7.5, 8.0]
     with pytest.raises(engine.NativeError, match="materialize"):
         engine.load(program)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +143,21 @@ def test_without_llvmlite_the_error_names_the_extra():
 
 def test_what_was_compiled_once_comes_from_the_disk(folder):
     assert [compiled(), compiled(), compiled(5.0), compiled(5.0)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("processor", lambda: engine.Processor("another", "", 2, False)),
+        ("_PASSES", {"loop_vectorization": True}),
+        ("require", lambda *_: types.SimpleNamespace(__version__="another")),
+    ],
+)
+def test_what_was_compiled_elsewhere_or_otherwise_is_not_used(name, other, folder, monkeypatch):
+    compiled()
+    monkeypatch.setattr(engine, name, other)
+    assert not compiled()
+    assert compiled()
 
 
 @POSIX

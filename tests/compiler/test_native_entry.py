@@ -492,6 +492,14 @@ def test_functions_leave_nothing_behind():
         Bound(slow=quiet, size=10).step(X, Y)
 
     assert grows(action, 3000) < 100
+    tracemalloc.start()
+    try:
+        for _ in range(500):
+            action()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 10_000
+    finally:
+        tracemalloc.stop()
     del others
 
 
@@ -505,6 +513,7 @@ def test_all_lives_as_long_as_the_function_and_no_longer():
     function = entry.scalar_function(machine.address(), 2, (1,), slow, keep=kept)
     alive = [weakref.ref(thing) for thing in (kept, slow, machine)]
     del kept, slow, machine
+    entry._machine.cache_clear()
     gc.collect()
     assert function(2.0, 3.0) == 6.0
     assert all(ref() is not None for ref in alive)
