@@ -1,17 +1,27 @@
 """LLVM text to machine code in this process, by llvmlite: the extra ``native``."""
 
+import ctypes
 import functools
+import hashlib
 import itertools
 import platform
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from microgrid.compiler.targets.native import cache
 from microgrid.environment import require
 
 SIMPLE = 2000
 """Above so many statements registers are allocated the simple way, whose time is linear in the statements."""
+
+_PASSES = {"loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
+"""The emitter writes vectors and blocks itself, so what looks for more of them only takes time."""
+
+_CODE = {"reloc": "pic", "codemodel": "small"}
+"""Objects that can be loaded at any address."""
 
 _lock = threading.RLock()
 _numbers = itertools.count()
@@ -44,12 +54,14 @@ class Machine:
     Attributes:
         text: what it was compiled of.
         processor: what it was compiled for.
+        cached: whether it was compiled before, by this process or another.
     """
 
-    def __init__(self, text: str, statements: int, library: Any) -> None:
+    def __init__(self, text: str, level: int, library: Any, cached: bool) -> None:
         self.text = text
         self.processor = processor()
-        self._statements = statements
+        self.cached = cached
+        self._level = level
         self._library = library
 
     def address(self, name: str = "run") -> int:
@@ -57,33 +69,60 @@ class Machine:
         address: int = self._library[name]
         return address
 
+    def function(self, pointers: int, name: str = "run") -> Callable[..., None]:
+        """Return a function as Python calls it: of so many addresses and a count, all integers."""
+        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, ctypes.c_int64)
+        function: Any = signature(self.address(name))
+        function.machine = self
+        return function  # type: ignore[no-any-return]
+
     def assembly(self) -> str:
         """Return the machine code as text, compiled anew."""
         with _lock, _reasons():
-            machine = _target_machine(_level(self._statements))
-            text: str = machine.emit_assembly(_optimised(self.text, machine))
+            target = _target(self._level)
+            text: str = target.emit_assembly(_optimised(self.text, target))
         return text
+
+
+_machines: weakref.WeakValueDictionary[Any, Machine] = weakref.WeakValueDictionary()
 
 
 def load(
     text: str, statements: int = 0, functions: tuple[str, ...] = ("run",), symbols: Mapping[str, int] | None = None
 ) -> Machine:
-    """Compile LLVM text and load it.
+    """Return LLVM text as machine code: that of before if the process has it, or the cache on disk.
 
     Args:
         text: a module: functions, declarations, constants.
-        statements: about how many the program has; LLVM's time for long ones is not linear unless told.
-        functions: whose addresses will be asked for.
-        symbols: the addresses of functions that it declares and does not define.
+        statements: about how many the program has; above ``SIMPLE`` it is compiled faster, to slower code.
+        functions: those whose addresses will be asked for.
+        symbols: the addresses of what it declares and does not define.
 
     Raises:
         ModuleNotFoundError: without llvmlite, naming the extra.
         NativeError: if the text is wrong or LLVM cannot compile or link it.
     """
+    level, symbols = 0 if statements > SIMPLE else 2, symbols or {}
+    key = _key(text, level)
+    wanted = key, functions, *symbols.items()
     with _lock, _reasons():
-        machine = _target_machine(_level(statements))
-        code: bytes = machine.emit_object(_optimised(text, machine))
-        return Machine(text, statements, _linked(code, functions, symbols or {}))
+        machine = _machines.get(wanted)
+        if machine is None:
+            code = cache.read(key)
+            known = code is not None
+            if code is None:
+                target = _target(level)
+                code = target.emit_object(_optimised(text, target))
+                cache.write(key, code)
+            machine = _machines[wanted] = Machine(text, level, _linked(code, functions, symbols), known)
+        return machine
+
+
+def _key(text: str, level: int) -> str:
+    """A digest of all that machine code depends on."""
+    llvm = _llvm()
+    versions = require("llvmlite", "native code", "native").__version__, llvm.llvm_version_info
+    return hashlib.sha256(repr((text, level, _PASSES, _CODE, processor(), versions)).encode()).hexdigest()
 
 
 @functools.cache
@@ -119,38 +158,32 @@ class _reasons:  # noqa: N801 - it reads as a word of the with statement
             raise NativeError(f"LLVM: {' '.join(str(error).split())}") from error
 
 
-def _level(statements: int) -> int:
-    return 0 if statements > SIMPLE else 2
-
-
 @functools.cache
-def _target_machine(level: int) -> Any:
-    llvm, host = _llvm(), processor()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=host.name, features=host.features, opt=level, reloc="pic", codemodel="small"
-    )
+def _target(level: int) -> Any:
+    """LLVM's generator of code for this processor."""
+    host = processor()
+    target = _llvm().Target.from_default_triple()
+    return target.create_target_machine(cpu=host.name, features=host.features, opt=level, **_CODE)
 
 
-def _optimised(text: str, machine: Any) -> Any:
-    """The module of a text after LLVM's standard pipeline.
-
-    The emitter writes the vectors and the blocks itself, so what looks for more of them only takes time.
-    """
+def _optimised(text: str, target: Any) -> Any:
+    """The module of a text after LLVM's standard passes."""
     llvm = _llvm()
     module = llvm.parse_assembly(text)
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
+    module.triple = target.triple
+    module.data_layout = str(target.target_data)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=1)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
+    for name, value in _PASSES.items():
+        setattr(options, name, value)
+    builder = llvm.create_pass_builder(target, options)
+    builder.getModulePassManager().run(module, builder)
     return module
 
 
 @functools.cache
 def _linker() -> Any:
-    return _llvm().create_lljit_compiler(_target_machine(2), suppress_errors=True)
+    return _llvm().create_lljit_compiler(_target(2), suppress_errors=True)
 
 
 def _linked(code: bytes, functions: tuple[str, ...], symbols: Mapping[str, int]) -> Any:
