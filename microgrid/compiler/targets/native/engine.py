@@ -1,0 +1,196 @@
+"""LLVM text to machine code in this process, by llvmlite: the extra ``native``."""
+
+import ctypes
+import functools
+import hashlib
+import itertools
+import platform
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from microgrid.compiler.targets.native import cache
+from microgrid.environment import require
+
+SIMPLE = 2000
+"""Above so many statements registers are allocated the simple way, whose time is linear in the statements."""
+
+_PASSES = {"loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
+"""The emitter writes vectors and blocks itself, so what looks for more of them only takes time."""
+
+_CODE = {"reloc": "pic", "codemodel": "small"}
+"""Objects that can be loaded at any address."""
+
+_lock = threading.RLock()
+_numbers = itertools.count()
+
+
+class NativeError(RuntimeError):
+    """What LLVM makes no machine code of, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The processor that programs are compiled for: that of this machine.
+
+    Attributes:
+        name: LLVM's name of its kind.
+        features: what it has and has not, in LLVM's words.
+        width: how many float64 its vectors hold.
+        fma: whether it multiplies and adds in one instruction.
+    """
+
+    name: str
+    features: str
+    width: int
+    fma: bool
+
+
+class Machine:
+    """Machine code, which is there as long as this object is.
+
+    Attributes:
+        text: what it was compiled of.
+        processor: what it was compiled for.
+        cached: whether it was compiled before, by this process or another.
+    """
+
+    def __init__(self, text: str, level: int, library: Any, cached: bool) -> None:
+        self.text = text
+        self.processor = processor()
+        self.cached = cached
+        self._level = level
+        self._library = library
+
+    def address(self, name: str = "run") -> int:
+        """Return where a function begins."""
+        address: int = self._library[name]
+        return address
+
+    def function(self, pointers: int, name: str = "run") -> Callable[..., None]:
+        """Return a function as Python calls it: of so many addresses and a count, all integers."""
+        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, ctypes.c_int64)
+        function: Any = signature(self.address(name))
+        function.machine = self
+        return function  # type: ignore[no-any-return]
+
+    def assembly(self) -> str:
+        """Return the machine code as text, compiled anew."""
+        with _lock, _reasons():
+            target = _target(self._level)
+            text: str = target.emit_assembly(_optimised(self.text, target))
+        return text
+
+
+_machines: weakref.WeakValueDictionary[Any, Machine] = weakref.WeakValueDictionary()
+
+
+def load(
+    text: str, statements: int = 0, functions: tuple[str, ...] = ("run",), symbols: Mapping[str, int] | None = None
+) -> Machine:
+    """Return LLVM text as machine code: that of before if the process has it, or the cache on disk.
+
+    Args:
+        text: a module: functions, declarations, constants.
+        statements: about how many the program has; above ``SIMPLE`` it is compiled faster, to slower code.
+        functions: those whose addresses will be asked for.
+        symbols: the addresses of what it declares and does not define.
+
+    Raises:
+        ModuleNotFoundError: without llvmlite, naming the extra.
+        NativeError: if the text is wrong or LLVM cannot compile or link it.
+    """
+    level, symbols = 0 if statements > SIMPLE else 2, symbols or {}
+    key = _key(text, level)
+    wanted = key, functions, *symbols.items()
+    with _lock, _reasons():
+        machine = _machines.get(wanted)
+        if machine is None:
+            code = cache.read(key)
+            known = code is not None
+            if code is None:
+                target = _target(level)
+                code = target.emit_object(_optimised(text, target))
+                cache.write(key, code)
+            machine = _machines[wanted] = Machine(text, level, _linked(code, functions, symbols), known)
+        return machine
+
+
+def _key(text: str, level: int) -> str:
+    """A digest of all that machine code depends on."""
+    llvm = _llvm()
+    versions = require("llvmlite", "native code", "native").__version__, llvm.llvm_version_info
+    return hashlib.sha256(repr((text, level, _PASSES, _CODE, processor(), versions)).encode()).hexdigest()
+
+
+@functools.cache
+def processor() -> Processor:
+    """Return the processor of this machine.
+
+    Raises:
+        ModuleNotFoundError: without llvmlite, naming the extra.
+    """
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features()
+    wide = 8 if features.get("avx512f") and features.get("avx512dq") else 4 if features.get("avx2") else 2
+    fma = bool(features.get("fma")) or platform.machine().lower() in ("arm64", "aarch64")
+    return Processor(llvm.get_host_cpu_name(), features.flatten(), wide, fma)
+
+
+@functools.cache
+def _llvm() -> Any:
+    """The module of llvmlite, ready for this machine."""
+    llvm = require("llvmlite.binding", "native code", "native")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+class _reasons:  # noqa: N801 - it reads as a word of the with statement
+    """Turn whatever LLVM raises into a ``NativeError``."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, (RuntimeError, ValueError, OSError)) and not isinstance(error, NativeError):
+            raise NativeError(f"LLVM: {' '.join(str(error).split())}") from error
+
+
+@functools.cache
+def _target(level: int) -> Any:
+    """LLVM's generator of code for this processor."""
+    host = processor()
+    target = _llvm().Target.from_default_triple()
+    return target.create_target_machine(cpu=host.name, features=host.features, opt=level, **_CODE)
+
+
+def _optimised(text: str, target: Any) -> Any:
+    """The module of a text after LLVM's standard passes."""
+    llvm = _llvm()
+    module = llvm.parse_assembly(text)
+    module.triple = target.triple
+    module.data_layout = str(target.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    for name, value in _PASSES.items():
+        setattr(options, name, value)
+    builder = llvm.create_pass_builder(target, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+@functools.cache
+def _linker() -> Any:
+    return _llvm().create_lljit_compiler(_target(2), suppress_errors=True)
+
+
+def _linked(code: bytes, functions: tuple[str, ...], symbols: Mapping[str, int]) -> Any:
+    """Load an object: where its functions are, as long as what is returned is."""
+    library = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name, address in symbols.items():
+        library.import_symbol(name, address)
+    for name in functions:
+        library.export_symbol(name)
+    return library.link(_linker(), f"microgrid.{next(_numbers)}")
