@@ -324,12 +324,14 @@ class Executable:
             values[: len(records.constants)] = records.constants
         for place, numbers in zip(leaves, (theta, *arguments), strict=True):
             values[place] = np.ravel(numbers)
-        self._forward(values)
-        outs[0].reshape(-1)[:] = values[records.outputs]
+        with np.errstate(all="ignore"):  # inf and nan are results here
+            self._forward(values)
+            outs[0].reshape(-1)[:] = values[records.outputs]
+            if self.by != "value":
+                adjoints.fill(0.0)
+                np.add.at(adjoints, records.outputs, 1.0 if seed is None else seed)
+                self._reverse(values, adjoints)
         if self.by != "value":
-            adjoints.fill(0.0)
-            np.add.at(adjoints, records.outputs, 1.0 if seed is None else seed)
-            self._reverse(values, adjoints)
             chosen = {"parameters": leaves[:1], "arguments": leaves[1:], "both": leaves}[self.by]
             for out, place in zip(outs[1:], chosen, strict=True):
                 out.reshape(-1)[:] = adjoints[place]
@@ -346,7 +348,7 @@ class Tape:
         if batched:
             return "the tape computes one sample at a time"
         if len(program) < _SMALL or classes < _CLASSES:
-            return f"the tape is for {_SMALL} nodes of {_CLASSES} structures or more"
+            return f"the tape is for {_SMALL} nodes of {_CLASSES} structures or more; these are {len(program)} of {classes}"
         return None
 
     def build(self, program: Program, by: By) -> Executable:
