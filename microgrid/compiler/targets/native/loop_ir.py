@@ -128,7 +128,10 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Copy a tile of a batched argument, which is given sample by sample, to a local buffer, member by member."""
+    """Copy a tile of a batched argument, which is given sample by sample, to a local buffer, member by member.
+
+    The buffer may have more members than the argument.
+    """
 
     source: Buffer
     target: Buffer
