@@ -348,7 +348,8 @@ class Tape:
         if batched:
             return "the tape computes one sample at a time"
         if len(program) < _SMALL or classes < _CLASSES:
-            return f"the tape is for {_SMALL} nodes of {_CLASSES} structures or more; these are {len(program)} of {classes}"
+            have = f"these are {len(program)} of {classes}"
+            return f"the tape is for {_SMALL} nodes of {_CLASSES} structures or more, and {have}"
         return None
 
     def build(self, program: Program, by: By) -> Executable:

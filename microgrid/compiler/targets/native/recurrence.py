@@ -67,9 +67,7 @@ class _Writer:
     Others that are read from outside of their step and the next one are in memory, at place ``i``.
     """
 
-    def __init__(
-        self, rolled: Rolled, sizes: Sequence[int], wanted: Sequence[bool], value: bool, seeded: bool
-    ) -> None:
+    def __init__(self, rolled: Rolled, sizes: Sequence[int], wanted: Sequence[bool], value: bool, seeded: bool) -> None:
         self.tape, self.stretches, self.live = rolled.tape, rolled.stretches, rolled.live
         count = len(self.tape.rows)
         self.sources = [Buffer("theta", "theta", sizes[0])]

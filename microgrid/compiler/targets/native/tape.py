@@ -12,7 +12,7 @@ from functools import partial, reduce
 from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.differentiate import derivative
 from microgrid.compiler.targets.native.assembly import Builder, Function, Index, Module, Vector, index, pointer
-from microgrid.compiler.targets.native.rows import lower
+from microgrid.compiler.targets.native.rows import Operand, lower, numbers
 from microgrid.compiler.targets.tape import Instruction
 from microgrid.ops import CONSTANT, Op
 
@@ -132,17 +132,15 @@ def _forward(run: _Run, instruction: Instruction) -> None:
     for lanes in run.records():
         builder = lanes.builder
         if op in VARIADIC:
-            y = lanes.folded(lambda a, b, builder=builder: _number(builder, lower(builder, VARIADIC[op], (a, b))))  # type: ignore[misc]
+            y = lanes.folded(partial(_of_two, builder, VARIADIC[op]))
         else:
             y = lower(builder, op, [builder.gather(_VALUES, lanes.places(j)) for j in range(op.arity)])
-        builder.store(_number(builder, y), _RESULTS, lanes.result)
+        builder.store(numbers(builder, y), _RESULTS, lanes.result)
 
 
 def _reverse(run: _Run, instruction: Instruction) -> None:
     op = instruction.op
-    if not instruction.sends:
-        return
-    for lanes in run.records():
+    for lanes in run.records() if instruction.sends else ():
         builder = lanes.builder
         gradient = builder.load(_SENT, lanes.result)
         if op in VARIADIC:
@@ -153,25 +151,25 @@ def _reverse(run: _Run, instruction: Instruction) -> None:
         point = [builder.load(_RESULTS, lanes.result), *[builder.gather(_VALUES, mine) for mine in places]]
         for j in instruction.receivers():
             slope = _slope(builder, op, j, point)
-            lanes.send(gradient if slope is None else builder.mul(gradient, slope), places[j])
+            lanes.send(gradient if slope == 1.0 else builder.mul(gradient, numbers(builder, slope)), places[j])
 
 
-def _slope(builder: Builder, op: Op, j: int, point: Sequence[Vector]) -> Vector | None:
-    """Return the local derivative by operand ``j`` at (y, *xs); ``None`` for 1."""
+def _slope(builder: Builder, op: Op, j: int, point: Sequence[Vector]) -> Operand:
+    """Return the local derivative by operand ``j`` at (y, *xs)."""
     program = derivative(op, j)
     if isinstance(program, float):
-        return None if program == 1.0 else builder.number(program)
-    values: list[Vector] = []
+        return program
+    values: list[Operand] = []
     for row, arguments, data in program.nodes():
         mine = [values[a] for a in arguments]
         if row in VARIADIC:
-            values.append(reduce(lambda a, b, pair=VARIADIC[row]: lower(builder, pair, (a, b)), mine))  # type: ignore[misc]
+            values.append(reduce(partial(_of_two, builder, VARIADIC[row]), mine))
         elif mine:
             values.append(lower(builder, row, mine))
         else:
-            values.append(builder.number(data) if row is CONSTANT else point[int(data)])
-    return _number(builder, values[program.outputs[0]])
+            values.append(data if row is CONSTANT else point[int(data)])
+    return values[program.outputs[0]]
 
 
-def _number(builder: Builder, x: Vector) -> Vector:
-    return builder.as_number(x) if x.kind == "mask" else x
+def _of_two(builder: Builder, op: Op, a: Operand, b: Operand) -> Vector:
+    return lower(builder, op, (a, b))

@@ -112,11 +112,12 @@ def in_double(function: Callable[..., Vector]) -> Callable[..., Vector]:
     """Compute a function of numbers of float32 in float64: that has all digits, and most arguments are usual there."""
 
     @wraps(function)
-    def wrapped(b: Builder, *xs: Vector) -> Vector:
+    def wrapped(b: Builder, *xs: Vector | int) -> Vector:
         if b.bits == 64:
             return function(b, *xs)
         wide = b.of(dtype="float64")
-        return wide.converted(function(wide, *[wide.converted(x, "float64") for x in xs]), "float32")
+        converted = [wide.converted(x, "float64") if isinstance(x, Vector) else x for x in xs]
+        return wide.converted(function(wide, *converted), "float32")
 
     return wrapped
 
@@ -545,8 +546,9 @@ def atan2(b: Builder, y: Vector, x: Vector) -> Vector:
         infinite = [b.compare("==", size, b.number(math.inf)) for size in sizes]
         some = b.either(*infinite)
         origin = b.compare("==", b.add(*sizes), b.number(0.0))
-        large = b.compare(">", b.maximum(*sizes), b.number(1.0))
-        scale = b.select(large, b.number(2.0**-60), b.number(2.0**60))
+        largest = b.maximum(*sizes)
+        scale = b.select(b.compare("<", largest, b.number(1e-290)), b.number(2.0**60), b.number(1.0))
+        scale = b.select(b.compare(">", largest, b.number(1e290)), b.number(2.0**-60), scale)
         y1, x1 = b.mul(y, scale), b.mul(x, scale)
         ends = [b.copysign(b.as_number(mask), v) for mask, v in zip(infinite, (y, x), strict=True)]
         y1, x1 = [b.select(some, end, v) for end, v in zip(ends, (y1, x1), strict=True)]
