@@ -17,7 +17,8 @@ import microgrid as mg
 from microgrid import ops
 from microgrid.compiler.program import from_graph
 from microgrid.compiler.simplify import simplify
-from microgrid.compiler.targets.tape import Tape, records
+from microgrid.compiler.targets.records import records
+from microgrid.compiler.targets.tape import Tape
 
 TARGETS = [Tape()]
 
@@ -184,7 +185,7 @@ def test_300_000_nodes_take_few_bytes_each_and_no_recursion(target, shape):
     else:
         output = random_graph(300_000, leaves, 10_000)
     program = simplify(from_graph([output], [leaves])[0])
-    made = records(program, "arguments")
+    made = records(program, by_arguments=True)
     assert made.nbytes <= 48 * len(program)
     run, _ = compiled(target, [output], [leaves], "arguments")
     value, gradient = run()

@@ -13,7 +13,7 @@ from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.differentiate import derivative
 from microgrid.compiler.targets.native.assembly import Builder, Function, Index, Module, Vector, index, pointer
 from microgrid.compiler.targets.native.rows import Operand, lower, numbers
-from microgrid.compiler.targets.tape import Instruction
+from microgrid.compiler.targets.records import Instruction
 from microgrid.ops import CONSTANT, Op
 
 _VALUES, _ADJOINTS, _RESULTS, _SENT = map(pointer, ("%values", "%adjoints", "%results", "%sent"))
@@ -37,6 +37,12 @@ def interpreter(instructions: Sequence[Instruction], width: int, fused: bool) ->
     for name, memory in (("forward", ("values", "results")), ("reverse", ("values", "adjoints", "results", "sent"))):
         pointers = [f"ptr %{pointer}" for pointer in (*memory, "runs", "operands")]
         function = Function(module, name, [*pointers, "i64 %count"])
+        if name == "reverse":
+            function.emit("%trash0 = ptrtoint ptr %sent to i64")
+            function.emit("%trash1 = ptrtoint ptr %adjoints to i64")
+            function.emit("%trash2 = sub i64 %trash0, %trash1")
+            function.emit("%trash = ashr i64 %trash2, 3")
+
         narrow = Builder(function, 1, fused=fused)
         builders = [narrow.of(width=width), narrow] if width > 1 else [narrow]
         backward = name == "reverse"
@@ -84,14 +90,9 @@ class _Run:
 
     def records(self) -> "Iterator[_Lanes]":
         """Write a loop for each builder; what is between two yields is the body of one."""
-        *wide, narrow = self.builders
-        done: Index = 0
-        for builder in wide:
-            done = narrow.integers("and", self.count, index(str(-builder.width)))
-            with self.function.loop(0, done, builder.width) as loop:
-                yield _Lanes(self, builder, loop.index)
-        with self.function.loop(done, self.count) as loop:
-            yield _Lanes(self, narrow, loop.index)
+        wide = self.builders[0]
+        with self.function.loop(0, self.count, wide.width) as loop:
+            yield _Lanes(self, wide, loop.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,12 @@ class _Lanes:
     def send(self, x: Vector, places: Sequence[Vector]) -> None:
         """Add each lane to the adjoint at its place, one after the other, as places may be the same."""
         one = self.builder.of(width=1)
+        f = self.builder.function
         for k, place in enumerate(places):
+            if k:
+                ok = f.let(Vector("", "mask"), f"icmp sgt i64 {self.run.count.text}, {f.plus(self.first, k).text}")
+                trash = f.let(index(""), f"add i64 %trash, {k}")
+                place = f.let(index(""), f"select {ok}, {place}, {trash}")
             one.store_scalar(one.add(one.load_scalar(_ADJOINTS, place), self.builder.lane(x, k)), _ADJOINTS, place)
 
 
