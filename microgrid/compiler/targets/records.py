@@ -1,13 +1,12 @@
 """Instruction records: a program of scalars as arrays of numbers, for an interpreter.
 
-Nodes of one operation that do not depend on each other stand one after the other, as a *run*, so an interpreter looks
-once a run at what is to be done. Each instruction in turn runs all of its nodes whose operands are there: the order
-that makes runs long in graphs of any shape. Time and memory are linear in the nodes.
+Nodes of one operation that do not depend on each other stand one after the other, as a *run*: first those that need
+leaves alone, then those that need these as well, and so on. So an interpreter looks once a run at what is to be done,
+and does it for several records at a time. Time and memory are linear in the nodes.
 """
 
 import operator
 from array import array
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -108,8 +107,8 @@ def records(program: Program, by_parameters: bool = False, by_arguments: bool = 
 
     wanted = [by_parameters if row is PARAMETER else by_arguments and argument_number(row) >= 0 for row in rows]
     last = np.array([0 if row in VARIADIC else _BITS - 1 for row in rows], np.int32)[row_of[owner]]
-    leads = _leads(program, np.array(wanted, np.uint8)[row_of])[edges].astype(np.int32)
-    sends = np.bitwise_or.reduceat(leads << np.minimum(number, last), starts[nodes])
+    leads, level = _behind(program, np.array(wanted, np.uint8)[row_of])
+    sends = np.bitwise_or.reduceat(leads[edges].astype(np.int32) << np.minimum(number, last), starts[nodes])
     sends &= np.array([_connected(row) for row in rows], np.int32)[row_of[nodes]]
     sends[np.array(without_gradient(program), bool)[nodes]] = 0
 
@@ -117,28 +116,30 @@ def records(program: Program, by_parameters: bool = False, by_arguments: bool = 
     found, form = np.unique(keys, return_inverse=True)
     forms = [Instruction(rows[key >> 40], key >> 32 & (1 << _BITS) - 1) for key in found.tolist()]
     instructions = sorted({*forms}, key=lambda x: (x.op.name, x.sends))
-    form_of = np.full(len(program), -1, np.int32)
-    form_of[nodes] = form
-    order, turns, lengths = _turns(form_of, len(forms), edges, owner)
-    place[order] = np.arange(first, first + len(order))
+    opcodes = np.array([instructions.index(instruction) for instruction in forms], np.int32)[form]
+    order = np.lexsort((arity[nodes], opcodes, level[nodes]))
+    columns = np.stack([level[nodes], opcodes, arity[nodes]])[:, order]
+    changes = (np.diff(columns) != 0).any(axis=0)
+    begins = np.flatnonzero(np.append(True, changes)[: len(nodes)])  # the first record of each run
+    lengths = np.diff(np.append(begins, len(nodes)))
+    _, opcodes, arities = columns[:, begins]
+    place[nodes[order]] = np.arange(first, first + len(nodes))
 
-    opcodes = np.array([instructions.index(instruction) for instruction in forms], np.int32)[turns]
-    arities = arity[order[np.cumsum(lengths) - lengths]]
-    begins = np.cumsum(lengths * arities) - lengths * arities
     where, step = np.zeros(len(program), np.int32), np.zeros(len(program), np.int32)
-    where[order] = np.arange(len(order)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
-    step[order] = np.repeat(lengths, lengths)
+    ends = np.cumsum(lengths * arities)
+    where[nodes[order]] = np.arange(len(nodes)) + np.repeat(ends - lengths * arities - begins, lengths)
+    step[nodes[order]] = np.repeat(lengths, lengths)
     operands = np.empty_like(edges)
     operands[where[owner] + number * step[owner]] = place[edges]
     return Records(
         tuple(instructions),
-        np.stack([opcodes, lengths, arities]),
+        np.stack([opcodes, lengths, arities]).astype(np.int32),
         operands,
         constants,
         (program.parameters, *program.sizes),
         place[np.array(program.outputs, np.int32)],
         first,
-        first + len(order),
+        first + len(nodes),
     )
 
 
@@ -164,58 +165,15 @@ def _leaves(
     return place, numbers[constant], int(bases[-1])
 
 
-def _leads(program: Program, wanted: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """For each node whether a wanted leaf is connected to it."""
+def _behind(program: Program, wanted: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Integers]:
+    """For each node whether a wanted leaf is connected to it, and how many operations at most lie behind it."""
     rows, starts, arguments, _ = program.columns
-    leads = bytearray(wanted)
+    leads, level = bytearray(wanted), array("i", bytes(4 * len(rows)))
     start = 0
     for i, end in enumerate(starts[1:]):
         if start < end:
             mine, row = arguments[start:end], rows[i]
+            level[i] = 1 + max([level[a] for a in mine])
             leads[i] = max([leads[a] for a in (compress(mine, row.connected) if row.cuts else mine)], default=0)
             start = end
-    return np.frombuffer(leads, np.uint8)
-
-
-def _turns(form_of: Integers, count: int, edges: Integers, owner: Integers) -> tuple[Integers, Integers, Integers]:
-    """Take turns: run all nodes of a form whose operands are there, then those of the form that waits longest.
-
-    Args:
-        form_of: the form of each node, which all nodes of a run share; -1 for leaves.
-        count: how many forms there are.
-        edges: an operand of a node, for each edge.
-        owner: the node.
-
-    Returns:
-        The nodes in order, the form of each turn, and how many nodes it runs.
-    """
-    inner = form_of[edges] >= 0
-    edges, owner = edges[inner], owner[inner]
-    missing = array("i", np.bincount(owner, minlength=len(form_of)).astype(np.int32).tobytes())
-    begins = np.append(0, np.cumsum(np.bincount(edges, minlength=len(form_of)))).astype(np.int32).data
-    users = owner[np.argsort(edges, kind="stable")].data
-    forms = form_of.data
-    ready: list[list[int]] = [[] for _ in range(count)]
-    waiting: deque[int] = deque()
-    order, turns, lengths = array("i"), array("i"), array("i")
-
-    def add(node: int) -> None:
-        form = forms[node]
-        if not ready[form]:
-            waiting.append(form)
-        ready[form].append(node)
-
-    for node in np.flatnonzero((form_of >= 0) & (np.frombuffer(missing, np.int32) == 0)).tolist():
-        add(node)
-    while waiting:
-        form = waiting.popleft()
-        nodes, ready[form] = ready[form], []
-        order.extend(nodes)
-        turns.append(form)
-        lengths.append(len(nodes))
-        for node in nodes:
-            for user in users[begins[node] : begins[node + 1]]:
-                missing[user] -= 1
-                if not missing[user]:
-                    add(user)
-    return np.array(order, np.int32), np.array(turns, np.int32), np.array(lengths, np.int32)
+    return np.frombuffer(leads, np.uint8), np.frombuffer(level, np.int32)
