@@ -16,10 +16,11 @@ import numpy as np
 from microgrid import engine, ops
 from microgrid.calculus import flatten
 from microgrid.compiler.boxes import Box
-from microgrid.compiler.call import Floats, Split, samples_within, spelling_out
+from microgrid.compiler.call import Split, called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
-from microgrid.compiler.kernel import Kernel, Reduce, Shape, Signature, real_array
+from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
+from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
 from microgrid.compiler.simplify import simplify
 from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, without_collector
 from microgrid.engine import Value
@@ -69,7 +70,7 @@ class Compiled:
             spelled += self._spelled_out(variant, structure, [leaf for _, leaf in leaves])
         if variant.drops:
             split.append(Split(variant.factors(len(np.asarray(split[0].numbers)) if variant.batched else None)))
-        result = variant.kernel.call(split)
+        result = called(variant.kernel, split)
         if not variant.kernel.signature.per_sample:
             return variant.structured(result)
         return [variant.structured(sample) for sample in result]

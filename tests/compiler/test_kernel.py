@@ -9,10 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from programs import formed
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph, hessian
 from microgrid.compiler import Kernel, TraceError, compile
+from microgrid.compiler.task import VALUE, Task
 from microgrid.nn import MLP
 
 X = np.array([[0.5, -1.0], [2.0, 0.25], [-0.75, 1.5]])
@@ -340,7 +342,7 @@ def test_a_huge_batch_is_computed_in_tiles_with_the_same_result(reduce):
     f = lambda x: mg.total([mg.tanh(w[0] * t) for t in x]) * mg.exp(w[1] * x[1]) + w[0] * w[0]  # noqa: E731
     x = np.random.default_rng(0).normal(size=(12_000, 50))
     kernel = compile(f, reduce=reduce).kernel(x)
-    assert kernel._tile("both", len(x)) < len(x)
+    assert kernel.executable(Task.gradient("both")).tile(len(x)) < len(x)
     value, (by_theta, (by_x,)) = kernel.value_and_grad(kernel.read(), x, by="both")
     tiles = [kernel.value_and_grad(kernel.read(), part, by="both") for part in np.split(x, 100)]
     join = {"mean": lambda a: np.mean(a, 0), "sum": lambda a: np.sum(a, 0), None: np.concatenate}[reduce]
@@ -398,7 +400,7 @@ def test_many_batch_sizes_keep_few_buffers():
     x, y = np.ones((40, 2)), np.ones(40)
     for size in range(1, 40):
         kernel.value(kernel.read(), x[:size], y[:size])
-    assert len(kernel._plans) == 8
+    assert len(kernel.executable(VALUE).sizes) == 8
 
 
 def test_a_compiled_graph_dies_with_its_last_reference():
@@ -442,7 +444,7 @@ def test_a_kernel_describes_itself_as_boxes_with_shapes():
     assert {boxes[k].name for k in product.operands} == {"x", "parameters"}
     assert sorted(result for box in boxes for result in box.results) == ["gradient", "output"]
     kernel = compile(lambda x: mg.sin(x) * 2.0, batch=False).kernel(1.0)
-    kernel.looped = True
+    formed(kernel, "loops")
     with pytest.raises(ValueError, match=r"read kernel.source"):
         kernel.boxes()
     assert "lines>" in repr(kernel)
