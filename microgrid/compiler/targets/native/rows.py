@@ -250,7 +250,8 @@ def _polygamma_of_one(b: Builder, n: int, x: Vector) -> Vector:
     head = b.mul(to_n, b.number(math.factorial(n - 1))) if n else b.neg(vectors.log(b, z))
     result = b.add(b.add(head, total), b.add(series, lost))
     if n % 2 == 0:
-        result = b.sub(zero, result)
+        result = b.neg(result)
+        result = b.select(vectors.below(b, z, math.inf), result, b.abs(result))  # +0 at inf
     # ψ⁽ⁿ⁾(x) = (−1)ⁿ ψ⁽ⁿ⁾(1 − x) − πⁿ⁺¹ p(cot πx), where p follows from cot′ = −(1 + cot²)
     beside = b.sub(x, b.rint(x))
     cotangent = b.div(b.number(1.0), vectors.tan(b, b.mul(b.number(math.pi), beside)))
