@@ -7,6 +7,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that they start.
@@ -20,3 +21,11 @@ settings.register_profile(
     "mutation", settings.get_profile("ci"), max_examples=10, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_code(tmp_path_factory):
+    """Machine code is kept for as long as the tests run, and apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROGRID_CACHE", str(tmp_path_factory.getbasetemp() / "machine_code"))
+        yield

@@ -1,0 +1,355 @@
+"""LLVM text becomes machine code, which is kept on disk: whole, in a folder that is the user's own, or not at all."""
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from microgrid.compiler.targets.native import cache, engine
+
+pytest.importorskip("llvmlite")
+
+ENGINE = "microgrid.compiler.targets.native"
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither modes nor owners of this kind")
+
+
+def text(factor=3.0):
+    return f"""
+define void @run(ptr %theta, ptr %x, ptr %y, i64 %n) {{
+  %number = load double, ptr %x
+  %product = fmul double %number, {factor}
+  store double %product, ptr %y
+  ret void
+}}"""
+
+
+def product(machine, number=7.0):
+    x, y = np.array([number]), np.array([0.0])
+    machine.function(3)(0, x.ctypes.data, y.ctypes.data, 1)
+    return y.item()
+
+
+def compiled(factor=3.0):
+    """Load a program; return whether it came from the disk, after seeing that it computes."""
+    machine = engine.load(text(factor))
+    assert product(machine) == factor * 7.0
+    return machine.cached
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MICROGRID_CACHE", str(folder))
+    return folder
+
+
+def test_machine_code_runs_and_is_shown(folder):
+    machine = engine.load(text())
+    assert product(machine) == 21.0
+    assert "run:" in machine.assembly()
+    assert machine.text == text()
+
+
+def test_the_function_keeps_its_machine_code(folder):
+    function = engine.load(text(11.0)).function(3)
+    x, y = np.array([2.0]), np.array([0.0])
+    function(0, x.ctypes.data, y.ctypes.data, 1)
+    assert y.item() == 22.0
+
+
+def test_a_long_program_is_compiled_in_another_way_and_computes_the_same(folder):
+    short, long = engine.load(text()), engine.load(text(), statements=engine.SIMPLE + 1)
+    assert product(short) == product(long)
+    assert len([*folder.iterdir()]) == 2
+
+
+def test_one_process_has_the_same_code_once(folder):
+    machine = engine.load(text())
+    assert engine.load(text()) is machine
+    assert engine.load(text(4.0)) is not machine
+
+
+def test_declared_functions_are_those_that_the_caller_names(folder, capfd):
+    program = "declare double @more(double)\n" + text().replace(
+        "fmul double %number, 3.0", "call double @more(double %number)"
+    )
+    kind = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+    callbacks = kind(lambda x: x + 0.5), kind(lambda x: x + 1.0)
+    half, one = [ctypes.cast(callback, ctypes.c_void_p).value for callback in callbacks]
+    machines = [engine.load(program, symbols={"more": address}) for address in (half, one)]
+    assert [product(machine) for machine in machines] == [7.5, 8.0]
+    with pytest.raises(engine.NativeError, match="materialize"):
+        engine.load(program)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("define void @run( {", "expected type"),
+        ("define void @run() {\n  ret i64 1\n}", "doesn't match function result type"),
+        (text().replace("%x\n", "%z\n"), "use of undefined value '%z'"),
+        (
+            "define i64 @run(i64 %x) {\n  br label %a\na:\n  ret i64 %y\nb:\n  %y = add i64 1, 1\n  ret i64 0\n}",
+            "dominate",
+        ),
+        (text().replace("@run", "@walk"), "Symbols not found: .* run"),
+    ],
+)
+def test_a_wrong_text_is_an_error_that_says_why(wrong, reason, folder, capfd):
+    with pytest.raises(engine.NativeError, match=reason):
+        engine.load(wrong)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("features", "machine", "width", "fma"),
+    [
+        ({"avx512f": True, "avx512dq": True, "avx2": True, "fma": True}, "x86_64", 8, True),
+        ({"avx512f": True, "avx512dq": False, "avx2": True, "fma": True}, "x86_64", 4, True),
+        ({"avx512f": False, "avx2": False, "fma": False}, "AMD64", 2, False),
+        ({"neon": True}, "aarch64", 2, True),
+        ({"neon": True}, "arm64", 2, True),
+    ],
+)
+def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, monkeypatch):
+    class Features(dict):
+        def flatten(self):
+            return ",".join(self)
+
+    class Binding:
+        get_host_cpu_name = staticmethod(lambda: "some")
+        get_host_cpu_features = staticmethod(lambda: Features(features))
+
+    monkeypatch.setattr(engine, "_llvm", lambda: Binding)
+    monkeypatch.setattr(engine.platform, "machine", lambda: machine)
+    assert engine.processor.__wrapped__() == engine.Processor("some", ",".join(features), width, fma)
+
+
+def test_without_llvmlite_the_error_names_the_extra():
+    code = f"import sys; sys.modules['llvmlite'] = None; from {ENGINE} import engine; engine.load('')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'run: pip install "microgrid-autograd[native]"' in done.stderr
+
+
+# -- the cache -----------------------------------------------------------------------------------------------
+
+
+def test_what_was_compiled_once_comes_from_the_disk(folder):
+    assert [compiled(), compiled(), compiled(5.0), compiled(5.0)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("processor", lambda: engine.Processor("another", "", 2, False)),
+        ("_PASSES", {"loop_vectorization": True}),
+        ("require", lambda *_: types.SimpleNamespace(__version__="another")),
+    ],
+)
+def test_what_was_compiled_elsewhere_or_otherwise_is_not_used(name, other, folder, monkeypatch):
+    compiled()
+    monkeypatch.setattr(engine, name, other)
+    assert not compiled()
+    assert compiled()
+
+
+@POSIX
+def test_the_cache_is_closed_to_others(folder):
+    compiled()
+    (file,) = folder.iterdir()
+    assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content, other: b"",
+        lambda content, other: content[:-1],
+        lambda content, other: content[:20],
+        lambda content, other: content + b"\0",
+        lambda content, other: flipped(content, 0),
+        lambda content, other: flipped(content, 40),
+        lambda content, other: flipped(content, -5),
+        lambda content, other: b"\x7fELF" + bytes(1000),
+        lambda content, other: other,
+    ],
+    ids=["empty", "short", "header", "long", "magic", "digest", "code", "foreign", "another program's"],
+)
+def test_a_file_that_is_not_what_it_should_be_is_replaced(spoil, folder):
+    compiled(2.0)
+    (file,) = folder.iterdir()
+    other = file.read_bytes()
+    file.unlink()
+    compiled()
+    (file,) = folder.iterdir()
+    content = file.read_bytes()
+    file.write_bytes(spoil(content, other))
+    assert not compiled()
+    assert file.read_bytes() == content
+    assert compiled()
+
+
+@POSIX
+def test_a_link_in_the_cache_is_not_followed(folder, tmp_path):
+    compiled()
+    (file,) = folder.iterdir()
+    elsewhere = file.rename(tmp_path / "elsewhere")
+    file.symlink_to(elsewhere)
+    assert not compiled()
+    assert not file.is_symlink()
+    assert compiled()
+
+
+def is_a_link(folder):
+    real = folder.with_name("real")
+    real.mkdir(mode=0o700)
+    folder.symlink_to(real)
+
+
+def is_a_file(folder):
+    folder.write_text("")
+
+
+def is_below_a_file(folder):
+    folder.parent.rmdir()
+    folder.parent.write_text("")
+
+
+def has_mode(mode):
+    def spoil(folder):
+        folder.mkdir()
+        folder.chmod(mode)
+
+    return spoil
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (is_a_link, "is a link"),
+        (is_a_file, "Not a directory"),
+        (is_below_a_file, "Not a directory"),
+        (has_mode(0o777), "has the mode 777, not 700; run: chmod 700"),
+        (has_mode(0o750), "has the mode 750"),
+        (has_mode(0o500), "has the mode 500"),
+    ],
+)
+def test_a_folder_that_may_not_be_the_users_own_is_left_alone(spoil, reason, tmp_path, monkeypatch):
+    folder = tmp_path / "parent" / "cache"
+    folder.parent.mkdir()
+    monkeypatch.setenv("MICROGRID_CACHE", str(folder))
+    spoil(folder)
+    assert not compiled()
+    assert not compiled()
+    assert reason in cache.unusable()
+    assert not folder.is_dir() or not [*folder.iterdir()]
+
+
+@POSIX
+def test_a_folder_of_another_user_is_left_alone(folder, monkeypatch):
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    assert not compiled()
+    assert not compiled()
+    assert "belongs to another user" in cache.unusable()
+    assert not [*folder.iterdir()]
+
+
+def test_the_cache_can_be_switched_off(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MICROGRID_CACHE", "off")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not compiled()
+    assert not compiled()
+    assert cache.unusable() == "MICROGRID_CACHE is off"
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("broken", ["replace", "urandom", "open"])
+def test_a_full_or_broken_disk_does_not_stop_anything(broken, folder, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, broken, fail)
+    assert not compiled()
+    monkeypatch.undo()
+    assert not [*folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "place"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "{}/xdg", "HOME": "{}"}, "xdg/microgrid"),
+        ("linux", {"XDG_CACHE_HOME": "relative", "HOME": "{}"}, ".cache/microgrid"),
+        ("linux", {"HOME": "{}"}, ".cache/microgrid"),
+        ("darwin", {"HOME": "{}"}, "Library/Caches/microgrid"),
+        ("win32", {"LOCALAPPDATA": "{}/Local", "HOME": "{}"}, "Local/microgrid/Cache"),
+        ("win32", {"HOME": "{}"}, "AppData/Local/microgrid/Cache"),
+    ],
+)
+@POSIX
+def test_the_cache_is_where_the_platform_keeps_caches(platform, variables, place, tmp_path, monkeypatch):
+    for name in ("MICROGRID_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    monkeypatch.setattr(sys, "platform", platform)
+    assert cache.unusable() is None
+    assert (tmp_path / place).is_dir()
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MICROGRID_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    assert not compiled(13.0)
+    assert "home directory" in cache.unusable()
+
+
+def test_of_too_much_what_was_not_used_for_long_goes(folder, monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 20_000)
+    used = "f" * 64
+    cache.write(used, b"used")
+    for k in range(300):
+        cache.write(f"{k % 16:x}{k:063x}", bytes(1000))
+        if k % 10 == 0:
+            os.utime(folder / used, (k, k))  # long ago
+            assert cache.read(used) == b"used"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 20_000 + 16 * 1100
+    assert cache.read(used) == b"used"
+    assert cache.read(f"{299 % 16:x}{299:063x}") == bytes(1000)
+    assert cache.read(f"0{0:063x}") is None
+
+
+def test_processes_that_compile_the_same_at_once_do_not_disturb_each_other(folder):
+    code = f"""
+import numpy as np
+from {ENGINE} import engine
+for factor in range(1, 30):
+    x, y = np.array([7.0]), np.array([0.0])
+    engine.load({text("FACTOR.0")!r}.replace("FACTOR", str(factor))).function(3)(0, x.ctypes.data, y.ctypes.data, 1)
+    assert y.item() == 7.0 * factor, (factor, y)
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    try:
+        assert [process.wait() for process in processes] == [0, 0, 0]
+    finally:
+        for process in processes:
+            with contextlib.suppress(OSError):
+                process.kill()
+    assert len([*folder.iterdir()]) == 29
+    assert all(compiled(float(factor)) for factor in range(1, 30))
