@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microgrid.compiler.classes import VARIADIC
-from microgrid.compiler.lift import argument_number
+from microgrid.compiler.passes.lift import argument_number
 from microgrid.compiler.program import PARAMETER, SUM, Program
 from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import CONSTANT, Op
 
-Floats = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
 _BITS = 8
@@ -68,7 +68,7 @@ class Records:
     instructions: tuple[Instruction, ...]
     runs: Integers
     operands: Integers
-    constants: Floats
+    constants: Numbers
     sizes: tuple[int, ...]
     outputs: Integers
     first: int
@@ -79,6 +79,21 @@ class Records:
         """The memory that they take, with the values and the adjoints on which they are run."""
         stored = self.runs.nbytes + self.operands.nbytes + self.constants.nbytes + self.outputs.nbytes
         return stored + 16 * self.size
+
+    def dump(self, limit: int = 200) -> str:
+        """Return the records as text, a run a line, at most ``limit`` of them."""
+        lines = [f"{self.first} values, then {self.runs.shape[1]} runs of {self.size - self.first} records"]
+        at, result = 0, self.first
+        for opcode, count, arity in self.runs[:, :limit].T.tolist():
+            columns = self.operands[at : at + count * arity].reshape(arity, count)[:8]
+            inside = [f"{x.tolist()}" if count < 5 else f"[{', '.join(map(str, x[:4]))}, …]" for x in columns]
+            places = f"{result}" if count == 1 else f"{result}…{result + count - 1}"
+            more = ", …" * (arity > 8)
+            lines.append(f"{places} = {self.instructions[opcode].op.name}({', '.join(inside)}{more})")
+            at, result = at + count * arity, result + count
+        if self.runs.shape[1] > limit:
+            lines.append(f"... and {self.runs.shape[1] - limit} more")
+        return "\n".join([*lines, f"return {self.outputs.tolist()}"])
 
     def leaves(self) -> list[slice]:
         """Where the parameters and the numbers of each argument stand."""
@@ -152,7 +167,7 @@ def _connected(row: Op) -> int:
 
 def _leaves(
     program: Program, rows: Sequence[Op], row_of: Integers, is_leaf: NDArray[np.bool_]
-) -> tuple[Integers, Floats, int]:
+) -> tuple[Integers, Numbers, int]:
     """Where each leaf stands among the values (for other nodes 0), the constants, the first place behind them all."""
     leaves = np.flatnonzero(is_leaf)
     numbers = np.array(program.data)[leaves]

@@ -6,18 +6,18 @@ adjoints of its operands.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, reduce
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from microgrid.compiler import special
 from microgrid.compiler.classes import VARIADIC
-from microgrid.compiler.differentiate import derivative
-from microgrid.compiler.program import Program
-from microgrid.compiler.targets.records import Floats, Records, records
+from microgrid.compiler.passes.differentiate import derivative
+from microgrid.compiler.signature import Floats
+from microgrid.compiler.stages import Stages
+from microgrid.compiler.targets.records import Numbers, Records, records
+from microgrid.compiler.task import Task
 from microgrid.ops import CONSTANT, Op, expand, spell
-
-By = Literal["value", "parameters", "arguments", "both"]
 
 _SMALL = 2000
 """Programs of fewer nodes are written out."""
@@ -33,7 +33,7 @@ _SHORT = 12
 # Running them without machine code
 
 
-def forward(records: Records, values: Floats) -> None:
+def forward(records: Records, values: Numbers) -> None:
     """Compute the value of every record."""
     numbers, places = values.data, records.operands.data
     at, result = 0, records.first
@@ -49,7 +49,7 @@ def forward(records: Records, values: Floats) -> None:
         at, result = end, result + count
 
 
-def reverse(records: Records, values: Floats, adjoints: Floats) -> None:
+def reverse(records: Records, values: Numbers, adjoints: Numbers) -> None:
     """Add to the adjoint of every operand what flows back from the records, the last ones first."""
     numbers, gradients, places = values.data, adjoints.data, records.operands.data
     at, result = len(places), records.size
@@ -116,74 +116,80 @@ def _slope_on_arrays(op: Op, j: int) -> Callable[..., Any]:
 # The target
 
 
-class Executable:
-    """Records with what runs them. It may be used from several threads at once.
+class OnRecords:
+    """Records with what runs them. Several threads may do so at once.
 
     Args:
         records: the program.
-        by: by what it is differentiated.
-        forward: computes the value of every record in an array of values, ``forward(values)``.
+        task: what is computed of it.
+        forward: computes the value of every record, ``forward(values)``.
         reverse: adds up the adjoints of all operands, ``reverse(values, adjoints)``.
+        text: returns a stage as text.
+        padding: how many numbers there must be behind the values, and behind the adjoints.
     """
 
     def __init__(
-        self, records: Records, by: By, forward: Callable[[Floats], None], reverse: Callable[[Floats, Floats], None]
+        self,
+        records: Records,
+        task: Task,
+        forward: Callable[[Numbers], None],
+        reverse: Callable[[Numbers, Numbers], None],
+        text: Callable[[str], str],
+        padding: int = 0,
     ) -> None:
-        self.records = records
-        self.by = by
-        self._forward = forward
-        self._reverse = reverse
-        self._spare: list[tuple[Floats, Floats]] = []
-
-    def run(self, theta: Floats, seed: Floats | None, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
-        """Compute the outputs, and the derivatives of their sum weighted by ``seed``.
-
-        Args:
-            theta: the parameters.
-            seed: the weight of each output; ``None`` weighs each 1.
-            arguments: the numbers of each argument.
-            outs: where to write: the outputs, one after the other; then, by what ``by`` says, the derivatives by the
-                parameters, and those by each argument.
-        """
-        records = self.records
+        self.records, self.task, self.text = records, task, text
+        self._forward, self._reverse = forward, reverse
+        self._size = records.size + padding
         leaves = records.leaves()
+        self._leaves = leaves
+        self._wanted = leaves[:1] * task.by_parameters + leaves[1:] * task.by_arguments
+        self._spare: list[tuple[Numbers, Numbers]] = []
+
+    def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
+        """Compute the outputs, and the derivatives of the one, or of their sum weighted by ``seed``."""
+        records, found = self.records, iter(outs)
         try:
             values, adjoints = self._spare.pop()
         except IndexError:
-            values = np.empty(records.size)
-            adjoints = np.empty(records.size if self.by != "value" else 0)
+            values, adjoints = np.zeros(self._size), np.zeros(self._size * bool(self._wanted))
             values[: len(records.constants)] = records.constants
-        for place, numbers in zip(leaves, (theta, *arguments), strict=True):
-            values[place] = np.ravel(numbers)
+        for place, numbers in zip(self._leaves, (theta, *arguments), strict=True):
+            values[place] = numbers
         with np.errstate(all="ignore"):  # inf and nan are results here
             self._forward(values)
-            outs[0].reshape(-1)[:] = values[records.outputs]
-            if self.by != "value":
+            if self.task.value:
+                next(found).reshape(-1)[:] = values[records.outputs]
+            if self._wanted:
                 adjoints.fill(0.0)
-                np.add.at(adjoints, records.outputs, 1.0 if seed is None else seed)
+                np.add.at(adjoints, records.outputs, seed if seed.size else 1.0)
                 self._reverse(values, adjoints)
-        if self.by != "value":
-            chosen = {"parameters": leaves[:1], "arguments": leaves[1:], "both": leaves}[self.by]
-            for out, place in zip(outs[1:], chosen, strict=True):
-                out.reshape(-1)[:] = adjoints[place]
+        for out, place in zip(found, self._wanted, strict=True):
+            out[:] = adjoints[place]
         self._spare.append((values, adjoints))
+
+    def bind(
+        self, size: int, theta: Floats, seed: Floats, outs: Sequence[Floats]
+    ) -> Callable[[Sequence[Floats]], None]:
+        """Return a function of the arguments that reads and writes these arrays."""
+        return lambda arguments: self.run(theta, seed, arguments, outs)
 
 
 class Tape:
-    """The target for graphs without structure, without machine code."""
+    """The target of large programs of single numbers that do not repeat themselves."""
 
     name = "tape"
+    stages: tuple[str, ...] = ("source",)
 
-    def suits(self, program: Program, classes: int, batched: bool) -> str | None:
-        """Return why this target does not suit a program of so many classes; ``None`` if it does."""
-        if batched:
-            return "the tape computes one sample at a time"
-        if len(program) < _SMALL or classes < _CLASSES:
-            have = f"these are {len(program)} of {classes}"
-            return f"the tape is for {_SMALL} nodes of {_CLASSES} structures or more, and {have}"
+    def suits(self, stages: Stages) -> str | None:
+        """Return why not: it has an axis over samples, or few enough statements for other targets."""
+        size, classes = len(stages.program), len(stages.classes.rows)
+        if stages.signature.batched:
+            return "its arguments have an axis over samples"
+        if size < _SMALL or classes < _CLASSES:
+            return f"its {size} nodes of {classes} structures are few: the tape is for {_SMALL} of {_CLASSES} or more"
         return None
 
-    def build(self, program: Program, by: By) -> Executable:
-        """Return a program ready to run."""
-        made = records(program, by in ("parameters", "both"), by in ("arguments", "both"))
-        return Executable(made, by, partial(forward, made), partial(reverse, made))
+    def build(self, stages: Stages, task: Task) -> OnRecords:
+        """Return the executable of a task."""
+        made = records(stages.program, task.by_parameters, task.by_arguments)
+        return OnRecords(made, task, partial(forward, made), partial(reverse, made), lambda stage: made.dump())

@@ -13,8 +13,8 @@ import numpy as np
 
 from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
-from microgrid.compiler.differentiate import derivative
-from microgrid.compiler.roll import KNOWN, NODE, THETA, Rolled, Stretch
+from microgrid.compiler.passes.differentiate import derivative
+from microgrid.compiler.passes.roll import KNOWN, NODE, THETA, Rolled, Stretch
 from microgrid.compiler.targets.native.loop_ir import (
     Address,
     Affine,
@@ -141,7 +141,7 @@ class _Writer:
             self.stored[index] = True
 
     def _has_name(self, i: int) -> bool:
-        stretch = self.stretches[self.stretch_of[i]]
+        stretch = self.stretches[int(self.stretch_of[i])]
         return stretch.repeats == 1 or i >= stretch.start + stretch.period * (stretch.repeats - 1)
 
     def _operands(self, i: int) -> list[tuple[int, int]]:
@@ -155,7 +155,7 @@ class _Writer:
     def _is_fixed(self, loop: Stretch, phase: int, j: int) -> bool:
         """Whether an operand of all steps is one number, which is there before the loop."""
         kind, index = self._operands(loop.start + phase)[j]
-        return not self._stride(loop, phase, j) and (kind != NODE or index < loop.start)
+        return self._stride(loop, phase, j) == 0 and (kind != NODE or index < loop.start)
 
     def _local(self, loop: Stretch, phase: int, j: int) -> int | None:
         """The phase of this step, or of the one before, that an operand is; ``None`` if it is neither."""
