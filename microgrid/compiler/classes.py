@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
@@ -11,19 +12,25 @@ from microgrid.ops import Op
 VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
 
 
-@dataclass(slots=True)
+@dataclass
 class Classes:
     """A program's nodes by structure.
 
     Attributes:
         rows: the operation of each class; classes stand after those of their arguments.
-        members: the nodes of each class, in the order in which they were recorded.
         of: the class of each node.
     """
 
     rows: list[Op]
-    members: list[list[int]]
     of: list[int]
+
+    @cached_property
+    def members(self) -> list[list[int]]:
+        """The nodes of each class, in the order in which they were recorded."""
+        found: list[list[int]] = [[] for _ in self.rows]
+        for i, number in enumerate(self.of):
+            found[number].append(i)
+        return found
 
     def dump(self, program: Program) -> str:
         """Return the classes as text, one a line."""
@@ -44,32 +51,33 @@ def classify(program: Program) -> Classes:
     """
     rows, starts, arguments, _ = program.columns
     frozen = without_gradient(program)
-    classes = Classes([], [], [0] * len(rows))
-    of, members, mul = classes.of, classes.members, ops.mul
+    classes = Classes([], [0] * len(rows))
+    of, rows_of, mul = classes.of, classes.rows, ops.mul
     commuting = {*VARIADIC, ops.add}
-    known: dict[object, int] = {}
+    known: tuple[dict[Op, dict[object, int]], ...] = {}, {}
+    end = 0
     for i, row in enumerate(rows):
-        start, end = starts[i], starts[i + 1]
+        start, end = end, starts[i + 1]
+        key: object
         if start == end:
-            key: object = row
+            key = None
         elif row in commuting:
             kinds = [of[a] for a in arguments[start:end]]
-            key = (row, *sorted(kinds)) if end - start < 9 else (row, *sorted(Counter(kinds).items()))
+            key = tuple(sorted(kinds)) if end - start < 9 else tuple(sorted(Counter(kinds).items()))
         elif end - start == 2:
             first, second = of[arguments[start]], of[arguments[start + 1]]
             if row is mul and first > second:
                 arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
                 first, second = second, first
-            key = (row, first, second)
+            key = first * len(rows) + second
+        elif end - start == 1:
+            key = of[arguments[start]]
         else:
-            key = (row, *[of[a] for a in arguments[start:end]])
-        if frozen[i] and start < end:
-            key = ("frozen", key)
-        number = known.get(key)
-        if number is None:
-            number = known[key] = len(members)
-            classes.rows.append(row)
-            members.append([])
-        of[i] = number
-        members[number].append(i)
+            key = tuple([of[a] for a in arguments[start:end]])
+        numbers = known[frozen[i] and start < end].get(row)
+        if numbers is None:
+            numbers = known[frozen[i] and start < end][row] = {}
+        of[i] = numbers.setdefault(key, len(rows_of))
+        if of[i] == len(rows_of):
+            rows_of.append(row)
     return classes
