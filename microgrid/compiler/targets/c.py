@@ -4,17 +4,20 @@ The file has no state: what a call needs beyond its arguments stands in a worksp
 where there is no operating system, and in several threads or interrupts at once, each with its own workspace.
 """
 
+import math
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microgrid.compiler.targets.c_rows import Rows, Term, comment, remark
+from microgrid.compiler.ir import NUMBER
+from microgrid.compiler.targets.c_rows import Rows, Term, comment
 from microgrid.compiler.targets.native.loop_ir import (
     COUNT,
     SAMPLES,
@@ -54,6 +57,10 @@ RESERVED = {*_WORDS.split()} | {name + kind for name in _FUNCTIONS.split() for k
 """What no name in a file may be: the words of C, the names and macros of <math.h>, <stddef.h> and <stdio.h>."""
 
 WIDTH = 110
+COPIED = "number"
+"""What a number is called that is copied from an argument to the workspace."""
+NEUTRAL = {"sum": 0.0, "dot": 0.0, "largest": -math.inf, "smallest": math.inf}
+"""What a reduction starts from that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,9 @@ class _File:
         self.in_tile = self.names.new("z")
         self.in_tile_count = self.names.new("samples")
         self.needed = _needed(program)
+        self.uses = Counter(x for statement in program.walk() for x in _reads(statement))
+        self.uses[COPIED] = 1
+        self.depth = 0
         self.lines: list[str] = []
         self.indent = "    "
         self.env: dict[Name, Term] = {}
@@ -178,10 +188,16 @@ class _File:
 
     def _place_buffers(self) -> None:
         """Name what stands in memory; write the constants and the tables that say which members are read."""
-        addresses = [x.address for x in self.program.walk() if isinstance(x, Store) or self._is_needed(x, Load)]
-        packs = [x for x in self.program.walk() if isinstance(x, Pack)]
-        read = {x.buffer for x in addresses} | {b for x in packs for b in (x.source, x.target)}
+        addresses = [
+            x.address
+            for x in self.program.walk()
+            if isinstance(x, Store) or (isinstance(x, Load) and x.name in self.needed)
+        ]
+        packs = {x.target: x.source for x in self.program.walk() if isinstance(x, Pack)}
+        self.packed = packs if self.tile == 1 else {}
+        read = {self._own(x.buffer) for x in addresses} | {*packs.values()}
         given = {(x.buffer.role, x.buffer.position): n for x, n in zip(self.parameters, self.given, strict=True)}
+        stored = self._meanings() | {target: given[source.role, source.position] for target, source in packs.items()}
         fields = _Names(self.name)
         self.places: dict[Buffer, str] = {}
         self.tables: dict[bytes, str] = {}
@@ -193,7 +209,7 @@ class _File:
                 self.places[buffer] = self.names.new(buffer.name)
                 self.head += self._array(self.places[buffer], buffer.values.ravel().tolist())
             elif buffer.role == "local" and buffer in read:
-                self.places[buffer] = fields.new(buffer.name)
+                self.places[buffer] = fields.new(stored.get(buffer, buffer.name))
             elif buffer in read:
                 self.places[buffer] = given[buffer.role, buffer.position]
         self.locals = [b for b in self.program.buffers if b.role == "local" and b in read]
@@ -204,8 +220,19 @@ class _File:
                 self.tables[table.tobytes()] = name = self.names.new("members")
                 self.head += self._array(name, table.ravel().tolist(), kind)
 
-    def _is_needed(self, statement: Statement, kind: type[Load] | type[Let]) -> TypeGuard[Load]:
-        return isinstance(statement, kind) and statement.name in self.needed
+    def _meanings(self) -> dict[Buffer, str]:
+        """Return for each buffer the row, or the kind of sum, that is stored last in it."""
+        kinds: dict[Operand, str] = {}
+        stored = {}
+        for x in self.program.walk():
+            match x:
+                case Let(name, op, (operand, *_)):
+                    kinds[name] = kinds.get(operand, op.name) if op is NUMBER else op.name
+                case For():
+                    kinds |= {total.name: total.kind for total in x.carried}
+                case Store(address, value):
+                    stored[address.buffer] = kinds.get(value, "numbers")
+        return stored
 
     # -- the file -------------------------------------------------------------------------------------
 
@@ -243,10 +270,12 @@ class _File:
             members = x.buffer.members
             count = f"{members} number{'s' * (members != 1)}"
             place = ""
-            if x.buffer.batched and x.buffer.role == "argument":
-                place = f" of each sample: number k of sample i is {n}[{members} * i + k]"
+            if x.buffer.batched and members == 1:
+                place = f" of each sample i: {n}[i]"
+            elif x.buffer.batched and x.buffer.role == "argument":
+                place = f" of each sample i: {n}[{members} * i + k] is number k"
             elif x.buffer.batched:
-                place = f" of each sample: number k of sample i is {n}[{self.samples} * k + i]"
+                place = f" of each sample i: {n}[{self.samples} * k + i] is number k"
             rows.append((n, f"{comment(x.meaning)}{': ' if x.meaning else ''}{count}{place}"))
         if self.locals:
             rows.append((self.workspace, f"{size} bytes, which need no values; one for each call that runs at a time"))
@@ -333,7 +362,7 @@ int main(void)
 
     def _array(self, name: str, numbers: Sequence[float], kind: str = "") -> list[str]:
         """Return the definition of a table of constants."""
-        texts = [self.rows.number(x) if not kind else str(x) for x in numbers] or ["0"]
+        texts = [str(x) if kind else re.sub(r"^\((-.*)\)$", r"\1", self.rows.number(x)) for x in numbers] or ["0"]
         head = f"static const {kind or self.real} {name}[{len(texts)}] = {{"
         if len(head) + sum(len(x) + 2 for x in texts) < WIDTH:
             return [f"{head}{', '.join(texts)}}};"]
@@ -345,15 +374,15 @@ int main(void)
         n, first, program = self.samples, self.first, self.program
         count, weight = self.names.new(COUNT), self.names.new(WEIGHT)
         self.env = {COUNT: Term(count), WEIGHT: Term(weight)}
-        self._statements(program.before)
+        self._statements(program.before, titled=True)
         if program.tile:
             step = f" += {self.tile}" if self.tile > 1 else "++"
             with self._block(f"for (ptrdiff_t {first} = 0; {first} < {n}; {first}{step})"):
                 if self.tile > 1:
                     rest = f"{n} - {first}"
                     self._write(f"const int {self.in_tile_count} = {rest} < {self.tile} ? (int)({rest}) : {self.tile};")
-                self._statements(program.tile)
-        self._statements(program.after)
+                self._statements(program.tile, titled=True)
+        self._statements(program.after, titled=True)
         words = {*re.findall(r"\w+", "\n".join(self.lines))}
         samples = f"({self.real}){n}" if self.batched else "1"
         head = [*self.head]
@@ -372,62 +401,104 @@ int main(void)
         """Write a block; what is named in it is known in it only."""
         env, taken = self.env.copy(), self.names.taken.copy()
         self.names.taken |= {*names}
-        self._write(f"{head} {{".lstrip())
+        self._write(f"{head} {{")
         self.indent += "    "
+        self.depth += bool(names)
         yield
+        self.depth -= bool(names)
         self.indent = self.indent[4:]
         self._write("}")
         self.env, self.names.taken = env, taken
 
-    def _declare(self, name: Name, text: str, note: str = "", kind: str = "", mask: bool = False) -> str:
-        known = self.names.new(name)
-        self._write(f"{kind or f'const {self.real}'} {known} = {text};{note}")
+    def _declare(self, name: Name, label: str, text: str, kind: str = "", mask: bool = False) -> str:
+        known = self.names.new(label)
+        self._write(f"{kind or f'const {self.real}'} {known} = {text};")
         self.env[name] = Term(known, mask)
         return known
 
-    def _statements(self, statements: Iterable[Statement]) -> None:
-        for statement in statements:
+    def _statements(
+        self, statements: Sequence[Statement], carried: Sequence[Carried] = (), titled: bool = False
+    ) -> None:
+        for k, statement in enumerate(statements):
             match statement:
                 case Load(name, address) if name in self.needed:
-                    self._declare(name, self._place(address))
+                    if self._is_read_next(name, statements[k + 1 :], carried):
+                        self.env[name] = Term(self._place(address))
+                    else:
+                        self._declare(name, self.places[self._own(address.buffer)], self._place(address))
                 case Let(name, op, operands) if name in self.needed:
-                    found = self.rows.apply(op, [self._operand(x) for x in operands])
-                    self._declare(name, found.text, remark(op), "const int" * found.mask, found.mask)
+                    terms = [self._operand(x) for x in operands]
+                    found = self.rows.apply(op, terms)
+                    if op is NUMBER and terms[0].mask:
+                        self.env[name] = terms[0]
+                    else:
+                        self._declare(name, op.name, found.text, "const int" * found.mask, found.mask)
                 case Store(address, value, adds):
                     self._write(f"{self._place(address)} {'+=' if adds else '='} {self._number(value)};")
-                case Pack(source, target):
+                case Pack(source, target) if target not in self.packed:
                     at = Affine(0, (("member", 1),))
-                    copy = (Load("number", Address(source, at)), Store(Address(target, at), "number"))
+                    copy = (Load(COPIED, Address(source, at)), Store(Address(target, at), COPIED))
                     self._for(For("member", source.members, (For(SAMPLES, "samples", copy),)))
                 case For() if any(x.name in self.needed for x in statement.carried) or self._stores(statement):
+                    if titled:
+                        self._write(f"/* {comment(self._summary(statement))} */")
                     self._for(statement)
 
+    def _is_read_next(self, name: Name, rest: Sequence[Statement], carried: Sequence[Carried]) -> bool:
+        """Whether a number in memory is read once, before anything is written: it needs no name."""
+        if self.uses[name] != 1:
+            return False
+        for statement in rest:
+            if name in _reads(statement):
+                return not isinstance(statement, For)
+            if not isinstance(statement, Load | Let):
+                return False
+        return any(name in x.values for x in carried)
+
     def _stores(self, loop: For) -> bool:
-        return any(isinstance(x, (Store, Pack)) for x in self.program.walk(loop.body))
+        return any(isinstance(x, Store | Pack) for x in self.program.walk(loop.body))
+
+    def _summary(self, loop: For) -> str:
+        """Return what a loop computes, and where to."""
+        inside = [loop, *self.program.walk(loop.body)]
+        stores = [x for x in inside if isinstance(x, Store)]
+        places = dict.fromkeys(self.places[x.address.buffer] for x in stores)
+        kinds: dict[str, None] = dict.fromkeys(x.kind for s in inside if isinstance(s, For) for x in s.carried)
+        kinds |= dict.fromkeys(x.op.name for x in inside if isinstance(x, Let) and x.op is not NUMBER)
+        moved = "a copy" if any(isinstance(x, Load) for x in inside) else "0"
+        return f"{', '.join(places) or 'for what follows'}: {', '.join(kinds) or moved}"
 
     def _for(self, loop: For) -> None:
         carried = [x for x in loop.carried if x.name in self.needed]
-        totals = [self._declare(x.name, self._number(x.start), kind=self.real) for x in carried]
+        if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind, x.start) for x in carried):
+            self._one_sample(loop, carried)
+            return
+        totals = [self._declare(x.name, x.kind, self._number(x.start), kind=self.real) for x in carried]
         taken = self.names.taken.copy()
-        index, head = self.in_tile, ""
-        if loop.extent != SAMPLES:
-            index = self.names.new(loop.index)
-            up, down = (
-                f"{index} = 0; {index} < {loop.extent}; {index}++",
-                f"{index} = {loop.extent} - 1; {index} >= 0; {index}--",
-            )
-            head = f"for (int {down if loop.backward else up})"
-        elif self.tile > 1:
-            head = f"for (int {index} = 0; {index} < {self.in_tile_count}; {index}++)"
+        if loop.extent == SAMPLES:
+            index, last = self.in_tile, self.in_tile_count if self.tile > 1 else "1"
+        else:
+            index, last = self.names.new("ijklmopqr"[min(self.depth, 8)]), str(loop.extent)
+        up, down = f"{index} = 0; {index} < {last}; {index}++", f"{index} = {last} - 1; {index} >= 0; {index}--"
         self.names.taken = taken
-        with self._block(head, index):
+        with self._block(f"for (int {down if loop.backward else up})", index):
             self.env[loop.index] = Term(index)
             for x, total in zip(carried, totals, strict=True):
                 if x.before in self.needed:
-                    self._declare(x.before, total)
-            self._statements(loop.body)
+                    self._declare(x.before, "before", total)
+            self._statements(loop.body, carried)
             for x, total in zip(carried, totals, strict=True):
                 self._write(f"{total} {self._next(x, total)};")
+
+    def _one_sample(self, loop: For, carried: Sequence[Carried]) -> None:
+        """Write what is done for a tile of one sample, without a loop."""
+        for x in carried:
+            if x.before in self.needed:
+                self.env[x.before] = self._operand(x.start)
+        self._statements(loop.body, carried)
+        values = [[self._number(value) for value in x.values] for x in carried]
+        for x, factors in zip(carried, values, strict=True):
+            self._declare(x.name, x.kind, " * ".join(factors))
 
     def _next(self, x: Carried, total: str) -> str:
         values = [self._number(value) for value in x.values]
@@ -445,9 +516,13 @@ int main(void)
     def _number(self, x: Operand) -> str:
         return self.rows.real_term(self._operand(x))
 
+    def _own(self, buffer: Buffer) -> Buffer:
+        """Return where the numbers of a buffer stand: a tile of one sample is not packed, but read where it is."""
+        return self.packed.get(buffer, buffer)
+
     def _place(self, address: Address) -> str:
         """Return a number in memory, as ``Buffer`` says where it stands."""
-        buffer = address.buffer
+        buffer = self._own(address.buffer)
         member = _affine(address.member, self.env)
         if address.table is not None:
             member = f"{self.tables[address.table.tobytes()]}[{member}]"
@@ -465,6 +540,18 @@ int main(void)
         return f"{owner}{self.places[buffer]}[{member}]"
 
 
+def _reads(statement: Statement) -> list[Operand]:
+    """Return the names that a statement reads, as often as it reads them; not those of a loop's body."""
+    match statement:
+        case Let(_, _, operands):
+            return list(operands)
+        case Store(_, value):
+            return [value]
+        case For():
+            return [value for x in statement.carried for value in (*x.values, x.start)]
+    return []
+
+
 def _needed(program: LoopProgram) -> set[Name]:
     """Return the names on which something depends that is stored."""
     reads: dict[Name, set[Operand]] = {}
@@ -477,7 +564,7 @@ def _needed(program: LoopProgram) -> set[Name]:
             case Store(_, value):
                 todo.append(value)
             case Pack():
-                todo.append("number")
+                todo.append(COPIED)
             case For():
                 for carried in statement.carried:
                     for name in (carried.name, carried.before):
@@ -509,4 +596,6 @@ def _sum(a: str, b: str) -> str:
 
 
 def _wrapped(head: str, parts: Sequence[str], tail: str) -> str:
-    return "\n".join(textwrap.wrap(head + ", ".join(parts) + tail, WIDTH, subsequent_indent="    "))
+    """Return a list of words, in which lines end behind commas only."""
+    text = head + ", ".join(part.replace(" ", "\xa0") for part in parts) + tail
+    return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="    ")).replace("\xa0", " ")

@@ -236,7 +236,7 @@ class Rows:
         lines = []
         for let in lets:
             found = self.apply(let.op, [self.operand(x, names) for x in let.operands])
-            lines.append(f"const {'int' if found.mask else self.real} {let.name} = {found.text};{remark(let.op)}")
+            lines.append(f"const {'int' if found.mask else self.real} {let.name} = {found.text};")
             names[let.name] = Term(let.name, found.mask)
         return lines
 
@@ -322,11 +322,6 @@ def _needed(lets: Sequence[Let], result: str) -> list[Let]:
             needed.update(x for x in let.operands if isinstance(x, str))
             kept.append(let)
     return kept[::-1]
-
-
-def remark(op: Op) -> str:
-    """Return which row a statement computes, as a comment, where it does not say so itself."""
-    return f" /* {comment(op.name)} */" if op.expansion is not None and not op.operator else ""
 
 
 def comment(text: str) -> str:
