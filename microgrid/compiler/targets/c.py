@@ -193,26 +193,36 @@ class _File:
             for x in self.program.walk()
             if isinstance(x, Store) or (isinstance(x, Load) and x.name in self.needed)
         ]
-        packs = {x.target: x.source for x in self.program.walk() if isinstance(x, Pack)}
-        self.packed = packs if self.tile == 1 else {}
-        read = {self._own(x.buffer) for x in addresses} | {*packs.values()}
-        given = {(x.buffer.role, x.buffer.position): n for x, n in zip(self.parameters, self.given, strict=True)}
-        stored = self._meanings() | {target: given[source.role, source.position] for target, source in packs.items()}
+        read = {x.buffer.name for x in addresses}
+        for x in self.program.walk():
+            if isinstance(x, Pack):
+                read |= {x.source.name, x.target.name}
+        given: dict[tuple[str, int], str] = {
+            (x.buffer.role, x.buffer.position): n for x, n in zip(self.parameters, self.given, strict=True)
+        }
+        stored = self._stored(given)
         fields = _Names(self.name)
-        self.places: dict[Buffer, str] = {}
-        self.tables: dict[bytes, str] = {}
+        self.places: dict[Name, str] = {}
+        self.locals: dict[Buffer, str] = {}
         self.head: list[str] = []
         for buffer in self.program.buffers:
             if max(buffer.members, 1) * self.tile >= 2**31:
                 raise ValueError(f"buffer {buffer.name} has {buffer.members} members, more than C's int counts")
-            if buffer.role == "constant" and buffer in read and buffer.values is not None:
-                self.places[buffer] = self.names.new(buffer.name)
-                self.head += self._array(self.places[buffer], buffer.values.ravel().tolist())
-            elif buffer.role == "local" and buffer in read:
-                self.places[buffer] = fields.new(stored.get(buffer, buffer.name))
-            elif buffer in read:
-                self.places[buffer] = given[buffer.role, buffer.position]
-        self.locals = [b for b in self.program.buffers if b.role == "local" and b in read]
+            if buffer.name not in read:
+                continue
+            if buffer.role == "constant" and buffer.values is not None:
+                self.places[buffer.name] = self.names.new(buffer.name)
+                self.head += self._array(self.places[buffer.name], buffer.values.ravel().tolist())
+            elif buffer.role == "local":
+                what = list(stored.get(buffer.name, {buffer.name: None}))
+                field = fields.new(what[0] if len(what) == 1 else "shared")
+                self.places[buffer.name] = f"{self.workspace}->{field}"
+                self.locals[buffer] = f"{field}[{self._size(buffer)}];" + f" /* {comment(', '.join(what))} */" * (
+                    len(what) > 1
+                )
+            else:
+                self.places[buffer.name] = given[buffer.role, buffer.position]
+        self.tables: dict[bytes, str] = {}
         for table in [x.table for x in addresses if x.table is not None]:
             if table.tobytes() not in self.tables:
                 largest = int(table.max(initial=0))
@@ -220,18 +230,20 @@ class _File:
                 self.tables[table.tobytes()] = name = self.names.new("members")
                 self.head += self._array(name, table.ravel().tolist(), kind)
 
-    def _meanings(self) -> dict[Buffer, str]:
-        """Return for each buffer the row, or the kind of sum, that is stored last in it."""
+    def _stored(self, given: dict[tuple[str, int], str]) -> dict[Name, dict[str, None]]:
+        """Return for each buffer the rows, the kinds of sums and the arguments that are stored in it."""
         kinds: dict[Operand, str] = {}
-        stored = {}
+        stored: dict[Name, dict[str, None]] = {}
         for x in self.program.walk():
             match x:
                 case Let(name, op, (operand, *_)):
                     kinds[name] = kinds.get(operand, op.name) if op is NUMBER else op.name
                 case For():
                     kinds |= {total.name: total.kind for total in x.carried}
-                case Store(address, value):
-                    stored[address.buffer] = kinds.get(value, "numbers")
+                case Store(address, value) if value in kinds:
+                    stored.setdefault(address.buffer.name, {})[kinds[value]] = None
+                case Pack(source, target):
+                    stored.setdefault(target.name, {})[given[source.role, source.position]] = None
         return stored
 
     # -- the file -------------------------------------------------------------------------------------
@@ -240,7 +252,7 @@ class _File:
         """Return the file."""
         body = self._body()
         helpers = "".join(self.rows.functions.values())
-        struct = [f"{self.real} {self.places[b]}[{self._size(b)}];" for b in self.locals]
+        struct = [f"{self.real} {field}" for field in self.locals.values()]
         tag = f"struct {self.name}_workspace"
         declared = "\n".join([f"\n{tag} {{", *[f"    {line}" for line in struct], "};\n"]) if struct else ""
         prototype = _wrapped(f"void {self.name}(", self._signature(), ")")
@@ -425,7 +437,7 @@ int main(void)
                     if self._is_read_next(name, statements[k + 1 :], carried):
                         self.env[name] = Term(self._place(address))
                     else:
-                        self._declare(name, self.places[self._own(address.buffer)], self._place(address))
+                        self._declare(name, self.places[address.buffer.name].split(">")[-1], self._place(address))
                 case Let(name, op, operands) if name in self.needed:
                     terms = [self._operand(x) for x in operands]
                     found = self.rows.apply(op, terms)
@@ -435,7 +447,7 @@ int main(void)
                         self._declare(name, op.name, found.text, "const int" * found.mask, found.mask)
                 case Store(address, value, adds):
                     self._write(f"{self._place(address)} {'+=' if adds else '='} {self._number(value)};")
-                case Pack(source, target) if target not in self.packed:
+                case Pack(source, target):
                     at = Affine(0, (("member", 1),))
                     copy = (Load(COPIED, Address(source, at)), Store(Address(target, at), COPIED))
                     self._for(For("member", source.members, (For(SAMPLES, "samples", copy),)))
@@ -462,7 +474,7 @@ int main(void)
         """Return what a loop computes, and where to."""
         inside = [loop, *self.program.walk(loop.body)]
         stores = [x for x in inside if isinstance(x, Store)]
-        places = dict.fromkeys(self.places[x.address.buffer] for x in stores)
+        places = dict.fromkeys(self.places[x.address.buffer.name] for x in stores)
         kinds: dict[str, None] = dict.fromkeys(x.kind for s in inside if isinstance(s, For) for x in s.carried)
         kinds |= dict.fromkeys(x.op.name for x in inside if isinstance(x, Let) and x.op is not NUMBER)
         moved = "a copy" if any(isinstance(x, Load) for x in inside) else "0"
@@ -516,13 +528,9 @@ int main(void)
     def _number(self, x: Operand) -> str:
         return self.rows.real_term(self._operand(x))
 
-    def _own(self, buffer: Buffer) -> Buffer:
-        """Return where the numbers of a buffer stand: a tile of one sample is not packed, but read where it is."""
-        return self.packed.get(buffer, buffer)
-
     def _place(self, address: Address) -> str:
         """Return a number in memory, as ``Buffer`` says where it stands."""
-        buffer = self._own(address.buffer)
+        buffer = address.buffer
         member = _affine(address.member, self.env)
         if address.table is not None:
             member = f"{self.tables[address.table.tobytes()]}[{member}]"
@@ -536,8 +544,7 @@ int main(void)
                     member = _sum(_product(member, str(self.tile)), in_tile)
                 case _:
                     member = _sum(_product(member, self.samples), sample)
-        owner = f"{self.workspace}->" if buffer.role == "local" else ""
-        return f"{owner}{self.places[buffer]}[{member}]"
+        return f"{self.places[buffer.name]}[{member}]"
 
 
 def _reads(statement: Statement) -> list[Operand]:
