@@ -25,14 +25,16 @@ ROWS = [ops.add, ops.sub, ops.mul, ops.neg, ops.absolute, ops.sqrt, ops.floor, o
         ops.less, ops.greater_equal, ops.equal, ops.where, ops.clip, ops.sum_of(3), ops.stop_gradient]  # fmt: skip
 MASKS = [ops.less, ops.greater_equal, ops.equal]
 LONGEST = 3
-NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 0.5, -2.0, 3.0, 1e300, np.inf, -np.inf, np.nan]) | st.floats(-3, 3)
+SPECIAL = [0.0, 1.0, -1.0, 0.5, -2.0, 3.0, np.inf, -np.inf, np.nan]
 
 
 class _Maker:
     """Draws statements, of which each reads what is there already."""
 
-    def __init__(self, draw, batched):
+    def __init__(self, draw, batched, dtype):
         self.draw = draw
+        large = {"float64": 1e300, "float32": float(np.float32(1e30))}[dtype]
+        self.numbers = st.sampled_from([*SPECIAL, large, -large]) | st.floats(-3, 3, width=32)
         self.counter = 0
         members = st.integers(LONGEST**2, 14)
         given = [("theta", False), ("seed", batched), ("argument", batched), ("argument", False), ("output", batched)]
@@ -42,32 +44,31 @@ class _Maker:
             position = self.taken.get(role, 0)
             self.taken[role] = position + 1
             size = draw(members)
-            values = np.array(draw(st.lists(NUMBERS, min_size=size, max_size=size))) if role == "constant" else None
+            values = (
+                np.array(draw(st.lists(self.numbers, min_size=size, max_size=size))) if role == "constant" else None
+            )
             self.buffers.append(Buffer(f"{role}{position}", role, size, each, position, values))
 
     def fresh(self, stem):
         self.counter += 1
         return f"{stem}{self.counter}"
 
-    def address(self, buffer, loops, once=False):
-        """An address inside a buffer at all points of the loops around; at different members, if ``once``."""
+    def address(self, buffer, loops):
+        """An address inside a buffer at all points of the loops around."""
         indices = [(index, extent) for index, extent in loops if extent != SAMPLES]
-        if once:
-            strides = [LONGEST, 1][: len(indices)] if self.draw(st.booleans()) else [1, LONGEST][: len(indices)]
-        else:
-            strides = [self.draw(st.integers(-2, 2)) for _ in indices]
+        strides = [self.draw(st.integers(-2, 2)) for _ in indices]
         reach = sum(abs(stride) * (extent - 1) for stride, (_, extent) in zip(strides, indices, strict=True))
         low = -sum(min(stride, 0) * (extent - 1) for stride, (_, extent) in zip(strides, indices, strict=True))
         terms = tuple((index, stride) for stride, (index, _) in zip(strides, indices, strict=True) if stride)
+        base = low + self.draw(st.integers(0, buffer.members - 1 - reach))
         if self.draw(st.booleans()):
-            base = low + self.draw(st.integers(0, max(buffer.members - 1 - reach, 0)))
             return Address(buffer, Affine(base, terms))
-        order = self.draw(st.permutations(range(buffer.members)))
-        return Address(buffer, Affine(low, terms), np.array(order, np.int64))
+        table = self.draw(st.lists(st.integers(0, buffer.members - 1), min_size=base - low + reach + 1, max_size=14))
+        return Address(buffer, Affine(base, terms), np.array(table, np.int64))
 
     def fill(self, buffer):
         """Every member of a buffer written once."""
-        value = self.draw(NUMBERS)
+        value = self.draw(self.numbers)
         body = [Store(Address(buffer, Affine(0, (("f", 1),))), value)]
         if buffer.batched:
             body = [For(SAMPLES, "samples", tuple(body), lanes=True)]
@@ -82,33 +83,42 @@ class _Maker:
         return self.level(loops, 0, {COUNT: False, WEIGHT: False}, readable, writable)
 
     def level(self, loops, depth, names, readable, writable):
-        """Statements inside ``depth`` loops, and the next loop."""
+        """Statements inside ``depth`` loops, among them the next loop; and what that one carries."""
         names = dict(names)
         inside = any(extent == SAMPLES for _, extent in loops[:depth])
-        reachable = [b for b in readable if inside or not b.batched]
+        states = [self.fresh("b") for _ in range(self.draw(st.integers(0, 2)))] * bool(depth)
+        names |= dict.fromkeys(states, False)
+        sources = [b for b in readable if inside or not b.batched]
+        targets = [b for b in writable if inside == b.batched or (inside and depth == len(loops))]
         body = []
-        for _ in range(self.draw(st.integers(0, 2)) if depth < len(loops) else self.draw(st.integers(1, 5))):
-            if reachable and self.draw(st.booleans()):
+        steps = self.draw(st.lists(st.sampled_from(["load", "let", "store"]), max_size=6))
+        for step in [*steps, "loop"] if depth < len(loops) else steps:
+            if step == "load" and sources:
                 name = self.fresh("l")
-                body.append(Load(name, self.address(self.draw(st.sampled_from(reachable)), loops[:depth])))
+                body.append(Load(name, self.address(self.draw(st.sampled_from(sources)), loops[:depth])))
                 names[name] = False
+            elif step == "store" and targets:
+                where = self.address(self.draw(st.sampled_from(targets)), loops[:depth])
+                body.append(Store(where, self.operand(names), self.draw(st.booleans())))
+            elif step == "loop":
+                index, extent = loops[depth]
+                inner, carried = self.level(loops, depth + 1, names, readable, writable)
+                backward = extent != SAMPLES and self.draw(st.booleans())
+                body.append(For(index, extent, tuple(inner), tuple(carried), backward=backward))
+                names |= {x.name: False for x in carried}
             else:
                 body.append(self.let(names))
-        if depth < len(loops):
-            index, extent = loops[depth]
-            inner, carried = self.level(loops, depth + 1, names, readable, writable)
-            body.append(For(index, extent, tuple(inner), tuple(carried)))
-            names |= {x.name: False for x in carried}
-        targets = [b for b in writable if inside == b.batched or (inside and not b.batched and depth == len(loops))]
-        for _ in range(self.draw(st.integers(0, 2))):
-            if targets:
-                target = self.draw(st.sampled_from(targets))
-                where = self.address(target, loops[:depth])
-                body.append(Store(where, self.operand(names), self.draw(st.booleans())))
-        return body, [self.carry(names) for _ in range(self.draw(st.integers(0, 2)) * bool(depth))]
+        if targets:
+            where = self.address(self.draw(st.sampled_from(targets)), loops[:depth])
+            body.append(Store(where, self.operand(names), True))
+        carried = [self.carry(names) for _ in range(self.draw(st.integers(0, 2)) * bool(depth))]
+        for before in states:
+            start = self.draw(self.numbers)
+            carried.append(Carried(self.fresh("s"), "state", (self.operand(names),), start, before))
+        return body, carried
 
     def operand(self, names):
-        return self.draw(st.sampled_from(sorted(names)) | NUMBERS)
+        return self.draw(st.sampled_from(sorted(names)) | self.numbers)
 
     def let(self, names):
         name = self.fresh("v")
@@ -132,7 +142,7 @@ class _Maker:
 def loop_programs(draw, dtype="float64"):
     """A loop program, the numbers it is given, and how many samples there are."""
     batched = draw(st.booleans())
-    maker = _Maker(draw, batched)
+    maker = _Maker(draw, batched, dtype)
     buffers = maker.buffers
     given = [b for b in buffers if b.role not in ("local", "output")]
     whole = [b for b in buffers if not b.batched]
@@ -163,5 +173,5 @@ def loop_programs(draw, dtype="float64"):
     for b in given:
         if b.role != "constant":
             size = b.members * (samples if b.batched else 1)
-            numbers[b] = np.array(draw(st.lists(NUMBERS, min_size=size, max_size=size)), dtype)
+            numbers[b] = np.array(draw(st.lists(maker.numbers, min_size=size, max_size=size)), dtype)
     return program, numbers, samples

@@ -481,7 +481,7 @@ int main(void)
         return f"{', '.join(places) or 'for what follows'}: {', '.join(kinds) or moved}"
 
     def _for(self, loop: For) -> None:
-        carried = [x for x in loop.carried if x.name in self.needed]
+        carried = [x for x in loop.carried if {x.name, x.before} & self.needed]
         if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind, x.start) for x in carried):
             self._one_sample(loop, carried)
             return
@@ -510,7 +510,8 @@ int main(void)
         self._statements(loop.body, carried)
         values = [[self._number(value) for value in x.values] for x in carried]
         for x, factors in zip(carried, values, strict=True):
-            self._declare(x.name, x.kind, " * ".join(factors))
+            if x.name in self.needed:
+                self._declare(x.name, x.kind, " * ".join(factors))
 
     def _next(self, x: Carried, total: str) -> str:
         values = [self._number(value) for value in x.values]
