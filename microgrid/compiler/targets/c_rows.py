@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from microgrid import ops
-from microgrid.compiler.ir import NOT, NUMBER
+from microgrid.compiler.ir import NUMBER
 from microgrid.compiler.targets.native.loop_ir import Let, Operand
 from microgrid.ops import Op, ieee
 from microgrid.ops.expansion import expand
@@ -28,6 +28,12 @@ FUNCTIONS = {
     "gamma": "tgamma", "abs": "fabs", "c_power": "pow", "ieee_remainder": "remainder",
 }  # fmt: skip
 """Functions of <math.h>, by the ``ufunc`` of their row."""
+
+OPERATORS = {
+    "add": "+", "subtract": "-", "negative": "-", "multiply": "*", "divide": "/", "floor_divide": "//", "mod": "%",
+    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+}  # fmt: skip
+"""Operators of Python, by the ``ufunc`` of a row that is one."""
 
 OWN = {
     "sign": """
@@ -177,7 +183,8 @@ class Rows:
 
     def number(self, x: float) -> str:
         """Return a number as a constant of this file's type."""
-        typed = np.float32(x) if self.real == "float" else np.float64(x)
+        with np.errstate(over="ignore"):
+            typed = np.float32(x) if self.real == "float" else np.float64(x)
         if np.isnan(typed):
             return "NAN" if self.real == "float" else "(double)NAN"
         if np.isinf(typed):
@@ -203,20 +210,19 @@ class Rows:
         """
         first, ufunc = operands[0], op.ufunc
         numbers = [self.real_term(x) for x in operands]
-        if op is NOT:
+        if ufunc == "logical_not":
             return Term(f"!{first.text}" if first.mask else f"{first.text} == 0", True)
         if op is NUMBER or op is ops.stop_gradient:
             return Term(numbers[0])
         if ufunc == "where":
             condition = first.text if first.mask else f"{first.text} != 0"
             return Term(f"{condition} ? {numbers[1]} : {numbers[2]}")
-        if op.operator in ("//", "%"):
-            return Term(self.call("floor_divide" if op.operator == "//" else "mod", numbers))
-        if op.operator:
-            text = f" {op.operator} ".join(numbers) if op.arity > 1 else f"{op.operator}{numbers[0]}"
-            return Term(text, op.operator in COMPARISON_OPERATORS)
-        if ufunc == "negative":
-            return Term(f"-{numbers[0]}")
+        sign = op.operator or OPERATORS.get(ufunc, "")
+        if sign in ("//", "%"):
+            return Term(self.call("floor_divide" if sign == "//" else "mod", numbers))
+        if sign:
+            text = f" {sign} ".join(numbers) if op.arity > 1 else f"{sign}{numbers[0]}"
+            return Term(text, sign in COMPARISON_OPERATORS)
         constants = [float(x) for x in op.recipe[1]] if op.recipe else []
         if ufunc in FUNCTIONS:
             return Term(f"{FUNCTIONS[ufunc]}{self.suffix}({', '.join(numbers)})")
@@ -226,10 +232,7 @@ class Rows:
             return Term(f"{self._polygamma(int(constants[0]) if constants else 0)}({numbers[0]})")
         if op.expansion is not None:
             return self._expanded(op, operands)
-        raise NotImplementedError(
-            f"operation {op.name!r} has no form in C: {_reason(op)}; give it ufunc=, the name of a function of "
-            f"arrays such as 'tanh', or expansion=, which says what it is in other rows"
-        )
+        raise NotImplementedError(f"operation {op.name!r} has no form in C: {_reason(op)}")
 
     def lets(self, lets: Sequence[Let], names: dict[str, Term]) -> list[str]:
         """Return statements, each the declaration of a name, which is known from then on."""
@@ -332,5 +335,6 @@ def comment(text: str) -> str:
 
 def _reason(op: Op) -> str:
     if op.recipe is not None and op.recipe[0] is ops.round_of:
-        return "rounding to decimals takes exact conversions between bases, which <math.h> does not have"
-    return "its array= is a text for NumPy" if op.array else "it is a function of Python only"
+        return "rounding to decimals takes exact conversions between bases; round a multiple of it to whole numbers"
+    what = "its array= is a text for NumPy" if op.array else "only Python computes it"
+    return f"{what}; give it an expansion=, which says it in rows of the table, or the ufunc= of such a row"
