@@ -65,24 +65,64 @@ def test_each_module_imports_only_from_the_floors_below_it(path):
             assert FLOOR_OF[imported] < FLOOR_OF[room], f"{room} imports {imported}, which is not below it"
 
 
+def module_of(path):
+    """The dotted name of a module; of a package, its own."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
 def imported_neighbours(path):
-    """The modules of the same sub-package that a module imports; those for type checkers alone are not run."""
+    """The modules of the same room that a module imports; those for type checkers alone are not run."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
-    package = f"microgrid.{path.parent.name}"
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == package:
-            yield from (alias.name if path.with_stem(alias.name).exists() else "__init__" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
-            yield node.module.split(".")[2]
+        if isinstance(node, ast.ImportFrom):
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in found)
 
 
 @pytest.mark.parametrize("package", [path.parent.name for path in sorted(PACKAGE.glob("*/__init__.py"))])
 def test_inside_a_package_imports_point_one_way(package):
-    graph = {path.stem: {*imported_neighbours(path)} for path in (PACKAGE / package).glob("*.py")}
+    inside = {name: path for name, path in MODULES.items() if f"{name}.".startswith(f"microgrid.{package}.")}
+    graph = {name: {*imported_neighbours(path)} & inside.keys() for name, path in inside.items()}
     assert {*graphlib.TopologicalSorter(graph).static_order()} == {*graph}  # raises where there is a cycle
+
+
+COMPILER = [
+    ["tracing", "ir", "signature", "special"],
+    ["program"],
+    ["simplify"],
+    ["classes"],
+    ["passes"],
+    ["task"],
+    ["stages", "results"],
+    ["targets"],
+    ["boxes", "call"],
+    ["kernel"],
+    ["capture"],
+    ["compiled"],
+    ["__init__"],
+]
+"""The floors inside the compiler: scalars, array programs, what a kernel is asked for, what computes it, the user's."""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "compiler").rglob("*.py")), ids=module_of)
+def test_inside_the_compiler_each_module_imports_only_from_the_floors_below_it(path):
+    def floor(module):
+        name = module.removeprefix("microgrid.compiler").removeprefix(".") or "__init__"
+        return max((k for k, rooms in enumerate(COMPILER) for room in rooms if f"{name}.".startswith(f"{room}.")))
+
+    def room(module):
+        return module.split(".")[2:3]
+
+    mine = module_of(path)
+    for imported in imported_neighbours(path):
+        if imported.startswith("microgrid.compiler") and room(imported) != room(mine):
+            assert floor(imported) < floor(mine), f"{mine} imports {imported}, which is not below it"
 
 
 def run(code):

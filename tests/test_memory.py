@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import microgrid as mg
-from microgrid.compiler import emit
+from microgrid.compiler.targets import python
 from microgrid.nn import Affine, Dropout, Module, Sequential, Tanh
 
 X = np.random.default_rng(0).normal(size=(20, 2))
@@ -66,7 +66,7 @@ def compiled_loop():
 
 
 def compiled_in_parts():
-    with mock.patch.object(emit, "LINES", 3):
+    with mock.patch.object(python, "LINES", 3):
         for options in ({}, {"batch": False}):
             f = mg.compile(lambda x: mg.sin(mg.exp(x[0]) * mg.tanh(x[1] * W)) * mg.cos(mg.sqrt(x[0])), **options)
             x = X if not options else X[0]

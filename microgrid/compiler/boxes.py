@@ -1,14 +1,32 @@
 """An array program as boxes with shapes: what a drawing shows of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from microgrid.compiler.arrays import BATCH, Array, Map, Operand, reachable, source_of
-from microgrid.ops import Op
+from microgrid.compiler.ir import (
+    BATCH,
+    Argument,
+    ArrayProgram,
+    Constant,
+    Contract,
+    Elementwise,
+    Leaf,
+    Map,
+    Node,
+    Operand,
+    Parameters,
+    Reduce,
+    View,
+    source_of,
+)
+from microgrid.compiler.stages import Stages
+from microgrid.compiler.task import Task
+from microgrid.engine import Value
+from microgrid.nn import Module
 
 Kind = Literal["input", "parameter", "constant", "operation"]
 Shape = tuple[int, ...]
@@ -61,7 +79,7 @@ class Box:
 
 
 def boxes(
-    outputs: Sequence[Operand],
+    program: ArrayProgram,
     results: Sequence[str],
     arguments: Sequence[tuple[str, Shape]],
     parameters: Sequence[str],
@@ -70,7 +88,7 @@ def boxes(
     """Return the boxes of an array program, operands first.
 
     Args:
-        outputs: what the program computes.
+        program: what is to be shown.
         results: what each output is to the user.
         arguments: the name of each argument and its shape for one sample.
         parameters: the label of each parameter.
@@ -80,7 +98,7 @@ def boxes(
     place: dict[_Key, int] = {}
 
     def index_of(x: Operand) -> int | float:
-        if not isinstance(x, Array):
+        if not isinstance(x, Node):
             return x
         key = _key(x)
         if key not in place:
@@ -88,26 +106,16 @@ def boxes(
             found.append(_leaf(x, arguments, parameters, groups))
         return place[key]
 
-    for x in reachable(outputs):
-        if x.operands and x.op != "view":
-            operands = tuple(map(index_of, x.operands))
-            place[_key(x)] = len(found)
-            note = _over(x)
-            symbol = _SYMBOLS.get(x.name, x.op.symbol if isinstance(x.op, Op) else x.name)
-            doc = x.op.doc if isinstance(x.op, Op) else f"{_DOCS[x.op]} {note}".rstrip()
-            found.append(
-                Box(
-                    "operation",
-                    x.name,
-                    "@" if _is_matrix_product(x) else symbol,
-                    _shape_text(x.shape, x.batched),
-                    operands,
-                    tuple(map(_part, x.operands)),
-                    note,
-                    doc,
-                )
-            )
-    for output, result in zip(outputs, results, strict=True):
+    for x in program.statements:
+        operands = tuple(map(index_of, x.operands))
+        place[_key(x)] = len(found)
+        note = _over(x)
+        symbol = _SYMBOLS.get(x.name, x.op.symbol if isinstance(x, Elementwise) else x.name)
+        doc = x.op.doc if isinstance(x, Elementwise) else f"{_DOCS[x.name]} {note}".rstrip()
+        shown = "@" if _is_matrix_product(x) else symbol
+        shape, reads = _shape_text(x.shape, x.batched), tuple(map(_part, x.operands))
+        found.append(Box("operation", x.name, shown, shape, operands, reads, note, doc))
+    for output, result in zip(program.outputs, results, strict=True):
         k = index_of(output)
         if isinstance(k, float):
             found.append(Box("constant", "constant", f"{k:g}", "1", doc="a number", results=(result,)))
@@ -116,29 +124,56 @@ def boxes(
     return found
 
 
-def _key(x: Array) -> _Key:
+def result_names(stages: Stages, task: Task, labels: Sequence[str]) -> list[str]:
+    """Return what each output of a program is to the user; of single numbers each by its label or its place."""
+    signature, program = stages.signature, stages.program
+    leaves = [("gradient", labels)] * task.by_parameters
+    if task.by_arguments:
+        named = zip(signature.names, program.sizes, strict=True)
+        leaves += [(f"gradient by {name}", [""] * size) for name, size in named]
+    if not stages.scalar:
+        return ["output" if signature.outputs is None else "outputs", *[name for name, _ in leaves]]
+    results = ["output"] if signature.outputs is None else [f"output {k}" for k in range(signature.outputs)]
+    for name, members in leaves:
+        each = [f"{name}[{k}]" * (len(members) > 1) or name for k in range(len(members))]
+        results += [f"gradient by {label}" if label else text for label, text in zip(members, each, strict=True)]
+    return results
+
+
+def groups(modules: Sequence[Callable[[], Module | None]], parameters: Sequence[Value]) -> list[str]:
+    """Return for each parameter which layer it is of, and whether a weight or a bias; empty if that is not known."""
+    from microgrid.drawing.network import parameter_groups  # only a drawing needs it
+
+    found: dict[Value, str] = {}
+    for module in filter(None, [get() for get in modules]):
+        if next(iter(module.parameters()), None) not in found:  # inner modules come after those around them
+            found.update(parameter_groups(module))
+    return [found.get(parameter, "") for parameter in parameters]
+
+
+def _key(x: Node) -> _Key:
     """What shares a box: a statement with all views of it, and what is read of a leaf."""
     source = source_of(x)
-    if source.operands or x is source or source.size == 1:
+    if not isinstance(source, Leaf) or not isinstance(x, View) or source.size == 1:
         return source.number, None
-    index = x.detail.without(x.detail.repeats())
+    index = x.map.without(x.map.repeats())
     return source.number, None if index == Map.whole(source.shape) else index
 
 
-def _leaf(x: Array, arguments: Sequence[tuple[str, Shape]], parameters: Sequence[str], groups: Sequence[str]) -> Box:
+def _leaf(x: Node, arguments: Sequence[tuple[str, Shape]], parameters: Sequence[str], groups: Sequence[str]) -> Box:
     source, index = source_of(x), _key(x)[1]
     shape = _shape_text(source.shape if index is None else index.shape, source.batched)
     note = "" if index is None else _members(index, source)
     points = np.arange(source.size) if index is None else index.points()
-    if source.op == "argument":
-        name, axes = arguments[source.detail]
+    if isinstance(source, Argument):
+        name, axes = arguments[source.position]
         if index is not None and points.size == 1:
             name += f"[{', '.join(str(k) for k in np.unravel_index(points.item(), axes))}]"
             note = ""
         elif len(axes) == 1:
             name += _run(index)
         return Box("input", name, name, shape, note=note, doc="an argument of the function")
-    if source.op == "parameters":
+    if isinstance(source, Parameters):
         first, last = (parameters[int(points.flat[k])] for k in (0, -1))
         if points.size == 1:
             name = first or f"parameters[{points.item()}]"
@@ -147,8 +182,8 @@ def _leaf(x: Array, arguments: Sequence[tuple[str, Shape]], parameters: Sequence
         named = first if first == last else f"{first} … {last}" if first and last else ""
         name = (group if not others else "") or named or f"parameters{_run(index)}"
         return Box("parameter", name, name, shape, note=note, doc="parameters of the function")
-    if source.op == "constant":
-        values = [f"{value:g}" for value in source.detail.values.ravel()[points].flat]
+    if isinstance(source, Constant):
+        values = [f"{value:g}" for value in source.values.ravel()[points].flat]
         shown = values if len(values) <= _VALUES else [*values[: _VALUES - 2], "…", values[-1]]
         return Box("constant", "constant", ", ".join(shown), shape, doc="numbers that do not change")
     symbol, doc = _LEAVES[source.name]
@@ -164,9 +199,9 @@ def _shape_text(shape: Shape, batched: bool) -> str:
 
 def _part(x: Operand) -> str:
     """Which part of a statement an operand reads; leaves are cut up into boxes already."""
-    if not isinstance(x, Array) or x.op != "view" or not source_of(x).operands:
+    if not isinstance(x, View) or isinstance(source_of(x), Leaf):
         return ""
-    return _members(x.detail.without(x.detail.repeats()), source_of(x))
+    return _members(x.map.without(x.map.repeats()), source_of(x))
 
 
 def _run(index: Map | None) -> str:
@@ -176,7 +211,7 @@ def _run(index: Map | None) -> str:
     return f"[{index.base}:{index.base + index.shape[0]}]"
 
 
-def _members(index: Map, source: Array) -> str:
+def _members(index: Map, source: Node) -> str:
     points = index.points().ravel()
     count = len(np.unique(points))
     if count < source.size:
@@ -184,24 +219,24 @@ def _members(index: Map, source: Array) -> str:
     return "" if np.array_equal(points, np.arange(source.size)) else "rearranged"
 
 
-def _is_matrix_product(x: Array) -> bool:
+def _is_matrix_product(x: Node) -> bool:
     """Whether two arrays are multiplied along what they share, and each has an axis of its own left over."""
-    if x.op != "contract" or len(x.operands) != 2:
+    if not isinstance(x, Contract):
         return False
-    first, second, result = map(set, x.detail)
+    first, second, result = map(set, x.subscripts)
     return bool(first & second - result and first - second and second - first) and not first & second & result
 
 
-def _over(x: Array) -> str:
+def _over(x: Node) -> str:
     """The axes that a statement takes together."""
-    if x.op in ("sum", "largest", "smallest"):
-        (source,), (axes, batch) = x.arrays(), x.detail
-        return "over " + _shape_text(tuple(source.shape[k] for k in axes), batch)
-    if x.op == "contract":
-        sizes: dict[str, int] = {}
-        for factor, letters in zip(x.arrays(), x.detail[:-1], strict=True):
-            sizes |= zip(letters.removesuffix(BATCH), factor.shape, strict=True)
-        summed = tuple(size for letter, size in sorted(sizes.items()) if letter not in x.detail[-1])
-        batch = BATCH in "".join(x.detail[:-1]) and BATCH not in x.detail[-1]
-        return "over " + _shape_text(summed, batch)
-    return ""
+    match x:
+        case Reduce():
+            return "over " + _shape_text(tuple(x.source.shape[k] for k in x.axes), x.batch)
+        case Contract():
+            left, right, result = x.subscripts
+            sizes = dict(zip(left.removesuffix(BATCH), x.left.shape, strict=True))
+            sizes |= zip(right.removesuffix(BATCH), x.right.shape, strict=True)
+            summed = tuple(size for letter, size in sorted(sizes.items()) if letter not in result)
+            return "over " + _shape_text(summed, BATCH in left + right and BATCH not in result)
+        case _:
+            return ""

@@ -3,26 +3,51 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from microgrid import engine, ops
 from microgrid.calculus import flatten, gradient_graph
-from microgrid.compiler.program import PARAMETER, argument_of
+from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
+from microgrid.compiler.signature import Floats, Signature
+from microgrid.compiler.simplify import without_gradient
+from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
-from microgrid.ops import Operation
+from microgrid.ops import Op, Operation
 from microgrid.recording import pending
 
-if TYPE_CHECKING:
-    from microgrid.compiler.kernel import Kernel
-
-Floats = NDArray[np.floating[Any]]
 Rule = Callable[[Operation, Sequence[bool]], Sequence[bool]]
 """Says through which operands of an operation something passes, of which it is known whether they are a 0 that stays.
 """
+
+
+class Called(Protocol):
+    """What a call needs of a kernel; see ``Kernel``."""
+
+    parameters: list[Value]
+    program: Program
+    signature: Signature
+    varied: bool
+
+    def read(self) -> Floats:
+        """Return the numbers of the parameters."""
+        ...
+
+    def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
+        """Return the value and the gradient."""
+        ...
+
+    def cut(self, output: int) -> tuple[list[bool], list[list[bool]]]:
+        """Return for each parameter, and each number of each argument, whether no path leads to it from an output."""
+        ...
+
+    def of(self, chosen: tuple[int, ...]) -> "Called":
+        """Return the kernel of some of the outputs."""
+        ...
 
 
 SPELLED_OUT = 100_000
@@ -79,7 +104,7 @@ class Pullback:
         arrays: the arguments, a row for each sample.
     """
 
-    def __init__(self, kernel: "Kernel", arrays: Sequence[Floats]) -> None:
+    def __init__(self, kernel: "Called", arrays: Sequence[Floats]) -> None:
         self.kernel, self.arrays = kernel, list(arrays)
 
     def seeds(self) -> tuple[Floats, NDArray[np.bool_]]:
@@ -103,9 +128,9 @@ class Pullback:
         for parameter, number in zip(self.kernel.parameters, gradient.tolist(), strict=True):
             parameter.grad += number
 
-    def _gradient(self, kernel: "Kernel", rows: Any, weights: Floats) -> Floats:
+    def _gradient(self, kernel: "Called", rows: Any, weights: Floats) -> Floats:
         batch = [a[rows].reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
-        gradient: Floats = kernel._run("pullback", kernel.read(), batch, weights)[1]
+        gradient: Floats = kernel.compute(PULLBACK, kernel.read(), batch, weights)[1]
         return gradient
 
 
@@ -125,7 +150,7 @@ class CompiledCall:
     array = javascript = ufunc = operator = formula = python = ""
     expansion = None
 
-    kernel: "Kernel"
+    kernel: "Called"
     output: int
     pullback: Pullback | None
     sample: int
@@ -135,7 +160,7 @@ class CompiledCall:
 
     def __init__(
         self,
-        kernel: "Kernel",
+        kernel: "Called",
         output: int,
         arrays: Sequence[Floats],
         places: Sequence[Iterable[int]],
@@ -194,7 +219,7 @@ class CompiledCall:
     def forward(self, *xs: float) -> float:
         """Run the kernel."""
         theta, batch = self._filled(xs)
-        value = np.asarray(self.kernel._run("value", theta, batch)[0])
+        value = np.asarray(self.kernel.compute(VALUE, theta, batch)[0])
         return float(value.reshape(-1)[self.output])
 
     def passing(self, moves: Sequence[bool], xs: Sequence[float], rule: Rule) -> list[bool]:
@@ -294,8 +319,8 @@ class CompiledCall:
         if self.kernel.signature.per_sample and seed is not None:
             seed = seed[None]
         if not any(self.places):
-            return self.kernel._run("parameters", theta, batch, seed)[1].reshape(-1).tolist()  # type: ignore[no-any-return]
-        by_theta, by_arguments = self.kernel._run("both", theta, batch, seed)[1]
+            return self.kernel.compute(Task.gradient("parameters"), theta, batch, seed)[1].reshape(-1).tolist()  # type: ignore[no-any-return]
+        by_theta, by_arguments = self.kernel.compute(Task.gradient("both"), theta, batch, seed)[1]
         found: list[float] = by_theta.reshape(-1).tolist()
         for gradient, places in zip(by_arguments, self.places, strict=True):
             found += gradient.reshape(-1)[places].tolist()
@@ -316,7 +341,7 @@ class CompiledCall:
             for place in places:
                 numbers[place] = next(rest)
             batch.append(numbers if samples is None else numbers[: samples * size])
-        return self.kernel.replay(parents[:count], batch, self.output)
+        return played_back(self.kernel, parents[:count], batch, self.output)
 
     def spelled_out(self, parents: Sequence[Value], build: Callable[[], Any] | None) -> list[Value]:
         """Return graphs of what compiled functions compute, operation by operation, for some samples.
@@ -343,7 +368,7 @@ def node(call: CompiledCall, number: float, parents: Sequence[Value], others: tu
 
 
 def per_sample_values(
-    kernel: "Kernel", arrays: Sequence[Floats], values: Sequence[dict[int, dict[int, Value]]], numbers: Floats
+    kernel: "Called", arrays: Sequence[Floats], values: Sequence[dict[int, dict[int, Value]]], numbers: Floats
 ) -> list[Any]:
     """Return the Values of a call that keeps its samples apart.
 
@@ -367,3 +392,65 @@ def per_sample_values(
         nodes = [node(CompiledCall(kernel, j, inputs, mine, shared, k), y, parents, rest) for j, y in enumerate(row)]
         results.append(nodes[0] if kernel.signature.outputs is None else nodes)
     return results
+
+
+def called(kernel: Called, split: Sequence[Split]) -> Any:
+    """Return what a call gives, of arguments that are taken apart."""
+    signature = kernel.signature
+    batch = [part.numbers for part in split]
+    arrays, size = signature.arguments(batch)
+    numbers = np.asarray(kernel.compute(VALUE, kernel.read(), batch)[0])
+    if signature.per_sample:
+        return per_sample_values(kernel, arrays, [part.samples(size) for part in split], numbers.reshape(size, -1))
+    calls = [CompiledCall(kernel, k, arrays, [part.values for part in split]) for k in range(signature.outputs or 1)]
+    parents = [*kernel.parameters, *[value for part in split for value in part.values.values()]]
+    others = tuple(parents[2:])
+    results = [node(*pair, parents, others) for pair in zip(calls, numbers.reshape(-1).tolist(), strict=True)]
+    return results[0] if signature.outputs is None else results
+
+
+_PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
+    SUM: ops.total,
+    LARGEST: lambda xs: reduce(ops.maximum, xs),
+    SMALLEST: lambda xs: reduce(ops.minimum, xs),
+}
+
+
+def played_back(kernel: Called, theta: Sequence[Any], batch: Sequence[Sequence[Any]], output: int) -> Any:
+    """Return an output as an ordinary graph: the program, played back on Values, sample by sample."""
+    signature = kernel.signature
+    samples = len(batch[0]) // max(kernel.program.sizes[0], 1) if signature.batched else 1
+    results = []
+    for k in range(samples):
+        values: list[Any] = []
+        for row, arguments, data in kernel.program.nodes():
+            if arguments:
+                mine = [values[a] for a in arguments]
+                values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+            elif row is PARAMETER:
+                values.append(theta[int(data)])
+            elif row.recipe is not None and row.recipe[0] is argument_of:
+                argument = int(row.recipe[1][0])
+                values.append(batch[argument][k * kernel.program.sizes[argument] + int(data)])
+            else:
+                values.append(data)
+        results.append(values[kernel.program.outputs[output]])
+    total = ops.total(results)
+    total = total / float(samples) if signature.reduce == "mean" and signature.batched else total
+    return total if isinstance(total, Value) else engine.constant(total)
+
+
+def cuts(program: Program, output: int) -> tuple[list[bool], list[list[bool]]]:
+    """Return for each parameter, and each number of each argument, whether no path leads to it from an output.
+
+    A path does not lead through a local derivative that is 0 by definition, as that of ``stop_gradient``.
+    """
+    part = Program(*program.columns, [program.outputs[output]], program.sizes, program.parameters)
+    of_parameters = [True] * program.parameters
+    of_arguments = [[True] * size for size in program.sizes]
+    for row, frozen, position in zip(program.rows, without_gradient(part), program.data, strict=True):
+        if not frozen and row is PARAMETER:
+            of_parameters[int(position)] = False
+        elif not frozen and row.recipe is not None and row.recipe[0] is argument_of:
+            of_arguments[int(row.recipe[1][0])][int(position)] = False
+    return of_parameters, of_arguments

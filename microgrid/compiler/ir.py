@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,17 +135,10 @@ class Node:
         """The number of members."""
         return math.prod(self.shape)
 
-    READS: ClassVar[tuple[str, ...]] = ()
-    """The fields that hold its operands."""
-
     @property
     def operands(self) -> "tuple[Operand, ...]":
         """The nodes and plain numbers that it is computed of."""
-        found: list[Operand] = []
-        for name in self.READS:
-            operand = getattr(self, name)
-            found += operand if isinstance(operand, tuple) else (operand,)
-        return tuple(found)
+        return ()
 
     @property
     def name(self) -> str:
@@ -155,6 +148,10 @@ class Node:
                 return self.op.name
             case Reduce():
                 return self.kind
+            case BatchSize():
+                return "count"
+            case BatchWeight():
+                return "weight"
             case _:
                 return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
@@ -211,20 +208,26 @@ class Seed(Leaf):
 class View(Node):
     """The members of ``source`` that a map reads."""
 
-    READS = ("source",)
-
     source: Node
     map: Map
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return (self.source,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Elementwise(Node):
     """A row of the table on nodes of its shape, and on plain numbers."""
 
-    READS = ("inputs",)
-
     op: Op
     inputs: tuple[Operand, ...]
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return self.inputs
 
 
 Reduction = Literal["sum", "largest", "smallest"]
@@ -234,23 +237,29 @@ Reduction = Literal["sum", "largest", "smallest"]
 class Reduce(Node):
     """A sum, or an extreme, over member axes of ``source``, and over the samples if ``batch``."""
 
-    READS = ("source",)
-
     kind: Reduction
     source: Node
     axes: tuple[int, ...]
     batch: bool
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return (self.source,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contract(Node):
     """A sum of products, in the subscripts of ``einsum``: ``left,right->result``; ``BATCH`` is the samples' letter."""
 
-    READS = ("left", "right")
-
     left: Node
     right: Node
     subscripts: tuple[str, str, str]
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return self.left, self.right
 
 
 class Piece(NamedTuple):
@@ -270,21 +279,31 @@ class Scatter(Node):
         zeros: the members that must be 0 before a piece is added to them.
     """
 
-    READS = ("values",)
-
     values: tuple[Operand, ...]
     pieces: tuple[Piece, ...]
     zeros: Map | None
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return self.values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentSum(Node):
     """The sums of stretches of ``source``, which begin at ``starts``."""
 
-    READS = ("source",)
-
     source: Node
     starts: Indices
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return (self.source,)
+
+
+Form = tuple[Shape, bool]
+"""The shape of an output and whether it is batched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,18 +313,240 @@ class ArrayProgram:
     Attributes:
         outputs: the results, then the gradients.
         forms: the shape that each output must have, and whether it is batched: a result that is the same for all
-            members or samples stands for all of them.
+            samples stands for all of them, and a plain number for all members, too.
         nodes: what they need, operands first.
     """
 
     outputs: tuple[Operand, ...]
-    forms: tuple[tuple[Shape, bool], ...]
+    forms: tuple[Form, ...]
     nodes: tuple[Node, ...]
 
     @staticmethod
-    def of(outputs: Sequence[Operand], forms: Sequence[tuple[Shape, bool]]) -> "ArrayProgram":
-        """Return the program of some outputs."""
+    def of(outputs: Sequence[Operand], forms: Sequence[Form] | None = None) -> "ArrayProgram":
+        """Return the program of some outputs; unless given, their forms are those that they have."""
+        if forms is None:
+            forms = [(x.shape, x.batched) if isinstance(x, Node) else ((), False) for x in outputs]
         return ArrayProgram(tuple(outputs), tuple(forms), tuple(reachable(outputs)))
+
+    @property
+    def statements(self) -> list[Node]:
+        """The nodes without leaves and views."""
+        return [x for x in self.nodes if not isinstance(x, Leaf | View)]
+
+    def apart(self) -> "ArrayProgram":
+        """Return a program on single numbers with a number for each member of its outputs."""
+        return ArrayProgram.of(
+            [member for x, (shape, _) in zip(self.outputs, self.forms, strict=True) for member in _members(x, shape)]
+        )
+
+    def dump(self) -> str:
+        """Return the program as text, one node a line."""
+        returned = ["return " + ", ".join(map(_text, self.outputs))] * bool(self.outputs)
+        return "\n".join([*map(_line, self.nodes), *returned])
+
+    def verify(self, final: bool = True, differentiable: bool = False) -> "ArrayProgram":
+        """Return the program, if every node fits those that it reads, and every output its form.
+
+        Args:
+            final: whether it is what a target gets: masks stand only where a row takes them, and no contraction
+                before.
+            differentiable: whether JAX differentiates it again, so that ``stop_gradient`` stays.
+
+        Raises:
+            ValueError: naming the first node that does not fit, and why.
+        """
+        seen: dict[int, Node] = {}
+        last = -1
+        for x in self.nodes:
+            if x.number <= last:
+                raise _misfit(x, f"it stands behind %{last}")
+            last = x.number
+            for operand in x.arrays():
+                if seen.get(operand.number) is not operand:
+                    raise _misfit(x, f"%{operand.number} is not among the nodes before it")
+            seen[last] = x
+            _verify_node(x)
+            _verify_stage(x, final, differentiable)
+        if len(self.outputs) != len(self.forms):
+            raise ValueError(f"{len(self.outputs)} outputs have {len(self.forms)} forms")
+        for k, (output, (shape, batched)) in enumerate(zip(self.outputs, self.forms, strict=True)):
+            if isinstance(output, Node):
+                if seen.get(output.number) is not output:
+                    raise _misfit(output, f"output {k} is not among the nodes")
+                if output.shape != shape or (output.batched and not batched):
+                    raise _misfit(output, f"output {k} must have the form {_form(shape, batched)}")
+                if final and is_mask(output):
+                    raise _misfit(output, f"output {k} is a mask, not a number")
+        return self
+
+
+def _members(x: Operand, shape: Shape) -> list[Operand]:
+    """The single numbers of an output that was put together of single numbers."""
+    found: list[Operand] = [0.0] * math.prod(shape)
+    match x:
+        case Scatter():
+            for value, piece in zip(x.values, x.pieces, strict=True):
+                found[int(piece.map.points().item())] = _one(value)
+        case Constant():
+            found = [*x.values.ravel().tolist()]
+        case _:
+            found = [_one(x)] * len(found)
+    return found
+
+
+def _one(x: Operand) -> Operand:
+    """The single number that an operand is, or repeats."""
+    if isinstance(x, View) and x.source.shape == ():
+        return x.source
+    if isinstance(x, Node) and x.size != 1:
+        raise _misfit(x, "it is not put together of single numbers")
+    return x
+
+
+def _verify_node(x: Node) -> None:
+    """Raise ``ValueError`` unless a node fits its operands, which fit theirs."""
+    batched, shape = any(operand.batched for operand in x.arrays()), x.shape
+    match x:
+        case Argument() | Seed():
+            fits, batched = len(shape) == 1, x.batched
+        case Parameters():
+            fits = len(shape) == 1
+        case Constant():
+            fits = x.values.shape == shape and x.values.dtype == np.float64
+        case BatchSize() | BatchWeight():
+            fits = shape == ()
+        case View():
+            fits = x.map.shape == shape
+            _verify_inside(x, x.map, x.source.size)
+        case Elementwise():
+            fits = all(operand.shape == shape for operand in x.arrays())
+            if len(x.inputs) != x.op.arity or not any(x.arrays()):
+                raise _misfit(x, f"{x.op.name} takes {x.op.arity} operand(s), of which one is an array")
+        case Reduce():
+            inside = sorted({*x.axes}) == [*x.axes] and set(x.axes) <= set(range(len(x.source.shape)))
+            if not inside or not (x.axes or x.batch) or (x.batch and not (x.source.batched and x.kind == "sum")):
+                raise _misfit(x, f"it does not reduce {_form(x.source.shape, x.source.batched)} so")
+            fits = shape == tuple(size for k, size in enumerate(x.source.shape) if k not in x.axes)
+            batched = batched and not x.batch
+        case Contract():
+            fits, batched = shape == _contracted_shape(x), BATCH in x.subscripts[2]
+        case Scatter():
+            fits = True
+            _verify_pieces(x)
+        case SegmentSum():
+            fits = len(x.source.shape) == 1 and shape == x.starts.shape
+            if len(x.starts) == 0 or x.starts[0] or (np.diff(x.starts, append=x.source.size) <= 0).any():
+                raise _misfit(x, f"its stretches must begin at 0 and follow each other inside {x.source.size} members")
+        case _:
+            raise _misfit(x, "it is of no kind that a program has")
+    if not fits or x.batched != batched:
+        raise _misfit(x, "its form is not what its operands give")
+
+
+def _verify_stage(x: Node, final: bool, differentiable: bool) -> None:
+    """Raise ``ValueError`` unless a node may stand at a stage."""
+    if not final:
+        if isinstance(x, Contract):
+            raise _misfit(x, "contractions are made last")
+        return
+    masks = [is_mask(operand) for operand in x.operands]
+    match x:
+        case Elementwise(op=ops.stop_gradient) if not differentiable:
+            raise _misfit(x, "nothing is differentiated any more")
+        case Elementwise(op=ops.mul):
+            numbers = masks if all(masks) else []
+        case Elementwise(op=ops.where):
+            numbers = masks[1:]
+        case View(map=Map(table=None)):
+            numbers = []
+        case Elementwise() if x.op in (NOT, NUMBER):
+            if not all(masks):
+                raise _misfit(x, "its operand must be a mask")
+            numbers = []
+        case _:
+            numbers = masks
+    if any(numbers):
+        raise _misfit(x, "a mask stands where a number must")
+
+
+def _verify_inside(x: Node, index: Map, size: int) -> None:
+    """Raise ``ValueError`` unless the map of a node reads members 0 … size − 1."""
+    if index.table is not None:
+        fits, first, last = index.table.shape == index.shape, int(index.table.min()), int(index.table.max())
+    else:
+        reach = [stride * (extent - 1) for extent, stride in zip(index.shape, index.strides, strict=False)]
+        fits = len(index.strides) == len(index.shape) and min(index.shape, default=1) > 0
+        first, last = (index.base + sum(side(step, 0) for step in reach) for side in (min, max))
+    if not fits or first < 0 or last >= size:
+        raise _misfit(x, f"its map reaches from {first} to {last}; the members are 0 … {size - 1}")
+
+
+def _contracted_shape(x: Contract) -> Shape:
+    """The shape of a contraction by its subscripts."""
+    sizes: dict[str, int] = {}
+    for factor, letters in zip((x.left, x.right), x.subscripts, strict=False):
+        mine = letters.removesuffix(BATCH)
+        if BATCH in mine or len({*mine}) != len(mine) or len(mine) != len(factor.shape):
+            raise _misfit(x, f"the subscripts {letters} do not fit {_form(factor.shape, factor.batched)}")
+        if letters.endswith(BATCH) != factor.batched:
+            raise _misfit(x, f"the subscripts {letters} do not fit {_form(factor.shape, factor.batched)}")
+        for letter, size in zip(mine, factor.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise _misfit(x, f"the axis {letter} has {sizes[letter]} members, and {size}")
+    left, right, result = map(set, x.subscripts)
+    if len(result) != len(x.subscripts[2]) or not result <= left | right or not (left | right) - result <= left & right:
+        raise _misfit(x, "what it sums must stand in both factors, and its result in one of them")
+    return tuple(sizes[letter] for letter in x.subscripts[2].removesuffix(BATCH))
+
+
+def _verify_pieces(x: Scatter) -> None:
+    """Raise ``ValueError`` unless the pieces of a scatter are put, or added, each where it may be."""
+    if len(x.values) != len(x.pieces):
+        raise _misfit(x, f"it has {len(x.values)} values for {len(x.pieces)} pieces")
+    covered = np.zeros(x.size, dtype=bool)
+    if x.zeros is not None:
+        _verify_inside(x, x.zeros, x.size)
+        covered[x.zeros.points()] = True
+    for k, (value, piece) in enumerate(zip(x.values, x.pieces, strict=True)):
+        if isinstance(value, Node) and value.shape != piece.map.shape:
+            raise _misfit(x, f"value {k} has the shape {value.shape}, and its piece {piece.map.shape}")
+        _verify_inside(x, piece.map, x.size)
+        points = piece.map.points().ravel()
+        if len(np.unique(points)) != len(points):
+            raise _misfit(x, f"piece {k} reaches a member twice")
+        if piece.adds and not covered[points].all():
+            raise _misfit(x, f"piece {k} adds to what is not there")
+        if not piece.adds and covered[points].any():
+            raise _misfit(x, f"piece {k} overwrites what is there")
+        covered[points] = True
+
+
+def _misfit(x: Node, why: str) -> ValueError:
+    return ValueError(f"{_line(x)}: {why}")
+
+
+def _form(shape: Shape, batched: bool) -> str:
+    return ("×".join(map(str, shape)) + " per sample" * batched) or "1"
+
+
+def _text(x: Operand) -> str:
+    return f"%{x.number}" if isinstance(x, Node) else repr(x)
+
+
+def _line(x: Node) -> str:
+    """A node as text."""
+    match x:
+        case View(map=index):
+            detail = f" at {index.base} + {index.strides}" if index.regular else " at a table"
+        case Argument():
+            detail = f" {x.position}"
+        case Reduce():
+            detail = f" {(x.axes, x.batch)}"
+        case Contract():
+            detail = f" {x.subscripts}"
+        case _:
+            detail = ""
+    return f"%{x.number}: {_form(x.shape, x.batched)} = {x.name}({', '.join(map(_text, x.operands))}){detail}"
 
 
 def source_of(x: Node) -> Node:

@@ -1,11 +1,10 @@
 """Functions on arrays that NumPy lacks, with the conventions of the table.
 
-Programs call them as ``special.sigmoid(x, out=y)``. ``numpy_namespace`` and ``jax_namespace`` hold what a
-program of each dialect finds under its names.
+Programs call them as ``special.sigmoid(x, out=y)``; ``numpy_namespace`` holds what a program finds under its names.
 """
 
 import math
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from microgrid.ops import Op
 Array = Any
 
 
-def _elementwise(forward: Any, arguments: int) -> Any:
+def mapped(forward: Any, arguments: int) -> Any:
     """Return a function of floats as a function of arrays; slow, as it calls Python for each number."""
-    mapped = np.frompyfunc(forward, arguments, 1)
+    by_number = np.frompyfunc(forward, arguments, 1)
 
     def function(*xs: Array, out: Array = None) -> Array:
-        result = mapped(*xs)
+        result = by_number(*xs)
         if out is None:
             return np.asarray(result, dtype=np.result_type(*xs, np.float32))
         out[...] = result
@@ -43,7 +42,7 @@ def _by_number(op: Op, chosen: Any, x: Array, result: Array, out: Array) -> Arra
     if not np.any(chosen):
         return result
     result = np.array(result)
-    result[chosen] = _elementwise(op.forward, 1)(np.asarray(x)[chosen])
+    result[chosen] = mapped(op.forward, 1)(np.asarray(x)[chosen])
     return _into(out, result)
 
 
@@ -84,7 +83,7 @@ class NumPySpecial:
     @staticmethod
     def polygamma(n: int, x: Array, out: Array = None) -> Array:
         """ψ⁽ⁿ⁾(x), number by number: SciPy's has other values at the poles."""
-        return _elementwise(ops.polygamma_of(n).forward, 1)(x, out=out)
+        return mapped(ops.polygamma_of(n).forward, 1)(x, out=out)
 
     @staticmethod
     def gamma(x: Array, out: Array = None) -> Array:
@@ -95,7 +94,7 @@ class NumPySpecial:
     @staticmethod
     def ieee_remainder(a: Array, b: Array, out: Array = None) -> Array:
         """IEEE 754's remainder."""
-        return _into(out, _remainder(np, a, b))
+        return _into(out, remainder_of(np, a, b))
 
     @staticmethod
     def copysign_or_nan(a: Array, b: Array, out: Array = None) -> Array:
@@ -139,7 +138,7 @@ class NumPySpecial:
     @staticmethod
     def power_log(k: int, x: Array, n: Array, out: Array = None) -> Array:
         """xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
-        return _into(out, _power_log(np, k, x, n))
+        return _into(out, power_log_of(np, k, x, n))
 
     @staticmethod
     def where(condition: Array, a: Array, b: Array, out: Array = None) -> Array:
@@ -163,13 +162,14 @@ def numpy_name(ufunc: str) -> str:
     return ufunc if is_ufunc(ufunc) else ""
 
 
-def _power_log(xp: Any, k: int, x: Array, n: Array) -> Array:
+def power_log_of(xp: Any, k: int, x: Array, n: Array) -> Array:
+    """Return xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = inf for n < 0."""
     pole = xp.where(xp.less(n, 0.0), xp.power(xp.abs(x), n) * (-1.0) ** k, xp.where(xp.isnan(n), n, 0.0))
     finite = xp.where(xp.equal(x, math.inf) & xp.less(n, 0.0), 0.0, xp.power(x, n) * xp.log(x) ** k)
     return xp.where(xp.equal(x, 0.0), pole, finite)
 
 
-def _remainder(xp: Any, a: Array, b: Array) -> Array:
+def remainder_of(xp: Any, a: Array, b: Array) -> Array:
     """Return a − q·b with the whole number q nearest to a ÷ b, of two the even one: exact, as ``fmod`` is.
 
     Of the remainder m of |a| by |b| and its complement |b| − m the smaller counts; between equals m, if q is even.
@@ -196,8 +196,7 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return what programs on NumPy arrays find under their names."""
     functions = {name: value for name, value in vars(np).items() if isinstance(value, np.ufunc)}
     used = {
-        name: _elementwise(value.forward, value.arity) if isinstance(value, Op) else value
-        for name, value in names.items()
+        name: mapped(value.forward, value.arity) if isinstance(value, Op) else value for name, value in names.items()
     }
     typed = {
         name: value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
@@ -218,179 +217,3 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         "I": np.dtype(dtype).itemsize,
         **typed,
     }
-
-
-# ---------------------------------------------------------------------------------------------------
-# JAX
-
-
-@cache
-def _jax_special() -> Any:
-    import jax.numpy as jnp
-    from jax.scipy import special as jsp
-
-    class JaxSpecial:
-        """The namespace ``special`` of programs on JAX arrays."""
-
-        erf = staticmethod(jsp.erf)
-        erfc = staticmethod(jsp.erfc)
-        lgamma = staticmethod(jsp.gammaln)
-        where = staticmethod(jnp.where)
-        c_power = staticmethod(jnp.power)
-        ieee_remainder = staticmethod(partial(_remainder, jnp))
-        power_log = staticmethod(partial(_power_log, jnp))
-
-        @staticmethod
-        def copysign_or_nan(a: Array, b: Array) -> Array:
-            """|a| with the sign of b; nan where b is nan."""
-            return jnp.where(jnp.isnan(b), jnp.nan, jnp.copysign(a, b))
-
-        @staticmethod
-        def digamma(x: Array) -> Array:
-            """ψ(x); JAX's is nan at 0, and there it is ∓∞."""
-            return jnp.where(x == 0.0, -1.0 / x, jsp.digamma(x))
-
-        @staticmethod
-        def sigmoid(x: Array) -> Array:
-            """1 / (1 + e⁻ˣ) without overflow on either side."""
-            e = jnp.exp(-jnp.abs(x))
-            return jnp.where(x < 0, e, 1.0) / (1.0 + e)
-
-        @staticmethod
-        def sigmoid_slope(x: Array) -> Array:
-            """σ(x)·σ(−x)."""
-            e = jnp.exp(x)
-            return 1.0 / (e + 1.0 / e + 2.0)
-
-        @staticmethod
-        def sech2(x: Array) -> Array:
-            """1 / cosh² x."""
-            e = jnp.exp(x)
-            e = 2.0 / (e + 1.0 / e)
-            return e * e
-
-        @staticmethod
-        def direction(a: Array, b: Array) -> Array:
-            """The cosine a / √(a² + b²); ±1 where only a is infinite."""
-            return jnp.where(jnp.isinf(a) & jnp.isfinite(b), jnp.sign(a), a / jnp.hypot(a, b))
-
-    return JaxSpecial
-
-
-def jax_name(ufunc: str) -> str:
-    """Return by which name programs on JAX arrays call a function; empty if there is none."""
-    import jax.numpy as jnp
-
-    if ufunc in vars(_jax_special()):
-        return f"special.{ufunc}"
-    return f"xp.{ufunc}" if is_ufunc(ufunc) and hasattr(jnp, ufunc) else ""
-
-
-def jax_namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
-    """Return what pure programs on JAX arrays find under their names."""
-    import jax
-    import jax.numpy as jnp
-
-    def mapped(op: Op) -> Any:
-        def function(*xs: Array) -> Array:
-            same = jnp.broadcast_arrays(*xs)
-            shape: Any = jax.eval_shape(lambda: jnp.empty(same[0].shape, dtype))
-            call = _elementwise(op.forward, op.arity)
-
-            def on_host(*ys: Array) -> Array:
-                with np.errstate(all="ignore"):
-                    return np.asarray(call(*map(np.asarray, ys)), dtype)
-
-            return jax.pure_callback(on_host, shape, *same, vmap_method="broadcast_all")
-
-        return function
-
-    def view(source: Array, base: Any, shape: Any, strides: Any, batch: Any = None) -> Array:
-        flat = source.reshape(-1, *([] if batch is None else [batch]))
-        if strides is None:
-            return flat[base]
-        sliced = _sliced(flat, base, shape, strides)
-        return flat[_points(base, shape, strides)] if sliced is None else sliced
-
-    def scatter(shape: Any, pieces: Any, batch: Any = None) -> Array:
-        """The transpose of ``view``: XLA gets pads and sums, not a scatter of single numbers."""
-        tail = () if batch is None else (batch,)
-        like: Any = jax.eval_shape(lambda: jnp.empty((*shape, *tail), dtype))
-        total = jnp.zeros(like.shape, dtype)
-        for *where, value in pieces:
-            read = jax.linear_transpose(partial(_read, view, where, batch), like)
-            value = jnp.asarray(value, dtype)
-            if batch is not None and value.ndim < len(where[1]) + 1:
-                value = value[..., None]
-            total = total + read(jnp.broadcast_to(value, (*where[1], *tail)))[0]
-        return total
-
-    def segment_sum(x: Array, starts: Any) -> Array:
-        segments = np.repeat(np.arange(len(starts)), np.diff([*starts, x.shape[0]]))
-        return jax.ops.segment_sum(x, segments, num_segments=len(starts))
-
-    used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
-    return {
-        "xp": jnp,
-        "special": _jax_special(),
-        "view": view,
-        "scatter": scatter,
-        "segment_sum": segment_sum,
-        "stop_gradient": jax.lax.stop_gradient,
-        "inf": math.inf,
-        "nan": math.nan,
-        **used,
-    }
-
-
-def _read(view: Any, where: Any, batch: Any, x: Array) -> Array:
-    return view(x, *where, batch)
-
-
-def _points(base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    points = np.full(shape, base)
-    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
-        points = points + (stride * np.arange(size)).reshape((-1,) + (1,) * (len(shape) - axis - 1))
-    return points
-
-
-def _sliced(flat: Array, base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array | None:
-    """Return a strided view of axis 0 by slices and reshapes; ``None`` if it takes a table of indices.
-
-    JAX has no strides: an axis of stride s becomes a reshape to rows of s, of which a part is read.
-    """
-    import jax.numpy as jnp
-
-    rank = len(shape)
-    axes = [k for k in range(rank) if strides[k]]
-    start = base + sum(strides[k] * (shape[k] - 1) for k in axes if strides[k] < 0)
-    order = sorted(axes, key=lambda k: -abs(strides[k]))
-    found = _rows(flat, start, [(shape[k], abs(strides[k])) for k in order])
-    if found is None:
-        return None
-    found = jnp.flip(found, [place for place, k in enumerate(order) if strides[k] < 0])
-    tail = list(range(len(order), found.ndim))
-    found = jnp.transpose(found, [order.index(k) for k in axes] + tail)
-    found = jnp.expand_dims(found, [k for k in range(rank) if not strides[k]])
-    return jnp.broadcast_to(found, (*shape, *found.shape[rank:]))
-
-
-def _rows(flat: Array, start: int, axes: list[tuple[int, int]]) -> Array | None:
-    if not axes:
-        return flat[start]
-    (size, stride), inner = axes[0], axes[1:]
-    if not inner:
-        return flat[start : start + (size - 1) * stride + 1 : stride]
-    span = 1 + sum((n - 1) * s for n, s in inner)
-    first = min(start, flat.shape[0] - size * stride)
-    if first < 0 or start - first + span > stride:
-        return None
-    rows = flat[first : first + size * stride].reshape(size, stride, *flat.shape[1:])
-    found = _rows(rows.swapaxes(0, 1), start - first, inner)
-    return None if found is None else _moved(found, len(inner))
-
-
-def _moved(array: Array, axis: int) -> Array:
-    """Return the array with an axis brought to the front."""
-    order = [axis, *[k for k in range(array.ndim) if k != axis]]
-    return array.transpose(order)

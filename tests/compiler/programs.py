@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import microgrid as mg
 from microgrid import ops
+from microgrid.compiler.targets import named
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
 
@@ -26,6 +27,17 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
         "[mg.maximum(s, t) for s, t in zip({v}, {w})]",
         "[s if k % 2 else s * s for k, s in enumerate({v})]"]  # fmt: skip
+
+
+FORMS = ["lifted", "spelled out", "floats", "loops"]
+"""How a program may be written: with a node for many numbers or for each, on arrays or on plain floats."""
+
+
+def formed(kernel, form):
+    """The kernel, made to run in a form, whether it suits or not."""
+    kernel.stages.unrolled = form != "lifted"
+    kernel._chosen = named(form if form in ("floats", "loops") else "numpy"), {}
+    return kernel
 
 
 @dataclass

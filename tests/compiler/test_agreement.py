@@ -12,10 +12,12 @@ import pytest
 from bounds import Ball, Graph
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import ROWS, any_number, max_of, wild_cases
+from programs import FORMS, ROWS, any_number, formed, max_of, wild_cases
 
 import microgrid as mg
-from microgrid.compiler import compile, emit, roll
+from microgrid.compiler import compile
+from microgrid.compiler.targets import python
+from microgrid.compiler.task import VALUE
 from microgrid.strategies import expressions
 
 
@@ -80,17 +82,6 @@ def at(derivatives, nodes):
 
 
 WEIGHTS = [1.0, -2.0, 0.5]
-FORMS = ["lifted", "spelled out", "floats", "loops"]
-
-
-def formed(kernel, form):
-    """The kernel, made to run in a form."""
-    if form in ("lifted", "spelled out"):
-        kernel.spelled_out = form == "spelled out"
-    else:
-        kernel.spelled_out = kernel.scalar = True
-        kernel.looped = form == "loops"
-    return kernel
 
 
 def check_kernel(case, form, reduce, name, by, tally):
@@ -158,8 +149,7 @@ def check_kernel(case, form, reduce, name, by, tally):
 @pytest.mark.parametrize("lines", [2000, 3])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_kernel_of_any_form_agrees_with_the_model(form, lines, monkeypatch):
-    monkeypatch.setattr(emit, "LINES", lines)
-    monkeypatch.setattr(roll, "LINES", lines)
+    monkeypatch.setattr(python, "LINES", lines)
     tally = Tally()
 
     @given(
@@ -320,6 +310,6 @@ def test_a_long_program_that_reads_in_no_regular_order_is_cut_in_parts():
     kernel = compile(f).kernel(x)
     expected = mg.mean([f(list(row)) for row in x])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emit, "LINES", 100)
+        patch.setattr(python, "LINES", 100)
         assert kernel.value([], x) == pytest.approx(float(expected), rel=1e-12)
-    assert "part2()" in kernel._source("value").text
+    assert "part2()" in kernel.executable(VALUE).text("source")

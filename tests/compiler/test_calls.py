@@ -15,6 +15,7 @@ import pytest
 import microgrid as mg
 from microgrid.calculus import gradient_graph, hessian, jvp
 from microgrid.compiler import compile
+from microgrid.compiler.task import PULLBACK, VALUE
 from microgrid.nn import MLP, Affine, Sequential, Tanh
 
 X = np.random.default_rng(1).normal(size=(5, 3))
@@ -77,11 +78,11 @@ def test_the_kernel_runs_backwards_once_for_all_outputs(monkeypatch):
     model = network()
     compiled = compile(model, reduce=None)
     kernel, runs = compiled.kernel(X), []
-    run = kernel._run
-    monkeypatch.setattr(kernel, "_run", lambda by, *rest: runs.append(by) or run(by, *rest))
+    compute = kernel.compute
+    monkeypatch.setattr(kernel, "compute", lambda task, *rest: runs.append(task) or compute(task, *rest))
     outputs = compiled(X)
     mg.total([y for sample in outputs for y in sample]).backward()
-    assert runs == ["value", "pullback"]
+    assert runs == [VALUE, PULLBACK]
 
 
 def test_values_among_the_arguments_of_samples_that_are_kept_apart():

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given
-from programs import cases
+from programs import cases, formed
 
 import microgrid as mg
 from microgrid.compiler import compile
@@ -96,7 +96,7 @@ def test_each_box_and_edge_of_a_kernel_says_in_a_sentence_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("form", "by"), [("batch", "both"), ("batch", "value"), ("arrays", "both"), ("floats", "both")]
+    ("form", "by"), [("batch", "both"), ("batch", "value"), ("lifted", "both"), ("floats", "both")]
 )
 @given(case=cases(max_steps=5))
 def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(form, by, case):
@@ -104,7 +104,7 @@ def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(form
     batch = case.batch if form == "batch" else [argument[0] for argument in case.batch]
     kernel = compile(f, batch=form == "batch").kernel(*batch)
     if form != "batch":
-        kernel.spelled_out = kernel.scalar = form == "floats"
+        formed(kernel, form)
     found = kernel.boxes(by)
     assert all(not isinstance(x, int) or x < k for k, box in enumerate(found) for x in box.operands)
     assert [box.name for box in found if box.operands] == [x.name for x in kernel.statements(by)]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from programs import Case, assert_close, cases, eager
+from programs import Case, assert_close, cases, eager, formed
 
 import microgrid as mg
 from microgrid.checking.numeric import Program
@@ -37,19 +37,18 @@ def test_a_compiled_batch_equals_the_engine(form, case):
     case.values = [mg.Value(x) for x in case.parameters]
     for reduce in ("mean", "sum"):
         kernel = compile(case.function(case.values), reduce=reduce).kernel(*case.batch)
-        kernel.spelled_out = form == "spelled out"
+        formed(kernel, form)
         check(case, kernel, reduce, *case.batch)
 
 
-@pytest.mark.parametrize("form", ["floats", "loops", "arrays"])
+@pytest.mark.parametrize("form", ["floats", "loops", "lifted"])
 @given(case=cases())
 def test_one_sample_equals_the_engine(form, case):
     case.values = [mg.Value(x) for x in case.parameters]
     sample = [argument[0] for argument in case.batch]
     one = Case(case.text, case.parameters, [[x] for x in sample], case.values)
     kernel = compile(case.function(case.values), batch=False).kernel(*sample)
-    kernel.spelled_out = kernel.scalar = form != "arrays"
-    kernel.looped = form == "loops"
+    formed(kernel, form)
     check(one, kernel, "sum", *sample)
 
 

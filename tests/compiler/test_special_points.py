@@ -8,7 +8,7 @@ import pytest
 
 import microgrid as mg
 from microgrid import losses, ops
-from microgrid.compiler import kernel
+from microgrid.compiler.targets import numpy
 
 inf, nan = math.inf, math.nan
 
@@ -83,7 +83,7 @@ def test_a_target_that_is_0_has_the_gradient_that_the_loss_has_by_it():
 @pytest.mark.parametrize("n", [1, 3, 49, 98, 103, 4999])
 @pytest.mark.parametrize("tile", [4_000_000, 1])
 def test_the_mean_of_equal_numbers_is_that_number(n, tile, monkeypatch):
-    monkeypatch.setattr(kernel, "_TILE_BYTES", tile)  # of 1 byte: no more than 512 samples at a time
+    monkeypatch.setattr(numpy, "_TILE_BYTES", tile)  # of 1 byte: no more than 512 samples at a time
     w = mg.Value(1.0)
     by_sample = mg.compile(lambda x, y: w * x * y)
     ones = np.ones(n)

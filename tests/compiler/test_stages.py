@@ -8,8 +8,10 @@ import pytest
 import microgrid as mg
 from microgrid import ops
 from microgrid.compiler import compile
-from microgrid.compiler.arrays import NOT, Arrays, Map, dump
-from microgrid.compiler.differentiate import gradients
+from microgrid.compiler.ir import NOT, ArrayProgram, Map
+from microgrid.compiler.passes.builder import Builder
+from microgrid.compiler.passes.differentiate import gradients
+from microgrid.compiler.passes.rules import BEFORE, LAST
 from microgrid.compiler.program import LARGEST, SUM, from_graph
 from microgrid.compiler.simplify import simplify
 
@@ -83,9 +85,9 @@ def test_a_view_of_a_view_is_one_view():
 
 
 def test_the_rules_on_statements_keep_every_number():
-    arrays = Arrays(last=True)
-    x, y = arrays.argument(0, 4, True), arrays.argument(1, 4, True)
-    apply = arrays.apply
+    build = Builder(LAST)
+    x, y = build.argument(0, 4, True), build.argument(1, 4, True)
+    apply = build.apply
     assert apply(ops.mul, 1.0, x) is x
     assert apply(ops.mul, x, -1.0) is apply(ops.neg, x)
     assert apply(ops.neg, apply(ops.neg, x)) is x
@@ -101,27 +103,27 @@ def test_the_rules_on_statements_keep_every_number():
     mask = apply(ops.less, x, y)
     assert apply(ops.sub, 1.0, mask).op is NOT
     assert apply(NOT, apply(NOT, mask)) is mask
-    weight, count = arrays.make("weight", (), (), False), arrays.make("count", (), (), False)
+    weight, count = build.batch_weight(), build.batch_size()
     assert apply(ops.mul, weight, count) == apply(ops.mul, count, weight) == 1.0
-    assert arrays.sum(x, []) is x
+    assert build.sum(x, []) is x
 
 
 def test_what_is_the_same_for_every_sample_is_counted():
-    arrays = Arrays()
-    w = arrays.view(arrays.parameters(1), Map((), 0))
-    weight = arrays.make("weight", (), (), False)
-    product = arrays.apply(ops.mul, weight, w)
-    assert arrays.sum_samples(arrays.apply(ops.neg, product)) == arrays.apply(ops.neg, w)
-    assert arrays.sum_samples(arrays.view(weight, Map((3,), 0, (0,)))) == 1.0
-    counted = arrays.sum_samples(arrays.apply(ops.mul, w, w))
-    assert "count()" in dump([*arrays.statements], [counted])
+    build = Builder(BEFORE)
+    w = build.view(build.parameters(1), Map((), 0))
+    weight = build.batch_weight()
+    product = build.apply(ops.mul, weight, w)
+    assert build.sum_samples(build.apply(ops.neg, product)) == build.apply(ops.neg, w)
+    assert build.sum_samples(build.view(weight, Map((3,), 0, (0,)))) == 1.0
+    counted = build.sum_samples(build.apply(ops.mul, w, w))
+    assert "count()" in ArrayProgram.of([counted]).dump()
 
 
 def test_a_weight_per_sample_counts_once_for_an_output_without_samples():
-    arrays = Arrays()
-    w = arrays.view(arrays.parameters(1), Map((), 0))
-    seeds = arrays.view(arrays.make("seed", (), (1,), True), Map((), 0))
-    (gradient,) = gradients(arrays, [(arrays.apply(ops.mul, w, w), seeds)], [w])
+    build = Builder(BEFORE)
+    w = build.view(build.parameters(1), Map((), 0))
+    seeds = build.view(build.seed(1, True), Map((), 0))
+    (gradient,) = gradients(build, [(build.apply(ops.mul, w, w), seeds)], [w])
     assert not gradient.batched
 
 

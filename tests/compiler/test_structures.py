@@ -7,9 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from programs import formed
 
 import microgrid as mg
 from microgrid.compiler import compile
+from microgrid.compiler.task import VALUE, Task
 
 
 def weights(n, seed=0):
@@ -143,8 +145,8 @@ def two_loops(x, w):
 def test_a_recurrence_becomes_a_loop_of_plain_floats(recurrence):
     w = [mg.Value(1.0 + 0.003 * k) for k in range(100)]
     kernel = compile(lambda x: recurrence(x, w), batch=False).kernel(0.7)
-    kernel.looped = True
-    assert kernel.scalar
+    assert kernel.stages.scalar
+    formed(kernel, "loops")
     leaf = mg.Value(0.7)
     expected = recurrence(leaf, w)
     expected.backward()
@@ -152,7 +154,7 @@ def test_a_recurrence_becomes_a_loop_of_plain_floats(recurrence):
     assert value == kernel.value(kernel.read(), 0.7) == pytest.approx(expected.data, rel=1e-12)
     assert by_x == pytest.approx(leaf.grad, rel=1e-10, abs=1e-300)
     assert by_theta == pytest.approx([p.grad for p in kernel.parameters], rel=1e-10, abs=1e-300)
-    assert "for i in range" in kernel._source("value").text
+    assert "for i in range" in kernel.executable(VALUE).text("source")
     assert len(kernel.source.splitlines()) < 110
 
 
@@ -169,7 +171,7 @@ def test_a_long_recurrence_takes_the_text_of_one_step():
         x, slope = math.sin(x) * 1.1, slope * math.cos(x) * 1.1
     assert value == pytest.approx(x, rel=1e-12)
     assert gradient == pytest.approx(slope, rel=1e-9)
-    assert len(kernel._source("arguments").text.splitlines()) < 40
+    assert len(kernel.executable(Task.gradient("arguments")).text("source").splitlines()) < 40
 
 
 def test_the_constants_of_a_gradient_meet_and_a_reciprocal_is_a_division():
@@ -179,7 +181,7 @@ def test_the_constants_of_a_gradient_meet_and_a_reciprocal_is_a_division():
     z = 0.75 * x
     bell = 0.25 * 0.75 * 2.0 / math.sqrt(math.pi) * np.exp(-z * z)
     assert slope == pytest.approx(bell / (2.0 * x) - value / x, rel=1e-12)
-    backward = kernel._source("arguments").text.partition("divide(")[2]
+    backward = kernel.executable(Task.gradient("arguments")).text("source").partition("divide(")[2]
     assert backward.count("divide(1.0") == 0
     assert len([line for line in backward.splitlines() if re.search(r"multiply\([\d.(-]", line)]) == 2  # one a term
 
@@ -210,9 +212,9 @@ def test_a_long_program_that_repeats_nothing_is_cut_in_parts():
             x = step(x)
         return x
 
-    for looped in (True, False):
+    for form in ("loops", "floats"):
         kernel = compile(f, batch=False).kernel(0.3)
-        kernel.looped = looped
+        formed(kernel, form)
         assert kernel.source.count("def part") > 2
         leaf = mg.Value(0.3)
         expected = f(leaf)
@@ -232,7 +234,7 @@ def test_floats_that_python_refuses_are_inf_and_nan_in_a_loop_too():
         return x
 
     kernel = compile(f, batch=False).kernel(0.5)
-    kernel.looped = True
+    formed(kernel, "loops")
     value, (gradient,) = kernel.value_and_grad([], 0.5, by="arguments")
     leaf = mg.Value(0.5)
     expected = f(leaf)

@@ -74,7 +74,7 @@ def test_a_program_of_any_rows_on_jax_agrees_with_the_model_at_any_numbers(case,
     eager = Eager(case, "f", reduce, True)
     parameters = [mg.Value(x) for x in case.parameters]
     kernel = compile(case.function(parameters), reduce=reduce).kernel(*case.batch)
-    kernel.spelled_out = not lifted
+    kernel.stages.unrolled = not lifted
     place = {p: k for k, p in enumerate(parameters)}
     leaves = [eager.parameters[place[p]] for p in kernel.parameters]
     f, theta, batch = kernel.to_jax(), kernel.read(), [np.array(x) for x in case.batch]

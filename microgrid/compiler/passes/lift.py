@@ -8,50 +8,70 @@ j·s₁``, so they become views; a map that is not becomes a table of indices: s
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from microgrid import ops
-from microgrid.compiler.arrays import Array, Arrays, Indices, Map, Operand, Shape
 from microgrid.compiler.classes import VARIADIC, Classes
+from microgrid.compiler.ir import Indices, Leaf, Map, Node, Operand, Shape, View
+from microgrid.compiler.passes.builder import Builder
+from microgrid.compiler.passes.rules import BEFORE
 from microgrid.compiler.program import PARAMETER, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
 _UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
 
 
-def lift(program: Program, classes: Classes, arrays: Arrays, batched: Sequence[bool]) -> list[Operand]:
-    """Write a simplified program as statements on arrays.
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A program of scalars on arrays, before anything is differentiated.
+
+    Attributes:
+        build: its nodes.
+        outputs: its results, each of shape ().
+        leaves: the parameters, then each argument.
+        reads: the nodes by which each leaf is read if it is read number by number, member after member; else the leaf.
+        unrolled: whether there is a node for each number.
+    """
+
+    build: Builder
+    outputs: Sequence[Operand]
+    leaves: Sequence[Leaf]
+    reads: Sequence[Sequence[Node]]
+    unrolled: bool
+
+
+def lift(program: Program, classes: Classes, batched: bool) -> Lifted:
+    """Write a simplified program as nodes on arrays.
 
     Args:
         program: the scalars.
         classes: its nodes by structure.
-        arrays: where the statements go.
-        batched: for each argument, whether it has an axis over samples.
-
-    Returns:
-        The outputs, each of shape ().
+        batched: whether the arguments have an axis over samples.
     """
-    return _Lift(program, arrays, batched, classes).outputs()
+    build = Builder(BEFORE)
+    outputs = _Lift(program, build, batched, classes).outputs()
+    leaves = _leaves(build, program, batched)
+    return Lifted(build, outputs, leaves, [[leaf] for leaf in leaves], unrolled=False)
 
 
-def spell_out(program: Program, arrays: Arrays, batched: Sequence[bool]) -> tuple[list[Operand], list[list[Operand]]]:
-    """Write a program as statements on single numbers, for one that has no repetition to lift.
-
-    Returns:
-        The outputs; and for the parameters, then for each argument, the statement that reads each number.
-    """
-    theta = arrays.parameters(program.parameters)
-    groups = [[arrays.view(theta, Map((), k)) for k in range(program.parameters)]]
-    for k, (size, has_batch) in enumerate(zip(program.sizes, batched, strict=True)):
-        argument = arrays.argument(k, size, has_batch)
-        groups.append([arrays.view(argument, Map((), position)) for position in range(size)])
+def unroll(program: Program, batched: bool) -> Lifted:
+    """Write a program as nodes on single numbers, for one that has no repetition to lift."""
+    build = Builder(BEFORE)
+    leaves = _leaves(build, program, batched)
+    reads = [[build.make(View, (), leaf.batched, leaf, Map((), k)) for k in range(leaf.size)] for leaf in leaves]
 
     def leaf(row: Op, position: int) -> Operand:
-        return groups[0 if row is PARAMETER else 1 + argument_number(row)][position]
+        return reads[0 if row is PARAMETER else 1 + argument_number(row)][position]
 
-    return instantiate(arrays, program, leaf), groups
+    return Lifted(build, instantiate(build, program, leaf), leaves, reads, unrolled=True)
+
+
+def _leaves(build: Builder, program: Program, batched: bool) -> list[Leaf]:
+    arguments = [build.argument(k, size, batched) for k, size in enumerate(program.sizes)]
+    return [build.parameters(program.parameters), *arguments]
 
 
 def argument_number(row: Op) -> int:
@@ -59,7 +79,7 @@ def argument_number(row: Op) -> int:
     return int(row.recipe[1][0]) if row.recipe is not None and row.recipe[0] is argument_of else -1
 
 
-def instantiate(arrays: Arrays, program: Program, leaf: Callable[[Op, int], Operand]) -> list[Operand]:
+def instantiate(build: Builder, program: Program, leaf: Callable[[Op, int], Operand]) -> list[Operand]:
     """Write a program out, node by node, on arrays of one shape; ``leaf(row, position)`` gives what a leaf is."""
     values: list[Operand] = []
     for row, arguments, data in program.nodes():
@@ -70,22 +90,22 @@ def instantiate(arrays: Arrays, program: Program, leaf: Callable[[Op, int], Oper
         elif row in VARIADIC:
             total = values[arguments[0]]
             for a in arguments[1:]:
-                total = arrays.apply(VARIADIC[row], total, values[a])
+                total = build.apply(VARIADIC[row], total, values[a])
             values.append(total)
         else:
-            values.append(arrays.apply(row, *[values[a] for a in arguments]))
+            values.append(build.apply(row, *[values[a] for a in arguments]))
     return [values[output] for output in program.outputs]
 
 
 class _Lift:
-    def __init__(self, program: Program, arrays: Arrays, batched: Sequence[bool], classes: Classes) -> None:
-        self.program, self.arrays, self.batched, self.classes = program, arrays, batched, classes
+    def __init__(self, program: Program, build: Builder, batched: bool, classes: Classes) -> None:
+        self.program, self.build, self.batched, self.classes = program, build, batched, classes
         self.starts = np.array(program.starts)
         self.arguments = np.array(program.arguments, dtype=np.int64)
         self.data = np.array(program.data)
         self.of = np.array(classes.of)
         self.position = np.zeros(len(program), dtype=np.int64)
-        self.lifted: list[Array | None] = [None] * len(classes.rows)
+        self.lifted: list[Node | None] = [None] * len(classes.rows)
         self.virtual = self._products_for_sums()
         for number, row in enumerate(classes.rows):
             self._lift(number, row)
@@ -117,10 +137,10 @@ class _Lift:
             return
         if row is PARAMETER:
             self.position[members] = self.data[members]
-            self.lifted[number] = self.arrays.parameters(self.program.parameters)
+            self.lifted[number] = self.build.parameters(self.program.parameters)
         elif (k := argument_number(row)) >= 0:
             self.position[members] = self.data[members]
-            self.lifted[number] = self.arrays.argument(k, self.program.sizes[k], self.batched[k])
+            self.lifted[number] = self.build.argument(k, self.program.sizes[k], self.batched)
         elif number in self.virtual:
             self.position[members] = np.arange(len(members))
         elif row in VARIADIC or row is ops.add:
@@ -153,7 +173,7 @@ class _Lift:
         operands = [
             self._read(int(source), self._indices(int(source), nodes[:, k]), shape) for k, source in enumerate(sources)
         ]
-        result = self.arrays.apply(row, *operands)
+        result = self.build.apply(row, *operands)
         self.lifted[number] = self._stored(result, shape)
 
     def _lift_chain(self, number: int, row: Op, members: Indices) -> None:
@@ -176,7 +196,7 @@ class _Lift:
         reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, parts)]
         result: Operand = reduced[0]
         for term in reduced[1:]:
-            result = self.arrays.apply(pair, result, term)
+            result = self.build.apply(pair, result, term)
         self.lifted[number] = self._stored(result, shape)
 
     def _sorted_terms(self, source: int, nodes: Indices) -> Indices:
@@ -209,28 +229,28 @@ class _Lift:
         if self._constant(source):
             values = self.data[nodes]
             folded = values.sum(1) if pair is ops.add else values.max(1) if pair is ops.maximum else values.min(1)
-            return self.arrays.constant(folded.reshape(shape))
+            return self.build.constant(folded.reshape(shape))
         inner = _shape(count, [(column.reshape(nodes.shape)[0], 1) for column in self._columns(source, nodes.ravel())])
         axes = range(len(shape), len(shape) + len(inner))
         alone = not shape or count > _UNROLLED
         if alone or (pair is ops.add and self._is_matrix_product(source, nodes, shape + inner)):
             terms = self._term(source, nodes.ravel(), shape + inner)
-            if not isinstance(terms, Array):
+            if not isinstance(terms, Node):
                 return float(count) * terms if pair is ops.add else terms
             if pair is ops.add:
-                return self.arrays.sum(terms, axes)
-            return self.arrays.extreme("largest" if pair is ops.maximum else "smallest", terms, axes)
+                return self.build.sum(terms, axes)
+            return self.build.extreme("largest" if pair is ops.maximum else "smallest", terms, axes)
         total = self._term(source, nodes[:, 0], shape)
         for k in range(1, count):
-            total = self.arrays.apply(pair, total, self._term(source, nodes[:, k], shape))
+            total = self.build.apply(pair, total, self._term(source, nodes[:, k], shape))
         return total
 
     def _is_matrix_product(self, source: int, nodes: Indices, shape: Shape) -> bool:
         """Whether the terms are products of which one factor repeats where the other does not."""
         if source not in self.virtual:
             return False
-        factors = [x for x in self._factors(source, nodes.ravel(), shape) if isinstance(x, Array)]
-        spans = {(x.batched, x.detail.repeats() if x.op == "view" else ()) for x in factors}
+        factors = [x for x in self._factors(source, nodes.ravel(), shape) if isinstance(x, Node)]
+        spans = {(x.batched, x.map.repeats() if isinstance(x, View) else ()) for x in factors}
         return len(spans) == 2
 
     # -- reading --------------------------------------------------------------------------------------
@@ -258,22 +278,22 @@ class _Lift:
 
     def _term(self, source: int, nodes: Indices, shape: Shape) -> Operand:
         if source in self.virtual:
-            return self.arrays.apply(ops.mul, *self._factors(source, nodes, shape))
+            return self.build.apply(ops.mul, *self._factors(source, nodes, shape))
         return self._read(source, self._indices(source, nodes), shape)
 
     def _read(self, source: int, indices: Indices, shape: Shape) -> Operand:
         """The members of a class at these indices, in a shape; for constants, their values."""
         if self._constant(source):
-            return self.arrays.constant(self.data[indices].reshape(shape))
+            return self.build.constant(self.data[indices].reshape(shape))
         array = self.lifted[source]
         assert array is not None
-        return self.arrays.view(array, Map.of(indices.reshape(shape)))
+        return self.build.view(array, Map.of(indices.reshape(shape)))
 
-    def _stored(self, result: Operand, shape: Shape) -> Array:
+    def _stored(self, result: Operand, shape: Shape) -> Node:
         """A class whose members are all one known number is kept as an array too, so that it can be read."""
-        if isinstance(result, Array):
+        if isinstance(result, Node):
             return result
-        return self.arrays.filled(shape, result)
+        return self.build.filled(shape, result)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 from microgrid import ops
-from microgrid.compiler.arrays import Array, Arrays, Map, Operand, reachable
-from microgrid.compiler.lift import instantiate
+from microgrid.compiler.ir import Elementwise, Map, Node, Operand, Reduce, View, reachable
+from microgrid.compiler.passes.builder import Builder
+from microgrid.compiler.passes.lift import instantiate
 from microgrid.compiler.program import Program, argument_of, from_values
 from microgrid.compiler.simplify import simplify
 from microgrid.compiler.tracing import trace, traced_leaf
@@ -21,77 +22,82 @@ from microgrid.ops import Op, as_float
 
 
 def gradients(
-    arrays: Arrays, outputs: Sequence[tuple[Operand, Operand]], leaves: Sequence[Array], per_sample: bool = False
+    build: Builder, outputs: Sequence[tuple[Operand, Operand]], leaves: Sequence[Node], per_sample: bool = False
 ) -> list[Operand]:
     """Return the gradient of each leaf, in its shape: Σ seed · ∂output/∂leaf over the outputs.
 
     Args:
-        arrays: the program; statements are added to it.
+        build: the program; nodes are added to it.
         outputs: pairs of an output, a number or several, and the gradient that comes back to it.
-        leaves: arrays whose gradient is wanted.
+        leaves: nodes whose gradient is wanted.
         per_sample: keep the gradients of the samples apart where a leaf is not batched, instead of adding
             them up.
     """
     order = reachable([output for output, _ in outputs])
-    active = {leaf.number for leaf in leaves}
+    wanted = {leaf.number for leaf in leaves}
+    active = {*wanted}
     for x in order:
         if any(operand.number in active for operand in x.arrays()):
             active.add(x.number)
     pieces: dict[int, list[tuple[Map, Operand]]] = {}
 
-    def send(x: Operand, index: Map, gradient: Operand) -> None:
-        pieces.setdefault(x.number, []).append((index, gradient))  # type: ignore[union-attr]
+    def send(x: Node, index: Map, gradient: Operand) -> None:
+        pieces.setdefault(x.number, []).append((index, gradient))
 
     for output, seed in outputs:
-        if isinstance(output, Array) and output.number in active:
-            if not output.batched and isinstance(seed, Array) and seed.batched and not per_sample:
-                seed = arrays.sum_samples(seed)
+        if isinstance(output, Node) and output.number in active:
+            if not output.batched and isinstance(seed, Node) and seed.batched and not per_sample:
+                seed = build.sum_samples(seed)
             send(output, Map.whole(output.shape), seed)
     found: dict[int, Operand] = {}
-    wanted = {leaf.number for leaf in leaves}
     for x in reversed(order):
         if x.number not in pieces:
             continue
-        gradient = _collected(arrays, x, pieces.pop(x.number))
+        gradient = _collected(build, x, pieces.pop(x.number))
         if x.number in wanted:
             found[x.number] = gradient
-        if x.op == "view":
-            source = x.operands[0]
-            assert isinstance(source, Array)
-            if source.number in active:
-                send(source, x.detail, gradient)
-        elif x.op == "sum":
-            (source,), (axes, _) = x.arrays(), x.detail
-            kept = [k for k in range(len(source.shape)) if k not in axes]
-            strides = [0] * len(source.shape)
-            for k, stride in zip(kept, Map.whole(x.shape).strides, strict=True):
-                strides[k] = stride
-            send(source, Map.whole(source.shape), arrays.view(gradient, Map(source.shape, 0, tuple(strides))))
-        elif isinstance(x.op, Op):
-            for i, operand in enumerate(x.operands):
-                if not isinstance(operand, Array) or operand.number not in active or not x.op.connected[i]:
-                    continue
-                partial = derivative(x.op, i)
-                if isinstance(partial, float):
-                    local: Operand = partial
-                else:
-                    xs = (x, *x.operands)
-                    (local,) = instantiate(arrays, partial, lambda _, k, xs=xs: xs[k])  # type: ignore[misc]
-                product = arrays.apply(ops.mul, gradient, local)
-                if x.batched and not operand.batched and not per_sample:
-                    product = arrays.sum_samples(product, operand.shape)
-                send(operand, Map.whole(operand.shape), product)
+        match x:
+            case View() if x.source.number in active:
+                send(x.source, x.map, gradient)
+            case Reduce(kind="sum"):
+                send(x.source, Map.whole(x.source.shape), build.view(gradient, _repeated(x)))
+            case Elementwise():
+                for i, operand in enumerate(x.inputs):
+                    if isinstance(operand, Node) and operand.number in active and x.op.connected[i]:
+                        product = build.apply(ops.mul, gradient, _local(build, x, i))
+                        if x.batched and not operand.batched and not per_sample:
+                            product = build.sum_samples(product, operand.shape)
+                        send(operand, Map.whole(operand.shape), product)
     return [found.get(leaf.number, 0.0) for leaf in leaves]
 
 
-def _collected(arrays: Arrays, x: Array, pieces: list[tuple[Map, Operand]]) -> Operand:
+def _repeated(x: Reduce) -> Map:
+    """The map by which each term of a sum reads what comes back to the sum."""
+    shape = x.source.shape
+    strides = [0] * len(shape)
+    for k, stride in zip([k for k in range(len(shape)) if k not in x.axes], Map.whole(x.shape).strides, strict=True):
+        strides[k] = stride
+    return Map(shape, 0, tuple(strides))
+
+
+def _local(build: Builder, x: Elementwise, i: int) -> Operand:
+    """The local derivative by an operand."""
+    partial = derivative(x.op, i)
+    if isinstance(partial, float):
+        return partial
+    xs = (x, *x.inputs)
+    (local,) = instantiate(build, partial, lambda _, k: xs[k])
+    return local
+
+
+def _collected(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> Operand:
     """Return the gradient of an array, the sum of what came back to it."""
     whole = Map.whole(x.shape)
     total: Operand | None = None
     rest = []
     for index, value in pieces:
         if index == whole:
-            total = value if total is None else arrays.apply(ops.add, total, value)
+            total = value if total is None else build.apply(ops.add, total, value)
         else:
             rest.append((index, value))
     if not rest:
@@ -99,7 +105,7 @@ def _collected(arrays: Arrays, x: Array, pieces: list[tuple[Map, Operand]]) -> O
         return total
     if total is not None:
         rest.insert(0, (whole, total))
-    return arrays.scatter(x.shape, rest)
+    return build.scatter(x.shape, rest)
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,110 @@
+"""What a kernel takes and gives, and the checks of what comes in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.floating[Any]]
+Reduce = Literal["mean", "sum"] | None
+Shape = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Signature:
+    """What a kernel takes and gives.
+
+    Attributes:
+        names: the name of each argument, for messages.
+        shapes: the shape of each argument for one sample.
+        batched: whether the arguments have a leading axis over samples.
+        reduce: how the samples' outputs become one.
+        outputs: how many numbers the function returns; ``None`` if it returns one that is not in a list.
+        dtype: the floating-point type of arrays.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    batched: bool
+    reduce: Reduce
+    outputs: int | None
+    dtype: str
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether each sample keeps its own outputs."""
+        return self.batched and self.reduce is None
+
+    def name(self, k: int) -> str:
+        """Return the name of argument ``k``, of one too many its number."""
+        return self.names[k] if k < len(self.names) else f"number {k + 1}"
+
+    def check_shape(self, k: int, given: Shape) -> None:
+        """Raise ``ValueError`` unless argument ``k`` has its shape, with the axis over samples in front."""
+        shape = self.shapes[k]
+        if given[self.batched :] != shape or len(given) != len(shape) + self.batched:
+            axes = ", ".join([*["batch"] * self.batched, *map(str, shape)])
+            expected = f"({axes},)" if len(shape) + self.batched == 1 else f"({axes})"
+            raise ValueError(f"argument {self.names[k]} must have the shape {expected}; got {given}")
+
+    def arguments(self, batch: Sequence[Any]) -> tuple[list[Floats], int]:
+        """Check a batch; return contiguous arrays, one row a sample, and the number of samples."""
+        if len(batch) != len(self.shapes):
+            raise TypeError(
+                f"this kernel takes {len(self.shapes)} argument(s) ({', '.join(self.names)}); got {len(batch)}"
+            )
+        arrays: list[Floats] = []
+        size = -1
+        for k, (name, given) in enumerate(zip(self.names, batch, strict=True)):
+            array = real_array(given, name, self.dtype)
+            self.check_shape(k, array.shape)
+            if self.batched:
+                if size >= 0 and len(array) != size:
+                    raise ValueError(
+                        f"argument {name} has {len(array)} samples but {self.names[0]} has {size}; give as many"
+                    )
+                size = len(array)
+                if not size:
+                    raise ValueError(f"argument {name} has no samples; give at least one")
+                arrays.append(np.ascontiguousarray(array).reshape(size, -1))
+            else:
+                arrays.append(np.ascontiguousarray(array).reshape(-1))
+        return arrays, max(size, 1)
+
+    def parameters(self, theta: ArrayLike, count: int) -> Floats:
+        """Check the numbers of ``count`` parameters, and return them as a flat array."""
+        array = real_array(theta, "theta", self.dtype)
+        check_length("theta", array, count)
+        return array
+
+    def seed(self, seed: Any, shape: Shape) -> Floats:
+        """Check the weights of the outputs: in a shape, samples first, or the same for all samples."""
+        array = real_array(seed, "seed", self.dtype)
+        if array.shape not in (shape, shape[-1:]):
+            raise ValueError(f"seed must have the shape {shape}, a weight per output; got {array.shape}")
+        return array
+
+
+def check_length(name: str, array: Floats, count: int) -> None:
+    """Raise ``ValueError`` unless an array has a number for each of ``count`` parameters."""
+    if array.shape != (count,):
+        raise ValueError(f"{name} must be a flat array of {count} numbers, one per parameter; got shape {array.shape}")
+
+
+def real_array(given: Any, name: str, dtype: str) -> Floats:
+    """Return real numbers as an array of a type.
+
+    Raises:
+        TypeError: for text, complex numbers, objects and ragged lists, naming the argument.
+    """
+    if type(given) is np.ndarray and given.dtype == dtype:
+        return given
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise TypeError(f"argument {name} must be an array of numbers; its rows differ in length") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"argument {name} must be an array of real numbers; got {array.dtype} ({type(given).__name__})")
+    return array.astype(dtype)
