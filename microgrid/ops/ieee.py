@@ -253,15 +253,20 @@ BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730)
 """The Bernoulli numbers of even index, B₂ to B₁₂: for the asymptotic series of log Γ and its derivatives."""
 
 
-def cotangent_derivative(n: int, x: float) -> float:
-    """The n-th derivative of cot at πx, divided by πⁿ scaling: a polynomial in c = cot(πx), as c' = -(1 + c²)."""
-    # the distance to the nearest pole is exact; the cap keeps 0·inf out of the polynomial
-    c = minimum(maximum(divide(1.0, math.tan(math.pi * math.remainder(x, 1.0))), -1e308), 1e308)
+def cotangent_polynomial(n: int) -> list[float]:
+    """The n-th derivative of cot(πx) by x, over πⁿ, as a polynomial in c = cot(πx), 1 first: c' = -(1 + c²)."""
     coefficients = [0.0, 1.0]
     for _ in range(n):
         slope = [k * a for k, a in enumerate(coefficients)][1:]
         coefficients = [-a - b for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
-    return reduce(lambda total, a: total * c + a, reversed(coefficients))
+    return coefficients
+
+
+def cotangent_derivative(n: int, x: float) -> float:
+    """The n-th derivative of cot(πx) by x, over πⁿ."""
+    # the distance to the nearest pole is exact; the cap keeps 0·inf out of the polynomial
+    c = minimum(maximum(divide(1.0, math.tan(math.pi * math.remainder(x, 1.0))), -1e308), 1e308)
+    return reduce(lambda total, a: total * c + a, reversed(cotangent_polynomial(n)))
 
 
 def lgamma(x: float) -> float:

@@ -72,13 +72,18 @@ class ScheduleError(Exception):
     """What has no loops: the text is the reason, a sentence without its period."""
 
 
-def schedule(program: ArrayProgram, dtype: str = "float64") -> LoopProgram:
+def schedule(program: ArrayProgram, dtype: str = "float64", packs: bool = True) -> LoopProgram:
     """Return the loops of an array program.
+
+    Args:
+        program: the array program.
+        dtype: the type of its numbers.
+        packs: whether arguments are copied, tile by tile; else they are read where they are.
 
     Raises:
         ScheduleError: if a statement for each sample needs a sum over all of them.
     """
-    return shared(gathered(_Schedule(program, dtype).loops()))
+    return shared(gathered(_Schedule(program, dtype, packs).loops()))
 
 
 @dataclass(slots=True)
@@ -116,8 +121,8 @@ class _Group:
 
 
 class _Schedule:
-    def __init__(self, program: ArrayProgram, dtype: str) -> None:
-        self.program, self.dtype = program, dtype
+    def __init__(self, program: ArrayProgram, dtype: str, packs: bool) -> None:
+        self.program, self.dtype, self.packs = program, dtype, packs
         self.nodes = program.nodes
         self.groups: tuple[list[_Group], ...] = ([], [], [])
         self.phase: dict[int, int] = {}
@@ -326,7 +331,7 @@ class _Schedule:
                 return _Home(self.buffer("seed", "seed", x.size, x.batched), Map.whole(x.shape))
             case Argument():
                 given = self.buffer(f"x{x.position}", "argument", x.size, x.batched, x.position)
-                if x.batched and x.size > 1:
+                if x.batched and x.size > 1 and self.packs:
                     given = self.buffer(f"packed{x.position}", "local", x.size, True, x.position)
                 return _Home(given, Map.whole(x.shape))
             case Constant():
