@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise, repeat
 from typing import Any
 
@@ -30,7 +31,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import numpy as np  # noqa: E402 - these read the environment when they are loaded
-from workloads import WORKLOADS, Run, chain, microgrid, pieces, rivals, rosenbrock  # noqa: E402
+from workloads import RIVALS, WORKLOADS, Read, Run, chain, microgrid, pieces, rosenbrock  # noqa: E402
 
 import microgrid as mg  # noqa: E402
 
@@ -52,60 +53,61 @@ def seconds(run: Run, calls: int) -> float:
 
 def compare(name: str, turns: int, without: list[str]) -> None:
     """Time everyone on a workload, and print a row of each."""
-    gc.collect()
     work = WORKLOADS[name]()
-    runs: dict[str, Run] = {}
-    differences: dict[str, float] = {}
-    wanted = pieces(work.by_hand())
-    ends = np.cumsum([piece.size for piece in wanted])[:-1]
-    for who, make in {**{name_of(t): microgrid(t) for t in TARGETS}, **rivals()}.items():
-        if who in work.without or who in without:
-            continue
-        runs[who], read = make(work)
-        found = np.split(read(runs[who]()), ends)
-        norms = [np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-300) for a, b in zip(found, wanted, strict=True)]
-        differences[who] = max(norms)
-        assert max(norms) <= CLOSE, (name, who, norms)
-    # A turn lasts some milliseconds: a training loop finds its own data in the cache, too.
+    makers = {**{name_of(target): microgrid(target) for target in TARGETS}, **RIVALS}
+    made = {who: make(work) for who, make in makers.items() if who not in work.without and who not in without}
+    assert work.by_hand
+    off = differences({who: read(run()) for who, (run, read) in made.items()}, pieces(work.by_hand()))
+    times = medians({who: run for who, (run, _) in made.items()}, turns)
+    c = min((time for who, time in times.items() if who.startswith("C,") or who == "C"), default=math.nan)
+    for who, median in times.items():
+        row = f"{work.name:48} | {who:18} | {1e6 * median:11.2f} | {median / c:8.2f} | {off[who]:7.0e}"
+        print(f"| {row} | {compile_times([__file__], name, who)} |", flush=True)
+
+
+def differences(found: dict[str, np.ndarray], wanted: list[np.ndarray]) -> dict[str, float]:
+    """How far each is off, by the norm of each of the wanted pieces: value and gradient must agree to 1e-12."""
+    ends, result = np.cumsum([piece.size for piece in wanted])[:-1], {}
+    for who, numbers in found.items():
+        pairs = zip(np.split(numbers, ends), wanted, strict=True)
+        result[who] = max(float(np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-300)) for a, b in pairs)
+    assert max(result.values()) <= CLOSE, result
+    return result
+
+
+def medians(runs: dict[str, Run], turns: int) -> dict[str, float]:
+    """CPU time of one call of each, all in turn; a turn lasts some milliseconds."""
+    gc.collect()
     calls = {who: min(10_000, math.ceil(2e-3 / max(seconds(run, 3), 1e-7))) for who, run in runs.items()}
     times: dict[str, list[float]] = {who: [] for who in runs}
     for _ in range(turns):
         for who, run in runs.items():
             times[who].append(seconds(run, calls[who]))
-    medians = {who: statistics.median(each) for who, each in times.items()}
-    c = min((medians[who] for who in medians if who.startswith("C,") or who == "C"), default=math.nan)
-    compiled = {who: compile_times(name, target) for target in TARGETS if (who := name_of(target)) in runs}
-    for who, median in medians.items():
-        cold, cached = (f"{x:.3f}" for x in compiled[who]) if who in compiled else ("", "")
-        times_c, off = f"{median / c:8.2f}", f"{differences[who]:7.0e}"
-        row = f"{work.name:48} | {who:18} | {1e6 * median:11.2f} | {times_c} | {off} | {cold:>7} | {cached:>7}"
-        print(f"| {row} |", flush=True)
+    return {who: statistics.median(each) for who, each in times.items()}
 
 
-def compile_times(name: str, target: str | None) -> tuple[float, float]:
-    """Seconds to the first value and gradient: with an empty cache, and with a filled one; each in a fresh process."""
+def compile_times(script: list[str], name: str, who: str) -> str:
+    """Seconds to our first value and gradient, with an empty cache and with a filled one, in fresh processes."""
+    if not who.startswith("microgrid"):
+        return f"{'':7} | {'':7}"
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "MICROGRID_CACHE": folder}
-        command = [sys.executable, __file__, "--first", name, *([target] if target else [])]
-        cold, cached = (
-            float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-            for _ in range(2)
-        )
-    return cold, cached
+        command = [sys.executable, *script, "--first", name, who]
+        done = [subprocess.run(command, env=environment, check=True, capture_output=True, text=True) for _ in range(2)]
+    return " | ".join(f"{float(process.stdout):7.3f}" for process in done)
 
 
-def first(name: str, target: str | None = None) -> None:
+def first(make: Callable[[], tuple[Run, Read]]) -> None:
     """Print the CPU time from a function of scalars to its first gradient, in this process."""
-    work = WORKLOADS[name]()
     start = time.process_time()
-    run, _ = microgrid(target)(work)
+    run, _ = make()
     run()
     print(time.process_time() - start)
 
 
 def growth(kind: str, nodes: int, target: str | None) -> None:
     """Compile one graph of about so many nodes in this process; print the seconds of each stage, and bytes a node."""
-    work = rosenbrock(max(nodes // 9, 2)) if kind == "sum" else chain(nodes // 2)
+    work = rosenbrock(max(nodes // 9, 2)) if kind == "sum" else chain(nodes // 2, 1.0001)
     leaves = [mg.Value(x) for x in work.parameters.tolist()]
     options: Any = {"target": target} if target else {}
     clock = [time.process_time()]
@@ -135,17 +137,19 @@ def growth(kind: str, nodes: int, target: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=[*WORKLOADS, "growth"], help="run these parts")
-    parser.add_argument("--without", nargs="+", default=[], choices=list(rivals()), help="leave these out")
+    parser.add_argument("--without", nargs="+", default=[], choices=list(RIVALS), help="leave these out")
     parser.add_argument("--turns", type=int, default=25, help="how often each has its turn (default 25)")
     parser.add_argument(
         "--largest", type=int, default=1_000_000, help="the most nodes of a program whose compile time is measured"
     )
     parser.add_argument("--micrograd", action="store_true", help="micrograd's step on the moons, too")
-    parser.add_argument("--first", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--first", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--grow", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.first:
-        first(*options.first)
+        name, who = options.first
+        work = WORKLOADS[name]()
+        first(lambda: microgrid(next(target for target in TARGETS if name_of(target) == who))(work))
         return
     if options.grow:
         kind, nodes, *target = options.grow

@@ -7,11 +7,12 @@ network the weights and the biases of each layer.
 
 import ctypes
 import math
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,8 +52,8 @@ class Workload:
     scalars: Callable[..., Any]
     parameters: np.ndarray
     batch: tuple[Any, ...]
-    by_hand: Run
-    c: Callable[[Any], Run]
+    by_hand: Run | None
+    c: Callable[[Any], Run] | None
     arrays: Callable[..., Any]
     leaves: list[np.ndarray]
     data: tuple[np.ndarray, ...] = ()
@@ -352,26 +353,26 @@ def black_scholes(n: int) -> Workload:
     )
 
 
-def chain(n: int) -> Workload:
-    """A recurrence: x = sin(x) · 1.1, n times."""
+def chain(n: int, factor: float) -> Workload:
+    """A recurrence: x = sin(x) · factor, n times. With 1.1 its slope becomes subnormal, with 1.0001 it does not."""
     start = np.array([0.5])
 
     def scalars(m: Any, p: Any) -> Any:
         x = p[0]
         for _ in range(n):
-            x = m.sin(x) * 1.1
+            x = m.sin(x) * factor
         return x
 
     def by_hand() -> Any:
         x, slope = 0.5, 1.0
         for _ in range(n):
-            slope *= 1.1 * math.cos(x)
-            x = 1.1 * math.sin(x)
+            slope *= factor * math.cos(x)
+            x = factor * math.sin(x)
         return x, slope
 
     def c(run: Any) -> Run:
         out = np.empty(2)
-        at = [ctypes.c_long(n), ctypes.c_double(0.5), pointer(out)]
+        at = [ctypes.c_long(n), ctypes.c_double(factor), ctypes.c_double(0.5), pointer(out)]
 
         def call() -> Any:
             run(*at)
@@ -380,16 +381,16 @@ def chain(n: int) -> Workload:
         return call
 
     return Workload(
-        f"chain x = sin(x) * 1.1, {n:,} times",
+        f"chain x = sin(x) * {factor}, {n:,} times",
         scalars,
         start,
         (),
         by_hand,
         c,
-        lambda m, leaves: m.repeated(lambda x: m.sin(x) * 1.1, n, leaves[0][0]),
+        lambda m, leaves: m.scan(lambda x, _: (m.sin(x) * factor, _), leaves[0][0], np.zeros(n))[0],
         [start],
         source=("chain.c",),
-        without={"torch"},
+        without={"torch", "CasADi's C", "ddx-ad"},
     )
 
 
@@ -401,7 +402,8 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "rosenbrock4": lambda: rosenbrock(10_000, ["ddx-ad"]),
     "rosenbrock5": lambda: rosenbrock(100_000, ["CasADi's C", "ddx-ad"]),
     "black-scholes": lambda: black_scholes(100_000),
-    "chain": lambda: chain(100_000),
+    "chain": lambda: chain(100_000, 1.1),
+    "normal-chain": lambda: chain(100_000, 1.0001),
 }
 
 
@@ -440,11 +442,13 @@ def microgrid(target: str | None) -> Callable[[Workload], tuple[Run, Read]]:
 
 
 def by_hand(work: Workload) -> tuple[Run, Read]:
+    assert work.by_hand
     return work.by_hand, flat
 
 
 def c(*flags: str) -> Callable[[Workload], tuple[Run, Read]]:
     def make(work: Workload) -> tuple[Run, Read]:
+        assert work.c
         file, *sizes = work.source
         library = shared_library(Path(__file__).parent / "c" / file, (*flags, *sizes))
         return work.c(library.run), flat
@@ -461,19 +465,48 @@ def shared_library(source: Path, flags: Sequence[str] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def jax(work: Workload) -> tuple[Run, Read]:
+def jax_module() -> Any:
+    """JAX's functions under the names that ``arrays`` of a workload use; ``scan`` as ``lax.scan``."""
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # it takes half as long where one waits for each result
-    module = SimpleNamespace(
+    return SimpleNamespace(
         relu=lambda x: jnp.maximum(x, 0.0),
         logsumexp=jax.nn.logsumexp,
+        sigmoid=jax.nn.sigmoid,
         erf=jax.scipy.special.erf,
-        repeated=lambda step, n, x: jax.lax.scan(lambda x, _: (step(x), None), x, None, length=n)[0],
-        **{name: getattr(jnp, name) for name in ("exp", "log", "sqrt", "sin")},
+        scan=jax.lax.scan,
+        stop_gradient=jax.lax.stop_gradient,
+        **{name: getattr(jnp, name) for name in ("exp", "log", "sqrt", "sin", "cos", "tanh", "concatenate", "stack")},
     )
+
+
+def torch_module() -> Any:
+    """The same of PyTorch."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def scan(step: Any, carry: Any, xs: Any) -> Any:
+        ys = []
+        for x in zip(*xs, strict=True) if isinstance(xs, tuple) else xs:
+            carry, y = step(carry, x)
+            ys.append(y)
+        return carry, torch.stack(ys)
+
+    names = "relu logsumexp sigmoid erf exp log sqrt sin cos tanh concatenate stack"
+    return SimpleNamespace(
+        scan=scan, stop_gradient=lambda x: x.detach(), **{name: getattr(torch, name) for name in names.split()}
+    )
+
+
+def jax(work: Workload) -> tuple[Run, Read]:
+    import jax
+    import jax.numpy as jnp
+
+    module = jax_module()
 
     @jax.jit
     def step(leaves: Any, *data: Any) -> Any:
@@ -487,11 +520,11 @@ def jax(work: Workload) -> tuple[Run, Read]:
 def torch(work: Workload) -> tuple[Run, Read]:
     import torch
 
-    torch.set_num_threads(1)
+    module = torch_module()
     leaves, data = [torch.tensor(a, requires_grad=True) for a in work.leaves], [torch.tensor(a) for a in work.data]
 
     def run() -> Any:
-        value = work.arrays(torch, leaves, *data)
+        value = work.arrays(module, leaves, *data)
         return value, torch.autograd.grad(value.sum(), leaves)
 
     return run, flat
@@ -593,20 +626,33 @@ def ddx(work: Workload) -> tuple[Run, Read]:
     return lambda: (call(), call.value.mean(), call.jacobian.mean(axis=-1))[1:], flat
 
 
-@cache
-def rivals() -> dict[str, Callable[[Workload], tuple[Run, Read]]]:
-    """Whoever is installed here."""
-    import importlib.util
-    import shutil
+NEEDS = {
+    "by hand, NumPy": (),
+    "C": ("gcc",),
+    "C, -ffast-math": ("gcc",),
+    "jax": ("jax",),
+    "torch": ("torch",),
+    "CasADi": ("casadi",),
+    "CasADi's C": ("casadi", "gcc"),
+    "ddx-ad": ("ddx",),
+}
 
-    have = lambda *names: all(importlib.util.find_spec(name) for name in names)  # noqa: E731
-    gcc = bool(shutil.which("gcc"))
-    return {
+
+def installed(makers: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the makers for whom all is there that they need."""
+    have = lambda name: shutil.which(name) if name == "gcc" else find_spec(name)  # noqa: E731
+    return {who: make for who, make in makers.items() if all(map(have, NEEDS[who]))}
+
+
+RIVALS: dict[str, Callable[[Workload], tuple[Run, Read]]] = installed(
+    {
         "by hand, NumPy": by_hand,
-        **({"C": c(), "C, -ffast-math": c("-ffast-math")} if gcc else {}),
-        **({"jax": jax} if have("jax") else {}),
-        **({"torch": torch} if have("torch") else {}),
-        **({"CasADi": casadi(False)} if have("casadi") else {}),
-        **({"CasADi's C": casadi(True)} if have("casadi") and gcc else {}),
-        **({"ddx-ad": ddx} if have("ddx") else {}),
+        "C": c(),
+        "C, -ffast-math": c("-ffast-math"),
+        "jax": jax,
+        "torch": torch,
+        "CasADi": casadi(False),
+        "CasADi's C": casadi(True),
+        "ddx-ad": ddx,
     }
+)
