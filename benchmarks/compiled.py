@@ -107,7 +107,7 @@ def first(make: Callable[[], tuple[Run, Read]]) -> None:
 
 def growth(kind: str, nodes: int, target: str | None) -> None:
     """Compile one graph of about so many nodes in this process; print the seconds of each stage, and bytes a node."""
-    work = rosenbrock(max(nodes // 9, 2)) if kind == "sum" else chain(nodes // 2, 1.0001)
+    work = rosenbrock(max(nodes // 9, 2)) if kind == "sum" else chain(nodes // 2)
     leaves = [mg.Value(x) for x in work.parameters.tolist()]
     options: Any = {"target": target} if target else {}
     clock = [time.process_time()]
