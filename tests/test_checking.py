@@ -176,7 +176,10 @@ def test_stop_gradient_counts_as_a_constant():
 def test_slopes_that_conventions_get_wrong_are_said_to_be_so():
     row = check(lambda x: mg.relu(x) - mg.relu(-x), 0.0)["x"]
     assert row.verdict is KINK
-    assert "not between them" in row.reason
+    assert "by convention, and they do not add up" in row.reason
+    steeper = check(lambda x: mg.relu(x) - 2 * mg.relu(-x), 0.0)["x"]
+    assert steeper.verdict is KINK
+    assert "not between them" in steeper.reason
     tie = check(lambda x, low: mg.clip(x, low, low), (-5.0, 1.0))["low"]
     assert tie.verdict is KINK
     assert "by convention" in tie.reason
@@ -203,6 +206,61 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
     row = check(own(math.nan), at)["x"]
     assert row.verdict is KINK
     assert row.reason.endswith("and backward() gives nan: give its derivative there a number, by where()")
+
+
+@given(st.sampled_from(["ramp", "corner"]), st.floats(1.0, 4.0), st.sampled_from([1e-30, -1e-30, -1e-12, 3e-7]))
+def test_a_right_derivative_just_beside_a_kink_that_no_operation_tells_of_is_never_called_wrong(kind, factor, near):
+    left = 0.0 if kind == "ramp" else -1.0
+    own = mg.Op("own", lambda x: x if x > 0 else left * x, (lambda y, x: mg.where(mg.greater(x, 0.0), 1.0, left),))
+    assert check(own, factor * near)["x"].verdict in (PASS, KINK)
+    assert check(lambda x: 1e-3 * own(x), factor * near)["x"].verdict in (PASS, KINK)
+
+
+@pytest.mark.parametrize("method", ["auto", "difference"])
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: mg.elu(x), 0.0),
+        (lambda x: mg.sin(3 * mg.elu(x - 3.7)), 3.7),
+        (lambda x: mg.elu(1e-20 * x), 0.0),
+        (lambda x: mg.elu(x - 1e8), 1e8),
+        (lambda x: mg.abs(x * x), 0.0),
+        (lambda x: mg.maximum(2 * x - 1, x * x), 1.0),
+        (lambda x: mg.where(mg.less(mg.abs(x), 1.0), x * x / 2, mg.abs(x) - 0.5), 1.0),
+    ],
+)
+def test_branches_that_meet_with_one_slope_have_a_first_derivative_whatever_the_second_has(f, x, method):
+    report = check(f, x, method=method, order=2)
+    assert report["x"].verdict is PASS
+    assert report["∂²/∂x²"].verdict in (PASS, KINK)  # elu bends; in the second a convention may err: x² = |x²|
+
+
+@given(
+    st.sampled_from([0.0, 1.0, -1e-3, 2e3]),
+    st.sampled_from([0.0, 1.0, -0.7, 30.0]),
+    st.sampled_from([0.0, 1.0, -3.0]),
+    st.sampled_from([0.0, 1e-9, 1e-5, -1.0, 2.0]),  # rounding may hide the second
+    st.sampled_from([0.0, 1e-9, 1e-6, -1.0]),
+    st.booleans(),
+)
+def test_one_slope_on_both_sides_passes_two_slopes_or_a_jump_are_a_kink_and_another_slope_fails(
+    at, slope, curvature, bend, jump, between
+):
+    def own(given):
+        def forward(x):
+            d = x - at
+            side = (d > 0) - (d < 0) * between  # of the jump: all on the right, or half on each side
+            return slope * d + (d > 0) * (bend + curvature * d) * d + jump * side
+
+        return mg.Op("own", forward, (given,), kink=lambda x: (x > at) - (x < at))
+
+    row = check(own(lambda y, x: slope + mg.greater(x, at) * (bend + 2 * curvature * (x - at))), at)["x"]
+    assert row.verdict in (PASS, KINK)
+    if jump or abs(bend) > 1e-6:
+        assert row.verdict is KINK
+    elif slope and not bend:
+        assert row.verdict is PASS
+        assert check(own(lambda y, x: slope + 0.1), at).fault.op == "own"
 
 
 @pytest.mark.parametrize("forward", [lambda x: math.sqrt(abs(x)), lambda x: math.cbrt(abs(x))])

@@ -67,7 +67,8 @@ def check(
     four digits, or nothing that matters beside the terms that cancel in the sum over the paths. A derivative of 0
     passes where the numeric one is known to a billionth of the slope beside the point, or where the function stands
     still. Leaves that cannot matter at this point, because every path from them ends at a comparison, a step,
-    ``stop_gradient`` or a product with 0, have no row: they are counted in the notes.
+    ``stop_gradient`` or a product with 0, have no row: they are counted in the notes. A point where branches meet is
+    a kink only if the slopes on its sides differ, or if rounding hides whether they do: that of ``elu`` at 0 is 1.
 
     Before a row is called ``FAIL`` its cause is found: each node's local derivatives are checked in turn,
     and the first wrong operation is named with its operands and its line; if all are right, the gradients
@@ -793,6 +794,10 @@ class _Check:
                     "arguments themselves."
                 )
                 self._blame(row, place, a, local.backward, local.numeric, what, within)
+            return
+        here = line.obstacle(line.nearest)
+        if here is not None and here.position is not None and here.is_kink:
+            self._stands_on(row, self.program.nodes[here.position])
             return
         row.verdict = Verdict.UNRESOLVED
         row.reason = "the second derivatives of every operation are right: the gradient is too rough here to differ"

@@ -63,6 +63,11 @@ def judge(
     if not backward and is_seen and line.is_flat(estimate.distance):
         estimate = Estimate(0.0, 0.0, step=line.beside)
     row = compare(estimate)
+    # The complex step takes a side of each branch by itself, and these need not be sides of one line.
+    is_open = row.verdict is Verdict.KINK and method is not Method.COMPLEX and not step
+    if is_open and (across := line.across()) is not None:
+        smooth = judge(name, value, backward, across[0], rounding + across[1], terms, Method.DIFFERENCE, hasty=hasty)
+        return smooth if smooth.verdict in (Verdict.PASS, Verdict.FAIL) else row
     is_doubtful = row.verdict is Verdict.FAIL or (row.verdict is Verdict.PASS and line.may_hide_kinks)
     if method is Method.COMPLEX or not is_doubtful:
         return row

@@ -19,6 +19,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from functools import cached_property
@@ -651,11 +652,39 @@ class Line:
                 break
             bends.append(change / step)
             step /= RATIO
-        last, growing = bends[-3:], itertools.pairwise(bends[-CUSP:])
-        if len(last) == 3 and max(last) < 2.0 * min(last):
-            return last[-1]
+        for last in (bends[-3:], bends[-4:-1]):  # the last step may end just beyond a kink beside the point
+            if len(last) == 3 and max(last) < 2.0 * min(last):
+                return last[-1]
+        growing = itertools.pairwise(bends[-CUSP:])
         # what changes at random by as much at each step grows by the ratio of the steps
         return math.inf if len(bends) >= CUSP and all(a < b < 0.8 * RATIO * a for a, b in growing) else 0.0
+
+    def across(self) -> "tuple[Line, float] | None":
+        """The same line past the branches that meet at the point itself, if they meet with one slope; else ``None``.
+
+        The slopes to both sides, over two steps in a row, differ the less, the smaller the steps, until rounding
+        hides how much: by how much they may differ still is the second result.
+        """
+        line = copy(self)
+        while (here := line.obstacle(self.nearest)) is not None and here.is_kink:
+            line.kinks = [kink for kink in line.kinks if kink[0] != here.position]
+        spreads: list[float] = []
+        before: list[float] = []
+        unseen, step = math.inf, 0.1 * self.size
+        while step > 16.0 * self.smallest and len(spreads) < LEVELS:
+            sides = [side for side in (line.at(step), line.at(-step)) if not isinstance(side, Obstacle)]
+            if len(sides) == 2:
+                slopes = [(y - self.base) / made for made, y in sides]
+                spread = max(*slopes, *before) - min(*slopes, *before)
+                rounding = (4.0 * self.noise + 8.0 * UNIT * max([abs(y) for _, y in sides])) / step
+                unseen = max(spread, rounding)
+                if before and spread <= rounding:
+                    break
+                spreads.append(spread)
+                before = slopes
+            step /= RATIO
+        meet = all(b < 0.75 * a for a, b in itertools.pairwise(spreads[-3:]))
+        return (line, unseen) if meet and len(line.kinks) < len(self.kinks) else None
 
     def _change(self, step: float) -> float:
         """How far the number moves to both sides together."""
