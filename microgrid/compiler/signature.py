@@ -37,6 +37,14 @@ class Signature:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
 
+    def described(self) -> str:
+        """Return in words what it takes and gives."""
+        pairs = zip(self.names, self.shapes, strict=True)
+        taken = ", ".join(f"{name} of shape {('batch', *shape) if self.batched else shape}" for name, shape in pairs)
+        return (
+            f"{taken or 'no argument'} and gives {'one result' if self.outputs is None else f'{self.outputs} results'}"
+        )
+
     def name(self, k: int) -> str:
         """Return the name of argument ``k``, of one too many its number."""
         return self.names[k] if k < len(self.names) else f"number {k + 1}"

@@ -1,12 +1,20 @@
 """What kernels run on, and the choice among it."""
 
+import os
+import warnings
+
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.floats import Floats
 from microgrid.compiler.targets.loops import Loops
+from microgrid.compiler.targets.native.tape import NativeTape
+from microgrid.compiler.targets.native.target import Native
 from microgrid.compiler.targets.numpy import NumPy
-from microgrid.compiler.targets.target import Target
+from microgrid.compiler.targets.tape import Tape
+from microgrid.compiler.targets.target import Executable, Target
+from microgrid.compiler.task import Task
 
-TARGETS: tuple[Target, ...] = (Loops(), Floats(), NumPy())
+NATIVE: tuple[Target, ...] = (Native(), NativeTape())
+TARGETS: tuple[Target, ...] = (*NATIVE, Tape(), Loops(), Floats(), NumPy())
 """All of them; a kernel takes the first that suits."""
 
 
@@ -22,17 +30,55 @@ def named(name: str) -> Target:
     return found[name]
 
 
-def choose(stages: Stages, name: str | None) -> tuple[Target, dict[str, str]]:
-    """Return the first target that suits, or the one of a name, and why those before do not, by their names.
+class Choice:
+    """What computes a function: the first target that suits, or the one that is insisted on.
 
-    Raises:
-        ValueError: if the one of the name does not suit.
+    Attributes:
+        target: the target.
+        why_not: why those before it do not, by their names.
     """
-    why_not: dict[str, str] = {}
-    for target in TARGETS if name is None else [named(name)]:
-        reason = target.suits(stages)
-        if reason is None:
-            return target, why_not
-        why_not[target.name] = reason
-    others = ", ".join(repr(target.name) for target in TARGETS if target.name != name)
-    raise ValueError(f"target {name!r} does not suit this function: {why_not[str(name)]}; take {others} or None")
+
+    def __init__(self, stages: Stages, name: str | None) -> None:
+        """Choose.
+
+        Raises:
+            ValueError: if the target of the name does not suit.
+        """
+        self.stages, self.insisted = stages, name
+        self.why_not: dict[str, str] = {}
+        self.target = self._next()
+
+    def _next(self) -> Target:
+        for target in TARGETS if self.insisted is None else [named(self.insisted)]:
+            if target.name not in self.why_not:
+                reason = "MICROGRID_NATIVE is off" if self._is_off(target) else target.suits(self.stages)
+                if reason is None:
+                    return target
+                self.why_not[target.name] = reason
+        name = str(self.insisted)
+        others = ", ".join(repr(target.name) for target in TARGETS if target.name != name)
+        raise ValueError(f"target {name!r} does not suit this function: {self.why_not[name]}; take {others} or None")
+
+    def _is_off(self, target: Target) -> bool:
+        return self.insisted is None and target in NATIVE and os.environ.get("MICROGRID_NATIVE", "").lower() == "off"
+
+    def build(self, task: Task) -> Executable:
+        """Return the executable of a task: by the next target, with a warning, if native code cannot be made.
+
+        Raises:
+            ValueError: if the target was insisted on.
+        """
+        if self.target not in NATIVE:
+            return self.target.build(self.stages, task)
+        try:
+            return self.target.build(self.stages, task)
+        except Exception as error:  # whatever it is, there is another way to compute the function
+            self.why_not[self.target.name] = f"{type(error).__name__}: {error}"
+            failed, self.target = self.target, self._next()
+            warnings.warn(
+                f"there is no {failed.name} code for this function, which runs by {self.target.name!r} instead: "
+                f"{self.why_not[failed.name]}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return self.build(task)

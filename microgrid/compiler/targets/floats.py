@@ -14,6 +14,7 @@ from microgrid.compiler.signature import Floats as Array
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets import python
 from microgrid.compiler.targets.python import Names, defined, number
+from microgrid.compiler.targets.target import Plain
 from microgrid.compiler.task import Task
 from microgrid.ops import Op, expand
 
@@ -49,7 +50,7 @@ class Source:
     objects: dict[str, Any]
 
 
-class OnFloats:
+class OnFloats(Plain):
     """A program on plain floats.
 
     Python's own operators and functions are used, which raise where IEEE 754 has inf or nan; the *careful* program,

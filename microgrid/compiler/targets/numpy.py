@@ -34,6 +34,7 @@ from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets import python
 from microgrid.compiler.targets.python import Names, call, defined, infix, number
+from microgrid.compiler.targets.target import Plain
 from microgrid.compiler.task import Task
 from microgrid.ops import Op
 
@@ -77,7 +78,7 @@ class _Bound:
     names: dict[str, Any]
 
 
-class OnArrays:
+class OnArrays(Plain):
     """A program on NumPy arrays.
 
     Attributes:

@@ -16,6 +16,7 @@ from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.records import Numbers, Records, records
+from microgrid.compiler.targets.target import Plain
 from microgrid.compiler.task import Task
 from microgrid.ops import CONSTANT, Op, expand, spell
 
@@ -116,7 +117,7 @@ def _slope_on_arrays(op: Op, j: int) -> Callable[..., Any]:
 # The target
 
 
-class OnRecords:
+class OnRecords(Plain):
     """Records with what runs them. Several threads may do so at once.
 
     Args:
@@ -187,6 +188,8 @@ class Tape:
             return "its arguments have an axis over samples"
         if size < _SMALL or classes < _CLASSES:
             return f"its {size} nodes of {classes} structures are few: the tape is for {_SMALL} of {_CLASSES} or more"
+        if stages.rolled.repeats:
+            return "it repeats itself: loops do in a few statements what takes a record for each number here"
         return None
 
     def build(self, stages: Stages, task: Task) -> OnRecords:

@@ -1,7 +1,7 @@
 """A target computes what a kernel is asked for. A new one is a module, and a line of ``TARGETS``."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
@@ -27,9 +27,29 @@ class Executable(Protocol):
         """Return a function of the arguments that does the same each time, for ``size`` samples, for one thread."""
         ...
 
+    def entered(self, slow: Callable[..., Any], theta: Floats, gradient: Floats) -> Callable[..., Any]:
+        """Return what does the same as a step of learning that is bound to these arrays, but is entered faster."""
+        ...
+
+    def function(self, slow: Callable[..., Any], theta: Floats) -> Callable[..., Any]:
+        """Return what does the same as a function of plain numbers at these parameters, but is entered faster."""
+        ...
+
     def text(self, stage: str) -> str:
         """Return one of the target's stages as text."""
         ...
+
+
+class Plain:
+    """What executables are that Python calls as it calls anything."""
+
+    def entered(self, slow: Callable[..., Any], theta: Floats, gradient: Floats) -> Callable[..., Any]:
+        """Return a bound step of learning."""
+        return slow
+
+    def function(self, slow: Callable[..., Any], theta: Floats) -> Callable[..., Any]:
+        """Return a function of plain numbers."""
+        return slow
 
 
 class Target(Protocol):

@@ -1,0 +1,201 @@
+"""The target of native code: loop programs as machine code of this processor, through LLVM."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from microgrid.compiler.classes import VARIADIC
+from microgrid.compiler.passes.differentiate import derivative
+from microgrid.compiler.program import Program
+from microgrid.compiler.signature import Floats
+from microgrid.compiler.stages import Stages
+from microgrid.compiler.targets.loops import Loops
+from microgrid.compiler.targets.native import engine, entry, llvm
+from microgrid.compiler.targets.native.loop_ir import For, Let, LoopProgram, Statement
+from microgrid.compiler.targets.native.recurrence import recurrence
+from microgrid.compiler.targets.native.rows import unsupported
+from microgrid.compiler.targets.native.schedule import schedule
+from microgrid.compiler.task import Task
+from microgrid.ops import Op
+
+TILES = (104, 40)
+"""Samples that are worked on at a time, an odd number of lines of the cache: a few if each has many numbers."""
+CACHED = 1_000_000
+"""Bytes of a tile that stay in the processor's cache."""
+LONGEST = 2_000
+"""Programs of more statements, each written out, would take LLVM seconds."""
+OPERATION = 0.15
+"""About how many nanoseconds an operation takes, in lanes; a function counts for ``llvm.DEAR`` of them."""
+
+
+class Native:
+    """The target of native code, for whatever has loops or few statements."""
+
+    name = "native"
+    stages = ("loops", "llvm", "asm", "source")
+
+    def suits(self, stages: Stages) -> str | None:
+        """Return why not: no llvmlite, a row without a native form, too many statements that do not repeat."""
+        try:
+            engine.processor()
+        except ModuleNotFoundError as error:
+            return str(error)
+        size = len(stages.program)
+        if stages.unrolled and size > LONGEST and not self._rolls(stages):
+            return f"its {size} nodes do not repeat themselves: more than {LONGEST} are not written out"
+        rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
+        return next(filter(None, map(without_native_form, rows)), None)
+
+    def build(self, stages: Stages, task: Task) -> "OnMachine":
+        """Return the executable of a task."""
+        return OnMachine(loop_program(stages, task), stages, task)
+
+    @staticmethod
+    def _rolls(stages: Stages) -> bool:
+        return stages.scalar and stages.rolled.repeats
+
+
+def loop_program(stages: Stages, task: Task) -> LoopProgram:
+    """Return the loops of a task: those of a recurrence of single numbers, else those of its arrays."""
+    if Loops().suits(stages) is not None or not stages.rolled.repeats:
+        return schedule(stages.array_program(task), stages.signature.dtype)
+    return recurrence(
+        stages.rolled,
+        [stages.program.parameters, *stages.program.sizes],
+        value=task.value,
+        by_parameters=task.by_parameters,
+        by_arguments=task.by_arguments,
+        seeded=task.takes_seed(stages.signature),
+        dtype=stages.signature.dtype,
+    )
+
+
+@cache
+def without_native_form(row: Op) -> str | None:
+    """Return why a row or one of its local derivatives has no native form; ``None`` if they have."""
+    used = [VARIADIC.get(row, row)]
+    for j, connected in enumerate(row.connected):
+        program = derivative(row, j) if connected else 0.0
+        if isinstance(program, Program):
+            used += [VARIADIC.get(op, op) for op, arguments, _ in program.nodes() if arguments]
+    return next(filter(None, map(unsupported, used)), None)
+
+
+class OnMachine:
+    """A loop program as machine code. Several threads may run it at once, each with a workspace of its own."""
+
+    def __init__(self, program: LoopProgram, stages: Stages, task: Task) -> None:
+        self.program, self.signature = program, stages.signature
+        self._forms = task.forms(stages.signature, [stages.program.parameters, *stages.program.sizes])
+        processor = engine.processor()
+        number = np.dtype(program.dtype).itemsize
+        resident = number * sum(b.members for b in program.buffers if b.role == "local" and b.batched)
+        self._assembly = llvm.emit(
+            program,
+            width=processor.width,
+            tile=next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]),
+            arguments=len(stages.program.sizes),
+            outputs=len(self._forms),
+            fused=processor.fma,
+        )
+        self._machine = engine.load(self._assembly.text, self._assembly.statements)
+        self._function = self._machine.function(3 + len(stages.program.sizes) + len(self._forms))
+        self._workspaces: list[Floats] = []
+
+    def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
+        """Compute the outputs."""
+        size = len(arguments[0]) if self.signature.batched else 1
+        try:
+            workspace = self._workspaces.pop()
+        except IndexError:
+            workspace = self._workspace()
+        arrays = (theta, seed, *arguments, *outs, workspace)
+        self._function(*[array.ctypes.data for array in arrays], size)
+        self._workspaces.append(workspace)
+
+    def bind(
+        self, size: int, theta: Floats, seed: Floats, outs: Sequence[Floats]
+    ) -> Callable[[Sequence[Floats]], None]:
+        """Return a function of the arguments that does the same each time, for ``size`` samples, for one thread."""
+        workspace = self._workspace()
+        before = [theta.ctypes.data, seed.ctypes.data]
+        behind = [*[out.ctypes.data for out in outs], workspace.ctypes.data, size]
+        function = self._function
+        kept = (theta, seed, *outs, workspace)
+
+        def run(arguments: Sequence[Floats], kept: Any = kept) -> None:
+            function(*before, *[array.ctypes.data for array in arguments], *behind)
+
+        return run
+
+    def entered(self, slow: Callable[..., Any], theta: Floats, gradient: Floats) -> Callable[..., Any]:
+        """Return a step of learning that CPython enters without a detour; what it does not take goes to ``slow``."""
+        workspace, (shape, per_sample) = self._workspace(), self._forms[0]
+        make = None
+        if per_sample:
+            members = shape[0]
+
+            def make(first: Floats, *_: Any) -> Floats:
+                return np.empty((members, len(first)), self.signature.dtype)
+
+        elif shape:
+            return slow
+        return entry.step(
+            self._machine.address(),
+            self.signature.shapes,
+            [gradient.ctypes.data],
+            slow,
+            batched=self.signature.batched,
+            theta=theta.ctypes.data,
+            workspace=workspace.ctypes.data,
+            dtype=self.signature.dtype,
+            nanoseconds=_nanoseconds(self.program),
+            make=make,
+            doc=slow.__doc__ or "",
+            keep=(theta, gradient, workspace, self._machine),
+        )
+
+    def function(self, slow: Callable[..., Any], theta: Floats) -> Callable[..., Any]:
+        """Return a function of plain numbers that CPython enters without a detour; the rest goes to ``slow``."""
+        return entry.scalar_function(
+            self._machine.address(),
+            len(self.signature.shapes),
+            [1] * len(self._forms),
+            slow,
+            theta=theta.ctypes.data,
+            workspace=self._assembly.workspace * theta.itemsize,
+            dtype=self.signature.dtype,
+            nanoseconds=_nanoseconds(self.program),
+            doc=slow.__doc__ or "",
+            keep=(theta, self._machine),
+        )
+
+    def text(self, stage: str) -> str:
+        """Return a stage as text: ``loops``, ``llvm`` or ``asm``."""
+        if stage == "llvm":
+            return self._assembly.text
+        return self._machine.assembly() if stage == "asm" else self.program.dump()
+
+    def _workspace(self) -> Floats:
+        """Memory for one run, aligned to a line of the cache."""
+        number = np.dtype(self.program.dtype).itemsize
+        line = llvm.LINE // number
+        memory: Floats = np.zeros(self._assembly.workspace + line, self.program.dtype)
+        return memory[-memory.ctypes.data % llvm.LINE // number :]
+
+
+def _nanoseconds(program: LoopProgram) -> float:
+    """About how long a run takes, for each sample or as a whole: the number of operations, counted by the loops."""
+
+    def work(statements: Sequence[Statement]) -> float:
+        total = 0.0
+        for s in statements:
+            if isinstance(s, For):
+                total += (s.extent if isinstance(s.extent, int) else 1) * (work(s.body) + len(s.carried))
+            elif isinstance(s, Let):
+                total += 1 if s.op in llvm.CHEAP else llvm.DEAR
+        return total
+
+    return OPERATION * (work(program.tile) or work(program.before))
