@@ -32,6 +32,7 @@ class Called(Protocol):
     program: Program
     signature: Signature
     varied: bool
+    cut: Callable[[int], tuple[list[bool], list[list[bool]]]]
 
     def read(self) -> Floats:
         """Return the numbers of the parameters."""
@@ -39,10 +40,6 @@ class Called(Protocol):
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
         """Return the value and the gradient."""
-        ...
-
-    def cut(self, output: int) -> tuple[list[bool], list[list[bool]]]:
-        """Return for each parameter, and each number of each argument, whether no path leads to it from an output."""
         ...
 
     def of(self, chosen: tuple[int, ...]) -> "Called":
