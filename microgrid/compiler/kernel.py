@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from microgrid.compiler.boxes import Box, kernel_boxes
-from microgrid.compiler.call import Split, called, cuts
+from microgrid.compiler.call import Cuts, Split, called, cuts
 from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
 from microgrid.compiler.results import parts, shaped, stacked
@@ -53,12 +53,11 @@ class Kernel:
         self.varied = any(parameter.first is not None for parameter in parameters)
         self.modules: Sequence[Callable[[], Module | None]] = ()
         self.traced = traced or len(program)
-        self.stages = Stages(program, signature)
+        self.stages, self._insisted = Stages(program, signature), target
         self._lock = threading.RLock()
         self._built: dict[Task, tuple[Executable, list[Form], bool]] = {}
         self._parts_of: dict[tuple[int, ...], Kernel] = {}
-        self.cut = functools.cache(functools.partial(cuts, program))
-        self._insisted = target
+        self.cut: Callable[[int], Cuts] = functools.cache(functools.partial(cuts, program))
         if target is not None:
             choose(self.stages, target)
 
@@ -211,11 +210,8 @@ class Kernel:
         return kernel_boxes(self.stages, task, self.parameters, self.modules)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(self.signature.names)
-        return (
-            f"<kernel of ({arguments}), {len(self.parameters)} parameters: {self.traced} nodes, "
-            f"{len(self.source.splitlines())} lines>"
-        )
+        size = f"{self.traced} nodes, {len(self.source.splitlines())} lines"
+        return f"<kernel of ({', '.join(self.signature.names)}), {len(self.parameters)} parameters: {size}>"
 
     def __reduce__(self) -> Any:
         numbers = [(parameter._data, parameter.label) for parameter in self.parameters]
@@ -300,11 +296,5 @@ class Kernel:
         return shaped(signature, task, outs, size)
 
 
-def _rebuilt(
-    program: Program,
-    numbers: list[tuple[float, str]],
-    signature: Signature,
-    traced: int,
-    target: str | None = None,
-) -> Kernel:
-    return Kernel(program, [Value(number, label) for number, label in numbers], signature, traced, target)
+def _rebuilt(program: Program, numbers: list[tuple[float, str]], *rest: Any) -> Kernel:
+    return Kernel(program, [Value(number, label) for number, label in numbers], *rest)
