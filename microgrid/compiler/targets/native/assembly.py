@@ -405,12 +405,12 @@ class Builder:
         return self.intrinsic("roundeven", a)
 
     def maximum(self, a: Vector, b: Vector) -> Vector:
-        """The larger, nan if either is, a of equals: NumPy's rule."""
-        return self.select(self.either(self.compare(">=", a, b), self.is_nan(a)), a, b)
+        """The larger, nan if either is, b of equals: NumPy's rule."""
+        return self.select(self.either(self.compare("<=", a, b), self.is_nan(b)), b, a)
 
     def minimum(self, a: Vector, b: Vector) -> Vector:
-        """The smaller, nan if either is, a of equals: NumPy's rule."""
-        return self.select(self.either(self.compare("<=", a, b), self.is_nan(a)), a, b)
+        """The smaller, nan if either is, b of equals: NumPy's rule."""
+        return self.select(self.either(self.compare(">=", a, b), self.is_nan(b)), b, a)
 
     # Masks
 
