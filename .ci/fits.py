@@ -120,7 +120,11 @@ FITS = {
         erfcx, lambda x: mp.exp(-x * x) / mp.erf(x), nodes(mpf("0.99"), mpf("5.95"), 78), 5, 6
     ),
     "ERFC_TAIL": quotient(
-        erfcx, lambda x: 1 / erfcx(x), [mpf("0.87") * (28 / mpf("0.87")) ** u for u in nodes(mpf(0), mpf(1), 114)], 8, 9
+        lambda x: 1 / erfcx(x) - mp.sqrt(mp.pi) * x,
+        erfcx,
+        [mpf("0.87") * (28 / mpf("0.87")) ** u for u in nodes(mpf(0), mpf(1), 114)],
+        8,
+        9,
     ),
     "CBRT": polynomial(mp.cbrt, lambda x: 1 / mp.cbrt(x), 2 ** mpf("-1.55"), 2 ** mpf("1.55"), 6),
 }  # fmt: skip
