@@ -2,7 +2,7 @@
 
 Each has a fast path, without branches, for the arguments that programs meet; where some lane is outside, all lanes
 go to the full function, which is not inlined. In float64, with ``fma``, the error is at most 1 ulp of exp, log, sin
-and cos, 4 of erf and erfc, 2 of the others, over all arguments; numbers of float32 are computed in float64 and
+and cos, 4 of erf, erfc and sech2, 2 of the others, over all arguments; numbers of float32 are computed in float64 and
 rounded. Infinities, nan, zeros with their signs and subnormal numbers are as in C99's Annex F.
 
 Reduction to a small interval: Cody & Waite, "Software Manual for the Elementary Functions" (1980), in two or three
