@@ -205,7 +205,7 @@ class _Program:
             return
         for chunk in chunks:
             name = f"{self.name}.{len(self.module.functions)}"
-            parameters = [*self.parameters, *[f"i64 {main.first.text}"] * (main.first is not None)]
+            parameters = self.parameters + ([] if main.first is None else [str(main.first)])
             body = _Body(self, Function(self.module, name, parameters))
             if main.first is not None:
                 body.enter_tile(main.first)
@@ -558,7 +558,7 @@ class _Body:
         f, own = self.function, loop.index
         extent: Index = loop.extent if isinstance(loop.extent, int) else self.size
         in_order = (not loop.lanes and loop.unroll == 1) or any(x.kind == "state" for x in loop.carried)
-        lanes = self.program.width if loop.lanes and self.lanes is None and not in_order else 1
+        lanes = self.program.width if loop.lanes and not self.lanes and not in_order else 1
         if lanes > 1:
             self.lanes = own
         totals: list[dict[tuple[int, ...], Vector]] = [{} for _ in loop.carried]
