@@ -17,6 +17,8 @@ from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.passes.roll import KNOWN, NODE, THETA, Rolled, Stretch
+from microgrid.compiler.program import Program
+from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.native.loop_ir import (
     Address,
     Affine,
@@ -35,6 +37,38 @@ from microgrid.ops import CONSTANT, Op
 
 Leaf = tuple[int, int]
 """A number of the parameters or of an argument: whose, and which."""
+
+
+_PERIODS, _ALIKE = 64, 0.25
+"""Steps have so many operations at most; as many of these, at least, are like those one step later."""
+
+_WRITTEN = 1000
+"""So many operations, steps once, are compiled in a time that is linear in them."""
+
+
+def unsuited(stages: Stages) -> str | None:
+    """Return why a function is no recurrence; ``None`` if it is one."""
+    if stages.signature.batched:
+        return "its arguments have an axis over samples"
+    if not stages.unrolled:
+        return "it repeats itself as arrays do"
+    if not _may_repeat(stages.program):
+        return "its operations hardly repeat"
+    rolled = stages.rolled
+    written = sum(stretch.period for stretch in rolled.stretches)
+    if not rolled.repeats or written > _WRITTEN:
+        return f"its operations hardly repeat: as loops they are {written} of {len(rolled.tape.rows)}"
+    return None
+
+
+def _may_repeat(program: Program) -> bool:
+    """Whether some share of the operations are like those one step later: a look that is quick, for large graphs."""
+    known: dict[Op, int] = {}
+    arity = np.diff(program.starts)
+    numbers = [known.setdefault(row, len(known)) for row in program.rows]
+    rows = np.array(numbers)[arity > 0]
+    periods = range(1, min(_PERIODS + 1, len(rows)))
+    return any(np.mean(rows[period:] == rows[:-period]) >= _ALIKE for period in periods)
 
 
 def recurrence(
