@@ -189,6 +189,9 @@ def _behind(program: Program, wanted: NDArray[np.uint8]) -> tuple[NDArray[np.uin
         if start < end:
             mine, row = arguments[start:end], rows[i]
             level[i] = 1 + max([level[a] for a in mine])
-            leads[i] = max([leads[a] for a in (compress(mine, row.connected) if row.cuts else mine)], default=0)
+            for a in compress(mine, row.connected) if row.cuts else mine:
+                if leads[a]:
+                    leads[i] = 1
+                    break
             start = end
     return np.frombuffer(leads, np.uint8), np.frombuffer(level, np.int32)
