@@ -59,6 +59,15 @@ def chain(w, x, c, xs):
     return [x]
 
 
+def last_steps_read_from_outside(w, x, c, xs):
+    f = [x]
+    for _ in range(50):
+        f.append(f[-1] * 1.1)
+        f.append(mg.sin(f[-1]))
+        f.append(f[-1] * w)
+    return f[-5:-1]
+
+
 def with_a_parameter(w, x, c, xs):
     y = x
     for _ in range(50):
@@ -136,8 +145,8 @@ def cut_off(w, x, c, xs):
 @pytest.mark.parametrize("how", RUNS)
 @pytest.mark.parametrize(
     "steps",
-    [chain, with_a_parameter, over_data, of_second_order, of_fifth_order, sum_of_all_states,
-     states_read_by_another_loop, leapfrog, first_step_read_by_all, with_branches, cut_off],
+    [chain, last_steps_read_from_outside, with_a_parameter, over_data, of_second_order, of_fifth_order,
+     sum_of_all_states, states_read_by_another_loop, leapfrog, first_step_read_by_all, with_branches, cut_off],
 )  # fmt: skip
 def test_loops_have_the_engines_numbers(how, steps):
     w, x, c, xs = mg.Value(W), mg.Value(X), mg.Value(C), [mg.Value(0.05 * k) for k in range(40)]
