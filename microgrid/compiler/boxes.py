@@ -124,7 +124,17 @@ def boxes(
     return found
 
 
-def result_names(stages: Stages, task: Task, labels: Sequence[str]) -> list[str]:
+def kernel_boxes(
+    stages: Stages, task: Task, parameters: Sequence[Value], modules: Sequence[Callable[[], Module | None]]
+) -> list[Box]:
+    """Return the boxes of what computes a task of a kernel; see ``Kernel.boxes``."""
+    labels = [parameter.label for parameter in parameters]
+    arguments = list(zip(stages.signature.names, stages.signature.shapes, strict=True))
+    results = _result_names(stages, task, labels)
+    return boxes(stages.shown(task), results, arguments, labels, _groups(modules, parameters))
+
+
+def _result_names(stages: Stages, task: Task, labels: Sequence[str]) -> list[str]:
     """Return what each output of a program is to the user; of single numbers each by its label or its place."""
     signature, program = stages.signature, stages.program
     leaves = [("gradient", labels)] * task.by_parameters
@@ -140,7 +150,7 @@ def result_names(stages: Stages, task: Task, labels: Sequence[str]) -> list[str]
     return results
 
 
-def groups(modules: Sequence[Callable[[], Module | None]], parameters: Sequence[Value]) -> list[str]:
+def _groups(modules: Sequence[Callable[[], Module | None]], parameters: Sequence[Value]) -> list[str]:
     """Return for each parameter which layer it is of, and whether a weight or a bias; empty if that is not known."""
     from microgrid.drawing.network import parameter_groups  # only a drawing needs it
 

@@ -25,6 +25,10 @@ Rule = Callable[[Operation, Sequence[bool]], Sequence[bool]]
 """
 
 
+Cuts = tuple[list[bool], list[list[bool]]]
+"""For each parameter, and each number of each argument, whether no path leads to it from an output."""
+
+
 class Called(Protocol):
     """What a call needs of a kernel; see ``Kernel``."""
 
@@ -32,6 +36,7 @@ class Called(Protocol):
     program: Program
     signature: Signature
     varied: bool
+    cut: "Callable[[int], Cuts]"
 
     def read(self) -> Floats:
         """Return the numbers of the parameters."""
@@ -39,10 +44,6 @@ class Called(Protocol):
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
         """Return the value and the gradient."""
-        ...
-
-    def cut(self, output: int) -> tuple[list[bool], list[list[bool]]]:
-        """Return for each parameter, and each number of each argument, whether no path leads to it from an output."""
         ...
 
     def of(self, chosen: tuple[int, ...]) -> "Called":
@@ -440,7 +441,7 @@ def played_back(kernel: Called, theta: Sequence[Any], batch: Sequence[Sequence[A
     return total if isinstance(total, Value) else engine.constant(total)
 
 
-def cuts(program: Program, output: int) -> tuple[list[bool], list[list[bool]]]:
+def cuts(program: Program, output: int) -> Cuts:
     """Return for each parameter, and each number of each argument, whether no path leads to it from an output.
 
     A path does not lead through a local derivative that is 0 by definition, as that of ``stop_gradient``.

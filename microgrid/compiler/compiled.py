@@ -22,6 +22,7 @@ from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
 from microgrid.compiler.simplify import simplify
+from microgrid.compiler.targets import named as target_named
 from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, without_collector
 from microgrid.engine import Value
 from microgrid.nn import Dropout, factors_of
@@ -41,9 +42,11 @@ class Compiled:
     call: add that, or compile its bound method once.
     """
 
-    def __init__(self, function: Callable[..., Any], reduce: Reduce, batch: bool, dtype: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], reduce: Reduce, batch: bool, dtype: str, target: str | None = None
+    ) -> None:
         functools.update_wrapper(self, function)
-        self.function, self.reduce, self.batch, self.dtype = function, reduce, batch, dtype
+        self.function, self.reduce, self.batch, self.dtype, self.target = function, reduce, batch, dtype, target
         self._name = getattr(function, "__name__", "the function")
         self._object: Any = None
         self._traces = _Traces()
@@ -79,7 +82,7 @@ class Compiled:
         """Bind a compiled method to its object."""
         if instance is None:
             return self
-        bound = Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype)
+        bound = Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype, self.target)
         objects, key = self._objects, id(instance)
         with self._traces.lock:
             if key not in objects:
@@ -214,7 +217,8 @@ class Compiled:
             signature.names += ("factors of Dropout",)
             signature.shapes += ((factors,),)
         with without_collector():
-            kernel = Kernel(simplify(trace.program), trace.parameters, signature, len(trace.program))
+            program = simplify(trace.program)
+            kernel = Kernel(program, trace.parameters, signature, len(trace.program), self.target)
         kernel.modules = capture.modules
         return Variant(kernel, capture, trace.rebuild, trace.drops)
 
@@ -297,6 +301,7 @@ def compile(  # it stands beside Python's own name in our namespace alone
     reduce: Reduce = "mean",
     batch: bool = True,
     dtype: str = "float64",
+    target: str | None = None,
 ) -> Any:
     """Compile a function of scalars, or a graph, to a program on arrays.
 
@@ -316,6 +321,8 @@ def compile(  # it stands beside Python's own name in our namespace alone
         reduce: how the outputs of the samples become one: ``"mean"``, ``"sum"``; ``None`` keeps them apart.
         batch: whether the arguments have a leading axis over samples; without it they are one sample.
         dtype: ``"float64"``, or ``"float32"``.
+        target: what is to compute it: ``"numpy"``, or for functions of single numbers ``"floats"`` or ``"loops"``.
+            Unless given it is the first that suits; ``kernel.target`` and ``kernel.why_not`` tell.
 
     Returns:
         A ``Compiled`` function; for a graph its ``Kernel``.
@@ -324,19 +331,22 @@ def compile(  # it stands beside Python's own name in our namespace alone
         TraceError: from the first call, if ``f`` branches on a traced value or a parameter or reads its data, or
             if it draws random numbers other than by ``Dropout``, counts, or reads the clock or input.
         TypeError: if ``f`` is neither a function nor Values.
-        ValueError: for an unknown ``reduce`` or ``dtype``.
+        ValueError: for an unknown ``reduce``, ``dtype`` or ``target``; from the first call, if the target does not
+            suit, with the reason.
     """
     if reduce not in ("mean", "sum", None):
         raise ValueError(f"reduce must be 'mean', 'sum' or None; got {reduce!r}")
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
+    if target is not None:
+        target_named(target)
     if f is None:
-        return lambda function: compile(function, reduce=reduce, batch=batch, dtype=dtype)
+        return lambda function: compile(function, reduce=reduce, batch=batch, dtype=dtype, target=target)
     if isinstance(f, (Value, list, tuple)):
-        return _graph_kernel(f, inputs, reduce, batch, dtype)
+        return _graph_kernel(f, inputs, reduce, batch, dtype, target)
     if not callable(f):
         raise TypeError(f"compile() takes a function, a Value or a list of Values; got {f!r}")
-    return Compiled(f, reduce, batch, dtype)
+    return Compiled(f, reduce, batch, dtype, target)
 
 
 class _Trace:
@@ -390,7 +400,7 @@ class _Trace:
         )
 
 
-def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dtype: str) -> Kernel:
+def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dtype: str, target: str | None) -> Kernel:
     numbers, _ = flatten(f)
     leaves, shapes = [], []
     for argument in inputs:
@@ -404,7 +414,7 @@ def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dt
     names = tuple(getattr(argument, "label", "") or f"input {k}" for k, argument in enumerate(inputs))
     outputs = None if isinstance(f, Value) else len(numbers)
     signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype)
-    return Kernel(simplify(program), parameters, signature, len(program))
+    return Kernel(simplify(program), parameters, signature, len(program), target)
 
 
 def _shape_of(argument: Any) -> Shape:

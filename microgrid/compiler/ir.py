@@ -25,7 +25,6 @@ NUMBER = Op(
     "number",
     lambda m: m,
     (1.0,),
-    array="{0} * 1.0",
     expansion=lambda m: m,
     doc="A comparison as the number 0 or 1.",
 )

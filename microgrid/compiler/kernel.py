@@ -1,20 +1,20 @@
 """A kernel computes a function of scalars and its gradient for whole batches, on flat arrays."""
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from microgrid.compiler.boxes import Box, boxes, groups, result_names
-from microgrid.compiler.call import Split, called, cuts
-from microgrid.compiler.ir import Node
+from microgrid.compiler.boxes import Box, kernel_boxes
+from microgrid.compiler.call import Cuts, Split, called, cuts
+from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
 from microgrid.compiler.results import parts, shaped, stacked
-from microgrid.compiler.signature import Floats, Signature, check_length
+from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import number_values
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets import choose
@@ -38,6 +38,7 @@ class Kernel:
         traced: how many nodes the function recorded.
         varied: whether some parameter is no leaf: what is being differentiated by, by the caller of the call.
         stages: the function between scalars and target.
+        cut: returns of an output for each parameter, and each number of each argument, whether no path leads to it.
     """
 
     def __init__(
@@ -52,12 +53,11 @@ class Kernel:
         self.varied = any(parameter.first is not None for parameter in parameters)
         self.modules: Sequence[Callable[[], Module | None]] = ()
         self.traced = traced or len(program)
-        self.stages = Stages(program, signature)
+        self.stages, self._insisted = Stages(program, signature), target
         self._lock = threading.RLock()
-        self._executables: dict[Task, Executable] = {}
+        self._built: dict[Task, tuple[Executable, list[Form], bool]] = {}
         self._parts_of: dict[tuple[int, ...], Kernel] = {}
-        self._cuts: dict[int, tuple[list[bool], list[list[bool]]]] = {}
-        self._insisted = target
+        self.cut: Callable[[int], Cuts] = functools.cache(functools.partial(cuts, program))
         if target is not None:
             choose(self.stages, target)
 
@@ -67,9 +67,8 @@ class Kernel:
 
     def write(self, theta: ArrayLike) -> None:
         """Set the parameters to the numbers of a flat array."""
-        for parameter, number in zip(
-            self.parameters, self.signature.parameters(theta, len(self.parameters)).tolist(), strict=True
-        ):
+        numbers = self.signature.parameters(theta, len(self.parameters)).tolist()
+        for parameter, number in zip(self.parameters, numbers, strict=True):
             parameter._data = number
 
     def value(self, theta: ArrayLike, *batch: ArrayLike) -> Any:
@@ -129,9 +128,7 @@ class Kernel:
             ValueError: if they have not one number per parameter, or ``reduce`` does not fit the outputs.
         """
         for name, array in (("theta", theta), ("gradient", gradient)):
-            if not (isinstance(array, np.ndarray) and array.dtype == self.signature.dtype and array.flags.c_contiguous):
-                raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.signature.dtype}")
-            check_length(name, array, len(self.parameters))
+            self.signature.check_bound(name, array, len(self.parameters))
         several = self.signature.outputs is not None
         if several != self.signature.per_sample:
             raise ValueError("bind() is for one output and reduce='mean' or 'sum', or several and reduce=None")
@@ -187,7 +184,7 @@ class Kernel:
             return mine[stage]()
         others = self._chosen[0].stages
         if stage in others:
-            return self.executable(self._own_task()).text(stage)
+            return self.executable(self.stages.own_task).text(stage)
         *names, last = map(repr, [*mine, *others])
         raise ValueError(f"stage must be {', '.join(names)} or {last}; got {stage!r}")
 
@@ -209,22 +206,12 @@ class Kernel:
         """
         if self.target == "loops":
             raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
-        task = self._own_task() if by is None else VALUE if by == "value" else Task.gradient(by)
-        labels = [parameter.label for parameter in self.parameters]
-        arguments = list(zip(self.signature.names, self.signature.shapes, strict=True))
-        results = result_names(self.stages, task, labels)
-        return boxes(self.stages.shown(task), results, arguments, labels, groups(self.modules, self.parameters))
-
-    def _own_task(self) -> Task:
-        by_parameters = bool(self.parameters)
-        return Task(by_parameters=by_parameters, by_arguments=not by_parameters and bool(self.signature.shapes))
+        task = self.stages.own_task if by is None else VALUE if by == "value" else Task.gradient(by)
+        return kernel_boxes(self.stages, task, self.parameters, self.modules)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(self.signature.names)
-        return (
-            f"<kernel of ({arguments}), {len(self.parameters)} parameters: {self.traced} nodes, "
-            f"{len(self.source.splitlines())} lines>"
-        )
+        size = f"{self.traced} nodes, {len(self.source.splitlines())} lines"
+        return f"<kernel of ({', '.join(self.signature.names)}), {len(self.parameters)} parameters: {size}>"
 
     def __reduce__(self) -> Any:
         numbers = [(parameter._data, parameter.label) for parameter in self.parameters]
@@ -264,13 +251,6 @@ class Kernel:
                 gradient = self.of(tuple(chosen))._computed(task, theta, batch, weights[..., chosen])[1]
         return value, gradient
 
-    def cut(self, output: int) -> tuple[list[bool], list[list[bool]]]:
-        """Return for each parameter, and each number of each argument, whether no path leads to it from an output."""
-        with self._lock:
-            if output not in self._cuts:
-                self._cuts[output] = cuts(self.program, output)
-            return self._cuts[output]
-
     def of(self, chosen: tuple[int, ...]) -> "Kernel":
         """Return the kernel of some of the outputs."""
         with self._lock:
@@ -283,37 +263,38 @@ class Kernel:
 
     # -- running --------------------------------------------------------------------------------------
 
-    @cached_property
+    @functools.cached_property
     def _chosen(self) -> tuple[Target, dict[str, str]]:
         return choose(self.stages, self._insisted)
 
     def executable(self, task: Task) -> Executable:
         """Return what computes a task, built when it is first asked for."""
-        with self._lock:
-            if task not in self._executables:
-                self._executables[task] = self._chosen[0].build(self.stages, task)
-            return self._executables[task]
+        return self._ready(task)[0]
+
+    def _ready(self, task: Task) -> tuple[Executable, list[Form], bool]:
+        """What computes a task, the forms of its outputs, and whether it takes a seed."""
+        found = self._built.get(task)
+        if found is None:
+            with self._lock:
+                forms = task.forms(self.signature, [len(self.parameters), *self.program.sizes])
+                executable = self._chosen[0].build(self.stages, task)
+                found = self._built.setdefault(task, (executable, forms, task.takes_seed(self.signature)))
+        return found
 
     def _computed(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any) -> tuple[Any, Any]:
         signature, dtype = self.signature, self.signature.dtype
         arrays, size = signature.arguments(batch)
         parameters = signature.parameters(theta, len(self.parameters))
+        executable, forms, takes_seed = self._ready(task)
         weights = np.empty(0, dtype)
-        if task.takes_seed(signature):
+        if takes_seed:
             count = signature.outputs or 1
             weights = np.empty((count, size) if signature.per_sample else count, dtype)
             weights.T[...] = signature.seed(seed, weights.T.shape)
-        forms = task.forms(signature, [len(self.parameters), *self.program.sizes])
         outs = [np.empty((*shape, size) if batched else shape, dtype) for shape, batched in forms]
-        self.executable(task).run(parameters, weights, arrays, outs)
+        executable.run(parameters, weights, arrays, outs)
         return shaped(signature, task, outs, size)
 
 
-def _rebuilt(
-    program: Program,
-    numbers: list[tuple[float, str]],
-    signature: Signature,
-    traced: int,
-    target: str | None = None,
-) -> Kernel:
-    return Kernel(program, [Value(number, label) for number, label in numbers], signature, traced, target)
+def _rebuilt(program: Program, numbers: list[tuple[float, str]], *rest: Any) -> Kernel:
+    return Kernel(program, [Value(number, label) for number, label in numbers], *rest)

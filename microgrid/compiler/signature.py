@@ -76,8 +76,14 @@ class Signature:
     def parameters(self, theta: ArrayLike, count: int) -> Floats:
         """Check the numbers of ``count`` parameters, and return them as a flat array."""
         array = real_array(theta, "theta", self.dtype)
-        check_length("theta", array, count)
+        _check_length("theta", array, count)
         return array
+
+    def check_bound(self, name: str, array: Any, count: int) -> None:
+        """Raise ``TypeError`` or ``ValueError`` unless an array can be read and written where it is."""
+        if not (isinstance(array, np.ndarray) and array.dtype == self.dtype and array.flags.c_contiguous):
+            raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.dtype}")
+        _check_length(name, array, count)
 
     def seed(self, seed: Any, shape: Shape) -> Floats:
         """Check the weights of the outputs: in a shape, samples first, or the same for all samples."""
@@ -87,7 +93,7 @@ class Signature:
         return array
 
 
-def check_length(name: str, array: Floats, count: int) -> None:
+def _check_length(name: str, array: Floats, count: int) -> None:
     """Raise ``ValueError`` unless an array has a number for each of ``count`` parameters."""
     if array.shape != (count,):
         raise ValueError(f"{name} must be a flat array of {count} numbers, one per parameter; got shape {array.shape}")

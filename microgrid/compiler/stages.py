@@ -40,6 +40,12 @@ class Stages:
         """Whether every statement is one on single numbers."""
         return self.unrolled and not self.signature.batched
 
+    @property
+    def own_task(self) -> Task:
+        """The value, and the gradient by the parameters; by the arguments if there are no parameters."""
+        by_parameters = self.program.parameters > 0
+        return Task(by_parameters=by_parameters, by_arguments=not by_parameters and bool(self.signature.shapes))
+
     @cached_property
     def rolled(self) -> Rolled:
         """The scalars as loops."""

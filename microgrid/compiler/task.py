@@ -43,7 +43,7 @@ class Task:
         """Return the task of a value and its gradient."""
         if by not in ("parameters", "arguments", "both"):
             raise ValueError(f"by must be 'parameters', 'arguments' or 'both'; got {by!r}")
-        return Task(by_parameters=by in ("parameters", "both"), by_arguments=by in ("arguments", "both"))
+        return _GRADIENTS[by]
 
     def takes_seed(self, signature: Signature) -> bool:
         """Whether the program reads the weight of each output."""
@@ -59,6 +59,11 @@ class Task:
         return forms * self.value + [((size,), batched) for size, batched, is_wanted in leaves if is_wanted]
 
 
+_GRADIENTS: dict[By, Task] = {
+    "parameters": Task(by_parameters=True),
+    "arguments": Task(by_arguments=True),
+    "both": Task(by_parameters=True, by_arguments=True),
+}
 VALUE = Task()
 STEP = Task(by_parameters=True, of="first")
 """What a step of learning needs of several outputs, of which the first is the loss."""

@@ -118,8 +118,7 @@ stop_gradient = _row(
     lambda x: x,
     0.0,
     symbol="stop",
-    array="{0}",
-    javascript="({0})",
+    expansion=lambda x: x,
     doc="x itself, but no gradient flows back: x counts as a constant.",
 )
 _SMALLEST_NORMAL = sys.float_info.min

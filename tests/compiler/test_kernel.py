@@ -1,3 +1,4 @@
+import functools
 import gc
 import math
 import pickle
@@ -9,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from programs import formed
+from programs import FORMS, formed
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph, hessian
 from microgrid.compiler import Kernel, TraceError, compile
-from microgrid.compiler.task import VALUE, Task
+from microgrid.compiler.task import PULLBACK, VALUE, VJP, Task
 from microgrid.nn import MLP
 
 X = np.array([[0.5, -1.0], [2.0, 0.25], [-0.75, 1.5]])
@@ -641,3 +642,61 @@ def test_a_kernel_keeps_no_result_that_it_gave_away():
     memory = [weakref.ref(array if array.base is None else array.base) for array in (value, slope)]
     del value, slope
     assert [reference() for reference in memory] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("f", "batch", "options", "target", "why_not"),
+    [
+        (lambda x: mg.sin(x), [0.5, 1.0], {}, "numpy", {"loops": "axis over samples", "floats": "axis over samples"}),
+        (lambda x: mg.sin(x), 0.5, {"batch": False}, "floats", {"loops": "few enough to be written out"}),
+        (lambda x: mg.total([mg.sin(t) for t in x]), [0.5] * 99, {"batch": False}, "numpy", {"floats": "repeats"}),
+        (lambda x: functools.reduce(lambda y, _: mg.sin(y) * 1.1, range(999), x), 0.5, {"batch": False}, "loops", {}),
+    ],
+)
+def test_a_kernel_tells_what_computes_it_and_why_nothing_before_does(f, batch, options, target, why_not):
+    kernel = compile(f, **options).kernel(batch)
+    assert kernel.target == target
+    assert [*kernel.why_not] == ["loops", "floats", "numpy"][: ["loops", "floats", "numpy"].index(target)]
+    assert all(part in kernel.why_not[name] for name, part in why_not.items())
+
+
+@pytest.mark.parametrize("target", ["numpy", "floats"])
+def test_a_target_that_is_insisted_on_computes_the_same(target):
+    f = lambda x: mg.sin(x) * mg.exp(x)  # noqa: E731
+    kernel = compile(f, batch=False, target=target).kernel(0.5)
+    assert (kernel.target, kernel.why_not) == (target, {})
+    value, (slope,) = kernel.value_and_grad([], 0.5, by="arguments")
+    assert (value, slope) == pytest.approx(
+        (math.sin(0.5) * math.exp(0.5), math.exp(0.5) * (math.sin(0.5) + math.cos(0.5)))
+    )
+    assert pickle.loads(pickle.dumps(kernel)).target == target
+    assert compile(target=target, batch=False)(f).kernel(0.5).target == target
+    x = mg.Value(0.5)
+    assert compile(f(x), inputs=[x], batch=False, target=target).target == target
+
+
+def test_a_target_that_does_not_suit_or_is_not_there_is_refused_with_the_reason():
+    with pytest.raises(
+        ValueError, match=r"'floats' does not suit .*: its arguments have an axis over samples; take 'loops'"
+    ):
+        compile(lambda x: x * x, target="floats")([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"target must be .*'numpy' or None; got 'fortran'"):
+        compile(lambda x: x, target="fortran")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("task", [VALUE, Task.gradient("parameters"), Task.gradient("both"), VJP, PULLBACK])
+def test_every_form_of_a_program_computes_every_task(form, task):
+    w = [mg.Value(0.3), mg.Value(-0.7)]
+    f = lambda x: [mg.sin(w[0] * x[0]) + x[1], mg.exp(w[1] * x[1]), x[0], 2.0]  # noqa: E731
+    x, theta, seed = np.array([0.4, 1.5]), np.array([0.3, -0.7]), np.array([1.0, 2.0, 0.5, 3.0])
+    kernel = formed(compile(f, batch=False).kernel(x), form)
+    outs = [np.full(shape, np.nan) for shape, _ in task.forms(kernel.signature, [2, 2])]
+    weights = seed if task.takes_seed(kernel.signature) else np.empty(0)
+    kernel.executable(task).run(theta, weights, [x], outs)
+    c, e = math.cos(0.12), math.exp(-1.05)
+    values = [math.sin(0.12) + 1.5, e, 0.4, 2.0]
+    by_theta, by_x = [0.4 * c, 2.0 * 1.5 * e], [0.3 * c + 0.5, 1.0 - 2.0 * 0.7 * e]
+    expected = [values] * task.value + [by_theta] * task.by_parameters + [by_x] * task.by_arguments
+    for out, wanted in zip(outs, expected, strict=True):
+        assert out == pytest.approx(np.array(wanted), rel=1e-14)

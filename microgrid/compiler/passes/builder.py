@@ -1,7 +1,7 @@
 """A builder makes the nodes of an array program: each different one once, and none that a rule does without."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -56,11 +56,6 @@ class Rules:
     samples: tuple[SamplesRule, ...]
     counts: tuple[SamplesRule, ...]
 
-    def of(self, op: Op) -> Iterator[RowRule]:
-        """Yield the rules for a row."""
-        yield from self.rows.get(op if op.recipe is None else op.recipe[0], ())
-        yield from self.always
-
 
 class Builder:
     """The nodes of an array program, and the only one who makes them.
@@ -73,6 +68,7 @@ class Builder:
         self.rules = rules
         self.nodes: list[Node] = []
         self._known: dict[Any, Any] = {}
+        self._rules_of = {row: (*mine, *rules.always) for row, mine in rules.rows.items()}
 
     def copy(self) -> "Builder":
         """Return one with the same nodes, which grows apart from this one."""
@@ -153,7 +149,7 @@ class Builder:
         if not arrays:
             result: float = op.forward(*operands)
             return result
-        for rule in self.rules.of(op):
+        for rule in self._rules_of.get(op if op.recipe is None else op.recipe[0], self.rules.always):
             found = rule(self, op, operands)
             if found is not None:
                 return found
@@ -237,6 +233,8 @@ class Builder:
 
     def _without_overlap(self, index: Map, value: Operand) -> list[tuple[Map, Operand]]:
         """Split a piece into pieces that reach each member at most once."""
+        if not index.shape:
+            return [(index, value)]
         if not isinstance(value, Node):
             members, counts = np.unique(index.points(), return_counts=True)
             return [(Map.of(members), self.constant(np.multiply(value, counts, dtype=np.float64)))]

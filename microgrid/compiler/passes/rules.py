@@ -268,7 +268,7 @@ def count_of_product(build: Builder, x: Node) -> Operand | None:
         case Elementwise(op=ops.mul, inputs=factors):
             for factor, other in either_way(factors):
                 scaled = build.times_count(factor)
-                match scaled:
+                match source_of(scaled) if isinstance(scaled, Node) else scaled:
                     case Elementwise(op=ops.mul, inputs=(_, Node() as last)) if isinstance(source_of(last), BatchSize):
                         pass
                     case _:

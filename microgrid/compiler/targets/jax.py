@@ -11,6 +11,7 @@ import numpy as np
 from microgrid import ops
 from microgrid.compiler import special
 from microgrid.compiler.ir import (
+    NUMBER,
     Argument,
     ArrayProgram,
     Contract,
@@ -123,7 +124,7 @@ def _text(program: ArrayProgram) -> tuple[str, dict[str, Any]]:
 
 
 def _knows(op: Op) -> bool:
-    return bool(op.array or op is ops.stop_gradient or op.operator or _name(op.ufunc))
+    return bool(op in (NUMBER, ops.stop_gradient) or op.array or op.operator or _name(op.ufunc))
 
 
 class _Writer:
@@ -187,6 +188,8 @@ class _Writer:
     def _elementwise(self, op: Op, texts: Sequence[str]) -> str:
         if op is ops.stop_gradient:
             return f"stop_gradient({texts[0]})"
+        if op is NUMBER:
+            return f"{texts[0]} * 1.0"
         if op.array:
             return ops.spell(op, "array", *texts)
         if op.operator:

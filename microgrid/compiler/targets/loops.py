@@ -77,7 +77,8 @@ class _Writer:
             for stretch in reversed(self.stretches):
                 self._add(self._backward(stretch))
             body += [f"part{k}({state})" for k in range(done, len(self.parts))]
-        results = ["[" + ", ".join(self._text(kind, str(index)) for kind, index in self.tape.outputs) + "]"]
+        outputs = ", ".join(self._text(kind, str(index)) for kind, index in self.tape.outputs)
+        results = [f"[{outputs}]"] * self.task.value
         results += [f"d{kind - THETA}" for kind in sorted(self.wanted)]
         text = []
         for k, part in enumerate(self.parts):

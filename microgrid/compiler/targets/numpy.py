@@ -202,12 +202,12 @@ def _has_gaps(x: Scatter) -> bool:
 
 
 def _knows(op: Op) -> bool:
-    return bool(op.array or op.operator or special.numpy_name(op.ufunc))
+    return bool(op is NUMBER or op.array or op.operator or special.numpy_name(op.ufunc))
 
 
 def _computed_in_place(x: Elementwise) -> bool:
     """Whether each number depends on the numbers at its own place alone, and is written after they are read."""
-    return not x.op.array and special.is_ufunc(special.numpy_name(x.op.ufunc))
+    return x.op is not NUMBER and not x.op.array and special.is_ufunc(special.numpy_name(x.op.ufunc))
 
 
 # ---------------------------------------------------------------------------------------------------
