@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -14,29 +13,30 @@ Write = Callable[..., Vector | Sequence[Vector]]
 """Writes a function: of a builder and the vectors of its arguments, to its results."""
 
 
-@cache
 def _target() -> Any:
+    """A target machine, which an engine that is made with it disposes of."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
+    return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
     )
 
 
-def optimised(text: str) -> Any:
+def optimised(text: str, target: Any = None) -> Any:
     """Return a module after LLVM's standard pipeline."""
+    target = target or _target()
     module = llvm.parse_assembly(text)
-    module.triple, module.data_layout = _target().triple, str(_target().target_data)
+    module.triple, module.data_layout = target.triple, str(target.target_data)
     module.verify()
-    builder = llvm.create_pass_builder(_target(), llvm.create_pipeline_tuning_options(speed_level=1))
+    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=1))
     builder.getModulePassManager().run(module, builder)
     return module
 
 
 def compiled(text: str) -> Any:
     """Return an engine that holds a module's functions."""
-    engine = llvm.create_mcjit_compiler(optimised(text), _target())
+    target = _target()
+    engine = llvm.create_mcjit_compiler(optimised(text, target), target)
     engine.finalize_object()
     return engine
 

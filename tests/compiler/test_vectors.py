@@ -18,7 +18,7 @@ from microgrid.compiler import compile
 from microgrid.compiler.ir import NOT, NUMBER
 from microgrid.compiler.targets.native import rows
 from microgrid.compiler.targets.native.assembly import Builder, Function, Module, index, pointer
-from tests.compiler.machine import assembly, compiled, machine
+from tests.compiler.machine import assembly, compiled, machine, optimised
 from tests.exact import definition
 
 BOUNDS = {ops.exp: 1, ops.log: 1, ops.sin: 1, ops.cos: 1, ops.sqrt: 1, ops.erf: 4, ops.erfc: 4, ops.sech2: 4}
