@@ -184,6 +184,19 @@ def test_nothing_flows_to_what_is_constant_or_cut_not_even_nan(target):
     assert (by_a.tolist(), by_b.tolist()) == ([20.0], [0.0])
 
 
+def test_arrays_may_be_of_single_precision(target):
+    leaves = [mg.Value(0.125 * k) for k in range(20)]
+    stages, _ = stages_of([random_graph(3000, leaves, 100)], [leaves])
+    outs = [np.zeros(1, np.float32), np.zeros(20, np.float32)]
+    given = [np.array([leaf.data for leaf in leaves], np.float32)]
+    empty = np.zeros(0, np.float32)
+    target.build(stages, Task.gradient("arguments")).run(empty, np.ones(1, np.float32), given, outs)
+    output = random_graph(3000, leaves, 100)
+    output.backward()
+    assert outs[0] == pytest.approx([output.data], rel=1e-6)
+    assert outs[1] == pytest.approx([leaf.grad for leaf in leaves], rel=1e-6)
+
+
 def test_runs_repeat_bit_for_bit_in_any_thread(target):
     leaves = [mg.Value(0.1 * k) for k in range(20)]
     run, _ = compiled(target, [random_graph(3000, leaves, 100)], [leaves], "arguments")
