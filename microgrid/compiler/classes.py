@@ -1,8 +1,7 @@
 """Classes: the nodes of a program by structure, each of which becomes one array."""
 
 from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
@@ -12,7 +11,7 @@ from microgrid.ops import Op
 VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
 
 
-@dataclass
+@dataclass(slots=True)
 class Classes:
     """A program's nodes by structure.
 
@@ -23,14 +22,17 @@ class Classes:
 
     rows: list[Op]
     of: list[int]
+    _members: list[list[int]] = field(default_factory=list)
 
-    @cached_property
+    @property
     def members(self) -> list[list[int]]:
         """The nodes of each class, in the order in which they were recorded."""
-        found: list[list[int]] = [[] for _ in self.rows]
-        for i, number in enumerate(self.of):
-            found[number].append(i)
-        return found
+        if not self._members:
+            found: list[list[int]] = [[] for _ in self.rows]
+            for i, number in enumerate(self.of):
+                found[number].append(i)
+            self._members = found
+        return self._members
 
     def dump(self, program: Program) -> str:
         """Return the classes as text, one a line."""

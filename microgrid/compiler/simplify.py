@@ -62,11 +62,11 @@ def number_values(program: Program) -> Program:
             new[i] = _constant(result, known, row.forward(*[result_data[a] for a in mine]))
             continue
         number = len(result_rows)
-        if end - start == 2:
+        if end - start <= 2:
             like = pairs.get(row)
             if like is None:
                 like = pairs[row] = {}
-            new[i] = like.setdefault(mine[0] * len(rows) + mine[1], number)
+            new[i] = like.setdefault(mine[0] * len(rows) + mine[-1], number)
         else:
             new[i] = known.setdefault((row, *mine), number)
         if new[i] == number:

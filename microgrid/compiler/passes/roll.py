@@ -145,7 +145,12 @@ def _longest(forms: NDArray[Any], indices: NDArray[Any], constant: NDArray[Any])
     """The longest stretch that repeats: its start, its period and how often."""
     best: tuple[int, int, int] | None = None
     for period in range(1, min(_PERIODS, len(forms) // _REPEATS) + 1):
+        if best is not None and len(forms) <= 1.1 * best[1] * best[2]:
+            break
         same = forms[period:] == forms[:-period]
+        others = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
+        if np.diff(others).max() <= (_REPEATS - 1) * period:
+            continue
         step = indices[period:] - indices[:-period]
         same &= ~(constant[period:] & (step != 0)).any(axis=1)
         steady = same[period:] & same[:-period] & (step[period:] == step[:-period]).all(axis=1)

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,14 +181,14 @@ def _leaves(
 
 
 def _behind(program: Program, wanted: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Integers]:
-    """For each node whether a wanted leaf is connected to it, and how many operations at most lie behind it."""
-    rows, starts, arguments, _ = program.columns
-    leads, level = bytearray(wanted), array("i", bytes(4 * len(rows)))
+    """For each node whether it depends on a wanted leaf, and how many operations at most lie behind it."""
+    _, starts, arguments, _ = program.columns
+    leads, level = bytearray(wanted), array("i", bytes(4 * len(program)))
     start = 0
     for i, end in enumerate(starts[1:]):
         if start < end:
-            mine, row = arguments[start:end], rows[i]
+            mine = arguments[start:end]
             level[i] = 1 + max([level[a] for a in mine])
-            leads[i] = max([leads[a] for a in (compress(mine, row.connected) if row.cuts else mine)], default=0)
+            leads[i] = max([leads[a] for a in mine])
             start = end
     return np.frombuffer(leads, np.uint8), np.frombuffer(level, np.int32)

@@ -7,7 +7,9 @@ Only numbers that are read from elsewhere, by later steps or other loops, go thr
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.passes.roll import KNOWN, NODE, THETA, Rolled, Stretch
+from microgrid.compiler.program import Program
+from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.native.loop_ir import (
     Address,
     Affine,
@@ -33,6 +37,38 @@ from microgrid.ops import CONSTANT, Op
 
 Leaf = tuple[int, int]
 """A number of the parameters or of an argument: whose, and which."""
+
+
+_PERIODS, _ALIKE = 64, 0.25
+"""Steps have so many operations at most; as many of these, at least, are like those one step later."""
+
+_WRITTEN = 1000
+"""So many operations, steps once, are compiled in a time that is linear in them."""
+
+
+def unsuited(stages: Stages) -> str | None:
+    """Return why a function is no recurrence; ``None`` if it is one."""
+    if stages.signature.batched:
+        return "its arguments have an axis over samples"
+    if not stages.unrolled:
+        return "it repeats itself as arrays do"
+    if not _may_repeat(stages.program):
+        return "its operations hardly repeat"
+    rolled = stages.rolled
+    written = sum(stretch.period for stretch in rolled.stretches)
+    if not rolled.repeats or written > _WRITTEN:
+        return f"its operations hardly repeat: as loops they are {written} of {len(rolled.tape.rows)}"
+    return None
+
+
+def _may_repeat(program: Program) -> bool:
+    """Whether some share of the operations are like those one step later: a look that is quick, for large graphs."""
+    known: dict[Op, int] = {}
+    arity = np.diff(program.starts)
+    numbers = [known.setdefault(row, len(known)) for row in program.rows]
+    rows = np.array(numbers)[arity > 0]
+    periods = range(1, min(_PERIODS + 1, len(rows)))
+    return any(np.mean(rows[period:] == rows[:-period]) >= _ALIKE for period in periods)
 
 
 def recurrence(
@@ -60,6 +96,15 @@ def recurrence(
     return _Writer(rolled, sizes, wanted, value, seeded).program(dtype)
 
 
+@dataclass(slots=True, eq=False)
+class _Edge:
+    """What is sent back to operand ``j`` of operation ``i``: an adjoint times a slope, or what stands at a place."""
+
+    i: int
+    j: int
+    slope: Any
+
+
 class _Writer:
     """A loop program under construction.
 
@@ -84,7 +129,7 @@ class _Writer:
         self.slopes: list[Buffer] = []
         self.statements: list[Statement] = []  # of the program, or of the body that is being written
         self.known: dict[tuple[int, int], Operand] = {}
-        self.slope_of: dict[tuple[int, int], Operand | Address] = {}
+        self.edges: dict[int, list[_Edge]] = defaultdict(list)
         self.terms: dict[tuple[int, int], list[Operand]] = defaultdict(list)
         self.stretch_of = np.repeat(
             np.arange(len(self.stretches)), [stretch.period * stretch.repeats for stretch in self.stretches]
@@ -202,13 +247,13 @@ class _Writer:
             self.known[kind, index] = self._load(_at(buffer, index))
         return self.known[kind, index]
 
-    def _slopes(self, i: int, y: Operand, xs: Sequence[Operand]) -> list[tuple[int, Operand]]:
+    def _slopes(self, i: int, y: Operand, xs: Sequence[Operand]) -> "list[_Edge]":
         """The local derivatives of operation ``i`` by the operands to which something flows back."""
-        found: list[tuple[int, Operand]] = []
+        found: list[_Edge] = []
         row = self.tape.rows[i]
         for j, kind in enumerate(self.tape.kinds[i] if self.gradients and self.live[i] else ()):
             if (kind == NODE or kind in self.gradients) and row.connected[j]:
-                found.append((j, self._derivative(row, j, (y, *xs))))
+                found.append(_Edge(i, j, self._derivative(row, j, (y, *xs))))
         return found
 
     def _derivative(self, row: Op, j: int, point: Sequence[Operand]) -> Operand:
@@ -232,8 +277,7 @@ class _Writer:
             y = self.known[NODE, i] = self._let(self.tape.rows[i], *xs)
             if self.stored[i]:
                 self.statements.append(Store(_at(self.values, i), y))
-            for j, slope in self._slopes(i, y, xs):
-                self.slope_of[i, j] = slope
+            self.edges[i] = self._slopes(i, y, xs)
 
     def _forward_loop(self, loop: Stretch) -> None:
         start, period = loop.start, loop.period
@@ -247,7 +291,6 @@ class _Writer:
         outside, self.statements = self.statements, []
         counter = self._name("i")
         ys: list[Operand] = []
-        slopes: list[tuple[int, int, Operand]] = []
         for phase in range(period):
             i = start + phase
             xs: list[Operand] = []
@@ -263,20 +306,17 @@ class _Writer:
             ys.append(self._let(self.tape.rows[i], *xs))
             if self.stored[i : last + period : period].any():
                 self.statements.append(Store(_at(self.values, i, (counter, period)), ys[-1]))
-            slopes += [(i, j, slope) for j, slope in self._slopes(i, ys[-1], xs)]
+            self.edges[i] = self._slopes(i, ys[-1], xs)
+        self._shorten(loop)
         inside = {*before.values(), *[x.name for x in self.statements if isinstance(x, (Load, Let))]}
-        varying: dict[Operand, list[tuple[int, int]]] = defaultdict(list)
-        for i, j, slope in slopes:
-            if slope in inside:
-                varying[slope].append((i, j))
-            else:
-                self.slope_of[i, j] = slope
-        if varying:
-            buffer = Buffer(f"slopes{len(self.slopes)}", "local", len(varying) * loop.repeats)
-            self.slopes.append(buffer)
-            for k, (slope, edges) in enumerate(varying.items()):
-                self.statements.append(Store(_at(buffer, k, (counter, len(varying))), slope))
-                self.slope_of |= dict.fromkeys(edges, _at(buffer, k, (counter, len(varying))))
+        edges = [edge for phase in range(period) for edge in self.edges[start + phase] if edge.slope in inside]
+        varying = [*dict.fromkeys(edge.slope for edge in edges)]
+        buffer = Buffer(f"slopes{len(self.slopes)}", "local", len(varying) * loop.repeats)
+        places = {slope: _at(buffer, k, (counter, len(varying))) for k, slope in enumerate(varying)}
+        self.statements += [Store(place, slope) for slope, place in places.items()]
+        for edge in edges:
+            edge.slope = places[edge.slope]
+        self.slopes += [buffer] * bool(varying)
         states = []
         for phase in range(period):
             if phase in before or last + phase in self.named:
@@ -285,6 +325,27 @@ class _Writer:
                 states.append(Carried(name, "state", (ys[phase],), starts.get(phase, 0.0), seen))
         body, self.statements = self.statements, outside
         self.statements.append(For(counter, loop.repeats, tuple(body), tuple(states)))
+
+    def _shorten(self, loop: Stretch) -> None:
+        """Multiply local derivatives in a row beside the values, where one path leads through an operation of a step.
+
+        So fewer factors are stored, and fewer products stand in the way of what flows back.
+        """
+        start, last = loop.start, loop.start + loop.period * (loop.repeats - 1)
+        for phase in reversed(range(loop.period)):
+            seen = self.stored[start + phase : last + loop.period : loop.period].any() or last + phase in self.named
+            users = [
+                (user, edge)
+                for user in range(loop.period)
+                for edge in self.edges[start + user]
+                if self._local(loop, edge.i - start, edge.j) == phase
+            ]
+            if seen or len(users) != 1 or users[0][1].i - start <= phase:
+                continue
+            ((user, edge),) = users
+            self.edges[start + user].remove(edge)
+            for inner in self.edges.pop(start + phase, []):
+                self.edges[start + user].append(_Edge(inner.i, inner.j, self._product(edge.slope, inner.slope)))
 
     def _carried(self, loop: Stretch) -> list[int]:
         """The phases that the next step reads."""
@@ -313,11 +374,8 @@ class _Writer:
             if self.stored[i]:
                 terms.append(self._load(_at(self.adjoints, i)))
             adjoint = self._sum(terms)
-            for j, (kind, index) in enumerate(self._operands(i)):
-                if (i, j) in self.slope_of:
-                    slope = self.slope_of[i, j]
-                    assert not isinstance(slope, Address)
-                    self._send(kind, index, self._product(adjoint, slope))
+            for edge in self.edges[i]:
+                self._send(*self._operands(i)[edge.j], self._product(adjoint, edge.slope))
 
     def _backward_loop(self, loop: Stretch) -> None:
         start, period = loop.start, loop.period
@@ -338,24 +396,24 @@ class _Writer:
             if not self.live[i] or not here[phase]:
                 continue
             adjoint = self._sum(here[phase])
-            for j, (kind, index) in enumerate(self._operands(i)):
-                slope = self.slope_of.get((i, j))
-                if slope is None:
-                    continue
+            for edge in self.edges[i]:
+                slope = edge.slope
                 if isinstance(slope, Address):
                     if slope not in loaded:
                         ((_, step),) = slope.member.terms
                         loaded[slope] = self._load(_at(slope.buffer, slope.member.base, (counter, step)))
                     slope = loaded[slope]
                 x = self._product(adjoint, slope)
-                local = self._local(loop, phase, j)
+                at, j = edge.i - start, edge.j
+                kind, index = self._operands(edge.i)[j]
+                local = self._local(loop, at, j)
                 if local is not None:
-                    (here if local < phase else behind)[local].append(x)
-                elif self._is_fixed(loop, phase, j):
+                    (here if local < at else behind)[local].append(x)
+                elif self._is_fixed(loop, at, j):
                     sums[kind, index].append(x)
                 else:
                     buffer = self.adjoints if kind == NODE else self.gradients[kind]
-                    address = _at(buffer, index, (counter, self._stride(loop, phase, j)))
+                    address = _at(buffer, index, (counter, self._stride(loop, at, j)))
                     self.statements.append(Store(address, x, adds=True))
         states = [
             Carried(self._name("g"), "state", (self._sum(behind[phase]),), starts[phase], seen)
