@@ -606,7 +606,7 @@ int main(void)
 
     def _for(self, loop: For) -> None:
         carried = [x for x in loop.carried if {x.name, x.before} & self.needed]
-        if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind, x.start) for x in carried):
+        if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind) for x in carried):
             self._one_sample(loop, carried)
             return
         totals = [self._declare(x.name, x.kind, self._number(x.start), kind=self.real) for x in carried]
@@ -628,14 +628,10 @@ int main(void)
 
     def _one_sample(self, loop: For, carried: Sequence[Carried]) -> None:
         """Write what is done for a tile of one sample, without a loop."""
-        for x in carried:
-            if x.before in self.needed:
-                self.env[x.before] = self._operand(x.start)
         self._statements(loop.body, carried)
         values = [[self._number(value) for value in x.values] for x in carried]
         for x, factors in zip(carried, values, strict=True):
-            if x.name in self.needed:
-                self._declare(x.name, x.kind, " * ".join(factors))
+            self._declare(x.name, x.kind, " * ".join(factors))
 
     def _next(self, x: Carried, total: str) -> str:
         values = [self._number(value) for value in x.values]
