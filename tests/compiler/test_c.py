@@ -174,14 +174,18 @@ def test_a_number_that_is_read_before_memory_changes_keeps_its_value(tmp_path):
 
 
 def test_states_change_all_at_once(tmp_path):
-    x, out = Buffer("x", "argument", 1), Buffer("fibonacci", "output", 2)
-    states = (Carried("p", "state", ("b",), 0.0, "a"), Carried("q", "state", ("c",), 1.0, "b"))
+    x, out = Buffer("x", "argument", 1), Buffer("fibonacci", "output", 3)
+    states = (
+        Carried("p", "state", ("b",), 0.0, "a"),
+        Carried("q", "state", ("c",), 1.0, "b"),
+        Carried("r", "state", ("a",), 0.0, "d"),
+    )
     loop = For("i", 10, (Let("c", ops.add, ("a", "b")),), states)
-    program = LoopProgram((x, out), (loop, stored("p", out), stored("q", out, 1)), (), ())
+    program = LoopProgram((x, out), (loop, *[stored(name, out, k) for k, name in enumerate("pqr")]), (), ())
     text = to_c(program, "fibonacci")
-    found = np.zeros(2)
+    found = np.zeros(3)
     Library(tmp_path, text).call(text, "fibonacci", [np.zeros(1), found])
-    assert found.tolist() == [55.0, 89.0]
+    assert found.tolist() == [55.0, 89.0, 34.0]
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
