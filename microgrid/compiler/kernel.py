@@ -267,6 +267,46 @@ class Kernel:
 
         return pure_function(self.stages)
 
+    def to_c(
+        self,
+        name: str,
+        by: By | Literal["value"] = "parameters",
+        *,
+        real: Literal["double", "float"] | None = None,
+        tile: int = 1,
+        batch: Sequence[Any] | None = None,
+    ) -> str:
+        """Return the kernel as one file of C99 that needs ``<math.h>`` alone, for a machine without Python.
+
+        It has one function, ``void name(theta, x, …, value, gradient, …, workspace, n)``. That allocates nothing and
+        keeps nothing between calls: what it needs stands in a ``struct name_workspace`` of the caller, whose size the
+        header of the file says, with the arrays and how to compile it. All names are those of the function's
+        arguments; the gradients are ``gradient``, by the parameters, and ``gradient_by_x``.
+
+        For a microcontroller with single precision: ``to_c("model", real="float")``, then
+        ``arm-none-eabi-gcc -std=c99 -O2 -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard -c model.c``; give
+        ``static struct model_workspace w;`` there, and not on the stack.
+
+        Args:
+            name: the name of the function.
+            by: as in ``value_and_grad``, or ``"value"`` for no gradient.
+            real: the type of all numbers; that of the kernel unless given.
+            tile: how many samples are computed at a time: more may be faster, and take more workspace.
+            batch: a few samples, one array for each argument, for a self-test: what they give now, at the present
+                parameters, is compared by a ``main`` that ``-DNAME_TEST`` adds. Several outputs weigh 1 each.
+
+        Raises:
+            NotImplementedError: for an operation that C has no form of, naming it.
+            TypeError: if ``batch`` has arrays of other types than numbers, or too many or too few.
+            ValueError: for a name, a type, a tile or a batch that cannot be.
+        """
+        from microgrid.compiler.targets import c  # few need it
+
+        task = VALUE if by == "value" else Task.gradient(by)
+        labels = [parameter.label for parameter in self.parameters]
+        recorded = None if batch is None else (self.read(), None, batch)
+        return c.export(self.stages, task, name, labels, real=real, tile=tile, recorded=recorded)
+
     # -- what a call needs ----------------------------------------------------------------------------
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:

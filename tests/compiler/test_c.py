@@ -1,7 +1,9 @@
 """Loop programs as C: compiled by gcc without a warning, they compute what NumPy does, and touch nothing else."""
 
 import ctypes
+import itertools
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ from loop_programs import loop_programs
 from test_rows import HIDDEN, columns, function, same
 
 import microgrid as mg
-from microgrid import ops
+from microgrid import losses, ops
 from microgrid.compiler import compile
 from microgrid.compiler.ir import NOT, NUMBER
 from microgrid.compiler.targets.c import Parameter, Recorded, to_c
@@ -32,6 +34,7 @@ from microgrid.compiler.targets.native.loop_ir import (
     LoopProgram,
     Store,
 )
+from microgrid.nn import MLP
 
 # A machine without gcc has no use for C; where all must pass, it is missing.
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None and "CI" not in os.environ, reason="gcc is not installed")
@@ -171,14 +174,18 @@ def test_a_number_that_is_read_before_memory_changes_keeps_its_value(tmp_path):
 
 
 def test_states_change_all_at_once(tmp_path):
-    x, out = Buffer("x", "argument", 1), Buffer("fibonacci", "output", 2)
-    states = (Carried("p", "state", ("b",), 0.0, "a"), Carried("q", "state", ("c",), 1.0, "b"))
+    x, out = Buffer("x", "argument", 1), Buffer("fibonacci", "output", 3)
+    states = (
+        Carried("p", "state", ("b",), 0.0, "a"),
+        Carried("q", "state", ("c",), 1.0, "b"),
+        Carried("r", "state", ("a",), 0.0, "d"),
+    )
     loop = For("i", 10, (Let("c", ops.add, ("a", "b")),), states)
-    program = LoopProgram((x, out), (loop, stored("p", out), stored("q", out, 1)), (), ())
+    program = LoopProgram((x, out), (loop, *[stored(name, out, k) for k, name in enumerate("pqr")]), (), ())
     text = to_c(program, "fibonacci")
-    found = np.zeros(2)
+    found = np.zeros(3)
     Library(tmp_path, text).call(text, "fibonacci", [np.zeros(1), found])
-    assert found.tolist() == [55.0, 89.0]
+    assert found.tolist() == [55.0, 89.0, 34.0]
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
@@ -309,3 +316,73 @@ def test_only_declarations_are_left_where_they_are_asked_for(tmp_path):
     main = '#define F_HEADER\n#include "f.c"\nint main(void) { double x = 0, y = 0; f(&x, &y, 1); return y != 1; }\n'
     made = gcc(tmp_path, main, str(tmp_path / "f.c"))
     assert subprocess.run([made], check=False).returncode == 0
+
+
+def rosenbrock(x):
+    return mg.total([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in itertools.pairwise(x)])
+
+
+def black_scholes(spot, strike, rate, volatility, time):
+    """The price of a call (Black and Scholes 1973)."""
+    spread = volatility * mg.sqrt(time)
+    d = (mg.log(spot / strike) + (rate + 0.5 * volatility * volatility) * time) / spread
+
+    def below(x):
+        return 0.5 * mg.erfc(x * -(0.5**0.5))
+
+    return spot * below(d) - strike * mg.exp(-rate * time) * below(d - spread)
+
+
+def mixture(x, means, weights):
+    """The logarithm of the density of a mixture."""
+    squares = [mg.total([(a - b) ** 2 for a, b in zip(x, mean, strict=True)]) for mean in means]
+    terms = [weight - 0.5 * square for weight, square in zip(weights, squares, strict=True)]
+    return mg.logsumexp(terms) - mg.logsumexp(list(weights))
+
+
+def workloads():
+    """Functions of scalars, as kernels, each with a batch."""
+    random.seed(1)
+    rng = np.random.default_rng(1)
+    net, classes = MLP(2, [8, 8, 1]), MLP(16, [6, 4])
+    points, signs = rng.normal(size=(5, 2)), rng.choice([-1.0, 1.0], 5)
+    images, targets = rng.uniform(size=(4, 16)), np.eye(4)[[0, 3, 1, 1]]
+    market = [rng.uniform(low, high, 6) for low, high in ((80, 120), (80, 120), (0, 0.1), (0.1, 0.5), (0.2, 2))]
+    yield "moons", mg.compile(lambda x, y: mg.relu(1.0 - y * net(list(x)))), [points, signs], "both"
+    digits = mg.compile(lambda x, y: losses.cross_entropy(classes(list(x)), list(y)))
+    yield "digits", digits, [images, targets], "parameters"
+    yield "rosenbrock", mg.compile(rosenbrock, batch=False), [rng.normal(size=30)], "arguments"
+    yield "call", mg.compile(black_scholes, reduce=None), market, "arguments"
+    groups = [rng.normal(size=(3, 4)), rng.normal(size=(2, 4)), rng.normal(size=2)]
+    yield "mixture", mg.compile(mixture, batch=False), [groups[0][0], *groups[1:]], "arguments"
+    several = mg.compile(lambda x: [x[0] * x[1], mg.exp(x[0]), mg.sigmoid(x[1])], reduce=None)
+    yield "several", several, [points], "arguments"
+    yield "total", mg.compile(lambda x, y: net(list(x)) * y, reduce="sum"), [points, signs], "value"
+    yield "plain", mg.compile(lambda a, b: (mg.tanh(a * b) + a) ** 2, batch=False), [0.5, -0.7], "arguments"
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+@pytest.mark.parametrize("tile", [1, 3])
+@pytest.mark.parametrize("which", range(8))
+def test_an_exported_kernel_agrees_with_numpy_and_touches_no_memory_but_its_own(tmp_path, which, tile, real):
+    name, function, batch, by = list(workloads())[which]
+    text = function.kernel(*batch).to_c(name, by, real=real, tile=tile, batch=batch)
+    done = runs(tmp_path, text, name)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "gradient" in done.stdout or by == "value"
+    assert text == function.kernel(*batch).to_c(name, by, real=real, tile=tile, batch=batch)
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+def test_a_workspace_has_the_size_that_the_header_says_and_nothing_else_is_kept(tmp_path, real):
+    name, function, batch, by = next(workloads())
+    text = function.kernel(*batch).to_c(name, by, real=real)
+    size = re.search(r"\* w +(\d+) bytes", text)[1]
+    main = f"{text}\nint main(void) {{ return sizeof(struct moons_workspace) != {size}; }}\n"
+    assert subprocess.run([gcc(tmp_path, main, "-Wstack-usage=1024")], check=False).returncode == 0
+    assert not re.search(r"\b(malloc|alloca)\b|static (?!const|float moons|double moons)", text)
+
+
+def test_an_exported_function_without_parameters_or_gradient_takes_what_it_needs():
+    text = mg.compile(lambda a: a * a, batch=False).kernel(2.0).to_c("square", "value")
+    assert "void square(const double *restrict a, double *restrict value);" in text

@@ -10,13 +10,15 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microgrid.compiler.ir import NUMBER
+from microgrid.compiler.ir import NUMBER, Form
+from microgrid.compiler.signature import Floats, Signature
+from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.c_rows import Rows, Term, comment
 from microgrid.compiler.targets.native.loop_ir import (
     COUNT,
@@ -36,6 +38,9 @@ from microgrid.compiler.targets.native.loop_ir import (
     Statement,
     Store,
 )
+from microgrid.compiler.targets.native.schedule import ScheduleError, schedule
+from microgrid.compiler.targets.numpy import NumPy
+from microgrid.compiler.task import Task
 
 Real = Literal["double", "float"]
 REALS: dict[str, Real] = {"float64": "double", "float32": "float"}
@@ -131,6 +136,125 @@ def to_c(
         given = sorted((b for b in program.buffers if b.role in order), key=lambda b: (order.index(b.role), b.position))
         parameters = [Parameter(b.name, b) for b in given]
     return _File(program, name, parameters, real or REALS[program.dtype], tile, recorded, purpose).text()
+
+
+def export(
+    stages: Stages,
+    task: Task,
+    name: str,
+    labels: Sequence[str],
+    *,
+    real: Real | None = None,
+    tile: int = 1,
+    recorded: tuple[Floats, Floats | None, Sequence[Any]] | None = None,
+) -> str:
+    """Return what computes a task as a file of C99: what ``Kernel.to_c`` returns.
+
+    Args:
+        stages: the function.
+        task: what to compute of it.
+        name: the name of the function in C.
+        labels: what the user calls each parameter.
+        real: the type of all numbers, ``"double"`` or ``"float"``; that of the function unless given.
+        tile: how many samples are computed at a time.
+        recorded: the parameters, the weights of the outputs if the task takes them, and a batch, for a self-test.
+
+    Raises:
+        NotImplementedError: for a function or a row that C has no form of, with the reason.
+        TypeError: as ``to_c``, or if a batch is none.
+        ValueError: as ``to_c``, or if a batch is none.
+    """
+    signature, sizes = stages.signature, stages.program.sizes
+    names = [f"gradient_by_{x}" for x in signature.names] * task.by_arguments
+    names = ["value"] * task.value + ["gradient"] * task.by_parameters + names
+    forms = task.forms(signature, [len(labels), *sizes])
+    seed = Buffer("seed", "seed", signature.outputs or 1, signature.per_sample)
+    given = [Parameter("theta", Buffer("theta", "theta", len(labels)), _listed(labels))] * bool(labels)
+    given += [Parameter("seed", seed, "the weight of each output in the sum that is differentiated")] * (
+        task.takes_seed(signature)
+    )
+    for k, (x, shape, size) in enumerate(zip(signature.names, signature.shapes, sizes, strict=True)):
+        what = f"an array of shape {shape}, row by row" if len(shape) > 1 else ""
+        given.append(Parameter(x, Buffer(x, "argument", size, signature.batched, k), what))
+    results = []
+    for k, (x, (members, batched)) in enumerate(zip(names, forms, strict=True)):
+        what = "the derivatives" if x.startswith("gradient") else "the output" + "s" * (signature.outputs is not None)
+        results.append(Parameter(x, Buffer(x, "output", math.prod(members), batched, k), what))
+    try:
+        program = schedule(stages.array_program(task), signature.dtype, packs=tile != 1)
+    except ScheduleError as error:
+        raise NotImplementedError(f"this function has no loops, of which C is made: {error}") from error
+    kind = real or REALS[signature.dtype]
+    return to_c(
+        program,
+        name,
+        [*given, *results],
+        real=kind,
+        tile=tile,
+        recorded=None if recorded is None else _recorded(stages, task, given, forms, kind, *recorded),
+        purpose=_purpose(signature, task),
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Return what the parameters are."""
+    if len(labels) > 16 or not all(labels):
+        return "the parameters, in the order of kernel.parameters"
+    return f"the parameters {', '.join(labels)}"
+
+
+def _purpose(signature: Signature, task: Task) -> str:
+    """Return in words what a function in C computes."""
+    whole = {"mean": ", the mean over the samples", "sum": ", the sum over the samples", None: ", of each sample"}
+    samples = whole[signature.reduce] if signature.batched else ""
+    by = ["theta"] * task.by_parameters + [*signature.names] * task.by_arguments
+    gradient = f", and its gradient by {', '.join(by)}" if by else ""
+    return f"the value of a function of ({', '.join(signature.names)}){samples}{gradient}."
+
+
+def _recorded(
+    stages: Stages,
+    task: Task,
+    given: Sequence[Parameter],
+    forms: Sequence[Form],
+    real: Real,
+    theta: Floats,
+    seed: Floats | None,
+    batch: Sequence[Any],
+) -> Recorded:
+    """Return what NumPy computes of a batch, and how far rounding may take C from that.
+
+    The error of a computation in single precision is measured, as its distance from one in double precision; in double
+    precision it is so many times less as the numbers are more precise. Another order of sums and other functions
+    than NumPy's may make of it some times as much.
+    """
+    single = np.float32 if real == "float" else np.float64
+    found: dict[str, list[Floats]] = {}
+    for dtype in ("float64", "float32"):
+        signature = replace(stages.signature, dtype=dtype)
+        arrays, size = signature.arguments([np.asarray(x, single) for x in batch])
+        parameters = signature.parameters(np.asarray(theta, single), stages.program.parameters)
+        weights = np.empty(0, dtype)
+        if task.takes_seed(signature):
+            weights = np.empty(
+                (signature.outputs or 1, size) if signature.per_sample else signature.outputs or 1, dtype
+            )
+            ones = np.ones(weights.shape[0]) if seed is None else np.asarray(seed, single)
+            weights.T[...] = signature.seed(ones, weights.T.shape)
+        outs = [np.empty((*shape, size) if batched else shape, dtype) for shape, batched in forms]
+        NumPy().build(Stages(stages.program, signature), task).run(parameters, weights, arrays, outs)
+        found[dtype] = outs
+        if dtype == "float64":
+            numbers = {"theta": [parameters], "seed": [weights], "argument": arrays}
+    unit = float(np.finfo(single).eps)
+    allowed = []
+    for exact, rough in zip(found["float64"], found["float32"], strict=True):
+        usual = np.isfinite(exact) & np.isfinite(rough)
+        error = np.max(np.abs(exact - rough), initial=0.0, where=usual) / float(np.finfo(np.float32).eps)
+        largest = np.max(np.abs(exact), initial=0.0, where=np.isfinite(exact))
+        allowed.append(64.0 * unit * float(error + largest))
+    inputs = [numbers[x.buffer.role][x.buffer.position] for x in given]
+    return Recorded([*inputs, *found["float64"]], [0.0] * len(inputs) + allowed, size)
 
 
 class _Names:
@@ -482,7 +606,7 @@ int main(void)
 
     def _for(self, loop: For) -> None:
         carried = [x for x in loop.carried if {x.name, x.before} & self.needed]
-        if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind, x.start) for x in carried):
+        if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind) for x in carried):
             self._one_sample(loop, carried)
             return
         totals = [self._declare(x.name, x.kind, self._number(x.start), kind=self.real) for x in carried]
@@ -504,14 +628,10 @@ int main(void)
 
     def _one_sample(self, loop: For, carried: Sequence[Carried]) -> None:
         """Write what is done for a tile of one sample, without a loop."""
-        for x in carried:
-            if x.before in self.needed:
-                self.env[x.before] = self._operand(x.start)
         self._statements(loop.body, carried)
         values = [[self._number(value) for value in x.values] for x in carried]
         for x, factors in zip(carried, values, strict=True):
-            if x.name in self.needed:
-                self._declare(x.name, x.kind, " * ".join(factors))
+            self._declare(x.name, x.kind, " * ".join(factors))
 
     def _next(self, x: Carried, total: str) -> str:
         values = [self._number(value) for value in x.values]
