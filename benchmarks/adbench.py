@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from compiled import TARGETS, compile_times, differences, first, medians, name_of
+from compiled import TARGETS, compile_times, differences, first, medians, name_of, suitable
 from workloads import Read, Run, Workload, flat, installed, jax, jax_module, microgrid, pieces, torch, torch_module
 
 import microgrid as mg
@@ -277,7 +277,7 @@ def main() -> None:
     print("| value and derivatives | by | ms | off | compile s | cached s |\n|---|---|--:|--:|--:|--:|")
     for name in options.only or ["gmm", "ba", "lstm"]:
         title, makers = problem(name, options.length)
-        made = {who: make() for who, make in makers.items()}
+        made = suitable(makers)
         wanted = pieces(made[list(made)[-1]][0]())
         off = differences({who: read(run()) for who, (run, read) in made.items()}, wanted)
         for who, time in medians({who: run for who, (run, _) in made.items()}, options.turns).items():
