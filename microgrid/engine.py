@@ -179,7 +179,7 @@ class Value(Node):
             return _sum_of(op, operands)
         data: Any = op.forward(*[operand._data for operand in operands])
         number: float = data if type(data) is float else ops.number(op, data)
-        return record(op, number, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
+        return record(op, number, operands[0], operands[1], tuple(operands[2:]))
 
 
 def topological_order(*roots: Value) -> list[Value]:
@@ -194,8 +194,9 @@ def topological_order(*roots: Value) -> list[Value]:
     for root in given_roots:
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
-    _searches[0] += 1
-    search = _searches[0]
+    global _searches
+    _searches += 1
+    search = _searches
     mark: i32 = 1 + search % 0x7FFFFFFF  # a new node has 0
     seen: set[Value] = set()
     order: list[Value] = []
@@ -223,12 +224,12 @@ def topological_order(*roots: Value) -> list[Value]:
                     stack.extend(reversed(node.others))
                 stack.append(node.second)
             stack.append(node.first)
-    if _compiled and search != _searches[0]:  # a finaliser has searched meanwhile, and marked nodes
+    if _compiled and search != _searches:  # a finaliser has searched meanwhile, and marked nodes
         return topological_order(*roots)
     return order
 
 
-_searches = [0]
+_searches = 0
 
 
 _new: Final[Any] = Value.__new__

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from microgrid.node import Node
 from microgrid.ops import CONSTANT, Op
-from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, OTHER, PRODUCT, SUM, TWO_FUNCTIONS, number
+from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, PRODUCT, SUM, TWO_FUNCTIONS, number
 from microgrid.recording import check_backward, check_forward, hooks, open_blocks
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -47,7 +47,7 @@ def sweep(nodes: list[AnyNode]) -> None:
     Each adds its gradient, times its local derivatives, to the gradients of its parents. The row says which form
     these have; the common forms are spelled out here, because this is where the time goes.
     """
-    no_row = CONSTANT  # which sends nothing back: it stands for an operation that is no row
+    no_row = CONSTANT  # it stands for an operation that is no row: its form is none of these
     anomalies = bool(open_blocks) and check_forward in hooks.get()
     for node in reversed(nodes):
         if anomalies:
@@ -77,7 +77,7 @@ def sweep(nodes: list[AnyNode]) -> None:
             first._grad += gradient * row.left
             if second is not None:
                 second._grad += gradient * row.right
-        elif form == OTHER or row is no_row:
+        else:
             op.backpropagate(node)
 
 

@@ -163,6 +163,9 @@ def test_whole_numbers_and_those_of_numpy_become_floats():
     optim.SGD([x], 1.0).step()
     assert type(x.data) is float
     assert type(op(lambda x: 1)(2.0)) is float
+    for arity in (1, 2, 3):
+        whole = Op("whole", lambda *xs: 7, (1.0,) * arity)
+        assert type(whole(*[x] * arity).data) is float
 
 
 @pytest.mark.parametrize("function", [mg.total, mg.mean, mg.logsumexp, lambda x: mg.softmax(x)[0] * x, mg.dot])

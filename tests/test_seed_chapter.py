@@ -3,7 +3,6 @@
 import math
 import random
 import statistics
-import time
 
 import pytest
 from sklearn.datasets import load_digits
@@ -167,17 +166,15 @@ def test_a_two_layer_network_learns_real_digits_in_the_four_steps(digits):
 
 
 @pytest.mark.no_cover  # long, and what it runs is covered by others
-def test_backpropagation_agrees_with_numerical_gradients_and_is_much_faster(digits):
+def test_backpropagation_agrees_with_numerical_gradients_of_which_each_takes_two_passes(digits):
     images, labels = digits
     network = two_layers(seed=2)
     parameters = dict(network.named_parameters())
 
-    start = time.perf_counter()
     loss = mean_loss(network, images[:3], labels[:3])
     loss.backward()
-    backpropagation = time.perf_counter() - start
 
-    start = time.perf_counter()
+    evaluations = 0
     numerical = {}
     h = 1e-4  # the book's
     for name, p in parameters.items():
@@ -185,14 +182,13 @@ def test_backpropagation_agrees_with_numerical_gradients_and_is_much_faster(digi
         sides = []
         for p.data in (x + h, x - h):
             sides.append(mean_loss(network, images[:3], labels[:3]).data)
+            evaluations += 1
         p.data = x
         numerical[name] = (sides[0] - sides[1]) / (2 * h)
-    numerical_differentiation = time.perf_counter() - start
 
     for layer, names in ("modules.0", "W1, b1"), ("modules.2", "W2, b2"):
         differences = [abs(p.grad - numerical[name]) for name, p in parameters.items() if name.startswith(layer)]
         assert len(differences) == {"modules.0": 65 * 12, "modules.2": 13 * 10}[layer]
         assert statistics.fmean(differences) < 1e-9, names
     assert any(p.grad for p in parameters.values())
-    # One pass forward and one back, beside two forward for each of 910 parameters: some 800 times faster.
-    assert numerical_differentiation > 20 * backpropagation
+    assert evaluations == 2 * 910  # beside one pass forward and one back

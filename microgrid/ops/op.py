@@ -47,14 +47,13 @@ class Interval:
         return self.low < x < self.high if self.open else self.low <= x <= self.high
 
 
-NOTHING: Final = 0
+OTHER: Final = 0
 SUM: Final = 1
 PRODUCT: Final = 2
 ONE_FUNCTION: Final = 3
 TWO_FUNCTIONS: Final = 4
 CONSTANTS: Final = 5
-OTHER: Final = 6
-"""The forms of the partials that the reverse sweep tells apart: all are 0; all are 1; each is the other of two
+"""The forms of the partials that the reverse sweep tells apart, of at least one: all are 1; each is the other of two
 operands; a function, of one operand or of two; other numbers than 0, of at most two; whatever else."""
 
 
@@ -69,8 +68,8 @@ def second_operand(y: Any, a: Any, b: Any) -> Any:
 
 
 def _form(partials: Sequence[Partial | float]) -> int:
-    if not any(callable(partial) or partial for partial in partials):
-        return NOTHING
+    if not partials:
+        return OTHER
     if all(not callable(partial) and partial == 1 for partial in partials):
         return SUM
     if tuple(partials) == (second_operand, first_operand):

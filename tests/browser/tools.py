@@ -28,3 +28,19 @@ def open_tool(page, name, by="mouse"):
         page.focus(f"#tool-{name}")
         page.keyboard.press("Enter")
     expect(page.locator(f"#tool-{name}")).to_have_attribute("aria-expanded", "true")
+
+
+def changes(page, action):
+    """How often the document is changed by an action and the frame after it."""
+    return page.evaluate(
+        f"""async () => {{
+          let count = 0;
+          const observer = new MutationObserver(records => {{ count += records.length }});
+          observer.observe(document, {{ attributes: true, characterData: true, childList: true, subtree: true }});
+          {action};
+          await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+          count += observer.takeRecords().length;
+          observer.disconnect();
+          return count;
+        }}"""
+    )
