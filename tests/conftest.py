@@ -25,7 +25,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine_code(tmp_path_factory):
-    """Machine code is kept for as long as the tests run, and apart from the user's."""
+    """Machine code is made where a test asks for it, kept for as long as the tests run, and apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROGRID_NATIVE", os.environ.get("MICROGRID_NATIVE", "off"))
         patch.setenv("MICROGRID_CACHE", str(tmp_path_factory.getbasetemp() / "machine_code"))
         yield

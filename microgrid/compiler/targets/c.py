@@ -38,7 +38,8 @@ from microgrid.compiler.targets.native.loop_ir import (
     Statement,
     Store,
 )
-from microgrid.compiler.targets.native.schedule import ScheduleError, schedule
+from microgrid.compiler.targets.native.schedule import ScheduleError
+from microgrid.compiler.targets.native.target import loop_program
 from microgrid.compiler.targets.numpy import NumPy
 from microgrid.compiler.task import Task
 
@@ -181,7 +182,7 @@ def export(
         what = "the derivatives" if x.startswith("gradient") else "the output" + "s" * (signature.outputs is not None)
         results.append(Parameter(x, Buffer(x, "output", math.prod(members), batched, k), what))
     try:
-        program = schedule(stages.array_program(task), signature.dtype, packs=tile != 1)
+        program = loop_program(stages, task, packs=tile != 1)
     except ScheduleError as error:
         raise NotImplementedError(f"this function has no loops, of which C is made: {error}") from error
     kind = real or REALS[signature.dtype]

@@ -15,6 +15,7 @@ from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
+from microgrid.compiler.targets.native.recurrence import unsuited
 from microgrid.compiler.targets.records import Numbers, Records, records
 from microgrid.compiler.targets.target import Plain
 from microgrid.compiler.task import Task
@@ -188,7 +189,7 @@ class Tape:
             return "its arguments have an axis over samples"
         if size < _SMALL or classes < _CLASSES:
             return f"its {size} nodes of {classes} structures are few: the tape is for {_SMALL} of {_CLASSES} or more"
-        if stages.rolled.repeats:
+        if unsuited(stages) is None:
             return "it repeats itself: loops do in a few statements what takes a record for each number here"
         return None
 

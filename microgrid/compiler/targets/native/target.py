@@ -11,10 +11,9 @@ from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.program import Program
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
-from microgrid.compiler.targets.loops import Loops
 from microgrid.compiler.targets.native import engine, entry, llvm
 from microgrid.compiler.targets.native.loop_ir import For, Let, LoopProgram, Statement
-from microgrid.compiler.targets.native.recurrence import recurrence
+from microgrid.compiler.targets.native.recurrence import recurrence, unsuited
 from microgrid.compiler.targets.native.rows import unsupported
 from microgrid.compiler.targets.native.schedule import schedule
 from microgrid.compiler.task import Task
@@ -26,6 +25,8 @@ CACHED = 1_000_000
 """Bytes of a tile that stay in the processor's cache."""
 LONGEST = 2_000
 """Programs of more statements, each written out, would take LLVM seconds."""
+SHORT = 64
+"""Programs of fewer nodes are written out, even if they repeat."""
 OPERATION = 0.15
 """About how many nanoseconds an operation takes, in lanes; a function counts for ``llvm.DEAR`` of them."""
 
@@ -43,7 +44,7 @@ class Native:
         except ModuleNotFoundError as error:
             return str(error)
         size = len(stages.program)
-        if stages.unrolled and size > LONGEST and not self._rolls(stages):
+        if stages.unrolled and size > LONGEST and unsuited(stages) is not None:
             return f"its {size} nodes do not repeat themselves: more than {LONGEST} are not written out"
         rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
         return next(filter(None, map(without_native_form, rows)), None)
@@ -52,15 +53,17 @@ class Native:
         """Return the executable of a task."""
         return OnMachine(loop_program(stages, task), stages, task)
 
-    @staticmethod
-    def _rolls(stages: Stages) -> bool:
-        return stages.scalar and stages.rolled.repeats
 
+def loop_program(stages: Stages, task: Task, packs: bool = True) -> LoopProgram:
+    """Return the loops of a task: those of a recurrence of single numbers, else those of its arrays.
 
-def loop_program(stages: Stages, task: Task) -> LoopProgram:
-    """Return the loops of a task: those of a recurrence of single numbers, else those of its arrays."""
-    if Loops().suits(stages) is not None or not stages.rolled.repeats:
-        return schedule(stages.array_program(task), stages.signature.dtype)
+    Args:
+        stages: the function.
+        task: what is computed of it.
+        packs: whether batched arguments are copied, member by member, before vectors read them.
+    """
+    if len(stages.program) <= SHORT or unsuited(stages) is not None:
+        return schedule(stages.array_program(task), stages.signature.dtype, packs)
     return recurrence(
         stages.rolled,
         [stages.program.parameters, *stages.program.sizes],
