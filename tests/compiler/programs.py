@@ -29,14 +29,17 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "[s if k % 2 else s * s for k, s in enumerate({v})]"]  # fmt: skip
 
 
-FORMS = ["lifted", "spelled out", "floats", "loops"]
-"""How a program may be written: with a node for many numbers or for each, on arrays or on plain floats."""
+FORMS = ["lifted", "spelled out", "native", "floats", "loops"]
+"""How a program may be written: on arrays, a node for many numbers or for each, in machine code, on plain floats."""
+ON_ARRAYS = FORMS[:3]
 
 
 def formed(kernel, form):
     """The kernel, made to run in a form, whether it suits or not."""
-    kernel.stages.unrolled = form != "lifted"
-    kernel._chosen = named(form if form in ("floats", "loops") else "numpy"), {}
+    kernel.stages.unrolled = form not in ("lifted", "native")
+    target = named(form if form in ("native", "floats", "loops") else "numpy")
+    lacking = form == "native" and target.suits(kernel.stages)  # a row without a native form
+    kernel._choice.target = named("numpy") if lacking else target
     return kernel
 
 

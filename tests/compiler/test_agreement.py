@@ -12,7 +12,7 @@ import pytest
 from bounds import Ball, Graph
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import FORMS, ROWS, any_number, formed, max_of, wild_cases
+from programs import FORMS, ON_ARRAYS, ROWS, any_number, formed, max_of, wild_cases
 
 import microgrid as mg
 from microgrid.compiler import compile
@@ -86,7 +86,7 @@ WEIGHTS = [1.0, -2.0, 0.5]
 
 def check_kernel(case, form, reduce, name, by, tally):
     """A kernel's value, gradients, weighted gradients, bound step and call agree with the model."""
-    batched = form in ("lifted", "spelled out")
+    batched = form in ON_ARRAYS
     eager = Eager(case, name, reduce, batched)
     batch = case.batch if batched else [argument[0] for argument in case.batch]
     parameters = [mg.Value(x) for x in case.parameters]
@@ -198,8 +198,8 @@ def check_derivatives(program, tally):
             finite = graph.is_finite(leaves[j], first[i])
             tally.agree(rows[i][j], columns[j][i], finite, f"second derivatives by {i}, {j}")
 
-    for form in ("lifted", "spelled out", "floats", "loops"):
-        batched = form in ("lifted", "spelled out")
+    for form in FORMS:
+        batched = form in ON_ARRAYS
         kernel = compile(lambda v: [*mg.grad(program, everything)(*v)], reduce=None, batch=batched)
         kernel = formed(kernel.kernel([point] if batched else point), form)
         _, (found,) = kernel.value_and_grad([], [point] if batched else point, by="arguments")
@@ -266,7 +266,7 @@ def test_a_power_that_is_one_keeps_its_samples(fold):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_output_whose_derivative_is_infinite_leaves_the_others_alone(form):
-    batched = form in ("lifted", "spelled out")
+    batched = form in ON_ARRAYS
     point = np.array([0.0, 2.0])
     kernel = compile(lambda x: [mg.sqrt(x[0]), x[0] * x[1], x[1]], reduce=None, batch=batched)
     kernel = formed(kernel.kernel(point[None] if batched else point), form)

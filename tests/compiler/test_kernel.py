@@ -648,19 +648,68 @@ def test_a_kernel_keeps_no_result_that_it_gave_away():
     ("f", "batch", "options", "target", "why_not"),
     [
         (lambda x: mg.sin(x), [0.5, 1.0], {}, "numpy", {"loops": "axis over samples", "floats": "axis over samples"}),
-        (lambda x: mg.sin(x), 0.5, {"batch": False}, "floats", {"loops": "few enough to be written out"}),
+        (
+            lambda x: mg.sin(x),
+            0.5,
+            {"batch": False},
+            "floats",
+            {"tape": "few", "loops": "few enough to be written out"},
+        ),
         (lambda x: mg.total([mg.sin(t) for t in x]), [0.5] * 99, {"batch": False}, "numpy", {"floats": "repeats"}),
         (lambda x: functools.reduce(lambda y, _: mg.sin(y) * 1.1, range(999), x), 0.5, {"batch": False}, "loops", {}),
     ],
 )
 def test_a_kernel_tells_what_computes_it_and_why_nothing_before_does(f, batch, options, target, why_not):
+    order = ["native", "native tape", "tape", "loops", "floats", "numpy"]
     kernel = compile(f, **options).kernel(batch)
     assert kernel.target == target
-    assert [*kernel.why_not] == ["loops", "floats", "numpy"][: ["loops", "floats", "numpy"].index(target)]
+    assert [*kernel.why_not] == order[: order.index(target)]
+    why_not = {"native": "MICROGRID_NATIVE is off", **why_not}
     assert all(part in kernel.why_not[name] for name, part in why_not.items())
 
 
-@pytest.mark.parametrize("target", ["numpy", "floats"])
+def test_native_code_is_the_first_choice_and_the_next_one_where_it_cannot_be_made(monkeypatch):
+    monkeypatch.delenv("MICROGRID_NATIVE")
+    kernel = compile(lambda x: mg.sin(x) * 2.0).kernel([0.5, 1.0])
+    assert (kernel.target, kernel.why_not) == ("native", {})
+    assert kernel.value([], [0.5, 1.0]) == pytest.approx(np.mean(2.0 * np.sin([0.5, 1.0])))
+    assert compile(lambda x: round(x, 2)).kernel([0.5]).target == "numpy"  # a row without a native form
+    broken = compile(lambda x: mg.sin(x) * 3.0).kernel([0.5, 1.0])
+    monkeypatch.setattr("microgrid.compiler.targets.native.llvm.emit", lambda *_, **__: 1 / 0)
+    with pytest.warns(RuntimeWarning, match="no native code for this function, which runs by 'numpy' instead: Zero"):
+        value = broken.value([], [0.5, 1.0])
+    assert value == pytest.approx(np.mean(3.0 * np.sin([0.5, 1.0])))
+    assert (broken.target, broken.why_not["native"]) == ("numpy", "ZeroDivisionError: division by zero")
+    broken.value_and_grad([], [0.5, 1.0], by="arguments")  # without another warning
+    insisted = compile(lambda x: mg.sin(x) * 3.0, target="native").kernel([0.5, 1.0])
+    with pytest.raises(ValueError, match="target 'native' does not suit this function: ZeroDivisionError"):
+        insisted.value([], [0.5, 1.0])
+
+
+def test_a_function_of_plain_numbers_gives_the_value_and_its_derivatives():
+    w = mg.Value(0.5)
+    for target in ("native", "floats", "numpy"):
+        f = compile(lambda a, b: mg.tanh(w * a) * b, batch=False, target=target).kernel(1.0, 2.0).function()
+        y = math.tanh(0.75)
+        value, gradient = f(1.5, 2.0)
+        assert (value, *gradient) == pytest.approx((2.0 * y, 2.0 * 0.5 * (1.0 - y * y), y), rel=1e-14)
+        assert all(type(x) is float for x in (value, *gradient))
+        assert f(1, 2) == f(1.0, 2.0) == f(np.float64(1.0), mg.Value(2.0).data)
+        with pytest.raises(TypeError, match="argument b must be an array of real numbers; got"):
+            f(1.0, "2")
+        with pytest.raises(TypeError, match="takes 2 argument"):
+            f(1.0)
+    for kernel in (
+        compile(lambda x: x * w).kernel([1.0]),
+        compile(lambda x: mg.total(x), batch=False).kernel([1.0, 2.0]),
+        compile(lambda x: [x, w], batch=False).kernel(1.0),
+        compile(lambda: w * w, batch=False).kernel(),
+    ):
+        with pytest.raises(ValueError, match=r"function\(\) is for one result of arguments that are each one number"):
+            kernel.function()
+
+
+@pytest.mark.parametrize("target", ["native", "numpy", "floats"])
 def test_a_target_that_is_insisted_on_computes_the_same(target):
     f = lambda x: mg.sin(x) * mg.exp(x)  # noqa: E731
     kernel = compile(f, batch=False, target=target).kernel(0.5)
@@ -677,7 +726,7 @@ def test_a_target_that_is_insisted_on_computes_the_same(target):
 
 def test_a_target_that_does_not_suit_or_is_not_there_is_refused_with_the_reason():
     with pytest.raises(
-        ValueError, match=r"'floats' does not suit .*: its arguments have an axis over samples; take 'loops'"
+        ValueError, match=r"'floats' does not suit .*: its arguments have an axis over samples; take 'native'"
     ):
         compile(lambda x: x * x, target="floats")([1.0, 2.0])
     with pytest.raises(ValueError, match=r"target must be .*'numpy' or None; got 'fortran'"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from programs import Case, assert_close, cases, eager, formed
+from programs import ON_ARRAYS, Case, assert_close, cases, eager, formed
 
 import microgrid as mg
 from microgrid.checking.numeric import Program
@@ -31,7 +31,7 @@ def check(case, kernel, reduce, *batch):
         assert_close(actual.reshape(wanted.shape), wanted, near)
 
 
-@pytest.mark.parametrize("form", ["lifted", "spelled out"])
+@pytest.mark.parametrize("form", ON_ARRAYS)
 @given(case=cases())
 def test_a_compiled_batch_equals_the_engine(form, case):
     case.values = [mg.Value(x) for x in case.parameters]
@@ -41,7 +41,7 @@ def test_a_compiled_batch_equals_the_engine(form, case):
         check(case, kernel, reduce, *case.batch)
 
 
-@pytest.mark.parametrize("form", ["floats", "loops", "lifted"])
+@pytest.mark.parametrize("form", ["floats", "loops", "lifted", "native"])
 @given(case=cases())
 def test_one_sample_equals_the_engine(form, case):
     case.values = [mg.Value(x) for x in case.parameters]
