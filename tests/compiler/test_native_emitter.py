@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import re
 from unittest.mock import patch
 
 import loop_interpreter
@@ -73,6 +74,9 @@ def walled(array, dtype):
 def run(program, theta, seed, arguments, outs, batch, width, tile=TILE, litter=np.nan):
     """Run a program natively, in a workspace full of litter; outs as the interpreter fills them."""
     assembly = llvm.emit(program, width=width, tile=tile, arguments=len(arguments), outputs=len(outs))
+    for function in assembly.text.split("define ")[1:]:
+        names = re.findall(r"(%\w+)(?=[,)])", function.partition("{")[0])
+        assert not {f"  {name} = phi" for name in names} & {*re.findall("  %[a-z]+[0-9]+ = phi", function)}
     inputs = [np.ascontiguousarray(x, program.dtype) for x in (theta, seed, *arguments)]
     written = [walled(x, program.dtype) for x in (*outs, np.full(assembly.workspace, litter))]
     library = compiled(assembly.text)

@@ -5,6 +5,7 @@ Batches end before, at and behind the lanes of vectors and the tiles of samples;
 
 import itertools
 import math
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from programs import ROWS as ALL_ROWS
 from programs import cases, max_of
 
 import microgrid as mg
+from microgrid import losses, nn
 from microgrid.compiler.targets.native.target import without_native_form
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
@@ -345,3 +347,18 @@ def test_several_threads_compute_the_same_bits(network, samples, reduce):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: results(kernel, theta, batch, seed=seed), range(16)))
     assert all(same_bits(found[0], other) for other in found[1:])
+
+
+@pytest.mark.parametrize(("outputs", "loss"), [(1, losses.binary_cross_entropy), (2, losses.cross_entropy)])
+def test_learning_is_native_and_the_same_as_on_values(outputs, loss, monkeypatch):
+    monkeypatch.delenv("MICROGRID_NATIVE")
+    X, y = mg.data.moons(40, seed=0)
+    found = []
+    for way in (False, True):
+        layers = [nn.Affine(2, 8, seed=0), nn.ReLU(), nn.Dropout(0.3, seed=0), nn.Affine(8, outputs, seed=1)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of native code that could not be made
+            history = mg.fit(nn.Sequential(*layers), X, y, epochs=3, seed=1, loss=loss, quiet=True, compile=way)
+        assert not history.not_compiled or not way
+        found.append(history.loss)
+    assert found[0] == pytest.approx(found[1], rel=1e-10)

@@ -205,13 +205,14 @@ class _Program:
             return
         for chunk in chunks:
             name = f"{self.name}.{len(self.module.functions)}"
-            parameters = self.parameters + ([] if main.first is None else [str(main.first)])
-            body = _Body(self, Function(self.module, name, parameters))
-            if main.first is not None:
-                body.enter_tile(main.first)
+            first = None if main.first is None else replace(main.first, text="%first")
+            body = _Body(self, Function(self.module, name, self.parameters + [str(first)] * (first is not None)))
+            if first is not None:
+                body.enter_tile(first)
             body.chunk(chunk)
             body.function.finish(attributes="noinline nounwind", linkage="internal ")
-            passed = [x.replace(" noalias", "").replace(" readonly", "") for x in parameters]
+            passed = [x.replace(" noalias", "").replace(" readonly", "") for x in self.parameters]
+            passed += [str(main.first)] * (main.first is not None)
             main.function.emit(f"call void @{name}({', '.join(passed)})")
 
 
