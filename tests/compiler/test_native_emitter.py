@@ -5,6 +5,7 @@ import functools
 import re
 from unittest.mock import patch
 
+import llvmlite.binding as binding
 import loop_interpreter
 import numpy as np
 import pytest
@@ -29,8 +30,6 @@ from microgrid.compiler.targets.native.loop_ir import (
     Pack,
     Store,
 )
-
-binding = pytest.importorskip("llvmlite.binding")
 
 TILE = 24
 STARTS = {"sum": 0.0, "dot": 0.0, "largest": -np.inf, "smallest": np.inf}

@@ -13,8 +13,6 @@ import pytest
 
 from microgrid.compiler.targets.native import cache, engine
 
-pytest.importorskip("llvmlite")
-
 ENGINE = "microgrid.compiler.targets.native"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither modes nor owners of this kind")
 

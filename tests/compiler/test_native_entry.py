@@ -14,8 +14,6 @@ import pytest
 
 from microgrid.compiler.targets.native import engine, entry
 
-pytest.importorskip("llvmlite")
-
 FORMATS = {"float64": ("double", "d"), "float32": ("float", "f")}
 
 
