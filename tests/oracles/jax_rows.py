@@ -44,7 +44,7 @@ FACTORIES: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "hypot_of": lambda n: lambda *xs: jnp.linalg.norm(jnp.stack(xs)),
     "maximum_of": lambda n: lambda *xs: jnp.max(jnp.stack(xs)),
     "round_of": lambda digits: lambda x: jnp.round(x, digits),
-    "power_of": lambda n: lambda x: x**n,
+    "power_of": lambda n: lambda x: x ** (int(n) if n.is_integer() else n),  # by x**0.0 JAX's slope at 0 is nan
     "base_of": lambda base: lambda x: base**x,
     "polygamma_of": lambda n: lambda x: special.polygamma(n, x),
     "leaky_relu_of": lambda slope: lambda x: nn.leaky_relu(x, slope),
