@@ -35,7 +35,16 @@ _Key = tuple[int, Map | None]
 _VALUES = 4
 """The most numbers of a constant array that its box shows."""
 
-_SYMBOLS = {"sum": "Σ", "contract": "Σ ×", "largest": "max", "smallest": "min", "segment_sum": "Σ", "number": "0 or 1"}
+_SYMBOLS = {
+    "sum": "Σ",
+    "contract": "Σ ×",
+    "largest": "max",
+    "smallest": "min",
+    "segment_sum": "Σ",
+    "segment_largest": "max",
+    "segment_smallest": "min",
+    "number": "0 or 1",
+}
 _LEAVES = {
     "weight": ("1/batch", "one over the number of samples"),
     "count": ("batch", "the number of samples"),
@@ -47,6 +56,8 @@ _DOCS = {
     "largest": "the largest",
     "smallest": "the smallest",
     "segment_sum": "sums of members that stand side by side",
+    "segment_largest": "the largest of members that stand side by side",
+    "segment_smallest": "the smallest of members that stand side by side",
     "scatter": "each operand put where it belongs, added where two meet, 0 elsewhere",
 }
 

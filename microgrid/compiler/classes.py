@@ -34,25 +34,39 @@ class Classes:
             self._members = found
         return self._members
 
+    def of_arguments(self, program: Program, node: int) -> list[int]:
+        """Return the class of each argument of a node."""
+        return [self.of[a] for a in program.arguments[program.starts[node] : program.starts[node + 1]]]
+
     def dump(self, program: Program) -> str:
         """Return the classes as text, one a line."""
         lines = []
         for number, (row, members) in enumerate(zip(self.rows, self.members, strict=True)):
-            node = members[0]
-            mine = program.arguments[program.starts[node] : program.starts[node + 1]]
-            counts = Counter(self.of[a] for a in mine)
-            inside = ", ".join(f"class {c}" + (f" × {n}" if n > 1 else "") for c, n in counts.items())
+            counts = [Counter(self.of_arguments(program, node)) for node in members]
+            inside = ", ".join(f"class {c}{_times([mine[c] for mine in counts])}" for c in counts[0])
             lines.append(f"class {number}: {len(members)} × {row.name}" + (f" of {inside}" if inside else ""))
         return "\n".join(lines)
+
+
+def _times(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f" × {low} to {high}" if low < high else f" × {low}" * (low > 1)
 
 
 def classify(program: Program) -> Classes:
     """Partition the nodes of a program by structure, and by whether a gradient flows back to them.
 
     Members to which none does would be given 0 by an array's gradient, and 0 times an infinite derivative is nan.
+    Sums have one structure if they have as many terms of each class; if they have any number of terms of the same
+    classes, where that makes far fewer classes: the positions of a sequence, of which each sees all before it.
     """
-    rows, starts, arguments, _ = program.columns
     frozen = without_gradient(program)
+    classes = _of_one_length(program, frozen)
+    return _of_any_length(program, classes, frozen) or classes
+
+
+def _of_one_length(program: Program, frozen: list[bool]) -> Classes:
+    rows, starts, arguments, _ = program.columns
     classes = Classes([], [0] * len(rows))
     of, rows_of, mul = classes.of, classes.rows, ops.mul
     commuting = {*VARIADIC, ops.add}
@@ -83,3 +97,53 @@ def classify(program: Program) -> Classes:
         if of[i] == len(rows_of):
             rows_of.append(row)
     return classes
+
+
+def _of_any_length(program: Program, classes: Classes, frozen: list[bool]) -> Classes | None:
+    """Join sums of the same classes, of any lengths, and what differs by them alone; None if not much becomes one."""
+    first = [members[0] for members in classes.members]
+    inside = [classes.of_arguments(program, node) for node in first]
+    chains = [_chain(row, frozen[node]) for row, node in zip(classes.rows, first, strict=True)]
+    apart: set[int] = set()
+    while True:
+        known: dict[object, int] = {}
+        new: list[int] = []
+        lengths: dict[int, Counter[object]] = {}
+        for c, (row, chain) in enumerate(zip(classes.rows, chains, strict=True)):
+            kinds = [new[a] for a in inside[c]]
+            key: object = tuple(sorted(kinds) if row is ops.mul else kinds)
+            if chain is not None:
+                counts = frozenset(Counter(kinds).items())
+                key = counts if c in apart else frozenset(kinds)
+            number = known.setdefault((chain or row, frozen[first[c]] and len(kinds) > 0, key), len(known))
+            new.append(number)
+            if chain is not None and c not in apart:
+                lengths.setdefault(number, Counter())[counts] += len(classes.members[c])
+        few = {number for number, found in lengths.items() if len(found) > 1 and not _vary(found)}
+        if not few:
+            break
+        apart |= {c for c, number in enumerate(new) if number in few}
+    if 4 * len(known) > 3 * len(new):
+        return None
+    joined = Counter(new)
+    rows = [ops.identity] * len(known)
+    for c, number in enumerate(new):
+        rows[number] = chains[c] or classes.rows[c] if joined[number] > 1 else classes.rows[c]
+        if rows[number] is ops.mul and new[inside[c][0]] > new[inside[c][1]]:
+            for node in classes.members[c]:
+                k = program.starts[node]
+                program.arguments[k : k + 2] = program.arguments[k : k + 2][::-1]
+    return Classes(rows, [new[c] for c in classes.of])
+
+
+def _chain(row: Op, frozen: bool) -> Op | None:
+    """The row of many arguments that a class of chains may have; a chain of maxima has one where no gradient passes."""
+    for chain, pair in VARIADIC.items():
+        if row is chain or (row is pair and (frozen or chain is SUM)):
+            return chain
+    return None
+
+
+def _vary(lengths: Counter[object]) -> bool:
+    """Whether sums have many lengths, none of them that of most: else they are a loop and its boundary."""
+    return len(lengths) > 2 and 2 * max(lengths.values()) <= lengths.total()

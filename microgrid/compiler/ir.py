@@ -147,6 +147,8 @@ class Node:
                 return self.op.name
             case Reduce():
                 return self.kind
+            case SegmentReduce():
+                return f"segment_{self.kind}"
             case BatchSize():
                 return "count"
             case BatchWeight():
@@ -289,11 +291,16 @@ class Scatter(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SegmentSum(Node):
-    """The sums of stretches of ``source``, which begin at ``starts``."""
+class SegmentReduce(Node):
+    """The sum, or the extreme, of each stretch of ``source``; they begin at ``starts`` and none is empty."""
 
+    kind: Reduction
     source: Node
     starts: Indices
+
+    def segments(self) -> Indices:
+        """Return the stretch in which each member of the source is."""
+        return np.repeat(np.arange(self.size), np.diff(self.starts, append=self.source.size))
 
     @property
     def operands(self) -> tuple[Operand, ...]:
@@ -432,7 +439,7 @@ def _verify_node(x: Node) -> None:
         case Scatter():
             fits = True
             _verify_pieces(x)
-        case SegmentSum():
+        case SegmentReduce():
             fits = len(x.source.shape) == 1 and shape == x.starts.shape
             if len(x.starts) == 0 or x.starts[0] or (np.diff(x.starts, append=x.source.size) <= 0).any():
                 raise _misfit(x, f"its stretches must begin at 0 and follow each other inside {x.source.size} members")

@@ -18,7 +18,7 @@ from microgrid.compiler.ir import (
     Piece,
     Reduce,
     Scatter,
-    SegmentSum,
+    SegmentReduce,
     View,
 )
 from microgrid.compiler.passes import rules
@@ -60,7 +60,7 @@ WHOLE = {
     "a contraction": lambda p: p.make(Contract, (4, 4), False, p.x, p.y, ("a" + BATCH, "b" + BATCH, "ab")),
     "two pieces": lambda p: p.scatter((LEFT, False), (RIGHT, False)),
     "pieces that meet": lambda p: p.scatter((LEFT, False), (OVER, True), zeros=Map((2,), 3, (1,))),
-    "stretches": lambda p: p.make(SegmentSum, (2,), False, p.w, np.array([0, 4])),
+    "stretches": lambda p: p.make(SegmentReduce, (2,), False, "sum", p.w, np.array([0, 4])),
     "a mask as a factor": lambda p: p.apply(ops.mul, p.x, p.less),
     "a mask as a condition": lambda p: p.apply(ops.where, p.less, p.x, 1.0),
     "a mask as a number": lambda p: p.apply(NUMBER, p.apply(NOT, p.less)),
@@ -105,9 +105,18 @@ BROKEN = {
     "pieces that overwrite": (lambda p: p.scatter((LEFT, False), (OVER, False)), "piece 1 overwrites"),
     "a piece added to nothing": (lambda p: p.scatter((LEFT, False), (OVER, True)), "piece 1 adds to what is not"),
     "zeros beyond the end": (lambda p: p.scatter((LEFT, False), zeros=Map((2,), 5, (1,))), "reaches from 5 to 6"),
-    "stretches that do not begin": (lambda p: p.make(SegmentSum, (1,), False, p.w, np.array([1])), "must begin at 0"),
-    "stretches beyond the end": (lambda p: p.make(SegmentSum, (2,), False, p.w, np.array([0, 6])), "inside 6 members"),
-    "stretches of another count": (lambda p: p.make(SegmentSum, (3,), False, p.w, np.array([0, 4])), "its form is not"),
+    "stretches that do not begin": (
+        lambda p: p.make(SegmentReduce, (1,), False, "sum", p.w, np.array([1])),
+        "must begin at 0",
+    ),
+    "stretches beyond the end": (
+        lambda p: p.make(SegmentReduce, (2,), False, "sum", p.w, np.array([0, 6])),
+        "inside 6 members",
+    ),
+    "stretches of another count": (
+        lambda p: p.make(SegmentReduce, (3,), False, "sum", p.w, np.array([0, 4])),
+        "its form is not",
+    ),
     "constants of another shape": (lambda p: p.make(type(p.v), (5,), False, np.arange(6.0)), "its form is not"),
     "single-precision constants": (
         lambda p: p.make(type(p.v), (6,), False, np.arange(6, dtype=np.float32)),

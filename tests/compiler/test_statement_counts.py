@@ -114,9 +114,11 @@ def attention(n):
 
 def prefix_sums(n):
     w = weights(n)
-    return lambda x: mg.total([mg.tanh(s) for s in accumulate(a * b for a, b in zip(w, x, strict=True))]), [
-        np.ones((5, n))
-    ], True
+    return (
+        lambda x: mg.total([mg.tanh(s) for s in accumulate(a * b for a, b in zip(w, x, strict=True))]),
+        [np.ones((5, n))],
+        True,
+    )
 
 
 def triangle(n):

@@ -16,6 +16,7 @@ from microgrid.compiler.ir import (
     Constant,
     Contract,
     Elementwise,
+    Indices,
     Leaf,
     Map,
     Node,
@@ -26,7 +27,7 @@ from microgrid.compiler.ir import (
     Reduction,
     Scatter,
     Seed,
-    SegmentSum,
+    SegmentReduce,
     Shape,
     View,
 )
@@ -99,8 +100,8 @@ class Builder:
                 return self.make(Contract, x.shape, batched, *operands, x.subscripts)
             case Scatter():
                 return self.make(Scatter, x.shape, batched, tuple(operands), x.pieces, x.zeros)
-            case SegmentSum():
-                return self.make(SegmentSum, x.shape, batched, operands[0], x.starts)
+            case SegmentReduce():
+                return self.make(SegmentReduce, x.shape, batched, x.kind, operands[0], x.starts)
             case _:
                 return self.make(type(x), x.shape, batched, *[getattr(x, own.name) for own in fields(x)[_COMMON:]])
 
@@ -182,6 +183,10 @@ class Builder:
         """Return the ``largest`` or the ``smallest`` along member axes."""
         return self.make(Reduce, _kept(x, axes), x.batched, kind, x, tuple(sorted(axes)), False)
 
+    def segments(self, kind: Reduction, x: Node, starts: Indices) -> Node:
+        """Return the sum, or the extreme, of each stretch of members that begins at ``starts``."""
+        return self.make(SegmentReduce, starts.shape, x.batched, kind, x, starts)
+
     def sum_samples(self, x: Operand, shape: Shape = ()) -> Operand:
         """Return the sum over all samples, of what may be the same for each of them; of a plain number in a shape."""
         if not (isinstance(x, Node) and x.batched):
@@ -257,7 +262,7 @@ class Builder:
         members, starts = np.unique(points[order], return_index=True)
         grouped = self.view(value, Map.of(order))
         assert isinstance(grouped, Node)
-        return [(Map.of(members), self.make(SegmentSum, (len(members),), grouped.batched, grouped, starts))]
+        return [(Map.of(members), self.segments("sum", grouped, starts))]
 
 
 _COMMON = len(fields(Node))

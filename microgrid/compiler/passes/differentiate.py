@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from microgrid import ops
-from microgrid.compiler.ir import Elementwise, Map, Node, Operand, Reduce, View, reachable
+from microgrid.compiler.ir import Elementwise, Map, Node, Operand, Reduce, SegmentReduce, View, reachable
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.lift import instantiate
 from microgrid.compiler.program import Program, argument_of, from_values
@@ -61,6 +61,8 @@ def gradients(
                 send(x.source, x.map, gradient)
             case Reduce(kind="sum"):
                 send(x.source, Map.whole(x.source.shape), build.view(gradient, _repeated(x)))
+            case SegmentReduce(kind="sum"):
+                send(x.source, Map.whole(x.source.shape), build.view(gradient, Map.of(x.segments())))
             case Elementwise():
                 for i, operand in enumerate(x.inputs):
                     if isinstance(operand, Node) and operand.number in active and x.op.connected[i]:

@@ -15,7 +15,7 @@ from microgrid.compiler.ir import (
     Node,
     Operand,
     Reduce,
-    SegmentSum,
+    SegmentReduce,
     View,
     is_mask,
     reachable,
@@ -69,7 +69,7 @@ class _Fusion:
                 return build.view(operands[0], x.map)
             case Constant():
                 return build.constant(x.values)
-            case Reduce(source=source) | SegmentSum(source=source) if isinstance(operands[0], float):
+            case Reduce(source=source) | SegmentReduce(source=source) if isinstance(operands[0], float):
                 operands = [build.filled(source.shape, operands[0])]
         if isinstance(x, Reduce) and x.kind == "sum":
             return self._sum(x, operands[0])

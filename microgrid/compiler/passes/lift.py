@@ -7,7 +7,7 @@ j·s₁``, so they become views; a map that is not becomes a table of indices: s
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,12 +15,13 @@ import numpy as np
 
 from microgrid import ops
 from microgrid.compiler.classes import VARIADIC, Classes
-from microgrid.compiler.ir import Indices, Leaf, Map, Node, Operand, Shape, View
+from microgrid.compiler.ir import Indices, Leaf, Map, Node, Operand, Reduction, Shape, View
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.rules import BEFORE
 from microgrid.compiler.program import PARAMETER, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
+_KINDS: dict[Op, Reduction] = {ops.add: "sum", ops.maximum: "largest", ops.minimum: "smallest"}
 _UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
 
 
@@ -177,11 +178,17 @@ class _Lift:
         self.lifted[number] = self._stored(result, shape)
 
     def _lift_chain(self, number: int, row: Op, members: Indices) -> None:
-        count = int(self.starts[members[0] + 1] - self.starts[members[0]])
-        nodes = self._terms(members, count)
+        counts = self.starts[members + 1] - self.starts[members]
+        if (counts != counts[0]).any():
+            self._lift_ragged(number, row, members, counts)
+            return
+        nodes = self._terms(members, int(counts[0]))
         kinds = self.of[nodes]
         if (kinds != kinds[0]).any():
             nodes = np.take_along_axis(nodes, np.argsort(kinds, axis=1, kind="stable"), axis=1)
+            if (self.of[nodes] != self.of[nodes[0]]).any():
+                self._lift_ragged(number, row, members, counts)
+                return
         kinds = self.of[nodes[0]]
         sources = list(dict.fromkeys(kinds.tolist()))
         first = [self.position[nodes[:, int(np.argmax(kinds == s))]] for s in sources if not self._constant(s)]
@@ -193,11 +200,43 @@ class _Lift:
         columns = [(c, part.shape[1]) for s, part in parts for c in self._columns(s, part.ravel())]
         shape = _shape(len(ordered), columns)
         pair = VARIADIC.get(row, row)
-        reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, parts)]
+        lengths = {s: part.shape[1] for s, part in parts}
+        reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, lengths)]
         result: Operand = reduced[0]
         for term in reduced[1:]:
             result = self.build.apply(pair, result, term)
         self.lifted[number] = self._stored(result, shape)
+
+    def _lift_ragged(self, number: int, row: Op, members: Indices, counts: Indices) -> None:
+        """Sums of different lengths: all terms side by side, then the sum of each stretch of them."""
+        self.position[members] = np.arange(len(members))
+        ends = np.cumsum(counts)
+        nodes = self.arguments[np.arange(ends[-1]) + np.repeat(self.starts[members] - ends + counts, counts)]
+        owners, kinds = np.repeat(np.arange(len(members)), counts), self.of[nodes]
+        pair = VARIADIC[row]
+        parts = []
+        for source in map(int, dict.fromkeys(kinds.tolist())):
+            mine, owner = nodes[kinds == source], owners[kinds == source]
+            order = np.lexsort((self._indices(source, mine), owner))
+            parts.append((source, mine[order], np.searchsorted(owner, np.arange(len(members)))))
+        shortest = {source: int(np.diff(starts, append=len(nodes)).min()) for source, nodes, starts in parts}
+        shape = (len(members),)
+        reduced = [self._reduced_stretches(*part, pair) for part in parts if not self._drop(*part[:2], shortest)]
+        result: Operand = reduced[0]
+        for term in reduced[1:]:
+            result = self.build.apply(pair, result, term)
+        self.lifted[number] = self._stored(result, shape)
+
+    def _reduced_stretches(self, source: int, nodes: Indices, starts: Indices, pair: Op) -> Operand:
+        """The sum, or the extreme, of each stretch of the terms of one class."""
+        count, more = divmod(len(nodes), len(starts))
+        if not more and np.array_equal(starts, count * np.arange(len(starts))):
+            return self._reduced(source, nodes.reshape(-1, count), starts.shape, pair)
+        if self._constant(source):
+            fold = {ops.add: np.add, ops.maximum: np.maximum, ops.minimum: np.minimum}[pair]
+            return self.build.constant(fold.reduceat(self.data[nodes], starts))
+        terms = self._stored(self._term(source, nodes, nodes.shape), nodes.shape)
+        return self.build.segments(_KINDS[pair], terms, starts)
 
     def _sorted_terms(self, source: int, nodes: Indices) -> Indices:
         """The terms of sums in an order in which they are read regularly, if there is one."""
@@ -213,12 +252,12 @@ class _Lift:
                     return found
         return nodes
 
-    def _drop(self, source: int, nodes: Indices, parts: Sequence[tuple[int, Indices]]) -> bool:
+    def _drop(self, source: int, nodes: Indices, lengths: Mapping[int, int]) -> bool:
         """Whether these terms are the zero that Python's sum() starts from, and the rest is a long sum."""
         return (
             self._constant(source)
             and not self.data[nodes].any()
-            and any(s != source and part.shape[1] > _UNROLLED for s, part in parts)
+            and any(s != source and length > _UNROLLED for s, length in lengths.items())
         )
 
     def _reduced(self, source: int, nodes: Indices, shape: Shape, pair: Op) -> Operand:
@@ -237,9 +276,7 @@ class _Lift:
             terms = self._term(source, nodes.ravel(), shape + inner)
             if not isinstance(terms, Node):
                 return float(count) * terms if pair is ops.add else terms
-            if pair is ops.add:
-                return self.build.sum(terms, axes)
-            return self.build.extreme("largest" if pair is ops.maximum else "smallest", terms, axes)
+            return self.build.sum(terms, axes) if pair is ops.add else self.build.extreme(_KINDS[pair], terms, axes)
         total = self._term(source, nodes[:, 0], shape)
         for k in range(1, count):
             total = self.build.apply(pair, total, self._term(source, nodes[:, k], shape))

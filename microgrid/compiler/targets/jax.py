@@ -22,7 +22,7 @@ from microgrid.compiler.ir import (
     Operand,
     Reduce,
     Scatter,
-    SegmentSum,
+    SegmentReduce,
     View,
 )
 from microgrid.compiler.passes.expand import expanded
@@ -36,6 +36,7 @@ from microgrid.environment import require
 from microgrid.ops import Op
 
 Array = Any
+_NAMES = {"sum": "sum", "largest": "max", "smallest": "min"}
 
 
 def pure_function(stages: Stages) -> Callable[..., Any]:
@@ -177,12 +178,12 @@ class _Writer:
                     for piece, value in zip(x.pieces, x.values, strict=True)
                 )
                 return f"scatter({x.shape}, [{pieces}]{', B' if x.batched else ''})"
-            case SegmentSum():
-                return f"segment_sum({self._operand(x.source, False)}, {self.names.keep('starts', x.starts)})"
+            case SegmentReduce():
+                segments = self.names.keep("segments", x.segments())
+                return f"segment_{_NAMES[x.kind]}({self._operand(x.source, False)}, {segments}, {x.size})"
             case Reduce():
                 axes = (*x.axes, len(x.source.shape)) if x.batch else x.axes
-                function = {"sum": "sum", "largest": "max", "smallest": "min"}[x.kind]
-                return f"xp.{function}({self._operand(x.source, False)}, axis={axes})"
+                return f"xp.{_NAMES[x.kind]}({self._operand(x.source, False)}, axis={axes})"
         raise TypeError(f"no text for {x.name}")
 
     def _elementwise(self, op: Op, texts: Sequence[str]) -> str:
@@ -303,17 +304,13 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
             total = total + read(jnp.broadcast_to(value, (*where[1], *tail)))[0]
         return total
 
-    def segment_sum(x: Array, starts: Any) -> Array:
-        segments = np.repeat(np.arange(len(starts)), np.diff([*starts, x.shape[0]]))
-        return jax.ops.segment_sum(x, segments, num_segments=len(starts))
-
     used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
     return {
         "xp": jnp,
         "special": _jax_special(),
         "view": view,
         "scatter": scatter,
-        "segment_sum": segment_sum,
+        **{f"segment_{name}": getattr(jax.ops, f"segment_{name}") for name in _NAMES.values()},
         "stop_gradient": jax.lax.stop_gradient,
         "inf": math.inf,
         "nan": math.nan,

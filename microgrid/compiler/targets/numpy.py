@@ -24,7 +24,7 @@ from microgrid.compiler.ir import (
     Operand,
     Reduce,
     Scatter,
-    SegmentSum,
+    SegmentReduce,
     View,
 )
 from microgrid.compiler.passes.expand import expanded
@@ -40,6 +40,7 @@ from microgrid.ops import Op
 
 _TILE_BYTES = 4_000_000
 _TILE_ROWS = 512
+_UFUNCS = {"sum": "add", "largest": "maximum", "smallest": "minimum"}
 _SIZES = 8
 """Buffers are kept for so many different batch sizes."""
 
@@ -365,9 +366,9 @@ class _Writer:
                 self.lines.append(self._reduction(x, out))
             case Contract():
                 self.lines.append(self._contraction(x, out))
-            case SegmentSum():
-                starts = self.names.keep("starts", x.starts)
-                self.lines.append(f"add.reduceat({self._operand(x.source, x.batched)}, {starts}, 0, None, {out})")
+            case SegmentReduce():
+                starts, text = self.names.keep("starts", x.starts), self._operand(x.source, x.batched)
+                self.lines.append(f"{_UFUNCS[x.kind]}.reduceat({text}, {starts}, 0, None, {out})")
             case Scatter():
                 self._scatter(x, out)
 
@@ -397,9 +398,8 @@ class _Writer:
                 self.bound.append(f"{ones} = ones({size}, dtype)")
             pair = f"{ones}, {text}" if axes == (0,) else f"{text}, {ones}"
             return f"matmul({pair}, {out})"
-        function = {"sum": "add", "largest": "maximum", "smallest": "minimum"}[x.kind]
         axis = "None" if len(axes) == rank else repr(axes[0] if len(axes) == 1 else axes)
-        return f"{function}.reduce({text}, {axis}, None, {out})"
+        return f"{_UFUNCS[x.kind]}.reduce({text}, {axis}, None, {out})"
 
     def _contraction(self, x: Contract, out: str) -> str:
         left, right, result = x.subscripts

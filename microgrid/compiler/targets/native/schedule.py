@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from microgrid import ops
 from microgrid.compiler.ir import (
     BATCH,
     MASKS,
@@ -31,7 +32,7 @@ from microgrid.compiler.ir import (
     Reduce,
     Scatter,
     Seed,
-    SegmentSum,
+    SegmentReduce,
     Shape,
     View,
     source_of,
@@ -64,6 +65,8 @@ LEFT, RIGHT = 4, 4
 """The block of a contraction over the samples: members of the left factor alone, and of the right one alone."""
 LONGEST = 128
 """So many statements are computed in one loop: the numbers of more do not fit in registers."""
+_START = {"sum": 0.0, "dot": 0.0, "largest": -np.inf, "smallest": np.inf}
+"""What a reduction starts from."""
 SHORTEST = 4
 """A loop over members of fewer iterations is not run in lanes."""
 
@@ -290,7 +293,7 @@ class _Schedule:
         for k, (value, piece, adds) in enumerate(zip(x.values, x.pieces, adding, strict=True)):
             if adds:
                 self.adding.add((x.number, k))
-            movable = isinstance(value, Node) and not isinstance(value, Leaf | View | SegmentSum)
+            movable = isinstance(value, Node) and not isinstance(value, Leaf | View | SegmentReduce)
             if (
                 movable
                 and self.uses[value.number] == 1  # type: ignore[union-attr]
@@ -526,13 +529,14 @@ class _Nest:
                 inside.append(Load(values[-1], term))  # type: ignore[arg-type]
             else:
                 values.append(self.number(term))
-        start = {"largest": -np.inf, "smallest": np.inf}.get(kind, 0.0)
         body = inside
         self.lanes_inside = self._reduced_in_lanes(inner, terms)
         for depth, (index, extent) in enumerate(reversed(inner)):
             outermost = depth == len(inner) - 1
             result = name if outermost else self.owner.fresh("s")
-            carried = Carried(result, kind if depth == 0 else {"dot": "sum"}.get(kind, kind), tuple(values), start)  # type: ignore[arg-type]
+            carried = Carried(
+                result, kind if depth == 0 else {"dot": "sum"}.get(kind, kind), tuple(values), _START[kind]
+            )  # type: ignore[arg-type]
             body = [For(index, extent, tuple(body), (carried,), lanes=self.lanes_inside and depth == 0)]
             values = [result]
         return body
@@ -568,7 +572,7 @@ class _Nest:
                 return self._over_samples(x)
             case Scatter():
                 return [statement for k in range(len(x.pieces)) for statement in self._piece(x, k)]
-            case SegmentSum():
+            case SegmentReduce():
                 return self._segments(x)
             case _:
                 raise AssertionError(x)
@@ -626,15 +630,21 @@ class _Nest:
         nest.store(_address(home.buffer, index, nest.names), number, (x.number, k) in self.owner.adding or home.adds)
         return nest.closed()
 
-    def _segments(self, x: SegmentSum) -> list[Statement]:
-        """Sums of stretches: each number is added to the sum that it is a term of, in order."""
+    def _segments(self, x: SegmentReduce) -> list[Statement]:
+        """Sums, or extremes, of stretches: each number meets the result that it is a term of, in order."""
         home = self.owner.homes[x.number]
-        segment = np.repeat(np.arange(x.size), np.diff([*x.starts.tolist(), x.source.size]))
         nest = _Nest(self.owner, _Group((x.source.size,), x.batched), set(), self.phase)
         number = nest.read(x.source, nest.names)
-        target = Map.of(segment).after(home.map)
-        nest.store(_address(home.buffer, target, nest.names), number, True)
-        filled = [] if home.adds else _fill(home.buffer, home.map, x.batched)
+        target = _address(home.buffer, Map.of(x.segments()).after(home.map), nest.names)
+        if x.kind == "sum":
+            filled = [] if home.adds else _fill(home.buffer, home.map, x.batched)
+            nest.store(target, number, True)
+        else:
+            filled = _fill(home.buffer, home.map, x.batched, _START[x.kind])
+            before, name = self.owner.fresh("l"), self.owner.fresh("e")
+            pair = ops.maximum if x.kind == "largest" else ops.minimum
+            nest.levels[-1] += [Load(before, target), Let(name, pair, (before, number))]
+            nest.store(target, name)
         statements = nest.closed()
         return [*filled, *[_in_order(s) for s in statements]]
 
@@ -656,10 +666,10 @@ def _address(buffer: Buffer, index: Map, names: Sequence[Name]) -> Address:
     return Address(buffer, Affine(0, terms), index.table.ravel())
 
 
-def _fill(buffer: Buffer, index: Map, batched: bool) -> list[Statement]:
-    """Loops that write 0 wherever a map points."""
+def _fill(buffer: Buffer, index: Map, batched: bool, number: float = 0.0) -> list[Statement]:
+    """Loops that write a number wherever a map points."""
     names = [f"f{k}" for k in range(len(index.shape))]
-    body: list[Statement] = [Store(_address(buffer, index, names), 0.0)]
+    body: list[Statement] = [Store(_address(buffer, index, names), number)]
     if batched:
         body = [For(SAMPLES, "samples", tuple(body), lanes=True)]
     for k in reversed(range(len(names))):
