@@ -250,9 +250,10 @@ class Builder:
         if len(np.unique(points)) == len(points):
             return [(index, value)]
         axis = min(range(len(index.shape)), key=lambda k: index.shape[k])
-        if index.shape[axis] <= 16 and len(index.shape) > 1:
+        targets = np.moveaxis(index.points(), axis, 0)
+        apart = index.regular or all(len(np.unique(where)) == where.size for where in targets)
+        if index.shape[axis] <= 16 and len(index.shape) > 1 and apart:
             slices = np.moveaxis(np.arange(len(points)).reshape(index.shape), axis, 0)
-            targets = np.moveaxis(index.points(), axis, 0)
             return [
                 piece
                 for one, where in zip(slices, targets, strict=True)

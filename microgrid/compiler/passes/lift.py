@@ -22,7 +22,7 @@ from microgrid.compiler.program import PARAMETER, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
 _KINDS: dict[Op, Reduction] = {ops.add: "sum", ops.maximum: "largest", ops.minimum: "smallest"}
-_UNROLLED = 4  # sums of so few terms are written as additions, unless they are products of matrices
+_UNROLLED = 4  # sums of so few terms, read regularly, are written as additions, unless they are products of matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +269,10 @@ class _Lift:
             values = self.data[nodes]
             folded = values.sum(1) if pair is ops.add else values.max(1) if pair is ops.maximum else values.min(1)
             return self.build.constant(folded.reshape(shape))
-        inner = _shape(count, [(column.reshape(nodes.shape)[0], 1) for column in self._columns(source, nodes.ravel())])
+        columns = self._columns(source, nodes.ravel())
+        inner = _shape(count, [(column.reshape(nodes.shape)[0], 1) for column in columns])
         axes = range(len(shape), len(shape) + len(inner))
-        alone = not shape or count > _UNROLLED
+        alone = not shape or count > _UNROLLED or any(_runs(column) is None for column in columns)
         if alone or (pair is ops.add and self._is_matrix_product(source, nodes, shape + inner)):
             terms = self._term(source, nodes.ravel(), shape + inner)
             if not isinstance(terms, Node):

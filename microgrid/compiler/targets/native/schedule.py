@@ -534,9 +534,8 @@ class _Nest:
         for depth, (index, extent) in enumerate(reversed(inner)):
             outermost = depth == len(inner) - 1
             result = name if outermost else self.owner.fresh("s")
-            carried = Carried(
-                result, kind if depth == 0 else {"dot": "sum"}.get(kind, kind), tuple(values), _START[kind]
-            )  # type: ignore[arg-type]
+            meet = kind if depth == 0 else {"dot": "sum"}.get(kind, kind)
+            carried = Carried(result, meet, tuple(values), _START[kind])  # type: ignore[arg-type]
             body = [For(index, extent, tuple(body), (carried,), lanes=self.lanes_inside and depth == 0)]
             values = [result]
         return body
