@@ -3,6 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
 from microgrid.compiler.simplify import without_gradient
@@ -22,16 +25,15 @@ class Classes:
 
     rows: list[Op]
     of: list[int]
-    _members: list[list[int]] = field(default_factory=list)
+    _members: list[NDArray[np.int64]] = field(default_factory=list)
 
     @property
-    def members(self) -> list[list[int]]:
+    def members(self) -> list[NDArray[np.int64]]:
         """The nodes of each class, in the order in which they were recorded."""
         if not self._members:
-            found: list[list[int]] = [[] for _ in self.rows]
-            for i, number in enumerate(self.of):
-                found[number].append(i)
-            self._members = found
+            of = np.array(self.of, dtype=np.int64)
+            ends = np.cumsum(np.bincount(of, minlength=len(self.rows)))
+            self._members = np.split(np.argsort(of, kind="stable"), ends[:-1])
         return self._members
 
     def of_arguments(self, program: Program, node: int) -> list[int]:
@@ -42,7 +44,7 @@ class Classes:
         """Return the classes as text, one a line."""
         lines = []
         for number, (row, members) in enumerate(zip(self.rows, self.members, strict=True)):
-            counts = [Counter(self.of_arguments(program, node)) for node in members]
+            counts = [Counter(self.of_arguments(program, node)) for node in members.tolist()]
             inside = ", ".join(f"class {c}{_times([mine[c] for mine in counts])}" for c in counts[0])
             lines.append(f"class {number}: {len(members)} × {row.name}" + (f" of {inside}" if inside else ""))
         return "\n".join(lines)
@@ -101,7 +103,7 @@ def _of_one_length(program: Program, frozen: list[bool]) -> Classes:
 
 def _of_any_length(program: Program, classes: Classes, frozen: list[bool]) -> Classes | None:
     """Join sums of the same classes, of any lengths, and what differs by them alone; None if not much becomes one."""
-    first = [members[0] for members in classes.members]
+    first = [int(members[0]) for members in classes.members]
     inside = [classes.of_arguments(program, node) for node in first]
     chains = [_chain(row, frozen[node]) for row, node in zip(classes.rows, first, strict=True)]
     apart: set[int] = set()
@@ -130,7 +132,7 @@ def _of_any_length(program: Program, classes: Classes, frozen: list[bool]) -> Cl
     for c, number in enumerate(new):
         rows[number] = chains[c] or classes.rows[c] if joined[number] > 1 else classes.rows[c]
         if rows[number] is ops.mul and new[inside[c][0]] > new[inside[c][1]]:
-            for node in classes.members[c]:
+            for node in classes.members[c].tolist():
                 k = program.starts[node]
                 program.arguments[k : k + 2] = program.arguments[k : k + 2][::-1]
     return Classes(rows, [new[c] for c in classes.of])

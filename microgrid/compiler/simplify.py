@@ -5,6 +5,8 @@ one sum; chains of maxima become one too where no gradient passes, as in a softm
 the gradient of equal arguments differently.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, compress
 
@@ -38,7 +40,8 @@ def number_values(program: Program) -> Program:
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new = [-1] * len(rows)
     known: dict[object, int] = {}
-    pairs: dict[Op, dict[int, int]] = {}
+    pairs: defaultdict[Op, dict[int, int]] = defaultdict(dict)
+    size = len(rows)
     result_rows, result_starts, result_arguments, result_data = result.columns
     identity = ops.identity
     for i, row in enumerate(rows):
@@ -54,19 +57,21 @@ def number_values(program: Program) -> Program:
                 result_starts.append(len(result_arguments))
                 result_data.append(data[i])
             continue
-        mine = [new[a] for a in arguments[start:end]]
         if row is identity:
-            new[i] = mine[0]
+            new[i] = new[arguments[start]]
             continue
-        if result_rows[mine[0]] is CONSTANT and all(result_rows[a] is CONSTANT for a in mine):
+        mine: Sequence[int]
+        if end - start == 2:  # most nodes have two operands
+            mine = a, b = new[arguments[start]], new[arguments[start + 1]]
+        else:
+            mine = [new[a] for a in arguments[start:end]]
+            a, b = mine[0], mine[-1]
+        if result_rows[a] is CONSTANT and result_rows[b] is CONSTANT and all(result_rows[a] is CONSTANT for a in mine):
             new[i] = _constant(result, known, row.forward(*[result_data[a] for a in mine]))
             continue
         number = len(result_rows)
         if end - start <= 2:
-            like = pairs.get(row)
-            if like is None:
-                like = pairs[row] = {}
-            new[i] = like.setdefault(mine[0] * len(rows) + mine[-1], number)
+            new[i] = pairs[row].setdefault(a * size + b, number)
         else:
             new[i] = known.setdefault((row, *mine), number)
         if new[i] == number:

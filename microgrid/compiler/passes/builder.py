@@ -247,12 +247,12 @@ class Builder:
         if any(index.shape[k] > 1 for k in repeated):
             return self._without_overlap(index.without(repeated), self.sum(value, repeated))
         points = index.points().ravel()
-        if len(np.unique(points)) == len(points):
+        if _meet_nowhere(points):
             return [(index, value)]
         axis = min(range(len(index.shape)), key=lambda k: index.shape[k])
         targets = np.moveaxis(index.points(), axis, 0)
-        apart = index.regular or all(len(np.unique(where)) == where.size for where in targets)
-        if index.shape[axis] <= 16 and len(index.shape) > 1 and apart:
+        few = index.shape[axis] <= 16 and len(index.shape) > 1
+        if few and (index.regular or all(map(_meet_nowhere, targets))):
             slices = np.moveaxis(np.arange(len(points)).reshape(index.shape), axis, 0)
             return [
                 piece
@@ -278,6 +278,11 @@ def _key(x: Any) -> Any:
     if type(x) is tuple:
         return tuple(map(_key, x))
     return x.tobytes() if isinstance(x, np.ndarray) else x
+
+
+def _meet_nowhere(points: Indices) -> bool:
+    """Whether no member is reached twice."""
+    return bool(np.bincount(points.ravel()).max() < 2)
 
 
 def _kept(x: Node, axes: Sequence[int]) -> Shape:

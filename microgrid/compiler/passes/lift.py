@@ -133,7 +133,7 @@ class _Lift:
     # -- one class ------------------------------------------------------------------------------------
 
     def _lift(self, number: int, row: Op) -> None:
-        members = np.array(self.classes.members[number])
+        members = self.classes.members[number]
         if row is CONSTANT:
             return
         if row is PARAMETER:

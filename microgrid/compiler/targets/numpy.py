@@ -200,7 +200,10 @@ def _quiet(run: Callable[..., None]) -> Callable[..., None]:
 
 def _has_gaps(x: Scatter) -> bool:
     """Whether some members are in no piece of a scatter, and so stay 0."""
-    return len(np.unique(np.concatenate([piece.map.points().ravel() for piece in x.pieces]))) < x.size
+    covered = np.zeros(x.size, dtype=bool)
+    for piece in x.pieces:
+        covered[piece.map.points()] = True
+    return not covered.all()
 
 
 def _knows(op: Op) -> bool:
