@@ -55,16 +55,23 @@ def _times(counts: list[int]) -> str:
     return f" × {low} to {high}" if low < high else f" × {low}" * (low > 1)
 
 
-def classify(program: Program) -> Classes:
+def classify(program: Program, of_any_length: bool | None = None) -> Classes:
     """Partition the nodes of a program by structure, and by whether a gradient flows back to them.
 
     Members to which none does would be given 0 by an array's gradient, and 0 times an infinite derivative is nan.
-    Sums have one structure if they have as many terms of each class; if they have any number of terms of the same
-    classes, where that makes far fewer classes: the positions of a sequence, of which each sees all before it.
+    Sums have one structure if they have as many terms of each class.
+
+    Args:
+        program: the scalars, simplified.
+        of_any_length: whether sums have one structure if they have any number of terms of each of the same classes.
+            Unless given, those have of which there are many lengths, where that makes far fewer classes: the positions
+            of a sequence, of which each sees all before it.
     """
     frozen = without_gradient(program)
     classes = _of_one_length(program, frozen)
-    return _of_any_length(program, classes, frozen) or classes
+    if of_any_length is False:
+        return classes
+    return _of_any_length(program, classes, frozen, of_any_length is True) or classes
 
 
 def _of_one_length(program: Program, frozen: list[bool]) -> Classes:
@@ -101,7 +108,7 @@ def _of_one_length(program: Program, frozen: list[bool]) -> Classes:
     return classes
 
 
-def _of_any_length(program: Program, classes: Classes, frozen: list[bool]) -> Classes | None:
+def _of_any_length(program: Program, classes: Classes, frozen: list[bool], insists: bool) -> Classes | None:
     """Join sums of the same classes, of any lengths, and what differs by them alone; None if not much becomes one."""
     first = [int(members[0]) for members in classes.members]
     inside = [classes.of_arguments(program, node) for node in first]
@@ -121,11 +128,11 @@ def _of_any_length(program: Program, classes: Classes, frozen: list[bool]) -> Cl
             new.append(number)
             if chain is not None and c not in apart:
                 lengths.setdefault(number, Counter())[counts] += len(classes.members[c])
-        few = {number for number, found in lengths.items() if len(found) > 1 and not _vary(found)}
+        few = {number for number, found in lengths.items() if len(found) > 1 and not (insists or _vary(found))}
         if not few:
             break
         apart |= {c for c, number in enumerate(new) if number in few}
-    if 4 * len(known) > 3 * len(new):
+    if not insists and 4 * len(known) > 3 * len(new):
         return None
     joined = Counter(new)
     rows = [ops.identity] * len(known)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import microgrid as mg
 from microgrid import ops
+from microgrid.compiler.classes import classify
 from microgrid.compiler.targets import named
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
@@ -26,17 +27,24 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "mg.softmax({v})", "{v}[::-1]", "[s - t for s, t in zip({v}[1:], {v})] + [{a}]",
         "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
         "[mg.maximum(s, t) for s, t in zip({v}, {w})]",
-        "[s if k % 2 else s * s for k, s in enumerate({v})]"]  # fmt: skip
+        "[s if k % 2 else s * s for k, s in enumerate({v})]",
+        "[mg.total({v}[:k]) for k in range(1, len({v}) + 1)]", "[sum({v}[k:]) * {a} for k in range(len({v}))]",
+        "[mg.dot({v}[:k], {w}[:k]) for k in range(1, len({v}) + 1)]", "[mg.logsumexp({v}[k:]) for k in range(len({v}))]",
+        "[mg.dot(mg.softmax([s * t for t in {w}[: k + 1]]), {v}[: k + 1]) for k, s in enumerate({v})]",
+        "[mg.total([s * t for s in {v}[:k] for t in {w}[k:]]) for k in range(1, len({v}))] + [{a}]"]  # fmt: skip
 
 
-FORMS = ["lifted", "spelled out", "native", "floats", "loops"]
-"""How a program may be written: on arrays, a node for many numbers or for each, in machine code, on plain floats."""
-ON_ARRAYS = FORMS[:3]
+FORMS = ["lifted", "ragged", "spelled out", "native", "floats", "loops"]
+"""How a program may be written: on arrays, a node for many numbers, sums of many lengths among them, or for each, in
+machine code, on plain floats."""
+ON_ARRAYS = FORMS[:4]
 
 
 def formed(kernel, form):
     """The kernel, made to run in a form, whether it suits or not."""
-    kernel.stages.unrolled = form not in ("lifted", "native")
+    if form == "ragged":
+        kernel.stages.classes = classify(kernel.stages.program, of_any_length=True)
+    kernel.stages.unrolled = form not in ("lifted", "ragged", "native")
     target = named(form if form in ("native", "floats", "loops") else "numpy")
     lacking = form == "native" and target.suits(kernel.stages)  # a row without a native form
     kernel._choice.target = named("numpy") if lacking else target

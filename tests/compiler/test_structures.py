@@ -74,10 +74,47 @@ def recurrent(n):
     return f, w
 
 
+def triangle(n):
+    """Row k of a triangular matrix times the first k + 1 numbers."""
+    w = weights(n * (n + 1) // 2)
+    rows = [w[k * (k + 1) // 2 :][: k + 1] for k in range(n)]
+    return lambda x: mg.total([mg.tanh(mg.dot(row, x[: len(row)])) for row in rows]), w
+
+
+def causal_attention(n):
+    """A position attends to itself and to those before it."""
+    w = weights(3)
+
+    def f(x):
+        queries, keys, values = [[t * weight for t in x] for weight in w]
+        rows = [mg.softmax([q * k for k in keys[: i + 1]]) for i, q in enumerate(queries)]
+        return mg.total([mg.dot(row, values[: len(row)]) ** 2 for row in rows])
+
+    return f, w
+
+
+def neighbours(n):
+    """Each node of a graph takes the sum of those that it is joined to, of which there are one to four."""
+    w, rng = weights(n), random.Random(1)
+    joined = [rng.sample(range(n), 1 + k % 4) for k in range(n)]
+    return lambda x: mg.total([mg.sin(mg.total([w[j] * x[j] for j in mine])) for mine in joined]), w
+
+
+def largest_so_far(n):
+    w = weights(n)
+
+    def f(x):
+        scaled = [a * b for a, b in zip(w, x, strict=True)]
+        return mg.total([mg.logsumexp(scaled[: k + 1]) for k in range(n)])
+
+    return f, w
+
+
 @pytest.mark.parametrize(
     ("structure", "at_most"),
     [(dot, 5), (convolution, 10), (stencil, 9), (pairwise_distances, 18), (attention, 28), (network, 24),
-     (recurrent, 47)],
+     (recurrent, 47), (triangle, 14), (causal_attention, 49), (neighbours, 16),
+     (largest_so_far, 29)],
 )  # fmt: skip
 def test_a_regular_structure_lifts_whatever_its_size(structure, at_most):
     counts = []
