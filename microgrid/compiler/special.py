@@ -5,9 +5,11 @@ Programs call them as ``special.sigmoid(x, out=y)``; ``numpy_namespace`` holds w
 
 import math
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.environment import require
@@ -192,6 +194,19 @@ def _view(
     return np.ndarray((*shape, *tail), source.dtype, source, base * step, (*[s * step for s in strides], *last))
 
 
+_LONG = 2000
+"""Of stretches of so many numbers each is reduced by a call of its own: of rows, ``reduceat`` takes column by column."""
+
+
+def _reduce_stretches(function: np.ufunc, x: Array, starts: NDArray[np.int64], out: Array) -> None:
+    """Reduce stretches of an array along axis 0."""
+    if x.ndim == 1 or x.size < _LONG * len(starts):
+        function.reduceat(x, starts, 0, None, out)
+        return
+    for k, (start, end) in enumerate(pairwise([*starts.tolist(), len(x)])):
+        function.reduce(x[start:end], 0, None, out[k])
+
+
 def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return what programs on NumPy arrays find under their names."""
     functions = {name: value for name, value in vars(np).items() if isinstance(value, np.ufunc)}
@@ -211,6 +226,7 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         "xp": np,
         "special": NumPySpecial,
         "view": _view,
+        "stretches": _reduce_stretches,
         "inf": math.inf,
         "nan": math.nan,
         "dtype": np.dtype(dtype),

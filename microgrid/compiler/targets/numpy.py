@@ -371,7 +371,7 @@ class _Writer:
                 self.lines.append(self._contraction(x, out))
             case SegmentReduce():
                 starts, text = self.names.keep("starts", x.starts), self._operand(x.source, x.batched)
-                self.lines.append(f"{_UFUNCS[x.kind]}.reduceat({text}, {starts}, 0, None, {out})")
+                self.lines.append(f"stretches({_UFUNCS[x.kind]}, {text}, {starts}, {out})")
             case Scatter():
                 self._scatter(x, out)
 
