@@ -1,7 +1,7 @@
 """One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -67,6 +67,30 @@ def mode(model: Any, *, training: bool) -> Iterator[None]:
         yield
     finally:
         model.train(before)
+
+
+class Bucket(NamedTuple):
+    """The samples of one shape, with targets of one shape: those of sequences as long as each other.
+
+    Attributes:
+        X: the samples.
+        y: their targets.
+        places: where they stand among all samples.
+    """
+
+    X: Any
+    y: Any
+    places: Any
+
+    @property
+    def shape(self) -> tuple[Any, Any]:
+        """The shape of a sample, and that of a target."""
+        return shape_of(self.X, self.y)
+
+
+def shape_of(X: Any, y: Any) -> tuple[Any, Any]:
+    """Return the shape of one of several samples, and that of a target."""
+    return X.shape[1:], y.shape[1:]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -170,6 +194,8 @@ class EagerStep:
 class CompiledStep:
     """A step on arrays: a kernel computes the gradients of a minibatch, the optimiser moves them all at once.
 
+    There is a kernel for each shape of samples.
+
     The parameters are one flat array here. Their Values, and what the optimiser remembers, are as they were
     until ``publish()``, so whenever it is cut short they fit together. An optimiser that has no way to move
     arrays, or fails at it, moves the Values instead, by its ``step()``.
@@ -181,8 +207,10 @@ class CompiledStep:
     _state: State  # the parameters, and those attributes of the optimiser that it does not have yet
     _moved: Any
 
-    def __init__(self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None, X: Any, y: Any) -> None:
-        self.compiled = CompiledModel(model, loss, X, y, training=True)
+    def __init__(
+        self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None, buckets: Iterable[Bucket]
+    ) -> None:
+        self.compiled = {bucket.shape: CompiledModel(model, loss, bucket, training=True) for bucket in buckets}
         self.optimizer = optimizer
         self.accuracy = accuracy
         self.parameters = _trained(model, optimizer)
@@ -194,13 +222,14 @@ class CompiledStep:
 
     def gradients(self, X: Any, y: Any) -> Measured:
         """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
-        self._kernel_theta[self._in_kernel] = self._theta[self._here]
-        numbers = self._run(X, y, *self.compiled.drawn(len(X)))
+        compiled, bound = self.compiled[shape_of(X, y)], self._bound[shape_of(X, y)]
+        bound.theta[bound.in_kernel] = self._theta[bound.here]
+        numbers = bound.run(X, y, *compiled.drawn(len(X)))
         # A new array each time: an optimiser may remember the one that it got.
         self._gradient = np.zeros(len(self.parameters))
-        self._gradient[self._here] = self._kernel_gradient[self._in_kernel]
+        self._gradient[bound.here] = bound.gradient[bound.in_kernel]
         self._published = False
-        return self.compiled.measured(numbers, y, self.accuracy)
+        return compiled.measured(numbers, y, self.accuracy)
 
     def finite(self) -> bool:
         """Return whether every gradient is a finite number."""
@@ -251,21 +280,23 @@ class CompiledStep:
 
     def resume(self) -> None:
         """Go on from the Values, and from whatever else someone may have changed."""
-        if self.compiled.renew():
+        renewed = [compiled.renew() for compiled in self.compiled.values()]  # all of them
+        if any(renewed):
             self._bind()
         self._moved = self._movable()
         self._pull()
 
     def _bind(self) -> None:
-        kernel = self.compiled.kernel
-        self._kernel_theta = kernel.read()
-        self._kernel_gradient = np.zeros_like(self._kernel_theta)
-        self._run = kernel.bind(self._kernel_theta, self._kernel_gradient)
+        self._bound = {shape: self._bound_to(compiled.kernel) for shape, compiled in self.compiled.items()}
+        self._moved = self._movable()
+
+    def _bound_to(self, kernel: Kernel) -> "_Bound":
+        theta = kernel.read()
+        gradient = np.zeros_like(theta)
         # A loss may reach leaves that nothing moves, and leave out parameters that something moves.
         shared = [k for k, parameter in enumerate(kernel.parameters) if parameter in self._places]
-        self._in_kernel = _index(shared, len(kernel.parameters))
-        self._here = _index([self._places[kernel.parameters[k]] for k in shared], len(self.parameters))
-        self._moved = self._movable()
+        here = _index([self._places[kernel.parameters[k]] for k in shared], len(self.parameters))
+        return _Bound(kernel.bind(theta, gradient), theta, gradient, _index(shared, len(kernel.parameters)), here)
 
     def _movable(self) -> Any:
         """The index of the parameters that the optimiser moves as an array; ``None`` if it moves Values."""
@@ -285,9 +316,28 @@ class CompiledStep:
 
     def _pull(self) -> None:
         """Take the numbers of the Values."""
-        self._kernel_theta[...] = self.compiled.kernel.read()
+        for shape, bound in self._bound.items():
+            bound.theta[...] = self.compiled[shape].kernel.read()
         self._state = np.array([parameter.data for parameter in self.parameters]), {}
         self._published = True
+
+
+class _Bound(NamedTuple):
+    """A kernel that is bound to arrays.
+
+    Attributes:
+        run: computes the gradient of a minibatch.
+        theta: where it reads its parameters.
+        gradient: where it writes.
+        in_kernel: the places in these of the parameters that are trained.
+        here: their places among all that are trained.
+    """
+
+    run: Callable[..., Any]
+    theta: Any
+    gradient: Any
+    in_kernel: Any
+    here: Any
 
 
 def _attributes(optimizer: Any) -> dict[str, Any]:
@@ -324,37 +374,45 @@ class Evaluation:
         model: Any,
         loss: Loss,
         accuracy: Accuracy | None,
-        X: Any,
-        y: Any,
+        buckets: Sequence[Bucket],
         compile: bool | None,  # noqa: A002 - what fit() and evaluate() call it
     ) -> None:
-        self.model, self.loss, self.accuracy, self.X, self.y, self.compile = model, loss, accuracy, X, y, compile
+        self.model, self.loss, self.accuracy, self.buckets, self.compile = model, loss, accuracy, buckets, compile
         self._compiled, self.not_compiled = compiled_or_why_not(
-            lambda: CompiledModel(model, loss, X, y, training=False), compile
+            lambda: [CompiledModel(model, loss, bucket, training=False) for bucket in buckets], compile
         )
 
     def measure(self) -> Measured:
         """Return the mean loss and the accuracy. No graph is recorded."""
-        compiled = self._compiled
-        if compiled is not None:
-            theta = compiled.kernel.read()
-            pieces = [slice(i, i + SAMPLES_AT_ONCE) for i in range(0, len(self.X), SAMPLES_AT_ONCE)]
-            numbers = [compiled.values(theta, self.X[piece], self.y[piece]) for piece in pieces]
-            return compiled.measured(np.concatenate(numbers), self.y, self.accuracy)
+        if self._compiled is not None:
+            measured = map(self._measured, self._compiled, self.buckets)
+        else:
+            measured = map(self._measured_on_values, self.buckets)
+        sizes = [len(bucket.X) for bucket in self.buckets]
+        return Measured(*np.average([*measured], axis=0, weights=sizes).tolist())
+
+    def _measured(self, compiled: "CompiledModel", bucket: Bucket) -> Measured:
+        theta = compiled.kernel.read()
+        pieces = [slice(i, i + SAMPLES_AT_ONCE) for i in range(0, len(bucket.X), SAMPLES_AT_ONCE)]
+        numbers = [compiled.values(theta, bucket.X[piece], bucket.y[piece]) for piece in pieces]
+        return compiled.measured(np.concatenate(numbers), bucket.y, self.accuracy)
+
+    def _measured_on_values(self, bucket: Bucket) -> Measured:
         total, right = 0.0, 0
         with no_grad(), mode(self.model, training=False):
-            for x, target in zip(self.X.tolist(), self.y.tolist(), strict=True):
+            for x, target in zip(bucket.X.tolist(), bucket.y.tolist(), strict=True):
                 output = self.model(x)
                 total += self.loss(output, target).data
                 right += self.accuracy is not None and self.accuracy(output, target)
-        return Measured(total / len(self.X), right / len(self.X) if self.accuracy else math.nan)
+        return Measured(total / len(bucket.X), right / len(bucket.X) if self.accuracy else math.nan)
 
     def resume(self) -> None:
         """Take over whatever the user may have changed about the model."""
-        if self._compiled is not None:
-            _, self.not_compiled = compiled_or_why_not(self._compiled.renew, self.compile)
+        for compiled in self._compiled or ():
+            _, self.not_compiled = compiled_or_why_not(compiled.renew, self.compile)
             if self.not_compiled:
                 self._compiled = None
+                return
 
 
 SAMPLES_AT_ONCE = 1000
@@ -401,11 +459,11 @@ class CompiledModel:
     _compiled: Compiled
     _variant: Variant
 
-    def __init__(self, model: Any, loss: Loss, X: Any, y: Any, *, training: bool) -> None:
+    def __init__(self, model: Any, loss: Loss, bucket: Bucket, *, training: bool) -> None:
         self.model, self.loss, self.training = model, loss, training
-        order = np.argsort(y if y.ndim == 1 else y[:, 0], kind="stable")
-        self._places = order[np.linspace(0, len(order) - 1, min(COMPARED, len(order))).astype(int)]
-        self._X, self._y = X[self._places], y[self._places]
+        order = np.argsort(bucket.y if bucket.y.ndim == 1 else bucket.y[:, 0], kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, min(COMPARED, len(order))).astype(int)]
+        self._X, self._y, self._places = bucket.X[chosen], bucket.y[chosen], bucket.places[chosen]
         self._next = 0
         self._compile()
 

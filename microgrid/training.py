@@ -3,7 +3,7 @@
 import html
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import signature
@@ -24,7 +24,7 @@ from microgrid.nn import as_list
 from microgrid.ops import short_repr
 from microgrid.optim import Adam
 from microgrid.recording import AnomalyError, detect_anomaly, no_grad
-from microgrid.steps import Accuracy, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
+from microgrid.steps import Accuracy, Bucket, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
 from microgrid.steps import Measured as Measured  # what evaluate() returns
 from microgrid.steps import is_right as is_right
 
@@ -185,6 +185,10 @@ def fit(
     model on a few samples. Since a compiled model runs a few times only, not for every sample, whatever else
     it does, such as counting or printing, is done as often.
 
+    Samples may be sequences, each as long as it is: a list of rows of numbers of any length, or of such rows for each
+    step. They are put together by length, and each length compiles once; the samples of a minibatch have one length,
+    and the minibatches of all lengths come in random order. Nothing is padded, so no mask is needed.
+
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
     so far is returned, marked ``interrupted``. Whenever it comes, the parameters and what the optimiser
     remembers are those after one whole step (of an optimiser with a ``step()`` of its own, what it keeps in
@@ -192,8 +196,8 @@ def fit(
 
     Args:
         model: a module, or any function of one sample's numbers that has ``parameters()``.
-        X: the samples, one in each row.
-        y: the target of each sample, as the loss takes it: a class, a number, or a row of numbers.
+        X: the samples: of each a row of numbers, or a row of such rows; their lengths may differ.
+        y: the target of each sample, as the loss takes it: a class, a number, or a row of numbers, as long as it is.
         loss: ``loss(output, target)`` of one sample.
         optimizer: what moves the parameters; unless given, ``Adam(model.parameters())``.
         epochs: how often each sample is seen.
@@ -209,7 +213,7 @@ def fit(
             says why. With ``True`` it is an error where it is impossible; with ``False`` it is not tried.
 
     Raises:
-        ValueError: if the data is empty, ragged, not finite, of different lengths, or does not fit the model
+        ValueError: if the data is empty, not finite, of different lengths, or does not fit the model
             or the loss; or if a size is not a positive whole number. The model is untouched.
         TypeError: if the data is not numbers, the loss gives no Value, or an argument is something else than what
             is described above. The model is untouched.
@@ -223,7 +227,7 @@ def fit(
     _check_functions(model, loss, accuracy, compile)
     if after_epoch is not None:
         _check_function("after_epoch", after_epoch, "a function of the history", 1)
-    X, y = _samples("", X, y)
+    samples = _samples("", X, y)
     if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
         raise TypeError(f"validation must be a pair of samples and targets, (X, y); got {short_repr(validation)}")
     tests = _samples("validation ", *validation) if validation is not None else None
@@ -234,11 +238,11 @@ def fit(
         )
     if not model.parameters():
         raise ValueError(f"the model has no parameters, so it cannot learn: {model!r:.80}")
-    output = _rehearse(model, loss, X, y)
+    output = _rehearse(model, loss, samples)
     if tests:
-        _rehearse(model, loss, *tests, "validation ")
+        _rehearse(model, loss, tests, "validation ")
     if isinstance(accuracy, str):
-        accuracy = is_right if _are_classes(loss, output, y) else None
+        accuracy = is_right if _are_classes(loss, output, samples) else None
     if optimizer is None:
         optimizer = Adam(model.parameters())
     elif isinstance(optimizer, type) or not (hasattr(optimizer, "step") and hasattr(optimizer, "parameters")):
@@ -249,23 +253,23 @@ def fit(
     elif not set(model.parameters()) & set(optimizer.parameters):
         raise ValueError(f"{optimizer!r} moves no parameter of this model: make it with model.parameters()")
 
-    history = History(batches=-(-len(X) // batch_size))
+    history = History(batches=sum(-(-len(bucket.X) // batch_size) for bucket in samples))
     generator = generator_of(seed)
     step: Step = EagerStep(model, loss, optimizer, accuracy)
     with _Progress(epochs * history.batches, epochs, quiet) as progress, mode(model, training=True):
         try:
             compiled, history.not_compiled = compiled_or_why_not(
-                lambda: CompiledStep(model, loss, optimizer, accuracy, X, y), compile
+                lambda: CompiledStep(model, loss, optimizer, accuracy, samples), compile
             )
             step = compiled or step
             progress.note(history.not_compiled if compile is None else "")
-            evaluation = Evaluation(model, loss, accuracy, *tests, compile) if tests else None
+            evaluation = Evaluation(model, loss, accuracy, tests, compile) if tests else None
             good = step.read()
             for epoch in range(1, epochs + 1):
                 began = time.perf_counter()
                 results, sizes = [], []
                 # Step 1, the minibatch: some of the samples, at random.
-                for X_batch, y_batch in minibatches(X, y, batch_size, generator):
+                for X_batch, y_batch in _minibatches(samples, batch_size, generator):
                     # Step 2, the gradients: which way the loss of the minibatch grows.
                     result = step.gradients(X_batch, y_batch)
                     results.append(result)
@@ -331,15 +335,27 @@ def evaluate(
     It takes and raises what ``fit`` does, and runs compiled where ``fit`` does.
     """
     _check_functions(model, loss, accuracy, compile)
-    X, y = _samples("", X, y)
-    output = _rehearse(model, loss, X, y)
+    samples = _samples("", X, y)
+    output = _rehearse(model, loss, samples)
     if isinstance(accuracy, str):
-        accuracy = is_right if _are_classes(loss, output, y) else None
-    return Evaluation(model, loss, accuracy, X, y, compile).measure()
+        accuracy = is_right if _are_classes(loss, output, samples) else None
+    return Evaluation(model, loss, accuracy, samples, compile).measure()
 
 
-def _are_classes(loss: Loss, output: Any, y: Any) -> bool:
+def _minibatches(samples: Sequence[Bucket], size: int, generator: Any) -> Iterable[tuple[Any, Any]]:
+    """The samples once, in random order, in minibatches of one shape each, which come in random order."""
+    if len(samples) == 1:
+        return minibatches(samples[0].X, samples[0].y, size, generator)
+    batches = [batch for X, y, _ in samples for batch in minibatches(X, y, size, generator)]
+    return (batches[k] for k in generator.permutation(len(batches)))
+
+
+def _are_classes(loss: Loss, output: Any, samples: Sequence[Bucket]) -> bool:
     """Whether targets say which of several outputs is right, by index or one-hot; or the sign of one."""
+    return all(_say_which(loss, output, bucket.y) for bucket in samples)
+
+
+def _say_which(loss: Loss, output: Any, y: Any) -> bool:
     if len(as_list(output)) == 1:
         return loss is binary_cross_entropy or bool((np.abs(y) == 1).all())
     if y.ndim == 1:
@@ -372,34 +388,72 @@ def _check_function(name: str, function: Any, expected: str, takes: int) -> None
         raise TypeError(f"{name} must be {expected}; got {short_repr(function)}: {error}") from None
 
 
-def _samples(what: str, X: Any, y: Any) -> tuple[Any, Any]:
-    X, y = _numbers(f"{what}X", X, (2,)), _numbers(f"{what}y", y, (1, 2))
-    same_length(X, y)
-    return X, y
+def _samples(what: str, X: Any, y: Any) -> list[Bucket]:
+    """Return the samples by the shapes of them and of their targets, in the order in which these come up."""
+    X, y = _each(f"{what}X", X, (2, 3)), _each(f"{what}y", y, (1, 2))
+    if not (isinstance(X, list) or isinstance(y, list)):
+        same_length(X, y)
+        return [Bucket(X, y, np.arange(len(X)))]
+    if len(X) != len(y):
+        raise ValueError(f"{what}X and {what}y must have one row per sample; got {len(X)} and {len(y)} rows")
+    places: dict[Any, list[int]] = {}
+    for k, (x, target) in enumerate(zip(X, y, strict=True)):
+        places.setdefault((x.shape, target.shape), []).append(k)
+    return [
+        Bucket(np.array([X[k] for k in mine]), np.array([y[k] for k in mine]), np.array(mine))
+        for mine in places.values()
+    ]
 
 
-def _numbers(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
+def _each(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
+    """Return what belongs to each sample: as one array, or in a list of arrays if their lengths differ."""
     try:
         array = np.asarray(data)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must have rows of one length: {error}") from None
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers; got an array of {array.dtype}: {str(data)[:60]}")
-    if array.ndim not in dimensions:
-        expected = "one row of numbers" if dimensions == (2,) else "one number, or one row of numbers,"
+    except ValueError:
+        return [_of_one(f"{name}[{k}]", one, dimensions) for k, one in enumerate(data)]
+    if array.ndim not in dimensions and array.dtype.kind in "biuf":
+        expected = "one row of numbers" if 1 not in dimensions else "one number, or one row of numbers,"
         raise ValueError(f"{name} must have {expected} for each sample; got an array of shape {array.shape}")
+    return _numbers(name, array)
+
+
+def _of_one(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
+    """Return the row of numbers of one sample among others of different lengths, or its rows of numbers."""
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length: {error}") from None
+    if not array.size or array.ndim == 0 or array.ndim + 1 not in dimensions:
+        raise ValueError(
+            f"{name} must be a row of numbers, since others differ from it in length; got {short_repr(data)}"
+        )
+    return _numbers(name, array)
+
+
+def _numbers(name: str, array: Any) -> Any:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got an array of {array.dtype}: {str(array.tolist())[:60]}")
     if not np.isfinite(array).all():
         place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         raise ValueError(f"{name}{list(place)} is {array[place]}: there is nothing to learn from it; leave it out")
     return array.astype(int) if array.dtype.kind == "b" else array
 
 
-def _rehearse(model: Any, loss: Loss, X: Any, y: Any, what: str = "") -> Any:
-    """Return the output for the first sample, after trying its loss with each different target."""
-    targets, places = np.unique(y, axis=0, return_index=True)
+def _rehearse(model: Any, loss: Loss, samples: Sequence[Bucket], what: str = "") -> Any:
+    """Return the output for the first sample, after trying the first of each shape with each different target."""
+    output, *_ = [_rehearsed(model, loss, bucket, what) for bucket in samples]
+    return output
+
+
+def _rehearsed(model: Any, loss: Loss, bucket: Bucket, what: str) -> Any:
+    targets, places = np.unique(bucket.y, axis=0, return_index=True)
     with no_grad(), mode(model, training=False):
-        output = model(X[0].tolist())
-        for target, place in zip(targets[:10000].tolist(), places.tolist(), strict=False):
+        try:
+            output = model(bucket.X[0].tolist())
+        except Exception as error:
+            error.add_note(f"The sample was {what}X[{bucket.places[0]}], of the shape {bucket.X[0].shape}.")
+            raise
+        for target, place in zip(targets[:10000].tolist(), bucket.places[places].tolist(), strict=False):
             try:
                 result = loss(output, target)
             except (ValueError, TypeError, IndexError) as error:

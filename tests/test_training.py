@@ -23,7 +23,7 @@ from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy, hinge, mean_squared_error
-from microgrid.nn import MLP, Affine, Dropout, Module, ReLU, Sequential
+from microgrid.nn import MLP, Affine, Dropout, Module, ReLU, Sequential, as_list
 from microgrid.optim import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from microgrid.training import History, TrainingError, evaluate, fit, is_right
 
@@ -239,9 +239,16 @@ GOOD = MLP(2, [2], seed=0)
     [
         ({"X": []}, ValueError, r"X must have one row of numbers for each sample; got an array of shape \(0,\)"),
         ({"X": np.zeros((0, 2)), "y": []}, ValueError, "X and y are empty"),
-        ({"X": [[1.0, 2.0], [3.0]]}, ValueError, "X must have rows of one length"),
+        ({"X": [[1.0, 2.0], [3.0]]}, ValueError, "X and y must have one row per sample; got 2 and 40 rows"),
+        ({"X": [[1.0, 2.0], [3.0]], "y": [0, 1]}, ValueError, r"takes 2 input\(s\), got 1"),
+        ({"X": [[1.0], 2.0], "y": [0, 1]}, ValueError, r"X\[1\] must be a row of numbers, .* got 2.0"),
+        ({"X": [[1.0], []], "y": [0, 1]}, ValueError, r"X\[1\] must be a row of numbers, .* got \[\]"),
+        ({"X": [[1.0], [[1.0, 2.0], [3.0]]], "y": [0, 1]}, ValueError, r"X\[1\] must have rows of one length"),
+        ({"X": [[1.0], [2.0, math.nan]], "y": [0, 1]}, ValueError, r"X\[1\]\[1\] is nan: "),
+        ({"X": [[1.0], ["a", "b"]], "y": [0, 1]}, TypeError, r"X\[1\] must hold real numbers"),
         ({"X": [1.0, 2.0]}, ValueError, r"X must have one row .* shape \(2,\)"),
-        ({"X": np.zeros((40, 2, 1))}, ValueError, r"shape \(40, 2, 1\)"),
+        ({"X": np.zeros((40, 2, 1, 1))}, ValueError, r"shape \(40, 2, 1, 1\)"),
+        ({"X": np.zeros((40, 2, 1))}, TypeError, r"expected one real number, got \[0.0\]"),
         ({"X": [["a", "b"]]}, TypeError, "X must hold real numbers; got an array of <U1: "),
         ({"X": np.full((40, 2), math.nan)}, ValueError, r"X\[0, 0\] is nan: "),
         ({"X": X[:3]}, ValueError, r"arrays of shape \(3, 2\) and \(40,\)"),
@@ -268,6 +275,82 @@ def test_what_does_not_fit_is_said_before_anything_is_learned(arguments, error, 
     with pytest.raises(error, match=said):
         fit(**{"model": GOOD, "X": X, "y": Y, "epochs": 1, "quiet": True, **arguments})
     assert numbers(GOOD) == before
+
+
+class Recurrent(Module):
+    """It reads a sequence of any length, number after number, or row after row."""
+
+    def __init__(self, width, units=3):
+        self.cell = MLP(width + units, [units], seed=0)
+        self.start = [Value(0.1 * k) for k in range(units)]
+
+    def forward(self, xs):
+        state = self.start
+        for x in xs:
+            state = [ops.tanh(a) for a in as_list(self.cell([*as_list(x), *state]))]
+        return ops.total(state)
+
+
+def sequences(width, count=60, seed=1):
+    """Sequences of 1 to 5 numbers, or rows of them, and the sum of tanh of each one's."""
+    draw = np.random.default_rng(seed)
+    X = [draw.normal(size=(draw.integers(1, 6), *[width] * (width > 1))) for _ in range(count)]
+    return [x.tolist() for x in X], [float(np.tanh(x).sum()) for x in X]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_sequences_of_any_length_learn_the_same_compiled_as_sample_by_sample(width):
+    X, y = sequences(width)
+    tests = sequences(width, 20, seed=2)
+    found = []
+    for compile in (False, True):
+        model = Recurrent(width)
+        optimizer = Adam(model.parameters(), 0.03)
+        history = fit(model, X, y, loss=mean_squared_error, optimizer=optimizer, epochs=8, batch_size=8,
+                      validation=tests, seed=3, quiet=True, compile=compile)  # fmt: skip
+        assert history.loss[-1] < 0.5 * history.loss[0]
+        assert len(history.batch_loss) == 8 * history.batches
+        measured = evaluate(model, *tests, loss=mean_squared_error, compile=compile)
+        each = [mean_squared_error(model(x), target).data for x, target in zip(*tests, strict=True)]
+        assert measured.loss == pytest.approx(np.mean(each), rel=1e-12)
+        assert history.validation_loss[-1] == pytest.approx(measured.loss, rel=1e-12)
+        found.append((history.batch_loss, history.validation_loss, numbers(model)))
+    for eager, compiled in zip(*found, strict=True):
+        assert compiled == pytest.approx(eager, rel=1e-9)
+
+
+def test_a_minibatch_has_samples_of_one_length_each_once_in_an_epoch():
+    X, y = sequences(1)
+    seen = []
+
+    class Watching(steps.EagerStep):
+        def gradients(self, X, y):
+            seen.extend(X.tolist())
+            assert len(X) <= 8
+            return super().gradients(X, y)
+
+    model = Recurrent(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "EagerStep", Watching)
+        fit(model, X, y, loss=mean_squared_error, epochs=1, batch_size=8, quiet=True, compile=False)
+    assert sorted(seen) == sorted(X)
+    assert len({*map(len, seen[:24])}) > 1
+
+
+def test_a_label_for_each_step_is_as_long_as_its_sequence():
+    X, _ = sequences(1)
+    y = [[float(a > 0) for a in x] for x in X]
+    w = Value(0.0)
+
+    def model(x):
+        return [w * a for a in x]
+
+    model.parameters = lambda: [w]
+    fit(model, X, y, loss=lambda output, target: ops.mean(map(binary_cross_entropy, output, target)),
+        optimizer=Adam([w], 0.1), epochs=3, accuracy=None, quiet=True, compile=True)  # fmt: skip
+    assert w.data > 0.3
+    with pytest.raises(ValueError, match=r"y\[3\] must be a row of numbers"):
+        fit(model, X, [*y[:3], 1.0, *y[4:]], quiet=True)
 
 
 @both
@@ -393,7 +476,7 @@ def step_of(kind, compile):
     model = Affine(2, 1, seed=0)
     optimizer = kind(model.parameters(), 0.05)
     options = model, binary_cross_entropy, optimizer, is_right
-    step = steps.CompiledStep(*options, X, Y) if compile else steps.EagerStep(*options)
+    step = steps.CompiledStep(*options, [steps.Bucket(X, Y, range(len(X)))]) if compile else steps.EagerStep(*options)
     step.gradients(X, Y)
     step.update()
     step.gradients(X, Y)

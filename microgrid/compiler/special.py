@@ -195,7 +195,7 @@ def _view(
 
 
 _LONG = 2000
-"""Of stretches of so many numbers each is reduced by a call of its own: of rows, ``reduceat`` takes column by column."""
+"""Of stretches so long each is reduced by a call of its own: rows are what ``reduceat`` takes column by column."""
 
 
 def _reduce_stretches(function: np.ufunc, x: Array, starts: NDArray[np.int64], out: Array) -> None:

@@ -29,7 +29,8 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "[mg.maximum(s, t) for s, t in zip({v}, {w})]",
         "[s if k % 2 else s * s for k, s in enumerate({v})]",
         "[mg.total({v}[:k]) for k in range(1, len({v}) + 1)]", "[sum({v}[k:]) * {a} for k in range(len({v}))]",
-        "[mg.dot({v}[:k], {w}[:k]) for k in range(1, len({v}) + 1)]", "[mg.logsumexp({v}[k:]) for k in range(len({v}))]",
+        "[mg.dot({v}[:k], {w}[:k]) for k in range(1, len({v}) + 1)]",
+        "[mg.logsumexp({v}[k:]) for k in range(len({v}))]",
         "[mg.dot(mg.softmax([s * t for t in {w}[: k + 1]]), {v}[: k + 1]) for k, s in enumerate({v})]",
         "[mg.total([s * t for s in {v}[:k] for t in {w}[k:]]) for k in range(1, len({v}))] + [{a}]"]  # fmt: skip
 
