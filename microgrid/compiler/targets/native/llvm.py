@@ -93,6 +93,7 @@ def emit(
     outputs: int,
     name: str = "run",
     fused: bool = True,
+    registers: int = 32,
 ) -> Assembly:
     """Return the function ``name(theta, seed, X…, out…, workspace, B)`` that runs a program.
 
@@ -104,8 +105,9 @@ def emit(
         outputs: how many outputs.
         name: what it is called.
         fused: whether the processor multiplies and adds in one.
+        registers: how many vectors it holds.
     """
-    return _Program(program, width, tile, arguments, outputs, name, fused).emit()
+    return _Program(program, width, tile, arguments, outputs, name, fused, registers).emit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,18 @@ class _Program:
     """What the functions of a program share: parameters, tables, the workspace."""
 
     def __init__(
-        self, program: LoopProgram, width: int, tile: int, arguments: int, outputs: int, name: str, fused: bool
+        self,
+        program: LoopProgram,
+        width: int,
+        tile: int,
+        arguments: int,
+        outputs: int,
+        name: str,
+        fused: bool,
+        registers: int,
     ) -> None:
         self.program, self.tile, self.name, self.fused = program, tile, name, fused
+        self.longest_block = registers // 4  # so a block along two loops, its factors and the rest find room
         self.module = Module()
         number = 8 if program.dtype == "float64" else 4
         self.width = width if width == 1 or number == 8 else 2 * width
@@ -628,7 +639,8 @@ class _Body:
 
     def pieces(self, loop: For, extent: Index, lanes: int) -> list[_Piece]:
         """Divide a loop into whole blocks and the rest, which is behind a mask if that makes a difference."""
-        count, step = loop.unroll, loop.unroll * lanes
+        count = min(loop.unroll, self.program.longest_block)
+        step = count * lanes
         once = lanes > 1 and _work(loop.body) > LONG
         if isinstance(extent, int):
             whole = extent - extent % step

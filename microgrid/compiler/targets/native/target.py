@@ -104,6 +104,7 @@ class OnMachine:
             arguments=len(stages.program.sizes),
             outputs=len(self._forms),
             fused=processor.fma,
+            registers=processor.registers,
         )
         self._machine = engine.load(self._assembly.text, self._assembly.statements)
         self._function = self._machine.function(3 + len(stages.program.sizes) + len(self._forms))
