@@ -13,7 +13,7 @@ from microgrid.compiler.boxes import Box, kernel_boxes
 from microgrid.compiler.call import Cuts, Split, called, cuts
 from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
-from microgrid.compiler.results import parts, shaped, stacked
+from microgrid.compiler.results import empty, parts, shaped, stacked
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import number_values
 from microgrid.compiler.stages import Stages
@@ -360,7 +360,7 @@ class Kernel:
             count = signature.outputs or 1
             weights = np.empty((count, size) if signature.per_sample else count, dtype)
             weights.T[...] = signature.seed(seed, weights.T.shape)
-        outs = [np.empty((*shape, size) if batched else shape, dtype) for shape, batched in forms]
+        outs = empty([(*shape, size) if batched else shape for shape, batched in forms], dtype)
         executable.run(parameters, weights, arrays, outs)
         return shaped(signature, task, outs, size)
 

@@ -1,5 +1,7 @@
 """Results of a kernel in the shapes that a user expects: samples first."""
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,6 +9,23 @@ import numpy as np
 
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.task import Task
+
+LINE = 8
+"""Numbers of a line of the cache."""
+LARGE = 16_384
+"""Arrays of so many numbers the C library may take from the system anew each time, page by page."""
+
+
+def empty(shapes: Sequence[tuple[int, ...]], dtype: str) -> list[Floats]:
+    """Return arrays of these shapes; large ones in one stretch of memory, which is then at hand for the next call."""
+    sizes = [math.prod(shape) for shape in shapes]
+    if sum(sizes) < LARGE:
+        return [np.empty(shape, dtype) for shape in shapes]
+    starts = [0, *itertools.accumulate([-(-size // LINE) * LINE for size in sizes])]
+    memory = np.empty(starts[-1], dtype)
+    return [
+        memory[start : start + size].reshape(shape) for start, size, shape in zip(starts, sizes, shapes, strict=False)
+    ]
 
 
 def shaped(signature: Signature, task: Task, outs: Sequence[Floats], size: int) -> tuple[Any, Any]:

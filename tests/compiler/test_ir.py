@@ -343,12 +343,19 @@ def fused(make):
     return ArrayProgram.of(fuse([make(build, *given(build))], [], LAST)).dump()
 
 
+def used_twice(build, u, function, y):
+    """function(u) + 5·(u·y)."""
+    return build.apply(ops.add, function(u), build.apply(ops.mul, 5.0, build.apply(ops.mul, u, y)))
+
+
 @pytest.mark.parametrize(
     ("make", "count"),
     [
         (lambda b, x, y: b.apply(ops.mul, b.apply(ops.mul, 3.0, x), b.apply(ops.mul, 5.0, y)), {"mul": 2}),
         (lambda b, x, y: b.apply(ops.mul, x, b.apply(ops.div, 1.0, y)), {"div": 1}),
         (lambda b, x, y: b.apply(ops.mul, b.apply(ops.mul, 1e300, x), b.apply(ops.mul, 1e300, y)), {"mul": 3}),
+        (lambda b, x, y: used_twice(b, b.apply(ops.mul, 2.0, x), lambda u: b.apply(ops.mul, 3.0, u), y), {"mul": 3}),
+        (lambda b, x, y: used_twice(b, b.apply(ops.mul, 2.0, x), lambda u: b.apply(ops.exp, u), y), {"mul": 3}),
         (lambda b, x, y: b.sum(b.apply(ops.mul, x, y), [0, 1]), {"contract": 1}),
         (lambda b, x, y: b.sum(b.sum(b.apply(ops.mul, SAMPLE(b), SAMPLE(b)), [], batch=True), []), {"contract": 1}),
     ],

@@ -753,3 +753,16 @@ def test_every_form_of_a_program_computes_every_task(form, task):
     expected = [values] * task.value + [by_theta] * task.by_parameters + [by_x] * task.by_arguments
     for out, wanted in zip(outs, expected, strict=True):
         assert out == pytest.approx(np.array(wanted), rel=1e-14)
+
+
+def test_results_of_many_samples_are_those_of_few_and_stand_apart():
+    kernel = compile(lambda x, y: x * mg.exp(y), reduce=None).kernel([0.5], [0.25])
+    x, y = np.random.default_rng(0).normal(size=(2, 9_001))
+    value, (by_x, by_y) = kernel.value_and_grad([], x, y, by="arguments")
+    few = [kernel.value_and_grad([], x[k : k + 1], y[k : k + 1], by="arguments") for k in (0, 1, 9_000)]
+    for k, (one, (one_by_x, one_by_y)) in zip((0, 1, 9_000), few, strict=True):
+        np.testing.assert_allclose([value[k], by_x[k], by_y[k]], [one[0], one_by_x[0], one_by_y[0]], rtol=1e-15)
+    value[:], by_x[:] = 0.0, 1.0
+    np.testing.assert_allclose(by_y, x * np.exp(y), rtol=1e-14)
+    assert not value.any()
+    assert (by_x == 1.0).all()

@@ -307,6 +307,22 @@ def test_native_networks_are_those_of_numpy_at_any_batch_and_repeat_bit_for_bit(
     tally.says_something()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("members", [15, 16, 37, 300])
+def test_native_gradients_of_a_wide_layer_are_those_of_numpy_at_any_batch(members, dtype):
+    rng, tally = np.random.default_rng(members), Tally()
+    weights = [[mg.Value(w) for w in row] for row in rng.normal(size=(9, members + 1)) / members]
+    options = {"reduce": "mean", "by": "both", "seeded": False}
+
+    def function(x):
+        return mg.total([mg.tanh(mg.dot(row[:-1], x) + row[-1]) for row in weights])
+
+    for samples in zip(FEW[:3], MANY[:3], strict=True):
+        rows = {size: rng.normal(size=(size, members)).astype(dtype) for size in samples}
+        compare(tally, function, lambda size, rows=rows: [rows[size]], dtype, samples=samples, **options)
+    tally.says_something()
+
+
 def test_native_programs_of_every_structure_are_those_of_numpy():
     tally = Tally()
 

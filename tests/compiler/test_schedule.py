@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import microgrid as mg
 from microgrid.compiler import compile
-from microgrid.compiler.targets.native.loop_ir import For, Store
+from microgrid.compiler.targets.native.loop_ir import For, Let, Store
 from microgrid.compiler.targets.native.target import loop_program
 from microgrid.compiler.task import Task
 
@@ -70,6 +70,16 @@ def test_a_member_that_neighbours_add_to_is_written_once_if_that_is_cheap():
 
     assert not any(s.adds for s in written([0]))
     assert any(s.adds for s in written([5]))  # a sine would be computed twice
+
+
+def test_of_two_neighbours_the_one_with_less_arithmetic_is_computed_twice():
+    def operations(square):
+        xs = [mg.Value(x) for x in np.random.default_rng(0).normal(size=40)]
+        squares = [square(a, b) for a, b in pairwise(xs)]
+        program, *_ = run(compile(lambda: mg.total(squares), batch=False, target="numpy").kernel())
+        return max(sum(isinstance(x, Let) for x in s.body) for s in program.before if isinstance(s, For))
+
+    assert operations(lambda a, b: (a * a - 2.0 * b) ** 2) == operations(lambda a, b: (2.0 * a - b * b) ** 2)
 
 
 def test_a_layer_is_one_loop_with_its_bias_activation_and_the_sums_of_the_way_back():

@@ -45,6 +45,11 @@ class _Fusion:
         self.uses = Counter(operand.number for x in self.live for operand in x.arrays())
         products = [x for x in self.live if isinstance(x, Elementwise) and x.op is ops.mul]
         self.pairs = {frozenset(operand.number for operand in x.arrays()) for x in products}
+        free = [x for x in products if x.number not in self.kept]
+        self.factors = Counter(operand.number for x in free for operand in x.arrays())
+        self.scaled = Counter(
+            operand.number for x in free for c in x.inputs if isinstance(c, float) for operand in x.arrays()
+        )
 
     def outputs(self) -> list[Operand]:
         for x in self.live:
@@ -83,12 +88,12 @@ class _Fusion:
         """Return a product with constants in front: c₁x · c₂y is (c₁c₂)·xy, and x · (1 / y) is x / y.
 
         What is used elsewhere, too, stands anyway and is better used as it is; unless the product without the
-        constant is one of those that are multiplied anyway.
+        constant is one of those that are multiplied anyway, or all but one of its uses have a constant of their own.
         """
         constant, divisor = 1.0, None
         product: Operand = 1.0
         for before, other in either_way(x.inputs):
-            once = isinstance(before, Node) and self.uses[before.number] == 1
+            once = isinstance(before, Node) and self._is_passing(before)
             c, rest = self._constant_in_front(before, other, once)
             constant *= c
             match rest:
@@ -101,6 +106,11 @@ class _Fusion:
         if divisor is not None:
             product = self.build.apply(ops.div, product, divisor)
         return self.build.apply(ops.mul, constant, product)
+
+    def _is_passing(self, x: Node) -> bool:
+        """Whether a product with a constant may as well be made where it is used."""
+        uses = self.uses[x.number]
+        return uses == 1 or (uses == self.factors[x.number] <= self.scaled[x.number] + 1 and x.number not in self.kept)
 
     def _constant_in_front(self, before: Operand, other: Operand, once: bool) -> tuple[float, Operand]:
         """Return a factor as a constant, 1 if there is none to take out, and the rest."""

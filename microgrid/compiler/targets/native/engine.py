@@ -17,8 +17,8 @@ from microgrid.environment import require
 SIMPLE = 2000
 """Above so many statements registers are allocated the simple way, whose time is linear in the statements."""
 
-_PASSES = {"loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
-"""The emitter writes vectors and blocks itself, so what looks for more of them only takes time."""
+_PASSES = {"loop_vectorization": False, "slp_vectorization": True, "loop_unrolling": False}
+"""The emitter writes vectors and blocks itself, so what looks for more of them in loops only takes time."""
 
 _CODE = {"reloc": "pic", "codemodel": "small"}
 """Objects that can be loaded at any address."""
@@ -40,12 +40,14 @@ class Processor:
         features: what it has and has not, in LLVM's words.
         width: how many float64 its vectors hold.
         fma: whether it multiplies and adds in one instruction.
+        registers: how many vectors it holds.
     """
 
     name: str
     features: str
     width: int
     fma: bool
+    registers: int
 
 
 class Machine:
@@ -135,8 +137,9 @@ def processor() -> Processor:
     llvm = _llvm()
     features = llvm.get_host_cpu_features()
     wide = 8 if features.get("avx512f") and features.get("avx512dq") else 4 if features.get("avx2") else 2
-    fma = bool(features.get("fma")) or platform.machine().lower() in ("arm64", "aarch64")
-    return Processor(llvm.get_host_cpu_name(), features.flatten(), wide, fma)
+    arm = platform.machine().lower() in ("arm64", "aarch64")
+    registers = 32 if arm or wide == 8 else 16
+    return Processor(llvm.get_host_cpu_name(), features.flatten(), wide, arm or bool(features.get("fma")), registers)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ over the terms carries. Nothing here knows of contractions.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 from microgrid import ops
 from microgrid.compiler.ir import MASKS, NUMBER
-from microgrid.compiler.targets.native import rows
+from microgrid.compiler.targets.native import rows, vectors
 from microgrid.compiler.targets.native.assembly import Builder, DType, Function, Index, Module, Vector, index, pointer
 from microgrid.compiler.targets.native.loop_ir import (
     COUNT,
@@ -35,6 +36,7 @@ from microgrid.compiler.targets.native.loop_ir import (
     Statement,
     Store,
 )
+from microgrid.ops import Op
 
 LINE = 64
 """Bytes of a line of the cache, to which every buffer of the workspace is aligned."""
@@ -55,7 +57,10 @@ CHEAP = MASKS | {
     ops.where,
     NUMBER,
 }
-"""Rows that are one instruction or two."""
+"""Rows that are one instruction or two; small powers are, too."""
+SMALL_POWERS = (-1.0, 0.5, 2.0, 3.0)
+PAIR = 2
+"""So many registers of the processor a vector has where nothing but arithmetic is done: one waits, the other works."""
 DEAR = 15
 """How many instructions another row counts for."""
 
@@ -88,6 +93,7 @@ def emit(
     outputs: int,
     name: str = "run",
     fused: bool = True,
+    registers: int = 32,
 ) -> Assembly:
     """Return the function ``name(theta, seed, X…, out…, workspace, B)`` that runs a program.
 
@@ -99,8 +105,9 @@ def emit(
         outputs: how many outputs.
         name: what it is called.
         fused: whether the processor multiplies and adds in one.
+        registers: how many vectors it holds.
     """
-    return _Program(program, width, tile, arguments, outputs, name, fused).emit()
+    return _Program(program, width, tile, arguments, outputs, name, fused, registers).emit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +161,18 @@ class _Program:
     """What the functions of a program share: parameters, tables, the workspace."""
 
     def __init__(
-        self, program: LoopProgram, width: int, tile: int, arguments: int, outputs: int, name: str, fused: bool
+        self,
+        program: LoopProgram,
+        width: int,
+        tile: int,
+        arguments: int,
+        outputs: int,
+        name: str,
+        fused: bool,
+        registers: int,
     ) -> None:
         self.program, self.tile, self.name, self.fused = program, tile, name, fused
+        self.longest_block = registers // 4  # so a block along two loops, its factors and the rest find room
         self.module = Module()
         number = 8 if program.dtype == "float64" else 4
         self.width = width if width == 1 or number == 8 else 2 * width
@@ -174,6 +190,8 @@ class _Program:
         self.parameters += ["ptr noalias %workspace", "i64 %B"]
         self.parts = [_outside(part) for part in (program.before, program.tile, program.after)]
         self.varies = _varies(itertools.chain(*self.parts))
+        divisors = Counter(x.operands[1] for x in program.walk() if isinstance(x, Let) and x.op is ops.div)
+        self.divisors = {x for x, times in divisors.items() if isinstance(x, str) and times > 1}
         self.slots: dict[Name, tuple[int, bool]] = {}
         self.statements = 0
 
@@ -271,8 +289,8 @@ class _Body:
                     builder = self.builder(self.program.varies[name])
                     self.define(
                         name,
-                        lambda place, op=op, operands=operands, builder=builder: rows.lower(  # type: ignore[misc]
-                            builder, op, [self.operand(x, place, builder) for x in operands]
+                        lambda place, op=op, operands=operands, builder=builder: self.lowered(  # type: ignore[misc]
+                            builder, op, operands, place
                         ),
                     )
                 case Store():
@@ -283,6 +301,15 @@ class _Body:
                     self.loop(statement)
 
     # -- values ------------------------------------------------------------------------------------
+
+    def lowered(self, builder: Builder, op: Op, operands: Sequence[Operand], place: Mapping[Name, int]) -> Vector:
+        """Return a row of operands at a place; vectors that are divided by the same share its inverse."""
+        values = [self.operand(x, place, builder) for x in operands]
+        if not (op is ops.div and operands[1] in self.program.divisors and builder.width > 1 and builder.fused):
+            return rows.lower(builder, op, values)
+        x, y = [rows.numbers(builder, value) for value in values]
+        inverse = self.once(("inverse", y.text), lambda: builder.div(builder.number(1.0), y))
+        return vectors.quotient(builder, x, y, inverse)
 
     def axes(self, varies: frozenset[Name]) -> tuple[Name, ...]:
         """The blocks along which there are several registers, or vectors, of what varies with these indices."""
@@ -328,7 +355,7 @@ class _Body:
 
     def spread(self, x: Vector, builder: Builder) -> Vector:
         """Return a register with as many lanes as the builder has."""
-        return x if x.width == builder.width else self.once(("spread", x.text), lambda: builder.splat(x))
+        return x if x.width == builder.width else self.once(("spread", x.text, builder.width), lambda: builder.splat(x))
 
     # -- addresses ---------------------------------------------------------------------------------
 
@@ -444,11 +471,12 @@ class _Body:
 
     def padded(self, buffer: Buffer) -> bool:
         """Whether there is room for a whole vector behind the last sample."""
-        return buffer.role == "local" and buffer.batched and self.lanes == SAMPLES
+        one = self.vectors.width == self.program.width
+        return buffer.role == "local" and buffer.batched and self.lanes == SAMPLES and one
 
     def iterations(self, k: int) -> list[Index]:
         """Which iterations of the block the lanes of vector ``k`` are; the last one again where there are no more."""
-        lanes = range(k * self.program.width, (k + 1) * self.program.width)
+        lanes = range(k * self.vectors.width, (k + 1) * self.vectors.width)
         if self.left(k) is None:
             return list(lanes)
         last = self.plus(self.blocks[self.lanes].left or 0, -1)
@@ -561,7 +589,8 @@ class _Body:
         in_order = (not loop.lanes and loop.unroll == 1) or any(x.kind == "state" for x in loop.carried)
         lanes = self.program.width if loop.lanes and not self.lanes and not in_order else 1
         if lanes > 1:
-            self.lanes = own
+            lanes *= PAIR if self.is_plain(loop) else 1
+            self.lanes, self.vectors = own, self.scalars.of(width=lanes)
         totals: list[dict[tuple[int, ...], Vector]] = [{} for _ in loop.carried]
         for piece in [_Piece(0, extent, 1)] if in_order else self.pieces(loop, extent, lanes):
             self.blocks[own] = _Block(0, piece.count, lanes)
@@ -593,8 +622,15 @@ class _Body:
         if lanes > 1:
             self.lanes = ""
             totals = [self.across(x.kind, total) for x, total in zip(loop.carried, totals, strict=True)]
+            self.vectors = self.scalars.of(width=self.program.width)
         for x, total in zip(loop.carried, totals, strict=True):
             self.names[x.name] = _Value(self.axes(self.program.varies[x.name]), total)
+
+    def is_plain(self, loop: For) -> bool:
+        """Whether a loop in lanes does but arithmetic at each point, of which several registers are not too many."""
+        inside = loop.unroll > 1 or any(isinstance(s, For) for s in loop.body)
+        double = self.program.program.dtype == "float64"
+        return double and not inside and all(block.count == 1 for block in self.blocks.values())
 
     def enter(self, own: Name, piece: _Piece, start: Index) -> None:
         """Begin a block of a piece."""
@@ -603,7 +639,8 @@ class _Body:
 
     def pieces(self, loop: For, extent: Index, lanes: int) -> list[_Piece]:
         """Divide a loop into whole blocks and the rest, which is behind a mask if that makes a difference."""
-        count, step = loop.unroll, loop.unroll * lanes
+        count = min(loop.unroll, self.program.longest_block)
+        step = count * lanes
         once = lanes > 1 and _work(loop.body) > LONG
         if isinstance(extent, int):
             whole = extent - extent % step
@@ -684,7 +721,7 @@ class _Body:
 
     def across(self, kind: str, total: Mapping[tuple[int, ...], Vector]) -> dict[tuple[int, ...], Vector]:
         """Return the lanes of each vector as one scalar, by halves: of as many vectors at a time as there are lanes."""
-        v, xs, width = self.vectors, list(total.values()), self.program.width
+        v, xs, width = self.vectors, list(total.values()), self.vectors.width
         scalars: list[Vector] = []
         for k in range(0, len(xs), width):
             group, lanes = xs[k : k + width], width
@@ -706,6 +743,11 @@ class _Body:
                 lanes //= 2
             scalars += [v.lane(x, j) for j in range(count)] if count > 1 else [v.reduced(x, partial(self.meet, kind))]
         return dict(zip(total, scalars, strict=True))
+
+
+def is_cheap(op: Op) -> bool:
+    """Whether a row is one instruction or two."""
+    return op in CHEAP or (op.recipe is not None and op.recipe[0] is ops.power_of and op.recipe[1][0] in SMALL_POWERS)
 
 
 # -- what is known of statements before they are written -----------------------------------------------
@@ -807,7 +849,7 @@ def _varies(statements: Iterable[Statement]) -> dict[Name, frozenset[Name]]:
 def _work(statements: Sequence[Statement]) -> int:
     """About how many instructions statements are."""
     lets = [x for x in _walk(statements) if isinstance(x, Let)]
-    return len(lets) + DEAR * sum(x.op not in CHEAP for x in lets)
+    return len(lets) + DEAR * sum(not is_cheap(x.op) for x in lets)
 
 
 def _size(statement: Statement) -> int:

@@ -9,6 +9,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -59,14 +60,17 @@ from microgrid.compiler.targets.native.workspace import shared
 
 BEFORE, TILE, AFTER = range(3)
 
-MEMBERS, VECTORS = 4, 3
-"""The block of results of a contraction that is kept in registers: members, and vectors of samples."""
+MEMBERS, VECTORS = 8, 2
+"""The block of results of a contraction that is kept in registers: members, and vectors of samples or of members."""
 LEFT, RIGHT = 4, 4
 """The block of a contraction over the samples: members of the left factor alone, and of the right one alone."""
 LONGEST = 128
 """So many statements are computed in one loop: the numbers of more do not fit in registers."""
 _START = {"sum": 0.0, "dot": 0.0, "largest": -np.inf, "smallest": np.inf}
 """What a reduction starts from."""
+FEW, MANY = 16, 256
+"""A sum over the samples is run in lanes over the members of an argument, which lie side by side: of fewer members most
+lanes would be empty, and of more each sample is on another page of memory."""
 SHORTEST = 4
 """A loop over members of fewer iterations is not run in lanes."""
 
@@ -345,6 +349,13 @@ class _Schedule:
             case _:
                 return self.homes[x.number]
 
+    def as_given(self, buffer: Buffer) -> Buffer | None:
+        """Return where an argument is given sample by sample, if a buffer is one that has more than one member."""
+        packed = buffer.role == "local" and buffer.name.startswith("packed")
+        if packed or (buffer.role == "argument" and buffer.batched and buffer.members > 1):
+            return self.buffers[f"x{buffer.position}"]
+        return None
+
     def address(self, x: Node, index: Map, names: Sequence[Name]) -> Address:
         """Return where the members that a map reads of a node are, at a point of the map."""
         home = self.home(x)
@@ -580,6 +591,8 @@ class _Nest:
         """A sum over the samples, and over members: blocks of results, each in lanes over the samples."""
         self.names = [self.owner.fresh("i") for _ in x.shape]
         inner, terms, kind = self._terms(x)
+        if not inner and (loops := self._along_members(x, terms)) is not None:
+            return loops
         name, total = self.owner.fresh("s"), self.owner.fresh("s")
         used: list[set[Name]] = [
             {index for index, _ in term.member.terms} if isinstance(term, Address) else set() for term in terms
@@ -598,8 +611,8 @@ class _Nest:
         for index, extent in reversed(inner):
             body = [For(index, extent, tuple(body), (Carried(name, kind, tuple(values)),))]  # type: ignore[arg-type]
             values, kind, name = [name], "sum", self.owner.fresh("s")
-        loop = For(SAMPLES, "samples", tuple(body), (Carried(total, kind, tuple(values)),), lanes=True)  # type: ignore[arg-type]
         home = self.owner.homes[x.number]
+        loop = For(SAMPLES, "samples", tuple(body), (Carried(total, kind, tuple(values)),), lanes=True)  # type: ignore[arg-type]
         result: list[Statement] = [*outside, loop, Store(_address(home.buffer, home.map, self.names), total, True)]
         alone = (
             [
@@ -615,6 +628,35 @@ class _Nest:
             extent = x.shape[self.names.index(index)]
             result = [For(index, extent, tuple(result), unroll=blocks.get(index, 1))]
         return result
+
+    def _along_members(self, x: Contract | Reduce, terms: Sequence[Address | Name | float]) -> list[Statement] | None:
+        """A sum over the samples in lanes over the members of an argument, which lie side by side, if they are many."""
+        home = self.owner.homes[x.number]
+        target = _address(home.buffer, home.map, self.names)
+        if len(terms) != 2 or any(not isinstance(t, Address) or t.table is not None for t in (*terms, target)):
+            return None
+        factors = cast(Sequence[Address], terms)
+        for given, other in (factors, factors[::-1]):
+            source = self.owner.as_given(given.buffer)
+            if source is None or source.members > MANY:
+                continue
+            for along, extent in zip(self.names, x.shape, strict=True):
+                side_by_side = given.member.stride(along) == target.member.stride(along) == 1
+                if extent < FEW or not side_by_side or other.member.stride(along):
+                    continue
+                values, total = (self.owner.fresh("l"), self.owner.fresh("l")), self.owner.fresh("s")
+                loads = (Load(values[0], Address(source, given.member)), Load(values[1], other))
+                result: list[Statement] = [
+                    For(SAMPLES, "samples", loads, (Carried(total, "dot", values),)),
+                    Store(target, total, True),
+                ]
+                *outer, last = [None, *[name for name in self.names if name != along]]
+                for name in filter(None, (last, along, *reversed(outer))):
+                    unroll = VECTORS if name == along else MEMBERS if name == last else 1
+                    size = x.shape[self.names.index(name)]
+                    result = [For(name, size, tuple(result), lanes=name == along, unroll=unroll)]
+                return result
+        return None
 
     def _piece(self, x: Scatter, k: int) -> list[Statement]:
         """One value of a scatter that is not computed where it must be."""

@@ -74,13 +74,26 @@ def _turned(loop: For, number: int) -> "tuple[list[Statement], list[Store]] | No
     if spread > WIDEST or loop.extent < 4 * spread:
         return None
     turned = [s for stores in found.values() for s in stores]
-    rest = [s for s in body if s not in turned]
+    ways = [_written(loop, number, list(found.values()), spread, behind) for behind in range(spread + 1)]
+    return min(ways, key=_arithmetic), turned
+
+
+def _arithmetic(statements: Sequence[Statement]) -> int:
+    """How many operations the first loop of some statements is, at each point."""
+    loop = next(s for s in statements if isinstance(s, For))
+    return sum(isinstance(s, Let) for s in loop.body)
+
+
+def _written(loop: For, number: int, found: Sequence[Sequence[Store]], spread: int, behind: int) -> list[Statement]:
+    """The loop turned round and its ends: it does the rest of its work so many points behind its index."""
+    turned = [s for stores in found for s in stores]
+    rest = [s for s in loop.body if s not in turned]
+    assert isinstance(loop.extent, int)
     count = loop.extent
     writer = _Writer(loop, f"_{number}_")
-    here = Affine(0, ((loop.index, 1),))
-    inside = writer.copied(rest, here, rename=False)
+    inside = writer.copied(rest, Affine(behind, ((loop.index, 1),)), rename=False)
     ends: list[Statement] = []
-    for stores in found.values():
+    for stores in found:
         last = max(s.address.member.base for s in stores)
         first = min(s.address.member.base for s in stores)
         points = [(s, Affine(last - s.address.member.base, ((loop.index, 1),))) for s in stores]
@@ -93,7 +106,7 @@ def _turned(loop: For, number: int) -> "tuple[list[Statement], list[Store]] | No
             )
     carried = {x.name: f"{x.name}_{number}_main" for x in loop.carried}
     totals: dict[Name, Operand] = dict(carried)
-    for point in range(count - spread, count):
+    for point in [*range(behind), *range(count - spread + behind, count)]:
         ends += writer.copied(rest, Affine(point))
         for x in loop.carried:
             values = [writer.known(value, Affine(point)) for value in x.values]
@@ -107,9 +120,9 @@ def _turned(loop: For, number: int) -> "tuple[list[Statement], list[Store]] | No
         loop,
         extent=count - spread,
         body=tuple(inside),
-        carried=tuple(replace(x, name=carried[x.name]) for x in loop.carried),
+        carried=tuple([replace(x, name=carried[x.name]) for x in loop.carried]),
     )
-    return [main, *ends], turned
+    return [main, *ends]
 
 
 def _is_cheap(let: Let) -> bool:

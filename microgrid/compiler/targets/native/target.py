@@ -21,6 +21,8 @@ from microgrid.ops import Op
 
 TILES = (104, 40)
 """Samples that are worked on at a time, an odd number of lines of the cache: a few if each has many numbers."""
+UNTILED = 1 << 20
+"""The same where nothing of a tile is kept."""
 CACHED = 1_000_000
 """Bytes of a tile that stay in the processor's cache."""
 LONGEST = 2_000
@@ -98,10 +100,11 @@ class OnMachine:
         self._assembly = llvm.emit(
             program,
             width=processor.width,
-            tile=next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]),
+            tile=next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]) if resident else UNTILED,
             arguments=len(stages.program.sizes),
             outputs=len(self._forms),
             fused=processor.fma,
+            registers=processor.registers,
         )
         self._machine = engine.load(self._assembly.text, self._assembly.statements)
         self._function = self._machine.function(3 + len(stages.program.sizes) + len(self._forms))
@@ -198,7 +201,7 @@ def _nanoseconds(program: LoopProgram) -> float:
             if isinstance(s, For):
                 total += (s.extent if isinstance(s.extent, int) else 1) * (work(s.body) + len(s.carried))
             elif isinstance(s, Let):
-                total += 1 if s.op in llvm.CHEAP else llvm.DEAR
+                total += 1 if llvm.is_cheap(s.op) else llvm.DEAR
         return total
 
     return OPERATION * (work(program.tile) or work(program.before))

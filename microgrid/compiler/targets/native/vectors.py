@@ -183,6 +183,22 @@ def ordered_sum(b: Builder, x: Vector, y: Vector) -> tuple[Vector, Vector]:
     return total, b.add(b.sub(x, total), y)
 
 
+def quotient(b: Builder, x: Vector, y: Vector, inverse: Vector) -> Vector:
+    """x/y, rounded as a division rounds it, by 1/y rounded: Markstein's theorem, "Computation of elementary functions".
+
+    Its remainders are exact where nothing is subnormal or overflows; elsewhere x is divided by y.
+    """
+
+    def usual(v: Vector) -> Vector:
+        size, limit = b.abs(v), 2.0**480 if b.bits == 64 else 2.0**60
+        return b.both(b.compare(">", size, b.number(1.0 / limit)), b.compare("<", size, b.number(limit)))
+
+    near = b.mul(x, inverse)
+    for _ in range(2):  # within 1.5 units of the last place, within 1, right
+        near = b.fma(b.fma(b.neg(near), y, x), inverse, near)
+    return b.guarded(b.both(usual(x), usual(y)), [near], lambda: [b.div(x, y)])[0]
+
+
 def within(b: Builder, x: Vector, low: float, high: float) -> Vector:
     """X held between two numbers; nan stays."""
     return b.minimum(b.maximum(x, b.number(low)), b.number(high))
