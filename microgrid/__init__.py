@@ -32,6 +32,7 @@ from microgrid.ops import (
     prod,
     radians,
     softmax,
+    take,
     total,
 )
 from microgrid.ops import absolute as abs
@@ -149,6 +150,7 @@ __all__ = [
     "radians",
     "record_lines",
     "softmax",
+    "take",
     "topological_order",
     "total",
     "value_and_grad",

@@ -19,7 +19,7 @@ from typing import Any, overload
 
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
-from microgrid.ops import CONSTANT, LEAF
+from microgrid.ops import CONSTANT, LEAF, Operation
 from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
@@ -57,20 +57,20 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
                 if parent not in needed or not connected:
                     continue
                 derivative = ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
-                product = _product(gradient, derivative)
+                product = _sent(node.op, gradient, derivative)
                 gradients[parent] = gradients[parent] + product if parent in gradients else product
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]
 
 
-def _product(a: Any, b: Any) -> Any:
-    """a·b without a node for a factor of 1 or −1, which most local derivatives are."""
-    for factor, other in ((a, b), (b, a)):
+def _sent(op: Operation, gradient: Any, derivative: Any) -> Any:
+    """What flows through a local derivative, without a node for a factor of 1 or −1, which most of them are."""
+    for factor, other in ((gradient, derivative), (derivative, gradient)):
         if not isinstance(factor, Value):
             if factor == 1:
                 return other
             if factor == -1:
                 return -other
-    return a * b
+    return ops.sent(op, gradient, derivative)
 
 
 def _as_value(number: Any) -> Value:
@@ -177,7 +177,7 @@ def _push_forward(
             slopes = node.op.local_derivatives(node, *parents) if keep_graph else node.local_derivatives()
             derivatives = zip(parents, node.op.connected, slopes, strict=True)
             products = [
-                _product(derivative, tangents[parent])
+                _sent(node.op, tangents[parent], derivative)
                 for parent, connected, derivative in derivatives
                 if parent in tangents and connected
             ]

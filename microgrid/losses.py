@@ -48,9 +48,7 @@ def cross_entropy(logits: Any, target: Any) -> Any:
         normalizer = ops.logsumexp(logits)
         return _weighted([(t, normalizer - x) for t, x in zip(target, logits, strict=True)])
     if _is_variable(target):
-        chosen = [ops.equal(target, float(i)) for i in range(n)]
-        logit = ops.total(ops.where(c, x, 0.0) for c, x in zip(chosen, logits, strict=True))
-        return ops.where(ops.total(chosen), ops.logsumexp(logits) - logit, math.nan)
+        return ops.logsumexp(logits) - ops.take(logits, ops.where(ops.less(target, 0.0), math.nan, target))
     index = _index(target, n)
     return _surprise(logits[index], logits[:index] + logits[index + 1 :])
 

@@ -324,6 +324,40 @@ class Affine(Layer):
         return f"Affine({len(self.neurons[0].w)}, {len(self.neurons)})"
 
 
+class Embedding(Module):
+    """A table of ``count`` rows of ``width`` parameters: a row for each token, drawn from N(0, 1) as PyTorch's.
+
+    Args:
+        count: how many tokens there are.
+        width: how many numbers stand for each.
+        seed: where they are drawn from, as for ``Neuron``.
+
+    Attributes:
+        table: the rows, lists of Values.
+
+    Raises:
+        ValueError: if a size is less than 1.
+    """
+
+    def __init__(self, count: int, width: int, *, seed: Seed = None) -> None:
+        count, width = _size("the number of tokens, count,", count), _size("the width of a row", width)
+        draw = (_generator(seed) or random).gauss
+        self.table = [[Value(draw(0.0, 1.0), f"e{k}_{j}") for j in range(width)] for k in range(count)]
+
+    def forward(self, token: Any) -> list[Any]:
+        """Return the row of a token, a whole number from 0, also in a Value; of a list of tokens a list of rows.
+
+        Raises:
+            IndexError: if there is no such row; in a compiled function the row is nan.
+        """
+        if hasattr(type(token), "__iter__") and not isinstance(token, (str, bytes, dict)):
+            return [self.forward(one) for one in token]
+        return list(ops.take(self.table, token))
+
+    def __repr__(self) -> str:
+        return f"Embedding({len(self.table)}, {len(self.table[0])})"
+
+
 class MLP(Module):
     """A multi-layer perceptron: layers one after the other, all but the last with ReLU.
 

@@ -64,6 +64,7 @@ DEFINITIONS: dict[str, Function] = {
 }
 FACTORIES: dict[str, Callable[[Any], Function]] = {
     "sum_of": lambda n: lambda *xs: sum(xs),
+    "take_of": lambda n: lambda index, *xs: xs[int(index)] if int(index) == index and -n <= index < n else mp.nan,
     "hypot_of": lambda n: lambda *xs: mp.norm(xs),
     "maximum_of": lambda n: lambda *xs: max(xs),
     "round_of": lambda digits: lambda x: mp.nint(x * mpf(10) ** digits) / mpf(10) ** digits,

@@ -43,6 +43,8 @@ _SYMBOLS = {
     "segment_sum": "Σ",
     "segment_largest": "max",
     "segment_smallest": "min",
+    "gather": "xₖ",
+    "scatter_add": "Σ at k",
     "number": "0 or 1",
 }
 _LEAVES = {
@@ -58,6 +60,8 @@ _DOCS = {
     "segment_sum": "sums of members that stand side by side",
     "segment_largest": "the largest of members that stand side by side",
     "segment_smallest": "the smallest of members that stand side by side",
+    "gather": "the members of the first operand that the numbers of the second choose",
+    "scatter_add": "the first operand, added where the numbers of the second choose, 0 elsewhere",
     "scatter": "each operand put where it belongs, added where two meet, 0 elsewhere",
 }
 

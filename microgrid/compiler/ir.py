@@ -308,6 +308,52 @@ class SegmentReduce(Node):
         return (self.source,)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Gather(Node):
+    """At each point the member of ``source`` that a number chooses: the one that the map reads at (point, number).
+
+    A number below 0 counts from the end; where it is not whole, or there is no such member, the result is nan.
+
+    Attributes:
+        source: what is read; a batched one sample by sample.
+        index: the number at each point.
+        map: the members to choose among, along the last axis of its shape; the others are those of the node.
+    """
+
+    source: Node
+    index: Node
+    map: Map
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return self.source, self.index
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScatterAdd(Node):
+    """The array in which each value is added to the member that ``Gather`` reads at its point, and 0 elsewhere.
+
+    Where it reads none, nothing is added: the adjoint of ``Gather``.
+
+    Attributes:
+        source: the values, a number at each point.
+        index: as of ``Gather``.
+        map: as of ``Gather``, to members of this node.
+        batch: whether the values of all samples are added to one array.
+    """
+
+    source: Node
+    index: Node
+    map: Map
+    batch: bool
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return self.source, self.index
+
+
 Form = tuple[Shape, bool]
 """The shape of an output and whether it is batched."""
 
@@ -443,6 +489,13 @@ def _verify_node(x: Node) -> None:
             fits = len(x.source.shape) == 1 and shape == x.starts.shape
             if len(x.starts) == 0 or x.starts[0] or (np.diff(x.starts, append=x.source.size) <= 0).any():
                 raise _misfit(x, f"its stretches must begin at 0 and follow each other inside {x.source.size} members")
+        case Gather(source=source, index=index):
+            fits = x.map.shape[:-1] == index.shape == shape and bool(x.map.shape)
+            _verify_inside(x, x.map, source.size)
+        case ScatterAdd(source=source, index=index):
+            fits = x.map.shape[:-1] == index.shape == source.shape and bool(x.map.shape) and batched >= x.batch
+            batched = batched and not x.batch
+            _verify_inside(x, x.map, x.size)
         case _:
             raise _misfit(x, "it is of no kind that a program has")
     if not fits or x.batched != batched:
@@ -550,6 +603,8 @@ def _line(x: Node) -> str:
             detail = f" {(x.axes, x.batch)}"
         case Contract():
             detail = f" {x.subscripts}"
+        case Gather(map=index) | ScatterAdd(map=index):
+            detail = f" of {index.shape[-1]}"
         case _:
             detail = ""
     return f"%{x.number}: {_form(x.shape, x.batched)} = {x.name}({', '.join(map(_text, x.operands))}){detail}"

@@ -69,6 +69,10 @@ def number_values(program: Program) -> Program:
         if result_rows[a] is CONSTANT and result_rows[b] is CONSTANT and all(result_rows[a] is CONSTANT for a in mine):
             new[i] = _constant(result, known, row.forward(*[result_data[a] for a in mine]))
             continue
+        if ops.is_take(row) and result_rows[mine[0]] is CONSTANT:
+            place = row.forward(result_data[mine[0]], *range(1, end - start))
+            new[i] = mine[int(place)] if place == place else _constant(result, known, place)
+            continue
         number = len(result_rows)
         if end - start <= 2:
             new[i] = pairs[row].setdefault(a * size + b, number)

@@ -207,6 +207,46 @@ def _reduce_stretches(function: np.ufunc, x: Array, starts: NDArray[np.int64], o
         function.reduce(x[start:end], 0, None, out[k])
 
 
+def _chosen(index: Array, members: Array, stride: int | None, n: int) -> tuple[Array, Array | None]:
+    """Return the member that a number chooses at each point; and where it chooses none, if it does so anywhere.
+
+    Args:
+        index: the number at each point, the samples behind.
+        members: for each point the first of those to choose among if they have a ``stride``, else all of them.
+        stride: by how much a member grows with the number.
+        n: how many there are to choose among.
+    """
+    given = np.asarray(index)
+    given = given[tuple([slice(None) if step else slice(1) for step in given.strides])]  # what repeats, once
+    place = given.astype(np.intp)
+    none = (place != given) | ((place + n).view(np.uintp) >= 2 * n)
+    place %= n
+    if stride is not None:
+        found = members + stride * place
+    elif members.ndim > place.ndim:
+        found = np.take_along_axis(members, place[..., None], -1)[..., 0]
+    else:
+        found = np.take_along_axis(members, place, -1)
+    return found, none if none.any() else None
+
+
+def _gather(source: Array, chosen: list[Any], out: Array, samples: Array = None) -> None:
+    """Read the chosen members; in each of these samples its own, if they are given."""
+    members, none = chosen
+    out[...] = source[members] if samples is None else source[members, samples]
+    if none is not None:
+        np.copyto(out, np.nan, where=none)
+
+
+def _scatter_add(values: Array, chosen: list[Any], out: Array, samples: Array = None) -> None:
+    """Add values to the chosen members of an array that is 0 elsewhere; in each of these samples to its own."""
+    members, none = chosen
+    if none is not None:
+        values = np.where(none, 0.0, values)
+    out.fill(0.0)
+    np.add.at(out, members if samples is None else (members, samples), values)
+
+
 def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     """Return what programs on NumPy arrays find under their names."""
     functions = {name: value for name, value in vars(np).items() if isinstance(value, np.ufunc)}
@@ -218,7 +258,8 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         for name, value in used.items()
     }
     others = {
-        name: getattr(np, name) for name in ("copyto", "empty", "zeros", "ones", "take", "einsum", "ndarray", "matmul")
+        name: getattr(np, name)
+        for name in ("arange", "copyto", "einsum", "empty", "matmul", "ndarray", "ones", "take", "zeros")
     }
     return {
         **functions,
@@ -227,6 +268,9 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         "special": NumPySpecial,
         "view": _view,
         "stretches": _reduce_stretches,
+        "chosen": _chosen,
+        "gather": _gather,
+        "scatter_add": _scatter_add,
         "inf": math.inf,
         "nan": math.nan,
         "dtype": np.dtype(dtype),

@@ -55,8 +55,8 @@ class Traced(Value):
     def __index__(self) -> NoReturn:
         self._refuse(
             "a traced value was used as an index or as a count",
-            "choose among values by mg.total([mg.where(mg.equal(v, k), x, 0.0) for k, x in enumerate(xs)]), "
-            "or give the index to the function from outside, as a plain int",
+            "choose among values, or among the rows of a table, by mg.take(values, v), which stays in the program; or "
+            "give the number to the function from outside, as a plain int",
         )
 
     __hash__ = Value.__hash__

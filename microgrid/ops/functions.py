@@ -2,11 +2,11 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any, overload
 
-from microgrid.ops.op import T, as_float, is_number
+from microgrid.ops.op import Op, Operation, T, as_float, is_number, short_repr
 from microgrid.ops.table import (
     absolute,
     add,
@@ -23,6 +23,7 @@ from microgrid.ops.table import (
     stop_gradient,
     sub,
     sum_of,
+    take_of,
     where,
 )
 
@@ -145,6 +146,59 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     exponentials = [exp(x - shift) for x in xs]
     denominator = total(exponentials)
     return [div(e, denominator) for e in exponentials]
+
+
+def take(values: Sequence[Any], index: Any) -> Any:
+    """Return one of several values by its index: ``values[index]``, also where the index is a Value.
+
+    Indices are those of Python's lists: from 0, and from the end if they are negative, as −1. By a plain number the
+    result is the entry itself, whatever it is: no node is made. By a Value it is an operation on the index and all
+    entries, whose gradient goes to the chosen one; the index has none. It is nan where the index is not a whole number
+    or there is no such entry: a compiled function cannot stop there. Of a table, a list of rows, it is a list: the row.
+
+    >>> table = [[1.0, 2.0], [3.0, 4.0]]
+    >>> take(table, 1), take(table[0], -1)
+    ([3.0, 4.0], 2.0)
+
+    Raises:
+        IndexError: if there is no entry of a plain index, naming it and how many there are.
+        TypeError: if the values are no sequence, or the index is no number.
+        ValueError: if there are no entries; or, by a Value, if the rows of a table differ in length.
+    """
+    if not _is_row(values):
+        raise TypeError(f"take() takes a list of values and an index; got {short_repr(values)} as the list")
+    if not len(values):
+        raise ValueError("take() needs at least one value; got an empty list")
+    if not hasattr(type(index), "__apply__"):
+        place = as_float(index)
+        if not (-len(values) <= place < len(values) and place.is_integer()):
+            raise IndexError(
+                f"take(): there is no entry {index!r} among {len(values)}: give a whole number from "
+                f"{-len(values)} to {len(values) - 1}; those below 0 count from the end"
+            )
+        return values[int(place)]
+    lengths = {len(x) if _is_row(x) else None for x in values}
+    if len(lengths) > 1:
+        raise ValueError(
+            "take() by a Value takes numbers, or rows of one length; got "
+            + " and ".join(sorted("numbers" if n is None else f"rows of {n}" for n in lengths))
+        )
+    if lengths == {None}:
+        return take_of(len(values))(index, *values)
+    return [take(column, index) for column in zip(*values, strict=True)]
+
+
+def _is_row(x: Any) -> bool:
+    """Whether it is a sequence of entries: a list, a tuple, an array."""
+    kind = type(x)
+    return hasattr(kind, "__len__") and hasattr(kind, "__getitem__") and not isinstance(x, (str, bytes, dict))
+
+
+def sent(op: Operation, gradient: Any, derivative: Any) -> Any:
+    """Return what flows through a local derivative: the product; nothing to what a row that chooses does not choose."""
+    if isinstance(op, Op) and op.chooses:
+        return where(derivative, gradient, 0.0)
+    return mul(gradient, derivative)
 
 
 def _as_list(xs: Any) -> list[Any]:

@@ -63,6 +63,11 @@ def add_up(*xs: float) -> float:
     return total
 
 
+def taken(index: float, *xs: float) -> float:
+    """The number that a whole index counts, from 0 or, if it is negative, from the end; nan where there is none."""
+    return xs[int(index)] if -len(xs) <= index < len(xs) and index.is_integer() else math.nan
+
+
 def divide(a: float, b: float) -> float:
     """The quotient a ÷ b: ±inf where only b is 0, nan for 0 ÷ 0."""
     try:

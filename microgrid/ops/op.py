@@ -171,6 +171,8 @@ class Op:
             those of ``partials``. What has no ``expansion`` either is computed by ``forward``, number by number.
         formula: how formulas show it, ``"|{0}|"``; ``{0:atom}`` has parentheses where its operand is not one name.
         python: the code that a user writes for it, ``"round({0})"``, where that is no operator or call of its name.
+        chooses: whether it is one of its arguments, with the local derivative 1 by that one and 0 by the others. To
+            these nothing flows back then: not 0·∞ either.
     """
 
     name: str
@@ -189,6 +191,7 @@ class Op:
     expansion: Callable[..., Any] | None = None
     formula: str = ""
     python: str = ""
+    chooses: bool = False
     arity: int = field(init=False)
     """The number of arguments."""
     form: int = field(init=False)
@@ -276,7 +279,9 @@ class Op:
         xs = [parent._data for parent in parents]
         for parent, partial in zip(parents, self.partials, strict=True):
             if callable(partial):
-                parent._grad += gradient * partial(node._data, *xs)
+                derivative = partial(node._data, *xs)
+                if derivative or not self.chooses:
+                    parent._grad += gradient * derivative
             elif partial:  # 0 sends nothing back, not 0 · gradient, which is nan for an infinite one
                 parent._grad += gradient * partial
 

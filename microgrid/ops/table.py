@@ -777,6 +777,42 @@ where: Op = _row(
     "derivative 0, a number like any other, so an infinite derivative behind it gives 0·∞ = nan, as in PyTorch: for "
     "√x or 0 write where(mg.greater(x, 0), sqrt(where(mg.greater(x, 0), x, 1)), 0)",
 )
+
+
+@factory()
+def take_of(n: int) -> Op:
+    """Return the operation (k, x₀, …, xₙ₋₁) ↦ xₖ: one of n numbers, by a number; ``take`` is what users call."""
+
+    def by(k: int) -> Partial:
+        return lambda y, index, *xs: equal(index, float(k)) + equal(index, float(k - n))
+
+    return Op(
+        f"take[{n}]",
+        ieee.taken,
+        (0.0, *map(by, range(n))),
+        symbol="xₖ",
+        domain=(Interval(-n, n - 1), *[REALS] * n),
+        kink=lambda index, *xs: index,
+        expansion=_taken,
+        formula="take({0}; " + ", ".join(f"{{{i + 1}}}" for i in range(n)) + ")",
+        python="mg.take([" + ", ".join(f"{{{i + 1}}}" for i in range(n)) + "], {0})",
+        chooses=True,
+        doc="the argument that a whole number counts from 0, or from the end if it is negative; else nan. The "
+        "derivative is 1 by that one, and nothing flows back to the others",
+        recipe=(take_of, (n,)),
+    )
+
+
+def is_take(op: Op) -> bool:
+    """Return whether a row is of ``take_of``: then its first argument is an index into the others."""
+    return op.recipe is not None and op.recipe[0] is take_of
+
+
+def _taken(index: Any, *xs: Any) -> Any:
+    place = where(less(index, 0.0), index + float(len(xs)), index)
+    return reduce(lambda rest, k: where(equal(place, float(k)), xs[k], rest), reversed(range(len(xs))), nan)
+
+
 relu = _row(
     "relu",
     lambda x: 0.0 if x <= 0.0 else x,

@@ -162,7 +162,7 @@ class Graph:
             if node in terms:
                 gradients[node] = gradient = _folded(terms[node])
                 for parent, local in self.edges(node):
-                    terms.setdefault(parent, []).append(_times(gradient, local))
+                    terms.setdefault(parent, []).append(_sent(node, gradient, local))
         return gradients
 
     def forward(self, leaf, others=()):
@@ -170,7 +170,8 @@ class Graph:
         tangents = {**dict.fromkeys(others, Ball(0.0)), leaf: Ball(1.0)}
         for node in self.order:
             if node not in tangents and node.parents:
-                terms = [_times(tangents[parent], local) for parent, local in self.edges(node) if parent in tangents]
+                known = [(parent, local) for parent, local in self.edges(node) if parent in tangents]
+                terms = [_sent(node, tangents[parent], local) for parent, local in known]
                 if terms:
                     tangents[node] = _folded(terms)
         return tangents
@@ -186,6 +187,13 @@ class Graph:
 
 def _folded(terms):
     return terms[0] if len(terms) == 1 else total(terms)
+
+
+def _sent(node, gradient, local):
+    """What flows through a local derivative: 0, not 0 · ∞, to what a row that chooses does not choose."""
+    if isinstance(node.op, ops.Op) and node.op.chooses and not local.x and not local.e:
+        return Ball(0.0)
+    return _times(gradient, local)
 
 
 def _times(a, b):

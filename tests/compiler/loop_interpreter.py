@@ -70,6 +70,10 @@ class _Run:
                     self.names[name] = self.row(op, [self.value(x) for x in operands])
                 case Store(address, value, adds):
                     array, at = self.place(address)
+                    if address.chosen is not None:
+                        assert adds
+                        np.add.at(array, at, self.value(value))
+                        continue
                     number = np.multiply(self.value(value), 1.0, dtype=self.dtype)
                     assert all(np.unique(x).size == np.size(x) for x in at if np.ndim(x)) or np.ndim(number) == 0
                     array[at] = array[at] + number if adds else number
@@ -91,6 +95,10 @@ class _Run:
 
     def place(self, address: Address):
         member = address.member.base + sum(stride * self.names[index] for index, stride in address.member.terms)
+        if address.chosen is not None:
+            place = np.asarray(self.names[address.chosen[0]])
+            assert np.all(place == np.floor(place)), address
+            member = member + address.chosen[1] * place.astype(int)
         if address.table is not None:
             assert np.all((np.asarray(member) >= 0) & (np.asarray(member) < address.table.size)), address
             member = address.table.ravel()[member]

@@ -22,10 +22,13 @@ BINARY = ["{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / ({b} * {b} + 1.0)", "mg.
           "mg.where(mg.less({a}, {b}), {a}, 2.0 * {b})", "mg.hypot({a}, {b} + 3.0)", "mg.atan2({a}, {b} + 5.0)",
           "mg.less_equal({a}, {b}) * {a}"]  # fmt: skip
 FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "mg.mean([t * t for t in {v}])",
-         "mg.dot({v}, {w}[::-1])", "mg.total([s * t for s in {v} for t in {w}]) * 0.1", "max_of({v})"]  # fmt: skip
+         "mg.dot({v}, {w}[::-1])", "mg.take({v}, mg.floor(mg.clip({a} + 0.3142, -2.0, 1.9)))",
+         "mg.total([s * t for s in {v} for t in {w}]) * 0.1", "max_of({v})"]  # fmt: skip
 MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * {a} + {c} for t in {v}]",
         "mg.softmax({v})", "{v}[::-1]", "[s - t for s, t in zip({v}[1:], {v})] + [{a}]",
         "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
+        "mg.take([{v}, {w}, {v}[::-1]], mg.floor(mg.clip({a} - 0.2718, -3.0, 2.9)))",
+        "[mg.take({w}, mg.floor(mg.clip(t + 0.1415, -2.0, 1.9))) for t in {v}]",
         "[mg.maximum(s, t) for s, t in zip({v}, {w})]",
         "[s if k % 2 else s * s for k, s in enumerate({v})]",
         "[mg.total({v}[:k]) for k in range(1, len({v}) + 1)]", "[sum({v}[k:]) * {a} for k in range(len({v}))]",
@@ -150,6 +153,9 @@ def assert_close(actual, expected, nudged):
 # Programs of all rows, at any numbers
 
 ROWS = [ops.add, ops.mul, *[op for op in ops.rows() if op not in (ops.add, ops.mul)]]
+INDICES = ["0.0", "-2.0", "mg.sign(z)", "mg.floor(p[1])", "mg.floor(x[0])", "z"]
+"""What ``take_of`` gets as an index: other numbers are seldom whole, and plain ones that are not are errors."""
+ROWS += [ops.take_of(2)]
 ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
 ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)", "mg.mean({v})",
              "mg.total([{a}, *{v}, {b}])",
@@ -190,6 +196,8 @@ def wild_cases(draw, max_steps=6, data=any_number, rows=ROWS):
                 else first[0]
                 for k in range(row.arity)
             ]
+            if row.chooses:
+                operands[0] = draw(st.sampled_from(INDICES))
             if not any(x in scalars or x in ("s", "t", name) for x in operands):
                 operands[0] = first[0] if first else a
             code = row_code(row, operands)

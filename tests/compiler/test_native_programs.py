@@ -44,7 +44,7 @@ def wrapper_for(row):
 
 
 ROWS = [row for row in ALL_ROWS if not without_native_form(row)]
-WRAPPER = {row: wrapper_for(row) for row in set(ROWS)}
+WRAPPER = {row: "{0}" if row.chooses else wrapper_for(row) for row in set(ROWS)}
 
 FOLDS = ["mg.total({v})", "sum({v})", "mg.mean({v})", "mg.logsumexp({v})", "max_of({v})", "-max_of([-t for t in {v}])",
          "mg.total([t * t for t in {v}])", "sum(s * t for s, t in zip({v}, {w}))",
@@ -60,6 +60,7 @@ VIEWS = {
     "mg.softmax({v})": lambda n: n,
     "[{a} * t + {b} for t in {v}]": lambda n: n,
     "[{v}[k * k % len({v})] for k in range(len({v}))]": lambda n: n,
+    "[mg.take({v}, mg.floor(mg.clip(t + 0.3142, -1.0, 0.9))) for t in {v}]": lambda n: n,
     "[({a} if k % 2 else {b}) * t for k, t in enumerate({v})]": lambda n: n,
 }
 
@@ -138,6 +139,8 @@ def networks(draw, max_steps=7):
             wrapper = WRAPPER[row] if draw(st.integers(0, 7)) else "{0}"
             operands = ["t", *[draw(st.sampled_from(["t", "s", "s", a, "-1.5", "2.0"])) for _ in range(row.arity - 1)]]
             operands = draw(st.permutations(operands))
+            if row.chooses:
+                operands[0] = draw(st.sampled_from(["0.0", "-1.0", "mg.sign(t)", "mg.floor(t)"]))
             code = f"[{row_code(row, [wrapper.format(x) for x in operands])} for t, s in zip({v}, {w})]"
             lengths[name] = min(n, lengths[w])
         elif kind == "view":

@@ -36,7 +36,7 @@ def same(actual, expected, size=0.0):
     return (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | close
 
 
-HIDDEN = [*ops.HIDDEN.values(), ops.power_log_of(1), ops.power_log_of(2)]
+HIDDEN = [*ops.HIDDEN.values(), ops.power_log_of(1), ops.power_log_of(2), ops.take_of(2)]
 
 
 @pytest.mark.parametrize("row", [*ops.rows(), *HIDDEN], ids=lambda row: row.name)

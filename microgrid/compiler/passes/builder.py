@@ -16,6 +16,7 @@ from microgrid.compiler.ir import (
     Constant,
     Contract,
     Elementwise,
+    Gather,
     Indices,
     Leaf,
     Map,
@@ -26,6 +27,7 @@ from microgrid.compiler.ir import (
     Reduce,
     Reduction,
     Scatter,
+    ScatterAdd,
     Seed,
     SegmentReduce,
     Shape,
@@ -102,6 +104,10 @@ class Builder:
                 return self.make(Scatter, x.shape, batched, tuple(operands), x.pieces, x.zeros)
             case SegmentReduce():
                 return self.make(SegmentReduce, x.shape, batched, x.kind, operands[0], x.starts)
+            case Gather():
+                return self.make(Gather, x.shape, batched, *operands, x.map)
+            case ScatterAdd():
+                return self.make(ScatterAdd, x.shape, batched, *operands, x.map, x.batch)
             case _:
                 return self.make(type(x), x.shape, batched, *[getattr(x, own.name) for own in fields(x)[_COMMON:]])
 
@@ -206,6 +212,27 @@ class Builder:
                 if found is not None:
                     return found
         return self.apply(ops.mul, x, self.view(self.batch_size(), Map.constant(shape)))
+
+    # -- members that numbers choose -------------------------------------------------------------------
+
+    def gather(self, x: Node, index: Node, members: Map) -> Node:
+        """Return at each point the member of ``x`` that a number chooses among those of a map along its last axis."""
+        if isinstance(x, View):
+            return self.gather(x.source, index, members.after(x.map))
+        points = members.points()
+        first, size = int(points.min()), int(np.ptp(points)) + 1
+        part = self.stored(self.view(x, Map((size,), first, (int(size > 1),))), (size,))  # its gradient is no larger
+        return self.make(Gather, index.shape, x.batched or index.batched, part, index, Map.of(points - first))
+
+    def scatter_add(self, shape: Shape, x: Node, index: Node, members: Map, batch: bool) -> Operand:
+        """Return the array in which each value is added where a gather reads, of all samples together if ``batch``."""
+        batched = x.batched or index.batched
+        added = self.make(ScatterAdd, shape, batched and not batch, x, index, members, batched and batch)
+        return self.times_count(added) if batch and not batched else added
+
+    def stored(self, x: Operand, shape: Shape) -> Node:
+        """Return an operand as an array, for nodes that need one."""
+        return x if isinstance(x, Node) else self.filled(shape, x)
 
     # -- putting members back where a view took them from ----------------------------------------------
 

@@ -11,7 +11,18 @@ from functools import lru_cache
 from typing import Any
 
 from microgrid import ops
-from microgrid.compiler.ir import Elementwise, Map, Node, Operand, Reduce, SegmentReduce, View, reachable
+from microgrid.compiler.ir import (
+    Elementwise,
+    Gather,
+    Map,
+    Node,
+    Operand,
+    Reduce,
+    Scatter,
+    SegmentReduce,
+    View,
+    reachable,
+)
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.lift import instantiate
 from microgrid.compiler.program import Program, argument_of, from_values
@@ -44,6 +55,12 @@ def gradients(
     def send(x: Node, index: Map, gradient: Operand) -> None:
         pieces.setdefault(x.number, []).append((index, gradient))
 
+    def send_back(x: Node, operand: Node, gradient: Operand) -> None:
+        """Send a gradient of the operand's shape, of all samples together if they share the operand."""
+        if x.batched and not operand.batched and not per_sample:
+            gradient = build.sum_samples(gradient, operand.shape)
+        send(operand, Map.whole(operand.shape), gradient)
+
     for output, seed in outputs:
         if isinstance(output, Node) and output.number in active:
             if not output.batched and isinstance(seed, Node) and seed.batched and not per_sample:
@@ -63,13 +80,18 @@ def gradients(
                 send(x.source, Map.whole(x.source.shape), build.view(gradient, _repeated(x)))
             case SegmentReduce(kind="sum"):
                 send(x.source, Map.whole(x.source.shape), build.view(gradient, Map.of(x.segments())))
+            case Gather() if x.source.number in active:
+                together = x.batched and not x.source.batched and not per_sample
+                back = build.stored(gradient, x.shape), x.index, x.map
+                send(x.source, Map.whole(x.source.shape), build.scatter_add(x.source.shape, *back, together))
             case Elementwise():
                 for i, operand in enumerate(x.inputs):
                     if isinstance(operand, Node) and operand.number in active and x.op.connected[i]:
-                        product = build.apply(ops.mul, gradient, _local(build, x, i))
-                        if x.batched and not operand.batched and not per_sample:
-                            product = build.sum_samples(product, operand.shape)
-                        send(operand, Map.whole(operand.shape), product)
+                        send_back(x, operand, sent(build, x.op, gradient, _local(build, x, i)))
+            case Scatter():  # a table that was put together
+                for operand, piece in zip(x.values, x.pieces, strict=True):
+                    if isinstance(operand, Node) and operand.number in active:
+                        send_back(x, operand, build.view(gradient, piece.map))
     return [found.get(leaf.number, 0.0) for leaf in leaves]
 
 
@@ -90,6 +112,13 @@ def _local(build: Builder, x: Elementwise, i: int) -> Operand:
     xs = (x, *x.inputs)
     (local,) = instantiate(build, partial, lambda _, k: xs[k])
     return local
+
+
+def sent(build: Builder, op: Op, gradient: Operand, derivative: Operand) -> Operand:
+    """What flows back through a local derivative: see ``ops.sent``."""
+    if op.chooses:
+        return build.apply(ops.where, derivative, gradient, 0.0)
+    return build.apply(ops.mul, gradient, derivative)
 
 
 def _collected(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> Operand:

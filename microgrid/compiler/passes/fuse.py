@@ -11,10 +11,12 @@ from microgrid.compiler.ir import (
     Constant,
     Contract,
     Elementwise,
+    Gather,
     Map,
     Node,
     Operand,
     Reduce,
+    ScatterAdd,
     SegmentReduce,
     View,
     is_mask,
@@ -76,6 +78,12 @@ class _Fusion:
                 return build.constant(x.values)
             case Reduce(source=source) | SegmentReduce(source=source) if isinstance(operands[0], float):
                 operands = [build.filled(source.shape, operands[0])]
+            case Gather(source=source, index=index):
+                pair = build.stored(operands[0], source.shape), build.stored(operands[1], index.shape)
+                return build.gather(*pair, x.map)
+            case ScatterAdd(source=source, index=index):
+                pair = build.stored(operands[0], source.shape), build.stored(operands[1], index.shape)
+                return build.scatter_add(x.shape, *pair, x.map, x.batch)
         if isinstance(x, Reduce) and x.kind == "sum":
             return self._sum(x, operands[0])
         # An operand may have lost its axis over the samples: a power that is 1 is the same number for each.

@@ -146,6 +146,8 @@ class _Lift:
             self.position[members] = np.arange(len(members))
         elif row in VARIADIC or row is ops.add:
             self._lift_chain(number, row, members)
+        elif ops.is_take(row):
+            self._lift_choice(number, row, members)
         else:
             self._lift_elementwise(number, row, members)
 
@@ -175,7 +177,33 @@ class _Lift:
             self._read(int(source), self._indices(int(source), nodes[:, k]), shape) for k, source in enumerate(sources)
         ]
         result = self.build.apply(row, *operands)
-        self.lifted[number] = self._stored(result, shape)
+        self.lifted[number] = self.build.stored(result, shape)
+
+    def _lift_choice(self, number: int, row: Op, members: Indices) -> None:
+        """Numbers that indices choose: of one array, or of a table that is put together first."""
+        columns = [self.position[self._terms(members, row.arity)[:, k]] for k in (0, 1)]
+        members, columns = self._ordered(members, columns)
+        index, entries = np.split(self._terms(members, row.arity), [1], axis=1)
+        shape = _shape(len(members), [(column, 1) for column in columns])
+        chosen = self.build.stored(self._read(int(self.of[index[0, 0]]), self.position[index], shape), shape)
+        source, array = int(self.of[entries[0, 0]]), self.lifted[int(self.of[entries[0, 0]])]
+        if array is not None and (self.of[entries[0]] == source).all():
+            places = self.position[entries]
+        else:
+            tables, table_of = np.unique(entries, axis=0, return_inverse=True)
+            places = table_of.reshape(-1, 1) * tables.shape[1] + np.arange(tables.shape[1])
+            array = self._table(tables)
+        self.lifted[number] = self.build.gather(array, chosen, Map.of(places.reshape(*shape, -1)))
+
+    def _table(self, nodes: Indices) -> Node:
+        """Nodes of any classes, put together to one array."""
+        places = np.arange(nodes.size).reshape(nodes.shape)
+        pieces = []
+        for source in dict.fromkeys(self.of[nodes[0]].tolist()):
+            mine = self.of[nodes[0]] == source
+            index = Map.of(places[:, mine])
+            pieces.append((index, self._term(source, nodes[:, mine].ravel(), index.shape)))
+        return self.build.stored(self.build.scatter(nodes.shape, pieces), nodes.shape)
 
     def _lift_chain(self, number: int, row: Op, members: Indices) -> None:
         counts = self.starts[members + 1] - self.starts[members]
@@ -205,7 +233,7 @@ class _Lift:
         result: Operand = reduced[0]
         for term in reduced[1:]:
             result = self.build.apply(pair, result, term)
-        self.lifted[number] = self._stored(result, shape)
+        self.lifted[number] = self.build.stored(result, shape)
 
     def _lift_ragged(self, number: int, row: Op, members: Indices, counts: Indices) -> None:
         """Sums of different lengths: all terms side by side, then the sum of each stretch of them."""
@@ -225,7 +253,7 @@ class _Lift:
         result: Operand = reduced[0]
         for term in reduced[1:]:
             result = self.build.apply(pair, result, term)
-        self.lifted[number] = self._stored(result, shape)
+        self.lifted[number] = self.build.stored(result, shape)
 
     def _reduced_stretches(self, source: int, nodes: Indices, starts: Indices, pair: Op) -> Operand:
         """The sum, or the extreme, of each stretch of the terms of one class."""
@@ -235,7 +263,7 @@ class _Lift:
         if self._constant(source):
             fold = {ops.add: np.add, ops.maximum: np.maximum, ops.minimum: np.minimum}[pair]
             return self.build.constant(fold.reduceat(self.data[nodes], starts))
-        terms = self._stored(self._term(source, nodes, nodes.shape), nodes.shape)
+        terms = self.build.stored(self._term(source, nodes, nodes.shape), nodes.shape)
         return self.build.segments(_KINDS[pair], terms, starts)
 
     def _sorted_terms(self, source: int, nodes: Indices) -> Indices:
@@ -326,12 +354,6 @@ class _Lift:
         array = self.lifted[source]
         assert array is not None
         return self.build.view(array, Map.of(indices.reshape(shape)))
-
-    def _stored(self, result: Operand, shape: Shape) -> Node:
-        """A class whose members are all one known number is kept as an array too, so that it can be read."""
-        if isinstance(result, Node):
-            return result
-        return self.build.filled(shape, result)
 
 
 # ---------------------------------------------------------------------------------------------------

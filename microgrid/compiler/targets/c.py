@@ -654,6 +654,9 @@ int main(void)
         """Return a number in memory, as ``Buffer`` says where it stands."""
         buffer = address.buffer
         member = _affine(address.member, self.env)
+        if address.chosen is not None:
+            name, stride = address.chosen
+            member = _sum(_product(f"(int)({self._number(name)})", str(stride)), member)
         if address.table is not None:
             member = f"{self.tables[address.table.tobytes()]}[{member}]"
         in_tile = self.in_tile if self.tile > 1 else "0"
@@ -674,11 +677,18 @@ def _reads(statement: Statement) -> list[Operand]:
     match statement:
         case Let(_, _, operands):
             return list(operands)
-        case Store(_, value):
-            return [value]
+        case Load(_, address):
+            return _chosen(address)
+        case Store(address, value):
+            return [value, *_chosen(address)]
         case For():
             return [value for x in statement.carried for value in (*x.values, x.start)]
     return []
+
+
+def _chosen(address: Address) -> list[Operand]:
+    """The number that chooses a member."""
+    return [] if address.chosen is None else [address.chosen[0]]
 
 
 def _needed(program: LoopProgram) -> set[Name]:
@@ -690,8 +700,10 @@ def _needed(program: LoopProgram) -> set[Name]:
         match statement:
             case Let(name, _, operands):
                 reads.setdefault(name, set()).update(operands)
-            case Store(_, value):
-                todo.append(value)
+            case Load(name, address):
+                reads.setdefault(name, set()).update(_chosen(address))
+            case Store(address, value):
+                todo += [value, *_chosen(address)]
             case Pack():
                 todo.append(COPIED)
             case For():

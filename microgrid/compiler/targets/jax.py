@@ -17,11 +17,13 @@ from microgrid.compiler.ir import (
     Contract,
     Elementwise,
     Form,
+    Gather,
     Map,
     Node,
     Operand,
     Reduce,
     Scatter,
+    ScatterAdd,
     SegmentReduce,
     View,
 )
@@ -181,10 +183,21 @@ class _Writer:
             case SegmentReduce():
                 segments = self.names.keep("segments", x.segments())
                 return f"segment_{_NAMES[x.kind]}({self._operand(x.source, False)}, {segments}, {x.size})"
+            case Gather():
+                return f"gather({self._operand(x.source, False)}, {self._choice(x, x.source)})"
+            case ScatterAdd():
+                values = self._operand(x.source, x.index.batched or x.batched)
+                sizes = ", ".join([*map(str, x.shape), *["B"] * x.batched])
+                return f"scatter_add({values}, {self._choice(x, x)}).reshape({sizes})"
             case Reduce():
                 axes = (*x.axes, len(x.source.shape)) if x.batch else x.axes
                 return f"xp.{_NAMES[x.kind]}({self._operand(x.source, False)}, axis={axes})"
         raise TypeError(f"no text for {x.name}")
+
+    def _choice(self, x: Gather | ScatterAdd, array: Node) -> str:
+        """The numbers that choose, at each point the members to choose among, and the sizes of the array."""
+        index = self._operand(x.index, x.index.batched or array.batched)
+        return f"{index}, {self.names.keep('table', x.map.points())}, {array.size}{', B' * array.batched}"
 
     def _elementwise(self, op: Op, texts: Sequence[str]) -> str:
         if op is ops.stop_gradient:
@@ -304,6 +317,25 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
             total = total + read(jnp.broadcast_to(value, (*where[1], *tail)))[0]
         return total
 
+    def chosen(index: Array, table: Any, *batch: Any) -> tuple[Any, Array]:
+        """Where the numbers that numbers choose stand in an array, and which choose one."""
+        n = table.shape[-1]
+        some = (index == jnp.floor(index)) & (index >= -n) & (index < n)
+        place = jnp.where(some, index, 0).astype(int) % n
+        if table.ndim > place.ndim:
+            members = jnp.take_along_axis(table, place[..., None], -1)[..., 0]
+        else:
+            members = jnp.take_along_axis(table, place, -1)
+        return (members, *map(jnp.arange, batch)), some
+
+    def gather(source: Array, index: Array, table: Any, size: int, *batch: Any) -> Array:
+        places, some = chosen(index, table, *batch)
+        return jnp.where(some, source.reshape(size, *batch)[places], jnp.nan)
+
+    def scatter_add(values: Array, index: Array, table: Any, size: int, *batch: Any) -> Array:
+        places, some = chosen(index, table, *batch)
+        return jnp.zeros((size, *batch), dtype).at[places].add(jnp.where(some, values, 0.0))
+
     used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
     return {
         "xp": jnp,
@@ -311,6 +343,8 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         "view": view,
         "scatter": scatter,
         **{f"segment_{name}": getattr(jax.ops, f"segment_{name}") for name in _NAMES.values()},
+        "gather": gather,
+        "scatter_add": scatter_add,
         "stop_gradient": jax.lax.stop_gradient,
         "inf": math.inf,
         "nan": math.nan,

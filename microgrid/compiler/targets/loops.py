@@ -5,10 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from microgrid import ops
 from microgrid.compiler.ir import Argument, Elementwise, Operand
 from microgrid.compiler.passes.builder import Builder
-from microgrid.compiler.passes.differentiate import derivative
+from microgrid.compiler.passes.differentiate import derivative, sent
 from microgrid.compiler.passes.lift import instantiate
 from microgrid.compiler.passes.roll import ARGUMENT, KNOWN, NODE, THETA, Stretch
 from microgrid.compiler.passes.rules import BEFORE
@@ -259,4 +258,4 @@ def _product(row: Op, operand: int) -> Operand | None:
         local = partial
     else:
         (local,) = instantiate(build, partial, lambda _, k: xs[k])
-    return build.apply(ops.mul, gradient, local)
+    return sent(build, row, gradient, local)

@@ -19,11 +19,13 @@ from microgrid.compiler.ir import (
     ArrayProgram,
     Contract,
     Elementwise,
+    Gather,
     Map,
     Node,
     Operand,
     Reduce,
     Scatter,
+    ScatterAdd,
     SegmentReduce,
     View,
 )
@@ -374,6 +376,8 @@ class _Writer:
                 self.lines.append(f"stretches({_UFUNCS[x.kind]}, {text}, {starts}, {out})")
             case Scatter():
                 self._scatter(x, out)
+            case Gather() | ScatterAdd():
+                self.lines.append(self._chosen(x, out))
 
     def _elementwise(self, x: Elementwise, out: str) -> str:
         op, texts = x.op, [self._operand(operand, x.batched) for operand in x.inputs]
@@ -437,6 +441,29 @@ class _Writer:
                 self.bound.append(self._view_line(self.views[key], x, piece.map))
             place = self.views[key]
             self.lines.append(f"add({place}, {text}, {place})" if piece.adds else f"{place}[...] = {text}")
+
+    def _chosen(self, x: Gather | ScatterAdd, out: str) -> str:
+        """A gather, or its adjoint: members of an array, whose axes are one here, that numbers choose."""
+        array = x.source if isinstance(x, Gather) else x
+        batched, points = x.index.batched or array.batched, x.map.points()
+        key = ("chosen", x.index.number, x.map, batched)
+        if key not in self.views:
+            self.views[key] = f"chosen{len(self.views)}"
+            first = points[..., 0, None] if batched else points[..., 0]
+            table = self.names.keep("table", first if x.map.regular else points)
+            how = f"{table}, {x.map.strides[-1] if x.map.regular else None}, {points.shape[-1]}"
+            self.bound.append(f"{self.views[key]} = [None, None]")  # a long program is several functions
+            self.lines.append(f"{self.views[key]}[:] = chosen({self._operand(x.index, batched)}, {how})")
+        if array.batched and "samples" not in self.views:
+            self.views["samples"] = "samples"
+            self.bound.append("samples = arange(B)")
+        flat = self._operand(array, False) if isinstance(x, Gather) else out
+        if len(array.shape) != 1:
+            flat += f".reshape({array.size}{', B' * array.batched})"
+        rest = f"{self.views[key]}, {{}}{', samples' * array.batched})"
+        if isinstance(x, Gather):
+            return f"gather({flat}, {rest.format(out)}"
+        return f"scatter_add({self._operand(x.source, batched)}, {rest.format(flat)}"
 
     def _points(self, index: Map) -> str:
         if index.regular and len(index.shape) == 1 and index.strides[0] >= 0:

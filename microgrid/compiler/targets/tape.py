@@ -69,12 +69,16 @@ def reverse(records: Records, values: Numbers, adjoints: Numbers) -> None:
                 mine = places[at + i : end : count]
                 point, sent = [numbers[result + i], *[numbers[a] for a in mine]], gradients[result + i]
                 for j, slope in chosen:
-                    gradients[mine[j]] += sent * (slope(*point) if callable(slope) else slope)
+                    derivative = slope(*point) if callable(slope) else slope
+                    if derivative or not instruction.op.chooses:
+                        gradients[mine[j]] += sent * derivative
         else:
             y, gradient = values[result : result + count], adjoints[result : result + count]
             operands = [values[column] for column in columns]
             for j in instruction.receivers():
-                np.add.at(adjoints, columns[j], gradient * _slope_on_arrays(instruction.op, j)(y, *operands))
+                slopes = _slope_on_arrays(instruction.op, j)(y, *operands)
+                products = np.where(slopes, gradient, 0.0) if instruction.op.chooses else gradient * slopes
+                np.add.at(adjoints, columns[j], products)
 
 
 @lru_cache(maxsize=4096)

@@ -414,16 +414,36 @@ class _Body:
         """Return the product of two indices, written once."""
         return self.once(("*", _key(a), _key(b)), lambda: self.function.times(a, b))
 
-    def locate(self, address: Address, place: Mapping[Name, int], lane: Index | None = None) -> tuple[Vector, int]:
-        """Return a pointer and how many numbers behind it an address is."""
+    def varies(self, address: Address) -> frozenset[Name]:
+        """With which indices of the loops around an address changes."""
+        return _indices(address).union(*[self.program.varies[x] for x in _chosen(address)])
+
+    def chosen(self, address: Address, place: Mapping[Name, int]) -> list[Index]:
+        """Return how far a number that chooses moves an address, in each lane."""
+        if address.chosen is None:
+            return [0] * self.vectors.width
+        name, stride = address.chosen
+        x = self.operand(name, place, self.builder(self.program.varies[name]))
+        numbers = [self.vectors.lane(x, k) for k in range(x.width)] if x.width > 1 else [x] * self.vectors.width
+        return [self.times(self.once(("whole", n.text), partial(self.whole, n)), stride) for n in numbers]
+
+    def whole(self, x: Vector) -> Vector:
+        """Return a number that is whole as an integer."""
+        return self.function.let(index(""), f"fptosi {x} to i64")
+
+    def locate(
+        self, address: Address, place: Mapping[Name, int], lane: Index | None = None, chosen: Index = 0
+    ) -> tuple[Vector, int]:
+        """Return a pointer and how many numbers behind it an address is; ``chosen``: what it is moved by."""
         member = address.member
         begin, base, members, samples = self.strides(address.buffer)
         over_samples = [(SAMPLES, samples)] * address.buffer.batched
         if address.table is None and isinstance(members, int):
             terms = [(name, stride * members) for name, stride in member.terms] + over_samples
             moving, base = self.affine(terms, base + member.base * members, place, lane)
+            moving = self.plus(moving, self.times(chosen, members))
         else:
-            which = self.plus(*self.affine(member.terms, member.base, place, lane))
+            which = self.plus(self.plus(*self.affine(member.terms, member.base, place, lane)), chosen)
             if address.table is not None:
                 table = self.program.module.table("i32", address.table.ravel().tolist())
                 entry = which
@@ -442,6 +462,8 @@ class _Body:
         _, _, members, samples = self.strides(address.buffer)
         stride = address.member.stride(self.lanes)
         if stride and (address.table is not None or not isinstance(members, int)):
+            return None
+        if address.chosen is not None and self.lanes in self.program.varies[address.chosen[0]]:
             return None
         over_samples = samples if address.buffer.batched and self.lanes == SAMPLES else 0
         return over_samples + (stride * members if isinstance(members, int) else 0)
@@ -493,28 +515,31 @@ class _Body:
 
     def load(self, address: Address, place: Mapping[Name, int]) -> Vector:
         """Read the numbers at an address."""
-        if self.lanes not in _indices(address):
-            return self.scalars.load_scalar(*self.locate(address, place))
+        moves = self.chosen(address, place)
+        if self.lanes not in self.varies(address):
+            return self.scalars.load_scalar(*self.locate(address, place, chosen=moves[0]))
         k = place[self.lanes]
         if self.step(address) == 1:
-            return self.vectors.load(*self.locate(address, place), self.mask_of(address.buffer, k, False))
-        places = [self.locate(address, place, lane) for lane in self.iterations(k)]
+            where = self.locate(address, place, chosen=moves[0])
+            return self.vectors.load(*where, self.mask_of(address.buffer, k, False))
+        places = [self.locate(address, place, lane, move) for lane, move in zip(self.iterations(k), moves, strict=True)]
         return self.vectors.vector([self.scalars.load_scalar(*where) for where in places])
 
     def store(self, statement: Store) -> None:
         """Write numbers to an address, or add them to what stands there."""
         address, x, adds = statement.address, statement.value, statement.adds
-        varies = _indices(address) | (self.program.varies[x] if isinstance(x, str) else frozenset())
+        varies = self.varies(address) | (self.program.varies[x] if isinstance(x, str) else frozenset())
         if adds:  # every iteration does, though it be the same
             varies = frozenset(self.blocks)
         builder = self.builder(varies)
         for place in self.places(self.axes(varies)):
             value = self.number(x, place, builder)
+            move = self.chosen(address, place)[0]
             if builder is self.scalars:
-                self.write(builder, value, *self.locate(address, place), None, adds)
+                self.write(builder, value, *self.locate(address, place, chosen=move), None, adds)
             elif self.step(address) == 1:
                 mask = self.mask_of(address.buffer, place[self.lanes], True)
-                self.write(builder, value, *self.locate(address, place), mask, adds)
+                self.write(builder, value, *self.locate(address, place, chosen=move), mask, adds)
             else:
                 self.scatter(value, address, place, adds)
             self.program.statements += 1
@@ -529,11 +554,11 @@ class _Body:
         """Write lane after lane, as several of them may have the same address."""
         k = place[self.lanes]
         mask = self.mask(k)
-        left = self.left(k)
+        left, moves = self.left(k), self.chosen(address, place)
         for lane, iteration in enumerate(self.iterations(k)):
             if isinstance(left, int) and lane >= left:
                 break
-            where = self.locate(address, place, iteration)
+            where = self.locate(address, place, iteration, moves[lane])
             number = self.vectors.lane(value, lane)
             if mask is None or isinstance(left, int):
                 self.write(self.scalars, number, *where, None, adds)
@@ -767,6 +792,11 @@ def _indices(address: Address) -> frozenset[Name]:
     return frozenset([*names, SAMPLES] if address.buffer.batched else names)
 
 
+def _chosen(address: Address) -> list[Name]:
+    """The number that chooses a member."""
+    return [] if address.chosen is None else [address.chosen[0]]
+
+
 def _defined(statement: Statement) -> list[Name]:
     """The names that are known behind a statement."""
     match statement:
@@ -783,8 +813,10 @@ def _operands(statement: Statement) -> Iterator[Name]:
     match statement:
         case Let():
             operands = statement.operands
+        case Load():
+            operands = _chosen(statement.address)
         case Store():
-            operands = (statement.value,)
+            operands = (statement.value, *_chosen(statement.address))
         case For():
             operands = itertools.chain.from_iterable((*x.values, x.start) for x in statement.carried)
     return (x for x in operands if isinstance(x, str))
@@ -804,7 +836,8 @@ def _outside(statements: Sequence[Statement]) -> list[Statement]:
         for x in body:
             match x:
                 case Load(_, address):
-                    stays = address.buffer.name in written or not changes.isdisjoint(_indices(address))
+                    moves = _indices(address).union(_chosen(address))
+                    stays = address.buffer.name in written or not changes.isdisjoint(moves)
                 case Let():
                     stays = not changes.isdisjoint(_operands(x))
                 case _:
@@ -827,7 +860,7 @@ def _varies(statements: Iterable[Statement]) -> dict[Name, frozenset[Name]]:
         for statement in statements:
             match statement:
                 case Load(name, address):
-                    known[name] = _indices(address)
+                    known[name] = _indices(address) | of(*_chosen(address))
                 case Let(name, _, operands):
                     known[name] = of(*operands)
                 case For():

@@ -85,14 +85,17 @@ class Address:
         buffer: where.
         member: which member; or which entry of the table, that says which member.
         table: the members that are read one after the other, where they follow no rule.
+        chosen: the name of a whole number, and by how much the member, or the entry, grows with it.
     """
 
     buffer: Buffer
     member: Affine
     table: NDArray[np.int64] | None = field(default=None, repr=False)
+    chosen: tuple[Name, int] | None = None
 
     def __str__(self) -> str:
-        member = str(self.member) if self.table is None else f"table({self.table.size})[{self.member}]"
+        place = str(self.member) if self.chosen is None else f"{self.member} + {self.chosen[1]}·{self.chosen[0]}"
+        member = place if self.table is None else f"table({self.table.size})[{place}]"
         return f"{self.buffer.name}[{member}{', ' + SAMPLES if self.buffer.batched else ''}]"
 
 

@@ -52,6 +52,8 @@ def unsuited(stages: Stages) -> str | None:
         return "its arguments have an axis over samples"
     if not stages.unrolled:
         return "it repeats itself as arrays do"
+    if any(row.chooses for row in {*stages.program.rows}):
+        return "it chooses among numbers, and nothing flows back to the others"
     if not _may_repeat(stages.program):
         return "its operations hardly repeat"
     rolled = stages.rolled

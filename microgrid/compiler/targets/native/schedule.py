@@ -8,7 +8,7 @@ output or the part of a scatter that it becomes, else in the workspace.
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -25,6 +25,7 @@ from microgrid.compiler.ir import (
     Constant,
     Contract,
     Elementwise,
+    Gather,
     Leaf,
     Map,
     Node,
@@ -32,6 +33,7 @@ from microgrid.compiler.ir import (
     Parameters,
     Reduce,
     Scatter,
+    ScatterAdd,
     Seed,
     SegmentReduce,
     Shape,
@@ -57,6 +59,7 @@ from microgrid.compiler.targets.native.loop_ir import (
 )
 from microgrid.compiler.targets.native.stencils import gathered
 from microgrid.compiler.targets.native.workspace import shared
+from microgrid.ops import Op
 
 BEFORE, TILE, AFTER = range(3)
 
@@ -118,7 +121,7 @@ class _Group:
     space: Shape
     batched: bool
     head: Contract | Reduce | None = None
-    body: list[Elementwise] = field(default_factory=list)
+    body: list[Elementwise | Gather] = field(default_factory=list)
     sinks: list[Contract | Reduce] = field(default_factory=list)
     alone: Node | None = None
 
@@ -187,7 +190,7 @@ class _Schedule:
             if isinstance(x, Contract | Reduce) and self._sink(x, phase):
                 continue
             low = max((self._earliest(x, operand, phase) for operand in x.arrays()), default=0)
-            if isinstance(x, Elementwise):
+            if isinstance(x, Elementwise | Gather):
                 self._join(x, phase, low)
             elif isinstance(x, Contract | Reduce) and x.number not in self.over_samples:
                 self._append(x, phase, _Group(x.shape, x.batched, head=x))
@@ -203,7 +206,7 @@ class _Schedule:
         at_hand = operand is source and source.shape == x.shape and source.number in self.groups[phase][k].inside()
         return k if at_hand and isinstance(x, Elementwise) else k + 1
 
-    def _join(self, x: Elementwise, phase: int, low: int) -> None:
+    def _join(self, x: Elementwise | Gather, phase: int, low: int) -> None:
         for k in range(low, len(self.groups[phase])):
             group = self.groups[phase][k]
             fits = group.alone is None and (group.space, group.batched) == (x.shape, x.batched)
@@ -425,8 +428,14 @@ class _Nest:
         if group.head is not None:
             self._head(group.head)
         for x in group.body:
-            operands = tuple(self.read(operand) for operand in x.inputs)
-            self.levels[-1].append(Let(self._name(x), x.op, operands))
+            if isinstance(x, Gather):
+                some, address = self._chosen(x, x.source)
+                loaded = self.owner.fresh("l")
+                self.levels[-1].append(Load(loaded, address))
+                self.levels[-1].append(Let(self._name(x), ops.where, (some, loaded, ops.nan)))
+            else:
+                operands = tuple(self.read(operand) for operand in x.inputs)
+                self.levels[-1].append(Let(self._name(x), x.op, operands))
             self._keep(x)
         for sink in group.sinks:
             self._sum(sink)
@@ -490,6 +499,31 @@ class _Nest:
             self.levels[-1].append(Let(name, NUMBER, (self.values[x.number],)))
         home = self.owner.homes[x.number]
         self.store(_address(home.buffer, home.map, self.names), name, home.adds)
+
+    # -- what numbers choose -----------------------------------------------------------------------------
+
+    def _chosen(self, x: Gather | ScatterAdd, array: Node) -> tuple[Name, Address]:
+        """Whether a number chooses a member at the point, and which, in memory; the first one where it chooses none."""
+        n, index = float(x.map.shape[-1]), self.read(x.index)
+        whole = self._let(ops.equal, self._let(ops.floor, index), index)
+        inside = self._let(ops.mul, self._let(ops.greater_equal, index, -n), self._let(ops.less, index, n))
+        some = self._let(ops.mul, whole, inside)
+        place = self._let(ops.where, self._let(ops.less, index, 0.0), self._let(ops.add, index, n), index)
+        place = self._let(ops.where, some, place, 0.0)
+        members = x.map
+        while isinstance(array, View):
+            members, array = members.after(array.map), array.source
+        address = self.owner.address(array, members, [*self.names, place])
+        member, stride = address.member, address.member.stride(place)
+        terms = tuple(term for term in member.terms if term[0] != place)
+        chosen = (place, stride) if stride else None
+        return some, replace(address, member=Affine(member.base, terms), chosen=chosen)
+
+    def _let(self, op: Op, *operands: Name | float) -> Name:
+        """Return the name of a row at the point."""
+        name = self.owner.fresh("t")
+        self.levels[-1].append(Let(name, op, operands))
+        return name
 
     # -- reductions ------------------------------------------------------------------------------------
 
@@ -584,6 +618,8 @@ class _Nest:
                 return [statement for k in range(len(x.pieces)) for statement in self._piece(x, k)]
             case SegmentReduce():
                 return self._segments(x)
+            case ScatterAdd():
+                return self._scatter_add(x)
             case _:
                 raise AssertionError(x)
 
@@ -688,6 +724,16 @@ class _Nest:
             nest.store(target, name)
         statements = nest.closed()
         return [*filled, *[_in_order(s) for s in statements]]
+
+    def _scatter_add(self, x: ScatterAdd) -> list[Statement]:
+        """Each value is added to the member that its number chooses, point after point."""
+        home = self.owner.homes[x.number]
+        nest = _Nest(self.owner, _Group(x.index.shape, x.batched or x.batch), set(), self.phase)
+        nest.lanes_inside = True  # members may be chosen twice
+        some, address = nest._chosen(x, x)
+        nest.store(address, nest._let(ops.where, some, nest.read(x.source), 0.0), adds=True)
+        filled = home.adds or x.number in self.owner.over_samples
+        return [*([] if filled else _fill(home.buffer, home.map, x.batched)), *nest.closed()]
 
 
 def _in_order(statement: Statement) -> Statement:

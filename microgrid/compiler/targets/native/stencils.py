@@ -61,6 +61,8 @@ def _turned(loop: For, number: int) -> "tuple[list[Statement], list[Store]] | No
     body = loop.body
     if not loop.lanes or loop.extent == SAMPLES or any(isinstance(s, For) for s in body):
         return None
+    if any(isinstance(s, Load) and s.address.chosen is not None for s in body):
+        return None
     adding: dict[str, list[Store]] = {}
     for s in body:
         if isinstance(s, Store) and s.adds and s.address.table is None and s.address.member.terms == ((loop.index, 1),):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.program import Program
@@ -229,7 +230,10 @@ def _reverse(run: _Run, instruction: Instruction) -> None:
         point = [builder.load(_RESULTS, lanes.result), *[builder.gather(_VALUES, mine) for mine in places]]
         for j in instruction.receivers():
             slope = _slope(builder, op, j, point)
-            lanes.send(gradient if slope == 1.0 else builder.mul(gradient, numbers(builder, slope)), places[j])
+            if op.chooses:
+                lanes.send(lower(builder, ops.where, [slope, gradient, 0.0]), places[j])
+            else:
+                lanes.send(gradient if slope == 1.0 else builder.mul(gradient, numbers(builder, slope)), places[j])
 
 
 def _slope(builder: Builder, op: Op, j: int, point: Sequence[Vector]) -> Operand:
