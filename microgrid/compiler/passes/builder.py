@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.compiler.ir import (
+    MULTIPLY_ADD,
+    Accumulate,
     Argument,
     BatchSize,
     BatchWeight,
@@ -102,6 +104,9 @@ class Builder:
                 return self.make(Scatter, x.shape, batched, tuple(operands), x.pieces, x.zeros)
             case SegmentReduce():
                 return self.make(SegmentReduce, x.shape, batched, x.kind, operands[0], x.starts)
+            case Accumulate():
+                start, *inputs = operands
+                return self.make(Accumulate, x.shape, batched, x.op, x.place, start, tuple(inputs), x.backward)
             case _:
                 return self.make(type(x), x.shape, batched, *[getattr(x, own.name) for own in fields(x)[_COMMON:]])
 
@@ -206,6 +211,21 @@ class Builder:
                 if found is not None:
                     return found
         return self.apply(ops.mul, x, self.view(self.batch_size(), Map.constant(shape)))
+
+    def accumulate(
+        self, op: Op, place: int, start: Operand, inputs: Sequence[Operand], shape: Shape, backward: bool
+    ) -> Operand:
+        """Return the states of a recurrence, in a shape that has one more on its first axis than there are steps."""
+        if op is ops.mul and inputs == [1.0]:
+            rest = shape[1:]
+            return self.view(start, Map(shape, 0, (0, *Map.whole(rest).strides)))
+        if op is MULTIPLY_ADD and place == 0 and inputs[0] == 1.0:
+            op, inputs = ops.add, inputs[1:]
+        arrays = [x for x in (start, *inputs) if isinstance(x, Node)]
+        if not arrays:
+            start = self.filled(shape[1:], float(start))  # type: ignore[arg-type]
+        batched = any(x.batched for x in arrays)
+        return self.make(Accumulate, shape, batched, op, place, start, tuple(inputs), backward)
 
     # -- putting members back where a view took them from ----------------------------------------------
 

@@ -6,12 +6,28 @@ member many times is a sum; the adjoint of a sum is reading its gradient many ti
 scalars come the products of matrices that its gradient is.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from microgrid import ops
-from microgrid.compiler.ir import Elementwise, Map, Node, Operand, Reduce, SegmentReduce, View, reachable
+from microgrid.compiler.ir import (
+    MULTIPLY_ADD,
+    NUMBER,
+    Accumulate,
+    Elementwise,
+    Map,
+    Node,
+    Operand,
+    Reduce,
+    SegmentReduce,
+    Shape,
+    View,
+    reachable,
+)
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.lift import instantiate
 from microgrid.compiler.program import Program, argument_of, from_values
@@ -44,6 +60,10 @@ def gradients(
     def send(x: Node, index: Map, gradient: Operand) -> None:
         pieces.setdefault(x.number, []).append((index, gradient))
 
+    def over_samples(x: Node, operand: Node, product: Operand, shape: Shape) -> Operand:
+        alone = x.batched and not operand.batched and not per_sample
+        return build.sum_samples(product, shape) if alone else product
+
     for output, seed in outputs:
         if isinstance(output, Node) and output.number in active:
             if not output.batched and isinstance(seed, Node) and seed.batched and not per_sample:
@@ -53,7 +73,12 @@ def gradients(
     for x in reversed(order):
         if x.number not in pieces:
             continue
-        gradient = _collected(build, x, pieces.pop(x.number))
+        if isinstance(x, Accumulate):
+            for operand, product in _through_states(build, x, pieces.pop(x.number)):
+                if isinstance(operand, Node) and operand.number in active:
+                    send(operand, Map.whole(operand.shape), over_samples(x, operand, product, operand.shape))
+            continue
+        index, gradient = _arrived(build, x, pieces.pop(x.number))
         if x.number in wanted:
             found[x.number] = gradient
         match x:
@@ -63,13 +88,18 @@ def gradients(
                 send(x.source, Map.whole(x.source.shape), build.view(gradient, _repeated(x)))
             case SegmentReduce(kind="sum"):
                 send(x.source, Map.whole(x.source.shape), build.view(gradient, Map.of(x.segments())))
+            case Reduce() if x.source.number in active:  # of equals each gets the same share
+                most = build.apply(ops.equal, x.source, build.view(x, _repeated(x)))
+                shares = build.apply(NUMBER, most)
+                arrived = build.apply(ops.div, gradient, build.sum(shares, x.axes))
+                product = build.apply(ops.mul, most, build.view(arrived, _repeated(x)))
+                send(x.source, Map.whole(x.source.shape), product)
             case Elementwise():
                 for i, operand in enumerate(x.inputs):
                     if isinstance(operand, Node) and operand.number in active and x.op.connected[i]:
-                        product = build.apply(ops.mul, gradient, _local(build, x, i))
-                        if x.batched and not operand.batched and not per_sample:
-                            product = build.sum_samples(product, operand.shape)
-                        send(operand, Map.whole(operand.shape), product)
+                        point = [build.view(value, index) for value in (x, *x.inputs)]
+                        product = build.apply(ops.mul, gradient, _local(build, x.op, i, point))
+                        send(operand, index, over_samples(x, operand, product, index.shape))
     return [found.get(leaf.number, 0.0) for leaf in leaves]
 
 
@@ -82,19 +112,69 @@ def _repeated(x: Reduce) -> Map:
     return Map(shape, 0, tuple(strides))
 
 
-def _local(build: Builder, x: Elementwise, i: int) -> Operand:
-    """The local derivative by an operand."""
-    partial = derivative(x.op, i)
+def _through_states(
+    build: Builder, x: Accumulate, pieces: list[tuple[Map, Operand]]
+) -> Iterator[tuple[Operand, Operand]]:
+    """Yield each operand of a recurrence, and the gradient that flows back to it.
+
+    With aₖ = ∂sₖ₊₁/∂sₖ and what comes back to the states from outside, ĝ, the gradient of a state is λₙ = ĝₙ,
+    λₖ = λₖ₊₁·aₖ + ĝₖ, a linear recurrence backward; a product if something comes back to the last state alone.
+    """
+    before, behind = (build.view(x, x.rows(behind=side)) for side in (False, True))
+    xs = [behind, *x.inputs[: x.place], before, *x.inputs[x.place :]]
+    slopes = _local(build, x.op, x.place, xs)
+    end = x.end(last=True)
+    to_last = [Map.of(index.points() - end.base) for index, _ in pieces if _inside(index, end)]
+    if len(to_last) == len(pieces):
+        moved = [(index, value) for index, (_, value) in zip(to_last, pieces, strict=True)]
+        last = _collected(build, end.shape, moved)
+        states = build.accumulate(ops.mul, 0, last, [slopes], x.shape, not x.backward)
+    else:
+        gradient = _collected(build, x.shape, pieces)
+        inputs = [slopes, build.view(gradient, x.rows(behind=False))]
+        states = build.accumulate(MULTIPLY_ADD, 0, build.view(gradient, end), inputs, x.shape, not x.backward)
+    yield x.start, build.view(states, x.end(last=False))
+    arriving = build.view(states, x.rows(behind=True))
+    for i, operand in enumerate(x.inputs):
+        place = i + (i >= x.place)
+        if isinstance(operand, Node) and x.op.connected[place]:
+            yield operand, build.apply(ops.mul, arriving, _local(build, x.op, place, xs))
+
+
+def _inside(index: Map, end: Map) -> bool:
+    """Whether a map points at members of an end alone."""
+    points = index.points()
+    return bool(points.min() >= end.base and points.max() < end.base + math.prod(end.shape))
+
+
+def _local(build: Builder, op: Op, i: int, xs: Sequence[Operand]) -> Operand:
+    """The local derivative of a row by operand ``i``, at (y, *operands)."""
+    partial = derivative(op, i)
     if isinstance(partial, float):
         return partial
-    xs = (x, *x.inputs)
     (local,) = instantiate(build, partial, lambda _, k: xs[k])
     return local
 
 
-def _collected(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> Operand:
+def _arrived(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> tuple[Map, Operand]:
+    """Return the gradient of an array, and the map of its members by which it is given.
+
+    That is the whole of them, unless an operation gets all in one piece of other axes that would take a table to turn.
+    """
+    if len(pieces) == 1 and isinstance(x, Elementwise):
+        ((index, value),) = pieces
+        points = index.points().ravel()
+        if index.regular and isinstance(value, View) and len(points) == x.size and len(index.shape) != len(x.shape):
+            turned = build.scatter(x.shape, pieces)
+            if len(np.unique(points)) == x.size and isinstance(turned, View) and not turned.map.regular:
+                return index, value
+            return Map.whole(x.shape), turned
+    return Map.whole(x.shape), _collected(build, x.shape, pieces)
+
+
+def _collected(build: Builder, shape: Shape, pieces: list[tuple[Map, Operand]]) -> Operand:
     """Return the gradient of an array, the sum of what came back to it."""
-    whole = Map.whole(x.shape)
+    whole = Map.whole(shape)
     total: Operand | None = None
     rest = []
     for index, value in pieces:
@@ -107,7 +187,7 @@ def _collected(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> Op
         return total
     if total is not None:
         rest.insert(0, (whole, total))
-    return build.scatter(x.shape, rest)
+    return build.scatter(shape, rest)
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.program import Program
@@ -80,6 +81,8 @@ def loop_program(stages: Stages, task: Task, packs: bool = True) -> LoopProgram:
 @cache
 def without_native_form(row: Op) -> str | None:
     """Return why a row or one of its local derivatives has no native form; ``None`` if they have."""
+    if row.recipe is not None and row.recipe[0] is ops.maximum_of:
+        row = ops.maximum_of(2)  # that of many has as many local derivatives, all of one form
     used = [VARIADIC.get(row, row)]
     for j, connected in enumerate(row.connected):
         program = derivative(row, j) if connected else 0.0
