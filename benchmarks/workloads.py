@@ -421,7 +421,7 @@ def microgrid(target: str | None) -> Callable[[Workload], tuple[Run, Read]]:
         kernel = compiled.kernel(*work.batch)
         if work.of_numbers and hasattr(kernel, "function"):
             run = kernel.function()
-            return lambda: run(-4.0, 2.0), flat
+            return lambda: run(*work.batch), flat
         if not leaves:
             nothing = np.empty(0)
             return lambda: kernel.value_and_grad(nothing, *work.batch, by="arguments"), flat
@@ -465,6 +465,9 @@ def shared_library(source: Path, flags: Sequence[str] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
+NUMPY_NAMES = "exp log sqrt sin cos tanh concatenate stack maximum minimum where"
+
+
 def jax_module() -> Any:
     """JAX's functions under the names that ``arrays`` of a workload use; ``scan`` as ``lax.scan``."""
     import jax
@@ -479,7 +482,7 @@ def jax_module() -> Any:
         erf=jax.scipy.special.erf,
         scan=jax.lax.scan,
         stop_gradient=jax.lax.stop_gradient,
-        **{name: getattr(jnp, name) for name in ("exp", "log", "sqrt", "sin", "cos", "tanh", "concatenate", "stack")},
+        **{name: getattr(jnp, name) for name in NUMPY_NAMES.split()},
     )
 
 
@@ -496,7 +499,7 @@ def torch_module() -> Any:
             ys.append(y)
         return carry, torch.stack(ys)
 
-    names = "relu logsumexp sigmoid erf exp log sqrt sin cos tanh concatenate stack"
+    names = f"relu logsumexp sigmoid erf {NUMPY_NAMES}"
     return SimpleNamespace(
         scan=scan, stop_gradient=lambda x: x.detach(), **{name: getattr(torch, name) for name in names.split()}
     )

@@ -96,6 +96,7 @@ COMPILER = [
     ["tracing", "ir", "signature", "special"],
     ["program"],
     ["simplify"],
+    ["chains"],
     ["classes"],
     ["passes"],
     ["task"],

@@ -9,6 +9,7 @@ import numpy as np
 
 from microgrid.compiler.ir import (
     BATCH,
+    Accumulate,
     Argument,
     ArrayProgram,
     Constant,
@@ -62,6 +63,7 @@ _DOCS = {
     "segment_smallest": "the smallest of members that stand side by side",
     "gather": "the members of the first operand that the numbers of the second choose",
     "scatter_add": "the first operand, added where the numbers of the second choose, 0 elsewhere",
+    "accumulate": "each state of a recurrence",
     "scatter": "each operand put where it belongs, added where two meet, 0 elsewhere",
 }
 
@@ -77,7 +79,8 @@ class Box:
         shape: its axes as text, ``"50 × batch"``; a number alone is ``"1"``.
         operands: for each operand the place of its box in the list, an int, or a plain number, a float.
         reads: for each operand, which part of it is read: ``"999 of 1,000"``; empty if all of it is.
-        note: the axes that it takes together, ``"over 784"``; of a part of a leaf, how large it is.
+        note: the axes that it takes together, ``"over 784"``; of a recurrence, ``"of 99 steps"``; of a part of a leaf,
+            how large it is.
         doc: what it computes, in words.
         results: what it is to the user: ``"output"``, ``"gradient"``.
     """
@@ -125,7 +128,7 @@ def boxes(
         operands = tuple(map(index_of, x.operands))
         place[_key(x)] = len(found)
         note = _over(x)
-        symbol = _SYMBOLS.get(x.name, x.op.symbol if isinstance(x, Elementwise) else x.name)
+        symbol = _SYMBOLS.get(x.name, x.op.symbol if isinstance(x, Elementwise | Accumulate) else x.name)
         doc = x.op.doc if isinstance(x, Elementwise) else f"{_DOCS[x.name]} {note}".rstrip()
         shown = "@" if _is_matrix_product(x) else symbol
         shape, reads = _shape_text(x.shape, x.batched), tuple(map(_part, x.operands))
@@ -263,5 +266,7 @@ def _over(x: Node) -> str:
             sizes |= zip(right.removesuffix(BATCH), x.right.shape, strict=True)
             summed = tuple(size for letter, size in sorted(sizes.items()) if letter not in result)
             return "over " + _shape_text(summed, BATCH in left + right and BATCH not in result)
+        case Accumulate():
+            return f"of {x.shape[0] - 1:,} steps" + " backward" * x.backward
         case _:
             return ""

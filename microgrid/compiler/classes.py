@@ -1,12 +1,15 @@
 """Classes: the nodes of a program by structure, each of which becomes one array."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microgrid import ops
+from microgrid.compiler.chains import SHORTEST, Chain, chains
 from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
 from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import Op
@@ -21,10 +24,14 @@ class Classes:
     Attributes:
         rows: the operation of each class; classes stand after those of their arguments.
         of: the class of each node.
+        chains: for classes that are states of chains, those of which they are: all of one form and length.
+        inside: the class, of no structure, of products that are part of a step of a chain; −1 if there are none.
     """
 
     rows: list[Op]
     of: list[int]
+    chains: dict[int, list[Chain]] = field(default_factory=dict)
+    inside: int = -1
     _members: list[NDArray[np.int64]] = field(default_factory=list)
 
     @property
@@ -59,7 +66,8 @@ def classify(program: Program, of_any_length: bool | None = None) -> Classes:
     """Partition the nodes of a program by structure, and by whether a gradient flows back to them.
 
     Members to which none does would be given 0 by an array's gradient, and 0 times an infinite derivative is nan.
-    Sums have one structure if they have as many terms of each class.
+    Sums have one structure if they have as many terms of each class, and the nodes of a chain if what each step takes
+    beside the state has.
 
     Args:
         program: the scalars, simplified.
@@ -68,51 +76,126 @@ def classify(program: Program, of_any_length: bool | None = None) -> Classes:
             of a sequence, of which each sees all before it.
     """
     frozen = without_gradient(program)
-    classes = _of_one_length(program, frozen)
+    classes = _with_chains(program, frozen)
     if of_any_length is False:
         return classes
     return _of_any_length(program, classes, frozen, of_any_length is True) or classes
 
 
-def _of_one_length(program: Program, frozen: list[bool]) -> Classes:
-    rows, starts, arguments, _ = program.columns
-    classes = Classes([], [0] * len(rows))
-    of, rows_of, mul = classes.of, classes.rows, ops.mul
-    commuting = {*VARIADIC, ops.add}
-    known: tuple[dict[Op, dict[object, int]], ...] = {}, {}
-    end = 0
-    for i, row in enumerate(rows):
-        start, end = end, starts[i + 1]
-        key: object
-        if start == end:
-            key = None
-        elif row in commuting:
-            kinds = [of[a] for a in arguments[start:end]]
-            key = tuple(sorted(kinds)) if end - start < 9 else tuple(sorted(Counter(kinds).items()))
-        elif end - start == 2:
-            first, second = of[arguments[start]], of[arguments[start + 1]]
-            if row is mul and first > second:
-                arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
-                first, second = second, first
-            key = first * len(rows) + second
-        elif end - start == 1:
-            key = of[arguments[start]]
+def _with_chains(program: Program, frozen: list[bool]) -> Classes:
+    """Partition the nodes by structure, those of sums of one length and those of chains."""
+    kept = chains(program)
+    for attempt in count():
+        classes, broken = _Partition(program, frozen, kept).classes()
+        if not broken:
+            break
+        if attempt < _ATTEMPTS:
+            kept = [part for k, chain in enumerate(kept) for part in _parts(chain, broken.get(k, []))]
         else:
-            key = tuple([of[a] for a in arguments[start:end]])
-        numbers = known[frozen[i] and start < end].get(row)
-        if numbers is None:
-            numbers = known[frozen[i] and start < end][row] = {}
-        of[i] = numbers.setdefault(key, len(rows_of))
-        if of[i] == len(rows_of):
-            rows_of.append(row)
+            kept = [chain for k, chain in enumerate(kept) if k not in broken]
     return classes
+
+
+_ATTEMPTS = 3
+"""So often chains are cut where their structure changes; those that still do not fit are written out."""
+
+
+def _parts(chain: Chain, cuts: Sequence[int]) -> list[Chain]:
+    """The parts of a chain between cuts, of which one before node k makes it the first one of a part."""
+    ends = [0, *cuts, len(chain.nodes)]
+    return [Chain(chain.step, chain.nodes[a:b]) for a, b in pairwise(ends) if b - a >= SHORTEST]
+
+
+class _Partition:
+    """Nodes on their way to classes.
+
+    Args:
+        program: the nodes.
+        frozen: whether no gradient flows back to each.
+        kept: the chains that may become classes.
+    """
+
+    def __init__(self, program: Program, frozen: list[bool], kept: list[Chain]) -> None:
+        self.program, self.frozen, self.kept = program, frozen, kept
+        self.result = Classes([], [0] * len(program))
+        self.at = {node: (k, j) for k, chain in enumerate(kept) for j, node in enumerate(chain.nodes)}
+        self.products = {
+            product for chain in kept for node in chain.nodes if (product := chain.product(program, node)) is not None
+        }
+        self.heads: dict[object, int] = {}
+        self.first: list[object] = [None] * len(kept)
+        self.broken: dict[int, list[int]] = {}
+
+    def classes(self) -> tuple[Classes, dict[int, list[int]]]:
+        """Return the classes, and where chains have steps of another structure than the one before: then they fail."""
+        (rows, starts, arguments, _), frozen = self.program.columns, self.frozen
+        of, rows_of, mul = self.result.of, self.result.rows, ops.mul
+        at, products = self.at, self.products
+        commuting = {*VARIADIC, ops.add}
+        known: tuple[dict[Op, dict[object, int]], ...] = {}, {}
+        end = 0
+        for i, row in enumerate(rows):
+            start, end = end, starts[i + 1]
+            key: object
+            if i in at:
+                of[i] = self._of_chain(i)
+                continue
+            if i in products:
+                if self.result.inside < 0:
+                    self.result.inside = len(rows_of)
+                    rows_of.append(row)
+                of[i] = self.result.inside
+                continue
+            if start == end:
+                key = None
+            elif row in commuting:
+                kinds = [of[a] for a in arguments[start:end]]
+                key = tuple(sorted(kinds)) if end - start < 9 else tuple(sorted(Counter(kinds).items()))
+            elif end - start == 2:
+                first, second = of[arguments[start]], of[arguments[start + 1]]
+                if row is mul and first > second:
+                    arguments[start], arguments[start + 1] = arguments[start + 1], arguments[start]
+                    first, second = second, first
+                key = first * len(rows) + second
+            elif end - start == 1:
+                key = of[arguments[start]]
+            else:
+                key = tuple([of[a] for a in arguments[start:end]])
+            numbers = known[frozen[i] and start < end].get(row)
+            if numbers is None:
+                numbers = known[frozen[i] and start < end][row] = {}
+            of[i] = numbers.setdefault(key, len(rows_of))
+            if of[i] == len(rows_of):
+                rows_of.append(row)
+        return self.result, self.broken
+
+    def _of_chain(self, node: int) -> int:
+        """The class of a node of a chain."""
+        k, j = self.at[node]
+        chain, of = self.kept[k], self.result.of
+        structure = (self.frozen[node], *[of[a] for a in chain.inputs(self.program, node)])
+        if j and structure == self.first[k]:
+            return of[chain.nodes[j - 1]]
+        if j:
+            self.broken.setdefault(k, []).append(j)
+        self.first[k] = structure
+        head = (chain.step, len(chain.nodes), of[chain.state(self.program, node)], structure)
+        number = self.heads.setdefault(head, len(self.result.rows)) if not j else len(self.result.rows)
+        if number == len(self.result.rows):
+            self.result.rows.append(chain.step.row)
+        self.result.chains.setdefault(number, []).append(chain)
+        return number
 
 
 def _of_any_length(program: Program, classes: Classes, frozen: list[bool], insists: bool) -> Classes | None:
     """Join sums of the same classes, of any lengths, and what differs by them alone; None if not much becomes one."""
     first = [int(members[0]) for members in classes.members]
     inside = [classes.of_arguments(program, node) for node in first]
-    chains = [_chain(row, frozen[node]) for row, node in zip(classes.rows, first, strict=True)]
+    alone = {*classes.chains, classes.inside}
+    chains = [
+        None if c in alone else _chain(row, frozen[node])
+        for c, (row, node) in enumerate(zip(classes.rows, first, strict=True))
+    ]
     apart: set[int] = set()
     while True:
         known: dict[object, int] = {}
@@ -121,7 +204,9 @@ def _of_any_length(program: Program, classes: Classes, frozen: list[bool], insis
         for c, (row, chain) in enumerate(zip(classes.rows, chains, strict=True)):
             kinds = [new[a] for a in inside[c]]
             key: object = tuple(sorted(kinds) if row is ops.mul else kinds)
-            if chain is not None:
+            if c in alone:
+                key = c
+            elif chain is not None:
                 counts = frozenset(Counter(kinds).items())
                 key = counts if c in apart else frozenset(kinds)
             number = known.setdefault((chain or row, frozen[first[c]] and len(kinds) > 0, key), len(known))
@@ -138,11 +223,12 @@ def _of_any_length(program: Program, classes: Classes, frozen: list[bool], insis
     rows = [ops.identity] * len(known)
     for c, number in enumerate(new):
         rows[number] = chains[c] or classes.rows[c] if joined[number] > 1 else classes.rows[c]
-        if rows[number] is ops.mul and new[inside[c][0]] > new[inside[c][1]]:
+        if rows[number] is ops.mul and c not in alone and new[inside[c][0]] > new[inside[c][1]]:
             for node in classes.members[c].tolist():
                 k = program.starts[node]
                 program.arguments[k : k + 2] = program.arguments[k : k + 2][::-1]
-    return Classes(rows, [new[c] for c in classes.of])
+    of_states = {new[c]: states for c, states in classes.chains.items()}
+    return Classes(rows, [new[c] for c in classes.of], of_states, new[classes.inside] if classes.inside >= 0 else -1)
 
 
 def _chain(row: Op, frozen: bool) -> Op | None:

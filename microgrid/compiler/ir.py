@@ -28,6 +28,14 @@ NUMBER = Op(
     expansion=lambda m: m,
     doc="A comparison as the number 0 or 1.",
 )
+MULTIPLY_ADD = Op(
+    "multiply_add",
+    lambda s, a, b: s * a + b,
+    (lambda y, s, a, b: a, lambda y, s, a, b: s, 1.0),
+    expansion=lambda s, a, b: s * a + b,
+    array="({0} * {1} + {2})",
+    doc="s·a + b, each operation rounded: a step of a linear recurrence.",
+)
 MASKS = {ops.less, ops.less_equal, ops.greater, ops.greater_equal, ops.equal, ops.not_equal, NOT}
 """Rows whose result on arrays is a boolean, which is faster to make and to multiply by."""
 
@@ -354,6 +362,46 @@ class ScatterAdd(Node):
         return self.source, self.index
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Accumulate(Node):
+    """The states of a recurrence: ``s₀ = start``, ``sₖ₊₁ = op(sₖ, x₁[k], x₂[k], …)`` along the first axis.
+
+    There is one state more than there are steps. *Backward* it runs from the last one to the first: ``sₙ = start``,
+    ``sₖ = op(sₖ₊₁, x₁[k], x₂[k], …)``.
+
+    Attributes:
+        op: the row of a step.
+        place: which of its operands the state is.
+        start: of the shape of a state, or a plain number.
+        inputs: its other operands, with an entry of the first axis for each step, or plain numbers.
+        backward: in which direction it runs.
+    """
+
+    op: Op
+    place: int
+    start: Operand
+    inputs: tuple[Operand, ...]
+    backward: bool
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return (self.start, *self.inputs)
+
+    def rows(self, behind: bool) -> Map:
+        """Return the map of the states before each step, or of those behind it."""
+        rest = self.shape[1:]
+        base = math.prod(rest) if behind != self.backward else 0
+        steps = (self.shape[0] - 1, *rest)
+        return Map(steps, base, Map.whole(steps).strides)
+
+    def end(self, last: bool) -> Map:
+        """Return the map of the first state, the start, or of the last one."""
+        rest = self.shape[1:]
+        base = (self.shape[0] - 1) * math.prod(rest) if last != self.backward else 0
+        return Map(rest, base, Map.whole(rest).strides)
+
+
 Form = tuple[Shape, bool]
 """The shape of an output and whether it is batched."""
 
@@ -496,6 +544,13 @@ def _verify_node(x: Node) -> None:
             fits = x.map.shape[:-1] == index.shape == source.shape and bool(x.map.shape) and batched >= x.batch
             batched = batched and not x.batch
             _verify_inside(x, x.map, x.size)
+        case Accumulate():
+            steps = (shape[0] - 1, *shape[1:]) if shape else ()
+            fits = (not isinstance(x.start, Node) or x.start.shape == shape[1:]) and all(
+                not isinstance(operand, Node) or operand.shape == steps for operand in x.inputs
+            )
+            if x.op.arity != len(x.inputs) + 1 or not 0 <= x.place < x.op.arity or not steps or steps[0] < 1:
+                raise _misfit(x, f"a step of {x.op.name} takes a state and {x.op.arity - 1} operand(s)")
         case _:
             raise _misfit(x, "it is of no kind that a program has")
     if not fits or x.batched != batched:
@@ -605,6 +660,8 @@ def _line(x: Node) -> str:
             detail = f" {x.subscripts}"
         case Gather(map=index) | ScatterAdd(map=index):
             detail = f" of {index.shape[-1]}"
+        case Accumulate():
+            detail = f" by {x.op.name} of the state at {x.place}" + ", backward" * x.backward
         case _:
             detail = ""
     return f"%{x.number}: {_form(x.shape, x.batched)} = {x.name}({', '.join(map(_text, x.operands))}){detail}"

@@ -17,7 +17,7 @@ from microgrid.ops import CONSTANT, Op
 
 def simplify(program: Program) -> Program:
     """Return a program that computes the same outputs with fewer nodes."""
-    return flatten_chains(number_values(program))
+    return flatten_chains(add_negatives(number_values(program)))
 
 
 def number_values(program: Program) -> Program:
@@ -92,6 +92,67 @@ def _constant(program: Program, known: dict[object, int], number: float) -> int:
     if key not in known:
         known[key] = program.append(CONSTANT, (), number)
     return known[key]
+
+
+def add_negatives(program: Program) -> Program:
+    """Write the differences in long sums as sums with negated terms: r − x is r + (−x) to the last digit.
+
+    Of a product with a constant, or that is used nowhere else, a factor is negated: the terms are products still.
+    """
+    rows, starts, arguments, _ = program.columns
+    if ops.sub not in rows:
+        return program
+    uses = [0] * len(rows)
+    for a in arguments:
+        uses[a] += 1
+    for output in program.outputs:
+        uses[output] += 2
+    length = [0] * len(rows)
+    within = [False] * len(rows)
+    for i, row in enumerate(rows):
+        if row is ops.sub or row is ops.add:
+            first = arguments[starts[i]]
+            length[i] = 1 + (length[first] if uses[first] == 1 else 0)
+    for i in range(len(rows) - 1, -1, -1):
+        if within[i] or length[i] >= _LONG:
+            within[i] = True
+            first = arguments[starts[i]]
+            within[first] = within[first] or length[first] > 0
+    if not any(row is ops.sub and inside for row, inside in zip(rows, within, strict=True)):
+        return program
+    result = Program(sizes=program.sizes, parameters=program.parameters)
+    new: list[int] = []
+    negative: dict[int, int] = {}
+
+    def negated(node: int) -> int:
+        if node not in negative:
+            row, at = result.rows[node], result.starts[node]
+            if row is CONSTANT:
+                negative[node] = result.append(CONSTANT, (), -result.data[node])
+            elif row is ops.neg:
+                negative[node] = result.arguments[at]
+            else:
+                negative[node] = result.append(ops.neg, (node,))
+        return negative[node]
+
+    for i, (row, mine, data) in enumerate(program.nodes()):
+        operands = [new[a] for a in mine]
+        if row is ops.sub and within[i]:
+            term = operands[1]
+            factors = result.arguments[result.starts[term] : result.starts[term + 1]]
+            factors.sort(key=lambda a: result.rows[a] is not CONSTANT)
+            if result.rows[term] is ops.mul and (uses[mine[1]] == 1 or result.rows[factors[0]] is CONSTANT):
+                term = result.append(ops.mul, (negated(factors[0]), factors[1]))
+            else:
+                term = negated(term)
+            row, operands = ops.add, [operands[0], term]
+        new.append(result.append(row, operands, data))
+    result.outputs = [new[output] for output in program.outputs]
+    return number_values(result)
+
+
+_LONG = 8
+"""Sums of so many terms or more are sums also where terms are subtracted."""
 
 
 def flatten_chains(program: Program) -> Program:

@@ -4,8 +4,9 @@ Programs call them as ``special.sigmoid(x, out=y)``; ``numpy_namespace`` holds w
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,104 @@ class NumPySpecial:
         return out
 
 
+_FEW = 64
+"""So few numbers a step are accumulated by NumPy's own loop, which goes along each of them."""
+
+
+def accumulate(
+    out: Array,
+    place: int,
+    backward: bool,
+    number: Callable[..., float],
+    ufunc: Any,
+    step: Callable[..., Array],
+    start: Array,
+    *inputs: Array,
+) -> None:
+    """Write the states of a recurrence, along the first axis.
+
+    Args:
+        out: one state more than there are steps.
+        place: which operand of a step the state is.
+        backward: whether it runs from the last to the first.
+        number: a step of plain floats.
+        ufunc: one of NumPy's functions that is a step, with the state as its first operand, or ``None``.
+        step: a step of arrays.
+        start: the first state.
+        *inputs: the other operands, arrays with an entry for each step, or plain numbers.
+    """
+    if backward:
+        out, inputs = out[::-1], tuple(x[::-1] if np.ndim(x) else x for x in inputs)
+    out[0] = start
+    count = len(out) - 1
+    if ufunc is not None and out[0].size <= _FEW:
+        along = _ALONG.get(ufunc, _accumulate_blocks) if out.ndim == 1 and np.ndim(inputs[0]) else _accumulate_all
+        along(ufunc, out, inputs[0])
+        return
+    steps = [x if np.ndim(x) else repeat(x, count) for x in inputs]
+    if out.ndim > 1:
+        for k, xs in enumerate(zip(*steps, strict=True)):
+            out[k + 1] = step(*xs[:place], out[k], *xs[place:])
+        return
+    numbers = [x.tolist() if isinstance(x, np.ndarray) else x for x in steps]
+    state, states = float(start), []
+    if len(numbers) == 2 and not place:
+        for a, b in zip(*numbers, strict=True):
+            state = number(state, a, b)
+            states.append(state)
+    else:
+        for xs in zip(*numbers, strict=True):
+            state = number(*xs[:place], state, *xs[place:])
+            states.append(state)
+    out[1:] = states
+
+
+_BLOCK = 256
+"""NumPy accumulates so many numbers of one array quickly, more of them slowly."""
+
+
+def _accumulate_all(ufunc: Any, out: Array, terms: Array) -> None:
+    out[1:] = terms
+    ufunc.accumulate(out, 0, None, out)
+
+
+def _accumulate_blocks(ufunc: Any, out: Array, terms: Array) -> None:
+    for begin in range(0, len(terms), _BLOCK):
+        _accumulate_all(ufunc, out[begin : begin + _BLOCK + 1], terms[begin : begin + _BLOCK])
+
+
+def _accumulate_extremes(ufunc: Any, out: Array, terms: Array) -> None:
+    """Accumulate an extreme, which stays what it is in a block of terms that has nothing beyond it."""
+    whole = len(terms) // _BLOCK * _BLOCK
+    blocks = terms[:whole].reshape(-1, _BLOCK)
+    ends = ufunc.accumulate(np.concatenate([out[:1], ufunc.reduce(blocks, 1)]))
+    out[1 : whole + 1].reshape(-1, _BLOCK)[...] = ends[:-1, None]
+    for k in np.flatnonzero(ends[1:] != ends[:-1]).tolist():  # nan differs from itself
+        out[k * _BLOCK] = ends[k]
+        _accumulate_all(ufunc, out[k * _BLOCK : (k + 1) * _BLOCK + 1], blocks[k])
+    _accumulate_all(ufunc, out[whole:], terms[whole:])
+
+
+def _accumulate_changes(ufunc: Any, out: Array, factors: Array) -> None:
+    """Accumulate a product of which most factors are 1, as they are where a gradient passes a running maximum."""
+    changes = np.flatnonzero(factors != 1.0)
+    if len(changes) * _FEW > len(factors):
+        _accumulate_blocks(ufunc, out, factors)
+        return
+    product, begin = out[0], 0
+    for end in (changes + 1).tolist():
+        out[begin:end] = product
+        product, begin = product * factors[end - 1], end
+    out[begin:] = product
+
+
+_ALONG: dict[Any, Callable[[Any, Array, Array], None]] = {
+    np.maximum: _accumulate_extremes,
+    np.minimum: _accumulate_extremes,
+    np.multiply: _accumulate_changes,
+}
+
+
 def is_ufunc(name: str) -> bool:
     """Whether this is the name of one of NumPy's own functions, which compute number by number, also in place."""
     return isinstance(getattr(np, name, None), np.ufunc)
@@ -271,6 +370,7 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         "chosen": _chosen,
         "gather": _gather,
         "scatter_add": _scatter_add,
+        "accumulate": accumulate,
         "inf": math.inf,
         "nan": math.nan,
         "dtype": np.dtype(dtype),

@@ -712,8 +712,8 @@ copysign: Op = _row(
 maximum = _row(
     "maximum",
     ieee.maximum,
-    lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
-    lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
+    lambda y, a, b: where(less(a, b), 0.0, where(equal(a, b), 0.5, 1.0)),
+    lambda y, a, b: where(less(b, a), 0.0, where(equal(a, b), 0.5, 1.0)),
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
@@ -748,8 +748,8 @@ def maximum_of(n: int) -> Op:
 minimum = _row(
     "minimum",
     ieee.minimum,
-    lambda y, a, b: 1.0 - 0.5 * (less(b, a) + less_equal(b, a)),
-    lambda y, a, b: 1.0 - 0.5 * (less(a, b) + less_equal(a, b)),
+    lambda y, a, b: where(less(b, a), 0.0, where(equal(a, b), 0.5, 1.0)),
+    lambda y, a, b: where(less(a, b), 0.0, where(equal(a, b), 0.5, 1.0)),
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.minimum({0}, {1})",

@@ -1,5 +1,6 @@
 """Random functions of scalars, as text that a shrunk failure can be pasted from, and the eager reference."""
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -23,7 +24,11 @@ BINARY = ["{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / ({b} * {b} + 1.0)", "mg.
           "mg.less_equal({a}, {b}) * {a}"]  # fmt: skip
 FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "mg.mean([t * t for t in {v}])",
          "mg.dot({v}, {w}[::-1])", "mg.take({v}, mg.floor(mg.clip({a} + 0.3142, -2.0, 1.9)))",
-         "mg.total([s * t for s in {v} for t in {w}]) * 0.1", "max_of({v})"]  # fmt: skip
+         "mg.total([s * t for s in {v} for t in {w}]) * 0.1", "max_of({v})",
+        "fold(lambda s, t: s - t * t, {a}, {v} * 5)", "fold(mg.maximum, {a}, {v} + {w} * 4)", "mg.maximum(*({v} * 3))",
+        "fold(lambda s, t: mg.minimum(t, s), {a}, {v} * 9)", "fold(lambda s, t: s * t, {a}, ({v} + {w})[:9])",
+        "fold(lambda s, t: {b} * s + t, 0.5, {v} * 5)", "fold(lambda s, t: t - s * {b}, {a}, {v} * 5)",
+        "fold(lambda s, t: mg.where(mg.less(t, {b}), t * t, s), {a}, {v} * 9)"]  # fmt: skip
 MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * {a} + {c} for t in {v}]",
         "mg.softmax({v})", "{v}[::-1]", "[s - t for s, t in zip({v}[1:], {v})] + [{a}]",
         "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
@@ -35,7 +40,9 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "[mg.dot({v}[:k], {w}[:k]) for k in range(1, len({v}) + 1)]",
         "[mg.logsumexp({v}[k:]) for k in range(len({v}))]",
         "[mg.dot(mg.softmax([s * t for t in {w}[: k + 1]]), {v}[: k + 1]) for k, s in enumerate({v})]",
-        "[mg.total([s * t for s in {v}[:k] for t in {w}[k:]]) for k in range(1, len({v}))] + [{a}]"]  # fmt: skip
+        "[mg.total([s * t for s in {v}[:k] for t in {w}[k:]]) for k in range(1, len({v}))] + [{a}]",
+        "states(lambda s, t: s + t, {a}, {v} * 5)[-len({v}):]", "states(mg.maximum, {v}[0], {w} * 9)[:len({v})]",
+        "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]"]  # fmt: skip
 
 
 FORMS = ["lifted", "ragged", "spelled out", "native", "floats", "loops"]
@@ -65,7 +72,8 @@ class Case:
     values: list = field(default_factory=list)
 
     def function(self, parameters, name="f"):
-        namespace = {"mg": mg, "p": parameters, "max_of": max_of, "nan": math.nan, "inf": math.inf}
+        namespace = {"mg": mg, "p": parameters, "nan": math.nan, "inf": math.inf}
+        namespace |= {"max_of": max_of, "fold": fold, "states": states}
         exec(self.text, namespace)
         return namespace[name]
 
@@ -81,6 +89,16 @@ def max_of(xs):
     for x in xs[1:]:
         result = mg.maximum(result, x)
     return result
+
+
+def states(step, start, xs):
+    """The states of a recurrence."""
+    return list(itertools.accumulate(xs, step, initial=start))
+
+
+def fold(step, start, xs):
+    """The last state of a recurrence."""
+    return states(step, start, xs)[-1]
 
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 3) + 0.0)

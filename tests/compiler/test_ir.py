@@ -8,8 +8,10 @@ import pytest
 from microgrid import ops
 from microgrid.compiler.ir import (
     BATCH,
+    MULTIPLY_ADD,
     NOT,
     NUMBER,
+    Accumulate,
     ArrayProgram,
     Contract,
     Elementwise,
@@ -61,6 +63,8 @@ WHOLE = {
     "two pieces": lambda p: p.scatter((LEFT, False), (RIGHT, False)),
     "pieces that meet": lambda p: p.scatter((LEFT, False), (OVER, True), zeros=Map((2,), 3, (1,))),
     "stretches": lambda p: p.make(SegmentReduce, (2,), False, "sum", p.w, np.array([0, 4])),
+    "states": lambda p: p.make(Accumulate, (5,), True, ops.mul, 0, 1.0, (p.x,), False),
+    "states of a product and a sum": lambda p: p.make(Accumulate, (7,), False, MULTIPLY_ADD, 0, 0.5, (p.w, 2.0), True),
     "a mask as a factor": lambda p: p.apply(ops.mul, p.x, p.less),
     "a mask as a condition": lambda p: p.apply(ops.where, p.less, p.x, 1.0),
     "a mask as a number": lambda p: p.apply(NUMBER, p.apply(NOT, p.less)),
@@ -115,6 +119,22 @@ BROKEN = {
     ),
     "stretches of another count": (
         lambda p: p.make(SegmentReduce, (3,), False, "sum", p.w, np.array([0, 4])),
+        "its form is not",
+    ),
+    "as many states as steps": (
+        lambda p: p.make(Accumulate, (4,), True, ops.mul, 0, 1.0, (p.x,), False),
+        "its form is not",
+    ),
+    "a step of no state": (
+        lambda p: p.make(Accumulate, (5,), True, ops.mul, 0, 1.0, (p.x, p.x), False),
+        "a step of mul takes a state and 1 operand",
+    ),
+    "a state of no operand": (
+        lambda p: p.make(Accumulate, (5,), True, ops.mul, 2, 1.0, (p.x,), False),
+        "a step of mul takes a state and 1 operand",
+    ),
+    "a start of another shape": (
+        lambda p: p.make(Accumulate, (5,), True, ops.mul, 0, p.w, (p.x,), False),
         "its form is not",
     ),
     "constants of another shape": (lambda p: p.make(type(p.v), (5,), False, np.arange(6.0)), "its form is not"),

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from programs import formed
+from programs import fold, formed, states
 
 import microgrid as mg
 from microgrid.compiler import compile
@@ -138,6 +138,86 @@ def test_the_network_of_the_design_becomes_products_of_matrices():
     assert kernel.source.count("matmul") >= 4
     assert len(kernel.source.splitlines()) < 80
     assert kernel.traced > 1800
+
+
+FOLDS = {
+    "differences": lambda x: fold(lambda s, t: s - t * t, 1.0, x),
+    "the largest": lambda x: fold(mg.maximum, x[0], x[1:]),
+    "the smallest, from the other side": lambda x: fold(lambda s, t: mg.minimum(t, s), math.inf, x),
+    "the largest of many at once": lambda x: mg.maximum(*x) * mg.maximum(*[s * t for s, t in pairwise(x)]),
+    "a product": lambda x: fold(lambda s, t: s * t, x[0], x[1:]),
+    "Horner's rule": lambda x: fold(lambda s, t: s * x[0] + t, 0.0, x),
+    "an alternating recurrence": lambda x: fold(lambda s, t: t - 0.9 * s, 1.0, x),
+    "a choice": lambda x: fold(lambda s, t: mg.where(mg.greater(t, 0.3), t * t, s), x[0], x[1:]),
+    "prefix sums": lambda x: mg.total([mg.sin(s) for s in states(lambda s, t: s + t, 0.0, x)]),
+    "running minima": lambda x: mg.dot(states(mg.minimum, x[0], x[1:]), x),
+    "a logarithm of a sum of exponentials in one loop": lambda x: in_one_loop(x),
+    "products of running sums": lambda x: mg.total(
+        states(lambda s, t: s * mg.tanh(t), 1.0, states(lambda s, t: s + t, 1.0, x))
+    ),
+    "one fold for each of many": lambda x: mg.total([fold(mg.maximum, t, [t * s for s in x]) for t in x[:7]]),
+}
+
+
+def in_one_loop(x):
+    top, total = x[0], 1.0
+    for t in x[1:]:
+        before, top = top, mg.maximum(top, t)
+        total = total * mg.exp(before - top) + mg.exp(t - top)
+    return mg.log(total) + top
+
+
+@pytest.mark.parametrize("form", ["lifted", "native"])
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize("name", FOLDS)
+def test_a_fold_takes_as_many_statements_whatever_its_length_and_shares_ties_as_the_engine_does(name, batch, form):
+    f, counts = FOLDS[name], []
+    for n in (300, 400):
+        # Numbers with one digit, of which many are equal; those of the last sample all are.
+        x = np.vstack([np.random.default_rng(1).normal(size=(2, n)).round(1) * 0.9, np.full(n, 0.5)])
+        x = x[: 3 if batch else 1]
+        kernel = formed(compile(f, batch=batch, reduce="sum").kernel(x if batch else x[0]), form)
+        counts.append(len(kernel.statements("arguments")))
+        value, (gradient,) = kernel.value_and_grad([], x if batch else x[0], by="arguments")
+        leaves = [[mg.Value(t) for t in sample] for sample in x.tolist()]
+        expected = mg.total([f(sample) for sample in leaves])
+        expected.backward()
+        assert value == pytest.approx(expected.data, rel=1e-12)
+        wanted = np.array([[t.grad for t in sample] for sample in leaves])
+        scale = np.abs(wanted).max(axis=1, keepdims=True)
+        assert np.abs(gradient.reshape(wanted.shape) - wanted).max(where=scale > 0, initial=0.0) <= 1e-12 * scale.max()
+    assert counts[0] == counts[1] <= 45
+
+
+def test_a_chain_that_changes_on_its_way_is_cut_there_and_a_short_one_is_written_out():
+    def f(x):
+        first = fold(lambda s, t: s * t, x[0], x[1:20])
+        second = fold(lambda s, t: s * mg.sin(t), first, x[20:])
+        return second + fold(lambda s, t: s * t, x[0], x[1:4])
+
+    x = np.random.default_rng(2).uniform(0.9, 1.1, (3, 60))
+    kernel = compile(f).kernel(x)
+    assert [node.name for node in kernel.statements("value")].count("accumulate") == 2
+    value, (gradient,) = kernel.value_and_grad([], x, by="arguments")
+    leaves = [[mg.Value(t) for t in sample] for sample in x.tolist()]
+    expected = mg.mean([f(sample) for sample in leaves])
+    expected.backward()
+    assert value == pytest.approx(expected.data, rel=1e-13)
+    assert gradient == pytest.approx(np.array([[t.grad for t in sample] for sample in leaves]), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["differences", "a product", "Horner's rule", "prefix sums", "running minima"])
+def test_the_hessian_of_a_fold_times_a_direction_takes_as_many_statements_whatever_its_length(name):
+    f, counts = FOLDS[name], []
+    for n in (30, 50):
+        x, direction = np.random.default_rng(1).uniform(-1.0, 1.0, (2, 3, n))
+        kernel = compile(lambda x, p: mg.hvp(f, x, p), reduce=None).kernel(x, direction)
+        counts.append(len(kernel.statements("value")))
+        expected = [mg.hvp(f, a, b) for a, b in zip(x.tolist(), direction.tolist(), strict=True)]
+        assert formed(kernel, "lifted").value([], x, direction) == pytest.approx(
+            np.array(expected), rel=1e-11, abs=1e-13
+        )
+    assert counts[0] == counts[1] <= 45
 
 
 def newton(x, w):

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.compiler.ir import (
+    MULTIPLY_ADD,
+    Accumulate,
     Argument,
     BatchSize,
     BatchWeight,
@@ -108,6 +110,9 @@ class Builder:
                 return self.make(Gather, x.shape, batched, *operands, x.map)
             case ScatterAdd():
                 return self.make(ScatterAdd, x.shape, batched, *operands, x.map, x.batch)
+            case Accumulate():
+                start, *inputs = operands
+                return self.make(Accumulate, x.shape, batched, x.op, x.place, start, tuple(inputs), x.backward)
             case _:
                 return self.make(type(x), x.shape, batched, *[getattr(x, own.name) for own in fields(x)[_COMMON:]])
 
@@ -233,6 +238,21 @@ class Builder:
     def stored(self, x: Operand, shape: Shape) -> Node:
         """Return an operand as an array, for nodes that need one."""
         return x if isinstance(x, Node) else self.filled(shape, x)
+
+    def accumulate(
+        self, op: Op, place: int, start: Operand, inputs: Sequence[Operand], shape: Shape, backward: bool
+    ) -> Operand:
+        """Return the states of a recurrence, in a shape that has one more on its first axis than there are steps."""
+        if op is ops.mul and inputs == [1.0]:
+            rest = shape[1:]
+            return self.view(start, Map(shape, 0, (0, *Map.whole(rest).strides)))
+        if op is MULTIPLY_ADD and place == 0 and inputs[0] == 1.0:
+            op, inputs = ops.add, inputs[1:]
+        arrays = [x for x in (start, *inputs) if isinstance(x, Node)]
+        if not arrays:
+            start = self.filled(shape[1:], float(start))  # type: ignore[arg-type]
+        batched = any(x.batched for x in arrays)
+        return self.make(Accumulate, shape, batched, op, place, start, tuple(inputs), backward)
 
     # -- putting members back where a view took them from ----------------------------------------------
 

@@ -6,12 +6,18 @@ member many times is a sum; the adjoint of a sum is reading its gradient many ti
 scalars come the products of matrices that its gradient is.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from microgrid import ops
 from microgrid.compiler.ir import (
+    MULTIPLY_ADD,
+    NUMBER,
+    Accumulate,
     Elementwise,
     Gather,
     Map,
@@ -20,6 +26,7 @@ from microgrid.compiler.ir import (
     Reduce,
     Scatter,
     SegmentReduce,
+    Shape,
     View,
     reachable,
 )
@@ -55,11 +62,11 @@ def gradients(
     def send(x: Node, index: Map, gradient: Operand) -> None:
         pieces.setdefault(x.number, []).append((index, gradient))
 
-    def send_back(x: Node, operand: Node, gradient: Operand) -> None:
-        """Send a gradient of the operand's shape, of all samples together if they share the operand."""
+    def send_back(x: Node, operand: Node, index: Map, gradient: Operand) -> None:
+        """Send a gradient to the members of a map, of all samples together if they share the operand."""
         if x.batched and not operand.batched and not per_sample:
-            gradient = build.sum_samples(gradient, operand.shape)
-        send(operand, Map.whole(operand.shape), gradient)
+            gradient = build.sum_samples(gradient, index.shape)
+        send(operand, index, gradient)
 
     for output, seed in outputs:
         if isinstance(output, Node) and output.number in active:
@@ -70,7 +77,12 @@ def gradients(
     for x in reversed(order):
         if x.number not in pieces:
             continue
-        gradient = _collected(build, x, pieces.pop(x.number))
+        if isinstance(x, Accumulate):
+            for operand, product in _through_states(build, x, pieces.pop(x.number)):
+                if isinstance(operand, Node) and operand.number in active:
+                    send_back(x, operand, Map.whole(operand.shape), product)
+            continue
+        index, gradient = _arrived(build, x, pieces.pop(x.number))
         if x.number in wanted:
             found[x.number] = gradient
         match x:
@@ -84,14 +96,21 @@ def gradients(
                 together = x.batched and not x.source.batched and not per_sample
                 back = build.stored(gradient, x.shape), x.index, x.map
                 send(x.source, Map.whole(x.source.shape), build.scatter_add(x.source.shape, *back, together))
+            case Reduce() if x.source.number in active:  # of equals each gets the same share
+                most = build.apply(ops.equal, x.source, build.view(x, _repeated(x)))
+                shares = build.apply(NUMBER, most)
+                arrived = build.apply(ops.div, gradient, build.sum(shares, x.axes))
+                product = build.apply(ops.mul, most, build.view(arrived, _repeated(x)))
+                send(x.source, Map.whole(x.source.shape), product)
             case Elementwise():
                 for i, operand in enumerate(x.inputs):
                     if isinstance(operand, Node) and operand.number in active and x.op.connected[i]:
-                        send_back(x, operand, sent(build, x.op, gradient, _local(build, x, i)))
+                        point = [build.view(value, index) for value in (x, *x.inputs)]
+                        send_back(x, operand, index, sent(build, x.op, gradient, _local(build, x.op, i, point)))
             case Scatter():  # a table that was put together
                 for operand, piece in zip(x.values, x.pieces, strict=True):
                     if isinstance(operand, Node) and operand.number in active:
-                        send_back(x, operand, build.view(gradient, piece.map))
+                        send_back(x, operand, Map.whole(operand.shape), build.view(gradient, piece.map))
     return [found.get(leaf.number, 0.0) for leaf in leaves]
 
 
@@ -104,12 +123,46 @@ def _repeated(x: Reduce) -> Map:
     return Map(shape, 0, tuple(strides))
 
 
-def _local(build: Builder, x: Elementwise, i: int) -> Operand:
-    """The local derivative by an operand."""
-    partial = derivative(x.op, i)
+def _through_states(
+    build: Builder, x: Accumulate, pieces: list[tuple[Map, Operand]]
+) -> Iterator[tuple[Operand, Operand]]:
+    """Yield each operand of a recurrence, and the gradient that flows back to it.
+
+    With aₖ = ∂sₖ₊₁/∂sₖ and what comes back to the states from outside, ĝ, the gradient of a state is λₙ = ĝₙ,
+    λₖ = λₖ₊₁·aₖ + ĝₖ, a linear recurrence backward; a product if something comes back to the last state alone.
+    """
+    before, behind = (build.view(x, x.rows(behind=side)) for side in (False, True))
+    xs = [behind, *x.inputs[: x.place], before, *x.inputs[x.place :]]
+    slopes = _local(build, x.op, x.place, xs)
+    end = x.end(last=True)
+    to_last = [Map.of(index.points() - end.base) for index, _ in pieces if _inside(index, end)]
+    if len(to_last) == len(pieces):
+        moved = [(index, value) for index, (_, value) in zip(to_last, pieces, strict=True)]
+        last = _collected(build, end.shape, moved)
+        states = build.accumulate(ops.mul, 0, last, [slopes], x.shape, not x.backward)
+    else:
+        gradient = _collected(build, x.shape, pieces)
+        inputs = [slopes, build.view(gradient, x.rows(behind=False))]
+        states = build.accumulate(MULTIPLY_ADD, 0, build.view(gradient, end), inputs, x.shape, not x.backward)
+    yield x.start, build.view(states, x.end(last=False))
+    arriving = build.view(states, x.rows(behind=True))
+    for i, operand in enumerate(x.inputs):
+        place = i + (i >= x.place)
+        if isinstance(operand, Node) and x.op.connected[place]:
+            yield operand, build.apply(ops.mul, arriving, _local(build, x.op, place, xs))
+
+
+def _inside(index: Map, end: Map) -> bool:
+    """Whether a map points at members of an end alone."""
+    points = index.points()
+    return bool(points.min() >= end.base and points.max() < end.base + math.prod(end.shape))
+
+
+def _local(build: Builder, op: Op, i: int, xs: Sequence[Operand]) -> Operand:
+    """The local derivative of a row by operand ``i``, at (y, *operands)."""
+    partial = derivative(op, i)
     if isinstance(partial, float):
         return partial
-    xs = (x, *x.inputs)
     (local,) = instantiate(build, partial, lambda _, k: xs[k])
     return local
 
@@ -121,9 +174,25 @@ def sent(build: Builder, op: Op, gradient: Operand, derivative: Operand) -> Oper
     return build.apply(ops.mul, gradient, derivative)
 
 
-def _collected(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> Operand:
+def _arrived(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> tuple[Map, Operand]:
+    """Return the gradient of an array, and the map of its members by which it is given.
+
+    That is the whole of them, unless an operation gets all in one piece of other axes that would take a table to turn.
+    """
+    if len(pieces) == 1 and isinstance(x, Elementwise):
+        ((index, value),) = pieces
+        points = index.points().ravel()
+        if index.regular and isinstance(value, View) and len(points) == x.size and len(index.shape) != len(x.shape):
+            turned = build.scatter(x.shape, pieces)
+            if len(np.unique(points)) == x.size and isinstance(turned, View) and not turned.map.regular:
+                return index, value
+            return Map.whole(x.shape), turned
+    return Map.whole(x.shape), _collected(build, x.shape, pieces)
+
+
+def _collected(build: Builder, shape: Shape, pieces: list[tuple[Map, Operand]]) -> Operand:
     """Return the gradient of an array, the sum of what came back to it."""
-    whole = Map.whole(x.shape)
+    whole = Map.whole(shape)
     total: Operand | None = None
     rest = []
     for index, value in pieces:
@@ -136,7 +205,7 @@ def _collected(build: Builder, x: Node, pieces: list[tuple[Map, Operand]]) -> Op
         return total
     if total is not None:
         rest.insert(0, (whole, total))
-    return build.scatter(x.shape, rest)
+    return build.scatter(shape, rest)
 
 
 @lru_cache(maxsize=4096)

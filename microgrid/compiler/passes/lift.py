@@ -9,19 +9,22 @@ j·s₁``, so they become views; a map that is not becomes a table of indices: s
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from itertools import pairwise
 
 import numpy as np
 
 from microgrid import ops
 from microgrid.compiler.classes import VARIADIC, Classes
-from microgrid.compiler.ir import Indices, Leaf, Map, Node, Operand, Reduction, Shape, View
+from microgrid.compiler.ir import MULTIPLY_ADD, Indices, Leaf, Map, Node, Operand, Reduction, Shape, View
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.rules import BEFORE
 from microgrid.compiler.program import PARAMETER, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
 _KINDS: dict[Op, Reduction] = {ops.add: "sum", ops.maximum: "largest", ops.minimum: "smallest"}
+_AGAIN = 1.5
+"""Products that are terms of so many sums on average are computed for each, so that they are read in order."""
 _UNROLLED = 4  # sums of so few terms, read regularly, are written as additions, unless they are products of matrices
 
 
@@ -116,10 +119,11 @@ class _Lift:
         return [self._read(source, self._indices(source, node), ()) for source, node in nodes]
 
     def _products_for_sums(self) -> set[int]:
-        """The classes of products whose every member is one term of one sum: they need not be stored."""
+        """The classes of products that are terms of sums alone, few of them of several: they need not be stored."""
         candidates = {
             n for n, row in enumerate(self.classes.rows) if row is ops.mul and len(self.classes.members[n]) > 1
         }
+        candidates -= {*self.classes.chains, self.classes.inside}
         if not candidates:
             return set()
         is_sum = np.array([row in (SUM, ops.add) for row in self.classes.rows])
@@ -128,13 +132,13 @@ class _Lift:
         total = np.bincount(used, minlength=len(self.classes.rows))
         in_sums = np.bincount(used[is_sum[user]], minlength=len(self.classes.rows))
         outputs = {int(self.of[node]) for node in self.program.outputs}
-        return {n for n in candidates - outputs if total[n] == in_sums[n] == len(self.classes.members[n])}
+        return {n for n in candidates - outputs if total[n] == in_sums[n] <= _AGAIN * len(self.classes.members[n])}
 
     # -- one class ------------------------------------------------------------------------------------
 
     def _lift(self, number: int, row: Op) -> None:
         members = self.classes.members[number]
-        if row is CONSTANT:
+        if row is CONSTANT or number == self.classes.inside:
             return
         if row is PARAMETER:
             self.position[members] = self.data[members]
@@ -142,14 +146,21 @@ class _Lift:
         elif (k := argument_number(row)) >= 0:
             self.position[members] = self.data[members]
             self.lifted[number] = self.build.argument(k, self.program.sizes[k], self.batched)
+        elif number in self.classes.chains:
+            self._lift_states(number)
         elif number in self.virtual:
             self.position[members] = np.arange(len(members))
-        elif row in VARIADIC or row is ops.add:
+        elif row in VARIADIC or row is ops.add or self._is_extreme_of_many(row, members[0]):
             self._lift_chain(number, row, members)
         elif ops.is_take(row):
             self._lift_choice(number, row, members)
         else:
             self._lift_elementwise(number, row, members)
+
+    def _is_extreme_of_many(self, row: Op, node: int) -> bool:
+        """Whether it is the largest of many members of one class, which share the gradient."""
+        kinds = self.of[self.arguments[self.starts[node] : self.starts[node + 1]]]
+        return _is_largest(row) and len(kinds) > _UNROLLED and bool((kinds == kinds[0]).all())
 
     def _terms(self, members: Indices, count: int) -> Indices:
         """The arguments of each member, one row a member."""
@@ -205,6 +216,35 @@ class _Lift:
             pieces.append((index, self._term(source, nodes[:, mine].ravel(), index.shape)))
         return self.build.stored(self.build.scatter(nodes.shape, pieces), nodes.shape)
 
+    def _lift_states(self, number: int) -> None:
+        """The states of chains, with one more in front of them, the start: step after step, chain after chain."""
+        chains, program = self.classes.chains[number], self.program
+        step, count = chains[0].step, len(chains[0].nodes)
+        nodes = np.array([chain.nodes for chain in chains])
+        starts = np.array([chain.state(program, chain.nodes[0]) for chain in chains])
+        inputs = np.array([[chain.inputs(program, node) for node in chain.nodes] for chain in chains])
+        firsts = [starts, *np.moveaxis(inputs[:, 0], 1, 0)]
+        columns = [self.position[x] for x in firsts if not self._constant(int(self.of[x[0]]))]
+        _, columns = self._ordered(nodes[:, 0], columns)
+        order = self.position[nodes[:, 0]].argsort()
+        shape = _shape(len(chains), [(column, 1) for column in columns])
+        self.position[nodes[order].T] = np.arange(len(chains), nodes.size + len(chains)).reshape(count, -1)
+        operands = [
+            self._term(int(self.of[x[0, 0]]), x[order].T.ravel(), (count, *shape)) for x in np.moveaxis(inputs, 2, 0)
+        ]
+        op, place, term = step.row, step.place, int(step.factor >= 0)
+        if op is SUM:
+            operands[term:] = [reduce(partial(self.build.apply, ops.add), operands[term:])]
+            op = ops.add
+        if step.factor >= 0:
+            if op is ops.sub:  # s·a − b is s·a + (−b), and b − s·a is s·(−a) + b
+                operands[1 - place] = self.build.apply(ops.neg, operands[1 - place])
+            op, place = MULTIPLY_ADD, 0
+        start = self._term(int(self.of[starts[0]]), starts[order], shape)
+        states = self.build.accumulate(op, place, start, operands, (count + 1, *shape), backward=False)
+        assert isinstance(states, Node)
+        self.lifted[number] = states
+
     def _lift_chain(self, number: int, row: Op, members: Indices) -> None:
         counts = self.starts[members + 1] - self.starts[members]
         if (counts != counts[0]).any():
@@ -227,7 +267,7 @@ class _Lift:
         parts = [(int(s), self._sorted_terms(int(s), nodes[:, kinds == s])) for s in sources]
         columns = [(c, part.shape[1]) for s, part in parts for c in self._columns(s, part.ravel())]
         shape = _shape(len(ordered), columns)
-        pair = VARIADIC.get(row, row)
+        pair = ops.maximum if _is_largest(row) else VARIADIC.get(row, row)
         lengths = {s: part.shape[1] for s, part in parts}
         reduced = [self._reduced(s, part, shape, pair) for s, part in parts if not self._drop(s, part, lengths)]
         result: Operand = reduced[0]
@@ -354,6 +394,10 @@ class _Lift:
         array = self.lifted[source]
         assert array is not None
         return self.build.view(array, Map.of(indices.reshape(shape)))
+
+
+def _is_largest(row: Op) -> bool:
+    return row.recipe is not None and row.recipe[0] is ops.maximum_of
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from microgrid import ops
 from microgrid.compiler import special
 from microgrid.compiler.ir import (
     NUMBER,
+    Accumulate,
     Argument,
     ArrayProgram,
     Contract,
@@ -189,6 +190,12 @@ class _Writer:
                 values = self._operand(x.source, x.index.batched or x.batched)
                 sizes = ", ".join([*map(str, x.shape), *["B"] * x.batched])
                 return f"scatter_add({values}, {self._choice(x, x)}).reshape({sizes})"
+            case Accumulate():
+                letters = [f"x{k}" for k in range(x.op.arity)]
+                step = f"lambda {', '.join(letters)}: {self._elementwise(x.op, letters)}"
+                operands = ", ".join(self._operand(operand, x.batched) for operand in x.operands)
+                state = f"{(*x.shape[1:], *['B'] * x.batched)}".replace("'", "")
+                return f"accumulate({step}, {x.place}, {x.backward}, {x.shape[0] - 1}, {state}, {operands})"
             case Reduce():
                 axes = (*x.axes, len(x.source.shape)) if x.batch else x.axes
                 return f"xp.{_NAMES[x.kind]}({self._operand(x.source, False)}, axis={axes})"
@@ -336,6 +343,18 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         places, some = chosen(index, table, *batch)
         return jnp.zeros((size, *batch), dtype).at[places].add(jnp.where(some, values, 0.0))
 
+    def accumulate(
+        step: Any, place: int, backward: bool, count: int, shape: Any, start: Array, *inputs: Array
+    ) -> Array:
+        def following(state: Array, xs: Any) -> Any:
+            new = jnp.asarray(step(*xs[:place], state, *xs[place:]), dtype)
+            return new, new
+
+        first = jnp.broadcast_to(jnp.asarray(start, dtype), shape)
+        steps = [jnp.broadcast_to(jnp.asarray(x, dtype), (count, *shape)) for x in inputs]
+        _, states = jax.lax.scan(following, first, tuple(steps), reverse=backward)
+        return jnp.concatenate([states, first[None]] if backward else [first[None], states])
+
     used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
     return {
         "xp": jnp,
@@ -345,6 +364,7 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         **{f"segment_{name}": getattr(jax.ops, f"segment_{name}") for name in _NAMES.values()},
         "gather": gather,
         "scatter_add": scatter_add,
+        "accumulate": accumulate,
         "stop_gradient": jax.lax.stop_gradient,
         "inf": math.inf,
         "nan": math.nan,

@@ -15,6 +15,7 @@ from microgrid.compiler import special
 from microgrid.compiler.ir import (
     MASKS,
     NUMBER,
+    Accumulate,
     Argument,
     ArrayProgram,
     Contract,
@@ -374,6 +375,8 @@ class _Writer:
             case SegmentReduce():
                 starts, text = self.names.keep("starts", x.starts), self._operand(x.source, x.batched)
                 self.lines.append(f"stretches({_UFUNCS[x.kind]}, {text}, {starts}, {out})")
+            case Accumulate():
+                self.lines.append(self._accumulation(x, out))
             case Scatter():
                 self._scatter(x, out)
             case Gather() | ScatterAdd():
@@ -383,13 +386,32 @@ class _Writer:
         op, texts = x.op, [self._operand(operand, x.batched) for operand in x.inputs]
         if op is NUMBER:
             return f"multiply({texts[0]}, 1.0, {out})"
-        if op.array:
-            return f"{out}[...] = {ops.spell(op, 'array', *texts)}"
-        name = special.numpy_name(op.ufunc)
+        name = "" if op.array else special.numpy_name(op.ufunc)
         if not name:
-            text = infix(op, texts) if op.operator else f"{self.names.function(op)}({', '.join(texts)})"
-            return f"{out}[...] = {text}"
+            return f"{out}[...] = {self._row(op, texts)}"
         return call(name, op, texts, out if op.operator else f"out={out}")
+
+    def _accumulation(self, x: Accumulate, out: str) -> str:
+        steps = ("steps", x.op)
+        if steps not in self.views:
+            letters = [f"x{k}" for k in range(x.op.arity)]
+            self.views[steps] = f"step{sum(key[0] == 'steps' for key in self.views) + 1}"
+            self.bound.append(f"{self.views[steps]} = lambda {', '.join(letters)}: {self._row(x.op, letters)}")
+        operands = ", ".join(self._operand(operand, x.batched) for operand in x.operands)
+        numbers = self.names.keep("numbers", x.op.forward)
+        ufunc = x.op.ufunc if x.place == 0 and x.op.arity == 2 and special.is_ufunc(x.op.ufunc) else None
+        return f"accumulate({out}, {x.place}, {x.backward}, {numbers}, {ufunc}, {self.views[steps]}, {operands})"
+
+    def _row(self, op: Op, texts: Sequence[str]) -> str:
+        """The text of a row as an expression."""
+        if op is NUMBER:
+            return f"multiply({texts[0]}, 1.0)"
+        if op.array:
+            return ops.spell(op, "array", *texts)
+        name = special.numpy_name(op.ufunc)
+        if name:
+            return call(name, op, texts)
+        return infix(op, texts) if op.operator else f"{self.names.function(op)}({', '.join(texts)})"
 
     def _reduction(self, x: Reduce, out: str) -> str:
         source = x.source

@@ -18,6 +18,7 @@ from microgrid.compiler.ir import (
     BATCH,
     MASKS,
     NUMBER,
+    Accumulate,
     Argument,
     ArrayProgram,
     BatchSize,
@@ -300,7 +301,7 @@ class _Schedule:
         for k, (value, piece, adds) in enumerate(zip(x.values, x.pieces, adding, strict=True)):
             if adds:
                 self.adding.add((x.number, k))
-            movable = isinstance(value, Node) and not isinstance(value, Leaf | View | SegmentReduce)
+            movable = isinstance(value, Node) and not isinstance(value, Leaf | View | SegmentReduce | Accumulate)
             if (
                 movable
                 and self.uses[value.number] == 1  # type: ignore[union-attr]
@@ -419,6 +420,7 @@ class _Nest:
         self.loaded: dict[object, Name] = {}
         self.values: dict[int, Name] = {}
         self.lanes_inside = False  # whether a reduction inside the point is run in lanes
+        self.in_order = False  # whether the outermost loop is a recurrence
 
     def statements(self) -> list[Statement]:
         """Return the loops of the group."""
@@ -458,7 +460,7 @@ class _Nest:
 
     def _lanes(self) -> Name | None:
         """The loop over members that is run in lanes: the innermost one, if it is long enough."""
-        long = bool(self.group.space) and self.group.space[-1] >= SHORTEST
+        long = len(self.group.space) > self.in_order and self.group.space[-1] >= SHORTEST
         return self.names[-1] if long and not self.lanes_inside else None
 
     # -- points ----------------------------------------------------------------------------------------
@@ -620,6 +622,8 @@ class _Nest:
                 return self._segments(x)
             case ScatterAdd():
                 return self._scatter_add(x)
+            case Accumulate():
+                return self._accumulation(x)
             case _:
                 raise AssertionError(x)
 
@@ -706,6 +710,31 @@ class _Nest:
         number = nest.read(value)
         nest.store(_address(home.buffer, index, nest.names), number, (x.number, k) in self.owner.adding or home.adds)
         return nest.closed()
+
+    def _accumulation(self, x: Accumulate) -> list[Statement]:
+        """The states of a recurrence: each is stored, and read by the next step, or kept in a register between them."""
+        home = self.owner.homes[x.number]
+
+        def at(index: Map, names: Sequence[Name]) -> Address:
+            return _address(home.buffer, index.after(home.map), names)
+
+        first = _Nest(self.owner, _Group(x.shape[1:], x.batched), set(), self.phase)
+        first.store(at(x.end(last=False), first.names), first.read(x.start))
+        nest = _Nest(self.owner, _Group((x.shape[0] - 1, *x.shape[1:]), x.batched), set(), self.phase)
+        nest.in_order = True
+        inputs = [nest.read(operand) for operand in x.inputs]
+        state, following = self.owner.fresh("s"), self.owner.fresh("s")
+        nest.levels[-1].append(Let(following, x.op, (*inputs[: x.place], state, *inputs[x.place :])))
+        nest.store(at(x.rows(behind=True), nest.names), following)
+        if len(nest.indices) == 1:
+            start = first.read(x.start)
+            nest.carried[0].append(Carried(self.owner.fresh("s"), "state", (following,), start, state))
+        else:
+            nest.levels[-1].insert(0, Load(state, at(x.rows(behind=False), nest.names)))
+        loops = nest.closed()
+        whole = next(s for s in loops if isinstance(s, For))
+        loops[loops.index(whole)] = replace(whole, backward=x.backward)
+        return [*first.closed(), *loops]
 
     def _segments(self, x: SegmentReduce) -> list[Statement]:
         """Sums, or extremes, of stretches: each number meets the result that it is a term of, in order."""

@@ -83,6 +83,8 @@ def without_native_form(row: Op) -> str | None:
     """Return why a row or one of its local derivatives has no native form; ``None`` if they have."""
     if ops.is_take(row):  # its derivatives are made of the same rows, however many there are
         row = ops.take_of(1)
+    elif row.recipe is not None and row.recipe[0] is ops.maximum_of:
+        row = ops.maximum_of(2)  # that of many has as many local derivatives, all of one form
     used = [VARIADIC.get(row, row)]
     for j, connected in enumerate(row.connected):
         program = derivative(row, j) if connected else 0.0
