@@ -23,7 +23,7 @@ from programs import cases, max_of
 
 import microgrid as mg
 from microgrid import losses, nn
-from microgrid.compiler.targets.native import entry
+from microgrid.compiler.targets.native import threads
 from microgrid.compiler.targets.native.target import without_native_form
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
@@ -314,12 +314,12 @@ def test_native_networks_are_those_of_numpy_at_any_batch_and_repeat_bit_for_bit(
 
 
 def test_native_networks_in_several_threads_are_those_of_numpy_and_repeat_bit_for_bit(monkeypatch):
-    monkeypatch.setattr(entry, "LONG", 1)  # a tile is enough for a thread
+    monkeypatch.setattr(threads, "ENOUGH", 1)  # a tile is enough for a thread
     tally = Tally()
 
     @given(networks(), OPTIONS, st.integers(2, 4))
-    def check(network, options, threads):
-        compare(tally, network.function(), network.batch, "float64", **options, threads=threads)
+    def check(network, options, count):
+        compare(tally, network.function(), network.batch, "float64", **options, threads=count)
 
     check()
     tally.says_something()
@@ -327,7 +327,7 @@ def test_native_networks_in_several_threads_are_those_of_numpy_and_repeat_bit_fo
 
 
 def test_a_long_program_in_several_threads_passes_numbers_from_what_runs_once(monkeypatch):
-    monkeypatch.setattr(entry, "LONG", 1)
+    monkeypatch.setattr(threads, "ENOUGH", 1)
     weights, tally = [mg.Value(0.01 * k) for k in range(40)], Tally()
 
     def function(x, y):

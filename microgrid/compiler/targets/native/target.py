@@ -210,7 +210,7 @@ class InThreads(OnMachine):
 
     def __init__(self, program: LoopProgram, stages: Stages, task: Task) -> None:
         super().__init__(program, stages, task)
-        enough = int(entry.LONG / max(_nanoseconds(program), 1e-3)) + 1  # for less a thread is not worth its start
+        enough = int(threads.ENOUGH / max(_nanoseconds(program), 1e-3)) + 1
         step = llvm.LINE if self._tile == UNTILED else self._tile
         self._step = -(-enough // step) * step
         stores = [s.address.buffer for s in program.walk(program.tile) if isinstance(s, Store)]

@@ -5,6 +5,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
+ENOUGH = 200_000
+"""A thread is worth its start for a stretch that takes so many nanoseconds."""
+
 
 def stretches(size: int, threads: int, step: int) -> list[tuple[int, int]]:
     """Divide so many samples in stretches of about one length, a multiple of ``step``: their first ones and ends."""
