@@ -43,10 +43,17 @@ class Compiled:
     """
 
     def __init__(
-        self, function: Callable[..., Any], reduce: Reduce, batch: bool, dtype: str, target: str | None = None
+        self,
+        function: Callable[..., Any],
+        reduce: Reduce,
+        batch: bool,
+        dtype: str,
+        target: str | None = None,
+        threads: int = 1,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.reduce, self.batch, self.dtype, self.target = function, reduce, batch, dtype, target
+        self.threads = threads
         self._name = getattr(function, "__name__", "the function")
         self._object: Any = None
         self._traces = _Traces()
@@ -82,7 +89,8 @@ class Compiled:
         """Bind a compiled method to its object."""
         if instance is None:
             return self
-        bound = Compiled(MethodType(self.function, instance), self.reduce, self.batch, self.dtype, self.target)
+        method = MethodType(self.function, instance)
+        bound = Compiled(method, self.reduce, self.batch, self.dtype, self.target, self.threads)
         objects, key = self._objects, id(instance)
         with self._traces.lock:
             if key not in objects:
@@ -181,7 +189,7 @@ class Compiled:
                     traces.in_a_row = 0
                     return variant
             samples = [array[0] if batched else array for array in arrays]
-            signature = Signature(tuple(names), shapes, batched, self.reduce, None, self.dtype)
+            signature = Signature(tuple(names), shapes, batched, self.reduce, None, self.dtype, self.threads)
             if variants:
                 traces.in_a_row += 1
                 traces.changed = variants[0].capture.changed()
@@ -302,6 +310,7 @@ def compile(  # it stands beside Python's own name in our namespace alone
     batch: bool = True,
     dtype: str = "float64",
     target: str | None = None,
+    threads: int = 1,
 ) -> Any:
     """Compile a function of scalars, or a graph, to a program on arrays.
 
@@ -323,6 +332,8 @@ def compile(  # it stands beside Python's own name in our namespace alone
         dtype: ``"float64"``, or ``"float32"``.
         target: what is to compute it: ``"numpy"``, or for functions of single numbers ``"floats"`` or ``"loops"``.
             Unless given it is the first that suits; ``kernel.target`` and ``kernel.why_not`` tell.
+        threads: over how many threads a large batch is divided, where ``"native"`` computes it. Their sums are added
+            in order: the last digits depend on how many there are, and not on which is done first.
 
     Returns:
         A ``Compiled`` function; for a graph its ``Kernel``.
@@ -330,9 +341,9 @@ def compile(  # it stands beside Python's own name in our namespace alone
     Raises:
         TraceError: from the first call, if ``f`` branches on a traced value or a parameter or reads its data, or
             if it draws random numbers other than by ``Dropout``, counts, or reads the clock or input.
-        TypeError: if ``f`` is neither a function nor Values.
-        ValueError: for an unknown ``reduce``, ``dtype`` or ``target``; from the first call, if the target does not
-            suit, with the reason.
+        TypeError: if ``f`` is neither a function nor Values, or ``threads`` is no whole number.
+        ValueError: for an unknown ``reduce``, ``dtype`` or ``target``, and for ``threads`` below 1, or above 1 where
+            no batch is divided; from the first call, if the target does not suit, with the reason.
     """
     if reduce not in ("mean", "sum", None):
         raise ValueError(f"reduce must be 'mean', 'sum' or None; got {reduce!r}")
@@ -340,13 +351,28 @@ def compile(  # it stands beside Python's own name in our namespace alone
         raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}")
     if target is not None:
         target_named(target)
+    _check_threads(threads, batch, target)
     if f is None:
-        return lambda function: compile(function, reduce=reduce, batch=batch, dtype=dtype, target=target)
+        return lambda function: compile(
+            function, reduce=reduce, batch=batch, dtype=dtype, target=target, threads=threads
+        )
     if isinstance(f, (Value, list, tuple)):
-        return _graph_kernel(f, inputs, reduce, batch, dtype, target)
+        return _graph_kernel(f, inputs, reduce, batch, dtype, target, threads)
     if not callable(f):
         raise TypeError(f"compile() takes a function, a Value or a list of Values; got {f!r}")
-    return Compiled(f, reduce, batch, dtype, target)
+    return Compiled(f, reduce, batch, dtype, target, threads)
+
+
+def _check_threads(threads: int, batch: bool, target: str | None) -> None:
+    """Raise an error unless a batch can be divided over so many threads."""
+    if isinstance(threads, bool) or not isinstance(threads, int):
+        raise TypeError(f"threads must be a whole number, such as os.cpu_count(); got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"threads must be 1 or more; got {threads}")
+    if threads > 1 and not batch:
+        raise ValueError(f"threads={threads} divides the samples of a batch, and with batch=False there are none")
+    if threads > 1 and target not in (None, "native"):
+        raise ValueError(f"threads={threads} is for target='native'; target={target!r} runs on one")
 
 
 class _Trace:
@@ -400,7 +426,9 @@ class _Trace:
         )
 
 
-def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dtype: str, target: str | None) -> Kernel:
+def _graph_kernel(
+    f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dtype: str, target: str | None, threads: int
+) -> Kernel:
     numbers, _ = flatten(f)
     leaves, shapes = [], []
     for argument in inputs:
@@ -413,7 +441,7 @@ def _graph_kernel(f: Any, inputs: Sequence[Any], reduce: Reduce, batch: bool, dt
     program, parameters = from_graph(_output_values(numbers, "the graph"), leaves)
     names = tuple(getattr(argument, "label", "") or f"input {k}" for k, argument in enumerate(inputs))
     outputs = None if isinstance(f, Value) else len(numbers)
-    signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype)
+    signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype, threads)
     return Kernel(simplify(program), parameters, signature, len(program), target)
 
 

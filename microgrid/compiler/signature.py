@@ -23,6 +23,7 @@ class Signature:
         reduce: how the samples' outputs become one.
         outputs: how many numbers the function returns; ``None`` if it returns one that is not in a list.
         dtype: the floating-point type of arrays.
+        threads: over how many threads the samples of a batch may be divided.
     """
 
     names: tuple[str, ...]
@@ -31,6 +32,7 @@ class Signature:
     reduce: Reduce
     outputs: int | None
     dtype: str
+    threads: int = 1
 
     @property
     def per_sample(self) -> bool:

@@ -2,6 +2,7 @@ import functools
 import gc
 import math
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -766,3 +767,18 @@ def test_results_of_many_samples_are_those_of_few_and_stand_apart():
     np.testing.assert_allclose(by_y, x * np.exp(y), rtol=1e-14)
     assert not value.any()
     assert (by_x == 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"threads": 0}, ValueError, "threads must be 1 or more; got 0"),
+        ({"threads": 2.0}, TypeError, "threads must be a whole number, such as os.cpu_count(); got 2.0"),
+        ({"threads": True}, TypeError, "got True"),
+        ({"threads": 2, "batch": False}, ValueError, "threads=2 divides the samples of a batch, and with batch=False"),
+        ({"threads": 2, "target": "numpy"}, ValueError, "threads=2 is for target='native'; target='numpy' runs on one"),
+    ],
+)
+def test_threads_that_cannot_be_are_refused(options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        compile(lambda x: x * x, **options)

@@ -5,6 +5,10 @@ Batches end before, at and behind the lanes of vectors and the tiles of samples;
 
 import itertools
 import math
+import os
+import subprocess
+import sys
+import threading
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +23,7 @@ from programs import cases, max_of
 
 import microgrid as mg
 from microgrid import losses, nn
+from microgrid.compiler.targets.native import threads
 from microgrid.compiler.targets.native.target import without_native_form
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
@@ -266,9 +271,10 @@ def test_a_network_has_the_value_and_the_gradients_of_the_engine(target):
     tally.says_something()
 
 
-def both(function, batch, **options):
+def both(function, batch, threads=1, **options):
     """The kernels of two targets for one function."""
-    return [mg.compile(function, target=target, **options).kernel(*batch) for target in ("native", "numpy")]
+    each = [{"target": "native", "threads": threads}, {"target": "numpy"}]
+    return [mg.compile(function, **one, **options).kernel(*batch) for one in each]
 
 
 OPTIONS = st.fixed_dictionaries(
@@ -281,9 +287,9 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-def compare(tally, function, batch_of, dtype, reduce, by, seeded, samples):
+def compare(tally, function, batch_of, dtype, reduce, by, seeded, samples, threads=1):
     """Native and NumPy kernels agree at batches of these sizes, and native ones repeat their bits."""
-    native, numpy = both(function, batch_of(samples[0]), reduce=reduce, dtype=dtype)
+    native, numpy = both(function, batch_of(samples[0]), threads, reduce=reduce, dtype=dtype)
     theta, seed = native.read(), weights_of(native) if seeded else None
     tolerance = 1e-12 if dtype == "float64" else 1e-5
     for size in samples:
@@ -308,6 +314,53 @@ def test_native_networks_are_those_of_numpy_at_any_batch_and_repeat_bit_for_bit(
 
     check()
     tally.says_something()
+
+
+def test_native_networks_in_several_threads_are_those_of_numpy_and_repeat_bit_for_bit(monkeypatch):
+    monkeypatch.setattr(threads, "ENOUGH", 1)  # a tile is enough for a thread
+    tally = Tally()
+
+    @given(networks(), OPTIONS, st.integers(2, 4))
+    def check(network, options, count):
+        compare(tally, network.function(), network.batch, "float64", **options, threads=count)
+
+    check()
+    tally.says_something()
+    assert any(thread.name.startswith("microgrid") for thread in threading.enumerate())
+
+
+def test_a_long_program_in_several_threads_passes_numbers_from_what_runs_once(monkeypatch):
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    weights, tally = [mg.Value(0.01 * k) for k in range(40)], Tally()
+
+    def function(x, y):
+        total = mg.dot(weights, weights)
+        for k, w in enumerate(weights):
+            for j in range(3):
+                total = mg.sin(total * w + x[j] * (k + 1.0 + j)) + mg.cos(y - w * weights[j]) * x[(k + j) % 3]
+        return total
+
+    rng = np.random.default_rng(0)
+    batches = {size: [rng.normal(size=(size, 3)), rng.normal(size=size)] for size in (5, 333)}
+    options = {"reduce": "mean", "by": "both", "seeded": False}
+    compare(tally, function, batches.__getitem__, "float64", samples=(5, 333), threads=3, **options)
+    assert tally["finite"] == tally["numbers"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_process_has_threads_of_its_own():
+    script = """if True:
+        import os, numpy as np, microgrid as mg
+        kernel = mg.compile(lambda x: mg.exp(x), threads=2, target="native").kernel([0.0])
+        batch = np.linspace(0.0, 1.0, 500_000)
+        value = kernel.value([], batch)
+        child = os.fork()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+        else:
+            os._exit(kernel.value([], batch) != value)
+    """
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

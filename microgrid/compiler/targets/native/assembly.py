@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from typing import Literal
 
 Kind = Literal["number", "mask", "integer", "pointer"]
@@ -43,20 +44,12 @@ class Vector:
     @property
     def element(self) -> str:
         """The type of a lane."""
-        match self.kind:
-            case "number":
-                return "double" if self.bits == 64 else "float"
-            case "integer":
-                return f"i{self.bits}"
-            case "mask":
-                return "i1"
-            case "pointer":
-                return "ptr"
+        return _type(self.kind, 1, self.bits)
 
     @property
     def type(self) -> str:
         """Its type in the assembly."""
-        return self.element if self.width == 1 else f"<{self.width} x {self.element}>"
+        return _type(self.kind, self.width, self.bits)
 
     @property
     def suffix(self) -> str:
@@ -66,6 +59,14 @@ class Vector:
 
     def __str__(self) -> str:
         return f"{self.type} {self.text}"
+
+
+@cache
+def _type(kind: Kind, width: int, bits: int) -> str:
+    """The type of so many numbers, masks or integers in the assembly."""
+    number = "double" if bits == 64 else "float"
+    element = {"number": number, "integer": f"i{bits}", "mask": "i1", "pointer": "ptr"}[kind]
+    return element if width == 1 else f"<{width} x {element}>"
 
 
 Index = int | Vector
@@ -173,7 +174,7 @@ class Function:
         """Write an instruction and return its result, of the kind, width and bits of ``like``."""
         name = "%" + self.fresh("x")
         self._lines.append(f"  {name} = {text}")
-        return replace(like, text=name)
+        return Vector(name, like.kind, like.width, like.bits)  # replace() takes a third of the time of a program
 
     def label(self, name: str) -> None:
         """Begin a block."""
@@ -289,6 +290,12 @@ class Function:
         )
 
 
+@lru_cache(4096)
+def _everywhere(element: str, word: str, width: int) -> str:
+    """A constant in all lanes."""
+    return word if width == 1 else f"<{', '.join([f'{element} {word}'] * width)}>"
+
+
 def _text(x: Index) -> str:
     return str(x) if isinstance(x, int) else x.text
 
@@ -326,18 +333,17 @@ class Builder:
 
     def number(self, x: float) -> Vector:
         """Return a number in all lanes."""
-        return replace(self.like, text=self._everywhere(self.scalar_like.type, hexadecimal(x, self.bits)))
+        return Vector(
+            _everywhere(self.scalar_like.type, hexadecimal(x, self.bits), self.width), "number", self.width, self.bits
+        )
 
     def integer(self, x: int) -> Vector:
         """Return an integer in all lanes."""
-        return replace(self.integer_like, text=self._everywhere(f"i{self.bits}", str(x)))
+        return Vector(_everywhere(f"i{self.bits}", str(x), self.width), "integer", self.width, self.bits)
 
     def truth(self, x: bool) -> Vector:
         """Return a mask whose lanes are all true, or all false."""
-        return replace(self.mask_like, text=self._everywhere("i1", str(x).lower()))
-
-    def _everywhere(self, element: str, word: str) -> str:
-        return word if self.width == 1 else f"<{', '.join([f'{element} {word}'] * self.width)}>"
+        return Vector(_everywhere("i1", str(x).lower(), self.width), "mask", self.width, self.bits)
 
     # Arithmetic
 
@@ -417,7 +423,8 @@ class Builder:
     def compare(self, how: Comparison, a: Vector, b: Vector) -> Vector:
         """Whether it holds, of numbers or integers; with nan only ``!=`` does."""
         word = "fcmp" if a.kind == "number" else "icmp"
-        return self.function.let(replace(a, kind="mask"), f"{word} {_COMPARE[a.kind][how]} {a}, {b.text}")
+        like = Vector("", "mask", a.width, a.bits)
+        return self.function.let(like, f"{word} {_COMPARE[a.kind][how]} {a}, {b.text}")
 
     def is_nan(self, a: Vector) -> Vector:
         """Whether it is nan."""
@@ -491,7 +498,7 @@ class Builder:
 
     def lane(self, x: Vector, k: int) -> Vector:
         """Lane k as a scalar."""
-        return x if x.width == 1 else self.function.let(replace(x, width=1), f"extractelement {x}, i64 {k}")
+        return x if x.width == 1 else self.function.let(Vector("", x.kind, 1, x.bits), f"extractelement {x}, i64 {k}")
 
     def vector(self, scalars: Sequence[Vector]) -> Vector:
         """A vector of these scalars."""

@@ -71,9 +71,9 @@ class Machine:
         address: int = self._library[name]
         return address
 
-    def function(self, pointers: int, name: str = "run") -> Callable[..., None]:
-        """Return a function as Python calls it: of so many addresses and a count, all integers."""
-        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, ctypes.c_int64)
+    def function(self, pointers: int, name: str = "run", counts: int = 1) -> Callable[..., None]:
+        """Return a function as Python calls it: of so many addresses and then counts, all integers."""
+        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * counts)
         function: Any = signature(self.address(name))
         function.machine = self
         return function  # type: ignore[no-any-return]

@@ -64,6 +64,9 @@ PAIR = 2
 DEAR = 15
 """How many instructions another row counts for."""
 
+PHASES = "before", "tiles", "after"
+"""The functions of a divided program."""
+
 T = TypeVar("T")
 
 IDENTITY = {"sum": 0.0, "dot": 0.0, "largest": float("-inf"), "smallest": float("inf")}
@@ -77,11 +80,15 @@ class Assembly:
         text: the module.
         workspace: how many numbers the caller's workspace must hold.
         statements: how many statements were written, each as often as its block has registers.
+        places: where in the workspace each buffer begins.
+        lasting: the stretches of the workspace that outlast a tile.
     """
 
     text: str
     workspace: int
     statements: int
+    places: Mapping[Name, int]
+    lasting: tuple[slice, ...]
 
 
 def emit(
@@ -94,8 +101,12 @@ def emit(
     name: str = "run",
     fused: bool = True,
     registers: int = 32,
+    divided: bool = False,
 ) -> Assembly:
     """Return the function ``name(theta, seed, X…, out…, workspace, B)`` that runs a program.
+
+    If it is divided there are three instead, ``name.before``, ``name.tiles`` and ``name.after``; the second takes
+    the first sample and the end of those that it is about, besides.
 
     Args:
         program: whose names are each defined in one place.
@@ -106,8 +117,10 @@ def emit(
         name: what it is called.
         fused: whether the processor multiplies and adds in one.
         registers: how many vectors it holds.
+        divided: whether its phases are functions of their own.
     """
-    return _Program(program, width, tile, arguments, outputs, name, fused, registers).emit()
+    assembled = _Program(program, width, tile, arguments, outputs, name, fused, registers)
+    return assembled.divided() if divided else assembled.emit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +194,11 @@ class _Program:
         self.workspace = 0
         self.places = {
             buffer.name: self.take(buffer.members * (self.pitch if buffer.batched else 1))
-            for buffer in program.buffers
+            for buffer in sorted(program.buffers, key=lambda buffer: buffer.batched)
             if buffer.role == "local"
         }
+        lasting = [self.places[b.name] + b.members for b in program.buffers if b.role == "local" and not b.batched]
+        self.lasting, self.slots_from = slice(0, max(lasting, default=0)), self.workspace
         self.parameters = ["ptr noalias readonly %theta", "ptr noalias readonly %seed"]
         self.parameters += [f"ptr noalias readonly %X{k}" for k in range(arguments)]
         self.parameters += [f"ptr noalias %out{k}" for k in range(outputs)]
@@ -203,17 +218,43 @@ class _Program:
 
     def emit(self) -> Assembly:
         main = _Body(self, Function(self.module, self.name, self.parameters))
+        before, tile, after = self.chunks()
+        self.write(main, before)
+        self.write_tiles(main, tile, 0, index("%B"))
+        self.write(main, after)
+        return self.finished(main)
+
+    def divided(self) -> Assembly:
+        before, tile, after = self.chunks()
+        first, stop = index("%first"), index("%stop")
+        for phase, chunks in zip(PHASES, (before, tile, after), strict=True):
+            more = [str(first), str(stop)] if chunks is tile else []
+            main = _Body(self, Function(self.module, f"{self.name}.{phase}", self.parameters + more))
+            if chunks is tile:
+                self.write_tiles(main, tile, first, stop)
+            else:
+                self.write(main, chunks)
+            assembly = self.finished(main)
+        return assembly
+
+    def chunks(self) -> list[list[list[Statement]]]:
+        """Return the phases, each as stretches that may be functions."""
         chunks = [list(_chunks(part)) for part in self.parts]
         self.shared = _shared([chunk for part in chunks for chunk in part])
-        before, tile, after = chunks
-        self.write(main, before)
-        if tile:
-            with main.function.loop(0, index("%B"), self.tile) as loop, main.scope():
-                main.enter_tile(loop.index)
-                self.write(main, tile)
-        self.write(main, after)
+        return chunks
+
+    def finished(self, main: "_Body") -> Assembly:
         main.function.finish()
-        return Assembly(self.module.text(), self.workspace, self.statements)
+        lasting = self.lasting, slice(self.slots_from, self.workspace)
+        return Assembly(self.module.text(), self.workspace, self.statements, self.places, lasting)
+
+    def write_tiles(self, main: "_Body", chunks: Sequence[Sequence[Statement]], first: Index, stop: Vector) -> None:
+        """Write the loop over the tiles."""
+        if chunks:
+            with main.function.loop(first, stop, self.tile) as loop, main.scope():
+                main.enter_tile(loop.index, stop)
+                self.write(main, chunks)
+            main.first = None
 
     def write(self, main: "_Body", chunks: Sequence[Sequence[Statement]]) -> None:
         """Write a part of the program, of which each chunk is a function if there are several."""
@@ -223,14 +264,16 @@ class _Program:
             return
         for chunk in chunks:
             name = f"{self.name}.{len(self.module.functions)}"
-            first = None if main.first is None else replace(main.first, text="%first")
-            body = _Body(self, Function(self.module, name, self.parameters + [str(first)] * (first is not None)))
-            if first is not None:
-                body.enter_tile(first)
+            passed = [x.replace(" noalias", "").replace(" readonly", "") for x in self.parameters]
+            if main.first is None:
+                body = _Body(self, Function(self.module, name, self.parameters))
+            else:
+                first, stop = index("%first"), index("%stop")
+                body = _Body(self, Function(self.module, name, [*self.parameters, str(first), str(stop)]))
+                body.enter_tile(first, stop)
+                passed += [str(main.first), str(main.stop)]
             body.chunk(chunk)
             body.function.finish(attributes="noinline nounwind", linkage="internal ")
-            passed = [x.replace(" noalias", "").replace(" readonly", "") for x in self.parameters]
-            passed += [str(main.first)] * (main.first is not None)
             main.function.emit(f"call void @{name}({', '.join(passed)})")
 
 
@@ -246,7 +289,8 @@ class _Body:
         self.blocks: dict[Name, _Block] = {}  # of the loops around, the outermost first
         self.lanes: Name = ""  # the loop around that is run in lanes, if any is
         self.scopes: list[dict[object, Any]] = [{}]
-        self.first: Vector | None = None
+        self.first: Vector | None = None  # sample of the tile
+        self.stop = index("%B")
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -263,11 +307,11 @@ class _Body:
         self.scopes[-1][key] = written = write()
         return written
 
-    def enter_tile(self, first: Vector) -> None:
-        """Begin with the tile whose first sample is given."""
+    def enter_tile(self, first: Vector, stop: Vector) -> None:
+        """Begin with the tile whose first sample is given, and where the samples end."""
         f, tile = self.function, self.program.tile
-        self.first = first
-        left = f.let(first, f"sub nsw i64 %B, {first.text}")
+        self.first, self.stop = first, stop
+        left = f.let(first, f"sub nsw i64 {stop.text}, {first.text}")
         whole = f.let(Vector("", "mask"), f"icmp slt i64 {left.text}, {tile}")
         self.size = f.let(first, f"select {whole}, {left}, i64 {tile}")
 

@@ -1,7 +1,7 @@
 """The target of native code: loop programs as machine code of this processor, through LLVM."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.program import Program
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
-from microgrid.compiler.targets.native import engine, entry, llvm
-from microgrid.compiler.targets.native.loop_ir import For, Let, LoopProgram, Statement
+from microgrid.compiler.targets.native import engine, entry, llvm, threads
+from microgrid.compiler.targets.native.loop_ir import Buffer, For, Let, LoopProgram, Statement, Store
 from microgrid.compiler.targets.native.recurrence import recurrence, unsuited
 from microgrid.compiler.targets.native.rows import unsupported
 from microgrid.compiler.targets.native.schedule import schedule
@@ -54,7 +54,8 @@ class Native:
 
     def build(self, stages: Stages, task: Task) -> "OnMachine":
         """Return the executable of a task."""
-        return OnMachine(loop_program(stages, task), stages, task)
+        program = loop_program(stages, task)
+        return (InThreads if stages.signature.threads > 1 and program.tile else OnMachine)(program, stages, task)
 
 
 def loop_program(stages: Stages, task: Task, packs: bool = True) -> LoopProgram:
@@ -96,23 +97,29 @@ def without_native_form(row: Op) -> str | None:
 class OnMachine:
     """A loop program as machine code. Several threads may run it at once, each with a workspace of its own."""
 
+    phases: tuple[str, ...] = ()
+
     def __init__(self, program: LoopProgram, stages: Stages, task: Task) -> None:
         self.program, self.signature = program, stages.signature
         self._forms = task.forms(stages.signature, [stages.program.parameters, *stages.program.sizes])
         processor = engine.processor()
         number = np.dtype(program.dtype).itemsize
         resident = number * sum(b.members for b in program.buffers if b.role == "local" and b.batched)
+        self._tile = next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]) if resident else UNTILED
         self._assembly = llvm.emit(
             program,
             width=processor.width,
-            tile=next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]) if resident else UNTILED,
+            tile=self._tile,
             arguments=len(stages.program.sizes),
             outputs=len(self._forms),
             fused=processor.fma,
             registers=processor.registers,
+            divided=bool(self.phases),
         )
-        self._machine = engine.load(self._assembly.text, self._assembly.statements)
-        self._function = self._machine.function(3 + len(stages.program.sizes) + len(self._forms))
+        names = tuple([f"run.{phase}" for phase in self.phases]) or ("run",)
+        self._machine = engine.load(self._assembly.text, self._assembly.statements, names)
+        pointers = 3 + len(stages.program.sizes) + len(self._forms)
+        self._functions = [self._machine.function(pointers, name, 1 + 2 * (name == "run.tiles")) for name in names]
         self._workspaces: list[Floats] = []
 
     def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
@@ -123,7 +130,7 @@ class OnMachine:
         except IndexError:
             workspace = self._workspace()
         arrays = (theta, seed, *arguments, *outs, workspace)
-        self._function(*[array.ctypes.data for array in arrays], size)
+        self._functions[0](*[array.ctypes.data for array in arrays], size)
         self._workspaces.append(workspace)
 
     def bind(
@@ -133,7 +140,7 @@ class OnMachine:
         workspace = self._workspace()
         before = [theta.ctypes.data, seed.ctypes.data]
         behind = [*[out.ctypes.data for out in outs], workspace.ctypes.data, size]
-        function = self._function
+        (function,) = self._functions
         kept = (theta, seed, *outs, workspace)
 
         def run(arguments: Sequence[Floats], kept: Any = kept) -> None:
@@ -195,6 +202,71 @@ class OnMachine:
         line = llvm.LINE // number
         memory: Floats = np.zeros(self._assembly.workspace + line, self.program.dtype)
         return memory[-memory.ctypes.data % llvm.LINE // number :]
+
+
+class InThreads(OnMachine):
+    """A loop program whose tiles are divided over threads, each with sums of its own, which are added in order.
+
+    The phase before the tiles runs once, and what it leaves in the workspace is copied for each thread, but for the
+    sums over the samples, which begin at 0 there.
+    """
+
+    phases = llvm.PHASES
+
+    def __init__(self, program: LoopProgram, stages: Stages, task: Task) -> None:
+        super().__init__(program, stages, task)
+        enough = int(threads.ENOUGH / max(_nanoseconds(program), 1e-3)) + 1
+        step = llvm.LINE if self._tile == UNTILED else self._tile
+        self._step = -(-enough // step) * step
+        stores = [s.address.buffer for s in program.walk(program.tile) if isinstance(s, Store)]
+        self._sums = [buffer for buffer in dict.fromkeys(stores) if not buffer.batched]
+
+    def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
+        """Compute the outputs."""
+        self.bind(len(arguments[0]), theta, seed, outs)(arguments)
+
+    def bind(
+        self, size: int, theta: Floats, seed: Floats, outs: Sequence[Floats]
+    ) -> Callable[[Sequence[Floats]], None]:
+        """Return a function of the arguments that does the same each time, for ``size`` samples, for one thread."""
+        stretches = threads.stretches(size, self.signature.threads, self._step)
+        mine = [(self._workspace(), outs), *[self._copies(outs) for _ in stretches[1:]]]
+        (workspace, _), *others = mine
+        sums = [[self._sum(buffer, *memory) for buffer in self._sums] for memory in mine]
+        before, tiles, after = self._functions
+
+        def run(arguments: Sequence[Floats]) -> None:
+            given = [array.ctypes.data for array in (theta, seed, *arguments)]
+            pointers = [[*given, *[out.ctypes.data for out in own], space.ctypes.data, size] for space, own in mine]
+            before(*pointers[0])
+            for (space, _), parts in zip(others, sums[1:], strict=True):
+                for lasting in self._assembly.lasting:
+                    space[lasting] = workspace[lasting]
+                for part in parts:
+                    part.fill(0.0)
+            threads.together([partial(tiles, *p, *ends) for p, ends in zip(pointers, stretches, strict=True)])
+            for parts in sums[1:]:
+                for total, part in zip(sums[0], parts, strict=True):
+                    np.add(total, part, out=total)
+            after(*pointers[0])
+
+        return run
+
+    def entered(self, slow: Callable[..., Any], theta: Floats, gradient: Floats) -> Callable[..., Any]:
+        """Return ``slow``: who runs in several threads has time for it."""
+        return slow
+
+    def _copies(self, outs: Sequence[Floats]) -> tuple[Floats, list[Floats]]:
+        """A thread's workspace and outputs: its own where it adds to them."""
+        own = {buffer.position for buffer in self._sums if buffer.role == "output"}
+        return self._workspace(), [np.empty_like(out) if k in own else out for k, out in enumerate(outs)]
+
+    def _sum(self, buffer: Buffer, workspace: Floats, outs: Sequence[Floats]) -> Floats:
+        """Where a sum over the samples stands."""
+        if buffer.role == "output":
+            return outs[buffer.position]
+        place = self._assembly.places[buffer.name]
+        return workspace[place : place + buffer.members]
 
 
 def _nanoseconds(program: LoopProgram) -> float:
