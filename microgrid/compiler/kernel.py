@@ -118,17 +118,17 @@ class Kernel:
 
         It is ``value_and_grad`` for a training loop: ``theta`` is read where it is, so an optimiser may
         change it in place, and ``gradient`` is written where it is; nothing is copied and no view is made
-        anew. One bound function is for one thread.
+        anew. One bound function is for one thread, and no argument of it may share memory with ``gradient``.
 
         Of a function with several outputs and ``reduce=None`` the first is the loss: ``step`` returns the
         outputs of each sample, one row each, and the gradient is that of the mean of the first.
 
         Raises:
             TypeError: if the arrays are not contiguous arrays of the kernel's dtype.
-            ValueError: if they have not one number per parameter, or ``reduce`` does not fit the outputs.
+            ValueError: if they have not one number per parameter, ``gradient`` is read-only or shares memory with
+                ``theta``, or ``reduce`` does not fit the outputs.
         """
-        for name, array in (("theta", theta), ("gradient", gradient)):
-            self.signature.check_bound(name, array, len(self.parameters))
+        self.signature.check_bound(theta, gradient, len(self.parameters))
         several = self.signature.outputs is not None
         if several != self.signature.per_sample:
             raise ValueError("bind() is for one output and reduce='mean' or 'sum', or several and reduce=None")
