@@ -235,8 +235,7 @@ class Kernel:
         """
         if self.target == "loops":
             raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
-        task = self.stages.own_task if by is None else VALUE if by == "value" else Task.gradient(by)
-        return kernel_boxes(self.stages, task, self.parameters, self.modules)
+        return kernel_boxes(self.stages, self._task(by), self.parameters, self.modules)
 
     def __repr__(self) -> str:
         size = f"{self.traced} nodes, {len(self.source.splitlines())} lines"
@@ -270,7 +269,7 @@ class Kernel:
     def to_c(
         self,
         name: str,
-        by: By | Literal["value"] = "parameters",
+        by: By | Literal["value"] | None = None,
         *,
         real: Literal["double", "float"] | None = None,
         tile: int = 1,
@@ -289,7 +288,8 @@ class Kernel:
 
         Args:
             name: the name of the function.
-            by: as in ``value_and_grad``, or ``"value"`` for no gradient.
+            by: as in ``value_and_grad``, or ``"value"`` for no gradient. Unless given it is by the parameters, or
+                by the arguments if there are no parameters.
             real: the type of all numbers; that of the kernel unless given.
             tile: how many samples are computed at a time: more may be faster, and take more workspace.
             batch: a few samples, one array for each argument, for a self-test: what they give now, at the present
@@ -302,12 +302,15 @@ class Kernel:
         """
         from microgrid.compiler.targets import c  # few need it
 
-        task = VALUE if by == "value" else Task.gradient(by)
         labels = [parameter.label for parameter in self.parameters]
         recorded = None if batch is None else (self.read(), None, batch)
-        return c.export(self.stages, task, name, labels, real=real, tile=tile, recorded=recorded)
+        return c.export(self.stages, self._task(by), name, labels, real=real, tile=tile, recorded=recorded)
 
     # -- what a call needs ----------------------------------------------------------------------------
+
+    def _task(self, by: By | Literal["value"] | None) -> Task:
+        """The value, and the gradient by what is said; unless it is said, by what there is."""
+        return self.stages.own_task if by is None else VALUE if by == "value" else Task.gradient(by)
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
         """Return the value and the gradient, or None; ``seed``: the weight of each output, 0 leaves one out."""
