@@ -265,8 +265,10 @@ def test_a_folder_of_another_user_is_left_alone(folder, monkeypatch):
     assert not [*folder.iterdir()]
 
 
-def test_the_cache_can_be_switched_off(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("MICROGRID_CACHE", "off")
+@pytest.mark.parametrize("off", ["off", "OFF"])
+def test_the_cache_can_be_switched_off(off, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MICROGRID_CACHE", off)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert not compiled()
     assert not compiled()
@@ -306,6 +308,17 @@ def test_the_cache_is_where_the_platform_keeps_caches(platform, variables, place
     monkeypatch.setattr(sys, "platform", platform)
     assert cache.unusable() is None
     assert (tmp_path / place).is_dir()
+
+
+@POSIX
+@pytest.mark.parametrize(("asked", "reason"), [("~/mine", None), ("~nobody-of-this-name/mine", "home directory")])
+def test_a_folder_may_be_named_from_the_home_of_the_user(asked, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MICROGRID_CACHE", asked)
+    assert not compiled(17.0)
+    assert reason is None or reason in cache.unusable()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"] * (reason is None)
 
 
 def test_without_a_home_there_is_no_cache(monkeypatch):

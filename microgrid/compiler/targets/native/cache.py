@@ -82,11 +82,11 @@ def _header(key: str, code: bytes) -> bytes:
 
 def _place() -> Path:
     asked = os.environ.get("MICROGRID_CACHE", "")
-    if asked == "off":
+    if asked.lower() == "off":
         raise _UnusableError("MICROGRID_CACHE is off")
-    if asked:
-        return Path(asked)
     try:
+        if asked:
+            return Path(asked).expanduser()
         home = Path.home()
     except RuntimeError as error:
         raise _UnusableError(str(error)) from None
