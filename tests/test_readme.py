@@ -16,4 +16,4 @@ def test_the_code_of_the_readme_runs_without_a_screen(tmp_path, monkeypatch):
     run = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     written = {path.name for path in tmp_path.iterdir()}
-    assert set(re.findall(r'"([\w-]+\.(?:svg|html|png))"', "".join(blocks))) <= written
+    assert set(re.findall(r'"([\w-]+\.(?:svg|html|png|c))"', "".join(blocks))) <= written

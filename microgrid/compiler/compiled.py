@@ -330,8 +330,9 @@ def compile(  # it stands beside Python's own name in our namespace alone
         reduce: how the outputs of the samples become one: ``"mean"``, ``"sum"``; ``None`` keeps them apart.
         batch: whether the arguments have a leading axis over samples; without it they are one sample.
         dtype: ``"float64"``, or ``"float32"``.
-        target: what is to compute it: ``"numpy"``, or for functions of single numbers ``"floats"`` or ``"loops"``.
-            Unless given it is the first that suits; ``kernel.target`` and ``kernel.why_not`` tell.
+        target: what is to compute it: ``"native"`` or ``"numpy"``; or for functions of single numbers ``"floats"``
+            or ``"loops"``, and for large ones without structure ``"native tape"`` or ``"tape"``. Unless given it is
+            the first that suits; ``kernel.target`` and ``kernel.why_not`` tell.
         threads: over how many threads a large batch is divided, where ``"native"`` computes it. Their sums are added
             in order: the last digits depend on how many there are, and not on which is done first.
 

@@ -118,17 +118,17 @@ class Kernel:
 
         It is ``value_and_grad`` for a training loop: ``theta`` is read where it is, so an optimiser may
         change it in place, and ``gradient`` is written where it is; nothing is copied and no view is made
-        anew. One bound function is for one thread.
+        anew. One bound function is for one thread, and no argument of it may share memory with ``gradient``.
 
         Of a function with several outputs and ``reduce=None`` the first is the loss: ``step`` returns the
         outputs of each sample, one row each, and the gradient is that of the mean of the first.
 
         Raises:
             TypeError: if the arrays are not contiguous arrays of the kernel's dtype.
-            ValueError: if they have not one number per parameter, or ``reduce`` does not fit the outputs.
+            ValueError: if they have not one number per parameter, ``gradient`` is read-only or shares memory with
+                ``theta``, or ``reduce`` does not fit the outputs.
         """
-        for name, array in (("theta", theta), ("gradient", gradient)):
-            self.signature.check_bound(name, array, len(self.parameters))
+        self.signature.check_bound(theta, gradient, len(self.parameters))
         several = self.signature.outputs is not None
         if several != self.signature.per_sample:
             raise ValueError("bind() is for one output and reduce='mean' or 'sum', or several and reduce=None")
@@ -235,8 +235,7 @@ class Kernel:
         """
         if self.target == "loops":
             raise ValueError("this kernel is a loop of plain floats, without arrays to draw; read kernel.source")
-        task = self.stages.own_task if by is None else VALUE if by == "value" else Task.gradient(by)
-        return kernel_boxes(self.stages, task, self.parameters, self.modules)
+        return kernel_boxes(self.stages, self._task(by), self.parameters, self.modules)
 
     def __repr__(self) -> str:
         size = f"{self.traced} nodes, {len(self.source.splitlines())} lines"
@@ -270,7 +269,7 @@ class Kernel:
     def to_c(
         self,
         name: str,
-        by: By | Literal["value"] = "parameters",
+        by: By | Literal["value"] | None = None,
         *,
         real: Literal["double", "float"] | None = None,
         tile: int = 1,
@@ -289,7 +288,8 @@ class Kernel:
 
         Args:
             name: the name of the function.
-            by: as in ``value_and_grad``, or ``"value"`` for no gradient.
+            by: as in ``value_and_grad``, or ``"value"`` for no gradient. Unless given it is by the parameters, or
+                by the arguments if there are no parameters.
             real: the type of all numbers; that of the kernel unless given.
             tile: how many samples are computed at a time: more may be faster, and take more workspace.
             batch: a few samples, one array for each argument, for a self-test: what they give now, at the present
@@ -302,12 +302,15 @@ class Kernel:
         """
         from microgrid.compiler.targets import c  # few need it
 
-        task = VALUE if by == "value" else Task.gradient(by)
         labels = [parameter.label for parameter in self.parameters]
         recorded = None if batch is None else (self.read(), None, batch)
-        return c.export(self.stages, task, name, labels, real=real, tile=tile, recorded=recorded)
+        return c.export(self.stages, self._task(by), name, labels, real=real, tile=tile, recorded=recorded)
 
     # -- what a call needs ----------------------------------------------------------------------------
+
+    def _task(self, by: By | Literal["value"] | None) -> Task:
+        """The value, and the gradient by what is said; unless it is said, by what there is."""
+        return self.stages.own_task if by is None else VALUE if by == "value" else Task.gradient(by)
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
         """Return the value and the gradient, or None; ``seed``: the weight of each output, 0 leaves one out."""

@@ -89,11 +89,16 @@ class Signature:
         _check_length("theta", array, count)
         return array
 
-    def check_bound(self, name: str, array: Any, count: int) -> None:
-        """Raise ``TypeError`` or ``ValueError`` unless an array can be read and written where it is."""
-        if not (isinstance(array, np.ndarray) and array.dtype == self.dtype and array.flags.c_contiguous):
-            raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.dtype}")
-        _check_length(name, array, count)
+    def check_bound(self, theta: Any, gradient: Any, count: int) -> None:
+        """Raise ``TypeError`` or ``ValueError`` unless arrays can be read, and the second written, where they are."""
+        for name, array in (("theta", theta), ("gradient", gradient)):
+            if not (isinstance(array, np.ndarray) and array.dtype == self.dtype and array.flags.c_contiguous):
+                raise TypeError(f"bind() needs {name} as a contiguous NumPy array of {self.dtype}")
+            _check_length(name, array, count)
+        if not gradient.flags.writeable:
+            raise ValueError("bind() writes to gradient, which is read-only; give an array of your own, or a copy")
+        if np.may_share_memory(theta, gradient):
+            raise ValueError("theta and gradient share memory, and one is read while the other is written; give a copy")
 
     def seed(self, seed: Any, shape: Shape) -> Floats:
         """Check the weights of the outputs: in a shape, samples first, or the same for all samples."""

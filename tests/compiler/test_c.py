@@ -383,6 +383,21 @@ def test_a_workspace_has_the_size_that_the_header_says_and_nothing_else_is_kept(
     assert not re.search(r"\b(malloc|alloca)\b|static (?!const|float moons|double moons)", text)
 
 
+@pytest.mark.parametrize("unread", ["add", "mul", "sum", "copy", "gradient"])
+def test_an_argument_that_is_not_read_may_be_called_as_anything(tmp_path, unread):
+    names = f"x, {unread}"
+    f = eval(f"lambda {names}: mg.total([mg.sin(a) * a + w for a in x])", {"mg": mg, "w": mg.Value(0.5)})
+    batch = [[[0.5, 0.25, 2.0]], [1.0]]
+    text = mg.compile(f).kernel(*batch).to_c("model", "both", batch=batch)
+    assert runs(tmp_path, text, "model").returncode == 0
+
+
+def test_an_exported_function_without_parameters_has_the_gradient_by_its_arguments_unless_told():
+    text = mg.compile(lambda a, b: a * b, batch=False).kernel(2.0, 3.0).to_c("area")
+    assert "double *restrict gradient_by_a" in text
+    assert "double *restrict gradient_by_b" in text
+
+
 def test_an_exported_function_without_parameters_or_gradient_takes_what_it_needs():
     text = mg.compile(lambda a: a * a, batch=False).kernel(2.0).to_c("square", "value")
     assert "void square(const double *restrict a, double *restrict value);" in text

@@ -628,6 +628,10 @@ def test_wrong_parameters_and_options_are_explained():
         compile(x * 2.0, inputs=[x, x])
     with pytest.raises(TypeError, match="contiguous"):
         kernel.bind([1.0, 2.0, 3.0], np.zeros(3))
+    theta = np.zeros(3)
+    for gradient, reason in ((np.frombuffer(bytes(24)), "gradient, which is read-only"), (theta, "share memory")):
+        with pytest.raises(ValueError, match=reason):
+            kernel.bind(theta, gradient)
     for f, reduce in ((loss, None), (lambda x, y: [loss(x, y), x[0]], "mean")):
         with pytest.raises(ValueError, match="one output and reduce='mean' or 'sum', or several and reduce=None"):
             compile(f, reduce=reduce).kernel(X, Y).bind(np.zeros(3), np.zeros(3))

@@ -265,8 +265,10 @@ def test_a_folder_of_another_user_is_left_alone(folder, monkeypatch):
     assert not [*folder.iterdir()]
 
 
-def test_the_cache_can_be_switched_off(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("MICROGRID_CACHE", "off")
+@pytest.mark.parametrize("off", ["off", "OFF"])
+def test_the_cache_can_be_switched_off(off, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MICROGRID_CACHE", off)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert not compiled()
     assert not compiled()
@@ -308,6 +310,17 @@ def test_the_cache_is_where_the_platform_keeps_caches(platform, variables, place
     assert (tmp_path / place).is_dir()
 
 
+@POSIX
+@pytest.mark.parametrize(("asked", "reason"), [("~/mine", None), ("~nobody-of-this-name/mine", "home directory")])
+def test_a_folder_may_be_named_from_the_home_of_the_user(asked, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MICROGRID_CACHE", asked)
+    assert not compiled(17.0)
+    assert reason is None or reason in cache.unusable()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"] * (reason is None)
+
+
 def test_without_a_home_there_is_no_cache(monkeypatch):
     def fail():
         raise RuntimeError("Could not determine home directory.")
@@ -331,6 +344,64 @@ def test_of_too_much_what_was_not_used_for_long_goes(folder, monkeypatch):
     assert cache.read(used) == b"used"
     assert cache.read(f"{299 % 16:x}{299:063x}") == bytes(1000)
     assert cache.read(f"0{0:063x}") is None
+
+
+def test_files_that_are_not_of_the_cache_stay_whatever_their_size(folder, monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 2000)
+    folder.mkdir(mode=0o700)
+    for name in ("thesis.tex", "f" * 63, "f" * 64 + ".txt"):
+        (folder / name).write_bytes(bytes(3000))
+        os.utime(folder / name, (1, 1))
+    left_behind = folder / f"{'e' * 64}.{'0' * 12}.draft"
+    left_behind.write_bytes(bytes(3000))
+    os.utime(left_behind, (1, 1))
+    for k in range(5):
+        cache.write(f"0{k:063x}", bytes(1000))
+    assert {"thesis.tex", "f" * 63, "f" * 64 + ".txt"} < {file.name for file in folder.iterdir()}
+    assert not left_behind.exists()
+    assert cache.read(f"0{4:063x}") == bytes(1000)
+    assert cache.read(f"0{0:063x}") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+def test_a_child_that_is_forked_while_a_thread_compiles_can_compile(folder):
+    code = f"""
+import os, signal, threading
+from {ENGINE} import engine
+loading, forked = threading.Event(), threading.Event()
+target = engine._target
+def slowly(level):
+    loading.set()
+    forked.wait(0.5)
+    return target(level)
+engine._target = slowly
+thread = threading.Thread(target=engine.load, args=({text(5.0)!r},))
+thread.start()
+loading.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    engine.load({text(6.0)!r})
+    os._exit(0)
+forked.set()
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process takes now is read as Linux tells it")
+def test_a_program_that_is_no_more_leaves_little_memory_behind(monkeypatch):
+    def taken():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    monkeypatch.setenv("MICROGRID_CACHE", "off")
+    for k in range(20):
+        engine.load(text(100.5 + k))
+    before = taken()
+    for k in range(200):
+        engine.load(text(200.5 + k))
+    assert taken() - before < 200 * 25_000
 
 
 def test_processes_that_compile_the_same_at_once_do_not_disturb_each_other(folder):

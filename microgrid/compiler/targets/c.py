@@ -520,7 +520,7 @@ int main(void)
                     self._write(f"const int {self.in_tile_count} = {rest} < {self.tile} ? (int)({rest}) : {self.tile};")
                 self._statements(program.tile, titled=True)
         self._statements(program.after, titled=True)
-        words = {*re.findall(r"\w+", "\n".join(self.lines))}
+        words = {*re.findall(r"\w+", re.sub(r"/\*.*\*/|->\w+", "", "\n".join(self.lines)))}
         samples = f"({self.real}){n}" if self.batched else "1"
         head = [*self.head]
         head += [f"const {self.real} {count} = {samples};"] * bool(words & {count, weight})

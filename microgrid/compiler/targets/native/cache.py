@@ -7,6 +7,7 @@ A file that is not whole, or not the one that is asked for, counts as missing. S
 
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ LIMIT = 256_000_000
 """So many bytes are kept, about; of more, those that were not used for the longest time go."""
 
 _MAGIC = b"microgrid machine code 1\n"
+_OURS = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{12}\.draft)?")
+"""The names of our files: ``MICROGRID_CACHE`` may be a folder that has others."""
 _HEADER = len(_MAGIC) + hashlib.sha256().digest_size
 
 
@@ -79,11 +82,11 @@ def _header(key: str, code: bytes) -> bytes:
 
 def _place() -> Path:
     asked = os.environ.get("MICROGRID_CACHE", "")
-    if asked == "off":
+    if asked.lower() == "off":
         raise _UnusableError("MICROGRID_CACHE is off")
-    if asked:
-        return Path(asked)
     try:
+        if asked:
+            return Path(asked).expanduser()
         home = Path.home()
     except RuntimeError as error:
         raise _UnusableError(str(error)) from None
@@ -122,7 +125,8 @@ def _folder() -> Iterator[_Folder]:
 
 def _shrink(folder: _Folder) -> None:
     with os.scandir(folder.prefix if folder.descriptor is None else folder.descriptor) as entries:
-        files = [(entry.stat(), entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
+        ours = [x for x in entries if _OURS.fullmatch(x.name) and x.is_file(follow_symlinks=False)]
+        files = [(entry.stat(), entry.name) for entry in ours]
     kept = 0
     for status, name in sorted(files, key=lambda file: file[0].st_mtime, reverse=True):
         kept += status.st_size

@@ -4,6 +4,7 @@ import ctypes
 import functools
 import hashlib
 import itertools
+import os
 import platform
 import threading
 import weakref
@@ -148,6 +149,19 @@ def _llvm() -> Any:
     llvm = require("llvmlite.binding", "native code", "native")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    if hasattr(os, "register_at_fork"):
+        inner = llvm.ffi.lib._lock
+
+        def hold() -> None:
+            _lock.acquire()
+            inner.__enter__()
+
+        def free() -> None:
+            inner.__exit__()
+            _lock.release()
+
+        # Else a child would wait forever for a thread that was within LLVM when it was forked, and that it has not.
+        os.register_at_fork(before=hold, after_in_parent=free, after_in_child=free)
     return llvm
 
 
@@ -180,7 +194,11 @@ def _optimised(text: str, target: Any) -> Any:
     for name, value in _PASSES.items():
         setattr(options, name, value)
     builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(module, builder)
+    manager = builder.getModulePassManager()
+    manager.run(module, builder)
+    # llvmlite's managers inherit first from a class that frees nothing: up to 0.50 each leaves 45 KB behind
+    llvm.newpassmanagers.NewPassManager._dispose(manager)
+    manager.detach()
     return module
 
 
