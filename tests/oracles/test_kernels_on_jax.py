@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_lookups as lookups
 from bounds import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -214,6 +215,15 @@ def test_windows_that_overlap_and_run_backwards_on_jax():
     assert value == pytest.approx(expected)
     assert np.asarray(gradients[0]) == pytest.approx(by_theta)
     assert np.asarray(gradients[1]) == pytest.approx(by_x)
+
+
+@pytest.mark.parametrize("look_up", lookups.FUNCTIONS, ids=lambda f: f.__name__)
+def test_look_ups_on_jax_choose_and_add_as_the_engine_does(look_up):
+    X, indices = lookups.batch(5)
+    kernel = compile(look_up).kernel(X, indices)
+    kernel.stages.unrolled = False
+    value, (by_theta, *by_arguments) = jax.value_and_grad(kernel.to_jax(), (0, 1, 2))(kernel.read(), X, indices)
+    lookups.agree(kernel, (value, (by_theta, by_arguments)), lookups.eager(look_up, X, indices, mean=True))
 
 
 def test_one_sample_without_a_batch_and_float32():
