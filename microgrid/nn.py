@@ -34,6 +34,7 @@ from microgrid import atomic, ops
 from microgrid.calls import Container, call, walk, weighted_sum
 from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float
+from microgrid.recording import written
 
 Seed = int | random.Random | None
 """An integer, a generator to draw from, or ``None`` for Python's global ``random``."""
@@ -121,7 +122,7 @@ class Module(Container):
                 "this one is unchanged"
             )
         numbers = [_number(name, state[name]) for name in parameters]
-        atomic.assign((list(parameters.values()), "_data", numbers))
+        atomic.assign((list(parameters.values()), "_data", numbers), written())
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:

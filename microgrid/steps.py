@@ -18,7 +18,7 @@ from microgrid.compiler.kernel import Kernel
 from microgrid.engine import Value, constant
 from microgrid.nn import as_list
 from microgrid.optim import Optimizer, changes
-from microgrid.recording import is_watched, no_grad
+from microgrid.recording import is_watched, no_grad, written
 
 Loss = Callable[[Any, Any], Any]
 """``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
@@ -180,7 +180,8 @@ class EagerStep:
     def write(self, state: State) -> None:
         """Set both to what ``read()`` gave."""
         numbers, attributes = state
-        atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), ([self], "_before", [None]))
+        undone = [self], "_before", [None]
+        atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), undone, written())
 
     def publish(self) -> None:
         """Undo an update that was cut short; else the Values are what is computed on."""
@@ -276,6 +277,7 @@ class CompiledStep:
                 _to(self.optimizer, _attributes(self.optimizer) | self._state[1]),
                 ([self], "_state", [(self._theta, {})]),
                 ([self], "_published", [True]),
+                written(),
             )
 
     def resume(self) -> None:
