@@ -61,6 +61,7 @@ pending: ContextVar[dict[Any, Any]] = ContextVar("pending")
 pictures: list[Callable[[Any, Any], dict[str, str] | None]] = []
 """What a notebook shows of a value, given the value and a node to mark or ``None``; the last one counts."""
 
+
 class Writes:
     """The latest write to the number of a node that existed: an object of its own, which can be compared by ``is``."""
 

@@ -1,8 +1,7 @@
 """One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -16,7 +15,7 @@ from microgrid.compiler.capture import Generators
 from microgrid.compiler.compiled import Variant
 from microgrid.compiler.kernel import Kernel
 from microgrid.engine import Value, constant
-from microgrid.nn import as_list
+from microgrid.nn import as_list, mode
 from microgrid.optim import Optimizer, changes
 from microgrid.recording import is_watched, no_grad, written
 
@@ -53,20 +52,6 @@ def _are_right(outputs: Any, targets: Any) -> Any:
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > 0) == (targets[:, 0] > 0)
     return outputs.argmax(axis=1) == (targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0])
-
-
-@contextmanager
-def mode(model: Any, *, training: bool) -> Iterator[None]:
-    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
-    before = getattr(model, "training", None)
-    if before is None:
-        yield
-        return
-    model.train(training)
-    try:
-        yield
-    finally:
-        model.train(before)
 
 
 class Bucket(NamedTuple):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import reduce
 from itertools import compress
 from typing import Any, Protocol
@@ -11,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from microgrid import engine, ops
-from microgrid.calculus import flatten, gradient_graph
+from microgrid.calculus import gradient_graph
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import without_gradient
+from microgrid.compiler.structure import Split
 from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
 from microgrid.ops import Op, Operation
@@ -44,10 +44,8 @@ class Called(Protocol):
         """The numbers of the parameters, to be read only."""
         ...
 
-    def run(
-        self, task: Task, parameters: Floats, arrays: Sequence[Floats], size: int, seed: Any = None
-    ) -> tuple[Any, Any]:
-        """Return the value and the gradient, of what is checked."""
+    def present(self, arrays: Sequence[Floats], size: int) -> Any:
+        """Return the value at the present parameters."""
         ...
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
@@ -69,43 +67,6 @@ spelling_out: ContextVar[list[Value] | None] = ContextVar("spelling_out", defaul
 def samples_within(nodes: int) -> int:
     """Of how many samples a call is spelled out that takes so many nodes for each."""
     return max(SPELLED_OUT // max(nodes, 1), 1)
-
-
-@dataclass(slots=True)
-class Split:
-    """An argument as it was given, as plain numbers, and the Values among them by their place."""
-
-    given: Any
-    numbers: Any
-    values: dict[int, Value] = field(default_factory=dict)
-    size: int = 0
-
-    @classmethod
-    def of(cls, argument: Any, name: str) -> "Split":
-        """Take an argument apart; the name is for the message if it is not made of numbers."""
-        if type(argument) is float or (isinstance(argument, np.ndarray) and argument.dtype.kind != "O"):
-            return cls(argument, argument)
-        numbers, rebuild = flatten(argument)
-        values = {k: x for k, x in enumerate(numbers) if isinstance(x, Value)}
-        if not values and not isinstance(argument, np.ndarray):
-            return cls(argument, argument)
-        try:
-            plain = [x._data if isinstance(x, Value) else ops.as_float(x) for x in numbers]
-        except TypeError as error:
-            raise TypeError(f"argument {name}: {error}") from None
-        return cls(argument, rebuild(plain), values, len(numbers))
-
-    def listed(self) -> Any:
-        """What was given, an array as nested lists."""
-        return self.given.tolist() if isinstance(self.given, np.ndarray) else self.given
-
-    def samples(self, samples: int) -> dict[int, dict[int, Value]]:
-        """The Values of each sample that has some, by their place in the sample."""
-        step = self.size // samples
-        found: dict[int, dict[int, Value]] = {}
-        for at, x in self.values.items():
-            found.setdefault(at // step, {})[at % step] = x
-        return found
 
 
 class Pullback:
@@ -314,10 +275,7 @@ class CompiledCall:
                 parent._grad += gradient * derivative
 
     def send_to_leaves(self, node: Any, gradient: float) -> bool:
-        """Do what ``backward()`` of a node of this call does, if its parents are the parameters and leaves, all at once.
-
-        Returns whether it did.
-        """
+        """Do what ``backward()`` of a node of this call does, if all its parents are leaves; return whether it did."""
         kernel = self.kernel
         if self.sample is not None or kernel.varied or any(self.places) or not is_of_parameters(node, kernel):
             return False
@@ -461,7 +419,7 @@ def called(kernel: Called, split: Sequence[Split]) -> Any:
     """Return what a call gives, of arguments that are taken apart; under ``no_grad`` nothing else is kept."""
     signature = kernel.signature
     arrays, size = signature.rows([part.numbers for part in split])
-    found = kernel.run(VALUE, kernel.theta, arrays, size)[0]
+    found = kernel.present(arrays, size)
     if not is_recording() and not is_watched():
         return leaves_like(found if isinstance(found, float) else found.tolist())
     if signature.per_sample:

@@ -16,7 +16,7 @@ import numpy as np
 from microgrid import engine, ops
 from microgrid.calculus import flatten
 from microgrid.compiler.boxes import Box
-from microgrid.compiler.call import Split, called, samples_within, spelling_out
+from microgrid.compiler.call import called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
@@ -24,6 +24,7 @@ from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_
 from microgrid.compiler.simplify import simplify
 from microgrid.compiler.structure import (
     Arrays,
+    Split,
     Structure,
     arrays_in,
     as_values,
@@ -36,8 +37,9 @@ from microgrid.compiler.structure import (
 from microgrid.compiler.targets import named as target_named
 from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, without_collector
 from microgrid.engine import Value
-from microgrid.nn import Dropout, factors_of
+from microgrid.nn import Dropout, Module, factors_of, mode
 from microgrid.node import announce_reads
+from microgrid.recording import no_grad, open_blocks
 
 
 class Compiled:
@@ -70,8 +72,7 @@ class Compiled:
         self._object: Any = None
         self._traces = _Traces()
         self._objects: dict[int, tuple[weakref.ref[Any], _Traces]] = {}
-        known = self._parameters
-        if known and not any(name.startswith("*") for name in known) and (unknown := self.static.difference(known)):
+        if self.static and (unknown := self.static.difference(known := self._parameters)):
             raise ValueError(
                 f"static must name arguments of {self._name}, {', '.join(known)}; got {', '.join(sorted(unknown))}"
             )
@@ -84,10 +85,10 @@ class Compiled:
         called with, of one sample: lists where there are arrays. With ``reduce=None`` the result is a list with an
         entry per sample.
         """
-        structure, names, split = self._taken_apart(batch, named)
-        if any(type(x) is Traced for part in split if part.values for x in part.values.values()):
+        structure, split = self._taken_apart(batch, named)
+        if any(type(x) is Traced for part in split for x in part.values.values()):
             return self._inline(batch, named)
-        variant = self._called(structure, names, split)
+        variant = self._called(structure, split)
         if (spelled := spelling_out.get()) is not None and not variant.drops:
             spelled += self._spelled_out(variant, structure, [part.given for part in split])
         result = called(variant.kernel, split)
@@ -110,19 +111,16 @@ class Compiled:
         Raises:
             TraceError: within a function that is being compiled: call it there.
         """
-        structure, names, split = self._taken_apart(batch, named)
+        structure, split = self._taken_apart(batch, named)
         for value in [value for part in split for value in part.values.values()]:
             announce_reads(value)
             if type(value) is Traced:
                 raise TraceError(f"predict() gives plain numbers: within a compiled function call {self._name} itself")
-        return self._called(structure, names, split).predicted(split)
+        return self._called(structure, split).predicted(split)
 
-    def _called(self, structure: Structure, names: Sequence[str], split: list[Split]) -> "Variant":
+    def _called(self, structure: Structure, split: list[Split]) -> "Variant":
         """What a call runs; what it is run on becomes arrays, and the factors of ``Dropout`` are drawn."""
-        arrays = self._arrays(names, [part.numbers for part in split])
-        variant = self._variant(structure, names, arrays)
-        for part, array in zip(split, arrays, strict=True):
-            part.numbers = array
+        variant = self._variant(structure, split)
         if self._traces.in_a_row == _STATES:
             warnings.warn(
                 f"{self._name} was traced anew at each of its last {_STATES} calls, which takes long, for something it "
@@ -130,16 +128,16 @@ class Compiled:
                 stacklevel=3,
             )
         if variant.drops:
-            factors = variant.factors(len(arrays[0]) if variant.batched else None)
-            split.append(Split(factors, factors))
+            factors = variant.factors(len(split[0].numbers) if variant.batched else None)
+            split.append(Split("factors", factors, factors))
         return variant
 
     def __get__(self, instance: Any, owner: type) -> Any:
         """Bind a compiled method to its object."""
         if instance is None:
             return self
-        options = self.reduce, self.batch, self.dtype, self.target, self.static
-        bound = Compiled(MethodType(self.function, instance), *options)
+        function = MethodType(self.function, instance)
+        bound = Compiled(function, self.reduce, self.batch, self.dtype, self.target, [*self.static])
         objects, key = self._objects, id(instance)
         with self._traces.lock:
             if key not in objects:
@@ -169,8 +167,7 @@ class Compiled:
 
     def variant(self, *batch: Any, **named: Any) -> "Variant":
         """Return what a call with arguments like these runs, in the present state of all that the function reaches."""
-        structure, names, split = self._taken_apart(batch, named)
-        return self._variant(structure, names, self._arrays(names, [part.numbers for part in split]))
+        return self._variant(*self._taken_apart(batch, named))
 
     def boxes(self) -> list[Box]:
         """Return the boxes of its kernel, for a drawing, if it has one so far; see ``Kernel.boxes``.
@@ -206,38 +203,32 @@ class Compiled:
             parameters = inspect.signature(self.function).parameters.values()
         except (TypeError, ValueError):
             return []
-        return [{2: "*", 4: "**"}.get(parameter.kind, "") + parameter.name for parameter in parameters]
+        return [parameter.name for parameter in parameters]
 
-    def _taken_apart(
-        self, batch: Sequence[Any], named: dict[str, Any]
-    ) -> tuple[Structure, list[str], list[Split]]:
-        """How arguments are made of arrays, what each of these is called, and each."""
-        leaves: list[tuple[str, Any]] = []
-        known = self._parameters
-        names = [known[k] if k < len(known) else f"number {k + 1}" for k in range(len(batch))]
-        each = [*zip(names, batch, strict=True), *named.items()]
-        parts = [
-            static(x, name) if name in self.static else take_apart(x, name, leaves, self.batch) for name, x in each
-        ]
-        structure = tuple(parts[: len(batch)]), tuple(zip(named, parts[len(batch) :], strict=True)) if named else ()
-        return structure, [name for name, _ in leaves], [Split.of(leaf, name) for name, leaf in leaves]
+    def _taken_apart(self, batch: Sequence[Any], named: dict[str, Any]) -> tuple[Structure, list[Split]]:
+        """How arguments are made of arrays, and each of these."""
+        leaves: list[Split] = []
+        names = self._parameters
+        if len(batch) > len(names):
+            names = [*names, *[f"number {k + 1}" for k in range(len(names), len(batch))]]
+        positional = tuple([self._part(name, x, leaves) for name, x in zip(names, batch, strict=False)])
+        return (positional, tuple([(name, self._part(name, x, leaves)) for name, x in named.items()])), leaves
 
-    def _arrays(self, names: Sequence[str], leaves: Sequence[Any]) -> list[Floats]:
-        arrays = [real_array(leaf, name, self.dtype) for leaf, name in zip(leaves, names, strict=True)]
-        if self.batch:
-            for array, name in zip(arrays, names, strict=True):
-                if not array.ndim:
-                    raise ValueError(
-                        f"argument {name} must have a leading axis over the samples; got one number. "
-                        "For one sample write [x], or compile(f, batch=False)"
-                    )
-                if not len(array):
-                    raise ValueError(f"argument {name} has no samples; give at least one")
-        return arrays
+    def _part(self, name: str, x: Any, leaves: list[Split]) -> Any:
+        return static(x, name) if name in self.static else take_apart(x, name, leaves, self.batch)
 
-    def _variant(self, structure: Structure, names: Sequence[str], arrays: Sequence[Floats]) -> "Variant":
-        batched = self.batch and bool(arrays)
-        shapes = tuple([array.shape[batched:] for array in arrays])
+    def _variant(self, structure: Structure, split: Sequence[Split]) -> "Variant":
+        batched = self.batch and bool(split)
+        for part in split:
+            part.numbers = array = real_array(part.numbers, part.name, self.dtype)
+            if batched and not array.ndim:
+                raise ValueError(
+                    f"argument {part.name} must have a leading axis over the samples; got one number. "
+                    "For one sample write [x], or compile(f, batch=False)"
+                )
+            if batched and not len(array):
+                raise ValueError(f"argument {part.name} has no samples; give at least one")
+        shapes = tuple([part.numbers.shape[batched:] for part in split])
         traces = self._traces
         with traces.lock:
             key = type(self._object), structure, shapes
@@ -248,8 +239,9 @@ class Compiled:
                         variants.insert(0, variants.pop(k))
                     traces.in_a_row = 0
                     return variant
-            samples = [array[0] if batched else array for array in arrays]
-            signature = Signature(tuple(names), shapes, batched, self.reduce, None, self.dtype)
+            samples = [part.numbers[0] if batched else part.numbers for part in split]
+            names = tuple([part.name for part in split])
+            signature = Signature(names, shapes, batched, self.reduce, None, self.dtype)
             if variants:
                 traces.in_a_row += 1
                 traces.changed = variants[0].capture.changed()
@@ -300,7 +292,7 @@ class Compiled:
 
     def _inline(self, batch: Sequence[Any], named: dict[str, Any]) -> Any:
         """Within the trace of another function, become a part of it."""
-        structure, _, split = self._taken_apart(batch, named)
+        structure, split = self._taken_apart(batch, named)
         if not self.batch or not split:
             return self.function(*batch, **named)
         results = []
@@ -358,8 +350,10 @@ class Variant:
     def predicted(self, split: Sequence[Split]) -> Any:
         """Return the results of each sample as arrays."""
         kernel = self.kernel.apart
-        numbers = np.asarray(kernel.predict([part.numbers for part in split]))
-        return self.arrays(numbers if kernel.signature.outputs is not None else numbers[..., None])
+        if open_blocks:
+            announce_reads(*kernel.parameters)
+        found = kernel.present(*kernel.signature.rows([part.numbers for part in split]))
+        return self.arrays(found if kernel.signature.outputs is not None else np.asarray(found)[..., None])
 
     def factors(self, samples: int | None) -> Floats:
         """Draw the factors of ``Dropout`` in the order in which the function would, sample after sample."""
@@ -421,14 +415,37 @@ def compile(  # it stands beside Python's own name in our namespace alone
     if target is not None:
         target_named(target)
     if f is None:
-        return lambda function: compile(
-            function, reduce=reduce, batch=batch, dtype=dtype, target=target, static=static
-        )
+        return lambda function: compile(function, reduce=reduce, batch=batch, dtype=dtype, target=target, static=static)
     if isinstance(f, (Value, list, tuple)):
         return _graph_kernel(f, inputs, reduce, batch, dtype, target)
     if not callable(f):
         raise TypeError(f"compile() takes a function, a Value or a list of Values; got {f!r}")
     return Compiled(f, reduce, batch, dtype, target, [static] if isinstance(static, str) else static)
+
+
+def predict(model: Module, *batch: Any, **named: Any) -> Any:
+    """Return what a module computes of each sample as arrays; see ``Module.predict``."""
+    with mode(model, training=False):
+        try:
+            return _outputs.__get__(model, type(model)).predict(*batch, **named)
+        except TraceError:  # a branch on a number, a generator: as it is written, then, sample by sample
+            with no_grad():
+                return _one_by_one(model, batch, named)
+
+
+@functools.partial(compile, reduce=None)
+def _outputs(model: Module, *batch: Any, **named: Any) -> Any:
+    return model(*batch, **named)
+
+
+def _one_by_one(model: Module, batch: Sequence[Any], named: dict[str, Any]) -> Any:
+    structure, split = _outputs._taken_apart(batch, named)
+    rows = []
+    for sample in zip(*[part.listed() for part in split], strict=True):
+        positional, by_name = put_together(structure, iter(sample))
+        numbers, rebuild = flatten(model(*positional, **by_name))
+        rows.append([getattr(number, "data", number) for number in numbers])
+    return arrays_in(rebuild(range(len(numbers))))(np.array(rows, float))
 
 
 class _Trace:

@@ -11,20 +11,20 @@ from numpy.typing import ArrayLike
 
 from microgrid import atomic
 from microgrid.compiler.boxes import Box, kernel_boxes
-from microgrid.compiler.call import Cuts, Split, called, cuts
+from microgrid.compiler.call import Cuts, called, cuts
 from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
 from microgrid.compiler.results import empty, parts, shaped, stacked
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import number_values
 from microgrid.compiler.stages import Stages
+from microgrid.compiler.structure import Split
 from microgrid.compiler.targets import Choice
 from microgrid.compiler.targets.target import Executable
 from microgrid.compiler.task import STEP, VALUE, By, Task
 from microgrid.engine import Value
 from microgrid.nn import Module
-from microgrid.node import announce_reads
-from microgrid.recording import open_blocks, writes, written
+from microgrid.recording import writes, written
 
 
 class Kernel:
@@ -57,6 +57,7 @@ class Kernel:
         self.varied = any(parameter.first is not None for parameter in parameters)
         self.others = tuple(parameters[2:])
         self._theta: tuple[Any, Floats | None] = (None, None)
+        self._bound: list[tuple[Floats | None, Floats, Floats, Callable[[Sequence[Floats]], None]]] = []
         self.modules: Sequence[Callable[[], Module | None]] = ()
         self.traced = traced or len(program)
         self.stages, self._insisted = Stages(program, signature), target
@@ -161,12 +162,22 @@ class Kernel:
 
         return executable.entered(step, theta, gradient)
 
-    def predict(self, batch: Sequence[Floats]) -> Any:
-        """Return the function of a batch of arrays that fit, as ``value`` does, at the present parameters."""
-        arrays, size = self.signature.rows(batch)
-        if open_blocks:
-            announce_reads(*self.parameters)
-        return self.run(VALUE, self.theta, arrays, size)[0]
+    def present(self, arrays: Sequence[Floats], size: int) -> Any:
+        """Return the function of a batch that is checked, as ``value`` does, at the present parameters."""
+        if self.signature.batched:
+            return self.run(VALUE, self.theta, arrays, size)[0]
+        theta = self.theta
+        try:
+            seen, buffer, out, run = self._bound.pop()
+        except IndexError:
+            seen, buffer, out = None, theta.copy(), np.empty(self._ready(VALUE)[1][0][0], theta.dtype)
+            run = self.executable(VALUE).bind(1, buffer, np.empty(0, theta.dtype), [out])
+        if seen is not theta:
+            buffer[...] = theta
+        run(arrays)
+        value = out.item() if self.signature.outputs is None else out.copy()
+        self._bound.append((theta, buffer, out, run))
+        return value
 
     @functools.cached_property
     def apart(self) -> "Kernel":
@@ -210,7 +221,7 @@ class Kernel:
         Arguments are arrays or nested lists, of numbers or of Values. For several outputs it is a list,
         for ``reduce=None`` a list with an entry per sample.
         """
-        split = [Split.of(argument, self.signature.name(k)) for k, argument in enumerate(arguments)]
+        split = [Split.of(self.signature.name(k), argument) for k, argument in enumerate(arguments)]
         for part, array in zip(split, self.signature.arrays([part.numbers for part in split]), strict=True):
             part.numbers = array
         return called(self, split)

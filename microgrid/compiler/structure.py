@@ -1,16 +1,55 @@
 """How arguments and results are made of arrays: what is nested is taken apart, and put together again."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from microgrid import engine
+from microgrid import engine, ops
 from microgrid.calculus import flatten, made_of
 from microgrid.compiler.signature import Floats, Shape
 from microgrid.compiler.tracing import Traced
 from microgrid.engine import Value
+
+
+@dataclass(slots=True)
+class Split:
+    """An array of numbers, as it was given, as plain numbers, and the Values among them by their place."""
+
+    name: str
+    given: Any
+    numbers: Any
+    values: dict[int, Value] = field(default_factory=dict)
+    size: int = 0
+
+    @classmethod
+    def of(cls, name: str, argument: Any) -> "Split":
+        """Take an argument apart; the name is for messages."""
+        if type(argument) is float or (isinstance(argument, np.ndarray) and argument.dtype.kind != "O"):
+            return cls(name, argument, argument)
+        numbers, rebuild = flatten(argument)
+        values = {k: x for k, x in enumerate(numbers) if isinstance(x, Value)}
+        if not values and not isinstance(argument, np.ndarray):
+            return cls(name, argument, argument)
+        try:
+            plain = [x._data if isinstance(x, Value) else ops.as_float(x) for x in numbers]
+        except TypeError as error:
+            raise TypeError(f"argument {name}: {error}") from None
+        return cls(name, argument, rebuild(plain), values, len(numbers))
+
+    def listed(self) -> Any:
+        """What was given, an array as nested lists."""
+        return self.given.tolist() if isinstance(self.given, np.ndarray) else self.given
+
+    def samples(self, samples: int) -> dict[int, dict[int, Value]]:
+        """The Values of each sample that has some, by their place in the sample."""
+        step = self.size // samples
+        found: dict[int, dict[int, Value]] = {}
+        for at, x in self.values.items():
+            found.setdefault(at // step, {})[at % step] = x
+        return found
+
 
 Structure = tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]
 """How arguments are made of arrays: of each one by position, and by name. ``None`` stands for an array; a ``Static``
@@ -51,7 +90,7 @@ def parts(x: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return x._fields, x
     if is_dataclass(x) and not isinstance(x, type):
-        names = tuple([field.name for field in fields(x)])
+        names = tuple([each.name for each in fields(x)])
         return names, [getattr(x, name) for name in names]
     return None
 
@@ -74,20 +113,20 @@ def shape_of(x: Any, batch: bool) -> Shape | None:
     return None
 
 
-def take_apart(x: Any, name: str, leaves: list[tuple[str, Any]], batch: bool) -> Any:
-    """Return the structure of an argument; add its arrays to ``leaves``, with their names: lists of numbers as arrays.
+def take_apart(x: Any, name: str, leaves: list[Split], batch: bool) -> Any:
+    """Return the structure of an argument; add its arrays to ``leaves``, also those that were lists of numbers.
 
     Raises:
         TypeError: if some of it is no number, nor holds any.
     """
     kind = type(x)
     if kind is float or kind is np.ndarray:
-        leaves.append((name, x))
+        leaves.append(Split.of(name, x))
         return None
     held = parts(x)
     if held is None and isinstance(x, (list, tuple)):
         if (array := _as_array(x, batch)) is not None or shape_of(x, batch) is not None:
-            leaves.append((name, x if array is None else array))
+            leaves.append(Split.of(name, x if array is None else array))
             return None
         held = range(len(x)), x
     if held is None:
@@ -96,7 +135,7 @@ def take_apart(x: Any, name: str, leaves: list[tuple[str, Any]], batch: bool) ->
                 f"argument {name} must be made of numbers; got {x!r:.60} ({kind.__name__}). If it is to be taken as it "
                 "is, and the function compiled for each such argument, name it: compile(f, static=…)"
             )
-        leaves.append((name, x))
+        leaves.append(Split.of(name, x))
         return None
     keys, entries = held
     in_brackets = isinstance(x, dict) or isinstance(keys, range)
@@ -175,7 +214,7 @@ def arrays_in(template: Any) -> Arrays:
         places = np.array(template, int).reshape(-1)
         start, stop = (int(places[0]), int(places[-1]) + 1) if places.size else (0, 0)
         chosen: Any = slice(start, stop) if places.tolist() == list(range(start, stop)) else places
-        return lambda numbers: numbers[..., chosen].reshape(*numbers.shape[:-1], *shape)[()]
+        return lambda numbers: numbers[..., chosen].reshape((*numbers.shape[:-1], *shape))[()]
     held = parts(template) or (range(len(template)), template)
     within = [arrays_in(entry) for entry in held[1]]
     return lambda numbers: made_of(type(template), held[0], [each(numbers) for each in within])
@@ -184,7 +223,7 @@ def arrays_in(template: Any) -> Arrays:
 def _axes(template: Any) -> Shape | None:
     """The shape of a number, or of nested lists of numbers, else ``None``."""
     if isinstance(template, np.ndarray):
-        return template.shape
+        return tuple(template.shape)
     if not isinstance(template, list):
         return None if isinstance(template, tuple) or parts(template) is not None else ()
     shapes = {_axes(entry) for entry in template}
