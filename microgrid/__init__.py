@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time these
     from microgrid.drawing.playground import playground
     from microgrid.drawing.replay import watch
     from microgrid.ops.table import *  # noqa: F403 - the rows
+    from microgrid.steps import training_step
     from microgrid.training import History, TrainingError, evaluate, fit
 
 _LAZY = {
@@ -65,6 +66,7 @@ _LAZY = {
     "drawing.explorer": ("explore",),
     "drawing.playground": ("playground",),
     "drawing.replay": ("watch",),
+    "steps": ("training_step",),
     "training": ("History", "TrainingError", "evaluate", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
@@ -151,6 +153,7 @@ __all__ = [
     "softmax",
     "topological_order",
     "total",
+    "training_step",
     "value_and_grad",
     "watch",
     "why",

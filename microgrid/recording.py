@@ -77,6 +77,10 @@ def written() -> tuple[list[Any], str, list[Any]]:
     return [writes], "latest", [object()]
 
 
+unwritten: list[Callable[[], None]] = []
+"""What brings Values up to date whose numbers a block of training keeps elsewhere: to be called before they are read.
+"""
+
 open_blocks: list[None] = []
 """One for each block that is open in any thread: while there is none, nodes need not look at the hooks."""
 

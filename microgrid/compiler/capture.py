@@ -99,11 +99,21 @@ class Capture:
         modules = [x for x in walk.reached if isinstance(x, Module)]
         self.modules = [weakref.ref(x) if x is root else functools.partial(_itself, x) for x in modules]
         self._guards = walk.guards(root)
+        tables = [guard for guard in self._guards if guard[0] is _looked_up]
+        self._others = [guard for guard in self._guards if guard[0] is not _looked_up]
+        self._lookups = (
+            [get for _, (get, keys, _), _ in tables for _ in keys],
+            [key for _, (_, keys, _), _ in tables for key in keys],
+            [default for _, (_, _, defaults), _ in tables for default in defaults],
+        )
+        self._found = [x for _, _, expected in tables for x in expected]
         self._lists, self._members = walk.lists, [[*members] for members in walk.lists]
 
     def holds(self) -> bool:
         """Return whether all of it is as it was."""
-        for read, subject, expected in self._guards:
+        # All tables at once, in a few calls of C; what is not identical may yet be the same.
+        same = all(map(operator.is_, map(operator.call, *self._lookups), self._found))
+        for read, subject, expected in self._others if same else self._guards:
             if not _agree(read(subject), expected):
                 return False
         return self._lists_hold()

@@ -169,6 +169,12 @@ class Compiled:
         """Return what a call with arguments like these runs, in the present state of all that the function reaches."""
         return self._variant(*self._taken_apart(batch, named))
 
+    def bound_to(self, batch: Sequence[Any], named: dict[str, Any]) -> tuple[list[Any], Kernel]:
+        """Return what a call hands to its kernel, and the kernel."""
+        structure, split = self._taken_apart(batch, named)
+        variant = self._called(structure, split)
+        return [part.numbers for part in split], variant.kernel
+
     def boxes(self) -> list[Box]:
         """Return the boxes of its kernel, for a drawing, if it has one so far; see ``Kernel.boxes``.
 

@@ -24,7 +24,7 @@ from microgrid.compiler.targets.target import Executable
 from microgrid.compiler.task import STEP, VALUE, By, Task
 from microgrid.engine import Value
 from microgrid.nn import Module
-from microgrid.recording import writes, written
+from microgrid.recording import unwritten, writes, written
 
 
 class Kernel:
@@ -75,6 +75,8 @@ class Kernel:
     @property
     def theta(self) -> Floats:
         """The numbers of the parameters, to be read only: the array of before where none was written since."""
+        for publish in [*unwritten]:
+            publish()
         latest, (seen, theta) = writes.latest, self._theta
         if seen is not latest or theta is None or self.varied:
             theta = np.array([parameter._data for parameter in self.parameters], dtype=self.signature.dtype)
