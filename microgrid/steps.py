@@ -247,7 +247,7 @@ class ArrayStep:
         if not self._published:
             atomic.assign(
                 (self.parameters, "_data", self._theta.tolist()),
-                (self.parameters, "grad", self._gradient.tolist()),
+                (self.parameters, "_grad", self._gradient.tolist()),
                 _to(self.optimizer, _attributes(self.optimizer) | self._state[1]),
                 ([self], "_state", [(self._theta, {})]),
                 ([self], "_published", [True]),
