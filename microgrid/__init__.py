@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # editors and type checkers see every name; at run time these
     from microgrid.drawing.playground import playground
     from microgrid.drawing.replay import watch
     from microgrid.ops.table import *  # noqa: F403 - the rows
+    from microgrid.steps import training_step
     from microgrid.training import History, TrainingError, evaluate, fit
 
 _LAZY = {
@@ -66,6 +67,7 @@ _LAZY = {
     "drawing.explorer": ("explore",),
     "drawing.playground": ("playground",),
     "drawing.replay": ("watch",),
+    "steps": ("training_step",),
     "training": ("History", "TrainingError", "evaluate", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
@@ -153,6 +155,7 @@ __all__ = [
     "take",
     "topological_order",
     "total",
+    "training_step",
     "value_and_grad",
     "watch",
     "why",

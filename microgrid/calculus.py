@@ -14,6 +14,7 @@ they like, and may be any Python: while they run, the numbers are Values.
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
 from functools import cached_property
 from typing import Any, overload
 
@@ -359,8 +360,11 @@ class _Call:
 def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
     """Return the numbers of a nested structure in order, and the function that puts others in their place.
 
-    Lists, tuples, named tuples, dicts and NumPy arrays are structures; anything else counts as a number.
+    Lists, tuples, named tuples, dicts, NumPy arrays and objects of dataclasses are structures; anything else counts as
+    a number.
     """
+    if isinstance(structure, (Value, float)):
+        return [structure], _only
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(structure, numpy.ndarray):
         return list(structure.flat), lambda numbers: _array_like(numpy, structure.shape, list(numbers))
@@ -368,20 +372,36 @@ def flatten(structure: Any) -> tuple[list[Any], Callable[[Iterable[Any]], Any]]:
         keys, children = list(structure), list(structure.values())
     elif isinstance(structure, (list, tuple)):
         keys, children = None, list(structure)
+    elif is_dataclass(structure) and not isinstance(structure, type):
+        keys = [field.name for field in fields(structure)]
+        children = [getattr(structure, key) for key in keys]
     else:
-        return [structure], lambda numbers: next(iter(numbers))
+        return [structure], _only
     parts = [flatten(child) for child in children]
 
     def rebuild(numbers: Iterable[Any]) -> Any:
         remaining = iter(numbers)
         rebuilt = [again([next(remaining) for _ in leaves]) for leaves, again in parts]
-        if keys is not None:
-            return dict(zip(keys, rebuilt, strict=True))
-        if hasattr(structure, "_fields"):
-            return type(structure)(*rebuilt)
-        return type(structure)(rebuilt)
+        return made_of(type(structure), keys, rebuilt)
 
     return [number for leaves, _ in parts for number in leaves], rebuild
+
+
+def made_of(kind: type, keys: Iterable[Any] | None, entries: Iterable[Any]) -> Any:
+    """Return a container of a type with these entries; an object of a dataclass as ``copy`` makes it, by its fields."""
+    if issubclass(kind, (list, tuple)):
+        return kind(*entries) if hasattr(kind, "_fields") else kind(entries)
+    named = zip(keys or (), entries, strict=True)
+    if issubclass(kind, dict):
+        return dict(named)
+    made = object.__new__(kind)
+    for name, entry in named:
+        object.__setattr__(made, name, entry)
+    return made
+
+
+def _only(numbers: Iterable[Any]) -> Any:
+    return next(iter(numbers))
 
 
 def _array_like(numpy: Any, shape: tuple[int, ...], items: list[Any]) -> Any:

@@ -24,7 +24,7 @@ from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import is_number
 from microgrid.ops.operators import METHODS
 from microgrid.recording import kinds, open_blocks, pending
-from microgrid.reverse import live_nodes, require_numbers, sweep
+from microgrid.reverse import live_nodes, require_numbers, sent_to_leaves, sweep
 
 ADD: Final = ops.add
 SUB: Final = ops.sub
@@ -79,10 +79,12 @@ class Value(Node):
             AnomalyError: within ``detect_anomaly()``; the gradients of the leaves are as they were.
             TypeError: if a local derivative of an operation of yours is not a number; likewise.
         """
+        seed = as_float(gradient)
+        if sent_to_leaves(self, seed):
+            return
         order = topological_order(self)
         leaves = [node for node in order if node.first is None]
         before = [leaf._grad for leaf in leaves]
-        seed = as_float(gradient)
         outer = pending.set({})
         try:
             for node in order:

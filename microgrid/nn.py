@@ -27,13 +27,16 @@ import operator
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic, ops
 from microgrid.calls import Container, call, walk, weighted_sum
 from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float
+from microgrid.recording import written
 
 Seed = int | random.Random | None
 """An integer, a generator to draw from, or ``None`` for Python's global ``random``."""
@@ -59,6 +62,25 @@ class Module(Container):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the outputs; each kind of module has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(): define forward(self, x) in the class")
+
+    def predict(self, *batch: Any, **named: Any) -> Any:
+        """Return the outputs for each sample as arrays, a row for each: no Values, no graph, nothing is dropped.
+
+        It is compiled when it is first needed and again when the module is another; what does not compile is computed
+        sample by sample. Outputs that are no list keep their structure: see ``mg.compile(…).predict``.
+
+        >>> MLP(2, [3], seed=0).predict([[1.0, 2.0], [3.0, 4.0]]).shape
+        (2, 3)
+
+        Args:
+            *batch: what the module takes, an array each, with an axis over the samples in front.
+            **named: the same by name.
+
+        Raises:
+            ModuleNotFoundError: without NumPy, naming the extra that brings it.
+            ValueError: if the inputs do not fit the module.
+        """
+        return import_module("microgrid.compiler").predict(self, *batch, **named)  # it stands above, and loads NumPy
 
     # -- parameters ----------------------------------------------------------------------------------
 
@@ -121,7 +143,7 @@ class Module(Container):
                 "this one is unchanged"
             )
         numbers = [_number(name, state[name]) for name in parameters]
-        atomic.assign((list(parameters.values()), "_data", numbers))
+        atomic.assign((list(parameters.values()), "_data", numbers), written())
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -209,6 +231,28 @@ def modules(root: Any) -> Iterator[Module]:
             stack += [*item.values()][::-1]
         elif isinstance(item, (list, tuple)) and {*map(type, item)} != {Value}:  # weights are many
             stack += item[::-1]
+
+
+@contextmanager
+def mode(model: Any, *, training: bool) -> Iterator[None]:
+    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
+    before = getattr(model, "training", None)
+    if before is None:
+        yield
+        return
+    if getattr(type(model), "train", None) is not Module.train:
+        model.train(training)
+        try:
+            yield
+        finally:
+            model.train(before)
+        return
+    others = [module for module in modules(model) if module.training != training]
+    atomic.assign((others, "training", [training] * len(others)))
+    try:
+        yield
+    finally:
+        atomic.assign((others, "training", [not training] * len(others)))
 
 
 def as_list(x: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from microgrid.builds import i32, mypyc_attr
 from microgrid.given import Familiar, Given, give
 from microgrid.ops import LEAF, Operation, as_float
 from microgrid.ops.op import is_number
-from microgrid.recording import hooks, open_blocks, pictures, readers
+from microgrid.recording import hooks, open_blocks, pictures, readers, writes
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
@@ -69,6 +69,7 @@ class Node(Familiar):
     @data.setter
     def data(self, number: SupportsFloat) -> None:
         self._data = as_float(number)
+        writes.latest = object()
 
     @property
     def grad(self) -> float:

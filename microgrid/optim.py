@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Self
 from microgrid import atomic
 from microgrid.engine import Value
 from microgrid.ops import LEAF, as_float, short_repr
+from microgrid.recording import written
 
 
 class Optimizer(ABC):
@@ -125,7 +126,8 @@ class Optimizer(ABC):
     def _become(self, after: Self, numbers: Sequence[float] = ()) -> None:
         """Take over the whole of a step at once: what a copy has become, and the numbers of the parameters."""
         attributes = {**vars(self), **changes(vars(self), vars(after))}
-        atomic.assign((self.parameters[: len(numbers)], "_data", numbers), ([self], "__dict__", [attributes]))
+        moved = self.parameters[: len(numbers)], "_data", numbers
+        atomic.assign(moved, ([self], "__dict__", [attributes]), written())
 
     def _decayed(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         if self.weight_decay:

@@ -61,6 +61,26 @@ pending: ContextVar[dict[Any, Any]] = ContextVar("pending")
 pictures: list[Callable[[Any, Any], dict[str, str] | None]] = []
 """What a notebook shows of a value, given the value and a node to mark or ``None``; the last one counts."""
 
+
+class Writes:
+    """The latest write to the number of a node that existed: an object of its own, which can be compared by ``is``."""
+
+    latest: Any = None
+
+
+writes = Writes()
+"""Whoever sets ``_data`` of a node that others may have read sets ``writes.latest`` afterwards: see ``written``."""
+
+
+def written() -> tuple[list[Any], str, list[Any]]:
+    """Return what ``atomic.assign`` takes to note a write: last, after the numbers."""
+    return [writes], "latest", [object()]
+
+
+unwritten: list[Callable[[], None]] = []
+"""What brings Values up to date whose numbers a block of training keeps elsewhere: to be called before they are read.
+"""
+
 open_blocks: list[None] = []
 """One for each block that is open in any thread: while there is none, nodes need not look at the hooks."""
 

@@ -12,6 +12,14 @@ from microgrid.recording import check_backward, check_forward, hooks, open_block
 AnyNode = TypeVar("AnyNode", bound=Node)
 
 
+def sent_to_leaves(output: Node, gradient: float) -> bool:
+    """Whether an output's own operation did all that a sweep would: a compiled call of many leaves can."""
+    if type(output.op) is Op or open_blocks:
+        return False
+    send: Any = getattr(output.op, "send_to_leaves", None)
+    return send is not None and bool(send(output, gradient))
+
+
 def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode]:
     """Return the nodes of a topological order that a gradient can reach from the outputs.
 

@@ -1,8 +1,8 @@
 """One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from copy import copy
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -16,9 +16,10 @@ from microgrid.compiler.capture import Generators
 from microgrid.compiler.compiled import Variant
 from microgrid.compiler.kernel import Kernel
 from microgrid.engine import Value, constant
-from microgrid.nn import as_list
+from microgrid.nn import as_list, mode
+from microgrid.ops import short_repr
 from microgrid.optim import Optimizer, changes
-from microgrid.recording import is_watched, no_grad
+from microgrid.recording import is_watched, kinds, no_grad, unwritten, user_line, watch, watch_reads, writes, written
 
 Loss = Callable[[Any, Any], Any]
 """``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
@@ -53,20 +54,6 @@ def _are_right(outputs: Any, targets: Any) -> Any:
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > 0) == (targets[:, 0] > 0)
     return outputs.argmax(axis=1) == (targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0])
-
-
-@contextmanager
-def mode(model: Any, *, training: bool) -> Iterator[None]:
-    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
-    before = getattr(model, "training", None)
-    if before is None:
-        yield
-        return
-    model.train(training)
-    try:
-        yield
-    finally:
-        model.train(before)
 
 
 class Bucket(NamedTuple):
@@ -180,7 +167,8 @@ class EagerStep:
     def write(self, state: State) -> None:
         """Set both to what ``read()`` gave."""
         numbers, attributes = state
-        atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), ([self], "_before", [None]))
+        undone = [self], "_before", [None]
+        atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), undone, written())
 
     def publish(self) -> None:
         """Undo an update that was cut short; else the Values are what is computed on."""
@@ -191,45 +179,32 @@ class EagerStep:
         """Do nothing: whatever there is now is computed on."""
 
 
-class CompiledStep:
+class ArrayStep:
     """A step on arrays: a kernel computes the gradients of a minibatch, the optimiser moves them all at once.
-
-    There is a kernel for each shape of samples.
 
     The parameters are one flat array here. Their Values, and what the optimiser remembers, are as they were
     until ``publish()``, so whenever it is cut short they fit together. An optimiser that has no way to move
     arrays, or fails at it, moves the Values instead, by its ``step()``.
-
-    Raises:
-        TraceError: if the model or the loss cannot be compiled.
     """
 
     _state: State  # the parameters, and those attributes of the optimiser that it does not have yet
     _moved: Any
 
-    def __init__(
-        self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None, buckets: Iterable[Bucket]
-    ) -> None:
-        self.compiled = {bucket.shape: CompiledModel(model, loss, bucket, training=True) for bucket in buckets}
-        self.optimizer = optimizer
-        self.accuracy = accuracy
-        self.parameters = _trained(model, optimizer)
-        self._places = {parameter: i for i, parameter in enumerate(self.parameters)}
-        self._gradient = np.zeros(len(self.parameters))
+    def __init__(self, optimizer: Any, parameters: list[Value]) -> None:
+        self.optimizer, self.parameters = optimizer, parameters
+        self._places = {parameter: i for i, parameter in enumerate(parameters)}
+        self._gradient = np.zeros(len(parameters))
         self._published = True
-        self._bind()
-        self._pull()
 
-    def gradients(self, X: Any, y: Any) -> Measured:
-        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
-        compiled, bound = self.compiled[shape_of(X, y)], self._bound[shape_of(X, y)]
+    def _descend(self, bound: "_Bound", *batch: Any) -> Any:
+        """Compute the gradients of a minibatch; return what the kernel does."""
         bound.theta[bound.in_kernel] = self._theta[bound.here]
-        numbers = bound.run(X, y, *compiled.drawn(len(X)))
+        numbers = bound.run(*batch)
         # A new array each time: an optimiser may remember the one that it got.
         self._gradient = np.zeros(len(self.parameters))
         self._gradient[bound.here] = bound.gradient[bound.in_kernel]
         self._published = False
-        return compiled.measured(numbers, y, self.accuracy)
+        return numbers
 
     def finite(self) -> bool:
         """Return whether every gradient is a finite number."""
@@ -272,23 +247,12 @@ class CompiledStep:
         if not self._published:
             atomic.assign(
                 (self.parameters, "_data", self._theta.tolist()),
-                (self.parameters, "grad", self._gradient.tolist()),
+                (self.parameters, "_grad", self._gradient.tolist()),
                 _to(self.optimizer, _attributes(self.optimizer) | self._state[1]),
                 ([self], "_state", [(self._theta, {})]),
                 ([self], "_published", [True]),
+                written(),
             )
-
-    def resume(self) -> None:
-        """Go on from the Values, and from whatever else someone may have changed."""
-        renewed = [compiled.renew() for compiled in self.compiled.values()]  # all of them
-        if any(renewed):
-            self._bind()
-        self._moved = self._movable()
-        self._pull()
-
-    def _bind(self) -> None:
-        self._bound = {shape: self._bound_to(compiled.kernel) for shape, compiled in self.compiled.items()}
-        self._moved = self._movable()
 
     def _bound_to(self, kernel: Kernel) -> "_Bound":
         theta = kernel.read()
@@ -316,10 +280,181 @@ class CompiledStep:
 
     def _pull(self) -> None:
         """Take the numbers of the Values."""
-        for shape, bound in self._bound.items():
-            bound.theta[...] = self.compiled[shape].kernel.read()
         self._state = np.array([parameter.data for parameter in self.parameters]), {}
         self._published = True
+
+
+class CompiledStep(ArrayStep):
+    """A step of a model and its loss, compiled.
+
+    Raises:
+        TraceError: if the model or the loss cannot be compiled.
+    """
+
+    def __init__(
+        self, model: Any, loss: Loss, optimizer: Any, accuracy: Accuracy | None, buckets: Iterable[Bucket]
+    ) -> None:
+        super().__init__(optimizer, _trained(model, optimizer))
+        self.compiled = {bucket.shape: CompiledModel(model, loss, bucket, training=True) for bucket in buckets}
+        self.accuracy = accuracy
+        self._bind()
+        self._pull()
+
+    def gradients(self, X: Any, y: Any) -> Measured:
+        """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
+        compiled = self.compiled[shape_of(X, y)]
+        numbers = self._descend(self._bound[shape_of(X, y)], X, y, *compiled.drawn(len(X)))
+        return compiled.measured(numbers, y, self.accuracy)
+
+    def resume(self) -> None:
+        """Go on from the Values, and from whatever else someone may have changed."""
+        renewed = [compiled.renew() for compiled in self.compiled.values()]  # all of them
+        if any(renewed):
+            self._bind()
+        self._moved = self._movable()
+        self._pull()
+
+    def _bind(self) -> None:
+        self._bound = {shape: self._bound_to(compiled.kernel) for shape, compiled in self.compiled.items()}
+        self._moved = self._movable()
+
+    def _pull(self) -> None:
+        super()._pull()
+        for shape, bound in self._bound.items():
+            bound.theta[...] = self.compiled[shape].kernel.read()
+
+
+class TrainingStep(ArrayStep):
+    """A step of learning for a loop of one's own; see ``training_step``.
+
+    Attributes:
+        loss: the compiled function.
+        optimizer: what moves the parameters.
+    """
+
+    def __init__(self, loss: Any, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                "optimizer must be one that was made for the parameters, such as Adam(model.parameters()); got "
+                f"{short_repr(optimizer)}"
+            )
+        super().__init__(optimizer, list(optimizer.parameters))
+        self.loss = loss if isinstance(loss, Compiled) else compile_function(loss)
+        self._kernels: dict[Kernel, _Bound] = {}
+        self._blocks: list[ExitStack] = []
+        self._moved = self._movable()
+        self._seen: Any = None
+        self._values = np.full(len(self.parameters), math.nan)
+        self._state = self._values, {}
+        self._pull()
+
+    def __call__(self, *batch: Any, **named: Any) -> float:
+        """Take a step: return the loss of a batch at the parameters as they were, and move them.
+
+        Raises:
+            ArithmeticError: if the loss or a gradient is not finite; nothing has changed then.
+            ValueError: if the loss is not one number for the batch.
+        """
+        arguments, kernel = self.loss.bound_to(batch, named)
+        if kernel not in self._kernels:
+            if kernel.signature.per_sample or kernel.signature.outputs is not None:
+                raise ValueError(
+                    f"a step needs one loss of a batch, and this function takes {kernel.signature.described()}: "
+                    "return one number, and compile with reduce='mean' or 'sum'"
+                )
+            self._kernels = dict([*self._kernels.items()][-7:]) | {kernel: self._bound_to(kernel)}
+            self._seen = None
+        if writes.latest is not self._seen:
+            self._pull()
+        before = self._gradient, self._published
+        value: float = self._descend(self._kernels[kernel], *arguments)
+        if not (math.isfinite(value) and self.finite()):
+            self._gradient, self._published = before
+            raise ArithmeticError(
+                f"the loss of this batch is {value}, and its gradients are not all finite: nothing was changed. A "
+                "smaller learning rate often helps; mg.detect_anomaly() finds the operation"
+            )
+        self.update()
+        if not self._blocks:
+            self.publish()
+        return value
+
+    def __enter__(self) -> "TrainingStep":
+        blocks = ExitStack()
+        blocks.enter_context(watch_reads(self._before_reading))
+        blocks.enter_context(watch(self._refuse_old_numbers))
+        unwritten.append(self.publish)
+        self._blocks.append(blocks)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks.pop().close()
+        unwritten.remove(self.publish)
+        self.publish()
+
+    def write(self, state: State) -> None:
+        """Set the parameters here, and the optimiser, which is up to date at any time."""
+        atomic.assign(
+            ([self], "_state", [(state[0], {})]),
+            ([self], "_published", [False]),
+            _to(self.optimizer, _attributes(self.optimizer) | state[1]),
+        )
+
+    def publish(self) -> None:
+        """Bring the Values up to date: their numbers, and their gradients, which are those of the last step."""
+        if writes.latest is not self._seen:
+            self._pull()
+        super().publish()
+        self._values, self._seen = self._theta, writes.latest
+
+    def _pull(self) -> None:
+        """Take over what others have written to the Values."""
+        latest = writes.latest
+        now = np.array([parameter._data for parameter in self.parameters])
+        written_to = (now != self._values) & ~(np.isnan(now) & np.isnan(self._values))
+        if written_to.any():
+            self._state = np.where(written_to, now, self._theta), self._state[1]
+        for kernel, bound in self._kernels.items():
+            bound.theta[...] = [parameter._data for parameter in kernel.parameters]
+        self._values, self._seen = now, latest
+
+    def _before_reading(self, value: Value) -> None:
+        if not self._published and value in self._places:
+            self.publish()
+
+    def _refuse_old_numbers(self, node: Value) -> None:
+        # A trace makes nodes whose numbers nobody reads.
+        if not self._published and kinds.get() is None and not self._places.keys().isdisjoint(node.parents):
+            raise RuntimeError(
+                f"{node.op.name} at {user_line()} takes parameters that a training step has moved meanwhile: call "
+                "publish() of the step before, or compute after its block"
+            )
+
+
+def training_step(loss: Any, optimizer: Optimizer) -> TrainingStep:
+    """Return a step of learning for a loop of your own: ``step(X, y)`` returns the loss of a batch and descends.
+
+    It computes the gradients by the compiled loss and lets the optimiser move all parameters at once, as arrays; both
+    are the same as ``loss(X, y).backward()`` and ``optimizer.step()`` give. Each call leaves the Values up to date.
+    That takes longer than the step itself where there are many; so in a ``with`` block it is done at the end, and
+    whenever their numbers are asked for: by ``.data``, a prediction, ``state_dict()``. ``publish()`` does it, too.
+
+    >>> from microgrid.optim import SGD
+    >>> w = Value(1.0)
+    >>> step = training_step(lambda x, y: (w * x - y) ** 2, SGD([w], learning_rate=0.1))
+    >>> with step:
+    ...     losses = [step([1.0, 2.0], [3.0, 6.0]) for _ in range(20)]
+    >>> round(w.data, 3)
+    3.0
+
+    Args:
+        loss: a compiled function of a batch, with one number as its result; or a function of one sample.
+        optimizer: what moves the parameters. Its settings may be changed between steps.
+
+    Raises:
+        TypeError: if the optimiser is none of ``mg.optim``, or the loss no function.
+    """
+    return TrainingStep(loss, optimizer)
 
 
 class _Bound(NamedTuple):

@@ -20,11 +20,11 @@ from microgrid.atomic import write_file
 from microgrid.data import at_least, generator_of, minibatches, same_length
 from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy
-from microgrid.nn import as_list
+from microgrid.nn import as_list, mode
 from microgrid.ops import short_repr
 from microgrid.optim import Adam
 from microgrid.recording import AnomalyError, detect_anomaly, no_grad
-from microgrid.steps import Accuracy, Bucket, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not, mode
+from microgrid.steps import Accuracy, Bucket, CompiledStep, EagerStep, Evaluation, Loss, Step, compiled_or_why_not
 from microgrid.steps import Measured as Measured  # what evaluate() returns
 from microgrid.steps import is_right as is_right
 

@@ -94,7 +94,7 @@ def test_inside_a_package_imports_point_one_way(package):
 
 COMPILER = [
     ["tracing", "ir", "signature", "special"],
-    ["program"],
+    ["program", "structure"],
     ["simplify"],
     ["chains"],
     ["classes"],

@@ -10,8 +10,8 @@ from microgrid.environment import require
 require("numpy", "mg.compile", "compile")
 
 from microgrid.compiler.call import CompiledCall
-from microgrid.compiler.compiled import Compiled, compile
+from microgrid.compiler.compiled import Compiled, compile, predict
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.tracing import TraceError
 
-__all__ = ["Compiled", "CompiledCall", "Kernel", "TraceError", "compile"]
+__all__ = ["Compiled", "CompiledCall", "Kernel", "TraceError", "compile", "predict"]

@@ -1,8 +1,7 @@
 """A call of a kernel as one node of an ordinary graph."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import reduce
 from itertools import compress
 from typing import Any, Protocol
@@ -11,21 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from microgrid import engine, ops
-from microgrid.calculus import flatten, gradient_graph
+from microgrid.calculus import gradient_graph
 from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import without_gradient
+from microgrid.compiler.structure import Split
 from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
 from microgrid.ops import Op, Operation
-from microgrid.recording import pending
+from microgrid.recording import is_recording, is_watched, pending
 
 Rule = Callable[[Operation, Sequence[bool]], Sequence[bool]]
 """Says through which operands of an operation something passes, of which it is known whether they are a 0 that stays.
 """
 
 
-Cuts = tuple[list[bool], list[list[bool]]]
+Cuts = tuple[NDArray[np.bool_], list[list[bool]]]
 """For each parameter, and each number of each argument, whether no path leads to it from an output."""
 
 
@@ -33,13 +33,19 @@ class Called(Protocol):
     """What a call needs of a kernel; see ``Kernel``."""
 
     parameters: list[Value]
+    others: tuple[Value, ...]
     program: Program
     signature: Signature
     varied: bool
     cut: "Callable[[int], Cuts]"
 
-    def read(self) -> Floats:
-        """Return the numbers of the parameters."""
+    @property
+    def theta(self) -> Floats:
+        """The numbers of the parameters, to be read only."""
+        ...
+
+    def present(self, arrays: Sequence[Floats], size: int) -> Any:
+        """Return the value at the present parameters."""
         ...
 
     def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
@@ -61,38 +67,6 @@ spelling_out: ContextVar[list[Value] | None] = ContextVar("spelling_out", defaul
 def samples_within(nodes: int) -> int:
     """Of how many samples a call is spelled out that takes so many nodes for each."""
     return max(SPELLED_OUT // max(nodes, 1), 1)
-
-
-@dataclass(slots=True)
-class Split:
-    """An argument as plain numbers, and the Values among them by their place."""
-
-    numbers: Any
-    values: dict[int, Value] = field(default_factory=dict)
-    size: int = 0
-
-    @classmethod
-    def of(cls, argument: Any, name: str) -> "Split":
-        """Take an argument apart; the name is for the message if it is not made of numbers."""
-        if isinstance(argument, np.ndarray) and argument.dtype != object:
-            return cls(argument)
-        numbers, rebuild = flatten(argument)
-        values = {k: x for k, x in enumerate(numbers) if isinstance(x, Value)}
-        if not values and not isinstance(argument, np.ndarray):
-            return cls(argument)
-        try:
-            plain = [x._data if isinstance(x, Value) else ops.as_float(x) for x in numbers]
-        except TypeError as error:
-            raise TypeError(f"argument {name}: {error}") from None
-        return cls(rebuild(plain), values, len(numbers))
-
-    def samples(self, samples: int) -> dict[int, dict[int, Value]]:
-        """The Values of each sample that has some, by their place in the sample."""
-        step = self.size // samples
-        found: dict[int, dict[int, Value]] = {}
-        for at, x in self.values.items():
-            found.setdefault(at // step, {})[at % step] = x
-        return found
 
 
 class Pullback:
@@ -126,13 +100,24 @@ class Pullback:
                     rows = np.flatnonzero((sent == pattern).all(axis=1))
                     part = self.kernel if len(chosen) == len(pattern) else self.kernel.of(tuple(chosen.tolist()))
                     gradient += self._gradient(part, rows, weights[np.ix_(rows, chosen)])
-        for parameter, number in zip(self.kernel.parameters, gradient.tolist(), strict=True):
-            parameter.grad += number
+        add_gradients(self.kernel.parameters, gradient)
 
     def _gradient(self, kernel: "Called", rows: Any, weights: Floats) -> Floats:
         batch = [a[rows].reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
-        gradient: Floats = kernel.compute(PULLBACK, kernel.read(), batch, weights)[1]
+        gradient: Floats = kernel.compute(PULLBACK, kernel.theta, batch, weights)[1]
         return gradient
+
+
+def add_gradients(leaves: Sequence[Value], gradient: Floats) -> None:
+    """Add an array to the gradients of leaves: to all or, if Ctrl-C comes, to none."""
+    before = [leaf._grad for leaf in leaves]
+    try:
+        for leaf, was, more in zip(leaves, before, gradient.tolist(), strict=True):
+            leaf._grad = was + more
+    except BaseException:
+        for leaf, was in zip(leaves, before, strict=True):
+            leaf._grad = was
+        raise
 
 
 class CompiledCall:
@@ -142,7 +127,7 @@ class CompiledCall:
     played back on Values.
     """
 
-    __slots__ = ("arrays", "kernel", "last", "output", "places", "pullback", "sample")
+    __slots__ = ("batch", "kernel", "last", "output", "places", "pullback", "sample")
 
     name = symbol = "compiled"
     doc = "A compiled function of its parameters, on one batch."
@@ -154,27 +139,33 @@ class CompiledCall:
     kernel: "Called"
     output: int
     pullback: Pullback | None
-    sample: int
-    arrays: list[Floats]
-    places: list[list[int]]
+    sample: int | None
+    batch: Sequence[Floats]
+    places: Sequence[Collection[int]]
     last: tuple[Any, Any]
 
     def __init__(
         self,
         kernel: "Called",
         output: int,
-        arrays: Sequence[Floats],
-        places: Sequence[Iterable[int]],
+        batch: Sequence[Floats],
+        places: Sequence[Collection[int]],
         pullback: Pullback | None = None,
-        sample: int = 0,
+        sample: int | None = None,
     ) -> None:
         self.kernel = kernel
         self.output = output
-        self.arrays = list(arrays)
-        self.places = [list(place) for place in places]
-        self.last = ((), None)
+        self.batch = batch
+        self.places = places
+        self.last = _NOTHING
         self.pullback = pullback
         self.sample = sample
+
+    @property
+    def arrays(self) -> list[Floats]:
+        """The arguments, a row for each sample of the call, or for the one sample that this output is of."""
+        k = self.sample
+        return list(self.batch) if k is None else [array[k : k + 1] for array in self.batch]
 
     @property
     def arity(self) -> int:
@@ -185,7 +176,7 @@ class CompiledCall:
     def connected(self) -> Any:
         """For each parent, whether a path leads to it from the output, through the program."""
         of_parameters, of_arguments = self.kernel.cut(self.output)
-        cuts = list(of_parameters)
+        cuts: list[bool] = of_parameters.tolist()
         for cut, places in zip(of_arguments, self.places, strict=True):
             cuts += [cut[place % len(cut)] for place in places]
         return tuple([not cut for cut in cuts])
@@ -283,21 +274,38 @@ class CompiledCall:
             if connected:
                 parent._grad += gradient * derivative
 
+    def send_to_leaves(self, node: Any, gradient: float) -> bool:
+        """Do what ``backward()`` of a node of this call does, if all its parents are leaves; return whether it did."""
+        kernel = self.kernel
+        if self.sample is not None or kernel.varied or any(self.places) or not is_of_parameters(node, kernel):
+            return False
+        found = self._by_parameters(kernel.theta, self._shaped(self.arrays)).astype(float) * gradient
+        cut = kernel.cut(self.output)[0]
+        if cut.any():
+            found[cut] = 0.0
+        node._grad = gradient
+        add_gradients(kernel.parameters, found)
+        return True
+
     def __reduce__(self) -> Any:
-        return CompiledCall, (self.kernel, self.output, self.arrays, self.places)
+        return CompiledCall, (self.kernel, self.output, self.arrays, [list(places) for places in self.places])
 
     def _filled(self, xs: Sequence[float]) -> tuple[Floats, list[Floats]]:
         """The parameters, and the arguments with the data of their Values."""
-        signature = self.kernel.signature
         count = len(self.kernel.parameters)
         rest = iter(xs[count:])
-        batch = []
-        for array, places, shape in zip(self.arrays, self.places, signature.shapes, strict=True):
+        batch = self.arrays
+        for k, places in enumerate(self.places):
             if places:
-                array = array.copy()
-                array.ravel()[places] = [next(rest) for _ in places]
-            batch.append(array.reshape(-1, *shape) if signature.batched else array.reshape(shape))
-        return np.array(xs[:count], signature.dtype), batch
+                batch[k] = batch[k].copy()
+                batch[k].ravel()[list(places)] = [next(rest) for _ in places]
+        return np.array(xs[:count], self.kernel.signature.dtype), self._shaped(batch)
+
+    def _shaped(self, arrays: Sequence[Floats]) -> list[Floats]:
+        """Rows of arguments in the shapes that the kernel takes."""
+        signature = self.kernel.signature
+        leading = (-1,) if signature.batched else ()
+        return [array.reshape((*leading, *shape)) for array, shape in zip(arrays, signature.shapes, strict=True)]
 
     def _gradient(self, xs: Sequence[Any]) -> list[Any]:
         """The derivatives by all parents; the latest are kept, as they are asked for one by one."""
@@ -315,17 +323,26 @@ class CompiledCall:
 
     def _floats(self, xs: Sequence[float]) -> list[float]:
         theta, batch = self._filled(xs)
-        count = self.kernel.signature.outputs
-        seed = None if count is None else np.eye(count)[self.output]
-        if self.kernel.signature.per_sample and seed is not None:
-            seed = seed[None]
         if not any(self.places):
-            return self.kernel.compute(Task.gradient("parameters"), theta, batch, seed)[1].reshape(-1).tolist()  # type: ignore[no-any-return]
-        by_theta, by_arguments = self.kernel.compute(Task.gradient("both"), theta, batch, seed)[1]
+            return self._by_parameters(theta, batch).tolist()  # type: ignore[no-any-return]
+        by_theta, by_arguments = self.kernel.compute(Task.gradient("both"), theta, batch, self._seed)[1]
         found: list[float] = by_theta.reshape(-1).tolist()
         for gradient, places in zip(by_arguments, self.places, strict=True):
-            found += gradient.reshape(-1)[places].tolist()
+            found += gradient.reshape(-1)[list(places)].tolist()
         return found
+
+    def _by_parameters(self, theta: Floats, batch: Sequence[Floats]) -> Floats:
+        found: Floats = self.kernel.compute(Task.gradient("parameters"), theta, batch, self._seed)[1]
+        return found.reshape(-1)
+
+    @property
+    def _seed(self) -> Floats | None:
+        """The weight of each output: 1 of this one."""
+        signature = self.kernel.signature
+        if signature.outputs is None:
+            return None
+        seed: Floats = np.eye(signature.outputs)[self.output]
+        return seed[None] if signature.per_sample else seed
 
     def _graph(self, xs: Sequence[Any]) -> list[Any]:
         """The derivatives as Values: the program, played back on Values, differentiated as any graph."""
@@ -361,6 +378,9 @@ class CompiledCall:
         return outputs or [self.played_back(parents, samples_within(len(self.kernel.program)))]
 
 
+_NOTHING: tuple[Any, Any] = ((), None)
+
+
 def node(call: CompiledCall, number: float, parents: Sequence[Value], others: tuple[Value, ...]) -> Value:
     """Return the Value of a call, a constant if it depends on none; ``others`` are the parents from the third on."""
     if not parents:
@@ -382,32 +402,48 @@ def per_sample_values(
         values: for each argument, the Values of each sample by their place.
         numbers: the results, a row for each sample.
     """
-    pullback, parameters, others = Pullback(kernel, arrays), kernel.parameters, tuple(kernel.parameters[2:])
+    pullback, parameters, others = Pullback(kernel, arrays), kernel.parameters, kernel.others
+    nowhere: list[dict[int, Value]] = [{}] * len(values)
     results: list[Any] = []
     for k, row in enumerate(numbers.tolist()):
-        mine = [found.get(k, {}) for found in values]
+        mine = [found.get(k, {}) for found in values] if any(values) else nowhere
         own = [value for places in mine for value in places.values()]
         parents, rest = ([*parameters, *own], tuple([*parameters, *own][2:])) if own else (parameters, others)
-        inputs = [a[k : k + 1] for a in arrays]
         shared = None if own or kernel.varied else pullback
-        nodes = [node(CompiledCall(kernel, j, inputs, mine, shared, k), y, parents, rest) for j, y in enumerate(row)]
+        nodes = [node(CompiledCall(kernel, j, arrays, mine, shared, k), y, parents, rest) for j, y in enumerate(row)]
         results.append(nodes[0] if kernel.signature.outputs is None else nodes)
     return results
 
 
 def called(kernel: Called, split: Sequence[Split]) -> Any:
-    """Return what a call gives, of arguments that are taken apart."""
+    """Return what a call gives, of arguments that are taken apart; under ``no_grad`` nothing else is kept."""
     signature = kernel.signature
-    batch = [part.numbers for part in split]
-    arrays, size = signature.arguments(batch)
-    numbers = np.asarray(kernel.compute(VALUE, kernel.read(), batch)[0])
+    arrays, size = signature.rows([part.numbers for part in split])
+    found = kernel.present(arrays, size)
+    if not is_recording() and not is_watched():
+        return leaves_like(found if isinstance(found, float) else found.tolist())
     if signature.per_sample:
-        return per_sample_values(kernel, arrays, [part.samples(size) for part in split], numbers.reshape(size, -1))
-    calls = [CompiledCall(kernel, k, arrays, [part.values for part in split]) for k in range(signature.outputs or 1)]
-    parents = [*kernel.parameters, *[value for part in split for value in part.values.values()]]
-    others = tuple(parents[2:])
-    results = [node(*pair, parents, others) for pair in zip(calls, numbers.reshape(-1).tolist(), strict=True)]
-    return results[0] if signature.outputs is None else results
+        return per_sample_values(kernel, arrays, [part.samples(size) for part in split], found.reshape(size, -1))
+    own = [value for part in split if part.values for value in part.values.values()]
+    parents, others = kernel.parameters, kernel.others
+    if own:
+        parents = [*parents, *own]
+        others = tuple(parents[2:])
+    places = [part.values for part in split]
+    if signature.outputs is None:
+        return node(CompiledCall(kernel, 0, arrays, places), found, parents, others)
+    return [node(CompiledCall(kernel, k, arrays, places), y, parents, others) for k, y in enumerate(found.tolist())]
+
+
+def leaves_like(numbers: Any) -> Any:
+    """Return nested lists of numbers with a leaf for each."""
+    return [leaves_like(x) for x in numbers] if isinstance(numbers, list) else Value(numbers)
+
+
+def is_of_parameters(node: Value, kernel: Called) -> bool:
+    """Whether the parents of a node are the parameters of a kernel: those of a graph that was stored are others."""
+    parameters = [*kernel.parameters[:2], None, None]
+    return node.others is kernel.others and node.first is parameters[0] and node.second is parameters[1]
 
 
 _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
@@ -447,7 +483,7 @@ def cuts(program: Program, output: int) -> Cuts:
     A path does not lead through a local derivative that is 0 by definition, as that of ``stop_gradient``.
     """
     part = Program(*program.columns, [program.outputs[output]], program.sizes, program.parameters)
-    of_parameters = [True] * program.parameters
+    of_parameters = np.ones(program.parameters, bool)
     of_arguments = [[True] * size for size in program.sizes]
     for row, frozen, position in zip(program.rows, without_gradient(part), program.data, strict=True):
         if not frozen and row is PARAMETER:

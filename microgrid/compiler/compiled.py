@@ -16,16 +16,30 @@ import numpy as np
 from microgrid import engine, ops
 from microgrid.calculus import flatten
 from microgrid.compiler.boxes import Box
-from microgrid.compiler.call import Split, called, samples_within, spelling_out
+from microgrid.compiler.call import called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
 from microgrid.compiler.simplify import simplify
+from microgrid.compiler.structure import (
+    Arrays,
+    Split,
+    Structure,
+    arrays_in,
+    as_values,
+    nested,
+    put_together,
+    reached_by,
+    static,
+    take_apart,
+)
 from microgrid.compiler.targets import named as target_named
 from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, without_collector
 from microgrid.engine import Value
-from microgrid.nn import Dropout, factors_of
+from microgrid.nn import Dropout, Module, factors_of, mode
+from microgrid.node import announce_reads
+from microgrid.recording import no_grad, open_blocks
 
 
 class Compiled:
@@ -50,47 +64,82 @@ class Compiled:
         dtype: str,
         target: str | None = None,
         threads: int = 1,
+        static: Sequence[str] = (),
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.reduce, self.batch, self.dtype, self.target = function, reduce, batch, dtype, target
-        self.threads = threads
+        self.threads, self.static = threads, frozenset(static)
         self._name = getattr(function, "__name__", "the function")
         self._object: Any = None
         self._traces = _Traces()
         self._objects: dict[int, tuple[weakref.ref[Any], _Traces]] = {}
+        if self.static and (unknown := self.static.difference(known := self._parameters)):
+            raise ValueError(
+                f"static must name arguments of {self._name}, {', '.join(known)}; got {', '.join(sorted(unknown))}"
+            )
 
     def __call__(self, *batch: Any, **named: Any) -> Any:
         """Return the function of a batch, with a Value for each number; see ``Kernel.__call__``.
 
-        Arguments are arrays, nested lists, or dicts of them; without a batch axis lists of such too, as a list of
-        the weights and the biases of each layer. With ``reduce=None`` it is a list with an entry per sample.
+        Arguments are arrays, nested lists, or dicts, named tuples and objects of dataclasses of them; without a batch
+        axis lists of such too, as a list of the weights and the biases of each layer. The function gets what it was
+        called with, of one sample: lists where there are arrays. With ``reduce=None`` the result is a list with an
+        entry per sample.
         """
-        if any(type(x) is Traced for argument in (*batch, *named.values()) for x in _numbers(argument)):
+        structure, split = self._taken_apart(batch, named)
+        if any(type(x) is Traced for part in split for x in part.values.values()):
             return self._inline(batch, named)
-        structure, leaves = self._taken_apart(batch, named)
-        split = [Split.of(leaf, name) for name, leaf in leaves]
-        variant = self._variant(structure, [name for name, _ in leaves], [part.numbers for part in split])
-        if self._traces.in_a_row == _STATES:
-            warnings.warn(
-                f"{self._name} was traced anew at each of its last {_STATES} calls, which takes long, for something it "
-                f"reaches had changed: {self._traces.changed}. Hand in as an argument what changes at every call",
-                stacklevel=2,
-            )
+        variant = self._called(structure, split)
         if (spelled := spelling_out.get()) is not None and not variant.drops:
-            spelled += self._spelled_out(variant, structure, [leaf for _, leaf in leaves])
-        if variant.drops:
-            split.append(Split(variant.factors(len(np.asarray(split[0].numbers)) if variant.batched else None)))
+            spelled += self._spelled_out(variant, structure, [part.given for part in split])
         result = called(variant.kernel, split)
         if not variant.kernel.signature.per_sample:
             return variant.structured(result)
         return [variant.structured(sample) for sample in result]
 
+    def predict(self, *batch: Any, **named: Any) -> Any:
+        """Return the function of each sample as arrays: no Values, no graph, and nothing is averaged.
+
+        Arguments are those of a call. The result has the structure that the function returns; in it one number is an
+        array with a number for each sample, and a list of numbers, or nested lists, one array with a row for each.
+        Without a batch axis these are a float and an array of the list's shape.
+
+        >>> w = Value(2.0)
+        >>> f = compile(lambda x: {"scaled": w * x[0], "both": [x[0], x[1]]})
+        >>> f.predict([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])["scaled"]
+        array([ 2.,  6., 10.])
+
+        Raises:
+            TraceError: within a function that is being compiled: call it there.
+        """
+        structure, split = self._taken_apart(batch, named)
+        for value in [value for part in split for value in part.values.values()]:
+            announce_reads(value)
+            if type(value) is Traced:
+                raise TraceError(f"predict() gives plain numbers: within a compiled function call {self._name} itself")
+        return self._called(structure, split).predicted(split)
+
+    def _called(self, structure: Structure, split: list[Split]) -> "Variant":
+        """What a call runs; what it is run on becomes arrays, and the factors of ``Dropout`` are drawn."""
+        variant = self._variant(structure, split)
+        if self._traces.in_a_row == _STATES:
+            warnings.warn(
+                f"{self._name} was traced anew at each of its last {_STATES} calls, which takes long, for something it "
+                f"reaches had changed: {self._traces.changed}. Hand in as an argument what changes at every call",
+                stacklevel=3,
+            )
+        if variant.drops:
+            factors = variant.factors(len(split[0].numbers) if variant.batched else None)
+            split.append(Split("factors", factors, factors))
+        return variant
+
     def __get__(self, instance: Any, owner: type) -> Any:
         """Bind a compiled method to its object."""
         if instance is None:
             return self
-        method = MethodType(self.function, instance)
-        bound = Compiled(method, self.reduce, self.batch, self.dtype, self.target, self.threads)
+        function = MethodType(self.function, instance)
+        options = self.reduce, self.batch, self.dtype, self.target, self.threads, [*self.static]
+        bound = Compiled(function, *options)
         objects, key = self._objects, id(instance)
         with self._traces.lock:
             if key not in objects:
@@ -120,8 +169,13 @@ class Compiled:
 
     def variant(self, *batch: Any, **named: Any) -> "Variant":
         """Return what a call with arguments like these runs, in the present state of all that the function reaches."""
-        structure, leaves = self._taken_apart(batch, named)
-        return self._variant(structure, [name for name, _ in leaves], [leaf for _, leaf in leaves])
+        return self._variant(*self._taken_apart(batch, named))
+
+    def bound_to(self, batch: Sequence[Any], named: dict[str, Any]) -> tuple[list[Any], Kernel]:
+        """Return what a call hands to its kernel, and the kernel."""
+        structure, split = self._taken_apart(batch, named)
+        variant = self._called(structure, split)
+        return [part.numbers for part in split], variant.kernel
 
     def boxes(self) -> list[Box]:
         """Return the boxes of its kernel, for a drawing, if it has one so far; see ``Kernel.boxes``.
@@ -154,42 +208,48 @@ class Compiled:
     @functools.cached_property
     def _parameters(self) -> list[str]:
         try:
-            return list(inspect.signature(self.function).parameters)
+            parameters = inspect.signature(self.function).parameters.values()
         except (TypeError, ValueError):
             return []
+        return [parameter.name for parameter in parameters]
 
-    def _taken_apart(self, batch: Sequence[Any], named: dict[str, Any]) -> tuple["Structure", list[tuple[str, Any]]]:
-        """The arguments as arrays with their names, and how to put such together again."""
-        leaves: list[tuple[str, Any]] = []
-        known = self._parameters
-        names = [known[k] if k < len(known) else f"number {k + 1}" for k in range(len(batch))]
-        positional = tuple([_take_apart(x, name, leaves, self.batch) for x, name in zip(batch, names, strict=True)])
-        by_name = tuple([(name, _take_apart(x, name, leaves, self.batch)) for name, x in named.items()])
-        return (positional, by_name), leaves
+    def _taken_apart(self, batch: Sequence[Any], named: dict[str, Any]) -> tuple[Structure, list[Split]]:
+        """How arguments are made of arrays, and each of these."""
+        leaves: list[Split] = []
+        names = self._parameters
+        if len(batch) > len(names):
+            names = [*names, *[f"number {k + 1}" for k in range(len(names), len(batch))]]
+        positional = tuple([self._part(name, x, leaves) for name, x in zip(names, batch, strict=False)])
+        return (positional, tuple([(name, self._part(name, x, leaves)) for name, x in named.items()])), leaves
 
-    def _variant(self, structure: "Structure", names: Sequence[str], leaves: Sequence[Any]) -> "Variant":
-        arrays = [real_array(leaf, name, self.dtype) for leaf, name in zip(leaves, names, strict=True)]
-        batched = self.batch and bool(arrays)
-        for array, name in zip(arrays, names, strict=True):
+    def _part(self, name: str, x: Any, leaves: list[Split]) -> Any:
+        return static(x, name) if name in self.static else take_apart(x, name, leaves, self.batch)
+
+    def _variant(self, structure: Structure, split: Sequence[Split]) -> "Variant":
+        batched = self.batch and bool(split)
+        for part in split:
+            part.numbers = array = real_array(part.numbers, part.name, self.dtype)
             if batched and not array.ndim:
                 raise ValueError(
-                    f"argument {name} must have a leading axis over the samples; got one number. "
+                    f"argument {part.name} must have a leading axis over the samples; got one number. "
                     "For one sample write [x], or compile(f, batch=False)"
                 )
             if batched and not len(array):
-                raise ValueError(f"argument {name} has no samples; give at least one")
-        shapes = tuple(array.shape[batched:] for array in arrays)
+                raise ValueError(f"argument {part.name} has no samples; give at least one")
+        shapes = tuple([part.numbers.shape[batched:] for part in split])
         traces = self._traces
         with traces.lock:
             key = type(self._object), structure, shapes
             variants = traces.variants.get(key, [])
             for k, variant in enumerate(variants):
                 if variant.capture.holds():
-                    variants.insert(0, variants.pop(k))
+                    if k:
+                        variants.insert(0, variants.pop(k))
                     traces.in_a_row = 0
                     return variant
-            samples = [array[0] if batched else array for array in arrays]
-            signature = Signature(tuple(names), shapes, batched, self.reduce, None, self.dtype, self.threads)
+            samples = [part.numbers[0] if batched else part.numbers for part in split]
+            names = tuple([part.name for part in split])
+            signature = Signature(names, shapes, batched, self.reduce, None, self.dtype, self.threads)
             if variants:
                 traces.in_a_row += 1
                 traces.changed = variants[0].capture.changed()
@@ -197,9 +257,9 @@ class Compiled:
             traces.variants[key] = [variant, *variants[: _STATES - 1]]
             return variant
 
-    def _trace_anew(self, structure: "Structure", samples: Sequence[Floats], signature: Signature) -> "Variant":
+    def _trace_anew(self, structure: Structure, samples: Sequence[Floats], signature: Signature) -> "Variant":
         """Run the function on traced numbers and make its kernel; run it again if that may give something else."""
-        capture = Capture(self.function, self._object)
+        capture = Capture(self.function, self._object, reached := [*reached_by(structure)])
         generators = Generators(capture.generators)
         try:
             with generators.kept(self._name):
@@ -218,7 +278,7 @@ class Compiled:
                     f"{self._name} did something else when it was run a second time ({capture.changed()}): it "
                     f"counts, draws random numbers, or reads the clock or a file, and {ADVICE}"
                 )
-            capture = Capture(self.function, self._object)
+            capture = Capture(self.function, self._object, reached)
         factors = sum(count for _, count in trace.drops)
         signature.outputs = None if trace.alone else len(trace.program.outputs)
         if factors:
@@ -228,24 +288,24 @@ class Compiled:
             program = simplify(trace.program)
             kernel = Kernel(program, trace.parameters, signature, len(trace.program), self.target)
         kernel.modules = capture.modules
-        return Variant(kernel, capture, trace.rebuild, trace.drops)
+        return Variant(kernel, capture, trace.rebuild, trace.arrays, trace.drops)
 
-    def _spelled_out(self, variant: "Variant", structure: "Structure", leaves: Sequence[Any]) -> Iterator[Value]:
+    def _spelled_out(self, variant: "Variant", structure: Structure, leaves: Sequence[Any]) -> Iterator[Value]:
         """The function as it is written, on Values, of some of the samples."""
         samples: Iterable[Any] = zip(*leaves, strict=True) if variant.batched else [leaves]
         for sample in itertools.islice(samples, samples_within(variant.kernel.traced)):
-            positional, named = _put_together(structure, map(_as_values, sample))
+            positional, named = put_together(structure, map(as_values, sample))
             results, _ = flatten(self.function(*positional, **named))
             yield from [result for result in results if isinstance(result, Value)]
 
     def _inline(self, batch: Sequence[Any], named: dict[str, Any]) -> Any:
         """Within the trace of another function, become a part of it."""
-        structure, leaves = self._taken_apart(batch, named)
-        if not self.batch or not leaves:
+        structure, split = self._taken_apart(batch, named)
+        if not self.batch or not split:
             return self.function(*batch, **named)
         results = []
-        for sample in zip(*[leaf for _, leaf in leaves], strict=True):
-            positional, by_name = _put_together(structure, iter(sample))
+        for sample in zip(*[part.listed() for part in split], strict=True):
+            positional, by_name = put_together(structure, iter(sample))
             results.append(self.function(*positional, **by_name))
         if self.reduce is None:
             return results
@@ -276,12 +336,14 @@ class Variant:
         kernel: the program; if the function drops at random, its last argument is the factors.
         capture: the state that it was traced in.
         rebuild: puts numbers into the structure that the function returned.
+        arrays: does so with arrays.
         drops: each ``Dropout`` on the way, in order, and how many factors it takes for a sample.
     """
 
     kernel: Kernel
     capture: Capture
     rebuild: Callable[[Iterable[Any]], Any]
+    arrays: Arrays
     drops: list[tuple[Dropout, int]]
 
     @property
@@ -292,6 +354,14 @@ class Variant:
     def structured(self, numbers: Any) -> Any:
         """Return one sample's numbers in the structure that the function returned."""
         return numbers if self.kernel.signature.outputs is None else self.rebuild(numbers)
+
+    def predicted(self, split: Sequence[Split]) -> Any:
+        """Return the results of each sample as arrays."""
+        kernel = self.kernel.apart
+        if open_blocks:
+            announce_reads(*kernel.parameters)
+        found = kernel.present(*kernel.signature.rows([part.numbers for part in split]))
+        return self.arrays(found if kernel.signature.outputs is not None else np.asarray(found)[..., None])
 
     def factors(self, samples: int | None) -> Floats:
         """Draw the factors of ``Dropout`` in the order in which the function would, sample after sample."""
@@ -311,6 +381,7 @@ def compile(  # it stands beside Python's own name in our namespace alone
     dtype: str = "float64",
     target: str | None = None,
     threads: int = 1,
+    static: str | Sequence[str] = (),
 ) -> Any:
     """Compile a function of scalars, or a graph, to a program on arrays.
 
@@ -335,6 +406,8 @@ def compile(  # it stands beside Python's own name in our namespace alone
             the first that suits; ``kernel.target`` and ``kernel.why_not`` tell.
         threads: over how many threads a large batch is divided, where ``"native"`` computes it. Their sums are added
             in order: the last digits depend on how many there are, and not on which is done first.
+        static: the names of arguments that are no numbers, such as a mode or a model: each is handed on as it is, and
+            the function compiled for each that differs.
 
     Returns:
         A ``Compiled`` function; for a graph its ``Kernel``.
@@ -342,9 +415,10 @@ def compile(  # it stands beside Python's own name in our namespace alone
     Raises:
         TraceError: from the first call, if ``f`` branches on a traced value or a parameter or reads its data, or
             if it draws random numbers other than by ``Dropout``, counts, or reads the clock or input.
-        TypeError: if ``f`` is neither a function nor Values, or ``threads`` is no whole number.
-        ValueError: for an unknown ``reduce``, ``dtype`` or ``target``, and for ``threads`` below 1, or above 1 where
-            no batch is divided; from the first call, if the target does not suit, with the reason.
+        TypeError: if ``f`` is neither a function nor Values, or ``threads`` is no whole number; from a call, if an
+            argument is no numbers and not static, or static and cannot be hashed.
+        ValueError: for an unknown ``reduce``, ``dtype``, ``target`` or ``static``, and for ``threads`` below 1, or more
+            where no batch is divided; from the first call, if the target does not suit, with the reason.
     """
     if reduce not in ("mean", "sum", None):
         raise ValueError(f"reduce must be 'mean', 'sum' or None; got {reduce!r}")
@@ -354,14 +428,13 @@ def compile(  # it stands beside Python's own name in our namespace alone
         target_named(target)
     _check_threads(threads, batch, target)
     if f is None:
-        return lambda function: compile(
-            function, reduce=reduce, batch=batch, dtype=dtype, target=target, threads=threads
-        )
+        options: dict[str, Any] = {"dtype": dtype, "target": target, "threads": threads, "static": static}
+        return lambda function: compile(function, reduce=reduce, batch=batch, **options)
     if isinstance(f, (Value, list, tuple)):
         return _graph_kernel(f, inputs, reduce, batch, dtype, target, threads)
     if not callable(f):
         raise TypeError(f"compile() takes a function, a Value or a list of Values; got {f!r}")
-    return Compiled(f, reduce, batch, dtype, target, threads)
+    return Compiled(f, reduce, batch, dtype, target, threads, [static] if isinstance(static, str) else static)
 
 
 def _check_threads(threads: int, batch: bool, target: str | None) -> None:
@@ -376,6 +449,31 @@ def _check_threads(threads: int, batch: bool, target: str | None) -> None:
         raise ValueError(f"threads={threads} is for target='native'; target={target!r} runs on one")
 
 
+def predict(model: Module, *batch: Any, **named: Any) -> Any:
+    """Return what a module computes of each sample as arrays; see ``Module.predict``."""
+    with mode(model, training=False):
+        try:
+            return _outputs.__get__(model, type(model)).predict(*batch, **named)
+        except TraceError:  # a branch on a number, a generator: as it is written, then, sample by sample
+            with no_grad():
+                return _one_by_one(model, batch, named)
+
+
+@functools.partial(compile, reduce=None)
+def _outputs(model: Module, *batch: Any, **named: Any) -> Any:
+    return model(*batch, **named)
+
+
+def _one_by_one(model: Module, batch: Sequence[Any], named: dict[str, Any]) -> Any:
+    structure, split = _outputs._taken_apart(batch, named)
+    rows = []
+    for sample in zip(*[part.listed() for part in split], strict=True):
+        positional, by_name = put_together(structure, iter(sample))
+        numbers, rebuild = flatten(model(*positional, **by_name))
+        rows.append([getattr(number, "data", number) for number in numbers])
+    return arrays_in(rebuild(range(len(numbers))))(np.array(rows, float))
+
+
 class _Trace:
     """One run of a function on traced numbers.
 
@@ -383,19 +481,18 @@ class _Trace:
         program: what it recorded.
         parameters: the leaves of the program.
         alone: whether it returned one number that is in no structure.
-        rebuild: puts numbers into the structure that it returned.
-        drops: as in ``Variant``.
+        rebuild, arrays, drops: as in ``Variant``.
     """
 
     def __init__(
-        self, function: Callable[..., Any], structure: "Structure", samples: Sequence[Floats], known: set[Value]
+        self, function: Callable[..., Any], structure: Structure, samples: Sequence[Floats], known: set[Value]
     ) -> None:
         inputs: list[list[Value]] = []
         arguments = []
         for sample in samples:
             inputs.append([traced_leaf(number) for number in sample.ravel().tolist()])
-            arguments.append(_nested(iter(inputs[-1]), sample.shape))
-        positional, named = _put_together(structure, iter(arguments))
+            arguments.append(nested(iter(inputs[-1]), sample.shape))
+        positional, named = put_together(structure, iter(arguments))
         self.drops: list[tuple[Dropout, int]] = []
         factors: list[Value] = []
 
@@ -412,7 +509,9 @@ class _Trace:
         numbers, rebuild = flatten(result)
         outputs = _output_values(numbers, getattr(function, "__name__", "the function"))
         self.alone = numbers[0] is result
-        _, self.rebuild = flatten(rebuild([0.0] * len(numbers)))  # the trace itself is not kept
+        template = rebuild(range(len(numbers)))
+        _, self.rebuild = flatten(template)  # the trace itself is not kept
+        self.arrays = arrays_in(template)
         with without_collector():
             self.program, self.parameters = from_values(nodes, outputs, [*inputs, *[factors] * bool(factors)])
 
@@ -460,69 +559,3 @@ def _output_values(numbers: Sequence[Any], name: str) -> list[Value]:
         except TypeError as error:
             raise TypeError(f"{name} must return numbers: {error}") from None
     return outputs
-
-
-def _nested(numbers: Iterator[Any], shape: Shape) -> Any:
-    """Numbers in nested lists of a shape."""
-    return [_nested(numbers, shape[1:]) for _ in range(shape[0])] if shape else next(numbers)
-
-
-def _as_values(argument: Any) -> Any:
-    """An array, or lists like one, as lists of Values, as the function gets them when it is traced."""
-    numbers = [x if isinstance(x, Value) else engine.constant(x) for x in flatten(argument)[0]]
-    return _nested(iter(numbers), _shape(argument, batch=False) or ())
-
-
-def _numbers(argument: Any) -> Iterator[Any]:
-    """The numbers of an argument in which there may be Values."""
-    if isinstance(argument, np.ndarray) and argument.dtype != object:
-        return iter(())
-    return iter(flatten(argument)[0])
-
-
-Structure = tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]
-"""How arguments are made of arrays: of each one by position, and by name. ``None`` stands for an array; a dict, or a
-list that is no array, for a tuple of its type, its keys and the structures of its entries."""
-
-_PLAIN = {float, int, bool, Value, Traced}
-
-
-def _shape(x: Any, batch: bool) -> Shape | None:
-    """The shape of an array or of nested lists like one, else ``None``: of dicts, and of lists whose entries differ.
-
-    In a batch entries are samples, so lists that differ are a mistake, which is reported when they become an array.
-    """
-    if isinstance(x, dict):
-        return None
-    if not isinstance(x, (list, tuple)):
-        return tuple(getattr(x, "shape", ()))
-    if {*map(type, x)} <= _PLAIN:
-        return (len(x),)
-    shapes = {_shape(entry, batch) for entry in x}
-    if len(shapes) == 1 or (batch and None not in shapes):
-        first = shapes.pop()
-        return first if first is None else (len(x), *first)
-    return None
-
-
-def _take_apart(x: Any, name: str, leaves: list[tuple[str, Any]], batch: bool) -> Any:
-    if _shape(x, batch) is not None:
-        leaves.append((name, x))
-        return None
-    keys = tuple(x) if isinstance(x, dict) else tuple(range(len(x)))
-    return type(x), keys, tuple([_take_apart(x[key], f"{name}[{key!r}]", leaves, batch) for key in keys])
-
-
-def _put_together(structure: Structure, leaves: Iterator[Any]) -> tuple[list[Any], dict[str, Any]]:
-    positional, named = structure
-    return [_rebuilt(x, leaves) for x in positional], {name: _rebuilt(x, leaves) for name, x in named}
-
-
-def _rebuilt(structure: Any, leaves: Iterator[Any]) -> Any:
-    if structure is None:
-        return next(leaves)
-    kind, keys, entries = structure
-    rebuilt = [_rebuilt(entry, leaves) for entry in entries]
-    if issubclass(kind, dict):
-        return dict(zip(keys, rebuilt, strict=True))
-    return kind(*rebuilt) if hasattr(kind, "_fields") else kind(rebuilt)

@@ -9,19 +9,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from microgrid import atomic
 from microgrid.compiler.boxes import Box, kernel_boxes
-from microgrid.compiler.call import Cuts, Split, called, cuts
+from microgrid.compiler.call import Cuts, called, cuts
 from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
 from microgrid.compiler.results import empty, parts, shaped, stacked
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import number_values
 from microgrid.compiler.stages import Stages
+from microgrid.compiler.structure import Split
 from microgrid.compiler.targets import Choice
 from microgrid.compiler.targets.target import Executable
 from microgrid.compiler.task import STEP, VALUE, By, Task
 from microgrid.engine import Value
 from microgrid.nn import Module
+from microgrid.recording import unwritten, writes, written
 
 
 class Kernel:
@@ -36,6 +39,7 @@ class Kernel:
         modules: what returns each module that the function reaches, outer ones first: drawings name parameters by it.
         parameters: the leaves that ``theta`` stands for.
         traced: how many nodes the function recorded.
+        others: those from the third on, which all nodes of its calls share.
         varied: whether some parameter is no leaf: what is being differentiated by, by the caller of the call.
         stages: the function between scalars and target.
         cut: returns of an output for each parameter, and each number of each argument, whether no path leads to it.
@@ -51,6 +55,9 @@ class Kernel:
     ) -> None:
         self.program, self.parameters, self.signature = program, parameters, signature
         self.varied = any(parameter.first is not None for parameter in parameters)
+        self.others = tuple(parameters[2:])
+        self._theta: tuple[Any, Floats | None] = (None, None)
+        self._bound: list[tuple[Floats | None, Floats, Floats, Callable[[Sequence[Floats]], None]]] = []
         self.modules: Sequence[Callable[[], Module | None]] = ()
         self.traced = traced or len(program)
         self.stages, self._insisted = Stages(program, signature), target
@@ -63,13 +70,23 @@ class Kernel:
 
     def read(self) -> Floats:
         """Return the numbers of the parameters as a flat array."""
-        return np.array([parameter._data for parameter in self.parameters], dtype=self.signature.dtype)
+        return self.theta.copy()
+
+    @property
+    def theta(self) -> Floats:
+        """The numbers of the parameters, to be read only: the array of before where none was written since."""
+        for publish in [*unwritten]:
+            publish()
+        latest, (seen, theta) = writes.latest, self._theta
+        if seen is not latest or theta is None or self.varied:
+            theta = np.array([parameter._data for parameter in self.parameters], dtype=self.signature.dtype)
+            self._theta = latest, theta
+        return theta
 
     def write(self, theta: ArrayLike) -> None:
         """Set the parameters to the numbers of a flat array."""
         numbers = self.signature.parameters(theta, len(self.parameters)).tolist()
-        for parameter, number in zip(self.parameters, numbers, strict=True):
-            parameter._data = number
+        atomic.assign((self.parameters, "_data", numbers), written())
 
     def value(self, theta: ArrayLike, *batch: ArrayLike) -> Any:
         """Return the function of a batch, at parameters ``theta``.
@@ -147,6 +164,30 @@ class Kernel:
 
         return executable.entered(step, theta, gradient)
 
+    def present(self, arrays: Sequence[Floats], size: int) -> Any:
+        """Return the function of a batch that is checked, as ``value`` does, at the present parameters."""
+        if self.signature.batched:
+            return self.run(VALUE, self.theta, arrays, size)[0]
+        theta = self.theta
+        try:
+            seen, buffer, out, run = self._bound.pop()
+        except IndexError:
+            seen, buffer, out = None, theta.copy(), np.empty(self._ready(VALUE)[1][0][0], theta.dtype)
+            run = self.executable(VALUE).bind(1, buffer, np.empty(0, theta.dtype), [out])
+        if seen is not theta:
+            buffer[...] = theta
+        run(arrays)
+        value = out.item() if self.signature.outputs is None else out.copy()
+        self._bound.append((theta, buffer, out, run))
+        return value
+
+    @functools.cached_property
+    def apart(self) -> "Kernel":
+        """The kernel of the same function that keeps the samples apart."""
+        if not self.signature.batched or self.signature.per_sample:
+            return self
+        return Kernel(self.program, self.parameters, replace(self.signature, reduce=None), self.traced, self._insisted)
+
     def function(self) -> Callable[..., tuple[float, tuple[float, ...]]]:
         """Return ``f(a, b, …)`` of plain numbers, which returns the value and its derivative by each of them.
 
@@ -182,7 +223,10 @@ class Kernel:
         Arguments are arrays or nested lists, of numbers or of Values. For several outputs it is a list,
         for ``reduce=None`` a list with an entry per sample.
         """
-        return called(self, [Split.of(argument, self.signature.name(k)) for k, argument in enumerate(arguments)])
+        split = [Split.of(self.signature.name(k), argument) for k, argument in enumerate(arguments)]
+        for part, array in zip(split, self.signature.arrays([part.numbers for part in split]), strict=True):
+            part.numbers = array
+        return called(self, split)
 
     @property
     def target(self) -> str:
@@ -354,9 +398,14 @@ class Kernel:
         return found
 
     def _computed(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any) -> tuple[Any, Any]:
+        arrays, size = self.signature.arguments(batch)
+        return self.run(task, self.signature.parameters(theta, len(self.parameters)), arrays, size, seed)
+
+    def run(
+        self, task: Task, parameters: Floats, arrays: Sequence[Floats], size: int, seed: Any = None
+    ) -> tuple[Any, Any]:
+        """Compute a task, of what is checked already."""
         signature, dtype = self.signature, self.signature.dtype
-        arrays, size = signature.arguments(batch)
-        parameters = signature.parameters(theta, len(self.parameters))
         executable, forms, takes_seed = self._ready(task)
         weights = np.empty(0, dtype)
         if takes_seed:

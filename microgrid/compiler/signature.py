@@ -12,6 +12,9 @@ Reduce = Literal["mean", "sum"] | None
 Shape = tuple[int, ...]
 
 
+_TYPES = {name: np.dtype(name) for name in ("float64", "float32")}
+
+
 @dataclass(slots=True)
 class Signature:
     """What a kernel takes and gives.
@@ -61,27 +64,32 @@ class Signature:
 
     def arguments(self, batch: Sequence[Any]) -> tuple[list[Floats], int]:
         """Check a batch; return contiguous arrays, one row a sample, and the number of samples."""
+        return self.rows(self.arrays(batch))
+
+    def arrays(self, batch: Sequence[Any]) -> list[Floats]:
+        """Return arguments as arrays of the kernel's type that have their shapes."""
         if len(batch) != len(self.shapes):
             raise TypeError(
                 f"this kernel takes {len(self.shapes)} argument(s) ({', '.join(self.names)}); got {len(batch)}"
             )
-        arrays: list[Floats] = []
-        size = -1
-        for k, (name, given) in enumerate(zip(self.names, batch, strict=True)):
-            array = real_array(given, name, self.dtype)
+        arrays = [real_array(given, name, self.dtype) for given, name in zip(batch, self.names, strict=True)]
+        for k, array in enumerate(arrays):
             self.check_shape(k, array.shape)
-            if self.batched:
-                if size >= 0 and len(array) != size:
-                    raise ValueError(
-                        f"argument {name} has {len(array)} samples but {self.names[0]} has {size}; give as many"
-                    )
-                size = len(array)
-                if not size:
-                    raise ValueError(f"argument {name} has no samples; give at least one")
-                arrays.append(np.ascontiguousarray(array).reshape(size, -1))
-            else:
-                arrays.append(np.ascontiguousarray(array).reshape(-1))
-        return arrays, max(size, 1)
+        return arrays
+
+    def rows(self, arrays: Sequence[Floats]) -> tuple[list[Floats], int]:
+        """Return arrays that have their shapes as contiguous ones, one row a sample, and the number of samples."""
+        if not self.batched:
+            return [np.ascontiguousarray(array).reshape(-1) for array in arrays], 1
+        size = len(arrays[0])
+        for array, name in zip(arrays, self.names, strict=True):
+            if len(array) != size:
+                raise ValueError(
+                    f"argument {name} has {len(array)} samples but {self.names[0]} has {size}; give as many"
+                )
+            if not size:
+                raise ValueError(f"argument {name} has no samples; give at least one")
+        return [np.ascontiguousarray(array).reshape(size, -1) for array in arrays], size
 
     def parameters(self, theta: ArrayLike, count: int) -> Floats:
         """Check the numbers of ``count`` parameters, and return them as a flat array."""
@@ -120,8 +128,10 @@ def real_array(given: Any, name: str, dtype: str) -> Floats:
     Raises:
         TypeError: for text, complex numbers, objects and ragged lists, naming the argument.
     """
-    if type(given) is np.ndarray and given.dtype == dtype:
+    if type(given) is np.ndarray and given.dtype is _TYPES[dtype]:
         return given
+    if type(given) is float:
+        return np.array(given, _TYPES[dtype])
     try:
         array = np.asarray(given)
     except ValueError as error:
