@@ -1,0 +1,60 @@
+"""What the site's pages need while they are built: their code is run and its results are shown.
+
+The blocks marked ``python`` of a page share one namespace, as the cells of a notebook do. What a block prints, and
+the value of its last expression, stand below it, as a picture or a live page where it has one. A block that raises
+stops the build, so every block of the site runs.
+"""
+
+import ast
+import contextlib
+import html
+import io
+import os
+import re
+import tempfile
+import traceback
+from typing import Any
+
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Run the blocks of a page in order, in a folder of their own; put below each what it shows."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    place = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            return BLOCK.sub(lambda block: f"{block[0]}\n\n{shown(block[1], names, page.file.src_uri)}\n", markdown)
+        finally:
+            os.chdir(place)
+
+
+def shown(source: str, names: dict[str, Any], where: str) -> str:
+    """Return what a block prints and its last expression's value, as HTML."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    printed = io.StringIO()
+    value = None
+    with contextlib.redirect_stdout(printed):
+        try:
+            exec(compile(tree, where, "exec"), names)
+            if isinstance(last, ast.Expr):
+                value = eval(compile(ast.Expression(last.value), where, "eval"), names)
+        except Exception as error:
+            error.add_note(f"in this block of {where}:\n{source}")
+            traceback.print_exc()
+            raise
+    text = html.escape(printed.getvalue())
+    parts = [f'<pre class="result">{text}</pre>'] if text else []
+    if value is not None:
+        parts.append(f'<div class="result">{picture(value)}</div>')
+    return "\n".join(parts)
+
+
+def picture(value: Any) -> str:
+    """Return a value as a notebook shows it: a page, a picture, else its text."""
+    bundle = value._repr_mimebundle_() if hasattr(value, "_repr_mimebundle_") else {}
+    page = value._repr_html_() if hasattr(value, "_repr_html_") else bundle.get("text/html")
+    drawn = page or bundle.get("image/svg+xml")
+    return str(drawn) if drawn else f"<pre>{html.escape(repr(value))}</pre>"
