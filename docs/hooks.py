@@ -2,7 +2,7 @@
 
 The blocks marked ``python`` of a page share one namespace, as the cells of a notebook do. What a block prints, and
 the value of its last expression, stand below it, as a picture or a live page where it has one. A block that raises
-stops the build, so every block of the site runs.
+stops the build, so every block of the site runs. Live pages become files of their own, loaded when they are seen.
 """
 
 import ast
@@ -13,8 +13,12 @@ import os
 import re
 import tempfile
 import traceback
+from pathlib import Path
 from typing import Any
 
+ROOT = "@root@"
+LIVE = re.compile(r'srcdoc="([^"]*)"')
+live: dict[str, str] = {}
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -28,6 +32,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return BLOCK.sub(lambda block: f"{block[0]}\n\n{shown(block[1], names, page.file.src_uri)}\n", markdown)
         finally:
             os.chdir(place)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Let what a page names lie where the page sees it."""
+    return html.replace(ROOT, "../" * page.url.count("/"))
 
 
 def shown(source: str, names: dict[str, Any], where: str) -> str:
@@ -56,5 +65,21 @@ def picture(value: Any) -> str:
     """Return a value as a notebook shows it: a page, a picture, else its text."""
     bundle = value._repr_mimebundle_() if hasattr(value, "_repr_mimebundle_") else {}
     page = value._repr_html_() if hasattr(value, "_repr_html_") else bundle.get("text/html")
-    drawn = page or bundle.get("image/svg+xml")
-    return str(drawn) if drawn else f"<pre>{html.escape(repr(value))}</pre>"
+    if page:
+        return LIVE.sub(apart, page)
+    return str(bundle["image/svg+xml"]) if "image/svg+xml" in bundle else f"<pre>{html.escape(repr(value))}</pre>"
+
+
+def apart(frame: re.Match[str]) -> str:
+    """Keep what stands in a frame as a file of the site, and let the frame name it."""
+    name = f"live/{len(live)}.html"
+    live[name] = html.unescape(frame[1])
+    return f'src="{ROOT}{name}" loading="lazy"'
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """Write the live pages."""
+    for name, page in live.items():
+        path = Path(config.site_dir, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(page, encoding="utf-8")
