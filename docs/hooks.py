@@ -16,6 +16,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import operations
+
 ROOT = "@root@"
 LIVE = re.compile(r'srcdoc="([^"]*)"')
 live: dict[str, str] = {}
@@ -24,6 +26,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Run the blocks of a page in order, in a folder of their own; put below each what it shows."""
+    markdown = markdown.replace("<!-- operations -->", operations.table())
     names: dict[str, Any] = {"__name__": "__main__"}
     place = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
