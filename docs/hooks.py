@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import operations
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("docs", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("docs")  # a busy machine stops no build
 
 ROOT = "@root@"
 LIVE = re.compile(r'srcdoc="([^"]*)"')
