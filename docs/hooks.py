@@ -5,18 +5,22 @@ the value of its last expression, stand below it, as a picture or a live page wh
 stops the build, so every block of the site runs. Live pages become files of their own, loaded when they are seen.
 """
 
-import ast
 import contextlib
 import html
 import io
+import json
 import os
 import re
+import shutil
 import tempfile
 import traceback
+import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import operations
+import show
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("docs", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -48,15 +52,10 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 def shown(source: str, names: dict[str, Any], where: str) -> str:
     """Return what a block prints and its last expression's value, as HTML."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     printed = io.StringIO()
-    value = None
     with contextlib.redirect_stdout(printed):
         try:
-            exec(compile(tree, where, "exec"), names)
-            if isinstance(last, ast.Expr):
-                value = eval(compile(ast.Expression(last.value), where, "eval"), names)
+            value = show.run(source, names, where)
         except Exception as error:
             error.add_note(f"in this block of {where}:\n{source}")
             traceback.print_exc()
@@ -64,17 +63,8 @@ def shown(source: str, names: dict[str, Any], where: str) -> str:
     text = html.escape(printed.getvalue())
     parts = [f'<pre class="result">{text}</pre>'] if text else []
     if value is not None:
-        parts.append(f'<div class="result">{picture(value)}</div>')
+        parts.append(f'<div class="result">{LIVE.sub(apart, show.picture(value))}</div>')
     return "\n".join(parts)
-
-
-def picture(value: Any) -> str:
-    """Return a value as a notebook shows it: a page, a picture, else its text."""
-    bundle = value._repr_mimebundle_() if hasattr(value, "_repr_mimebundle_") else {}
-    page = value._repr_html_() if hasattr(value, "_repr_html_") else bundle.get("text/html")
-    if page:
-        return LIVE.sub(apart, page)
-    return str(bundle["image/svg+xml"]) if "image/svg+xml" in bundle else f"<pre>{html.escape(repr(value))}</pre>"
 
 
 def apart(frame: re.Match[str]) -> str:
@@ -85,8 +75,41 @@ def apart(frame: re.Match[str]) -> str:
 
 
 def on_post_build(config: Any, **_: Any) -> None:
-    """Write the live pages."""
+    """Write the live pages, and what the page that runs Python is made of."""
     for name, page in live.items():
         path = Path(config.site_dir, name)
         path.parent.mkdir(exist_ok=True)
         path.write_text(page, encoding="utf-8")
+    browser(Path(config.docs_dir, "try"), Path(config.site_dir, "try"))
+
+
+PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+PACKAGES = ("rich", "markdown_it", "mdurl", "pygments")  # that reports in text are written with
+
+
+def browser(source: Path, target: Path) -> None:
+    """Put beside the page: Pyodide and Graphviz, both as WebAssembly, and the Python files of microgrid.
+
+    Wheels that are built for Pyodide, such as NumPy's, are taken from the folder ``PYODIDE_WHEELS`` if that is set.
+    """
+    modules = source / "node_modules"
+    if not modules.is_dir():
+        raise FileNotFoundError(f"{modules} is missing; run: npm ci --prefix {source}")
+    for folder, files in (("pyodide", PYODIDE), ("@viz-js/viz/dist", ("viz.js",))):
+        place = target / folder.removeprefix("@viz-js/").removesuffix("/dist")
+        place.mkdir(exist_ok=True)
+        for file in files:
+            shutil.copy(modules / folder / file, place)
+    with zipfile.ZipFile(target / "python.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for package in ("microgrid", *PACKAGES):
+            root = Path(str(import_module(package).__file__)).parent
+            for path in sorted(root.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so":
+                    archive.write(path, path.relative_to(root.parent))
+        archive.write(source.parent / "show.py", "show.py")
+    folder = os.environ.get("PYODIDE_WHEELS")
+    wheels = sorted(Path(folder).glob("*.whl")) if folder else []
+    (target / "wheels").mkdir(exist_ok=True)
+    for wheel in wheels:
+        shutil.copy(wheel, target / "wheels")
+    (target / "wheels.json").write_text(json.dumps([wheel.name for wheel in wheels]))
