@@ -25,7 +25,7 @@ from microgrid.engine import Value
 from microgrid.ops import short_repr
 
 _TOLERANCE = 1e-9
-"""The relative error that is forgiven: other formulas for the same number round otherwise."""
+"""The error that is forgiven, relative to the largest number: other formulas for the same round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def _different(yours: Any, right: Any) -> int | None:
     given, expected = _flat(yours), _flat(right)
     if len(given) != len(expected) or isinstance(yours, list) != isinstance(right, list):
         return -1
+    scale = max(map(abs, expected), default=0.0)
     for i, (a, b) in enumerate(zip(given, expected, strict=True)):
-        if not ops.is_number(a) or not math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+        if not ops.is_number(a) or not abs(a - b) <= _TOLERANCE * scale:
             return i
     return None
 
