@@ -22,6 +22,8 @@ from typing import Any
 import operations
 import show
 from hypothesis import HealthCheck, settings
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
 
 settings.register_profile("docs", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("docs")  # a busy machine stops no build
@@ -30,6 +32,15 @@ ROOT = "@root@"
 LIVE = re.compile(r'srcdoc="([^"]*)"')
 live: dict[str, str] = {}
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@event_priority(100)  # before the plug-in that makes pages of them
+def on_files(files: Any, config: Any, **_: Any) -> Any:
+    """Let the notebooks be pages: they are stored with their outputs."""
+    root = Path(config.docs_dir).parent
+    for path in sorted(root.glob("notebooks/*.ipynb")):
+        files.append(File(str(path.relative_to(root)), str(root), config.site_dir, use_directory_urls=False))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
