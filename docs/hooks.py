@@ -74,7 +74,9 @@ def shown(source: str, names: dict[str, Any], where: str) -> str:
     text = html.escape(printed.getvalue())
     parts = [f'<pre class="result">{text}</pre>'] if text else []
     if value is not None:
-        parts.append(f'<div class="result">{LIVE.sub(apart, show.picture(value))}</div>')
+        report = show.picture(value).replace('class="microgrid-report"', 'class="microgrid-report" tabindex="0"')
+        report = report.replace("<table>", '<table class="report">')  # the theme wraps those that have no class
+        parts.append(f'<div class="result">{LIVE.sub(apart, report)}</div>')
     return "\n".join(parts)
 
 

@@ -4,7 +4,7 @@ import html
 import math
 
 from microgrid import ops
-from microgrid.drawing.program import Row, _expression, _texts
+from microgrid.drawing.program import Row, formula, formulas
 from microgrid.ops import Interval, Op
 
 NAMES = {1: ("x",), 2: ("a", "b"), 3: ("a", "b", "c")}
@@ -21,8 +21,8 @@ def line(op: Op) -> str:
     """Return the row of one operation."""
     names = NAMES[op.arity]
     tape = [text.format(*names, y="y") if isinstance(text, str) else text for text in Row(op).tape]
-    texts = _texts(tape)
-    value = _expression(op, texts[1 : op.arity + 1]).text
+    texts = formulas(tape)
+    value = formula(op, texts[1 : op.arity + 1]).text
     derivatives = [
         f"∂/∂{name} = {'0, nothing flows' if slot is None else texts[slot].text}"
         for name, slot in zip(names, Row(op).results, strict=True)

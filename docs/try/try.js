@@ -102,12 +102,6 @@ function setBusy(now) {
   element("try-stop").disabled = !now;
 }
 
-/** @param {HTMLElement} part */
-function add(part) {
-  results.append(part);
-  part.scrollIntoView({ block: "nearest" });
-}
-
 /** @param {string} text @param {string} kind */
 function addText(text, kind) {
   const last = results.lastElementChild;
@@ -118,7 +112,7 @@ function addText(text, kind) {
   const part = document.createElement("pre");
   part.className = kind;
   part.textContent = text;
-  add(part);
+  results.append(part);
 }
 
 const answers = {
@@ -140,7 +134,7 @@ const answers = {
     const part = document.createElement("div");
     part.className = "shown";
     part.innerHTML = shown;
-    add(part);
+    results.append(part);
   },
   done() {
     state.textContent = "Ready. Ctrl+Enter runs.";
