@@ -295,13 +295,23 @@ with the standard deviation √(2/nin) (He et al. 2015, for ReLU) or √(1/nin) 
 for sigmoid and tanh; Glorot & Bengio 2010 put nout beside nin). Biases start at 0."""
 
 
+def _initialization(init: str | float) -> Callable[[Any, int], float]:
+    if isinstance(init, str) and init in INITIALIZATIONS:
+        return INITIALIZATIONS[init]
+    if ops.is_number(init) and 0 <= (deviation := as_float(init)) < math.inf:
+        return lambda generator, nin: generator.gauss(0.0, deviation)
+    names = ", ".join(map(repr, INITIALIZATIONS))
+    raise ValueError(f"init must be one of {names}, or a standard deviation, finite and 0 or more; got {init!r}")
+
+
 class Neuron(Module):
     """y = relu(b + Σ wᵢ·xᵢ), or b + Σ wᵢ·xᵢ if not ``nonlin``.
 
     Args:
         nin: how many inputs it takes.
         nonlin: whether the sum goes through ReLU.
-        init: how the weights are drawn, a key of ``INITIALIZATIONS``.
+        init: how the weights are drawn, a key of ``INITIALIZATIONS``, or the standard deviation of normal ones,
+            as in chapter 5.7's ``weight_init_std=0.01``.
         seed: where from; with none, ``random.seed(1337)`` before gives the numbers that micrograd gets.
 
     Attributes:
@@ -310,14 +320,12 @@ class Neuron(Module):
         nonlin: as given.
 
     Raises:
-        ValueError: if ``nin`` is less than 1 or ``init`` is unknown; when called with another number of inputs.
+        ValueError: if ``nin`` is less than 1 or ``init`` is none of these; when called with another number of inputs.
     """
 
-    def __init__(self, nin: int, nonlin: bool = True, *, init: str = "uniform", seed: Seed = None) -> None:
+    def __init__(self, nin: int, nonlin: bool = True, *, init: str | float = "uniform", seed: Seed = None) -> None:
         nin = _size("the number of inputs, nin,", nin)
-        if init not in INITIALIZATIONS:
-            raise ValueError(f"init must be one of {', '.join(map(repr, INITIALIZATIONS))}; got {init!r}")
-        generator, draw = _generator(seed) or random, INITIALIZATIONS[init]
+        generator, draw = _generator(seed) or random, _initialization(init)
         self.w = [Value(draw(generator, nin), f"w{i}") for i in range(nin)]
         self.b = Value(0.0, "b")
         self.nonlin = nonlin
@@ -343,7 +351,9 @@ class Layer(Module):
         ValueError: if a size is less than 1; when called with another number of inputs, naming both.
     """
 
-    def __init__(self, nin: int, nout: int, nonlin: bool = True, *, init: str = "uniform", seed: Seed = None) -> None:
+    def __init__(
+        self, nin: int, nout: int, nonlin: bool = True, *, init: str | float = "uniform", seed: Seed = None
+    ) -> None:
         generator = _generator(seed)
         nout = _size("the number of outputs, nout,", nout)
         self.neurons = [Neuron(nin, nonlin, init=init, seed=generator) for _ in range(nout)]
@@ -361,7 +371,7 @@ class Layer(Module):
 class Affine(Layer):
     """y = W·x + b, the layer of chapter 5.6: ``nout`` neurons without nonlinearity, He-initialised."""
 
-    def __init__(self, nin: int, nout: int, *, init: str = "he", seed: Seed = None) -> None:
+    def __init__(self, nin: int, nout: int, *, init: str | float = "he", seed: Seed = None) -> None:
         super().__init__(nin, nout, nonlin=False, init=init, seed=seed)
 
     def __repr__(self) -> str:
@@ -418,7 +428,7 @@ class MLP(Module):
         ValueError: if there is no layer or a size is less than 1.
     """
 
-    def __init__(self, nin: int, nouts: Sequence[int], *, init: str = "uniform", seed: Seed = None) -> None:
+    def __init__(self, nin: int, nouts: Sequence[int], *, init: str | float = "uniform", seed: Seed = None) -> None:
         if not isinstance(nouts, Sequence) or isinstance(nouts, str):
             raise TypeError(f"nouts must be a list with the size of each layer, as in MLP(2, [16, 1]); got {nouts!r}")
         if not nouts:

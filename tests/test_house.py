@@ -31,6 +31,7 @@ FLOORS = [
     ["extend"],
     ["expressions"],
     ["drawing"],
+    ["exercises"],
     ["compiler"],
     ["steps"],
     ["training"],

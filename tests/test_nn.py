@@ -89,7 +89,8 @@ def test_a_neuron_adds_its_products_in_one_node():
 
 
 @pytest.mark.parametrize(
-    ("init", "deviation"), [("uniform", math.sqrt(1 / 3)), ("he", math.sqrt(2 / 50)), ("xavier", math.sqrt(1 / 50))]
+    ("init", "deviation"),
+    [("uniform", math.sqrt(1 / 3)), ("he", math.sqrt(2 / 50)), ("xavier", math.sqrt(1 / 50)), (0.01, 0.01), (0, 0.0)],
 )
 def test_weights_are_drawn_with_the_deviation_of_their_initialisation_and_biases_are_zero(init, deviation):
     layer = Layer(50, 60, init=init, seed=3)
@@ -440,6 +441,9 @@ def test_saving_through_a_link_replaces_the_file_that_it_leads_to(tmp_path):
         (lambda: MLP(2, "16"), TypeError, ["nouts must be a list", "'16'"]),
         (lambda: MLP(2, [3, -1]), ValueError, ["at least 1", "-1"]),
         (lambda: Layer(2, 1, init="xaver"), ValueError, ["'uniform', 'he', 'xavier'", "'xaver'"]),
+        (lambda: Layer(2, 1, init=-0.1), ValueError, ["standard deviation", "0 or more", "-0.1"]),
+        (lambda: Layer(2, 1, init=math.nan), ValueError, ["finite", "nan"]),
+        (lambda: Layer(2, 1, init=None), ValueError, ["standard deviation", "None"]),
         (lambda: Sequential(), ValueError, ["Sequential() is empty", "Affine"]),
         (lambda: Sequential([Affine(1, 1)]), TypeError, ["one by one", "[Affine(1, 1)]"]),
         (lambda: Sequential(ReLU), TypeError, ["one by one", "ReLU"]),

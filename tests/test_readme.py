@@ -5,14 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
-def test_the_code_of_the_readme_runs_without_a_screen(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_the_code_of_the_readme_runs_without_a_screen(name, tmp_path, monkeypatch):
     for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(screen, raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     run = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     written = {path.name for path in tmp_path.iterdir()}

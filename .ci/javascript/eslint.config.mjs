@@ -15,4 +15,5 @@ export default [
       eqeqeq: "error",
     },
   },
+  { files: ["docs/try/*.js"], languageOptions: { sourceType: "module" } },
 ];

@@ -14,7 +14,7 @@ from typing import Any
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
 from microgrid.drawing.placing import DRAW_AS_PLACED, Drawing
-from microgrid.drawing.rendering import find_renderer, render
+from microgrid.drawing.rendering import HERE, find_renderer, render
 from microgrid.drawing.theme import THEMES, follow_page, follow_viewer
 from microgrid.environment import require
 
@@ -177,7 +177,7 @@ class Picture:
         The PNG has one pixel for each of the page's, whatever the picture's scale: notebooks stay small.
         """
         bundle = {"image/svg+xml": self.svg, "text/plain": repr(self)}
-        if not self._needs_fonts:
+        if find_renderer(self._renderer) != HERE and not self._needs_fonts:
             bundle["image/png"] = base64.b64encode(self._render("png", "-Gdpi=96")).decode()
         return bundle
 

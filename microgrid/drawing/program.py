@@ -174,8 +174,8 @@ class Program:
         }
 
     def _row(self, row: Row) -> Json:
-        texts = _texts(row.tape)
-        operation = _expression(row.op, texts[1 : row.op.arity + 1]) if row.op.arity else Text("", ATOM)
+        texts = formulas(row.tape)
+        operation = formula(row.op, texts[1 : row.op.arity + 1]) if row.op.arity else Text("", ATOM)
         return {
             "name": row.op.name,
             "symbol": row.op.symbol,
@@ -219,19 +219,20 @@ class Text(NamedTuple):
         return self.held(ATOM) if specification == "atom" else self.text
 
 
-def _texts(tape: Sequence[Entry]) -> list[Text]:
+def formulas(tape: Sequence[Entry]) -> list[Text]:
+    """Write the slots of a tape as formulas."""
     texts: list[Text] = []
     for entry in tape:
         if isinstance(entry, str):
             texts.append(Text(entry, ATOM))
         elif isinstance(entry, tuple):
-            texts.append(_expression(entry[0], [texts[slot] for slot in entry[1]]))
+            texts.append(formula(entry[0], [texts[slot] for slot in entry[1]]))
         else:
             texts.append(Text(f"{entry:.4g}".replace("-", "−"), PREFIX if entry < 0 else ATOM))
     return texts
 
 
-def _expression(op: Operation, operands: Sequence[Text]) -> Text:
+def formula(op: Operation, operands: Sequence[Text]) -> Text:
     """Write an operation as its row says: between the operands or before them, as its formula, or as a function."""
     symbol = op.symbol.replace("{", "{{").replace("}", "}}")  # the result is a template
     if op.operator:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -17,6 +18,12 @@ TIME_LIMIT = 120.0
 """Seconds after which a layout is given up; layouts of thousands of nodes can take hours."""
 
 
+HERE = "here"
+draw_here: Callable[[str, str, bool], bytes] | None = None
+"""What draws where no program can be run, as in a browser: a DOT text, in the format ``"svg"`` or ``"json0"``,
+and whether everything stands where the text says."""
+
+
 class RendererError(RuntimeError):
     """No program that draws graphs was found, or it failed."""
 
@@ -24,8 +31,8 @@ class RendererError(RuntimeError):
 def find_renderer(choice: str | None = None) -> str:
     """Return the path of the Graphviz program that draws.
 
-    It is the user's choice (the argument, else the environment variable ``MICROGRID_DOT``), else a
-    system ``dot``, else the program of the ``graphviz-pure`` package.
+    It is the user's choice (the argument, else the environment variable ``MICROGRID_DOT``), else
+    ``draw_here``, else a system ``dot``, else the program of the ``graphviz-pure`` package.
 
     Args:
         choice: a program's name or path; ``"graphviz-pure"`` for the package even if ``dot`` is there.
@@ -42,6 +49,8 @@ def find_renderer(choice: str | None = None) -> str:
                 f"or leave the argument and {VARIABLE} away to use the one that is found"
             )
         return found
+    if draw_here is not None:
+        return HERE
     found = shutil.which("dot") or _graphviz_pure()
     if not found:
         raise RendererError(
@@ -79,6 +88,10 @@ def render(dot: str, kind: str, program: str, *options: str) -> bytes:
     Raises:
         RendererError: if the program fails or takes longer than ``TIME_LIMIT``.
     """
+    if program == HERE and draw_here is not None:
+        if kind == "png":
+            raise RendererError("a PNG needs the program Graphviz, which cannot run here: take .svg, or .html")
+        return draw_here(dot, kind, "-n2" in options)
     try:
         done = subprocess.run(
             [program, f"-T{kind}", *options], input=dot.encode(), capture_output=True, timeout=TIME_LIMIT

@@ -1,0 +1,124 @@
+"""The documentation site, as it is built: its pages, and Python in the browser."""
+
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LONG = 120_000  # milliseconds: Python is loaded as WebAssembly, on a machine that may be busy
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The built site: that of MICROGRID_SITE, else one that is built here."""
+    if "MICROGRID_SITE" in os.environ:
+        return Path(os.environ["MICROGRID_SITE"])
+    folder = tmp_path_factory.mktemp("site")
+    subprocess.run([sys.executable, "-m", "mkdocs", "build", "--quiet", "-d", folder], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """The site on the loopback."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def wait_until_idle(page):
+    page.wait_for_function("!document.getElementById('try-run').disabled", timeout=LONG)
+
+
+@pytest.fixture
+def python(opened, address):
+    opened.page.goto(f"{address}try.html")
+    wait_until_idle(opened.page)
+    return opened.page
+
+
+def run(page, code):
+    page.fill("#try-editor", code)
+    page.press("#try-editor", "Control+Enter")
+    wait_until_idle(page)
+    return page.inner_text("#try-results")
+
+
+def test_no_page_asks_another_host_for_anything_or_has_an_error(opened, site, address):
+    pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "live" not in path.parts)
+    assert {"index.html", "try.html", "gallery.html", "reference/index.html", "learn/chapter-5.ko.html"} <= set(pages)
+    for name in pages:
+        if name != "404.html":
+            opened.page.goto(address + name)
+            opened.page.wait_for_load_state("load")
+    assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:", "about:"))] == []
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("name", ["index.html", "try.html", "reference/index.html", "course/index.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_on_a_page_keeps_anyone_out(opened, barriers, address, name, scheme):
+    opened.page.emulate_media(color_scheme=scheme)
+    opened.page.goto(address + name)
+    assert barriers(opened.page) == []
+
+
+def test_python_in_the_page_draws_checks_explains_and_learns(python, opened, address):
+    examples = python.eval_on_selector_all("#try-examples option", "options => options.map(option => option.text)")
+    shown = {}
+    for name in examples:
+        python.select_option("#try-examples", name)
+        python.click("#try-run")
+        wait_until_idle(python)
+        assert python.locator("#try-results .error").count() == 0, python.inner_text("#try-results")
+        shown[name] = python.inner_html("#try-results")
+    assert "<svg" in shown["A neuron"]
+    assert "srcdoc" in shown["The price of apples"]
+    assert "FAIL" in shown["A wrong derivative is named"]
+    assert "The ReLU is off" in shown["Why is this gradient zero?"]
+    assert "a = 3.0000" in shown["A line, learned"]
+    assert "[0.3, -0.8, 0.5]" in shown["Softmax with loss"]
+    assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:", "about:"))] == []
+
+
+def test_python_in_the_page_differentiates_and_keeps_its_names_for_the_console(python):
+    text = run(python, "import microgrid as mg\nx = mg.Value(3.0)\ny = x**2\ny.backward()\nprint(x.grad)")
+    assert text.strip() == "6.0"
+    python.fill("#try-line", "mg.grad(mg.tanh)(0.0)")
+    python.press("#try-line", "Enter")
+    wait_until_idle(python)
+    assert python.inner_text("#try-results").split("\n")[-1].strip() == "1.0"
+
+
+def test_an_error_in_the_page_is_shown_and_python_goes_on(python):
+    assert "ZeroDivisionError" in run(python, "1 / 0")
+    assert run(python, "print(1 + 1)").strip() == "2"
+
+
+def test_python_in_the_page_can_be_stopped(python):
+    python.fill("#try-editor", "while True: pass")
+    python.click("#try-run")
+    python.click("#try-stop")
+    wait_until_idle(python)
+    assert run(python, "print('again')").strip() == "again"
+
+
+def test_a_link_brings_the_code_along(python, browser):
+    code = "print('Grüße, 안녕')"
+    python.fill("#try-editor", code)
+    python.click("#try-share")
+    with browser.new_page() as other:
+        other.goto(python.url)
+        assert other.input_value("#try-editor") == code
