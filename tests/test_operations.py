@@ -673,13 +673,16 @@ def test_a_partial_that_raises_is_named_with_the_remedy():
     ("numbers", "shares"),
     [((1.0, 3.0, 2.0), (0, 1, 0)), ((2.0, 2.0, 2.0), (1 / 3,) * 3), ((5.0, 1.0, 5.0, -math.inf), (0.5, 0, 0.5, 0))],
 )
-def test_of_the_largest_of_many_equals_share_the_gradient(
-    numbers: tuple[float, ...], shares: tuple[float, ...]
+@pytest.mark.parametrize(("extreme", "sign"), [(ops.maximum, 1.0), (ops.minimum, -1.0)])
+def test_of_the_extreme_of_many_equals_share_the_gradient(
+    extreme: Op, sign: float, numbers: tuple[float, ...], shares: tuple[float, ...]
 ) -> None:
+    numbers = tuple(sign * x for x in numbers)
     leaves = [Value(x) for x in numbers]
-    y = ops.maximum(*leaves)
+    y = extreme(*leaves)
     y.backward()
-    assert y.data == max(numbers)
+    assert y.data == sign * max(sign * x for x in numbers)
     assert [leaf.grad for leaf in leaves] == pytest.approx(shares, abs=0)
-    assert ops.maximum(*numbers) == max(numbers)
-    assert ops.maximum(leaves[0]) is leaves[0]
+    assert extreme(*numbers) == y.data
+    assert extreme(leaves[0]) is leaves[0]
+    assert type(extreme(2)) is float

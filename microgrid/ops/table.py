@@ -22,7 +22,20 @@ from typing import Any
 
 from microgrid.ops import ieee
 from microgrid.ops.factories import SAMPLES, factory
-from microgrid.ops.op import HIDDEN, POSITIVE, REALS, TABLE, Interval, Op, Partial, first_operand, second_operand
+from microgrid.ops.op import (
+    HIDDEN,
+    POSITIVE,
+    REALS,
+    TABLE,
+    Interval,
+    Op,
+    Partial,
+    as_float,
+    first_operand,
+    is_number,
+    second_operand,
+    short_repr,
+)
 
 inf = math.inf
 nan = math.nan
@@ -256,7 +269,7 @@ log: Op = _row(
 
 def _log_to_base(*arguments: Any) -> Any:
     if len(arguments) != 2:
-        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {arguments!r}")
+        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {short_repr(arguments)}")
     x, base = arguments
     return div(log(x), log(base))
 
@@ -718,8 +731,19 @@ maximum = _row(
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
-    otherwise=lambda *xs: maximum_of(len(xs))(*xs) if len(xs) > 1 else xs[0],
+    otherwise=lambda *xs: _of_several("maximum", xs, lambda *xs: maximum_of(len(xs))(*xs)),
 )
+
+
+def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> Any:
+    """Return what ``maximum`` or ``minimum`` is of another number of arguments than two."""
+    if len(xs) > 2:
+        return extreme(*xs)
+    if xs and hasattr(type(xs[0]), "__apply__"):
+        return xs[0]
+    if xs and is_number(xs[0]):
+        return as_float(xs[0])
+    raise TypeError(f"{name} takes one number or more, and those of a list as {name}(*numbers); got {short_repr(xs)}")
 
 
 @factory((3,))
@@ -753,7 +777,8 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.minimum({0}, {1})",
-    doc="the smaller of two, nan if either is; of equals each gets half the gradient",
+    doc="the smaller of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    otherwise=lambda *xs: _of_several("minimum", xs, lambda *xs: -maximum(*map(neg, xs))),
 )
 clip = _row(
     "clip",
