@@ -244,7 +244,8 @@ class Op:
         if len(arguments) != self.arity:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
-            raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {short_repr(arguments)}")
+            given = f"{len(arguments)}: {short_repr(arguments)}"
+            raise TypeError(f"{self.name} takes {self.arity} argument(s); got {given}")
         try:
             for argument in arguments:
                 if type(argument) is not float:

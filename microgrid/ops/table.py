@@ -32,7 +32,6 @@ from microgrid.ops.op import (
     Partial,
     as_float,
     first_operand,
-    is_number,
     second_operand,
     short_repr,
 )
@@ -739,11 +738,10 @@ def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> 
     """Return what ``maximum`` or ``minimum`` is of another number of arguments than two."""
     if len(xs) > 2:
         return extreme(*xs)
-    if xs and hasattr(type(xs[0]), "__apply__"):
-        return xs[0]
-    if xs and is_number(xs[0]):
-        return as_float(xs[0])
-    raise TypeError(f"{name} takes one number or more, and those of a list as {name}(*numbers); got {short_repr(xs)}")
+    if not xs or isinstance(xs[0], (list, tuple)):
+        given = short_repr(xs)
+        raise TypeError(f"{name} takes one number or more, and those of a list as {name}(*numbers); got {given}")
+    return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
 
 
 @factory((3,))
@@ -839,7 +837,7 @@ def elu_of(alpha: float) -> Op:
         (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(clip(x, -inf, 0.0))),),  # at 0 all are those of the left
         symbol="ELU",
         kink=lambda x: x > 0,
-        expansion=lambda x: where(greater(x, 0.0), x, alpha * expm1(minimum(x, 0.0))),
+        expansion=lambda x: where(greater(x, 0.0), x, alpha * expm1(minimum(0.0, x))),
         python=f"mg.elu({{0}}, {_python_number(alpha)})",
         doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivatives at 0 are those of the left side, {alpha!r}",
         recipe=(elu_of, (alpha,)),
