@@ -501,6 +501,19 @@ def test_what_no_gradient_can_pass_does_not_spoil_the_sum_over_the_paths():
     )
 
 
+def test_a_node_that_only_a_dead_path_uses_does_not_take_the_blame_for_an_error_of_accumulation():
+    op = Assigning()
+
+    def f(x):
+        u = x * 2
+        h = mg.sin(u)
+        return op(x) + h * h + mg.less(mg.cos(h), -1.0)
+
+    fault = check(f, 3.0).fault
+    assert (fault.op, fault.given) == ("leaf", 1.0)
+    assert "accumulated wrongly" in fault.what
+
+
 def test_a_wrong_local_derivative_is_the_fault_before_an_error_of_accumulation():
     op = Assigning()
 
@@ -1548,6 +1561,9 @@ def test_a_random_function_is_refused():
         counter = itertools.count(1, step)
         with pytest.raises(ValueError, match="other numbers when it was run again at the same point"):
             check(lambda x, counter=counter: x * next(counter), 1.0)
+        lengths = itertools.count(5, step)
+        with pytest.raises(ValueError, match="gave another graph"):
+            check(lambda x, lengths=lengths: functools.reduce(mul, [x] * next(lengths)), 1.0)
     generator.seed(4)
     with pytest.raises(ValueError, match="fix the seed"):
         check(lambda x: x * x if generator.randrange(2) else mg.sin(x) + 1, 1.0, seed=1)
