@@ -1563,7 +1563,7 @@ def test_a_random_function_is_refused():
             check(lambda x, counter=counter: x * next(counter), 1.0)
         lengths = itertools.count(5, step)
         with pytest.raises(ValueError, match="gave another graph"):
-            check(lambda x, lengths=lengths: functools.reduce(mul, [x] * next(lengths)), 1.0)
+            check(lambda x, lengths=lengths: mg.prod([x] * next(lengths)), 1.0)
     generator.seed(4)
     with pytest.raises(ValueError, match="fix the seed"):
         check(lambda x: x * x if generator.randrange(2) else mg.sin(x) + 1, 1.0, seed=1)
@@ -2036,3 +2036,12 @@ def test_a_function_that_is_a_line_far_beyond_a_tiny_point_is_judged_at_the_poin
     of_the_line = 1.0 / slope(0.47)  # through what is far on both sides
     assert mg.check(operation(1.0), x)
     assert mg.check(operation(of_the_line), x).derivatives[0].verdict == "FAIL"
+
+
+@pytest.mark.parametrize("x", [1.5e-31, -2.9e-31, 4.3e-30])
+def test_what_only_a_constant_hides_is_not_called_wrong_at_a_tiny_point(x):
+    """The root bends at the size of x, where −0.4 rounds it away; further off its slope is another at every step."""
+    root = Op("root", lambda x: 1e-10 * math.cbrt(x) - 0.4, (lambda y, x: 1e-10 / 3.0 * abs(x) ** (-2 / 3),))
+    assert check(root, x)["x"].verdict is UNRESOLVED
+    wrong = Op("wrong", lambda x: math.exp(x) - 0.4, (0.5,))
+    assert check(wrong, x)["x"].verdict is FAIL
