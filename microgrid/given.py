@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn
 from microgrid.builds import mypyc_attr
 from microgrid.ops.op import REALS, Interval, Op, Partial, local_derivative, number, short_repr
 from microgrid.ops.operators import Operators
-from microgrid.ops.table import power_of
+from microgrid.ops.table import power_of, stop_gradient
 from microgrid.recording import hooks, is_recording, open_blocks
 
 
@@ -275,9 +275,28 @@ _NODE = object()
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
 class Familiar(Operators):
-    """The names that code written for micrograd uses."""
+    """The names that code written for micrograd uses, and some of PyTorch's."""
 
     __slots__ = ()
+
+    def item(self) -> float:
+        """Return the number, as ``v.data``: PyTorch's name."""
+        node: Any = self
+        number: float = node.data
+        return number
+
+    def detach(self) -> Any:
+        """Return the same number behind which nothing flows back, as ``mg.stop_gradient(v)``: PyTorch's name."""
+        return stop_gradient(self)
+
+    def square(self) -> Any:
+        """Return v²."""
+        return self * self
+
+    def zero_grad(self) -> None:
+        """Set the gradient of this one value to 0; that of a module sets those of all its parameters."""
+        node: Any = self
+        node._grad = 0.0
 
     @property
     def _prev(self) -> Any:

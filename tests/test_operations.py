@@ -722,3 +722,9 @@ def test_of_the_extreme_of_many_equals_share_the_gradient(
     assert extreme(*numbers) == y.data
     assert extreme(leaves[0]) is leaves[0]
     assert type(extreme(2)) is float
+
+
+@pytest.mark.parametrize("op", [ops.base_of(-2.0), ops.power_of(-3.0), ops.leaky_relu_of(-0.5), ops.elu_of(-1.5)])
+def test_the_code_of_a_row_with_a_negative_constant_is_that_row(op: Op) -> None:
+    for x in (-2.0, 2.0):
+        assert eval(op.python.format("x"), {"mg": mg, "x": x}) == op(x)
