@@ -14,7 +14,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial as partial_call
 from types import CellType, FunctionType, MethodType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 from microgrid.builds import mypyc_attr
 from microgrid.ops.op import REALS, Interval, Op, Partial, local_derivative, number, short_repr
@@ -285,13 +285,15 @@ class Familiar(Operators):
         number: float = node.data
         return number
 
-    def detach(self) -> Any:
+    def detach(self) -> Self:
         """Return the same number behind which nothing flows back, as ``mg.stop_gradient(v)``: PyTorch's name."""
-        return stop_gradient(self)
+        same: Self = stop_gradient(self)
+        return same
 
-    def square(self) -> Any:
+    def square(self) -> Self:
         """Return v²."""
-        return self * self
+        squared: Self = self * self
+        return squared
 
     def zero_grad(self) -> None:
         """Set the gradient of this one value to 0; that of a module sets those of all its parameters."""
