@@ -730,8 +730,16 @@ maximum = _row(
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
-    otherwise=lambda *xs: _of_several("maximum", xs, lambda *xs: maximum_of(len(xs))(*xs)),
+    otherwise=lambda *xs: _of_several("maximum", xs, _largest),
 )
+
+
+def _largest(*xs: Any) -> Any:
+    return maximum_of(len(xs))(*xs)
+
+
+def _smallest(*xs: Any) -> Any:
+    return -maximum(*[-x for x in xs])
 
 
 def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> Any:
@@ -776,7 +784,7 @@ minimum = _row(
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.minimum({0}, {1})",
     doc="the smaller of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
-    otherwise=lambda *xs: _of_several("minimum", xs, lambda *xs: -maximum(*map(neg, xs))),
+    otherwise=lambda *xs: _of_several("minimum", xs, _smallest),
 )
 clip = _row(
     "clip",
