@@ -12,13 +12,14 @@
 """
 
 from collections.abc import Callable, Sequence
-from types import CellType, FunctionType
-from typing import Any, ClassVar, NoReturn
+from functools import partial as partial_call
+from types import CellType, FunctionType, MethodType
+from typing import Any, ClassVar, NoReturn, Self
 
 from microgrid.builds import mypyc_attr
 from microgrid.ops.op import REALS, Interval, Op, Partial, local_derivative, number, short_repr
 from microgrid.ops.operators import Operators
-from microgrid.ops.table import power_of
+from microgrid.ops.table import power_of, stop_gradient
 from microgrid.recording import hooks, is_recording, open_blocks
 
 
@@ -40,7 +41,7 @@ class Given:
         closure: the function that was assigned to ``_backward``; ``None`` if there is none.
     """
 
-    __slots__ = ("_cells", "_defaults", "_partials", "_xs", "_y", "closure", "name")
+    __slots__ = ("_arguments", "_cells", "_defaults", "_keywords", "_partials", "_xs", "_y", "closure", "name")
 
     kink: ClassVar[None] = None
     recipe: ClassVar[None] = None
@@ -66,6 +67,8 @@ class Given:
         self._xs: tuple[float, ...] = tuple(xs)
         self._cells: tuple[CellType, ...] = ()
         self._defaults: tuple[Any, ...] = ()
+        self._arguments: tuple[Any, ...] = ()
+        self._keywords: dict[str, Any] = {}
         self._partials: tuple[Partial | float, ...] = ()
         if partials:
             self._partials = tuple([
@@ -169,7 +172,14 @@ class Given:
                 f"_backward of operation {self.name!r} must be a function without arguments that adds to the gradients "
                 f"of the parents; got {short_repr(closure)}"
             )
-        self._cells = self._defaults = ()
+        self._cells = self._defaults = self._arguments = ()
+        self._keywords = {}
+        if isinstance(closure, MethodType) and closure.__self__ is node:
+            closure = partial_call(closure.__func__, node)
+        if isinstance(closure, partial_call):
+            self._arguments = tuple([_NODE if x is node else x for x in closure.args])
+            self._keywords = {name: _NODE if x is node else x for name, x in closure.keywords.items()}
+            closure = closure.func
         if isinstance(closure, FunctionType):
             cells: list[CellType] = []
             for cell in closure.__closure__ or ():
@@ -179,8 +189,9 @@ class Given:
                 cells.append(cell)
             defaults = closure.__defaults__
             mine = FunctionType(closure.__code__, closure.__globals__, closure.__name__, defaults, tuple(cells))
-            if closure.__kwdefaults__:
-                mine.__kwdefaults__ = closure.__kwdefaults__
+            named = closure.__kwdefaults__ or {}
+            self._keywords = {**{name: _NODE for name, default in named.items() if default is node}, **self._keywords}
+            mine.__kwdefaults__ = {name: default for name, default in named.items() if default is not node}
             if defaults and any(default is node for default in defaults):
                 self._defaults = tuple([_NODE if default is node else default for default in defaults])
                 mine.__defaults__ = self._defaults
@@ -201,7 +212,10 @@ class Given:
         if self._defaults:
             function.__defaults__ = tuple([node if default is _NODE else default for default in self._defaults])
         try:
-            function()
+            function(
+                *[node if x is _NODE else x for x in self._arguments],
+                **{name: node if x is _NODE else x for name, x in self._keywords.items()},
+            )
         except TypeError as error:
             if type(error) is not TypeError:  # one that says more
                 raise
@@ -256,14 +270,35 @@ class Given:
 
 
 _NODE = object()
-"""Stands for the node among the defaults of its closure, while that does not run."""
+"""Stands for the node among what its closure is called with, while that does not run."""
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
 class Familiar(Operators):
-    """The names that code written for micrograd uses."""
+    """The names that code written for micrograd uses, and some of PyTorch's."""
 
     __slots__ = ()
+
+    def item(self) -> float:
+        """Return the number, as ``v.data``: PyTorch's name."""
+        node: Any = self
+        number: float = node.data
+        return number
+
+    def detach(self) -> Self:
+        """Return the same number behind which nothing flows back, as ``mg.stop_gradient(v)``: PyTorch's name."""
+        same: Self = stop_gradient(self)
+        return same
+
+    def square(self) -> Self:
+        """Return v²."""
+        squared: Self = self * self
+        return squared
+
+    def zero_grad(self) -> None:
+        """Set the gradient of this one value to 0; that of a module sets those of all its parameters."""
+        node: Any = self
+        node._grad = 0.0
 
     @property
     def _prev(self) -> Any:

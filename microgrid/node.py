@@ -34,7 +34,7 @@ class Node(Familiar):
         data: SupportsFloat,
         parents: Any = None,
         op: Any = None,
-        label: str = "",
+        label: Any = "",
         _children: Any = None,
         _op: Any = None,
         children: Any = None,

@@ -501,6 +501,19 @@ def test_what_no_gradient_can_pass_does_not_spoil_the_sum_over_the_paths():
     )
 
 
+def test_a_node_that_only_a_dead_path_uses_does_not_take_the_blame_for_an_error_of_accumulation():
+    op = Assigning()
+
+    def f(x):
+        u = x * 2
+        h = mg.sin(u)
+        return op(x) + h * h + mg.less(mg.cos(h), -1.0)
+
+    fault = check(f, 3.0).fault
+    assert (fault.op, fault.given) == ("leaf", 1.0)
+    assert "accumulated wrongly" in fault.what
+
+
 def test_a_wrong_local_derivative_is_the_fault_before_an_error_of_accumulation():
     op = Assigning()
 
@@ -1548,6 +1561,9 @@ def test_a_random_function_is_refused():
         counter = itertools.count(1, step)
         with pytest.raises(ValueError, match="other numbers when it was run again at the same point"):
             check(lambda x, counter=counter: x * next(counter), 1.0)
+        lengths = itertools.count(5, step)
+        with pytest.raises(ValueError, match="gave another graph"):
+            check(lambda x, lengths=lengths: mg.prod([x] * next(lengths)), 1.0)
     generator.seed(4)
     with pytest.raises(ValueError, match="fix the seed"):
         check(lambda x: x * x if generator.randrange(2) else mg.sin(x) + 1, 1.0, seed=1)
@@ -2020,3 +2036,12 @@ def test_a_function_that_is_a_line_far_beyond_a_tiny_point_is_judged_at_the_poin
     of_the_line = 1.0 / slope(0.47)  # through what is far on both sides
     assert mg.check(operation(1.0), x)
     assert mg.check(operation(of_the_line), x).derivatives[0].verdict == "FAIL"
+
+
+@pytest.mark.parametrize("x", [1.5e-31, -2.9e-31, 4.3e-30])
+def test_what_only_a_constant_hides_is_not_called_wrong_at_a_tiny_point(x):
+    """The root bends at the size of x, where −0.4 rounds it away; further off its slope is another at every step."""
+    root = Op("root", lambda x: 1e-10 * math.cbrt(x) - 0.4, (lambda y, x: 1e-10 / 3.0 * abs(x) ** (-2 / 3),))
+    assert check(root, x)["x"].verdict is UNRESOLVED
+    wrong = Op("wrong", lambda x: math.exp(x) - 0.4, (0.5,))
+    assert check(wrong, x)["x"].verdict is FAIL

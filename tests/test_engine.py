@@ -5,6 +5,7 @@ import gc
 import itertools
 import math
 import operator
+import os
 import pickle
 import signal
 import struct
@@ -411,6 +412,34 @@ def test_a_chain_of_a_million_nodes_builds_runs_copies_pickles_and_leaves_nothin
         assert living_values() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_that_forks_in_the_middle_of_a_search_finds_the_same_order_on_both_sides():
+    x = Value(1.0)
+    y = mg.total([mg.total([x * i, x + i, x - i, x]) for i in range(20)])
+    expected = list(map(id, mg.topological_order(y)))
+    outcomes = []
+
+    def fork(phase, _):  # the collector starts where the search takes memory, in the compiled build too
+        if phase == "start" and not outcomes:
+            outcomes.append(None)
+            child = os.fork()
+            if not child:
+                os._exit(list(map(id, mg.topological_order(y))) != expected)
+            outcomes[0] = os.waitpid(child, 0)[1]
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(fork)
+    try:
+        gc.set_threshold(1)
+        order = mg.topological_order(y)
+    finally:
+        gc.callbacks.remove(fork)
+        gc.set_threshold(*thresholds)
+    assert outcomes == [0]
+    assert list(map(id, order)) == expected
+    assert list(map(id, mg.topological_order(y))) == expected
 
 
 def test_a_graph_dies_by_reference_count_alone():

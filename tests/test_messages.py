@@ -28,6 +28,10 @@ def op(forward=lambda x: x, partial=1.0):
     return Op("mine", forward, (partial,))
 
 
+def op_with(**fields):
+    return Op("mine", lambda x: x, (1.0,), **fields)
+
+
 def differentiated(partial):
     x = Value(2.0)
     op(partial=partial)(x * 3.0).backward()
@@ -46,6 +50,21 @@ def after_assigning(name, wrong):
     [
         (lambda: ops.log(), r"log takes x, or x and a base; got 0 arguments: \(\)"),
         (lambda: ops.log(1.0, 2.0, 3.0), "log takes x, or x and a base; got 3 arguments"),
+        (lambda: Op(None, math.sin, (1.0,)), "operation None: name must be text; got None"),
+        (lambda: op_with(symbol=3), "operation 'mine': symbol must be text; got 3"),
+        (lambda: op_with(doc=None), "operation 'mine': doc must be text; got None"),
+        (lambda: op_with(kink=3), "operation 'mine': kink must be a function; got 3"),
+        (lambda: op_with(expansion=3), "operation 'mine': expansion must be a function; got 3"),
+        (lambda: op_with(domain=3), "operation 'mine': domain must be a tuple with one Interval .*; got 3"),
+        (lambda: op_with(domain=((0.0, 1.0),)), r"domain must be a tuple with one Interval .*; got \(\(0.0, 1.0\),\)"),
+        (lambda: mg.Interval("a", "a"), "expected one real number, got 'a'"),
+        (lambda: mg.Interval(0.0, None), "expected one real number, got None"),
+        (lambda: Value(1.0, label=3), "label must be text, and each number is a Value of its own; got 3"),
+        (lambda: ops.maximum(), r"maximum takes one number or more, .* as maximum\(\*numbers\); got \(\)"),
+        (lambda: ops.minimum(), r"minimum takes one number or more, .* as minimum\(\*numbers\); got \(\)"),
+        (lambda: ops.maximum([1.0, Value(2.0)]), r"maximum takes one number or more, .*; got \(\[1.0, Value"),
+        (lambda: ops.minimum("a"), "expected one real number, got 'a'"),
+        (lambda: ops.tanh(*range(10_000)), r"tanh takes 1 argument\(s\); got 10000: \(0, 1, 2, .{50,80}$"),
         (lambda: fit(loss="mse"), r"loss must be a function of an output and a target, .*; got 'mse'"),
         (lambda: fit(loss=None), r"loss must be .*; got None"),
         (lambda: fit(loss=lambda output: output), r"loss must be a function of an output and a target.*too many"),

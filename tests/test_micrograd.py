@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from microgrid import Value
+
 LIBRARIES = ["microgrid", "micrograd"]
 
 
@@ -110,6 +112,16 @@ def test_a_micrograd_program_gives_the_same_here(program):
     ours, theirs = in_both(program)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other)
+
+
+def test_a_value_has_the_small_methods_that_programs_for_pytorch_call():
+    x = Value(3.0)
+    y = x.square() + x.detach() * x
+    y.backward()
+    assert (y.item(), x.grad) == (18.0, 9.0)
+    assert type(y.item()) is float
+    x.zero_grad()
+    assert x.grad == 0.0
 
 
 def test_its_drawing_with_the_graphviz_package_needs_no_system_graphviz(tmp_path):

@@ -11,6 +11,7 @@ from itertools import chain, combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from exact import DEFINITIONS, FACTORIES, exact, ulp
 from hypothesis import given
@@ -397,6 +398,12 @@ DIFFERENCES = {
         polygamma[2](inf) = 0.0; 0.0
         polygamma[2](-inf) = nan; nan
     """,
+    "of 0 and −0 the last, as NumPy: so does PyTorch in vectors, but not in the rest of a vector's length": """
+        maximum(0.0, -0.0) = -0.0; 0.5, 0.5
+        maximum(-0.0, 0.0) = 0.0; 0.5, 0.5
+        minimum(0.0, -0.0) = -0.0; 0.5, 0.5
+        minimum(-0.0, 0.0) = 0.0; 0.5, 0.5
+    """,
     "nan stays nan": """
         abs(nan) = nan; nan
         sign(nan) = nan; 0.0
@@ -582,6 +589,35 @@ def defined(op: Op, point: str) -> list[float | None]:
     return values
 
 
+@pytest.mark.parametrize(
+    ("op", "xs"),
+    [
+        *[(op, xs) for op in (ops.maximum, ops.minimum) for xs in ((0.0, -0.0), (-0.0, 0.0))],
+        (ops.maximum_of(3), (-0.0, 0.0, -0.0)),
+        *[(ops.clip, xs) for xs in ((-0.0, 0.0, 1.0), (0.0, -1.0, -0.0), (-0.0, -1.0, 1.0))],
+    ],
+)
+def test_of_equal_numbers_the_last_is_chosen_so_a_zero_has_the_sign_that_it_has_in_a_kernel(
+    op: Op, xs: tuple[float, ...]
+) -> None:
+    kernel = mg.compile(lambda *xs: 1.0 / op(*xs), reduce=None, target="numpy")
+    (of_kernel,) = kernel(*[np.array([x]) for x in xs])
+    assert of_kernel.data == ops.div(1.0, op(*xs))
+
+
+@pytest.mark.parametrize("n", [0.0, 1.0, 2.0, 3.0, 1.5, -1.0])
+def test_at_0_the_mixed_derivatives_of_a_power_do_not_depend_on_their_order(n: float) -> None:
+    (_, by_base), (by_exponent, _) = mg.hessian(lambda v: v[0] ** v[1])([0.0, n])
+    assert by_base == by_exponent == {1.0: 1.0, -1.0: math.inf}.get(n, 0.0)
+
+
+@pytest.mark.parametrize("op", [op for op in ops.rows() if op.expansion and op.arity == 1], ids=lambda op: op.name)
+@pytest.mark.parametrize("x", [0.0, -0.0, math.inf, -math.inf])
+def test_a_zero_has_one_sign_in_a_row_and_in_its_expansion(op: Op, x: float) -> None:
+    y, expanded = op(x), op.expansion(x)  # type: ignore[misc]
+    assert y != 0.0 or (expanded == 0.0 and math.copysign(1.0, y) == math.copysign(1.0, expanded))
+
+
 @pytest.mark.parametrize("op", [op for op in ops.rows() if op is not ops.stop_gradient], ids=lambda op: op.name)
 def test_special_values_are_those_of_the_expansion_or_of_the_definition(op: Op) -> None:
     wrong = []
@@ -673,13 +709,22 @@ def test_a_partial_that_raises_is_named_with_the_remedy():
     ("numbers", "shares"),
     [((1.0, 3.0, 2.0), (0, 1, 0)), ((2.0, 2.0, 2.0), (1 / 3,) * 3), ((5.0, 1.0, 5.0, -math.inf), (0.5, 0, 0.5, 0))],
 )
-def test_of_the_largest_of_many_equals_share_the_gradient(
-    numbers: tuple[float, ...], shares: tuple[float, ...]
+@pytest.mark.parametrize(("extreme", "sign"), [(ops.maximum, 1.0), (ops.minimum, -1.0)])
+def test_of_the_extreme_of_many_equals_share_the_gradient(
+    extreme: Op, sign: float, numbers: tuple[float, ...], shares: tuple[float, ...]
 ) -> None:
+    numbers = tuple(sign * x for x in numbers)
     leaves = [Value(x) for x in numbers]
-    y = ops.maximum(*leaves)
+    y = extreme(*leaves)
     y.backward()
-    assert y.data == max(numbers)
+    assert y.data == sign * max(sign * x for x in numbers)
     assert [leaf.grad for leaf in leaves] == pytest.approx(shares, abs=0)
-    assert ops.maximum(*numbers) == max(numbers)
-    assert ops.maximum(leaves[0]) is leaves[0]
+    assert extreme(*numbers) == y.data
+    assert extreme(leaves[0]) is leaves[0]
+    assert type(extreme(2)) is float
+
+
+@pytest.mark.parametrize("op", [ops.base_of(-2.0), ops.power_of(-3.0), ops.leaky_relu_of(-0.5), ops.elu_of(-1.5)])
+def test_the_code_of_a_row_with_a_negative_constant_is_that_row(op: Op) -> None:
+    for x in (-2.0, 2.0):
+        assert eval(op.python.format("x"), {"mg": mg, "x": x}) == op(x)

@@ -6,6 +6,7 @@ given to it, and with either of these patched onto ``Value`` as a method.
 
 import contextlib
 import copy
+import functools
 import gc
 import importlib.util
 import math
@@ -1012,7 +1013,67 @@ def held_by_a_default(x):
     return out
 
 
-@pytest.mark.parametrize("make", [held_by_a_cell, held_by_a_default])
+def held_by_a_keyword(x):
+    out = Value(math.sin(x.data), (x,), "sin")
+
+    def _backward(*, operand=x, out=out):
+        operand.grad += math.cos(operand.data) * out.grad
+
+    out._backward = _backward
+    return out
+
+
+def held_by_a_partial(x):
+    def push(out, *, to):
+        to.grad += math.cos(to.data) * out.grad
+
+    out = Value(math.sin(x.data), (x,), "sin")
+    out._backward = functools.partial(push, out, to=x)
+    return out
+
+
+def held_by_a_partial_of_a_name(x):
+    def push(to, *, out):
+        to.grad += math.cos(to.data) * out.grad
+
+    out = Value(math.sin(x.data), (x,), "sin")
+    out._backward = functools.partial(push, x, out=out)
+    return out
+
+
+class Pushing(Value):
+    """Its closure is a method of its own."""
+
+    def push(self):
+        self.first.grad += math.cos(self.first.data) * self.grad
+
+
+def held_by_a_method(x):
+    out = Pushing(math.sin(x.data), (x,), "sin")
+    out._backward = out.push
+    return out
+
+
+HOLDING = [
+    held_by_a_cell,
+    held_by_a_default,
+    held_by_a_keyword,
+    held_by_a_partial,
+    held_by_a_partial_of_a_name,
+    held_by_a_method,
+]
+
+
+@pytest.mark.parametrize("make", HOLDING)
+def test_a_closure_may_hold_its_node_in_any_of_these_ways(make):
+    x = Value(0.7)
+    y = make(make(x)) * 2
+    y.backward()
+    assert x.grad == pytest.approx(2 * math.cos(math.sin(0.7)) * math.cos(0.7))
+    assert mg.check(make, 0.7)
+
+
+@pytest.mark.parametrize("make", HOLDING)
 def test_a_graph_with_closures_dies_with_its_last_reference(make):
     class Leaf(Value):
         """It can be watched as it dies."""

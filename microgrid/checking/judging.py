@@ -97,15 +97,17 @@ def _confirmed_failure(
         if math.isfinite(row.backward) or math.isnan(found.value):
             return other
     # Steps beyond the period of a function see another one, by chance: what contradicts them from nearer by counts.
+    # So it does between the size of the argument and the steps that were taken, where these are larger.
     heard = []
-    largest = 0.1 * line.scale
-    for _ in range(WITNESSES):
-        if largest <= line.smallest:
-            break
-        found = difference(line, negligible, largest)
-        if found.contradicts(estimate):
-            heard.append((compare(found), found))
-        largest /= 32.0
+    beyond = estimate.step / 32.0 if estimate.method is Method.DIFFERENCE and line.scale < 1e-3 else 0.0
+    for largest, end in ((beyond, line.scale), (0.1 * line.scale, line.smallest)):
+        for _ in range(WITNESSES):
+            if largest <= end:
+                break
+            found = difference(line, negligible, largest)
+            if found.contradicts(estimate):
+                heard.append((compare(found), found))
+            largest /= 32.0
     row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].rank(negligible))
     if row.verdict is Verdict.FAIL and not estimate.is_known(negligible):
         row.verdict = Verdict.UNRESOLVED

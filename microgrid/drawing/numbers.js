@@ -19,11 +19,11 @@ const mg = (() => {
   }
 
   function maximum(a, b) {
-    return b > a || b !== b ? b : a;
+    return a > b || a !== a ? a : b;
   }
 
   function minimum(a, b) {
-    return b < a || b !== b ? b : a;
+    return a < b || a !== a ? a : b;
   }
 
   function sign(x) {

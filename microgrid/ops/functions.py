@@ -72,7 +72,7 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     Raises:
         ValueError: if the points have different dimensions, naming both.
     """
-    p, q = list(p), list(q)
+    p, q = _as_list(p), _as_list(q)
     if len(p) != len(q):
         raise ValueError(f"dist() takes two points of one dimension; got {len(p)} and {len(q)} numbers")
     return hypot(*map(sub, p, q))

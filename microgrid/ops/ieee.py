@@ -156,13 +156,13 @@ def atanh(x: float) -> float:
 
 
 def maximum(a: float, b: float) -> float:
-    """The larger of two; nan if either is."""
-    return b if b > a or b != b else a
+    """The larger of two, nan if either is, b of equals: of 0 and −0 the same one as NumPy."""
+    return a if a > b or a != a else b
 
 
 def minimum(a: float, b: float) -> float:
-    """The smaller of two; nan if either is."""
-    return b if b < a or b != b else a
+    """The smaller of two, nan if either is, b of equals, as ``maximum``."""
+    return a if a < b or a != a else b
 
 
 def sigmoid(x: float) -> float:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from importlib import import_module
 from typing import Any, Final, Literal, Protocol, TypeVar, overload
 
@@ -247,7 +248,8 @@ class Op:
         if len(arguments) != self.arity:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
-            raise TypeError(f"{self.name} takes {self.arity} argument(s); got {len(arguments)}: {arguments!r}")
+            given = f"{len(arguments)}: {short_repr(arguments)}"
+            raise TypeError(f"{self.name} takes {self.arity} argument(s); got {given}")
         try:
             for argument in arguments:
                 if type(argument) is not float:
@@ -292,6 +294,43 @@ class Op:
         if self.recipe is not None:
             return self.recipe
         return _find, (_home(self), self.name)
+
+
+def _before_init(kind: Any, ask: Callable[[dict[str, Any]], None]) -> None:
+    """Ask about the fields of a class by their names; where it is compiled, their types refuse them in fewer words."""
+    plain, names = kind.__init__, [part.name for part in fields(kind) if part.init]
+
+    @wraps(plain)
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        ask({**dict(zip(names, given, strict=False)), **named})
+        plain(self, *given, **named)
+
+    kind.__init__ = init
+
+
+def _ask_interval(given: dict[str, Any]) -> None:
+    as_float(given.get("low", -inf))
+    as_float(given.get("high", inf))
+
+
+def _ask_op(given: dict[str, Any]) -> None:
+    name = given.get("name", "")
+    for text in ("name", "symbol", "array", "javascript", "doc", "ufunc", "operator", "formula", "python"):
+        if not isinstance(given.get(text, ""), str):
+            raise TypeError(f"operation {short_repr(name)}: {text} must be text; got {short_repr(given[text])}")
+    for function in ("kink", "otherwise", "expansion"):
+        if given.get(function) is not None and not callable(given[function]):
+            raise TypeError(f"operation {name!r}: {function} must be a function; got {short_repr(given[function])}")
+    domain = given.get("domain", ())
+    if not isinstance(domain, (tuple, list)) or not all(isinstance(part, Interval) for part in domain):
+        raise TypeError(
+            f"operation {name!r}: domain must be a tuple with one Interval per argument, as in "
+            f"domain=(Interval(0.0, 1.0),); got {short_repr(domain)}"
+        )
+
+
+_before_init(Interval, _ask_interval)
+_before_init(Op, _ask_op)
 
 
 class Words:

@@ -22,7 +22,19 @@ from typing import Any
 
 from microgrid.ops import ieee
 from microgrid.ops.factories import SAMPLES, factory
-from microgrid.ops.op import HIDDEN, POSITIVE, REALS, TABLE, Interval, Op, Partial, first_operand, second_operand
+from microgrid.ops.op import (
+    HIDDEN,
+    POSITIVE,
+    REALS,
+    TABLE,
+    Interval,
+    Op,
+    Partial,
+    as_float,
+    first_operand,
+    second_operand,
+    short_repr,
+)
 
 inf = math.inf
 nan = math.nan
@@ -256,7 +268,7 @@ log: Op = _row(
 
 def _log_to_base(*arguments: Any) -> Any:
     if len(arguments) != 2:
-        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {arguments!r}")
+        raise TypeError(f"log takes x, or x and a base; got {len(arguments)} arguments: {short_repr(arguments)}")
     x, base = arguments
     return div(log(x), log(base))
 
@@ -718,8 +730,26 @@ maximum = _row(
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
     doc="the larger of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
-    otherwise=lambda *xs: maximum_of(len(xs))(*xs) if len(xs) > 1 else xs[0],
+    otherwise=lambda *xs: _of_several("maximum", xs, _largest),
 )
+
+
+def _largest(*xs: Any) -> Any:
+    return maximum_of(len(xs))(*xs)
+
+
+def _smallest(*xs: Any) -> Any:
+    return -maximum(*[-x for x in xs])
+
+
+def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> Any:
+    """Return what ``maximum`` or ``minimum`` is of another number of arguments than two."""
+    if len(xs) > 2:
+        return extreme(*xs)
+    if not xs or isinstance(xs[0], (list, tuple)):
+        given = short_repr(xs)
+        raise TypeError(f"{name} takes one number or more, and those of a list as {name}(*numbers); got {given}")
+    return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
 
 
 @factory((3,))
@@ -753,7 +783,8 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.minimum({0}, {1})",
-    doc="the smaller of two, nan if either is; of equals each gets half the gradient",
+    doc="the smaller of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    otherwise=lambda *xs: _of_several("minimum", xs, _smallest),
 )
 clip = _row(
     "clip",
@@ -850,7 +881,7 @@ def elu_of(alpha: float) -> Op:
         (lambda y, x: where(greater(x, 0.0), 1.0, alpha * exp(clip(x, -inf, 0.0))),),  # at 0 all are those of the left
         symbol="ELU",
         kink=lambda x: x > 0,
-        expansion=lambda x: where(greater(x, 0.0), x, alpha * expm1(minimum(x, 0.0))),
+        expansion=lambda x: where(greater(x, 0.0), x, alpha * expm1(minimum(0.0, x))),
         python=f"mg.elu({{0}}, {_python_number(alpha)})",
         doc=f"x for x > 0, else {alpha!r}·(eˣ − 1); the derivatives at 0 are those of the left side, {alpha!r}",
         recipe=(elu_of, (alpha,)),

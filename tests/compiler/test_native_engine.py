@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import microgrid as mg
 from microgrid.compiler.targets.native import cache, engine
 
 ENGINE = "microgrid.compiler.targets.native"
@@ -422,3 +424,23 @@ for factor in range(1, 30):
                 process.kill()
     assert len([*folder.iterdir()]) == 29
     assert all(compiled(float(factor)) for factor in range(1, 30))
+
+
+def test_making_machine_code_leaves_nothing_of_ours_to_the_garbage_collector():
+    def use(c):
+        w = mg.Value(2.0)
+        mg.compile(lambda x: mg.sin(w * x) * c, target="native")([1.0, 2.0]).backward()
+
+    use(1.0)  # what is loaded or cached once stays
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        use(2.0)
+        gc.collect()
+        modules = [getattr(thing, "__module__", None) or type(thing).__module__ for thing in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert [module for module in modules if str(module).startswith("microgrid")] == []  # llvmlite leaves some

@@ -45,13 +45,13 @@ static REAL NAME_sign(REAL x)
     "maximum": """
 static REAL NAME_maximum(REAL a, REAL b) /* nan if either is */
 {
-    return b > a || b != b ? b : a;
+    return a > b || a != a ? a : b;
 }
 """,
     "minimum": """
 static REAL NAME_minimum(REAL a, REAL b) /* nan if either is */
 {
-    return b < a || b != b ? b : a;
+    return a < b || a != a ? a : b;
 }
 """,
     "copysign_or_nan": """

@@ -893,33 +893,32 @@ def _outside(statements: Sequence[Statement]) -> list[Statement]:
     return result
 
 
-def _varies(statements: Iterable[Statement]) -> dict[Name, frozenset[Name]]:
-    """With which indices of the loops around it each name changes."""
-    known: dict[Name, frozenset[Name]] = {COUNT: frozenset(), WEIGHT: frozenset()}
+def _varies(
+    statements: Iterable[Statement], known: dict[Name, frozenset[Name]] | None = None
+) -> dict[Name, frozenset[Name]]:
+    """With which indices of the loops around it each name changes; added to those that are known."""
+    known = {COUNT: frozenset(), WEIGHT: frozenset()} if known is None else known
 
     def of(*operands: Operand) -> frozenset[Name]:
         return frozenset[Name]().union(*[known[x] for x in operands if isinstance(x, str)])
 
-    def visit(statements: Iterable[Statement]) -> None:
-        for statement in statements:
-            match statement:
-                case Load(name, address):
-                    known[name] = _indices(address) | of(*_chosen(address))
-                case Let(name, _, operands):
-                    known[name] = of(*operands)
-                case For():
-                    states = [x for x in statement.carried if x.kind == "state"]
-                    before = {x.before: of(x.start) for x in states}
-                    while any(known.get(name) != indices for name, indices in before.items()):
-                        known.update(before)
-                        visit(statement.body)
-                        before = {x.before: known[x.before] | of(x.values[0]) for x in states}
-                    if not states:
-                        visit(statement.body)
-                    for x in statement.carried:
-                        known[x.name] = of(*x.values, x.start) - {statement.index}
-
-    visit(statements)
+    for statement in statements:
+        match statement:
+            case Load(name, address):
+                known[name] = _indices(address) | of(*_chosen(address))
+            case Let(name, _, operands):
+                known[name] = of(*operands)
+            case For():
+                states = [x for x in statement.carried if x.kind == "state"]
+                before = {x.before: of(x.start) for x in states}
+                while any(known.get(name) != indices for name, indices in before.items()):
+                    known.update(before)
+                    _varies(statement.body, known)
+                    before = {x.before: known[x.before] | of(x.values[0]) for x in states}
+                if not states:
+                    _varies(statement.body, known)
+                for x in statement.carried:
+                    known[x.name] = of(*x.values, x.start) - {statement.index}
     return known
 
 
