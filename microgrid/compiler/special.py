@@ -297,8 +297,8 @@ _LONG = 2000
 """Of stretches so long each is reduced by a call of its own: rows are what ``reduceat`` takes column by column."""
 
 
-def _reduce_stretches(function: np.ufunc, x: Array, starts: NDArray[np.int64], out: Array) -> None:
-    """Reduce stretches of an array along axis 0."""
+def _reduceat(function: np.ufunc, x: Array, starts: NDArray[np.int64], out: Array) -> None:
+    """Reduce stretches of an array along axis 0, as ``function.reduceat`` does."""
     if x.ndim == 1 or x.size < _LONG * len(starts):
         function.reduceat(x, starts, 0, None, out)
         return
@@ -366,7 +366,7 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         "xp": np,
         "special": NumPySpecial,
         "view": _view,
-        "stretches": _reduce_stretches,
+        "reduceat": _reduceat,
         "chosen": _chosen,
         "gather": _gather,
         "scatter_add": _scatter_add,

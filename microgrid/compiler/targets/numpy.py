@@ -374,7 +374,7 @@ class _Writer:
                 self.lines.append(self._contraction(x, out))
             case SegmentReduce():
                 starts, text = self.names.keep("starts", x.starts), self._operand(x.source, x.batched)
-                self.lines.append(f"stretches({_UFUNCS[x.kind]}, {text}, {starts}, {out})")
+                self.lines.append(f"reduceat({_UFUNCS[x.kind]}, {text}, {starts}, {out})")
             case Accumulate():
                 self.lines.append(self._accumulation(x, out))
             case Scatter():
