@@ -215,8 +215,10 @@ def _leaf(x: Node, arguments: Sequence[tuple[str, Shape]], parameters: Sequence[
         shown = values if len(values) <= _VALUES else [*values[: _VALUES - 2], "…", values[-1]]
         return Box("constant", "constant", ", ".join(shown), shape, doc="numbers that do not change")
     symbol, doc = _LEAVES[source.name]
-    if points.size < source.size:
+    if points.size == 1 < source.size:
         symbol, note = f"{symbol}[{points.item()}]", ""
+    elif points.size < source.size:
+        symbol += _run(index)
     return Box("constant", source.name, symbol, shape, note=note, doc=doc)
 
 

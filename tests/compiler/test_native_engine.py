@@ -109,16 +109,16 @@ def test_a_wrong_text_is_an_error_that_says_why(wrong, reason, folder, capfd):
 
 
 @pytest.mark.parametrize(
-    ("features", "machine", "width", "fma"),
+    ("features", "machine", "width", "fma", "registers"),
     [
-        ({"avx512f": True, "avx512dq": True, "avx2": True, "fma": True}, "x86_64", 8, True),
-        ({"avx512f": True, "avx512dq": False, "avx2": True, "fma": True}, "x86_64", 4, True),
-        ({"avx512f": False, "avx2": False, "fma": False}, "AMD64", 2, False),
-        ({"neon": True}, "aarch64", 2, True),
-        ({"neon": True}, "arm64", 2, True),
+        ({"avx512f": True, "avx512dq": True, "avx2": True, "fma": True}, "x86_64", 8, True, 32),
+        ({"avx512f": True, "avx512dq": False, "avx2": True, "fma": True}, "x86_64", 4, True, 16),
+        ({"avx512f": False, "avx2": False, "fma": False}, "AMD64", 2, False, 16),
+        ({"neon": True}, "aarch64", 2, True, 32),
+        ({"neon": True}, "arm64", 2, True, 32),
     ],
 )
-def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, monkeypatch):
+def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, registers, monkeypatch):
     class Features(dict):
         def flatten(self):
             return ",".join(self)
@@ -129,7 +129,7 @@ def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, mo
 
     monkeypatch.setattr(engine, "_llvm", lambda: Binding)
     monkeypatch.setattr(engine.platform, "machine", lambda: machine)
-    assert engine.processor.__wrapped__() == engine.Processor("some", ",".join(features), width, fma)
+    assert engine.processor.__wrapped__() == engine.Processor("some", ",".join(features), width, fma, registers)
 
 
 def test_without_llvmlite_the_error_names_the_extra():
@@ -148,7 +148,7 @@ def test_what_was_compiled_once_comes_from_the_disk(folder):
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("processor", lambda: engine.Processor("another", "", 2, False)),
+        ("processor", lambda: engine.Processor("another", "", 2, False, 16)),
         ("_PASSES", {"loop_vectorization": True}),
         ("require", lambda *_: types.SimpleNamespace(__version__="another")),
     ],

@@ -96,11 +96,13 @@ def test_each_box_and_edge_of_a_kernel_says_in_a_sentence_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("form", "by"), [("batch", "both"), ("batch", "value"), ("lifted", "both"), ("floats", "both")]
-)
+    ("name", "form", "by"),
+    [("f", "batch", "both"), ("f", "batch", "value"), ("f", "lifted", "both"), ("f", "floats", "both"),
+     ("g", "batch", "both")],
+)  # fmt: skip
 @given(case=cases(max_steps=5))
-def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(form, by, case):
-    f = case.function([mg.Value(x) for x in case.parameters])
+def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(name, form, by, case):
+    f = case.function([mg.Value(x) for x in case.parameters], name)
     batch = case.batch if form == "batch" else [argument[0] for argument in case.batch]
     kernel = compile(f, batch=form == "batch").kernel(*batch)
     if form != "batch":
@@ -110,7 +112,8 @@ def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(form
     assert [box.name for box in found if box.operands] == [x.name for x in kernel.statements(by)]
     results = [result for box in found for result in box.results]
     assert len(results) == len(set(results))
-    assert {"output"} | ({"gradient"} if form != "floats" and by != "value" else set()) <= set(results)
+    assert name == "g" or "output" in results
+    assert form == "floats" or by == "value" or "gradient" in results
     used = {x for box in found for x in box.operands if isinstance(x, int)}
     assert all(k in used or box.results for k, box in enumerate(found))
     assert mg.draw(kernel, limit=None).svg.startswith("<svg")
@@ -165,6 +168,8 @@ def test_several_outputs_and_numbers_that_do_not_change_are_marked():
     picture = drawn(lambda x: [mg.sin(x), 3.0], [1.0])
     assert "scatter(a, 3) outputs 2" in words(picture)
     assert any("seed[0]" in text for text in words(picture))
+    several = drawn(lambda x: [*map(mg.sin, x), x[0] * x[1], *map(mg.exp, x)], [[1.0] * 4], reduce="sum")
+    assert {"seed[0:4] 4", "seed[4] × batch", "seed[5:9] 4"} <= {*words(several)}
     picture = drawn(lambda x: [mg.sin(x), 3.0], 1.0, batch=False)
     assert {"output 1 3"} <= set(words(picture))
     assert any("output 0" in text for text in words(picture))
