@@ -107,16 +107,16 @@ def test_a_wrong_text_is_an_error_that_says_why(wrong, reason, folder, capfd):
 
 
 @pytest.mark.parametrize(
-    ("features", "machine", "width", "fma"),
+    ("features", "machine", "width", "fma", "registers"),
     [
-        ({"avx512f": True, "avx512dq": True, "avx2": True, "fma": True}, "x86_64", 8, True),
-        ({"avx512f": True, "avx512dq": False, "avx2": True, "fma": True}, "x86_64", 4, True),
-        ({"avx512f": False, "avx2": False, "fma": False}, "AMD64", 2, False),
-        ({"neon": True}, "aarch64", 2, True),
-        ({"neon": True}, "arm64", 2, True),
+        ({"avx512f": True, "avx512dq": True, "avx2": True, "fma": True}, "x86_64", 8, True, 32),
+        ({"avx512f": True, "avx512dq": False, "avx2": True, "fma": True}, "x86_64", 4, True, 16),
+        ({"avx512f": False, "avx2": False, "fma": False}, "AMD64", 2, False, 16),
+        ({"neon": True}, "aarch64", 2, True, 32),
+        ({"neon": True}, "arm64", 2, True, 32),
     ],
 )
-def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, monkeypatch):
+def test_vectors_are_as_wide_and_as_many_as_the_processors(features, machine, width, fma, registers, monkeypatch):
     class Features(dict):
         def flatten(self):
             return ",".join(self)
@@ -127,7 +127,7 @@ def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, mo
 
     monkeypatch.setattr(engine, "_llvm", lambda: Binding)
     monkeypatch.setattr(engine.platform, "machine", lambda: machine)
-    assert engine.processor.__wrapped__() == engine.Processor("some", ",".join(features), width, fma)
+    assert engine.processor.__wrapped__() == engine.Processor("some", ",".join(features), width, fma, registers)
 
 
 def test_without_llvmlite_the_error_names_the_extra():
