@@ -146,7 +146,7 @@ def test_what_was_compiled_once_comes_from_the_disk(folder):
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("processor", lambda: engine.Processor("another", "", 2, False)),
+        ("processor", lambda: engine.Processor("another", "", 2, False, 16)),
         ("_PASSES", {"loop_vectorization": True}),
         ("require", lambda *_: types.SimpleNamespace(__version__="another")),
     ],
