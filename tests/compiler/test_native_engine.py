@@ -118,7 +118,7 @@ def test_a_wrong_text_is_an_error_that_says_why(wrong, reason, folder, capfd):
         ({"neon": True}, "arm64", 2, True, 32),
     ],
 )
-def test_vectors_are_as_wide_as_the_processors(features, machine, width, fma, registers, monkeypatch):
+def test_vectors_are_as_wide_and_as_many_as_the_processors(features, machine, width, fma, registers, monkeypatch):
     class Features(dict):
         def flatten(self):
             return ",".join(self)
