@@ -476,7 +476,9 @@ def step_of(kind, compile):
     model = Affine(2, 1, seed=0)
     optimizer = kind(model.parameters(), 0.05)
     options = model, binary_cross_entropy, optimizer, is_right
-    step = steps.CompiledStep(*options, [steps.Bucket(X, Y, range(len(X)))]) if compile else steps.EagerStep(*options)
+    step = (
+        steps.CompiledStep(*options, [steps.Bucket(X, Y, np.arange(len(X)))]) if compile else steps.EagerStep(*options)
+    )
     step.gradients(X, Y)
     step.update()
     step.gradients(X, Y)
