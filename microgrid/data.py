@@ -1,11 +1,12 @@
-"""Data sets: five toys, the handwritten digits, MNIST-format files; and minibatches.
+"""Data sets: five toys, the handwritten digits, MNIST-format files, names to spell; and minibatches.
 
-Every set is a pair of NumPy arrays ``X, y`` with one sample in each row of ``X``.
+Every set but the names is a pair of NumPy arrays ``X, y`` with one sample in each row of ``X``.
 """
 
 import gzip
 import math
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from os import PathLike
@@ -141,6 +142,14 @@ def digits(test: float = 0.2, seed: int = 0) -> Split:
         images / 16.0, targets, test_size=float(test), stratify=targets, random_state=seed
     )
     return Split(X_train, y_train, X_test, y_test)
+
+
+def module_names() -> list[str]:
+    """Return the names of Python's standard modules that are spelled with a to z alone, sorted.
+
+    Some 200 names of 2 to 15 letters, for models that learn to spell; each version of Python has its own.
+    """
+    return sorted(name for name in sys.stdlib_module_names if name.isalpha() and name.isascii() and name.islower())
 
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

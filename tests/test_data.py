@@ -4,6 +4,7 @@ import gzip
 import math
 import os
 import struct
+import sys
 import threading
 import tracemalloc
 import zlib
@@ -99,6 +100,14 @@ def test_spirals_without_noise_turn_with_their_radius():
 def test_bad_arguments_are_named_with_what_was_expected(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_module_names_are_modules_spelled_with_small_letters():
+    names = data.module_names()
+    assert {"math", "random", "statistics"} <= set(names)
+    assert names == sorted(set(names))
+    assert set("".join(names)) <= set("abcdefghijklmnopqrstuvwxyz")
+    assert set(names) <= sys.stdlib_module_names
 
 
 def test_digits_are_scaled_and_split_with_every_digit_in_both_parts():
