@@ -271,6 +271,7 @@ CALLS = {
     "watch": (mg.watch, [model()]),
     "evaluate": (lambda *a: mg.evaluate(*a, compile=False), [model(), X, Y]),
     "fit": (lambda *a: mg.fit(*a, epochs=1, quiet=True, compile=False), [model(), X, Y]),
+    "training_step": (mg.training_step, [losses.mean_squared_error, optim.SGD([Value(1.0)])]),
     **{
         f"fit {name}": (lambda given, name=name: fit(**{name: given}), [good])
         for name, good in {
