@@ -62,7 +62,7 @@ def _times(counts: list[int]) -> str:
     return f" × {low} to {high}" if low < high else f" × {low}" * (low > 1)
 
 
-def classify(program: Program, of_any_length: bool | None = None) -> Classes:
+def classify(program: Program, of_any_length: bool | None = None, batched: bool = False) -> Classes:
     """Partition the nodes of a program by structure, and by whether a gradient flows back to them.
 
     Members to which none does would be given 0 by an array's gradient, and 0 times an infinite derivative is nan.
@@ -74,12 +74,14 @@ def classify(program: Program, of_any_length: bool | None = None) -> Classes:
         of_any_length: whether sums have one structure if they have any number of terms of each of the same classes.
             Unless given, those have of which there are many lengths, where that makes far fewer classes: the positions
             of a sequence, of which each sees all before it.
+        batched: whether the arguments have an axis over samples: then what is joined is kept for every sample, and must
+            save a class for every few terms.
     """
     frozen = without_gradient(program)
     classes = _with_chains(program, frozen)
     if of_any_length is False:
         return classes
-    return _of_any_length(program, classes, frozen, of_any_length is True) or classes
+    return _of_any_length(program, classes, frozen, of_any_length is True, batched) or classes
 
 
 def _with_chains(program: Program, frozen: list[bool]) -> Classes:
@@ -187,7 +189,13 @@ class _Partition:
         return number
 
 
-def _of_any_length(program: Program, classes: Classes, frozen: list[bool], insists: bool) -> Classes | None:
+_TERMS = 16
+"""The terms of joined sums, of which each is an array over the samples, for each class that is saved."""
+
+
+def _of_any_length(
+    program: Program, classes: Classes, frozen: list[bool], insists: bool, batched: bool
+) -> Classes | None:
     """Join sums of the same classes, of any lengths, and what differs by them alone; None if not much becomes one."""
     first = [int(members[0]) for members in classes.members]
     inside = [classes.of_arguments(program, node) for node in first]
@@ -220,6 +228,14 @@ def _of_any_length(program: Program, classes: Classes, frozen: list[bool], insis
     if not insists and 4 * len(known) > 3 * len(new):
         return None
     joined = Counter(new)
+    if batched and not insists:
+        terms = sum(
+            len(inside[c]) * len(classes.members[c])
+            for c, number in enumerate(new)
+            if chains[c] and c not in apart and joined[number] > 1
+        )
+        if terms > _TERMS * (len(new) - len(known)):
+            return None
     rows = [ops.identity] * len(known)
     for c, number in enumerate(new):
         rows[number] = chains[c] or classes.rows[c] if joined[number] > 1 else classes.rows[c]

@@ -25,7 +25,7 @@ class Stages:
 
     def __init__(self, program: Program, signature: Signature) -> None:
         self.program, self.signature = program, signature
-        self.classes: Classes = classify(program)
+        self.classes: Classes = classify(program, batched=signature.batched)
         count = len(self.classes.rows)
         if signature.batched:
             self.unrolled = 2 * count > len(program)

@@ -359,6 +359,15 @@ def test_lanes_that_add_to_one_member_are_all_added(width, extent):
     np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize(
+    ("extent", "op", "pairs"), [(SAMPLES, ops.neg, False), (SAMPLES, ops.exp, True), (40, ops.neg, True)]
+)
+def test_two_registers_are_for_loops_whose_arithmetic_outweighs_their_loads_and_stores(extent, op, pairs):
+    y = Buffer("y", "output", 1, True)
+    body = (Load("a", member(X)), Let("b", op, ("a",)), Let("c", op, ("b",)), Store(member(y), "c"))
+    assert llvm.outweighs(For(extent, extent, body, lanes=True)) == pairs
+
+
 @pytest.mark.parametrize("batched", [False, True])
 def test_a_long_program_is_divided_into_functions_that_pass_numbers_and_masks(batched):
     y = Buffer("y", "output", 1, batched)

@@ -412,3 +412,17 @@ def test_the_two_halves_of_the_derivative_of_half_a_square_are_one_product():
     assert by_x == pytest.approx(x * y, rel=1e-15)
     assert by_y == pytest.approx(0.5 * x * x, rel=1e-15)
     assert len(kernel.statements("arguments")) == 4  # half of x, its square, times y; and x·y
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_sums_of_many_lengths_stay_products_of_matrices_where_each_sample_would_keep_their_terms(batched):
+    lower = [[mg.Value(0.1 * (r + c)) for c in range(r + 1)] for r in range(8)]
+
+    def whitened(x):
+        return mg.total(
+            [mg.dot(lower[r], [t * (1.0 + k) for t in x[: r + 1]]) ** 2 for k in range(12) for r in range(8)]
+        )
+
+    x = np.linspace(-1.0, 1.0, 8)
+    kernel = mg.compile(whitened, batch=batched, target="numpy").kernel(np.tile(x, (5, 1)) if batched else x)
+    assert ("segment_sum" in kernel.dump("arrays")) != batched

@@ -61,6 +61,8 @@ CHEAP = MASKS | {
 SMALL_POWERS = (-1.0, 0.5, 2.0, 3.0)
 PAIR = 2
 """So many registers of the processor a vector has where nothing but arithmetic is done: one waits, the other works."""
+MOVES = 8
+"""How many instructions there are for each load and store of a loop over samples that is worth two registers."""
 DEAR = 15
 """How many instructions another row counts for."""
 
@@ -699,7 +701,7 @@ class _Body:
         """Whether a loop in lanes does but arithmetic at each point, of which several registers are not too many."""
         inside = loop.unroll > 1 or any(isinstance(s, For) for s in loop.body)
         double = self.program.program.dtype == "float64"
-        return double and not inside and all(block.count == 1 for block in self.blocks.values())
+        return double and not inside and outweighs(loop) and all(block.count == 1 for block in self.blocks.values())
 
     def enter(self, own: Name, piece: _Piece, start: Index) -> None:
         """Begin a block of a piece."""
@@ -812,6 +814,16 @@ class _Body:
                 lanes //= 2
             scalars += [v.lane(x, j) for j in range(count)] if count > 1 else [v.reduced(x, partial(self.meet, kind))]
         return dict(zip(total, scalars, strict=True))
+
+
+def outweighs(loop: For) -> bool:
+    """Whether arithmetic outweighs loads and stores, so that a second register is worth it.
+
+    At a few samples it works for nothing; and a tile has room behind the last sample for one register, so that loads and
+    stores of two take masks.
+    """
+    moves = sum(isinstance(x, Load | Store) for x in loop.body)
+    return loop.extent != SAMPLES or _work(loop.body) >= MOVES * moves
 
 
 def is_cheap(op: Op) -> bool:

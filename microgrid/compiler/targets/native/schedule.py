@@ -66,6 +66,8 @@ BEFORE, TILE, AFTER = range(3)
 
 MEMBERS, VECTORS = 8, 2
 """The block of results of a contraction that is kept in registers: members, and vectors of samples or of members."""
+ALONE = 2, 2
+"""The same where neighbouring results share no factor that varies with the samples: a larger block reads no less."""
 LEFT, RIGHT = 4, 4
 """The block of a contraction over the samples: members of the left factor alone, and of the right one alone."""
 LONGEST = 128
@@ -407,6 +409,12 @@ class _Schedule:
             self.parts[phase].extend(nest.closed())
 
 
+def _shares_a_factor(x: Contract) -> bool:
+    """Whether neighbouring results have a factor of the samples in common, which a block then reads once."""
+    left, right, result = (letters.replace(BATCH, "") for letters in x.subscripts)
+    return any(result[-1:] not in letters for letters, factor in ((left, x.left), (right, x.right)) if factor.batched)
+
+
 class _Nest:
     """One group as nested loops: levels of statements, of which those of level d stand inside d loops."""
 
@@ -453,7 +461,8 @@ class _Nest:
             extent = SAMPLES if index == SAMPLES else group.space[d]
             unroll = 1
             if group.head is not None and isinstance(group.head, Contract):
-                unroll = VECTORS if index == SAMPLES else MEMBERS if d == len(group.space) - 1 else 1
+                members, vectors = (MEMBERS, VECTORS) if _shares_a_factor(group.head) else ALONE
+                unroll = vectors if index == SAMPLES else members if d == len(group.space) - 1 else 1
             loop = For(index, extent, tuple(body), tuple(self.carried[d]), index == lanes, unroll)  # type: ignore[arg-type]
             body = [*self.levels[d], loop, *self.behind[d]]
         return body
