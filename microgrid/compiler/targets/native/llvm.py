@@ -819,8 +819,8 @@ class _Body:
 def outweighs(loop: For) -> bool:
     """Whether arithmetic outweighs loads and stores, so that a second register is worth it.
 
-    At a few samples it works for nothing; and a tile has room behind the last sample for one register, so that loads and
-    stores of two take masks.
+    At a few samples it works for nothing; and a tile has room behind the last sample for one register, so that loads
+    and stores of two take masks.
     """
     moves = sum(isinstance(x, Load | Store) for x in loop.body)
     return loop.extent != SAMPLES or _work(loop.body) >= MOVES * moves
