@@ -841,7 +841,10 @@ def is_take(op: Op) -> bool:
 
 def _taken(index: Any, *xs: Any) -> Any:
     place = where(less(index, 0.0), index + float(len(xs)), index)
-    return reduce(lambda rest, k: where(equal(place, float(k)), xs[k], rest), reversed(range(len(xs))), nan)
+    chosen: Any = nan
+    for k in reversed(range(len(xs))):
+        chosen = where(equal(place, float(k)), xs[k], chosen)
+    return chosen
 
 
 relu = _row(
