@@ -1083,3 +1083,21 @@ def test_drawing_loads_no_third_party_package():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {"microgrid", "microgrid__mypyc"}  # the second is the library of the compiled modules
     assert set(loaded) - {*sys.stdlib_module_names} <= ours
+
+
+def test_a_function_draws_where_no_program_can_run(monkeypatch):
+    program = find_renderer()
+    by_program = draw(Value(2.0, "a") * Value(3.0, "b"))
+    asked = []
+
+    def draw_here(dot, kind, placed):
+        asked.append((kind, placed))
+        return rendering.render(dot, kind, program, *["-Kneato", "-n2"] * placed)
+
+    monkeypatch.setattr(rendering, "draw_here", draw_here)
+    drawn = draw(Value(2.0, "a") * Value(3.0, "b"))
+    assert drawn.svg == by_program.svg
+    assert asked == [("json0", True), ("svg", True)]
+    assert "image/png" not in drawn._repr_mimebundle_()
+    with pytest.raises(RendererError, match=r"a PNG needs the program Graphviz.*take \.svg"):
+        drawn.png  # noqa: B018 - it is drawn when it is asked for

@@ -1023,21 +1023,19 @@ def held_by_a_keyword(x):
     return out
 
 
-def held_by_a_partial(x):
-    def push(out, *, to):
-        to.grad += math.cos(to.data) * out.grad
+def push_to(out, to):
+    to.grad += math.cos(to.data) * out.grad
 
+
+def held_by_a_partial(x):
     out = Value(math.sin(x.data), (x,), "sin")
-    out._backward = functools.partial(push, out, to=x)
+    out._backward = functools.partial(push_to, out, to=x)
     return out
 
 
 def held_by_a_partial_of_a_name(x):
-    def push(to, *, out):
-        to.grad += math.cos(to.data) * out.grad
-
     out = Value(math.sin(x.data), (x,), "sin")
-    out._backward = functools.partial(push, x, out=out)
+    out._backward = functools.partial(push_to, to=x, out=out)
     return out
 
 

@@ -80,6 +80,10 @@ def judge(
     return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest)) if is_kink else row
 
 
+_TINY = 1e-3
+"""Arguments of such a scale are smaller than the steps that a difference begins with."""
+
+
 def _confirmed_failure(
     row: Derivative, estimate: Estimate, line: Line, negligible: float, compare: Callable[..., Derivative]
 ) -> Derivative:
@@ -99,7 +103,7 @@ def _confirmed_failure(
     # Steps beyond the period of a function see another one, by chance: what contradicts them from nearer by counts.
     # So it does between the size of the argument and the steps that were taken, where these are larger.
     heard = []
-    beyond = estimate.step / 32.0 if estimate.method is Method.DIFFERENCE and line.scale < 1e-3 else 0.0
+    beyond = estimate.step / 32.0 if estimate.method is Method.DIFFERENCE and line.scale < _TINY else 0.0
     for largest, end in ((beyond, line.scale), (0.1 * line.scale, line.smallest)):
         for _ in range(WITNESSES):
             if largest <= end:
