@@ -115,8 +115,10 @@ def _stretches(tape: Tape, live: list[bool]) -> list[Stretch]:
     keys = zip(tape.rows, tape.kinds, live, strict=True)
     forms = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
     width = max(map(len, tape.indices), default=0)
-    indices = np.array([index + (0,) * (width - len(index)) for index in tape.indices], dtype=np.int64)
-    constant = np.array([[kind == KNOWN for kind in kinds] + [False] * (width - len(kinds)) for kinds in tape.kinds])
+    columns = zip(*[index + (0,) * (width - len(index)) for index in tape.indices], strict=True)
+    indices = np.array([*columns], dtype=np.int64).reshape(width, len(forms))
+    known_at = zip(*[kinds + (NODE,) * (width - len(kinds)) for kinds in tape.kinds], strict=True)
+    constant = np.array([*known_at], dtype=np.int64).reshape(width, len(forms)) == KNOWN
     found: list[Stretch] = []
     waiting = [(0, len(forms))]
     searched = 0
@@ -127,7 +129,7 @@ def _stretches(tape: Tape, live: list[bool]) -> list[Stretch]:
         best = (
             None
             if searched > _SEARCHED * len(forms)
-            else _longest(forms[start:end], indices[start:end], constant[start:end])
+            else _longest(forms[start:end], indices[:, start:end], constant[:, start:end])
         )
         if best is None:
             found.append(Stretch(start, end - start, 1))
@@ -151,9 +153,9 @@ def _longest(forms: NDArray[Any], indices: NDArray[Any], constant: NDArray[Any])
         others = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
         if np.diff(others).max() <= (_REPEATS - 1) * period:
             continue
-        step = indices[period:] - indices[:-period]
-        same &= ~(constant[period:] & (step != 0)).any(axis=1)
-        steady = same[period:] & same[:-period] & (step[period:] == step[:-period]).all(axis=1)
+        step = indices[:, period:] - indices[:, :-period]
+        same &= ~(constant[:, period:] & (step != 0)).any(axis=0)
+        steady = same[period:] & same[:-period] & (step[:, period:] == step[:, :-period]).all(axis=0)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], steady.astype(np.int8), [0]])))
         if not len(edges):
             continue
