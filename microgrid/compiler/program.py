@@ -27,7 +27,9 @@ PARAMETER = _row("parameter", lambda: ops.nan, "A leaf that the function found o
 SUM = _row("sum", lambda *xs: reduce(operator.add, xs), "The sum of any number of arguments.")
 LARGEST = _row("largest", lambda *xs: reduce(ops.maximum.forward, xs), "The largest of the arguments.")
 SMALLEST = _row("smallest", lambda *xs: reduce(ops.minimum.forward, xs), "The smallest of the arguments.")
-_ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST)}
+SCAN = _row("scan", lambda *xs: ops.nan, "A recurrence, of its start, its inputs and constants; data: which one.")
+STATE = _row("state", lambda scan: ops.nan, "A number of a recurrence's states, the start the first; data: its place.")
+_ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST, SCAN, STATE)}
 
 
 @cache
@@ -51,6 +53,7 @@ class Program:
         outputs: the nodes that the program computes.
         sizes: how many numbers each argument of the function has.
         parameters: how many parameters there are.
+        recurrences: what the nodes of the row ``SCAN`` compute.
     """
 
     rows: list[Op] = field(default_factory=list)
@@ -60,6 +63,7 @@ class Program:
     outputs: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     parameters: int = 0
+    recurrences: "list[Recurrence]" = field(default_factory=list)
 
     def append(self, row: Op, arguments: Iterable[int] = (), data: float = 0) -> int:
         """Add a node and return its number."""
@@ -96,6 +100,20 @@ class Program:
             lines.append(f"%{i} = {row.name}({inside})")
         lines.append("return " + ", ".join(f"%{i}" for i in self.outputs))
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Steps of which each is one program of the last states; its operands are a start, inputs and constants, flat.
+
+    Attributes:
+        body: the program of a step, of three arguments: the states, the inputs of the step, the constants. It
+            computes the new states.
+        steps: how many steps there are.
+    """
+
+    body: Program
+    steps: int
 
 
 def from_values(

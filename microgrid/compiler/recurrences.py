@@ -1,0 +1,285 @@
+"""Recurrences of scalars: what repeats, step after step, on its own last states, as a ``for`` of the user's does.
+
+The nodes of a recurrence lie on the longest ways through a program: what only feeds it, or only reads it, lies on
+shorter ones and is none of its business. In the order in which they were recorded they repeat with a period; each
+operand is a node of the same step, or of the one before, or stands outside. So a program becomes what stands before the
+recurrence, one node for the recurrence, one for each of its states that is read, and what stands behind.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microgrid.compiler.classes import classify
+from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of
+from microgrid.ops import CONSTANT, Op
+
+Integers = NDArray[np.int64]
+
+SMALLEST = 2000
+"""Programs of fewer nodes are not searched."""
+_REPEATS = 6
+"""A recurrence has so many steps at least."""
+_OWN = 3
+"""Steps of fewer operations are chains; see there."""
+_PART = 0.5
+"""A recurrence is so much of the longest ways at least."""
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def folded(program: Program) -> Program | None:
+    """Return a program with its recurrence as one node; None if it has none that is long."""
+    if len(program) < SMALLEST:
+        return None
+    return _Search(program).folded()
+
+
+class _Search:
+    """The search for the recurrence of a program."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        numbers: dict[Op, int] = {}
+        self.kinds = np.array([numbers.setdefault(row, len(numbers)) for row in program.rows], dtype=np.int64)
+        self.starts = np.array(program.starts, dtype=np.int64)
+        self.operands = np.array(program.arguments, dtype=np.int64)
+        self.counts = np.diff(self.starts)
+
+    def folded(self) -> Program | None:
+        """Return the program with its recurrence as one node, if there is one."""
+        depth, height = self._lengths()
+        longest = int(depth.max())
+        found = self._stretch(self._on_longest(depth, height, longest // 8))
+        if found is None:
+            return None
+        nodes, start, period, _, _ = found
+        step = int(depth[nodes[start + period]] - depth[nodes[start]])
+        for slack in (2 * step, 8 * step):
+            found = self._stretch(self._on_longest(depth, height, slack))
+            if found is not None:
+                result = self._outlined(*found)
+                if result is not None:
+                    return result
+        return None
+
+    def _lengths(self) -> tuple[Integers, Integers]:
+        """How long the longest way to each node is from the leaves, and the longest one from it to an output."""
+        starts, arguments = self.program.starts, self.program.arguments
+        count = len(self.program)
+        depth, height = [0] * count, [0] * count
+        for i, end in enumerate(starts[1:]):
+            if (start := starts[i]) < end:
+                depth[i] = 1 + max([depth[a] for a in arguments[start:end]])
+        for i in range(count - 1, -1, -1):
+            above = height[i] + 1
+            for a in arguments[starts[i] : starts[i + 1]]:
+                if height[a] < above:
+                    height[a] = above
+        return np.array(depth), np.array(height)
+
+    def _on_longest(self, depth: Integers, height: Integers, slack: int) -> Integers:
+        """The operations on ways that are nearly as long as the longest one, without those near its ends."""
+        chosen = (depth + height >= depth.max() - slack) & (np.minimum(depth, height) >= slack)
+        return np.flatnonzero(chosen & (self.counts > 0))
+
+    def _stretch(self, nodes: Integers) -> tuple[Integers, int, int, int, Integers] | None:
+        """The nodes; where among them the longest stretch that repeats begins, its period and end; where each stands.
+
+        The period is so long that no operand is more than one step back.
+        """
+        if len(nodes) < _REPEATS:
+            return None
+        place = np.full(len(self.program), -1)
+        place[nodes] = np.arange(len(nodes))
+        counts = self.counts[nodes]
+        ends = np.cumsum(counts)
+        slots = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+        at = place[self.operands[slots + np.repeat(self.starts[nodes], counts)]]
+        distances = np.where(at < 0, 0, np.repeat(np.arange(len(nodes)), counts) - at)
+        mixed = _mixed(_mixed(distances) + slots.astype(np.uint64))
+        keys = _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
+        for period in _periods(keys):
+            same = np.concatenate([keys[period:] == keys[:-period], [False]])
+            middle = len(nodes) // 2
+            breaks = np.flatnonzero(~same)
+            k = int(np.searchsorted(breaks, middle))
+            start = int(breaks[k - 1]) + 1 if k else 0
+            end = int(breaks[k]) + period if k < len(breaks) else len(nodes)
+            if end - start < _PART * len(nodes):
+                continue
+            mine = distances[ends[start] - counts[start] : ends[end - 1]]
+            if period < _OWN:
+                return None
+            whole = period * -(-int(mine.max()) // period)
+            return (nodes, start, whole, end, place) if end - start >= _REPEATS * whole > 0 else None
+        return None
+
+    def _outlined(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> Program | None:
+        """The program with a stretch as a recurrence; None if what it reads depends on it in another way."""
+        starts, operands, counts = self.starts, self.operands, self.counts
+        start += self._narrowest(nodes, start, period, place)
+        steps = (end - start) // period
+        loop = nodes[start : start + steps * period].reshape(steps, period)
+        inside = np.zeros(len(self.program), dtype=bool)
+        inside[loop] = True
+        behind = self._behind(inside, int(loop[0, 0]))
+        if behind is None:
+            return None
+        readers = np.flatnonzero(behind)
+        read = np.zeros(len(self.program), dtype=bool)
+        read[operands[_spans(starts[readers], counts[readers])]] = True
+        read[self.program.outputs] = True
+        wanted = (read[loop]).any(axis=0)
+        terms: list[list[tuple[str, int]]] = []
+        columns: dict[bytes, tuple[str, int]] = {}
+        kept: dict[str, list[Integers]] = {"input": [], "constant": []}
+        carried = np.zeros(period, dtype=bool)
+        for p in range(period):
+            mine: list[tuple[str, int]] = []
+            if (self.kinds[loop[:, p]] != self.kinds[loop[0, p]]).any() or (
+                counts[loop[:, p]] != counts[loop[0, p]]
+            ).any():
+                return None
+            for j in range(int(counts[loop[0, p]])):
+                column = operands[starts[loop[:, p]] + j]
+                at = place[column] - start
+                if at[1] >= 0 and inside[column[1]]:
+                    q = int(at[0])
+                    if (at != q + period * np.arange(steps)).any():
+                        return None
+                    carried[q] |= q < 0
+                    mine.append(("state", q + period) if q < 0 else ("own", q))
+                    continue
+                if inside[column].any():
+                    return None
+                key = column.tobytes()
+                if key not in columns:
+                    kind = "constant" if (column == column[0]).all() else "input"
+                    if kind == "constant" and self.program.rows[column[0]] is CONSTANT:
+                        columns[key] = ("number", int(column[0]))
+                    else:
+                        columns[key] = (kind, len(kept[kind]))
+                        kept[kind].append(column)
+                mine.append(columns[key])
+            terms.append(mine)
+        states = np.flatnonzero(carried | wanted)
+        body = self._body(loop[0], terms, states, [len(kept["input"]), len(kept["constant"])])
+        of = np.array(classify(body).of)[body.outputs]
+        states = states[np.lexsort((states, of))]
+        body = self._body(loop[0], terms, states, body.sizes[1:])
+        before = nodes[np.maximum(start - period + states, 0)]
+        given = [np.where(carried[states], before, -1)]
+        given += [np.stack(kept["input"], axis=1).ravel()] * bool(kept["input"])
+        given += [column[:1] for column in kept["constant"]]
+        place_of = {int(p): s for s, p in enumerate(states)}
+        return self._written(inside, behind, Recurrence(body, steps), np.concatenate(given), loop, place_of)
+
+    def _narrowest(self, nodes: Integers, start: int, period: int, place: Integers) -> int:
+        """After how many nodes a step should end, for it to leave the fewest to the next one."""
+        window = nodes[start + period : start + 3 * period]
+        spans = _spans(self.starts[window], self.counts[window])
+        at = place[self.operands[spans]] - start
+        reader = np.repeat(np.arange(period, 3 * period), self.counts[window])
+        last = np.full(3 * period, -1)
+        local = at >= 0
+        np.maximum.at(last, at[local], reader[local])
+        crossing = np.zeros(3 * period + 1, dtype=np.int64)
+        some = np.flatnonzero(last >= 0)
+        np.add.at(crossing, some + 1, 1)
+        np.add.at(crossing, last[some] + 1, -1)
+        return int(np.argmin(np.cumsum(crossing)[period : 2 * period]))
+
+    def _behind(self, inside: NDArray[np.bool_], first: int) -> NDArray[np.bool_] | None:
+        """Which nodes outside a recurrence depend on it; None if it depends on one of them."""
+        starts, arguments = self.program.starts, self.program.arguments
+        own = inside.tolist()
+        behind = [False] * len(own)
+        for i in range(first, len(own)):
+            mine = arguments[starts[i] : starts[i + 1]]
+            if own[i]:
+                if any([behind[a] for a in mine]):
+                    return None
+            elif any([own[a] or behind[a] for a in mine]):
+                behind[i] = True
+        return np.array(behind)
+
+    def _body(self, first: Integers, terms: list[list[tuple[str, int]]], states: Integers, sizes: list[int]) -> Program:
+        """The program of one step, of the states, the inputs of the step, and what is the same in each."""
+        body = Program(sizes=[len(states), *sizes])
+        argument = {"state": 0, "input": 1, "constant": 2}
+        position = {int(p): s for s, p in enumerate(states)}
+        known: dict[tuple[str, int], int] = {}
+        for p, mine in enumerate(terms):
+            operands = []
+            for term in mine:
+                kind, k = term
+                if term not in known and kind == "number":
+                    known[term] = body.append(CONSTANT, (), self.program.data[k])
+                elif term not in known:
+                    known[term] = body.append(argument_of(argument[kind]), (), position[k] if kind == "state" else k)
+                operands.append(known[term])
+            known["own", p] = body.append(self.program.rows[first[p]], operands)
+        body.outputs = [known["own", int(p)] for p in states]
+        return body
+
+    def _written(
+        self,
+        inside: NDArray[np.bool_],
+        behind: NDArray[np.bool_],
+        recurrence: Recurrence,
+        given: Integers,
+        loop: Integers,
+        place_of: dict[int, int],
+    ) -> Program:
+        program = self.program
+        result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[recurrence])
+        new = [-1] * len(program)
+        rows, starts, arguments, data = program.columns
+
+        def copy(chosen: Iterator[int]) -> None:
+            for i in chosen:
+                new[i] = result.append(rows[i], [new[a] for a in arguments[starts[i] : starts[i + 1]]], data[i])
+
+        copy(iter(np.flatnonzero(~inside & ~behind).tolist()))
+        nothing = result.append(CONSTANT, (), 0.0)
+        scan = result.append(SCAN, [new[a] if a >= 0 else nothing for a in given.tolist()], 0)
+        size = len(place_of)
+        for p, s in place_of.items():
+            for k, node in enumerate(loop[:, p].tolist()):
+                new[node] = result.append(STATE, (scan,), (k + 1) * size + s)
+        copy(iter(np.flatnonzero(behind).tolist()))
+        result.outputs = [new[output] for output in program.outputs]
+        return result
+
+
+def _spans(starts: Integers, counts: Integers) -> Integers:
+    """The numbers from each start on, so many of each."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + counts, counts)
+
+
+def _mixed(numbers: NDArray[np.generic]) -> NDArray[np.uint64]:
+    """Numbers scattered over all of 64 bits."""
+    x = numbers.astype(np.uint64) * _ODD
+    x ^= x >> np.uint64(29)
+    return x * _ODD
+
+
+def _periods(keys: NDArray[np.uint64]) -> Iterator[int]:
+    """Yield after how many the longer and longer surroundings of the middle come again."""
+    middle, width, power, before = len(keys) // 2, 1, _ODD, 0
+    windows = keys
+    while middle + 2 * width <= len(keys):
+        again = np.flatnonzero(windows[middle + 1 :] == windows[middle])
+        if not len(again):
+            return
+        period = int(again[0]) + 1
+        if period != before:
+            before = period
+            yield period
+        windows = windows[:-width] * power + windows[width:]
+        with np.errstate(over="ignore"):
+            power = power * power
+        width *= 2
