@@ -21,6 +21,7 @@ from microgrid.compiler.ir import (
     Operand,
     Parameters,
     Reduce,
+    Scan,
     View,
     source_of,
 )
@@ -64,6 +65,7 @@ _DOCS = {
     "gather": "the members of the first operand that the numbers of the second choose",
     "scatter_add": "the first operand, added where the numbers of the second choose, 0 elsewhere",
     "accumulate": "each state of a recurrence",
+    "scan": "each state of a recurrence, of which a step is a program",
     "scatter": "each operand put where it belongs, added where two meet, 0 elsewhere",
 }
 
@@ -268,7 +270,7 @@ def _over(x: Node) -> str:
             sizes |= zip(right.removesuffix(BATCH), x.right.shape, strict=True)
             summed = tuple(size for letter, size in sorted(sizes.items()) if letter not in result)
             return "over " + _shape_text(summed, BATCH in left + right and BATCH not in result)
-        case Accumulate():
-            return f"of {x.shape[0] - 1:,} steps" + " backward" * x.backward
+        case Accumulate() | Scan():
+            return f"of {x.steps:,} steps" + " backward" * x.backward
         case _:
             return ""

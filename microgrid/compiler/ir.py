@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -363,7 +364,43 @@ class ScatterAdd(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Accumulate(Node):
+class Slot(Leaf):
+    """What a scan gives to its body: in place 0 the last state, then an entry of each input, then the constants."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class States(Node):
+    """The states of a recurrence along the first axis, one more than there are steps.
+
+    Attributes:
+        backward: whether it runs from the last one to the first.
+    """
+
+    backward: bool
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return self.shape[0] - 1
+
+    def rows(self, behind: bool) -> Map:
+        """Return the map of the states before each step, or of those behind it."""
+        rest = self.shape[1:]
+        base = math.prod(rest) if behind != self.backward else 0
+        steps = (self.steps, *rest)
+        return Map(steps, base, Map.whole(steps).strides)
+
+    def end(self, last: bool) -> Map:
+        """Return the map of the first state, the start, or of the last one."""
+        rest = self.shape[1:]
+        base = self.steps * math.prod(rest) if last != self.backward else 0
+        return Map(rest, base, Map.whole(rest).strides)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accumulate(States):
     """The states of a recurrence: ``s₀ = start``, ``sₖ₊₁ = op(sₖ, x₁[k], x₂[k], …)`` along the first axis.
 
     There is one state more than there are steps. *Backward* it runs from the last one to the first: ``sₙ = start``,
@@ -374,32 +411,46 @@ class Accumulate(Node):
         place: which of its operands the state is.
         start: of the shape of a state, or a plain number.
         inputs: its other operands, with an entry of the first axis for each step, or plain numbers.
-        backward: in which direction it runs.
     """
 
     op: Op
     place: int
     start: Operand
     inputs: tuple[Operand, ...]
-    backward: bool
 
     @property
     def operands(self) -> tuple[Operand, ...]:
         """Its operands."""
         return (self.start, *self.inputs)
 
-    def rows(self, behind: bool) -> Map:
-        """Return the map of the states before each step, or of those behind it."""
-        rest = self.shape[1:]
-        base = math.prod(rest) if behind != self.backward else 0
-        steps = (self.shape[0] - 1, *rest)
-        return Map(steps, base, Map.whole(steps).strides)
 
-    def end(self, last: bool) -> Map:
-        """Return the map of the first state, the start, or of the last one."""
-        rest = self.shape[1:]
-        base = (self.shape[0] - 1) * math.prod(rest) if last != self.backward else 0
-        return Map(rest, base, Map.whole(rest).strides)
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan(States):
+    """The states of a recurrence of which a step is a program: ``sₖ₊₁ = body(sₖ, x₁[k], x₂[k], …, c₁, …)``.
+
+    *Backward* it is ``sₖ = body(sₖ₊₁, x₁[k], x₂[k], …, c₁, …)``.
+
+    Attributes:
+        body: a program of slots that computes the new state.
+        start: of the shape of a state.
+        inputs: arrays with an entry of the first axis for each step.
+        constants: arrays that are the same in each step.
+    """
+
+    body: "ArrayProgram"
+    start: Node
+    inputs: tuple[Node, ...]
+    constants: tuple[Node, ...]
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """Its operands."""
+        return (self.start, *self.inputs, *self.constants)
+
+    def slots(self) -> "list[Form]":
+        """Return the shape of each slot, and whether it is batched."""
+        entries = [(x.shape[1:], x.batched) for x in self.inputs]
+        return [(self.shape[1:], self.batched), *entries, *[(x.shape, x.batched) for x in self.constants]]
 
 
 Form = tuple[Shape, bool]
@@ -442,7 +493,12 @@ class ArrayProgram:
     def dump(self) -> str:
         """Return the program as text, one node a line."""
         returned = ["return " + ", ".join(map(_text, self.outputs))] * bool(self.outputs)
-        return "\n".join([*map(_line, self.nodes), *returned])
+        lines = []
+        for x in self.nodes:
+            lines.append(_line(x))
+            if isinstance(x, Scan):
+                lines.append(indent(x.body.dump(), "    "))
+        return "\n".join([*lines, *returned])
 
     def verify(self, final: bool = True, differentiable: bool = False) -> "ArrayProgram":
         """Return the program, if every node fits those that it reads, and every output its form.
@@ -467,6 +523,8 @@ class ArrayProgram:
             seen[last] = x
             _verify_node(x)
             _verify_stage(x, final, differentiable)
+            if isinstance(x, Scan):
+                x.body.verify(final, differentiable)
         if len(self.outputs) != len(self.forms):
             raise ValueError(f"{len(self.outputs)} outputs have {len(self.forms)} forms")
         for k, (output, (shape, batched)) in enumerate(zip(self.outputs, self.forms, strict=True)):
@@ -551,6 +609,15 @@ def _verify_node(x: Node) -> None:
             )
             if x.op.arity != len(x.inputs) + 1 or not 0 <= x.place < x.op.arity or not steps or steps[0] < 1:
                 raise _misfit(x, f"a step of {x.op.name} takes a state and {x.op.arity - 1} operand(s)")
+        case Slot():
+            fits, batched = True, x.batched
+        case Scan():
+            slots = x.slots()
+            given = [y for y in x.body.nodes if isinstance(y, Leaf) and not isinstance(y, Constant)]
+            if not all(isinstance(y, Slot) and (y.shape, y.batched) == slots[y.position] for y in given):
+                raise _misfit(x, "its body must read its slots alone, in their forms")
+            fits = x.start.shape == shape[1:] and x.body.forms == ((shape[1:], x.batched),) and x.steps > 0
+            fits = fits and all(operand.shape[:1] == (x.steps,) for operand in x.inputs)
         case _:
             raise _misfit(x, "it is of no kind that a program has")
     if not fits or x.batched != batched:
@@ -662,6 +729,10 @@ def _line(x: Node) -> str:
             detail = f" of {index.shape[-1]}"
         case Accumulate():
             detail = f" by {x.op.name} of the state at {x.place}" + ", backward" * x.backward
+        case Slot():
+            detail = f" {x.position}"
+        case Scan():
+            detail = f" of {len(x.inputs)} inputs by" + " backward" * x.backward
         case _:
             detail = ""
     return f"%{x.number}: {_form(x.shape, x.batched)} = {x.name}({', '.join(map(_text, x.operands))}){detail}"

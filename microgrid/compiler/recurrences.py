@@ -7,7 +7,6 @@ recurrence, one node for the recurrence, one for each of its states that is read
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,9 @@ _OWN = 3
 """Steps of fewer operations are chains; see there."""
 _PART = 0.5
 """A recurrence is so much of the longest ways at least."""
+_CUTS = 12
+"""So many places where a step may begin are tried."""
+_AROUND = 24
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -55,7 +57,8 @@ class _Search:
         if found is None:
             return None
         nodes, start, period, _, _ = found
-        step = int(depth[nodes[start + period]] - depth[nodes[start]])
+        window = nodes[start : start + _REPEATS * period]
+        step = int(np.ptp(depth[window])) // (_REPEATS - 1)
         for slack in (2 * step, 8 * step):
             found = self._stretch(self._on_longest(depth, height, slack))
             if found is not None:
@@ -85,10 +88,7 @@ class _Search:
         return np.flatnonzero(chosen & (self.counts > 0))
 
     def _stretch(self, nodes: Integers) -> tuple[Integers, int, int, int, Integers] | None:
-        """The nodes; where among them the longest stretch that repeats begins, its period and end; where each stands.
-
-        The period is so long that no operand is more than one step back.
-        """
+        """The nodes; where among them the longest stretch that repeats begins, its period, its end; where each is."""
         if len(nodes) < _REPEATS:
             return None
         place = np.full(len(self.program), -1)
@@ -109,17 +109,16 @@ class _Search:
             end = int(breaks[k]) + period if k < len(breaks) else len(nodes)
             if end - start < _PART * len(nodes):
                 continue
-            mine = distances[ends[start] - counts[start] : ends[end - 1]]
-            if period < _OWN:
-                return None
-            whole = period * -(-int(mine.max()) // period)
-            return (nodes, start, whole, end, place) if end - start >= _REPEATS * whole > 0 else None
+            return None if period < _OWN else (nodes, start, period, end, place)
         return None
 
     def _outlined(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> Program | None:
         """The program with a stretch as a recurrence; None if what it reads depends on it in another way."""
         starts, operands, counts = self.starts, self.operands, self.counts
-        start += self._narrowest(nodes, start, period, place)
+        cut = self._step(nodes, start, period, end, place)
+        if cut is None:
+            return None
+        start, period = cut
         steps = (end - start) // period
         loop = nodes[start : start + steps * period].reshape(steps, period)
         inside = np.zeros(len(self.program), dtype=bool)
@@ -171,25 +170,68 @@ class _Search:
         body = self._body(loop[0], terms, states, body.sizes[1:])
         before = nodes[np.maximum(start - period + states, 0)]
         given = [np.where(carried[states], before, -1)]
-        given += [np.stack(kept["input"], axis=1).ravel()] * bool(kept["input"])
+        given += [np.array(kept["input"]).T.ravel()] * bool(kept["input"])
         given += [column[:1] for column in kept["constant"]]
         place_of = {int(p): s for s, p in enumerate(states)}
         return self._written(inside, behind, Recurrence(body, steps), np.concatenate(given), loop, place_of)
 
-    def _narrowest(self, nodes: Integers, start: int, period: int, place: Integers) -> int:
-        """After how many nodes a step should end, for it to leave the fewest to the next one."""
-        window = nodes[start + period : start + 3 * period]
-        spans = _spans(self.starts[window], self.counts[window])
-        at = place[self.operands[spans]] - start
-        reader = np.repeat(np.arange(period, 3 * period), self.counts[window])
-        last = np.full(3 * period, -1)
-        local = at >= 0
-        np.maximum.at(last, at[local], reader[local])
-        crossing = np.zeros(3 * period + 1, dtype=np.int64)
-        some = np.flatnonzero(last >= 0)
-        np.add.at(crossing, some + 1, 1)
-        np.add.at(crossing, last[some] + 1, -1)
-        return int(np.argmin(np.cumsum(crossing)[period : 2 * period]))
+    def _step(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> tuple[int, int] | None:
+        """Where a step begins, and its length, a multiple of the period.
+
+        No operand may be more than one step back; of the places where that is so it is the one that leaves the fewest
+        numbers to the next step.
+        """
+        for size in range(period, (end - start) // _REPEATS + 1, period):
+            window = nodes[start + size : start + 3 * size]
+            counts = self.counts[window]
+            spans = _spans(self.starts[window], counts)
+            reader = np.repeat(np.arange(size, 3 * size), counts)
+            source = place[self.operands[spans]] - start
+            far = (source >= 0) & (reader < 2 * size) & (reader - source > size)
+            barred = np.zeros(3 * size + 1, dtype=np.int64)  # a step that begins here has an operand two steps back
+            np.add.at(barred, source[far] + size + 1, 1)
+            np.add.at(barred, reader[far] + 1, -1)
+            barred = np.cumsum(barred)
+            open_ = (barred[:size] + barred[size : 2 * size] + barred[2 * size : 3 * size]) == 0
+            if not open_.any():
+                continue
+            last = np.full(3 * size, -1)
+            local = source >= 0
+            np.maximum.at(last, source[local], reader[local])
+            some = np.flatnonzero(last >= 0)
+            crossing = np.zeros(3 * size + 1, dtype=np.int64)
+            np.add.at(crossing, some + 1, 1)
+            np.add.at(crossing, last[some] + 1, -1)
+            crossing = np.cumsum(crossing)[size : 2 * size]
+            few = crossing <= 1.2 * crossing[open_].min() + 1
+            cuts = np.flatnonzero(open_ & few)
+            rare = self._rarity(window)[cuts]
+            cuts = cuts[np.lexsort((crossing[cuts], rare))][:_CUTS]
+            best = min(cuts.tolist(), key=lambda cut: (self._classes(nodes, start + cut, size, place), crossing[cut]))
+            return start + best, size
+        return None
+
+    def _rarity(self, window: Integers) -> Integers:
+        """How often what is around each place of a step is there: where it is rare loops within the step begin."""
+        size = len(window) // 2
+        kinds = self.kinds[window]
+        around = np.zeros(size, dtype=np.uint64)
+        for k in range(-_AROUND, _AROUND):
+            around = around * _ODD + np.roll(kinds, -k)[:size].astype(np.uint64)
+        _, of, counts = np.unique(around, return_inverse=True, return_counts=True)
+        return counts[of]
+
+    def _classes(self, nodes: Integers, start: int, size: int, place: Integers) -> int:
+        """How many structures the nodes of a step have if it begins here."""
+        body = Program(sizes=[1, 1])
+        state, other = body.append(argument_of(0)), body.append(argument_of(1))
+        new: dict[int, int] = {}
+        for node in nodes[start : start + size].tolist():
+            mine = self.program.arguments[self.program.starts[node] : self.program.starts[node + 1]]
+            operands = [new.get(a, state if place[a] >= 0 else other) for a in mine]
+            new[node] = body.append(self.program.rows[node], operands)
+        body.outputs = [*new.values()]
+        return len(classify(body).rows)
 
     def _behind(self, inside: NDArray[np.bool_], first: int) -> NDArray[np.bool_] | None:
         """Which nodes outside a recurrence depend on it; None if it depends on one of them."""
@@ -199,9 +241,9 @@ class _Search:
         for i in range(first, len(own)):
             mine = arguments[starts[i] : starts[i + 1]]
             if own[i]:
-                if any([behind[a] for a in mine]):
+                if any(behind[a] for a in mine):
                     return None
-            elif any([own[a] or behind[a] for a in mine]):
+            elif any(own[a] or behind[a] for a in mine):
                 behind[i] = True
         return np.array(behind)
 

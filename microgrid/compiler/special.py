@@ -4,7 +4,7 @@ Programs call them as ``special.sigmoid(x, out=y)``; ``numpy_namespace`` holds w
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise, repeat
 from typing import Any
@@ -205,6 +205,25 @@ def accumulate(
     out[1:] = states
 
 
+def _scan(
+    out: Array,
+    step: Callable[..., None],
+    state: Array,
+    new: Array,
+    backward: bool,
+    start: Array,
+    inputs: Sequence[Array],
+    constants: Sequence[Array],
+) -> None:
+    """Write the states of a recurrence, along the first axis, of which a step computes the new state from the state."""
+    if backward:
+        out, inputs = out[::-1], [x[::-1] for x in inputs]
+    out[0] = state[...] = start
+    for target, *xs in zip(out[1:], *inputs, strict=True):
+        step(*xs, *constants)
+        target[...] = state[...] = new
+
+
 _BLOCK = 256
 """NumPy accumulates so many numbers of one array quickly, more of them slowly."""
 
@@ -371,6 +390,7 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
         "gather": _gather,
         "scatter_add": _scatter_add,
         "accumulate": accumulate,
+        "scan": _scan,
         "inf": math.inf,
         "nan": math.nan,
         "dtype": np.dtype(dtype),

@@ -3,14 +3,22 @@
 import threading
 from functools import cached_property
 
-from microgrid.compiler.classes import Classes, classify
+from microgrid.compiler.classes import VARIADIC, Classes, classify
 from microgrid.compiler.ir import ArrayProgram
 from microgrid.compiler.passes.lift import Lifted, lift, unroll
-from microgrid.compiler.passes.roll import Rolled, roll
+from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
+from microgrid.compiler.recurrences import folded
 from microgrid.compiler.signature import Signature
 from microgrid.compiler.task import Task, array_program
 from microgrid.compiler.tracing import without_collector
+
+FEW = 400
+"""So few statements are written out, for native code of them is fast."""
+
+
+ON_FLOATS = 20
+"""A statement on arrays costs so many times what one on floats does, however short the array."""
 
 
 class Stages:
@@ -19,21 +27,44 @@ class Stages:
     Attributes:
         program: the scalars, simplified.
         signature: what the function takes and gives.
-        classes: the scalars by structure.
+        folded: the scalars with a recurrence as one node, if there is a long one.
+        classes: these by structure.
+        statements: about how many statements are run.
         unrolled: whether its array programs have a node for each number, for it repeats too little to be lifted.
     """
 
-    def __init__(self, program: Program, signature: Signature) -> None:
+    def __init__(self, program: Program, signature: Signature, folds: bool = True) -> None:
+        """Take a function.
+
+        Args:
+            program: the scalars, simplified.
+            signature: what the function takes and gives.
+            folds: whether a long recurrence may be a loop over its steps; else all of them are written out.
+        """
         self.program, self.signature = program, signature
-        self.classes: Classes = classify(program, batched=signature.batched)
-        count = len(self.classes.rows)
-        if signature.batched:
-            self.unrolled = 2 * count > len(program)
-        else:
-            # A statement on arrays costs some 20 times what one on floats does, however short the array.
-            self.unrolled = len(program) <= 20 * count
+        times = 1 if signature.batched else ON_FLOATS
+        found = folded(program) if folds else None
+        if found is not None:
+            recurrence = found.recurrences[0]
+            self.classes: Classes = classify(found, batched=signature.batched)
+            rows_of_step = classify(recurrence.body, batched=signature.batched).rows
+            of_step = sum(row.arity > 0 or row in VARIADIC for row in rows_of_step)
+            self.statements = len(self.classes.rows) + recurrence.steps * of_step
+            if self.statements <= FEW or self._is_better_apart(recurrence.steps):
+                found = None
+        self.folded = found or program
+        if found is None:
+            self.classes = classify(program, batched=signature.batched)
+            self.statements = len(self.classes.rows)
+        repeats = len(program) >= 2 * self.statements if signature.batched else len(program) > times * self.statements
+        self.unrolled = found is None and not repeats
         self._lock = threading.RLock()
         self._programs: dict[Task, ArrayProgram] = {}
+
+    def _is_better_apart(self, steps: int) -> bool:
+        """Whether single numbers are better: steps of few of them, or too few for a statement on arrays."""
+        size = len(self.program)
+        return not self.signature.batched and (size <= ON_FLOATS * self.statements or size <= PERIODS * (steps + 8))
 
     @property
     def scalar(self) -> bool:
@@ -57,7 +88,7 @@ class Stages:
         """The scalars as arrays."""
         with self._lock, without_collector():
             batched = self.signature.batched
-            return unroll(self.program, batched) if self.unrolled else lift(self.program, self.classes, batched)
+            return unroll(self.program, batched) if self.unrolled else lift(self.folded, self.classes, batched)
 
     def array_program(self, task: Task) -> ArrayProgram:
         """Return the array program of a task."""

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from microgrid import ops
-from microgrid.compiler.ir import ArrayProgram, Form, Map, Node, Operand, Shape, View
+from microgrid.compiler.ir import ArrayProgram, Form, Map, Node, Operand, Shape
 from microgrid.compiler.passes import rules
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.differentiate import gradients
 from microgrid.compiler.passes.fuse import fuse
-from microgrid.compiler.passes.lift import Lifted
+from microgrid.compiler.passes.lift import Lifted, grouped
 from microgrid.compiler.signature import Signature
 
 By = Literal["parameters", "arguments", "both"]
@@ -81,7 +79,7 @@ def array_program(lifted: Lifted, signature: Signature, task: Task) -> ArrayProg
     parts: list[tuple[Map, Operand]] = []
     pairs: list[tuple[Operand, Operand]] = []
     several = signature.outputs is not None and not lifted.unrolled
-    for output, places in _grouped(build, lifted.outputs) if several else _each(lifted.outputs):
+    for output, places in grouped(build, lifted.outputs) if several else _each(lifted.outputs):
         result, seed = _over_samples(build, signature, output, build.view(seeds, places))
         parts.append((places, result))
         pairs.append((output, seed))
@@ -121,24 +119,3 @@ def _over_samples(build: Builder, signature: Signature, output: Operand, seed: O
 def _each(numbers: Sequence[Operand]) -> list[tuple[Operand, Map]]:
     """Single numbers, each with its place among them."""
     return [(x, Map((), k)) for k, x in enumerate(numbers)]
-
-
-def _grouped(build: Builder, numbers: Sequence[Operand]) -> list[tuple[Operand, Map]]:
-    """Arrays that hold all of these single numbers, each with the places of its members among them."""
-    members: dict[Node, list[tuple[int, int]]] = {}
-    known: dict[int, float] = {}
-    for place, x in enumerate(numbers):
-        match x:
-            case View():
-                members.setdefault(x.source, []).append((place, x.map.base))
-            case Node():
-                members.setdefault(x, []).append((place, 0))
-            case _:
-                known[place] = x
-    groups: list[tuple[Operand, Map]] = []
-    for source, pairs in members.items():
-        places, points = np.array(pairs).T
-        groups.append((build.view(source, Map.of(points)), Map.of(places)))
-    if known:
-        groups.append((build.numbers(np.array([*known.values()])), Map.of(np.array([*known]))))
-    return groups

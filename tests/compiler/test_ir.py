@@ -19,6 +19,7 @@ from microgrid.compiler.ir import (
     Node,
     Piece,
     Reduce,
+    Scan,
     Scatter,
     SegmentReduce,
     View,
@@ -46,6 +47,16 @@ class Parts:
     def make(self, kind, shape, batched, *rest):
         return self.build.make(kind, shape, batched, *rest)
 
+    def scan(self, state=False, entry=None, start=None, shape=(7, 1), backward=False, body=None):
+        """Six steps, each of which multiplies the state by a member of ``w``."""
+        start = self.build.filled((1,), 0.5) if start is None else start
+        inner = Builder(NONE)
+        old = inner.slot(0, start.shape, state)
+        new = inner.apply(ops.mul, old, inner.view(inner.slot(1, (), False) if entry is None else entry(inner),
+                                                   Map.constant(start.shape)))  # fmt: skip
+        step = ArrayProgram.of([new if body is None else body(inner, old)], [(start.shape, state)])
+        return self.make(Scan, shape, state, backward, step, start, (self.w,), ())
+
     def scatter(self, *pieces, values=None, zeros=None):
         values = [self.build.view(self.w, index) for index, _ in pieces] if values is None else values
         return self.make(Scatter, (6,), False, tuple(values), tuple(Piece(*piece) for piece in pieces), zeros)
@@ -63,8 +74,10 @@ WHOLE = {
     "two pieces": lambda p: p.scatter((LEFT, False), (RIGHT, False)),
     "pieces that meet": lambda p: p.scatter((LEFT, False), (OVER, True), zeros=Map((2,), 3, (1,))),
     "stretches": lambda p: p.make(SegmentReduce, (2,), False, "sum", p.w, np.array([0, 4])),
-    "states": lambda p: p.make(Accumulate, (5,), True, ops.mul, 0, 1.0, (p.x,), False),
-    "states of a product and a sum": lambda p: p.make(Accumulate, (7,), False, MULTIPLY_ADD, 0, 0.5, (p.w, 2.0), True),
+    "states": lambda p: p.make(Accumulate, (5,), True, False, ops.mul, 0, 1.0, (p.x,)),
+    "states of a product and a sum": lambda p: p.make(Accumulate, (7,), False, True, MULTIPLY_ADD, 0, 0.5, (p.w, 2.0)),
+    "states of a program": lambda p: p.scan(),
+    "states of a program backward": lambda p: p.scan(start=p.x, state=True, shape=(7, 4), backward=True),
     "a mask as a factor": lambda p: p.apply(ops.mul, p.x, p.less),
     "a mask as a condition": lambda p: p.apply(ops.where, p.less, p.x, 1.0),
     "a mask as a number": lambda p: p.apply(NUMBER, p.apply(NOT, p.less)),
@@ -122,21 +135,32 @@ BROKEN = {
         "its form is not",
     ),
     "as many states as steps": (
-        lambda p: p.make(Accumulate, (4,), True, ops.mul, 0, 1.0, (p.x,), False),
+        lambda p: p.make(Accumulate, (4,), True, False, ops.mul, 0, 1.0, (p.x,)),
         "its form is not",
     ),
     "a step of no state": (
-        lambda p: p.make(Accumulate, (5,), True, ops.mul, 0, 1.0, (p.x, p.x), False),
+        lambda p: p.make(Accumulate, (5,), True, False, ops.mul, 0, 1.0, (p.x, p.x)),
         "a step of mul takes a state and 1 operand",
     ),
     "a state of no operand": (
-        lambda p: p.make(Accumulate, (5,), True, ops.mul, 2, 1.0, (p.x,), False),
+        lambda p: p.make(Accumulate, (5,), True, False, ops.mul, 2, 1.0, (p.x,)),
         "a step of mul takes a state and 1 operand",
     ),
     "a start of another shape": (
-        lambda p: p.make(Accumulate, (5,), True, ops.mul, 0, p.w, (p.x,), False),
+        lambda p: p.make(Accumulate, (5,), True, False, ops.mul, 0, p.w, (p.x,)),
         "its form is not",
     ),
+    "as many states of a program as steps": (lambda p: p.scan(shape=(6, 1)), "its form is not"),
+    "a program of another state": (lambda p: p.scan(body=lambda b, s: b.numbers(np.zeros(2))), "must have the form"),
+    "a program that reads what it is not given": (
+        lambda p: p.scan(body=lambda b, s: b.argument(0, 1, False)),
+        "must read its slots alone",
+    ),
+    "a program of another entry": (
+        lambda p: p.scan(entry=lambda b: b.view(b.slot(1, (2,), False), Map((), 1))),
+        "must read its slots alone",
+    ),
+    "a program for samples that are not there": (lambda p: p.scan(state=True), "must read its slots|its form is not"),
     "constants of another shape": (lambda p: p.make(type(p.v), (5,), False, np.arange(6.0)), "its form is not"),
     "single-precision constants": (
         lambda p: p.make(type(p.v), (6,), False, np.arange(6, dtype=np.float32)),

@@ -28,11 +28,13 @@ from microgrid.compiler.ir import (
     Piece,
     Reduce,
     Reduction,
+    Scan,
     Scatter,
     ScatterAdd,
     Seed,
     SegmentReduce,
     Shape,
+    Slot,
     View,
 )
 from microgrid.ops import Op
@@ -112,7 +114,11 @@ class Builder:
                 return self.make(ScatterAdd, x.shape, batched, *operands, x.map, x.batch)
             case Accumulate():
                 start, *inputs = operands
-                return self.make(Accumulate, x.shape, batched, x.op, x.place, start, tuple(inputs), x.backward)
+                return self.make(Accumulate, x.shape, batched, x.backward, x.op, x.place, start, tuple(inputs))
+            case Scan():
+                start, *rest = operands
+                inputs, constants = rest[: len(x.inputs)], rest[len(x.inputs) :]
+                return self.make(Scan, x.shape, batched, x.backward, x.body, start, tuple(inputs), tuple(constants))
             case _:
                 return self.make(type(x), x.shape, batched, *[getattr(x, own.name) for own in fields(x)[_COMMON:]])
 
@@ -129,6 +135,10 @@ class Builder:
     def seed(self, size: int, batched: bool) -> Leaf:
         """Return the weights of ``size`` outputs."""
         return self.make(Seed, (size,), batched)
+
+    def slot(self, position: int, shape: Shape, batched: bool) -> Leaf:
+        """Return what the body of a scan is given in a place."""
+        return self.make(Slot, shape, batched, position)
 
     def batch_size(self) -> Leaf:
         """Return the number of samples."""
@@ -252,7 +262,7 @@ class Builder:
         if not arrays:
             start = self.filled(shape[1:], float(start))  # type: ignore[arg-type]
         batched = any(x.batched for x in arrays)
-        return self.make(Accumulate, shape, batched, op, place, start, tuple(inputs), backward)
+        return self.make(Accumulate, shape, batched, backward, op, place, start, tuple(inputs))
 
     # -- putting members back where a view took them from ----------------------------------------------
 

@@ -24,14 +24,17 @@ from microgrid.compiler.ir import (
     Node,
     Operand,
     Reduce,
+    Scan,
     Scatter,
     SegmentReduce,
     Shape,
+    Slot,
     View,
     reachable,
 )
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.lift import instantiate
+from microgrid.compiler.passes.scan import Writer, known_slots, scan, slots_of
 from microgrid.compiler.program import Program, argument_of, from_values
 from microgrid.compiler.simplify import simplify
 from microgrid.compiler.tracing import trace, traced_leaf
@@ -81,6 +84,13 @@ def gradients(
             for operand, product in _through_states(build, x, pieces.pop(x.number)):
                 if isinstance(operand, Node) and operand.number in active:
                     send_back(x, operand, Map.whole(operand.shape), product)
+            continue
+        if isinstance(x, Scan):
+            start, rest = _through_scan(build, x, pieces.pop(x.number), active, per_sample)
+            if x.start.number in active:
+                send_back(x, x.start, Map.whole(x.start.shape), start)
+            for operand, product in rest:
+                send(operand, Map.whole(operand.shape), product)
             continue
         index, gradient = _arrived(build, x, pieces.pop(x.number))
         if x.number in wanted:
@@ -150,6 +160,62 @@ def _through_states(
         place = i + (i >= x.place)
         if isinstance(operand, Node) and x.op.connected[place]:
             yield operand, build.apply(ops.mul, arriving, _local(build, x.op, place, xs))
+
+
+def _through_scan(
+    build: Builder, x: Scan, pieces: list[tuple[Map, Operand]], active: set[int], per_sample: bool
+) -> tuple[Operand, list[tuple[Node, Operand]]]:
+    """Return what flows back to the start of a scan, and to its inputs and constants, of all samples together.
+
+    With Aₖ = ∂sₖ₊₁/∂sₖ and what comes back to the states from outside, ĝ, the gradient of a state is λₙ = ĝₙ,
+    λₖ = Aₖᵀλₖ₊₁ + ĝₖ: a scan backward. What flows back to the operands of all steps is computed at once.
+    """
+    size, (step,) = x.steps, x.body.outputs
+    before = build.view(x, x.rows(behind=False))
+    outside = [before, *x.inputs, *x.constants]
+    along = range(1 + len(x.inputs))
+    gradient = _collected(build, x.shape, pieces)
+    arrived, last = (build.view(gradient, index) for index in (x.rows(behind=False), x.end(last=True)))
+
+    inner = Builder(build.rules)
+    slots = slots_of(x, inner)
+    later = inner.slot(len(slots), *x.slots()[0])
+    more = inner.slot(len(slots) + 1, *x.slots()[0])
+    body = Writer(inner, known_slots(x, slots))
+    body.write(x.body.nodes)
+    (back,) = gradients(inner, [(body.now(step), later)], [slots[0]], per_sample=True)
+    given: dict[int, Operand] = {slot.number: operand for slot, operand in zip(slots, outside, strict=True)}
+    given[more.number] = arrived
+    has_entries = {*[slots[k].number for k in along], more.number}
+    states = scan(
+        build,
+        inner.apply(ops.add, back, more),
+        later,
+        given,
+        has_entries,
+        build.stored(last, x.shape[1:]),
+        size,
+        not x.backward,
+    )
+    assert isinstance(states, Scan)
+    start = build.view(states, states.end(last=True))
+
+    wanted = [k for k, operand in enumerate(outside) if k and operand.number in active]  # type: ignore[union-attr]
+    if not wanted:
+        return start, []
+    every = Builder(build.rules)
+    slots = slots_of(x, every, size)
+    arriving = every.slot(len(slots), (size, *x.shape[1:]), states.batched)
+    entries = [y.number for y in x.body.nodes if isinstance(y, Slot) and y.position in along]
+    body = Writer(every, known_slots(x, slots), size, entries)
+    body.write(x.body.nodes)
+    found = gradients(every, [(body.entries(step), arriving)], [slots[k] for k in wanted], per_sample)
+    given = {slot.number: operand for slot, operand in zip(slots, outside, strict=True)}
+    given[arriving.number] = build.view(states, states.rows(behind=False))
+    written = Writer(build, given)
+    written.write(reachable(found))
+    rest = [(outside[k], written.now(product)) for k, product in zip(wanted, found, strict=True)]
+    return start, rest  # type: ignore[return-value]
 
 
 def _inside(index: Map, end: Map) -> bool:

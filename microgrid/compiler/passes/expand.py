@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from microgrid.compiler.ir import NUMBER, ArrayProgram, Elementwise, Node, Operand
+from microgrid.compiler.ir import NUMBER, ArrayProgram, Elementwise, Node, Operand, Scan
 from microgrid.compiler.passes.builder import Builder, Rules
+from microgrid.compiler.passes.scan import rewritten
 from microgrid.ops import Op, expand
 
 
@@ -20,7 +21,8 @@ def expanded(program: ArrayProgram, knows: Callable[[Op], bool], rules: Rules) -
     def is_known(x: Node) -> bool:
         return not isinstance(x, Elementwise) or x.op.expansion is None or knows(x.op)
 
-    if all(map(is_known, program.nodes)):
+    bodies = {x.number: expanded(x.body, knows, rules) for x in program.nodes if isinstance(x, Scan)}
+    if not bodies and all(map(is_known, program.nodes)):
         return program
     build = Builder(rules)
     new: dict[int, Operand] = {}
@@ -31,7 +33,8 @@ def expanded(program: ArrayProgram, knows: Callable[[Op], bool], rules: Rules) -
             if isinstance(result, Node) and (result.shape, result.batched) == (x.shape, x.batched):
                 new[x.number] = build.apply(NUMBER, result)
                 continue
-        new[x.number] = build.remade(x, operands, x.batched)
+        like = rewritten(x, bodies[x.number]) if isinstance(x, Scan) else x
+        new[x.number] = build.remade(like, operands, x.batched)
     return ArrayProgram.of([new[x.number] if isinstance(x, Node) else x for x in program.outputs], program.forms)
 
 

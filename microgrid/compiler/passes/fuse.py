@@ -8,6 +8,7 @@ from microgrid import ops
 from microgrid.compiler.ir import (
     BATCH,
     NUMBER,
+    ArrayProgram,
     Constant,
     Contract,
     Elementwise,
@@ -16,6 +17,7 @@ from microgrid.compiler.ir import (
     Node,
     Operand,
     Reduce,
+    Scan,
     ScatterAdd,
     SegmentReduce,
     View,
@@ -23,7 +25,8 @@ from microgrid.compiler.ir import (
     reachable,
 )
 from microgrid.compiler.passes.builder import Builder, Rules
-from microgrid.compiler.passes.rules import either_way
+from microgrid.compiler.passes.rules import BEFORE, either_way
+from microgrid.compiler.passes.scan import Writer, known_slots
 
 
 def fuse(outputs: Sequence[Operand], forward: Sequence[Operand], rules: Rules) -> list[Operand]:
@@ -84,11 +87,29 @@ class _Fusion:
             case ScatterAdd(source=source, index=index):
                 pair = build.stored(operands[0], source.shape), build.stored(operands[1], index.shape)
                 return build.scatter_add(x.shape, *pair, x.map, x.batch)
+            case Scan():
+                return self._scan(x, operands)
         if isinstance(x, Reduce) and x.kind == "sum":
             return self._sum(x, operands[0])
         # An operand may have lost its axis over the samples: a power that is 1 is the same number for each.
         batched = any(operand.batched for operand in operands if isinstance(operand, Node)) or not operands
         return build.remade(x, operands, x.batched and batched)
+
+    def _scan(self, x: Scan, operands: Sequence[Operand]) -> Node:
+        """A scan, whose operands may have lost their axis over the samples; its body is fused by itself."""
+        given = [self.build.stored(now, old.shape) for now, old in zip(operands, x.arrays(), strict=True)]
+        batched, count = any(now.batched for now in given), 1 + len(x.inputs)
+        outputs: Sequence[Operand] = x.body.outputs
+        flags = [batched, *[now.batched for now in given[1:]]]
+        if flags != [flag for _, flag in x.slots()]:
+            inner = Builder(BEFORE)
+            slots = [inner.slot(k, shape, flags[k]) for k, (shape, _) in enumerate(x.slots())]
+            writer = Writer(inner, known_slots(x, slots))
+            writer.write(x.body.nodes)
+            outputs = [writer.now(output) for output in outputs]
+        body = ArrayProgram.of(fuse(outputs, outputs, self.build.rules), [(x.shape[1:], batched)])
+        rest = body, given[0], tuple(given[1:count]), tuple(given[count:])
+        return self.build.make(Scan, x.shape, batched, x.backward, *rest)
 
     # -- products -------------------------------------------------------------------------------------
 

@@ -8,18 +8,19 @@ j·s₁``, so they become views; a map that is not becomes a table of indices: s
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
 
 import numpy as np
 
 from microgrid import ops
-from microgrid.compiler.classes import VARIADIC, Classes
+from microgrid.compiler.classes import VARIADIC, Classes, classify
 from microgrid.compiler.ir import MULTIPLY_ADD, Indices, Leaf, Map, Node, Operand, Reduction, Shape, View
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.rules import BEFORE
-from microgrid.compiler.program import PARAMETER, SUM, Program, argument_of
+from microgrid.compiler.passes.scan import scan
+from microgrid.compiler.program import PARAMETER, SCAN, STATE, SUM, Program, argument_of
 from microgrid.ops import CONSTANT, Op
 
 _KINDS: dict[Op, Reduction] = {ops.add: "sum", ops.maximum: "largest", ops.minimum: "smallest"}
@@ -56,7 +57,7 @@ def lift(program: Program, classes: Classes, batched: bool) -> Lifted:
         batched: whether the arguments have an axis over samples.
     """
     build = Builder(BEFORE)
-    outputs = _Lift(program, build, batched, classes).outputs()
+    outputs = _Lift(program, build, [batched] * len(program.sizes), classes).outputs()
     leaves = _leaves(build, program, batched)
     return Lifted(build, outputs, leaves, [[leaf] for leaf in leaves], unrolled=False)
 
@@ -101,8 +102,29 @@ def instantiate(build: Builder, program: Program, leaf: Callable[[Op, int], Oper
     return [values[output] for output in program.outputs]
 
 
+def grouped(build: Builder, numbers: Sequence[Operand]) -> list[tuple[Operand, Map]]:
+    """Arrays that hold all of these single numbers, each with the places of its members among them."""
+    members: dict[Node, list[tuple[int, int]]] = {}
+    known: dict[int, float] = {}
+    for place, x in enumerate(numbers):
+        match x:
+            case View():
+                members.setdefault(x.source, []).append((place, x.map.base))
+            case Node():
+                members.setdefault(x, []).append((place, 0))
+            case _:
+                known[place] = x
+    groups: list[tuple[Operand, Map]] = []
+    for source, pairs in members.items():
+        places, points = np.array(pairs).T
+        groups.append((build.view(source, Map.of(points)), Map.of(places)))
+    if known:
+        groups.append((build.numbers(np.array([*known.values()])), Map.of(np.array([*known]))))
+    return groups
+
+
 class _Lift:
-    def __init__(self, program: Program, build: Builder, batched: bool, classes: Classes) -> None:
+    def __init__(self, program: Program, build: Builder, batched: Sequence[bool], classes: Classes) -> None:
         self.program, self.build, self.batched, self.classes = program, build, batched, classes
         self.starts = np.array(program.starts)
         self.arguments = np.array(program.arguments, dtype=np.int64)
@@ -145,11 +167,16 @@ class _Lift:
             self.lifted[number] = self.build.parameters(self.program.parameters)
         elif (k := argument_number(row)) >= 0:
             self.position[members] = self.data[members]
-            self.lifted[number] = self.build.argument(k, self.program.sizes[k], self.batched)
+            self.lifted[number] = self.build.argument(k, self.program.sizes[k], self.batched[k])
         elif number in self.classes.chains:
             self._lift_states(number)
         elif number in self.virtual:
             self.position[members] = np.arange(len(members))
+        elif row is SCAN:
+            self.lifted[number] = self._lift_scan(int(members[0]))
+        elif row is STATE:
+            self.position[members] = self.data[members]
+            self.lifted[number] = self.lifted[int(self.of[self._terms(members[:1], 1)[0, 0]])]
         elif row in VARIADIC or row is ops.add or self._is_extreme_of_many(row, members[0]):
             self._lift_chain(number, row, members)
         elif ops.is_take(row):
@@ -244,6 +271,62 @@ class _Lift:
         states = self.build.accumulate(op, place, start, operands, (count + 1, *shape), backward=False)
         assert isinstance(states, Node)
         self.lifted[number] = states
+
+    def _lift_scan(self, node: int) -> Node:
+        """A recurrence: a step is lifted by itself, on what it is given, one operand for what is of one class."""
+        recurrence = self.program.recurrences[int(self.data[node])]
+        body, steps = recurrence.body, recurrence.steps
+        states, inputs, constants = body.sizes
+        given = self._terms(np.array([node]), int(self.starts[node + 1] - self.starts[node]))[0]
+        start, rest = np.split(given, [states])
+        sides = rest[: steps * inputs].reshape(steps, inputs), rest[steps * inputs :].reshape(1, constants)
+        groups: list[list[tuple[int, list[int]]]] = []
+        for nodes in sides:
+            found: dict[bytes, list[int]] = {}
+            for column, key in enumerate(self.of[nodes].T):
+                found.setdefault(np.unique(key).tobytes(), []).append(column)
+            groups.append([*enumerate(found.values())])
+        operands = [self._side_by_side(side[:, columns]) for side, mine in zip(sides, groups, strict=True)
+                    for _, columns in mine]  # fmt: skip
+        count = len(groups[0])
+        first, *operands[count:] = [
+            self.build.stored(self.build.view(x, Map.whole((x.size,))), (x.size,))
+            for x in [self._side_by_side(start[None]), *operands[count:]]
+        ]
+        batched = first.batched or any(x.batched for x in operands)
+        place = {(1 + side, column): (1 + count * side + k, at) for side, mine in enumerate(groups)
+                 for k, columns in mine for at, column in enumerate(columns)}  # fmt: skip
+        inner = replace(body, rows=[*body.rows], data=[*body.data], arguments=[*body.arguments])
+        inner.sizes = [states, *[x.shape[-1] for x in operands]]
+        for i, row in enumerate(body.rows):
+            if (k := argument_number(row)) > 0:
+                argument, inner.data[i] = place[k, int(body.data[i])]
+                inner.rows[i] = argument_of(argument)
+        build = Builder(BEFORE)
+        flags = [batched, *[x.batched for x in operands]]
+        leaves = [build.argument(k, size, flag) for k, (size, flag) in enumerate(zip(inner.sizes, flags, strict=True))]
+        outputs = _Lift(inner, build, flags, classify(inner)).outputs()
+        step = build.scatter((states,), [(places, x) for x, places in grouped(build, outputs)])
+        return self.build.stored(
+            scan(
+                self.build,
+                step,
+                leaves[0],
+                {leaf.number: x for leaf, x in zip(leaves[1:], operands, strict=True)},
+                [leaf.number for leaf in leaves[1 : 1 + count]],
+                first,
+                steps,
+                backward=False,
+            ),
+            (steps + 1, states),
+        )
+
+    def _side_by_side(self, nodes: Indices) -> Node:
+        """Nodes of any classes as an array of this shape."""
+        if (self.of[nodes] == self.of[nodes[0]]).all():
+            return self._table(nodes)
+        mixed = self.build.view(self._table(nodes.reshape(1, -1)), Map.whole(nodes.shape))
+        return self.build.stored(mixed, nodes.shape)
 
     def _lift_chain(self, number: int, row: Op, members: Indices) -> None:
         counts = self.starts[members + 1] - self.starts[members]

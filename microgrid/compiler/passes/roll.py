@@ -16,7 +16,7 @@ from microgrid.compiler.passes.lift import argument_number
 from microgrid.compiler.program import PARAMETER, Program
 from microgrid.ops import CONSTANT, Op
 
-_PERIODS = 64
+PERIODS = 64
 _REPEATS = 8
 _SEARCHED = 20
 NODE, KNOWN, THETA, ARGUMENT = range(4)
@@ -146,7 +146,7 @@ def _stretches(tape: Tape, live: list[bool]) -> list[Stretch]:
 def _longest(forms: NDArray[Any], indices: NDArray[Any], constant: NDArray[Any]) -> tuple[int, int, int] | None:
     """The longest stretch that repeats: its start, its period and how often."""
     best: tuple[int, int, int] | None = None
-    for period in range(1, min(_PERIODS, len(forms) // _REPEATS) + 1):
+    for period in range(1, min(PERIODS, len(forms) // _REPEATS) + 1):
         if best is not None and len(forms) <= 1.1 * best[1] * best[2]:
             break
         same = forms[period:] == forms[:-period]

@@ -23,8 +23,10 @@ from microgrid.compiler.ir import (
     Node,
     Operand,
     Reduce,
+    Scan,
     Scatter,
     ScatterAdd,
+    Seed,
     SegmentReduce,
     View,
 )
@@ -137,8 +139,13 @@ class _Writer:
         self.names = Names(program.nodes)
         self.lines: list[str] = []
         self.views: dict[tuple[int, Map], str] = {}
+        self.linear: set[int] = set()
         for x in program.nodes:
-            if is_computed(x):
+            if isinstance(x, Seed) or any(operand.number in self.linear for operand in x.arrays()):
+                self.linear.add(x.number)
+            if isinstance(x, Scan):
+                self._scan(x)
+            elif is_computed(x):
                 self.lines.append(f"{self.names.of[x.number]} = {self._expression(x)}")
 
     def text(self) -> str:
@@ -200,6 +207,24 @@ class _Writer:
                 axes = (*x.axes, len(x.source.shape)) if x.batch else x.axes
                 return f"xp.{_NAMES[x.kind]}({self._operand(x.source, False)}, axis={axes})"
         raise TypeError(f"no text for {x.name}")
+
+    def _scan(self, x: Scan) -> None:
+        """A scan: its body is a function. Inputs that are linear in the seed come first, or JAX cannot transpose it."""
+        inner, out = _Writer(x.body), self.names.of[x.number]
+        order = sorted(range(len(x.inputs)), key=lambda k: x.inputs[k].number not in self.linear)
+        constants = range(len(x.inputs), len(x.inputs) + len(x.constants))
+        kept = [f"{name}={self.names.keep(name.rstrip('0123456789'), y)}" for name, y in inner.names.objects.items()]
+        slots = ", ".join(["s0", *[f"s{k + 1}" for k in [*order, *constants]], *kept])
+        result = inner._operand(x.body.outputs[0], x.batched)
+        operands = [self._operand(x.start, x.batched), *[self._operand(x.inputs[k], False) for k in order]]
+        operands += [self._operand(y, False) for y in x.constants]
+        state = f"{(*x.shape[1:], *['B'] * x.batched)}".replace("'", "")
+        self.lines += [
+            f"def step_{out}({slots}):",
+            *["    " + line for line in inner.lines],
+            f"    return {result}",
+            f"{out} = scan(step_{out}, {x.backward}, {x.steps}, {state}, {len(order)}, {', '.join(operands)})",
+        ]
 
     def _choice(self, x: Gather | ScatterAdd, array: Node) -> str:
         """The numbers that choose, at each point the members to choose among, and the sizes of the array."""
@@ -355,6 +380,15 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         _, states = jax.lax.scan(following, first, tuple(steps), reverse=backward)
         return jnp.concatenate([states, first[None]] if backward else [first[None], states])
 
+    def scan(step: Any, backward: bool, count: int, shape: Any, inputs: int, start: Array, *operands: Array) -> Array:
+        def following(state: Array, xs: Any) -> Any:
+            new = jnp.broadcast_to(jnp.asarray(step(state, *xs, *operands[inputs:]), dtype), shape)
+            return new, new
+
+        first = jnp.broadcast_to(jnp.asarray(start, dtype), shape)
+        _, states = jax.lax.scan(following, first, operands[:inputs], count, reverse=backward)
+        return jnp.concatenate([states, first[None]] if backward else [first[None], states])
+
     used = {name: mapped(value) if isinstance(value, Op) else value for name, value in names.items()}
     return {
         "xp": jnp,
@@ -365,6 +399,7 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         "gather": gather,
         "scatter_add": scatter_add,
         "accumulate": accumulate,
+        "scan": scan,
         "stop_gradient": jax.lax.stop_gradient,
         "inf": math.inf,
         "nan": math.nan,

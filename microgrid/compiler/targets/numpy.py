@@ -25,9 +25,11 @@ from microgrid.compiler.ir import (
     Node,
     Operand,
     Reduce,
+    Scan,
     Scatter,
     ScatterAdd,
     SegmentReduce,
+    Slot,
     View,
 )
 from microgrid.compiler.passes.expand import expanded
@@ -238,6 +240,7 @@ class _Writer:
         self.views: dict[Any, str] = {}
         self.run_time = {x.number for x in program.nodes if isinstance(x, Argument)}
         self.run_time |= {x for x, k in plan.outputs.items() if k in plan.rebound}
+        self.run_time |= {x.number for x in program.nodes if isinstance(x, Slot) and x.position}
         for x in reversed(program.nodes):
             self._place(x)
         for buffer in plan.buffers:
@@ -377,6 +380,8 @@ class _Writer:
                 self.lines.append(f"reduceat({_UFUNCS[x.kind]}, {text}, {starts}, {out})")
             case Accumulate():
                 self.lines.append(self._accumulation(x, out))
+            case Scan():
+                self._scan(x, out)
             case Scatter():
                 self._scatter(x, out)
             case Gather() | ScatterAdd():
@@ -401,6 +406,30 @@ class _Writer:
         numbers = self.names.keep("numbers", x.op.forward)
         ufunc = x.op.ufunc if x.place == 0 and x.op.arity == 2 and special.is_ufunc(x.op.ufunc) else None
         return f"accumulate({out}, {x.place}, {x.backward}, {numbers}, {ufunc}, {self.views[steps]}, {operands})"
+
+    def _scan(self, x: Scan, out: str) -> None:
+        """A scan: a step is a function of the inputs and the constants, between a state and a new one of its own."""
+        plan = plan_buffers(x.body, _computed_in_place)
+        plan.rebound = frozenset()
+        inner = _Writer(x.body, plan)
+        kept = [f"{name}={self.names.keep(name.rstrip('0123456789'), y)}" for name, y in inner.names.objects.items()]
+        slots = ", ".join([*[f"s{k}" for k in range(1, len(x.operands))], "*_"])
+        size = ", ".join([*map(str, x.shape[1:]), *["B"] * x.batched, ""])
+        body = [*inner.prologue, *inner.lines]
+        self.bound += [
+            f"def make_{out}({', '.join(kept)}):",
+            f"    s0, out0 = zeros(({size}), dtype), zeros(({size}), dtype)",
+            *["    " + line for line in inner.bound],
+            f"    def step({slots}):",
+            *["        " + line for line in body],
+            "    return step, s0, out0",
+            f"step_{out}, state_{out}, new_{out} = make_{out}()",
+        ]
+        start = self._operand(x.start, x.batched)
+        inputs = ", ".join([*[self._operand(y, False) for y in x.inputs], ""])
+        constants = ", ".join([*[self._operand(y, False) for y in x.constants], ""])
+        ends = f"{x.backward}, {start}, ({inputs}), ({constants})"
+        self.lines.append(f"scan({out}, step_{out}, state_{out}, new_{out}, {ends})")
 
     def _row(self, op: Op, texts: Sequence[str]) -> str:
         """The text of a row as an expression."""

@@ -12,6 +12,7 @@ from microgrid.compiler.ir import (
     Node,
     Parameters,
     Seed,
+    Slot,
     View,
 )
 from microgrid.ops import Op
@@ -53,6 +54,8 @@ class Names:
                     self.of[x.number] = x.name
                 case Constant():
                     self.of[x.number] = self.keep("constant", x.values)
+                case Slot():
+                    self.of[x.number] = f"s{x.position}"
                 case View():
                     pass
                 case _:

@@ -188,7 +188,13 @@ class Tape:
 
     def suits(self, stages: Stages) -> str | None:
         """Return why not: it has an axis over samples, or few enough statements for other targets."""
-        size, classes = len(stages.program), len(stages.classes.rows)
+        if stages.folded.recurrences:
+            return "it repeats itself: a statement on arrays does what many on numbers would"
+        return self.unfit(stages)
+
+    def unfit(self, stages: Stages) -> str | None:
+        """Return why a tape is not for a function, though it is interpreted by machine code."""
+        size, classes = len(stages.program), stages.statements
         if stages.signature.batched:
             return "its arguments have an axis over samples"
         if size < _SMALL or classes < _CLASSES:

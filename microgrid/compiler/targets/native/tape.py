@@ -46,7 +46,7 @@ class NativeTape(Tape):
 
     def suits(self, stages: Stages) -> str | None:
         """Return why not: what the tape does not suit, a row without a native form, no llvmlite."""
-        reason = super().suits(stages)
+        reason = self.unfit(stages)
         if reason is not None:
             return reason
         try:

@@ -1,0 +1,202 @@
+"""Scans are made: of a step's program, what does not depend on the last state is computed for all steps at once.
+
+So the loop over the steps has the recurrence alone in it: of the gradient of a scan, a linear one, the products with
+the local derivatives, which are computed before.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from microgrid.compiler.ir import (
+    NUMBER,
+    Accumulate,
+    ArrayProgram,
+    Elementwise,
+    Gather,
+    Leaf,
+    Map,
+    Node,
+    Operand,
+    Reduce,
+    Scan,
+    Scatter,
+    ScatterAdd,
+    SegmentReduce,
+    Shape,
+    Slot,
+    View,
+    reachable,
+)
+from microgrid.compiler.passes.builder import Builder
+
+
+class Writer:
+    """Writes nodes of another program anew.
+
+    Args:
+        build: where to.
+        known: what nodes are there, by their numbers; it grows.
+        steps: how many steps there are; 0 to write the nodes as they are.
+        along: the nodes that have an entry for each step, on an axis in front of all others; it grows.
+    """
+
+    def __init__(self, build: Builder, known: Mapping[int, Operand], steps: int = 0, along: Iterable[int] = ()) -> None:
+        self.build, self.known, self.steps, self.along = build, {**known}, steps, {*along}
+
+    def write(self, nodes: Iterable[Node]) -> None:
+        """Write nodes, operands first."""
+        for x in nodes:
+            if x.number not in self.known:
+                axes: Shape = ()
+                if any(operand.number in self.along for operand in x.arrays()):
+                    axes = (self.steps,)
+                    self.along.add(x.number)
+                self.known[x.number] = self._written(x, axes)
+
+    def now(self, x: Operand) -> Operand:
+        """What an operand is now."""
+        return self.known[x.number] if isinstance(x, Node) else x
+
+    def entries(self, x: Operand) -> Operand:
+        """What an operand is now, with an entry for each step."""
+        now = self.now(x)
+        if not isinstance(x, Node) or not isinstance(now, Node) or x.number in self.along:
+            return now
+        return self.build.view(now, Map((self.steps, *x.shape), 0, (0, *Map.whole(x.shape).strides)))
+
+    def _written(self, x: Node, axes: Shape) -> Operand:
+        build, shape = self.build, (*axes, *x.shape)
+        operands = [self.entries(operand) if axes else self.now(operand) for operand in x.operands]
+
+        def stored(k: int) -> Node:
+            operand = x.operands[k]
+            return build.stored(operands[k], (*axes, *(operand.shape if isinstance(operand, Node) else ())))
+
+        match x:
+            case Elementwise():
+                return build.apply(x.op, *operands)
+            case View():
+                return build.view(operands[0], _of_each(x.map, axes, x.source.size))
+            case Reduce(kind="sum"):
+                total = build.sum(stored(0), [k + len(axes) for k in x.axes])
+                return build.sum_samples(total, shape) if x.batch else total
+            case Reduce():
+                return build.extreme(x.kind, stored(0), [k + len(axes) for k in x.axes])
+            case Scatter():
+                maps = [_of_each(piece.map, axes, x.size) for piece in x.pieces]
+                return build.scatter(shape, [*zip(maps, operands, strict=True)])
+            case SegmentReduce(source=source):
+                rows = np.arange(self.steps if axes else 1)[:, None]
+                flat = build.view(stored(0), Map.whole((rows.size * source.size,)))
+                starts = (rows * source.size + x.starts).ravel()
+                return build.view(build.segments(x.kind, build.stored(flat, (rows.size * source.size,)), starts),
+                                  Map.whole(shape))  # fmt: skip
+            case Gather(source=source):
+                return build.gather(stored(0), stored(1), _of_each(x.map, axes, source.size))
+            case ScatterAdd():
+                return build.scatter_add(shape, stored(0), stored(1), _of_each(x.map, axes, x.size), x.batch)
+            case Accumulate():
+                turned = [build.view(operand, _turned(operand.shape)) if isinstance(operand, Node) and axes and k
+                          else operand for k, operand in enumerate(operands)]  # fmt: skip
+                sizes = (x.shape[0], *axes, *x.shape[1:])
+                states = build.accumulate(x.op, x.place, turned[0], turned[1:], sizes, x.backward)
+                return build.view(states, _turned(sizes)) if axes else states
+            case Scan():
+                raise TypeError("a step of a scan has no scan in it")
+            case _:
+                return build.remade(x, operands, x.batched)
+
+
+def _of_each(index: Map, axes: Shape, size: int) -> Map:
+    """The map that reads of each entry, of ``size`` members, what a map reads."""
+    if not axes:
+        return index
+    if index.regular:
+        return Map((*axes, *index.shape), index.base, (size, *index.strides))
+    offsets = (size * np.arange(axes[0])).reshape(-1, *[1] * len(index.shape))
+    return Map.of(offsets + index.points())
+
+
+def _turned(shape: Shape) -> Map:
+    """The map that turns the first two axes."""
+    return Map.of(np.arange(int(np.prod(shape))).reshape(shape).swapaxes(0, 1))
+
+
+def scan(
+    build: Builder,
+    step: Operand,
+    state: Leaf,
+    given: Mapping[int, Operand],
+    along: Iterable[int],
+    start: Node,
+    steps: int,
+    backward: bool,
+) -> Operand:
+    """Return the states of a recurrence.
+
+    Args:
+        build: where they are written.
+        step: the new state, a node of another builder.
+        state: the last state there.
+        given: what other nodes there are here, by their numbers.
+        along: of these the ones that have an entry for each step.
+        start: the first state.
+        steps: how many steps there are.
+        backward: whether the last state is the first.
+    """
+    outside = Writer(build, given, steps, along)
+    inner = Builder(build.rules)
+    nodes = [x for x in reachable([step]) if x.number not in given and x is not state]
+    depends = {state.number}
+    for x in nodes:
+        if any(operand.number in depends for operand in x.arrays()):
+            depends.add(x.number)
+    outside.write(x for x in nodes if x.number not in depends)
+    slots: dict[tuple[int, bool], Node] = {}
+    inputs: list[Node] = []
+    constants: list[Node] = []
+    wanted = [operand for x in nodes if x.number in depends for operand in x.arrays() if operand.number not in depends]
+    known: dict[int, Operand] = {}
+    for x in [*wanted, *([step] if isinstance(step, Node) and step.number not in depends else [])]:
+        now = build.apply(NUMBER, outside.now(x)) if isinstance(outside.now(x), Node) else outside.now(x)
+        known[x.number] = now
+    order = sorted({(now.number, number in outside.along) for number, now in known.items() if isinstance(now, Node)},
+                   key=lambda key: (not key[1], key[0]))  # fmt: skip
+    of_number = {now.number: now for now in known.values() if isinstance(now, Node)}
+    batched = start.batched or any(x.batched for x in of_number.values())
+    for place, key in enumerate(order):
+        number, has_steps = key
+        x = of_number[number]
+        (inputs if has_steps else constants).append(x)
+        slots[key] = inner.slot(place + 1, x.shape[1:] if has_steps else x.shape, x.batched)
+    inside: dict[int, Operand] = {
+        number: slots[now.number, number in outside.along] if isinstance(now, Node) else now
+        for number, now in known.items()
+    }
+    inside[state.number] = inner.slot(0, state.shape, batched)
+    body = Writer(inner, inside)
+    body.write(x for x in nodes if x.number in depends)
+    new = body.now(step)
+    program = ArrayProgram.of([new], [(state.shape, batched)])
+    shape = (steps + 1, *state.shape)
+    return build.make(Scan, shape, batched, backward, program, start, tuple(inputs), tuple(constants))
+
+
+def rewritten(x: Scan, body: ArrayProgram) -> Scan:
+    """Return a scan with another body."""
+    return Scan(x.number, x.shape, x.batched, x.backward, body, x.start, x.inputs, x.constants)
+
+
+def slots_of(x: Scan, build: Builder, entries: int = 0) -> list[Node]:
+    """Return the slots of a scan in another builder; with a number of steps, those of states and inputs for each."""
+    count = 1 + len(x.inputs)
+    return [
+        build.slot(k, ((entries,) if entries and k < count else ()) + shape, batched)
+        for k, (shape, batched) in enumerate(x.slots())
+    ]
+
+
+def known_slots(x: Scan, slots: Sequence[Operand]) -> dict[int, Operand]:
+    """Return what the slots of a scan's body are, by their numbers."""
+    return {y.number: slots[y.position] for y in x.body.nodes if isinstance(y, Slot)}
