@@ -114,66 +114,164 @@ class _Search:
 
     def _outlined(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> Program | None:
         """The program with a stretch as a recurrence; None if what it reads depends on it in another way."""
-        starts, operands, counts = self.starts, self.operands, self.counts
         cut = self._step(nodes, start, period, end, place)
         if cut is None:
             return None
         start, period = cut
         steps = (end - start) // period
         loop = nodes[start : start + steps * period].reshape(steps, period)
-        inside = np.zeros(len(self.program), dtype=bool)
-        inside[loop] = True
-        behind = self._behind(inside, int(loop[0, 0]))
-        if behind is None:
+        terms = self._terms(loop)
+        if terms is None:
             return None
-        readers = np.flatnonzero(behind)
-        read = np.zeros(len(self.program), dtype=bool)
-        read[operands[_spans(starts[readers], counts[readers])]] = True
-        read[self.program.outputs] = True
-        wanted = (read[loop]).any(axis=0)
-        terms: list[list[tuple[str, int]]] = []
-        columns: dict[bytes, tuple[str, int]] = {}
-        kept: dict[str, list[Integers]] = {"input": [], "constant": []}
-        carried = np.zeros(period, dtype=bool)
+        return self._around(self._extended(loop, terms)) or self._around(loop)
+
+    def _terms(self, loop: Integers) -> list[list[tuple[str, int]]] | None:
+        """What the operands of each node of a step are; None if they are not alike in all steps.
+
+        A node of the same step, ``own``, or of the one before, ``state``, by its place in the step; or one outside: the
+        ``same`` in all steps, or the ``first`` of those that differ; by its number.
+        """
+        starts, operands, counts = self.starts, self.operands, self.counts
+        steps, period = loop.shape
+        at_place = np.full(len(self.program), -1)
+        at_place[loop] = np.arange(loop.size).reshape(loop.shape)
+        if any((x[loop] != x[loop[0]]).any() for x in (self.kinds, counts)):
+            return None
+        found: list[list[tuple[str, int]]] = []
         for p in range(period):
             mine: list[tuple[str, int]] = []
-            if (self.kinds[loop[:, p]] != self.kinds[loop[0, p]]).any() or (
-                counts[loop[:, p]] != counts[loop[0, p]]
-            ).any():
-                return None
             for j in range(int(counts[loop[0, p]])):
                 column = operands[starts[loop[:, p]] + j]
-                at = place[column] - start
-                if at[1] >= 0 and inside[column[1]]:
-                    q = int(at[0])
-                    if (at != q + period * np.arange(steps)).any():
+                at = at_place[column]
+                if at[1] < 0:
+                    if (at >= 0).any():
                         return None
-                    carried[q] |= q < 0
-                    mine.append(("state", q + period) if q < 0 else ("own", q))
+                    mine.append(("same" if (column == column[0]).all() else "first", int(column[0])))
                     continue
-                if inside[column].any():
+                q = int(at[1]) - period
+                if (at[1:] - period * np.arange(1, steps) != q).any() or at[0] != max(q, -1):
                     return None
+                mine.append(("own", q) if q >= 0 else ("state", q + period))
+            found.append(mine)
+        return found
+
+    def _extended(self, loop: Integers, terms: list[list[tuple[str, int]]]) -> Integers:
+        """A loop with the steps before and behind it that are like its own."""
+        rows = [loop]
+        while (row := self._one_before(rows[0][0], terms)) is not None:
+            rows.insert(0, row[None])
+        readers: dict[int, list[int]] = {}
+        starts, arguments = self.program.starts, self.program.arguments
+        for node in range(int(loop[-1].min()), len(self.program)):
+            for a in arguments[starts[node] : starts[node + 1]]:
+                readers.setdefault(a, []).append(node)
+        while (row := self._one_behind(rows[-1][-1], terms, readers)) is not None:
+            rows.append(row[None])
+        return np.concatenate(rows)
+
+    def _mine(self, node: int) -> list[int]:
+        """The operands of a node."""
+        return self.program.arguments[self.program.starts[node] : self.program.starts[node + 1]]
+
+    def _one_before(self, first: Integers, terms: list[list[tuple[str, int]]]) -> Integers | None:
+        """The step before the first one, if there is one like it."""
+        row = np.full(len(first), -1)
+        waiting: list[tuple[int, int]] = []
+
+        def expect(p: int, node: int, kind: str) -> bool:
+            for (mine, q), operand in zip(terms[p], self._mine(node), strict=True):
+                if mine == kind:
+                    waiting.append((q, operand))
+                if mine == "same" and q != operand:
+                    return False
+            return True
+
+        for p, node in enumerate(first.tolist()):
+            expect(p, node, "state")
+        while waiting:
+            q, node = waiting.pop()
+            like = int(first[q])
+            if row[q] == node:
+                continue
+            if row[q] >= 0 or self.kinds[node] != self.kinds[like] or self.counts[node] != self.counts[like]:
+                return None
+            row[q] = node
+            if not expect(q, node, "own"):
+                return None
+        return row if (row >= 0).all() and len({*row.tolist()}) == len(row) else None
+
+    def _one_behind(
+        self, last: Integers, terms: list[list[tuple[str, int]]], readers: dict[int, list[int]]
+    ) -> Integers | None:
+        """The step behind the last one, if there is one like it."""
+        row: list[int] = []
+        taken: set[int] = set()
+        for mine, like in zip(terms, last.tolist(), strict=True):
+            expected = {
+                j: row[q] if kind == "own" else int(last[q]) if kind == "state" else q
+                for j, (kind, q) in enumerate(mine)
+                if kind != "first"
+            }
+            known = next((expected[j] for j, (kind, _) in enumerate(mine) if kind in ("own", "state")), -1)
+            for node in readers.get(known, ()):
+                operands = self._mine(node)
+                alike = self.kinds[node] == self.kinds[like] and len(operands) == len(mine) and node not in taken
+                if alike and all(operands[j] == x for j, x in expected.items()):
+                    row.append(node)
+                    taken.add(node)
+                    break
+            else:
+                return None
+        return np.array(row)
+
+    def _around(self, loop: Integers) -> Program | None:
+        """The program with a loop as a recurrence; None if what it reads depends on it in another way."""
+        program, starts, operands, counts = self.program, self.starts, self.operands, self.counts
+        terms = self._terms(loop)
+        inside = np.zeros(len(program), dtype=bool)
+        inside[loop] = True
+        behind = self._behind(inside, int(loop.min()))
+        if terms is None or behind is None:
+            return None
+        readers = np.flatnonzero(behind)
+        read = np.zeros(len(program), dtype=bool)
+        read[operands[_spans(starts[readers], counts[readers])]] = True
+        read[program.outputs] = True
+        columns: dict[bytes, tuple[str, int]] = {}
+        kept: dict[str, list[Integers]] = {"input": [], "constant": []}
+        before: dict[int, int] = {}
+        written: list[list[tuple[str, int]]] = []
+        for p, mine in enumerate(terms):
+            written.append([])
+            for j, (kind, q) in enumerate(mine):
+                if kind in ("own", "state"):
+                    written[-1].append((kind, q))
+                    if kind == "state":
+                        before[q] = int(operands[starts[loop[0, p]] + j])
+                    continue
+                column = operands[starts[loop[:, p]] + j]
                 key = column.tobytes()
                 if key not in columns:
-                    kind = "constant" if (column == column[0]).all() else "input"
-                    if kind == "constant" and self.program.rows[column[0]] is CONSTANT:
-                        columns[key] = ("number", int(column[0]))
+                    where = "constant" if kind == "same" else "input"
+                    if kind == "same" and program.rows[q] is CONSTANT:
+                        columns[key] = ("number", q)
                     else:
-                        columns[key] = (kind, len(kept[kind]))
-                        kept[kind].append(column)
-                mine.append(columns[key])
-            terms.append(mine)
-        states = np.flatnonzero(carried | wanted)
-        body = self._body(loop[0], terms, states, [len(kept["input"]), len(kept["constant"])])
+                        columns[key] = (where, len(kept[where]))
+                        kept[where].append(column)
+                written[-1].append(columns[key])
+        wanted: NDArray[np.bool_] = np.array(read[loop].any(axis=0))
+        wanted[[*before]] = True
+        states = np.flatnonzero(wanted)
+        body = self._body(loop[0], written, states, [len(kept["input"]), len(kept["constant"])])
         of = np.array(classify(body).of)[body.outputs]
         states = states[np.lexsort((states, of))]
-        body = self._body(loop[0], terms, states, body.sizes[1:])
-        before = nodes[np.maximum(start - period + states, 0)]
-        given = [np.where(carried[states], before, -1)]
+        body = self._body(loop[0], written, states, body.sizes[1:])
+        given = [np.array([before.get(q, -1) for q in states.tolist()])]
         given += [np.array(kept["input"]).T.ravel()] * bool(kept["input"])
         given += [column[:1] for column in kept["constant"]]
         place_of = {int(p): s for s, p in enumerate(states)}
-        return self._written(inside, behind, Recurrence(body, steps), np.concatenate(given), loop, place_of)
+        recurrence = Recurrence(body, len(loop))
+        return self._written(inside, behind, recurrence, np.concatenate(given), loop, place_of)
 
     def _step(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> tuple[int, int] | None:
         """Where a step begins, and its length, a multiple of the period.

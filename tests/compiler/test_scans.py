@@ -2,14 +2,14 @@
 
 import re
 
-import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from programs import BINARY, UNARY
 
 import microgrid as mg
 from microgrid.compiler import recurrences, stages
-
-jax.config.update("jax_enable_x64", True)
 
 STEPS, SAMPLES = 24, 3
 
@@ -131,10 +131,15 @@ def numbers(count, seed=0):
     return np.random.default_rng(seed).normal(size=count) * 0.5
 
 
-def compiled(case, batch=True, **options):
+def kernel_of(case, batch=True, **options):
     parameters = [mg.Value(x) for x in numbers(20).tolist()]
     xs = numbers((SAMPLES, STEPS) if batch else STEPS, 1)
     kernel = mg.compile(lambda sample: case(parameters, sample), batch=batch, target="numpy", **options).kernel(xs)
+    return kernel, xs
+
+
+def compiled(case, batch=True, **options):
+    kernel, xs = kernel_of(case, batch, **options)
     assert kernel.stages.folded.recurrences
     return kernel, xs
 
@@ -172,18 +177,6 @@ def test_a_loop_has_the_numbers_of_the_engine(case, batch):
     close(theta, [g.data for g in by_parameters])
     close(samples[0].reshape(by_samples.shape), by_samples)
     kernel.stages.array_program(kernel._task("both")).verify()
-
-
-@pytest.mark.usefixtures("anything_folds")
-@pytest.mark.parametrize("case", [rnn, kalman, two_back, choices])
-def test_jax_runs_the_loop_and_differentiates_it_twice(case):
-    kernel, xs = compiled(case)
-    _, leaves, by_parameters, _ = eager(case, kernel, xs)
-    function, direction = kernel.to_jax(), numbers(len(leaves), 2)
-    gradient, product = jax.jvp(jax.grad(lambda theta: function(theta, xs)), (kernel.theta,), (direction,))
-    close(gradient, [g.data for g in by_parameters])
-    along = mg.total([g * d for g, d in zip(by_parameters, direction.tolist(), strict=True)])
-    close(product, [g.data for g in mg.gradient_graph(along, leaves)])
 
 
 @pytest.mark.usefixtures("anything_folds")
@@ -267,3 +260,40 @@ def test_a_loop_is_drawn_and_dumped_with_its_step():
     (box,) = [box for box in kernel.boxes("value") if box.name == "scan"]
     assert "steps" in box.note
     assert re.search(r"\n    %\d+: 8 per sample = slot\(\) 0\n", kernel.dump())
+
+
+@st.composite
+def random_steps(draw):
+    """A function of parameters and numbers with a random step, as text."""
+    count = draw(st.integers(1, 4))
+    names = [f"s[{k}]" for k in range(count)] + ["x", "p[0]", "p[1]", "k"]
+    lines = []
+    for k in range(draw(st.integers(count, 8))):
+        template = draw(st.sampled_from(UNARY + BINARY))
+        made = template.format(a=draw(st.sampled_from(names)), b=draw(st.sampled_from(names)), c=0.75)
+        lines.append(f"        t{k} = mg.tanh({made}) + 0.0")
+        names.append(f"t{k}")
+    new = [draw(st.sampled_from([name for name in names if name[0] == "t"])) for _ in range(count)]
+    body = "\n".join(lines)
+    seen = draw(st.sampled_from(names[:count] + [f"t{k}" for k in range(len(lines))]))
+    return (
+        f"def f(p, xs):\n    s, seen = [p[2] * j for j in range({count})], []\n"
+        f"    k = mg.cos(p[3])\n    for x in xs:\n{body}\n        seen.append({seen})\n        s = [{', '.join(new)}]\n"
+        f"    return mg.total(s) + mg.total([a * a for a in seen]) * 0.1"
+    )
+
+
+@pytest.mark.usefixtures("anything_folds")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random_steps(), st.booleans())
+def test_random_steps_have_the_numbers_of_the_engine(text, batch):
+    namespace = {"mg": mg}
+    exec(text, namespace)
+    kernel, xs = kernel_of(namespace["f"], batch)
+    if kernel.parameters:
+        loss, _, by_parameters, by_samples = eager(namespace["f"], kernel, xs.reshape(-1, STEPS))
+        value, (theta, samples) = kernel.value_and_grad(kernel.theta, xs, by="both")
+        close(value, loss.data)
+        close(theta, [g.data for g in by_parameters])
+        close(samples[0].reshape(by_samples.shape), by_samples)
+    event("a loop" if kernel.stages.folded.recurrences else "none")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_lookups as lookups
+import test_scans as scans
 from bounds import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from programs import assert_close, cases, eager, wild_cases
 from test_agreement import Eager, Tally, at
 from test_programs import is_away_from_kinks
 from test_rows import HIDDEN, columns, function, same
+from test_scans import anything_folds  # noqa: F401, a fixture
 
 import microgrid as mg
 from microgrid import ops
@@ -299,3 +301,15 @@ def test_two_processes_joined_over_the_network_give_the_gradient_of_one_machine(
         devices, processes, gradient_error, value_error = out.splitlines()[-1].split()
         assert (devices, processes) == ("4", "2")
         assert max(float(gradient_error), float(value_error)) < 1e-12
+
+
+@pytest.mark.usefixtures("anything_folds")
+@pytest.mark.parametrize("case", [scans.rnn, scans.two_back, scans.choices])
+def test_jax_runs_the_loop_and_differentiates_it_twice(case):
+    kernel, xs = scans.compiled(case)
+    _, leaves, by_parameters, _ = scans.eager(case, kernel, xs)
+    function, direction = kernel.to_jax(), scans.numbers(len(leaves), 2)
+    gradient, product = jax.jvp(jax.grad(lambda theta: function(theta, xs)), (kernel.theta,), (direction,))
+    scans.close(gradient, [g.data for g in by_parameters])
+    along = mg.total([g * d for g, d in zip(by_parameters, direction.tolist(), strict=True)])
+    scans.close(product, [g.data for g in mg.gradient_graph(along, leaves)])
