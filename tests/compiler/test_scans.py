@@ -1,5 +1,6 @@
 """Loops of a user's function over its own last results: a loop over steps, whatever a step is."""
 
+import itertools
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from programs import BINARY, UNARY
 
 import microgrid as mg
 from microgrid.compiler import recurrences, stages
+from microgrid.compiler.targets import numpy
 
 STEPS, SAMPLES = 24, 3
 
@@ -297,3 +299,17 @@ def test_random_steps_have_the_numbers_of_the_engine(text, batch):
         close(theta, [g.data for g in by_parameters])
         close(samples[0].reshape(by_samples.shape), by_samples)
     event("a loop" if kernel.stages.folded.recurrences else "none")
+
+
+@pytest.mark.parametrize("left", ["ab", "ba", "acz", "abz", "azc", "abc", "cb", "adbc"])
+@pytest.mark.parametrize("right", ["abz", "acz", "azb", "azc", "bz", "zc", "zb", "adcz"])
+def test_products_of_many_matrices_are_contractions(left, right):
+    sizes = {letter: size for size, letter in enumerate("abczd", 2)}
+    factors = [np.random.default_rng(0).normal(size=[sizes[x] for x in letters]) for letters in (left, right)]
+    for count in range(1, 5):
+        for letters in itertools.permutations(sorted({*left, *right}), count):
+            found = numpy._matrix_products(left, right, "".join(letters))
+            if found is not None:
+                turned = [x.swapaxes(-1, -2) if turn else x for x, turn in zip(factors, found[1:], strict=True)]
+                exact = np.einsum(f"{left},{right}->{''.join(letters)}", *factors)
+                close(np.matmul(*turned[:: -1 if found[0] else 1]), exact)

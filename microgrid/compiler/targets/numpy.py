@@ -464,7 +464,16 @@ class _Writer:
         a, b = self._operand(x.left, x.left.batched), self._operand(x.right, x.right.batched)
         product = _matrix_product(left, right, result)
         if product is None:
-            return f"einsum('{left},{right}->{result}', {a}, {b}, out={out})"
+            stacked = _matrix_products(left, right, result)
+            if stacked is None:
+                return f"einsum('{left},{right}->{result}', {a}, {b}, out={out})"
+            swapped, *turned = stacked
+            factors = [(x.left, a, turned[0]), (x.right, b, turned[1])][:: -1 if swapped else 1]
+            texts = [
+                self._seen(factor, name, f"{name}_S", ".swapaxes(-1, -2)") if turn else name
+                for factor, name, turn in factors
+            ]
+            return f"matmul({texts[0]}, {texts[1]}, {out})"
         swapped, *transposed = product
         pair = ((x.right, b), (x.left, a)) if swapped else ((x.left, a), (x.right, b))
         texts = [
@@ -540,6 +549,25 @@ def _argument_view(source: Argument, index: Map) -> str:
     shape = ", ".join([*map(str, index.shape), *["B"] * source.batched])
     strides = ", ".join([*[f"{s} * I" for s in index.strides], *[f"{source.size} * I"] * source.batched])
     return f"ndarray(({shape},), dtype, {text}, {index.base} * I, ({strides},))"
+
+
+def _matrix_products(left: str, right: str, result: str) -> tuple[bool, bool, bool] | None:
+    """Return how a contraction is a product of many pairs of matrices, or of one with many.
+
+    Whether they are swapped, and which are transposed, the left and the right one as they are given.
+    """
+    stack, letters = result[:-2], result[-2:]
+    summed = {*left, *right} - {*result}
+    if not stack or len(summed) != 1 or any(x[:-2] not in ("", stack) for x in (left, right)):
+        return None
+    (k,) = summed
+    pairs = {*left[-2:]}, {*right[-2:]}
+    for swapped in (False, True):
+        m, n = letters[swapped], letters[not swapped]
+        if pairs == ({m, k}, {k, n}):
+            first = left[-1] != k, right[-1] == k
+            return (True, not first[0], not first[1]) if swapped else (False, *first)
+    return None
 
 
 def _matrix_product(left: str, right: str, result: str) -> tuple[bool, bool, bool] | None:
