@@ -99,6 +99,7 @@ COMPILER = [
     ["simplify"],
     ["chains"],
     ["classes"],
+    ["recurrences"],
     ["passes"],
     ["task"],
     ["stages", "results"],
