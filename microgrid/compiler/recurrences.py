@@ -176,28 +176,26 @@ class _Search:
     def _one_before(self, first: Integers, terms: list[list[tuple[str, int]]]) -> Integers | None:
         """The step before the first one, if there is one like it."""
         row = np.full(len(first), -1)
-        waiting: list[tuple[int, int]] = []
-
-        def expect(p: int, node: int, kind: str) -> bool:
-            for (mine, q), operand in zip(terms[p], self._mine(node), strict=True):
-                if mine == kind:
-                    waiting.append((q, operand))
-                if mine == "same" and q != operand:
-                    return False
-            return True
-
-        for p, node in enumerate(first.tolist()):
-            expect(p, node, "state")
+        fixed: dict[int, int] = {}  # what is one number in later steps must be one at the start
+        waiting = [
+            (q, operand)
+            for mine, node in zip(terms, first.tolist(), strict=True)
+            for (kind, q), operand in zip(mine, self._mine(node), strict=True)
+            if kind == "state"
+        ]
         while waiting:
-            q, node = waiting.pop()
-            like = int(first[q])
-            if row[q] == node:
+            p, node = waiting.pop()
+            like = int(first[p])
+            if row[p] == node:
                 continue
-            if row[q] >= 0 or self.kinds[node] != self.kinds[like] or self.counts[node] != self.counts[like]:
+            if row[p] >= 0 or self.kinds[node] != self.kinds[like] or self.counts[node] != self.counts[like]:
                 return None
-            row[q] = node
-            if not expect(q, node, "own"):
-                return None
+            row[p] = node
+            for (kind, q), operand in zip(terms[p], self._mine(node), strict=True):
+                if kind == "own":
+                    waiting.append((q, operand))
+                elif (kind == "same" and q != operand) or (kind == "state" and fixed.setdefault(q, operand) != operand):
+                    return None
         return row if (row >= 0).all() and len({*row.tolist()}) == len(row) else None
 
     def _one_behind(

@@ -118,7 +118,15 @@ def within(p, xs):
     return mg.total([s * s * t for s, t in zip(states, states[::-1], strict=True)]) + xs[-1] * other
 
 
-CASES = [rnn, gru, lstm, runge_kutta, kalman, stencil, two_back, choices, within]
+def parts_that_meet_later(p, xs):
+    """Two numbers are one from the second step on."""
+    a, b, c = p[0], p[1], p[2]
+    for _ in xs:
+        a, b, c = mg.tanh(a - mg.sin(b)), mg.tanh(-c), mg.tanh(-c)
+    return a + b * xs[0] + c
+
+
+CASES = [rnn, gru, lstm, runge_kutta, kalman, stencil, two_back, choices, within, parts_that_meet_later]
 
 
 @pytest.fixture
