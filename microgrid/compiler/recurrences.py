@@ -203,7 +203,7 @@ class _Search:
     ) -> Integers | None:
         """The step behind the last one, if there is one like it."""
         row: list[int] = []
-        taken: set[int] = set()
+        taken = {*last.tolist()}
         for mine, like in zip(terms, last.tolist(), strict=True):
             expected = {
                 j: row[q] if kind == "own" else int(last[q]) if kind == "state" else q
