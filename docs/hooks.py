@@ -8,15 +8,15 @@ stops the build, so every block of the site runs. Live pages become files of the
 import contextlib
 import html
 import io
-import json
 import os
 import re
 import shutil
+import tarfile
 import tempfile
 import traceback
 import zipfile
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import operations
@@ -96,15 +96,13 @@ def on_post_build(config: Any, **_: Any) -> None:
     browser(Path(config.docs_dir, "try"), Path(config.site_dir, "try"))
 
 
-PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+PYODIDE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+NOT_NEEDED = {"tests", "f2py", "distutils", "_simd"}  # of NumPy
 PACKAGES = ("rich", "markdown_it", "mdurl", "pygments")  # that reports in text are written with
 
 
 def browser(source: Path, target: Path) -> None:
-    """Put beside the page: Pyodide and Graphviz, both as WebAssembly, and the Python files of microgrid.
-
-    Wheels that are built for Pyodide, such as NumPy's, are taken from the folder ``PYODIDE_WHEELS`` if that is set.
-    """
+    """Put beside the page: Pyodide, NumPy and Graphviz, all as WebAssembly, and the Python files of microgrid."""
     modules = source / "node_modules"
     if not modules.is_dir():
         raise FileNotFoundError(f"{modules} is missing; run: npm ci --prefix {source}")
@@ -120,9 +118,10 @@ def browser(source: Path, target: Path) -> None:
                 if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so":
                     archive.write(path, path.relative_to(root.parent))
         archive.write(source.parent / "show.py", "show.py")
-    folder = os.environ.get("PYODIDE_WHEELS")
-    wheels = sorted(Path(folder).glob("*.whl")) if folder else []
-    (target / "wheels").mkdir(exist_ok=True)
-    for wheel in wheels:
-        shutil.copy(wheel, target / "wheels")
-    (target / "wheels.json").write_text(json.dumps([wheel.name for wheel in wheels]))
+    (packed,) = (modules / "@emscripten-forge/numpy/pkg").glob("*.tar.gz")
+    with tarfile.open(packed) as numpy, zipfile.ZipFile(target / "numpy.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for member in numpy:
+            path = PurePosixPath(member.name.rpartition("site-packages/")[2])
+            if member.isfile() and path.parts[0] == "numpy" and not NOT_NEEDED.intersection(path.parts):
+                if path.suffix in (".py", ".so") and not NOT_NEEDED.intersection(path.name.split(".")):
+                    archive.writestr(str(path), numpy.extractfile(member).read())

@@ -5,6 +5,8 @@ The site is built with it, and its page that runs Python in the browser has it, 
 
 import ast
 import html
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,3 +39,19 @@ def begin(draw: Callable[[str, str, str], str]) -> Callable[[str], str]:
         return "" if value is None else picture(value)
 
     return cell
+
+
+def fetch_when_imported(package: str, unpack: Callable[[], None]) -> None:
+    """Call a function before a package is imported for the first time."""
+
+    class Finder:
+        """Finds nothing, but lets the package be found."""
+
+        def find_spec(self, name: str, *_: Any) -> None:
+            """Fetch the package."""
+            if name == package:
+                sys.meta_path.remove(self)
+                unpack()
+                importlib.invalidate_caches()
+
+    sys.meta_path.insert(0, Finder())

@@ -45,6 +45,31 @@ for step in range(201):
     if step % 50 == 0:
         print(f"step {step:3d}  loss {loss.data:.6f}  a = {a.data:.4f}  b = {b.data:.4f}")
 `,
+  "Two moons, learned": `import microgrid as mg
+from microgrid import data, nn, optim
+
+X, y = data.moons(100, noise=0.1, seed=0)
+model = nn.MLP(2, [8, 8, 2], init="he", seed=0)
+watcher = mg.watch(model, X, y)
+history = mg.fit(model, X, y, optimizer=optim.Adam(model.parameters(), 0.03), epochs=25, after_epoch=watcher, quiet=True)
+print(f"loss {history.loss[-1]:.3f}, right {history.accuracy[-1]:.0%}", history.not_compiled)
+watcher
+`,
+  "From scalars to arrays": `import microgrid as mg
+from microgrid import data, losses, nn
+
+X, y = data.moons(200)
+model = nn.MLP(2, [16, 16, 2], init="he", seed=0)
+
+@mg.compile
+def loss(point, moon):
+    return losses.cross_entropy(model(point), moon)
+
+kernel = loss.kernel(X, y)
+value, gradient = kernel.value_and_grad(kernel.read(), X, y)
+print(f"loss {value:.3f}, {len(gradient)} derivatives")
+print(kernel.dump("arrays"))
+`,
   "Softmax with loss": `import math
 import microgrid as mg
 from microgrid import Value, losses

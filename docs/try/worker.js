@@ -15,10 +15,6 @@ async function start() {
     fetch(new URL("python.zip", import.meta.url)).then((answer) => answer.arrayBuffer()),
   ]);
   python.unpackArchive(files, "zip", { extractDir: "/lib/microgrid" });
-  for (const wheel of await fetch(new URL("wheels.json", import.meta.url)).then((answer) => answer.json())) {
-    const bytes = await fetch(new URL(`wheels/${wheel}`, import.meta.url)).then((answer) => answer.arrayBuffer());
-    python.unpackArchive(bytes, "wheel");
-  }
   python.setStdout({ batched: (line) => send("text", `${line}\n`) });
   python.setStderr({ batched: (line) => send("text", `${line}\n`) });
   /** @type {(dot: string, format: string, engine: string) => string} */
@@ -28,10 +24,18 @@ async function start() {
     return drawn.output;
   };
   python.globals.set("draw", draw);
+  python.globals.set("unpack", () => {
+    const request = new XMLHttpRequest(); // at once, for Python waits for it
+    request.open("GET", new URL("numpy.zip", import.meta.url), false);
+    request.responseType = "arraybuffer";
+    request.send();
+    python.unpackArchive(request.response, "zip", { extractDir: "/lib/microgrid" });
+  });
   const run = python.runPython(`
 import sys
 sys.path.insert(0, "/lib/microgrid")
 import show
+show.fetch_when_imported("numpy", unpack)
 show.begin(draw)
 `);
   send("ready", python.runPython("import microgrid; microgrid.__version__"));

@@ -86,15 +86,15 @@ def _links(program: Program) -> dict[Step, dict[int, int]]:
     """For each form of a step, the nodes of that form on one of its kind, and that one."""
     rows, starts, arguments, _ = program.columns
     numbers: dict[Op, int] = {}
-    kinds = np.array([numbers.setdefault(row, len(numbers)) for row in rows], dtype=np.int64)
-    begins, operands = np.array(starts, dtype=np.int64), np.array(arguments, dtype=np.int64)
+    kinds = np.array([numbers.setdefault(row, len(numbers)) for row in rows], dtype=np.intp)
+    begins, operands = np.array(starts, dtype=np.intp), np.array(arguments, dtype=np.intp)
     counts = np.diff(begins)
     uses = np.bincount(operands, minlength=len(rows))
     uses[program.outputs] += 1
     product = (kinds == numbers.get(ops.mul, -1)) & (uses == 1)
     found: dict[Step, dict[int, int]] = {}
 
-    def note(step: Step, nodes: NDArray[np.int64], states: NDArray[np.int64], alike: NDArray[np.bool_]) -> None:
+    def note(step: Step, nodes: NDArray[np.intp], states: NDArray[np.intp], alike: NDArray[np.bool_]) -> None:
         chosen = alike[states]
         if chosen.any():
             found[step] = dict(zip(nodes[chosen].tolist(), states[chosen].tolist(), strict=True))

@@ -32,13 +32,13 @@ class Classes:
     of: list[int]
     chains: dict[int, list[Chain]] = field(default_factory=dict)
     inside: int = -1
-    _members: list[NDArray[np.int64]] = field(default_factory=list)
+    _members: list[NDArray[np.intp]] = field(default_factory=list)
 
     @property
-    def members(self) -> list[NDArray[np.int64]]:
+    def members(self) -> list[NDArray[np.intp]]:
         """The nodes of each class, in the order in which they were recorded."""
         if not self._members:
-            of = np.array(self.of, dtype=np.int64)
+            of = np.array(self.of, dtype=np.intp)
             ends = np.cumsum(np.bincount(of, minlength=len(self.rows)))
             self._members = np.split(np.argsort(of, kind="stable"), ends[:-1])
         return self._members

@@ -19,7 +19,7 @@ from microgrid import ops
 from microgrid.ops import Op
 
 Shape = tuple[int, ...]
-Indices = NDArray[np.int64]
+Indices = NDArray[np.intp]
 
 NOT = Op("not", lambda m: 1.0 - m, (-1.0,), ufunc="logical_not", doc="1 − m for a comparison m.")
 NUMBER = Op(

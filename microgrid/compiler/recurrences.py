@@ -15,7 +15,7 @@ from microgrid.compiler.classes import classify
 from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of
 from microgrid.ops import CONSTANT, Op
 
-Integers = NDArray[np.int64]
+Integers = NDArray[np.intp]
 
 SMALLEST = 2000
 """Programs of fewer nodes are not searched."""
@@ -44,9 +44,9 @@ class _Search:
     def __init__(self, program: Program) -> None:
         self.program = program
         numbers: dict[Op, int] = {}
-        self.kinds = np.array([numbers.setdefault(row, len(numbers)) for row in program.rows], dtype=np.int64)
-        self.starts = np.array(program.starts, dtype=np.int64)
-        self.operands = np.array(program.arguments, dtype=np.int64)
+        self.kinds = np.array([numbers.setdefault(row, len(numbers)) for row in program.rows], dtype=np.intp)
+        self.starts = np.array(program.starts, dtype=np.intp)
+        self.operands = np.array(program.arguments, dtype=np.intp)
         self.counts = np.diff(self.starts)
 
     def folded(self) -> Program | None:
@@ -284,7 +284,7 @@ class _Search:
             reader = np.repeat(np.arange(size, 3 * size), counts)
             source = place[self.operands[spans]] - start
             far = (source >= 0) & (reader < 2 * size) & (reader - source > size)
-            barred = np.zeros(3 * size + 1, dtype=np.int64)  # a step that begins here has an operand two steps back
+            barred = np.zeros(3 * size + 1, dtype=np.intp)  # a step that begins here has an operand two steps back
             np.add.at(barred, source[far] + size + 1, 1)
             np.add.at(barred, reader[far] + 1, -1)
             barred = np.cumsum(barred)
@@ -295,7 +295,7 @@ class _Search:
             local = source >= 0
             np.maximum.at(last, source[local], reader[local])
             some = np.flatnonzero(last >= 0)
-            crossing = np.zeros(3 * size + 1, dtype=np.int64)
+            crossing = np.zeros(3 * size + 1, dtype=np.intp)
             np.add.at(crossing, some + 1, 1)
             np.add.at(crossing, last[some] + 1, -1)
             crossing = np.cumsum(crossing)[size : 2 * size]

@@ -316,7 +316,7 @@ _LONG = 2000
 """Of stretches so long each is reduced by a call of its own: rows are what ``reduceat`` takes column by column."""
 
 
-def _reduceat(function: np.ufunc, x: Array, starts: NDArray[np.int64], out: Array) -> None:
+def _reduceat(function: np.ufunc, x: Array, starts: NDArray[np.intp], out: Array) -> None:
     """Reduce stretches of an array along axis 0, as ``function.reduceat`` does."""
     if x.ndim == 1 or x.size < _LONG * len(starts):
         function.reduceat(x, starts, 0, None, out)

@@ -89,6 +89,8 @@ def test_python_in_the_page_draws_checks_explains_and_learns(python, opened, add
     assert "FAIL" in shown["A wrong derivative is named"]
     assert "The ReLU is off" in shown["Why is this gradient zero?"]
     assert "a = 3.0000" in shown["A line, learned"]
+    assert "right 9" in shown["Two moons, learned"] and "srcdoc" in shown["Two moons, learned"]
+    assert "matmul" in shown["From scalars to arrays"]
     assert "[0.3, -0.8, 0.5]" in shown["Softmax with loss"]
     assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:", "about:"))] == []
 
@@ -100,6 +102,49 @@ def test_python_in_the_page_differentiates_and_keeps_its_names_for_the_console(p
     python.press("#try-line", "Enter")
     wait_until_idle(python)
     assert python.inner_text("#try-results").split("\n")[-1].strip() == "1.0"
+
+
+COMPILED = """
+import random
+from itertools import accumulate
+
+import numpy as np
+
+import microgrid as mg
+
+draw = random.Random(0)
+w = [[mg.Value(draw.uniform(-0.5, 0.5)) for _ in range(9)] for _ in range(9)]
+
+
+def recurrent(x, steps):
+    state = x
+    for _ in range(steps):
+        state = [mg.tanh(mg.dot(row, state)) for row in w]
+    return mg.total(state)
+
+
+programs = {
+    "a look-up": lambda x: mg.total([mg.take(x, mg.floor(mg.clip(3 * abs(a), 0.0, 8.9))) for a in x]),
+    "a triangle": lambda x: mg.total([mg.tanh(mg.dot(w[k][: k + 1], x[: k + 1])) for k in range(9)]),
+    "prefix sums": lambda x: mg.total([mg.tanh(s) for s in accumulate(x)]),
+    "a running maximum": lambda x: mg.total([mg.exp(s) for s in accumulate(x * 5, mg.maximum)]),
+    "attention": lambda x: mg.total([mg.dot(mg.softmax([q * k for k in x]), x) ** 2 for q in x]),
+    "a recurrent net": lambda x: recurrent(x, 3),
+    "many steps": lambda x: recurrent(x, 60),
+}
+X = np.random.default_rng(0).normal(size=(4, 9))
+for name, f in programs.items():
+    kernel = mg.compile(f).kernel(X)
+    _, gradient = kernel.value_and_grad(kernel.read(), X, by="arguments")
+    expected = [mg.grad(f)([*map(float, x)]) for x in X]
+    error = np.abs(np.array(gradient) * 1.0 - np.array(expected) / len(X)).max()
+    print(name, "agrees" if error <= 1e-12 else f"is off by {error:.1e}", kernel.target)
+"""
+
+
+def test_programs_compile_in_the_page_where_integers_have_32_bits(python):
+    lines = run(python, COMPILED).strip().split("\n")
+    assert len(lines) == 7 and all(line.endswith(" agrees numpy") for line in lines), lines
 
 
 def test_an_error_in_the_page_is_shown_and_python_goes_on(python):

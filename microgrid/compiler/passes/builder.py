@@ -289,7 +289,7 @@ class Builder:
 
     def _rearranged(self, shape: Shape, index: Map, value: Operand) -> Operand:
         """Return an array whose members are those of ``value``, each once, in another order."""
-        inverse = np.empty(math.prod(shape), dtype=np.int64)
+        inverse = np.empty(math.prod(shape), dtype=np.intp)
         inverse[index.points().ravel()] = np.arange(inverse.size)
         return self.view(value, Map.of(inverse.reshape(shape)))
 

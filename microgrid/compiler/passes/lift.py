@@ -127,10 +127,10 @@ class _Lift:
     def __init__(self, program: Program, build: Builder, batched: Sequence[bool], classes: Classes) -> None:
         self.program, self.build, self.batched, self.classes = program, build, batched, classes
         self.starts = np.array(program.starts)
-        self.arguments = np.array(program.arguments, dtype=np.int64)
+        self.arguments = np.array(program.arguments, dtype=np.intp)
         self.data = np.array(program.data)
         self.of = np.array(classes.of)
-        self.position = np.zeros(len(program), dtype=np.int64)
+        self.position = np.zeros(len(program), dtype=np.intp)
         self.lifted: list[Node | None] = [None] * len(classes.rows)
         self.virtual = self._products_for_sums()
         for number, row in enumerate(classes.rows):

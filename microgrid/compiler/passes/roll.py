@@ -113,12 +113,12 @@ def _stretches(tape: Tape, live: list[bool]) -> list[Stretch]:
     """Cut a tape where it begins and ceases to repeat itself, what flows back included."""
     known: dict[tuple[Any, ...], int] = {}
     keys = zip(tape.rows, tape.kinds, live, strict=True)
-    forms = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
+    forms = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)
     width = max(map(len, tape.indices), default=0)
     columns = zip(*[index + (0,) * (width - len(index)) for index in tape.indices], strict=True)
-    indices = np.array([*columns], dtype=np.int64).reshape(width, len(forms))
+    indices = np.array([*columns], dtype=np.intp).reshape(width, len(forms))
     known_at = zip(*[kinds + (NODE,) * (width - len(kinds)) for kinds in tape.kinds], strict=True)
-    constant = np.array([*known_at], dtype=np.int64).reshape(width, len(forms)) == KNOWN
+    constant = np.array([*known_at], dtype=np.intp).reshape(width, len(forms)) == KNOWN
     found: list[Stretch] = []
     waiting = [(0, len(forms))]
     searched = 0
