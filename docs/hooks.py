@@ -122,6 +122,6 @@ def browser(source: Path, target: Path) -> None:
     with tarfile.open(packed) as numpy, zipfile.ZipFile(target / "numpy.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for member in numpy:
             path = PurePosixPath(member.name.rpartition("site-packages/")[2])
-            if member.isfile() and path.parts[0] == "numpy" and not NOT_NEEDED.intersection(path.parts):
-                if path.suffix in (".py", ".so") and not NOT_NEEDED.intersection(path.name.split(".")):
-                    archive.writestr(str(path), numpy.extractfile(member).read())
+            names = {*path.parts, path.name.partition(".")[0]}
+            if path.parts[:1] == ("numpy",) and path.suffix in (".py", ".so") and not names & NOT_NEEDED:
+                archive.writestr(str(path), numpy.extractfile(member).read())

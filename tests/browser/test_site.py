@@ -89,7 +89,8 @@ def test_python_in_the_page_draws_checks_explains_and_learns(python, opened, add
     assert "FAIL" in shown["A wrong derivative is named"]
     assert "The ReLU is off" in shown["Why is this gradient zero?"]
     assert "a = 3.0000" in shown["A line, learned"]
-    assert "right 9" in shown["Two moons, learned"] and "srcdoc" in shown["Two moons, learned"]
+    assert "right 9" in shown["Two moons, learned"]
+    assert "srcdoc" in shown["Two moons, learned"]
     assert "matmul" in shown["From scalars to arrays"]
     assert "[0.3, -0.8, 0.5]" in shown["Softmax with loss"]
     assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:", "about:"))] == []
@@ -144,7 +145,7 @@ for name, f in programs.items():
 
 def test_programs_compile_in_the_page_where_integers_have_32_bits(python):
     lines = run(python, COMPILED).strip().split("\n")
-    assert len(lines) == 7 and all(line.endswith(" agrees numpy") for line in lines), lines
+    assert [line.endswith(" agrees numpy") for line in lines] == [True] * 7, lines
 
 
 def test_an_error_in_the_page_is_shown_and_python_goes_on(python):
