@@ -91,7 +91,7 @@ def test_python_in_the_page_draws_checks_explains_and_learns(python, opened, add
     assert "a = 3.0000" in shown["A line, learned"]
     assert "right 9" in shown["Two moons, learned"]
     assert "srcdoc" in shown["Two moons, learned"]
-    assert "matmul" in shown["From scalars to arrays"]
+    assert "contract(" in shown["From scalars to arrays"]
     assert "[0.3, -0.8, 0.5]" in shown["Softmax with loss"]
     assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:", "about:"))] == []
 
