@@ -62,7 +62,7 @@ function calledNode(node) {
 }
 
 function callNode(node) {
-  if (stage.classList.contains("far")) node.element.setAttribute("aria-label", calledNode(node));
+  if (view.detail === "far") node.element.setAttribute("aria-label", calledNode(node));
   else node.element.removeAttribute("aria-label");
 }
 
@@ -86,8 +86,9 @@ function drawNode(node) {
     shape("text", { class: "symbol", x: 6 + badge / 2, y: 23, "text-anchor": "middle" }, g, symbol);
     left = badge + 13;
   }
-  const room = Math.max(2, Math.floor((width - left - (node.single ? 6 : 78)) / CARD.letter));
-  shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 23 }, g, node.single ? nameOf(i, room) : shorten(node.title, room));
+  node.labelText = shape("text", { class: node.single && !program.labels[i] ? "label unnamed" : "label", x: left, y: 23 }, g);
+  node.labelRoom = width - left - (node.single ? 6 : 78);
+  writeLabel(node);
   if (!node.single) shape("text", { class: "caption", x: width - 11, y: 23, "text-anchor": "end" }, g, count(node.values.length, "node"));
   if (!isLarge) {
     shape("text", { class: "caption", x: 11, y: 45 }, g, "data");
@@ -95,6 +96,12 @@ function drawNode(node) {
   }
   node.dataText = shape("text", { class: "data", x: width - 11, y: 45, "text-anchor": "end" }, g);
   node.gradientText = shape("text", { class: "gradient", x: width - 11, y: 70, "text-anchor": "end" }, g);
+}
+
+// As much of a name as there is room for in the letters that can be read.
+function writeLabel(node) {
+  const room = Math.max(2, Math.floor(node.labelRoom / (CARD.letter * (view.detail === "small" ? 1.2 : 1))));
+  setText(node, "labelText", node.single ? nameOf(node.values[0], room) : shorten(node.title, room));
 }
 
 let largest = 1;

@@ -24,16 +24,20 @@ function middle(path) {
   return [0, 1].map((axis) => (a[axis] + 3 * b[axis] + 3 * c[axis] + d[axis]) / 8);
 }
 
-// The two numbers of an edge stand above and below it, or left and right of one that leads down; it is seen between them.
-const back = { LR: "←", TB: "↑", RL: "→", BT: "↓" }[page.view.direction];
-const isUpright = () => page.view.direction === "TB" || page.view.direction === "BT";
+/** @typedef {"LR" | "RL" | "TB" | "BT"} Direction */
+/** @type {Direction} where the forward pass goes; left to the page, it is what shows the graph larger */
+let direction = page.view.direction ?? "LR";
 
+const back = () => ({ LR: "←", TB: "↑", RL: "→", BT: "↓" })[direction];
+const isUpright = () => direction === "TB" || direction === "BT";
+
+// The two numbers of an edge stand above and below it, or left and right of one that leads down; it is seen between them.
 /**
  * @param {boolean} isAlone whether what flows stands without a local derivative, as beside a box
  * @returns {Point} the room that they take
  */
 function labelRoom(isAlone) {
-  return isUpright() ? [148, 24] : [76, isAlone ? 26 : 42];
+  return isUpright() ? [176, 24] : [76, isAlone ? 26 : 42];
 }
 
 // What flows along an edge: one number, or of several the norm with the sign of their sum.
@@ -80,6 +84,6 @@ function paintEdge(edge) {
   }
   const label = labelOf(edge);
   setText(edge, "derivativeText", edge.program >= 0 ? `∂ ${format(passes.shown.derivative[edge.program])}` : edge.flows > 1 ? `${edge.flows.toLocaleString("en")} flows` : "");
-  setText(edge, "flowText", edge.flows > 1 ? `‖${back}‖ ${format(Math.abs(edge.flow))}` : `${back} ${format(edge.flow)}`);
+  setText(edge, "flowText", edge.flows > 1 ? `‖${back()}‖ ${format(Math.abs(edge.flow))}` : `${back()} ${format(edge.flow)}`);
   setClass(label, `edge-label ${tone(edge.flow)}${current ? " active" : ""}`);
 }

@@ -71,7 +71,7 @@ function showPicture(given) {
   nodes.forEach(callNode);
   selected = chosen >= 0 && nodes[nodeOf[chosen]].single ? nodes[nodeOf[chosen]] : null;
   byId("note").textContent = picture.note;
-  byId("back-arrow").textContent = back;
+  byId("back-arrow").textContent = back();
   const turn = `${(100 * (seedStep - 0.5)) / Math.max(1, lastStep)}%`;
   for (const id of ["phases", "timeline"]) byId(id).style.setProperty("--turn", turn);
   now = stepOf(place);
@@ -99,7 +99,7 @@ function stepOf({ phase, value }) {
 const MOST_BOXES = 1500; // that are drawn at once after a box was opened
 
 function redraw() {
-  showPicture({ ...pictureOf(page.view.direction), note: page.view.note });
+  showPicture({ ...pictureOf(), note: page.view.note });
   playback.last = lastStep;
   slider.max = String(lastStep);
   showPlace();
@@ -137,7 +137,7 @@ function closeBox(at) {
 // All of the graph if it can be read, else a part of it.
 function showPart(box) {
   const whole = fitTo(bounds, MOST_SCALE);
-  if (whole[2] >= READABLE) return fit();
+  if (whole[2] >= FAR) return fit();
   glideView(...within(fitTo(box, 0.9)));
 }
 
@@ -157,22 +157,30 @@ function changeLevel(way) {
   showPart(bounds);
 }
 
+// Let the forward pass go down instead of on, or on instead of down.
+function turn() {
+  if (boxes().nodes.length > MOST_BOXES) return refuse("Turn the graph", "To be turned it is laid out anew:");
+  direction = /** @type {Record<Direction, Direction>} */ ({ LR: "TB", TB: "LR", RL: "BT", BT: "RL" })[direction];
+  redraw();
+  showAll();
+}
+
 // What opens at first: as asked, else as much as can be read at once.
 function openAtFirst() {
   const deepest = Math.max(0, ...[...modules.keys()].map((m) => levelOf(m) + 1));
-  const { depth, limit, direction } = page.view;
+  const { depth, limit } = page.view;
   const most = Math.min(depth ?? deepest, deepest);
   let best = null;
   for (let level = depth === null ? Math.min(1, most) : most; level <= most; level++) {
     openTo(level);
     const amount = boxes().nodes.length;
     if (best && amount > (depth === null ? Math.min(limit ?? Infinity, MOST_BOXES) : limit ?? Infinity)) break;
-    const given = pictureOf(direction);
-    const whole = around([...given.at.map(([x, y], k) => boxAround([x, y], given.size[k])), ...given.frames.map((frame) => frame.corners)]);
-    if (best && depth === null && fitTo(whole, 1)[2] < FAR) break;
-    best = { level, given };
+    const given = bestPicture();
+    if (best && depth === null && scaleOf(given) < FAR) break;
+    best = { level, given, direction };
   }
   openTo(best.level);
+  direction = best.direction;
   return { ...best.given, note: page.view.note };
 }
 
@@ -184,11 +192,12 @@ showPicture(page.picture ? { ...adopt(page.picture), note: page.view.note } : op
 document.body.classList.toggle("has-modules", modules.length > 0);
 buildLeaves();
 openedAtFirst = new Set(opened);
+directionAtFirst = direction;
 connect();
 connectField();
 refresh();
 showAll();
-setFollowing(view.scale < READABLE);
+setFollowing(view.scale < FAR);
 if (location.hash) restoreState();
 new ResizeObserver(() => {
   Object.assign(room, { width: stage.clientWidth, height: stage.clientHeight });

@@ -67,7 +67,7 @@ class Explorer(Page):
         still: Picture,
         *,
         title: str,
-        direction: str,
+        direction: str | None,
         depth: int | None,
         limit: int | None,
         theme: str,
@@ -133,7 +133,7 @@ class Explorer(Page):
             return {"view": view}
         index = self._program.index
         picture = {
-            **Layout(self._graph, self._direction).json(),
+            **Layout(self._graph, self._direction or "LR").json(),
             "nodes": [
                 {
                     "values": [index[value] for value in node.values],
@@ -154,7 +154,7 @@ def explore(
     output: Value | str,
     *,
     title: str = "",
-    direction: str = "LR",
+    direction: str | None = None,
     depth: int | None = None,
     limit: int | None = 2000,
     theme: str = "auto",
@@ -167,7 +167,8 @@ def explore(
             is read as a formula, such as ``"tanh(x*w + b)"``, whose names have small numbers to begin with; every
             page has a box in which formulas are typed.
         title: the page's heading; the output's label, or the formula, unless given.
-        direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
+        direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``. Unless given
+            it goes to the right, or down if the graph is small otherwise and larger so.
         depth: how many levels of modules to open, as for ``draw``: with 1 each layer is one box.
         limit: a graph of more boxes is played on its outline: all of its nodes are computed, in a few boxes.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.

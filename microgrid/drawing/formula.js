@@ -100,13 +100,14 @@ const formulas = (() => {
   function explore(text) {
     const known = new Map();
     for (let i = 0; i < passes.count; i++) if (passes.isLeaf(i) && program.labels[i]) known.set(program.labels[i], passes.data[i]);
-    put(compile(text, known), () => ({ ...pictureOf(page.view.direction), note: "" }), text);
+    put(compile(text, known), () => ({ ...bestPicture(), note: "" }), text);
   }
 
   /** Show the graph from Python again, with Python's numbers. */
   function leave() {
     opened = new Set(openedAtFirst);
-    put(page.program, () => ({ ...(page.picture ? adopt(page.picture) : pictureOf(page.view.direction)), note: page.view.note }), page.title);
+    direction = directionAtFirst;
+    put(page.program, () => ({ ...(page.picture ? adopt(page.picture) : pictureOf()), note: page.view.note }), page.title);
     shown = page.formulas.text;
     typed = "";
   }

@@ -6,7 +6,7 @@ const layeredPlaces = (() => {
   const { emptyLists } = layeredRanks;
 
   /** Between neighbours in a rank: boxes, edges that pass, frames; between ranks, and beside a label. */
-  const GAPS = { box: 16, line: 9, frame: 12, rank: 110, label: 30 };
+  const GAPS = { box: 16, line: 9, frame: 12, rank: 84, label: 20 };
 
   // Coordinates across the ranks. Cluster by cluster, inner ones first: what stands in it moves to the weighted mean of
   // its neighbours, as near as order and distances allow; then the cluster is one block of the cluster around it.

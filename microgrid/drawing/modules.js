@@ -152,8 +152,7 @@ function boxes() {
 const LABELLED = 300; // edges that each have room for their numbers; beyond, only the active ones show them
 
 // The picture with some modules open, laid out in the page.
-/** @param {"LR" | "RL" | "TB" | "BT"} direction */
-function pictureOf(direction) {
+function pictureOf() {
   const { nodes, clusters, edges } = boxes();
   const labelled = edges.length <= LABELLED;
   const isSingle = ([source, target]) => nodes[source].kind !== "group" && nodes[target].kind !== "group";
@@ -166,4 +165,25 @@ function pictureOf(direction) {
     { direction, rooms: edges.map((edge) => (labelled && nodes[edge[0]].kind !== "constant" ? labelRoom(!isSingle(edge) && edge[3].length === 1) : null)) },
   );
   return { note: "", ...places, labelled, nodes, clusters, edges };
+}
+
+const COMFORTABLE = 0.75; // the scale from which on a graph is not turned to be larger
+const WORTH = 1.05; // how much larger it must be
+
+// The same, and unless the user has said where it leads: downwards if it is small otherwise, and larger so.
+function bestPicture() {
+  direction = page.view.direction ?? "LR";
+  const level = pictureOf();
+  if (page.view.direction || scaleOf(level) >= COMFORTABLE) return level;
+  direction = "TB";
+  const upright = pictureOf();
+  if (scaleOf(upright) >= WORTH * scaleOf(level)) return upright;
+  direction = "LR";
+  return level;
+}
+
+// The scale at which all of a picture is seen.
+/** @param {any} given */
+function scaleOf(given) {
+  return fitTo(around([...given.at.map(([x, y], k) => boxAround([x, y], given.size[k])), ...given.frames.map((frame) => frame.corners)]), MOST_SCALE)[2];
 }

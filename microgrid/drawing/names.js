@@ -3,7 +3,10 @@
 // modules, the leaves, then the signs of the operations, each where it has room.
 "use strict";
 
-const FAR = 0.42; // the scale below which the texts of the cards cannot be read
+const FAR = 0.56; // the scale below which the texts of the cards cannot be read
+// How much there is to read, below which scale: no text is ever smaller than 10 pixels. Letters grow where there is room
+// for them, and where there is none, captions go.
+const DETAILS = /** @type {[string, number][]} */ ([["far", FAR], ["small", 2 / 3], ["middle", 0.8], ["", Infinity]]);
 const NAME = { height: 11, letter: 7.4 };
 const ROW = 14; // pixels from one title in the corner of frames to the next
 const GRID = 4; // pixels: how finely names are kept apart
@@ -28,14 +31,18 @@ function collectNames() {
   for (const node of order) if (node.single && node !== outputNode) card("sign", node, passes.row(node.values[0]).symbol, [node.size[0] + 16, node.size[1]]);
 }
 
+/** @param {string} detail */
+function setDetail(detail) {
+  if (!set(view, "detail", detail)) return;
+  for (const [name] of DETAILS) if (name) stage.classList.toggle(name, name === detail);
+  nodes.forEach(callNode);
+  nodes.forEach(writeLabel);
+}
+
 // Names where there is room, in the order of their importance; anew only when the scale changes.
 function showNames() {
-  const far = view.scale < FAR;
-  if (set(view, "far", far)) {
-    stage.classList.toggle("far", far);
-    nodes.forEach(callNode);
-  }
-  if (!far) return;
+  setDetail(DETAILS.find(([, below]) => view.scale < below)[0]);
+  if (view.detail !== "far") return;
   layers.names.setAttribute("transform", `translate(${view.x} ${view.y})`);
   if (namesScale === view.scale) return;
   namesScale = view.scale;

@@ -9,6 +9,7 @@ function connect() {
     fit: () => (setFollowing(false), fit()),
     "open-level": () => changeLevel(1),
     "close-level": () => changeLevel(-1),
+    turn,
     "copy-link": copyLink,
     "save-svg": saveSvg,
     "save-png": savePng,
@@ -31,6 +32,7 @@ function connect() {
       f: buttons.follow,
       o: buttons["open-level"],
       c: buttons["close-level"],
+      t: turn,
       p: togglePanel,
       s: togglePresenting,
       PageDown: controls.forward, // what presenters' remote controls send

@@ -3,7 +3,7 @@
 // with its weights and products, or closed; what flows through a closed one is drawn from its inputs to its sum.
 "use strict";
 
-const CARD = { width: 60, height: 44, across: 76, down: 48, gap: 0.55 };
+const CARD = { width: 60, height: 44, across: 72, down: 48, gap: 0.55 };
 
 /**
  * An edge is drawn from a node to the node that its product, or it itself, flows into; what flows goes by argument
@@ -95,7 +95,7 @@ function laySample() {
   if (!places.has(sample.chosen) || (sample.network !== before && sample.chosen > sample.network.score)) sample.chosen = sample.network.output;
   const room = byId("sample-graph");
   const size = [width * CARD.across, (height + 0.3) * CARD.down];
-  const scale = Math.min(1.6, Math.max(0.85, Math.min((room.clientWidth - 12) / (size[0] + 12), (room.clientHeight - 6) / size[1])));
+  const scale = Math.min(1.6, Math.max(0.96, Math.min((room.clientWidth - 12) / (size[0] + 12), (room.clientHeight - 6) / size[1])));
   const label = "The graph of the sample: arrow keys move from node to node";
   const svg = shape("svg", { viewBox: `-8 -8 ${size[0] + 12} ${size[1]}`, width: (size[0] + 12) * scale, height: size[1] * scale, role: "group", "aria-label": label }, document.createDocumentFragment());
   for (const frame of frames) layFrame(svg, frame);

@@ -4,6 +4,8 @@
 
 /** @type {Set<number>} the modules that were open at first */
 let openedAtFirst = new Set();
+/** @type {Direction} */
+let directionAtFirst = "LR";
 
 // "step=7&node=3&open=0.2&4=2.5", and a formula that was typed: the leaves that were changed go by their numbers.
 function stateInWords() {
@@ -12,6 +14,7 @@ function stateInWords() {
   if (now) state.set("step", String(now));
   if (selected?.single) state.set("node", String(selected.values[0]));
   if (opened.symmetricDifference(openedAtFirst).size) state.set("open", [...opened].join("."));
+  if (direction !== directionAtFirst) state.set("direction", direction);
   for (const i of leaves) if (passes.data[i] !== passes.given.get(i)) state.set(String(i), String(passes.data[i]));
   return state.toString();
 }
@@ -22,8 +25,10 @@ function restoreState() {
   if (state.has("formula")) formulas.restore(state.get("formula"));
   const open = (state.get("open") ?? [...openedAtFirst].join(".")).split(".").filter((text) => text !== "");
   const wanted = new Set(open.map(Number).filter((m) => modules[m]));
-  if (wanted.symmetricDifference(opened).size) {
+  const turned = /** @type {Direction} */ (state.get("direction") ?? directionAtFirst);
+  if (wanted.symmetricDifference(opened).size || (turned !== direction && /^(LR|RL|TB|BT)$/.test(turned))) {
     opened = wanted;
+    direction = turned;
     redraw();
     showAll();
   }
@@ -63,8 +68,8 @@ function svgOfStep() {
   shape("title", {}, file, page.title);
   shape("desc", {}, file, stepInWords());
   shape("rect", { x: left - margin, y: top - margin, width, height, fill: getComputedStyle(document.body).backgroundColor }, file);
-  const far = stage.classList.contains("far");
-  stage.classList.remove("far"); // a file is read as near as one likes
+  const { detail } = view;
+  setDetail(""); // a file is read as near as one likes
   const copy = (from, to) => {
     for (const child of from.children) {
       const style = getComputedStyle(child);
@@ -80,7 +85,7 @@ function svgOfStep() {
     }
   };
   copy(world, file);
-  stage.classList.toggle("far", far);
+  setDetail(detail);
   return new XMLSerializer().serializeToString(file);
 }
 

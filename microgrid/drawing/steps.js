@@ -26,6 +26,8 @@
  * @property {number} backwardStep
  * @property {number} completeStep
  * @property {SVGElement} element
+ * @property {SVGElement} [labelText]
+ * @property {number} [labelRoom] how wide its label may be
  * @property {SVGElement} [dataText]
  * @property {SVGElement} [gradientText]
  * @property {SVGElement} [faultText]

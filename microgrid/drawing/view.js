@@ -3,7 +3,7 @@
 "use strict";
 
 const room = { width: 1, height: 1 }; // of the stage: measured when it changes, as measuring costs a layout
-const view = { x: 0, y: 0, scale: 1, fitted: 1 };
+const view = { x: 0, y: 0, scale: 1, fitted: 1, detail: "" };
 
 let bounds = [0, 0, 1, 1]; // of the whole graph
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -57,12 +57,11 @@ function glideView(x, y, scale) {
  */
 function fitTo([left, top, right, bottom], most) {
   const { width, height } = room;
-  const margin = Math.min(36, width / 14);
+  const margin = Math.min(24, width / 14);
   const scale = Math.min(most, (width - 2 * margin) / (right - left), (height - 2 * margin) / (bottom - top));
   return [width / 2 - (scale * (left + right)) / 2, height / 2 - (scale * (top + bottom)) / 2, Math.max(scale, 0.01)];
 }
 
-const READABLE = 0.55;
 const MOST_SCALE = 1.6;
 
 // No more empty room than there must be: a graph smaller than the stage stands in its middle.
@@ -119,7 +118,7 @@ function follow(node) {
     return left >= 8 && top >= 8 && right <= room.width - 8 && bottom <= room.height - 8;
   };
   const near = around([node, ...node.operands].slice(0, 9).map((n) => n.box));
-  if (view.scale >= READABLE && isSeen(isLarge ? node.box : near)) return;
+  if (view.scale >= FAR && isSeen(isLarge ? node.box : near)) return;
   // A large graph keeps its scale, as each new one lays out every text; and where the operands are too far
   // apart to be seen at once, the node itself is what counts.
   const scale = Math.max(view.scale, 0.8);
@@ -127,5 +126,5 @@ function follow(node) {
   const [x, y] = node.at;
   /** @type {[number, number, number]} */
   const middle = [room.width / 2 - x * scale, room.height / 2 - y * scale, scale];
-  glideView(...within(target[2] >= (isLarge ? scale : 0.45) ? target : middle));
+  glideView(...within(target[2] >= (isLarge ? scale : FAR) ? target : middle));
 }

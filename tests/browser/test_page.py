@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from tools import changes
+from tools import changes, smallest_text
 from waiting import wait_until
 
 import microgrid as mg
@@ -868,8 +868,8 @@ def test_a_box_says_what_becomes_of_its_parameters(show):
 def test_edges_between_boxes_carry_the_norm_of_what_flows(show):
     output = network_of(4, 3, 1)
     output.backward()
-    page = show(explore(output, depth=1))
-    page.evaluate("goTo(lastStep)")
+    page = show(explore(output, depth=1, direction="LR"))
+    page.evaluate("goTo(lastStep); moveView(0, 0, 1)")
     order = mg.topological_order(output)
     layers = page.evaluate("[0, 1].map(k => nodes.find(node => node.title === `Layer ${k}`).values)")
     source, target = {id(order[i]) for i in layers[0]}, [order[i] for i in layers[1]]
@@ -902,6 +902,80 @@ def test_names_of_modules_leaves_and_output_and_signs_are_readable_at_any_scale(
         for b in boxes[:k]:
             overlap = min(a["right"], b["right"]) - max(a["left"], b["left"])
             assert overlap < 4 or min(a["bottom"], b["bottom"]) - max(a["top"], b["top"]) < 7
+
+
+def sigmoids(count):
+    y = mg.Value(0.5, label="x")
+    for k in range(count):
+        y = mg.sigmoid(y * mg.Value(1.0 + k, label=f"w{k}"))
+    return y
+
+
+READ = {
+    "neuron": neuron,
+    "chain": lambda: sigmoids(3),
+    "long chain": lambda: sigmoids(6),
+    "softmax": lambda: mg.losses.cross_entropy([mg.Value(0.3 * k, label=f"z{k}") for k in range(10)], 1),
+    "network": lambda: network_of(4, 4, 1),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_no_text_on_a_laptop_is_smaller_than_ten_pixels(show, name):
+    page = show(explore(READ[name]()))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for change in ("goTo(0)", "goTo(lastStep)", "fit()", *[f"moveView(0, 0, {s})" for s in (0.57, 0.67, 0.75, 0.3)]):
+        page.evaluate(change)
+        page.wait_for_timeout(300 if change == "fit()" else 0)
+        size, text = smallest_text(page)
+        assert size >= 10, f"{text!r} after {change} at scale {page.evaluate('view.scale')}"
+
+
+@pytest.mark.parametrize("scale", [0.57, 0.65, 0.67, 0.79, 0.8, 1.0])
+def test_no_text_leaves_its_card_at_any_scale(show, scale):
+    x = mg.Value(-1.2345e-5, label="a rather long name of a leaf")
+    y = mg.softplus(x) * mg.Value(-123456.7, label="velocity")
+    y.label = "another long name"
+    page = show(explore(mg.where(mg.greater(y, 0.0), y, mg.total([y, x]))))
+    page.evaluate(f"goTo(lastStep); moveView(0, 0, {scale})")
+    outside = page.evaluate(
+        """nodes.flatMap(node => {
+          const card = node.element.querySelector(".card").getBoundingClientRect();
+          return [...node.element.querySelectorAll("text:not(.fault)")].filter(text => text.checkVisibility()).flatMap(text => {
+            const box = text.getBoundingClientRect();
+            return box.width && (box.left < card.left || box.right > card.right) ? [text.textContent] : [];
+          });
+        })"""
+    )
+    assert outside == []
+
+
+def test_a_long_chain_leads_downwards_if_it_is_larger_so_and_is_turned_by_button_and_key(show, browser):
+    page = show(explore(sigmoids(3)))
+    leads = "() => { const [x, y] = [0, 1].map(k => outputNode.at[k] - nodes[0].at[k]); return x > y ? 'LR' : 'TB'; }"
+    assert page.evaluate(leads) == "TB"
+    upright = page.evaluate("view.scale")
+    page.click("#turn")
+    assert page.evaluate(leads) == "LR"
+    assert page.evaluate("view.scale") < upright
+    expect(page.locator("#back-arrow")).to_have_text("←")
+    page.evaluate("goTo(3); copyLink()")
+    wait_until(page, "location.hash.includes('direction=LR')")
+    page.keyboard.press("t")
+    assert page.evaluate(leads) == "TB"
+    expect(page.locator("#back-arrow")).to_have_text("↑")
+    other = browser.new_page(viewport={"width": 1280, "height": 760})
+    other.goto(page.url)
+    assert other.evaluate(leads) == "LR"
+    assert step_of(other) == 3
+    other.close()
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+def test_a_direction_that_was_asked_for_is_kept(show, direction):
+    page = show(explore(sigmoids(3), direction=direction))
+    assert page.evaluate("direction") == direction
+    assert show(explore(neuron())).evaluate("direction") == "LR", "what can be read well leads to the right"
 
 
 def test_what_is_not_known_yet_can_still_be_read(show):
@@ -1007,9 +1081,10 @@ LABELLED = {"example": example, "neuron": neuron, "network": lambda: network_of(
 
 @pytest.mark.parametrize("name", LABELLED)
 @pytest.mark.parametrize("direction", ["LR", "TB"])
-def test_a_label_is_nearest_to_its_own_edge_and_covers_no_more_than_a_third_of_it(show, name, direction):
+@pytest.mark.parametrize("scale", [1.0, 0.7, 0.57])
+def test_a_label_is_nearest_to_its_own_edge_and_covers_no_more_than_a_third_of_it(show, name, direction, scale):
     page = show(explore(LABELLED[name](), depth=9, direction=direction))
-    page.evaluate("goTo(lastStep); moveView(0, 0, 1)")
+    page.evaluate(f"goTo(lastStep); moveView(0, 0, {scale})")
     measured = page.evaluate(
         """() => {
           const points = edges.map(edge => {
@@ -1076,7 +1151,7 @@ def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
     page.set_default_timeout(10_000)
     page.goto(explore(network_of(3, 1), depth=1).save(tmp_path / "page.html").as_uri())
     page.evaluate("fit()")
-    page.locator("#nodes .group").first.tap()
+    page.locator("#nodes .group").first.tap(force=True)  # its name, seen from far, lies on it
     assert "Layer 0" in titles(page)[0]
     page.evaluate("fit()")
     page.locator("#nodes .group", has_text="Neuron 1").tap(force=True)
@@ -1091,7 +1166,7 @@ def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
     expect(page.locator("#on-card")).to_be_hidden()
     assert page.evaluate("2 === Math.max(...leaves.map(i => passes.data[i]))")
     page.evaluate(
-        "frame => moveView(30 - frame[0] / 2, 30 - frame[1] / 2, 0.5)", page.evaluate("picture.frames[1].corners")
+        "frame => moveView(30 - frame[0] * 0.6, 30 - frame[1] * 0.6, 0.6)", page.evaluate("picture.frames[1].corners")
     )
     page.locator(".close", has_text="Layer 0").tap()
     assert "Layer 0" not in titles(page)[0]

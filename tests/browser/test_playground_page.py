@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from tools import changes
+from tools import changes, smallest_text
 from waiting import wait_until
 
 import microgrid as mg
@@ -416,6 +416,26 @@ def test_what_flows_back_along_the_edges_is_the_gradient_of_each_node(show):
 
 # ---------------------------------------------------------------------------------------------------
 # For everyone, everywhere
+
+
+STATES = {"untrained": "0", "trained": "toEndOfEpoch()", "sample": "openSample(true, 4)"}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (836, "dark"), (390, "light")])
+def test_nothing_on_the_page_is_a_serious_barrier(browser, tmp_path, barriers, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(mg.playground().save(tmp_path / "page.html").as_uri())
+    for state, script in STATES.items():
+        page.evaluate(f"{script}; undefined")
+        assert barriers(page) == [], state
+    page.close()
+
+
+def test_no_text_on_a_laptop_is_smaller_than_ten_pixels(page):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for state, script in STATES.items():
+        page.evaluate(f"{script}; undefined")
+        assert smallest_text(page)[0] >= 10, (state, smallest_text(page))
 
 
 def test_controls_and_pictures_have_names_for_screen_readers(page):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from tools import changes
+from tools import changes, smallest_text
 from waiting import wait_until
 
 import microgrid as mg
@@ -203,6 +203,35 @@ def test_whole_page_can_be_reached_by_tab_and_shows_where_the_focus_is(page):
         seen[name.split()[0] if name else ""] = ring
     assert {"first", "back", "play", "forward", "last", "slider", "speed", "neuron"} <= set(seen)
     assert all(ring >= 2 for name, ring in seen.items() if name), seen
+
+
+def circles(training):
+    return recorded(MLP(3, [4, 1], seed=0))
+
+
+def squares(training):
+    return recorded(Affine(16, 3, seed=0), 3, [[0.1 * k for k in range(16)]] * 3, [0, 1, 2])
+
+
+PAGES = {"plane": lambda training: training[1], "circles": circles, "squares": squares}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (836, "dark"), (390, "light")])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_on_the_page_is_a_serious_barrier(browser, tmp_path, barriers, training, name, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(PAGES[name](training).save(tmp_path / "page.html").as_uri())
+    for moment in (0, "lastFrame"):
+        page.evaluate(f"goTo({moment})")
+        assert barriers(page) == [], moment
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_text_on_a_laptop_is_smaller_than_ten_pixels(show, training, name):
+    page = show(PAGES[name](training))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert smallest_text(page)[0] >= 10, smallest_text(page)
 
 
 def test_controls_and_pictures_have_names_for_screen_readers(page):

@@ -44,3 +44,21 @@ def changes(page, action):
           return count;
         }}"""
     )
+
+
+def smallest_text(page):
+    """The size in pixels of the smallest text that is shown, and the text."""
+    return page.evaluate(
+        """() => {
+          const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          let least = [Infinity, ""];
+          for (let text; (text = texts.nextNode()); ) {
+            const holder = text.parentElement;
+            if (!text.data.trim() || !holder.getBoundingClientRect().width || holder.closest("script, style")) continue;
+            const matrix = holder.ownerSVGElement ? holder.getScreenCTM() : {a: 1, b: 0};
+            const size = parseFloat(getComputedStyle(holder).fontSize) * Math.hypot(matrix.a, matrix.b);
+            if (size < least[0]) least = [size, text.data];
+          }
+          return least;
+        }"""
+    )
