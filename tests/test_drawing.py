@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 
 from microgrid import ops
 from microgrid.calculus import gradient_graph
+from microgrid.checking.precision import precision
+from microgrid.checking.why import why
 from microgrid.drawing import draw, name, notebook_bundle, picture, rendering
 from microgrid.drawing.boundary import plot_boundary
 from microgrid.drawing.dot import aligned, columns, room_for
 from microgrid.drawing.graph import extract
+from microgrid.drawing.marks import marks_of
 from microgrid.drawing.rendering import RendererError, find_renderer
 from microgrid.drawing.rounding import significant
 from microgrid.drawing.theme import DARK, LIGHT
@@ -615,6 +618,61 @@ def test_a_marked_node_stands_out():
     assert LIGHT["mark"] not in draw(y).dot
 
 
+def saturated():
+    x, w = Value(3.0, label="x"), Value(9.0, label="w")
+    y = ops.tanh(x * w)
+    y.label = "y"
+    return y + 0.5
+
+
+def cancelling():
+    x = Value(1e-9, label="x")
+    y = (ops.exp(x) - 1.0) / x
+    y.label = "y"
+    return y
+
+
+FINDINGS = {
+    "a slope that vanishes": (
+        saturated,
+        why,
+        {"y": "saturated", "x": "gradient vanishing", "w": "gradient vanishing"},
+        "Gradients of add(y=1, 0.5): 2 vanishing",
+    ),
+    "one leaf": (
+        saturated,
+        lambda y: why(y, leaf(y, "w")),
+        {"y": "saturated", "w": "gradient vanishing"},
+        "The gradient of add(y=1, 0.5) by w: 1 vanishing",
+    ),
+    "digits": (
+        cancelling,
+        precision,
+        {"": "9 digits lost", "y": "7 digits right"},
+        "Precision of y = 1.000000083: 7 digits are right",
+    ),
+    "words of one's own": (apples, lambda y: {leaf(y, "tax"): "look", y: ""}, {"tax": "look", "total": ""}, ""),
+}
+
+
+def leaf(y, label):
+    return next(node for node in topological_order(y) if node.label == label)
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_what_is_found_is_marked_where_it_happens_with_its_words_and_nowhere_else(name):
+    make, find, said, summary = FINDINGS[name]
+    output = make()
+    found = find(output)
+    graph = extract((output,), marks=marks_of(found, (output,)).at)
+    marked = {node.exits[0].label: ", ".join(node.remarks) for node in graph.nodes if node.is_marked}
+    assert marked == said
+    picture = draw(output, mark=found)
+    assert picture.svg.count(LIGHT["mark"]) >= len(said)
+    for text in filter(None, [*said.values(), summary]):
+        assert text.replace("−", "-") in picture.dot.replace("−", "-")
+
+
 def test_focus_outside_of_the_graph_is_an_error():
     with pytest.raises(ValueError, match="give a Value that the output depends on"):
         draw(apples(), focus=Value(1.0, "stranger"))
@@ -1066,7 +1124,15 @@ def test_a_renderer_that_fails_is_an_error_with_its_words(tmp_path, monkeypatch,
         (apples(), {"title": 3}, TypeError, "title must be text, the heading; got 3: give title='3'"),
         (MLP(2, [1]), {"title": None}, TypeError, "title must be text, .*; got None"),
         (apples(), {"mark": Value(1.0)}, ValueError, r"mark=Value\(.*is not in the graph .*: give a Value that"),
-        (apples(), {"mark": 3}, ValueError, "mark=3 is not in the graph that is drawn: give a Value that the output"),
+        (
+            apples(),
+            {"mark": 3},
+            TypeError,
+            "mark must be a Value, a dict of Values and what to say of each, or",
+        ),
+        (apples(), {"mark": {"tax": "x"}}, TypeError, "mark must be a Value, a dict of Values and what to say of each"),
+        (apples(), {"mark": Value(3.0)}, ValueError, "give a Value that the output depends on, or draw the output"),
+        (apples(), {"mark": why(Value(0.0) ** 2)}, ValueError, "is not in the graph that is drawn"),
         (apples(), {"focus": []}, ValueError, r"focus=\[\] is not in the graph that is drawn"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 from microgrid.drawing.arrays import arrays_descriptions, arrays_dot, is_kernel
 from microgrid.drawing.dot import descriptions, drawing
 from microgrid.drawing.graph import Graph, check_whole, exceeds, extract
+from microgrid.drawing.marks import Mark, Marks, marks_of
 from microgrid.drawing.naming import heading_text, name
 from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
 from microgrid.drawing.picture import SCALE, Picture
@@ -32,7 +33,7 @@ def draw(
     radius: int = 2,
     fold: int | None = 8,
     limit: int | None = 200,
-    mark: Value | None = None,
+    mark: "Mark | None" = None,
     theme: str = "auto",
     legend: bool = True,
     scale: float = SCALE,
@@ -67,7 +68,8 @@ def draw(
         fold: alike operands of one operation beyond this many share a box, as in w₀x₀ + ⋯ + w₆₃x₆₃;
             ``None`` draws every one.
         limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
-        mark: a Value to point out by a thick outline; ``focus`` unless given.
+        mark: what to point out by a thick outline: a Value, ``focus`` unless given; a dict of Values and what to say
+            of each; or what ``why(y)`` or ``precision(y)`` found, with its words at each place.
         theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG is dark within a dark page (of JupyterLab, VS Code, Colab,
             documentation), HTML for viewers who prefer it; else they are light, and so is PNG.
         legend: whether to say what stands on the edges.
@@ -116,21 +118,22 @@ def draw(
         dot = arrays_dot(boxes, what.traced, title=title, direction=direction, theme=paper, legend=legend)
         return Picture(dot, arrays_descriptions(boxes), **options)
     outputs = _outputs(what)
-    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, mark=mark)
+    marks = marks_of(mark, outputs)
+    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, marks=marks.at)
     earlier = None if like is None else like.drawing
     drawn = drawing(
-        graph, title=title, direction=direction, theme=paper, note=_note(graph), legend=legend, like=earlier
+        graph, title=title, direction=direction, theme=paper, note=_note(graph, marks), legend=legend, like=earlier
     )
     if like is not None and (earlier is None or not drawn.is_like(earlier)):
         raise ValueError(f"like must be a picture of the same graph, drawn with the same options; got {like!r}")
     return Picture(drawn.dot, descriptions(graph), **options, drawing=drawn)
 
 
-def _note(graph: Graph) -> str:
+def _note(graph: Graph, marks: Marks) -> str:
     if graph.is_out_of_date:
         return "An operand was changed since its results were computed: y.forward() computes them anew"
     if not graph.is_outline:
-        return ""
+        return marks.summary
     return (
         f"{graph.total:,} nodes in outline. To see more: draw(y, focus=v, radius=2) draws what is around\n"
         "the Value v, draw(y, limit=1000) draws up to 1000 boxes"

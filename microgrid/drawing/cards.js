@@ -35,7 +35,7 @@ function drawClusters() {
   }
 }
 
-const CARD = { height: 78, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9 };
+const CARD = { height: 78, mark: 20, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9, said: 10.9 };
 
 // How wide a text is, in half-width letters.
 function columns(text) {
@@ -53,7 +53,9 @@ function sizeOf(node) {
   const [low, high] = node.kind === "group" ? CARD.group : CARD.widths;
   const text = node.kind === "group" ? `${node.title} ${count(node.values.length, "node")}` : nameOf(i);
   const badge = node.kind === "group" ? 22 : passes.isLeaf(i) ? 0 : badgeWidth(passes.row(i).symbol);
-  return [Math.min(Math.max(low, Math.ceil(28 + badge + CARD.letter * columns(text))), high), CARD.height];
+  const said = markOn(node);
+  const width = Math.max(28 + badge + CARD.letter * columns(text), said ? 22 + CARD.said * columns(said) : 0);
+  return [Math.min(Math.max(low, Math.ceil(width)), high), CARD.height + (said ? CARD.mark : 0)];
 }
 
 // What a card is called where it does not say so itself: from far it has no text.
@@ -77,7 +79,8 @@ function drawNode(node) {
     node.dataText = shape("text", { class: "data", x: width / 2, y: 22, "text-anchor": "middle" }, g);
     return;
   }
-  node.tint = shape("path", { class: "tint", d: `M1 ${height - 26}H${width - 1}V${height - 9}a8 8 0 0 1 -8 8H9a8 8 0 0 1 -8 -8Z` }, g);
+  const said = height > CARD.height;
+  node.tint = shape("path", { class: "tint", d: said ? `M1 52H${width - 1}V77H1Z` : `M1 ${height - 26}H${width - 1}V${height - 9}a8 8 0 0 1 -8 8H9a8 8 0 0 1 -8 -8Z` }, g);
   let left = 11;
   if (node.computes || !node.single) {
     const symbol = node.single ? passes.row(i).symbol : "+";
@@ -142,11 +145,13 @@ function paintNode(node) {
   }
   if (gradient !== null && node.kind !== "constant") classes.push(tone(gradient));
   if (markFault(node)) classes.push("faulty");
+  if (paintMark(node)) classes.push("marked");
   setClass(node, classes.join(" "));
 }
 
 function measure() {
   findFaults();
+  checkFindings();
   measureFlows();
   largest = 0;
   for (const gradient of passes.shown.gradient) if (Number.isFinite(gradient)) largest = Math.max(largest, Math.abs(gradient));

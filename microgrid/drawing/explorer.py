@@ -8,6 +8,7 @@ from microgrid.drawing.dot import printable
 from microgrid.drawing.faults import gradients_beyond, out_of_date
 from microgrid.drawing.graph import MANY, Graph, extract
 from microgrid.drawing.layout import Layout
+from microgrid.drawing.marks import Mark, Marks, marks_of
 from microgrid.drawing.page import Page
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
@@ -40,6 +41,7 @@ ASSETS = (
     "pointer.js",  # mouse, touch and keyboard
     "tools.css",
     "tools.js",  # the tools, of which one is open
+    "findings.js",  # what Python was asked to point out
     "expressions.js",  # reading a formula
     "formula.js",  # a formula typed in the page
     "learn.js",  # gradient descent on the leaves
@@ -72,6 +74,7 @@ class Explorer(Page):
         limit: int | None,
         theme: str,
         formula: str,
+        marks: Marks,
     ) -> None:
         super().__init__(title or _title(output), theme)
         self.still = still
@@ -81,6 +84,7 @@ class Explorer(Page):
         self._direction = direction
         self._depth = depth
         self._limit = limit
+        self._marks = marks
 
     @cached_property
     def html(self) -> str:
@@ -89,7 +93,8 @@ class Explorer(Page):
         return self._fill(
             ASSETS,
             {
-                "program": {**self._program.json(), **modules, "remarks": self._remarks()},
+                "program": {**self._program.json(), **modules, "remarks": self._remarks(), **self._at()},
+                **self._findings(),
                 "formulas": {**formulas.table(self._program), "text": self._formula},
                 **self._picture(bool(modules["modules"])),
             },
@@ -121,6 +126,20 @@ class Explorer(Page):
         if not found and (output.grad or output.is_leaf):
             found = gradients_beyond(order, (output,), Numbers(order, live_nodes(order, (output,))))
         return {self._program.index[value]: remark for value, remark in found.items()}
+
+    def _at(self) -> dict[str, Any]:
+        index = self._program.index
+        return {"marks": {index[value]: texts for value, texts in self._marks.at.items()}} if self._marks.at else {}
+
+    def _findings(self) -> dict[str, Any]:
+        if not self._marks.at:
+            return {}
+        index = self._program.index
+        quotes = [
+            {"fact": fact, "remedy": remedy, "place": None if place is None else index[place]}
+            for fact, remedy, place in self._marks.quotes
+        ]
+        return {"findings": {"summary": self._marks.summary, "pass": self._marks.found_in, "quotes": quotes}}
 
     def _picture(self, has_modules: bool) -> dict[str, Any]:
         """What to show; and where the boxes stand, if the page does not lay them out itself.
@@ -157,6 +176,7 @@ def explore(
     direction: str | None = None,
     depth: int | None = None,
     limit: int | None = 2000,
+    mark: "Mark | None" = None,
     theme: str = "auto",
     renderer: str | None = None,
 ) -> Explorer:
@@ -171,6 +191,8 @@ def explore(
             it goes to the right, or down if the graph is small otherwise and larger so.
         depth: how many levels of modules to open, as for ``draw``: with 1 each layer is one box.
         limit: a graph of more boxes is played on its outline: all of its nodes are computed, in a few boxes.
+        mark: what to point out, as for ``draw``: a Value, a dict of Values and what to say of each, or what ``why(y)``
+            or ``precision(y)`` found, whose sentences the page has, too. It goes when a leaf is changed.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
         renderer: a Graphviz program's name or path, as for ``draw``.
 
@@ -194,10 +216,20 @@ def explore(
         raise TypeError(
             f"explore() plays backward() of one Value, or of a formula; got {output!r} of type {type(output).__name__}"
         )
-    still = draw(output, title=title, direction=direction, depth=depth, theme=theme, renderer=renderer)
+    marks = marks_of(mark, [output])
+    still = draw(output, title=title, direction=direction, depth=depth, mark=mark, theme=theme, renderer=renderer)
     graph = extract((output,), depth=depth, limit=limit)
     return Explorer(
-        output, graph, still, title=title, direction=direction, depth=depth, limit=limit, theme=theme, formula=formula
+        output,
+        graph,
+        still,
+        title=title,
+        direction=direction,
+        depth=depth,
+        limit=limit,
+        theme=theme,
+        formula=formula,
+        marks=marks,
     )
 
 

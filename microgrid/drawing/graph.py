@@ -6,8 +6,9 @@ To do so it only says which Values share a box; the numbers on the edges follow 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
@@ -175,7 +176,7 @@ def extract(
     radius: int = 2,
     fold: int | None = None,
     limit: int | None = None,
-    mark: Value | None = None,
+    marks: Mapping[Value, Sequence[str]] = MappingProxyType({}),
 ) -> Graph:
     """Return the graph of everything that the outputs depend on.
 
@@ -187,10 +188,10 @@ def extract(
         radius: see ``focus``.
         fold: of an operation with more operands than this, draw alike ones as one box; ``None``: never.
         limit: with more boxes than this, return the outline instead; ``None``: never.
-        mark: a Value to point out; ``focus`` unless given.
+        marks: Values to point out, and what to say at each; ``focus`` unless there are any.
 
     Raises:
-        ValueError: if the outputs do not depend on ``focus`` or ``mark``, or a number is below its least.
+        ValueError: if the outputs do not depend on ``focus``, or a number is below its least.
         TypeError: if a label is not text, or a number is not a whole one.
     """
     check_whole("radius", radius, 0, "1 to draw what is next to focus")
@@ -204,12 +205,10 @@ def extract(
     for node in everything:
         if not isinstance(node.label, str):
             raise TypeError(f"the label of {node!r} must be text; got {node.label!r:.80}")
-    for name, chosen in (("focus", focus), ("mark", mark)):
-        if chosen is not None and not any(node is chosen for node in everything):
-            raise ValueError(
-                f"{name}={short_repr(chosen)} is not in the graph that is drawn: give a Value that the output depends "
-                "on"
-            )
+    if focus is not None and not any(node is focus for node in everything):
+        raise ValueError(
+            f"focus={short_repr(focus)} is not in the graph that is drawn: give a Value that the output depends on"
+        )
     frames = _frames_around(order)
     if focus is not None:
         order = _neighborhood(order, focus, radius)
@@ -219,7 +218,9 @@ def extract(
     is_outline = limit is not None and _boxes(order, groups) > limit
     if is_outline:
         groups = _outline(order, outputs, frames, depth)
-    return _Builder(order, groups, frames).build(everything, outputs, focus if mark is None else mark, is_outline)
+    return _Builder(order, groups, frames).build(
+        everything, outputs, marks or ({} if focus is None else {focus: ()}), is_outline
+    )
 
 
 def check_whole(name: str, given: Any, least: int, remedy: str) -> None:
@@ -410,7 +411,11 @@ class _Builder:
         self.clusters: list[Cluster] = []
 
     def build(
-        self, everything: Sequence[Value], outputs: Sequence[Value], mark: Value | None, is_outline: bool
+        self,
+        everything: Sequence[Value],
+        outputs: Sequence[Value],
+        marks: Mapping[Value, Sequence[str]],
+        is_outline: bool,
     ) -> Graph:
         box_of, wanted = self.box_of, set(outputs)
         exits = wanted & box_of.keys()
@@ -455,12 +460,15 @@ class _Builder:
                     group.path if isinstance(group, _Group) else "",
                     self.cluster(group.frames if isinstance(group, _Group) else self.frames.get(values[0], ())),
                     is_output=not wanted.isdisjoint(values),
-                    is_marked=any(value is mark for value in values),
+                    is_marked=not marks.keys().isdisjoint(values),
                     hidden_operands=hidden_operands[i],
                     hidden_uses=hidden_uses[i],
                     data=_extent(map(numbers.data, shown)),
                     gradient=_extent(map(numbers.gradient, shown)) if ran else (0.0, 0.0),
-                    remarks=tuple([said[value] for said in remarks for value in values if value in said])[:REMARKS],
+                    remarks=(
+                        *dict.fromkeys(text for value in values for text in marks.get(value, ())),
+                        *[said[value] for said in remarks for value in values if value in said],
+                    )[:REMARKS],
                 )
             )
         # An outline is of a large graph: the numbers of its edges would take long, and be too many to mean much.

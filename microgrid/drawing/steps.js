@@ -31,6 +31,7 @@
  * @property {SVGElement} [dataText]
  * @property {SVGElement} [gradientText]
  * @property {SVGElement} [faultText]
+ * @property {SVGElement} [markText]
  * @property {boolean} [away]
  *
  * @typedef {object} GraphEdge

@@ -38,6 +38,11 @@ const tools = (() => {
   }
 
   return {
+    /** What Python found is open at first. */
+    openFirst() {
+      const first = [...buttons.keys()][0];
+      if (first.name === "findings") show(first);
+    },
     /** @param {Tool} tool */
     add(tool) {
       const button = element("button", { id: `tool-${tool.name}`, title: tool.about, "aria-expanded": "false", "aria-controls": "tool" }, tool.title);
