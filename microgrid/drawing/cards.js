@@ -48,8 +48,8 @@ function badgeWidth(symbol) {
 
 /** @returns {Point} */
 function sizeOf(node) {
-  if (node.kind === "constant") return CARD.constant;
   const i = node.values[0];
+  if (node.kind === "constant") return [Math.max(CARD.constant[0], 20 + CARD.said * columns(format(passes.data[i]))), CARD.constant[1]];
   const [low, high] = node.kind === "group" ? CARD.group : CARD.widths;
   const text = node.kind === "group" ? `${node.title} ${count(node.values.length, "node")}` : nameOf(i);
   const badge = node.kind === "group" ? 22 : passes.isLeaf(i) ? 0 : badgeWidth(passes.row(i).symbol);

@@ -38,6 +38,8 @@ ASSETS = (
     "leaves.js",  # the list of what can be edited
     "modes.js",  # the panel hidden, and presenting
     "share.js",  # the state as a link, a step as a picture
+    "gif.js",  # how moving pictures are written
+    "film.js",  # the whole play as one
     "pointer.js",  # mouse, touch and keyboard
     "tools.css",
     "tools.js",  # the tools, of which one is open

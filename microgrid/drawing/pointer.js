@@ -13,6 +13,7 @@ function connect() {
     "copy-link": copyLink,
     "save-svg": saveSvg,
     "save-png": savePng,
+    "save-gif": saveFilm,
     "hide-panel": togglePanel,
     present: togglePresenting,
     follow: () => (setFollowing(!following), following && follow(steps[now].node ?? selected)),

@@ -59,15 +59,23 @@ async function copyLink() {
 
 const DRAWN = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "paint-order", "opacity", "font-family", "font-size", "font-weight", "font-style", "text-anchor"];
 
-// The graph as it stands, in a file that needs no style sheet.
-function svgOfStep() {
-  const margin = 20;
+const STEP_MARGIN = 20;
+const LINE = 1.5; // the height of a line of a caption, in letters
+
+// The graph as it stands, in a file that needs no style sheet; under it the lines of a caption, for which room is left.
+/** @param {string[]} [caption] @param {number} [letter] the size of its letters */
+function svgOfStep(caption = [], letter = 0) {
+  const margin = STEP_MARGIN;
   const [left, top, right, bottom] = bounds;
-  const [width, height] = [right - left + 2 * margin, bottom - top + 2 * margin];
+  const [width, height] = [right - left + 2 * margin, bottom - top + 2 * margin + FILM.lines * LINE * letter];
   const file = /** @type {SVGElement} */ (shape("svg", { xmlns: SVG, viewBox: `${left - margin} ${top - margin} ${width} ${height}`, width, height }, document.createDocumentFragment()));
   shape("title", {}, file, page.title);
   shape("desc", {}, file, stepInWords());
   shape("rect", { x: left - margin, y: top - margin, width, height, fill: getComputedStyle(document.body).backgroundColor }, file);
+  caption.forEach((text, k) => {
+    const style = getComputedStyle(document.body);
+    shape("text", { x: left, y: bottom + margin + (k + 0.8) * LINE * letter, fill: style.color, "font-family": style.fontFamily, "font-size": letter, "font-weight": k ? 400 : 700 }, file, text);
+  });
   const { detail } = view;
   setDetail(""); // a file is read as near as one likes
   const copy = (from, to) => {
@@ -91,26 +99,32 @@ function svgOfStep() {
 
 function download(blob, name) {
   const address = URL.createObjectURL(blob);
-  element("a", { href: address, download: `${page.title} - step ${now}.${name}` }).click();
+  element("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 const MOST_PIXELS = 8192; // on a side: browsers draw no larger picture
 
 function saveSvg() {
-  download(new Blob([svgOfStep()], { type: "image/svg+xml" }), "svg");
+  download(new Blob([svgOfStep()], { type: "image/svg+xml" }), `${page.title} - step ${now}.svg`);
 }
 
-async function savePng() {
-  const address = URL.createObjectURL(new Blob([svgOfStep()], { type: "image/svg+xml" }));
+/** @param {string} svg */
+async function rasterOf(svg) {
+  const address = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
   const image = new Image();
   image.src = address;
   await image.decode();
+  URL.revokeObjectURL(address);
+  return image;
+}
+
+async function savePng() {
+  const image = await rasterOf(svgOfStep());
   const scale = Math.min(2, MOST_PIXELS / Math.max(image.naturalWidth, image.naturalHeight));
   const canvas = Object.assign(document.createElement("canvas"), { width: Math.ceil(scale * image.naturalWidth), height: Math.ceil(scale * image.naturalHeight) });
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-  URL.revokeObjectURL(address);
-  canvas.toBlob((blob) => download(blob, "png"));
+  canvas.toBlob((blob) => download(blob, `${page.title} - step ${now}.png`));
 }
 
 window.addEventListener("hashchange", restoreState);

@@ -936,7 +936,7 @@ def test_no_text_leaves_its_card_at_any_scale(show, scale):
     x = mg.Value(-1.2345e-5, label="a rather long name of a leaf")
     y = mg.softplus(x) * mg.Value(-123456.7, label="velocity")
     y.label = "another long name"
-    page = show(explore(mg.where(mg.greater(y, 0.0), y, mg.total([y, x]))))
+    page = show(explore(mg.where(mg.greater(y, 0.0), y * -1.2345e-308, mg.total([y, x]))))
     page.evaluate(f"goTo(lastStep); moveView(0, 0, {scale})")
     outside = page.evaluate(
         """nodes.flatMap(node => {
