@@ -156,7 +156,7 @@ class Passes {
     const moved = new Float64Array(this.count);
     const shown = { data: data.slice(), gradient: gradient.slice(), derivative: derivative.slice(), flow: flow.slice() };
     for (let i = 0; i < this.count; i++) {
-      dataError[i] = unit * Math.abs(data[i]);
+      dataError[i] = Number.isFinite(data[i]) ? unit * Math.abs(data[i]) : 0; // what is infinite is not rounded
       parents[i].forEach((parent, argument) => (dataError[i] += Math.abs(derivative[first[i] + argument]) * dataError[parent]));
       moved[i] = data[i] + dataError[i];
       shown.data[i] = settled(data[i], dataError[i]);

@@ -34,7 +34,7 @@ class Numbers:
         self._gradient_errors: dict[Value, float] = dict.fromkeys(order, 0.0)
         self._derivative_errors: dict[Value, list[float]] = {}
         for node in order:
-            self._data_errors[node] = UNIT * abs(node.data) + sum(
+            self._data_errors[node] = _rounding(node.data) + sum(
                 [
                     abs(derivative) * self._data_error(parent)
                     for derivative, parent in zip(_derivatives(node), node.parents, strict=True)
@@ -72,7 +72,7 @@ class Numbers:
         return tuple(map(_settled, flows, self._flow_errors(node)) if node in self._derivative_errors else flows)
 
     def _data_error(self, node: Value) -> float:
-        return self._data_errors.get(node, UNIT * abs(node.data))
+        return self._data_errors.get(node, _rounding(node.data))
 
     def _moved(self, node: Value) -> tuple[float, ...]:
         """The local derivatives where every number is off by its error: how well they are known."""
@@ -89,6 +89,11 @@ class Numbers:
             error * abs(derivative) + abs(node.grad) * derivative_error
             for derivative, derivative_error in zip(_derivatives(node), self._derivative_errors[node], strict=True)
         ]
+
+
+def _rounding(number: float) -> float:
+    """By how much a result is off by its own rounding; one that is infinite is not rounded."""
+    return UNIT * abs(number) if math.isfinite(number) else 0.0
 
 
 def _derivatives(node: Value) -> tuple[float, ...]:

@@ -316,6 +316,17 @@ def test_click_shows_formula_and_local_derivatives_as_formula_and_number(show):
     expect(page.locator("#node h2")).to_have_text("This node")
 
 
+def test_a_derivative_that_is_too_long_for_a_formula_is_said_in_words(show):
+    z = [mg.Value(0.5 * k, label=f"z{k}") for k in range(10)]
+    page = show(explore(mg.maximum(*z)))
+    page.evaluate("goTo(lastStep); select(outputNode)")
+    panel = page.locator("#node")
+    expect(panel).to_contain_text("the derivative is 1 for the largest, shared among equals")
+    lines = panel.locator(".line").all_text_contents()
+    assert {"∂v₁₀/∂z8 = 0", "∂v₁₀/∂z9 = 1"} <= set(lines)
+    assert max(map(len, lines)) < 72
+
+
 def test_labels_that_are_expressions_are_held_by_brackets_in_formulas(show):
     page = show(explore(neuron()))
     page.evaluate("goTo(lastStep); select(nodes.find(node => nameOf(node.values[0]) === 'x1*w1 + x2*w2'))")
@@ -593,6 +604,10 @@ def test_own_operation_with_javascript_is_edited_like_any_other(show):
 
 
 def test_rounding_noise_is_shown_as_zero_and_in_full_in_the_panel(show):
+    scores = [mg.Value(0.3 * k - 0.7) for k in range(3)]  # an infinite constant is among its nodes, which is exact
+    page = show(explore(mg.losses.cross_entropy(scores, 1)))
+    page.evaluate("goTo(lastStep)")
+    assert not [text for text in page.locator("#nodes text").all_text_contents() if "e−1" in text]
     y = mg.sin(mg.Value(math.pi, label="x"))
     page = show(explore(y))
     page.evaluate("goTo(lastStep); select(nodes[1])")
