@@ -78,6 +78,7 @@ class Batch {
     return results;
   }
 
+  /** @param {number} i @param {number} length */
   compute(i, length) {
     applyTo(operations[this.op[i]], this.parents[i].map((parent) => this.values[parent]), this.values[i], length);
   }

@@ -5,21 +5,25 @@
 const stage = byId("graph");
 
 const world = shape("g", { id: "world" }, stage);
+/** @type {Record<string, SVGElement>} */
 const layers = {};
 for (const name of ["clusters", "edges", "nodes", "labels"]) layers[name] = shape("g", { id: name }, world);
 layers.names = shape("g", { id: "names" }, stage); // in pixels of the screen
 
 // Write an attribute or a text only where it changed: touching the document is what costs time.
+/** @param {any} node @param {string} name @param {any} value */
 function set(node, name, value) {
   if (node[name] === value) return false;
   node[name] = value;
   return true;
 }
 
+/** @param {any} thing @param {string} value */
 function setClass(thing, value) {
   if (set(thing, "shownClass", value)) thing.element.setAttribute("class", value);
 }
 
+/** @param {any} thing @param {string} slot @param {string} value */
 function setText(thing, slot, value) {
   if (thing[slot] && set(thing, slot + "Shown", value)) thing[slot].textContent = value;
 }
@@ -38,15 +42,17 @@ function drawClusters() {
 const CARD = { height: 78, mark: 20, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9, said: 10.9 };
 
 // How wide a text is, in half-width letters.
+/** @param {string} text */
 function columns(text) {
   return [...text].reduce((sum, letter) => sum + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]/u.test(letter) ? 2 : 1), 0);
 }
 
+/** @param {string} symbol */
 function badgeWidth(symbol) {
   return Math.max(26, 12 + 8.4 * [...symbol].length);
 }
 
-/** @returns {Point} */
+/** @returns {Point} @param {any} node */
 function sizeOf(node) {
   const i = node.values[0];
   if (node.kind === "constant") return [Math.max(CARD.constant[0], 20 + CARD.said * columns(format(passes.data[i]))), CARD.constant[1]];
@@ -59,15 +65,18 @@ function sizeOf(node) {
 }
 
 // What a card is called where it does not say so itself: from far it has no text.
+/** @param {GraphNode} node */
 function calledNode(node) {
   return node.single ? nameOf(node.values[0], 60) : `${node.title}, ${node.values.length} nodes in a box: Enter opens it`;
 }
 
+/** @param {GraphNode} node */
 function callNode(node) {
   if (view.detail === "far") node.element.setAttribute("aria-label", calledNode(node));
   else node.element.removeAttribute("aria-label");
 }
 
+/** @param {GraphNode} node */
 function drawNode(node) {
   const [width, height] = node.size;
   const g = shape("g", { transform: `translate(${node.at[0] - width / 2} ${node.at[1] - height / 2})`, role: "button", tabindex: "-1" }, layers.nodes);
@@ -102,6 +111,7 @@ function drawNode(node) {
 }
 
 // As much of a name as there is room for in the letters that can be read.
+/** @param {GraphNode} node */
 function writeLabel(node) {
   const room = Math.max(2, Math.floor(node.labelRoom / (CARD.letter * (view.detail === "small" ? 1.2 : 1))));
   setText(node, "labelText", node.single ? nameOf(node.values[0], room) : shorten(node.title, room));
@@ -110,6 +120,7 @@ function writeLabel(node) {
 let largest = 1;
 
 // The strength of a colour, 0 to 4: the decade below the largest, as in all pictures.
+/** @param {number} x */
 function level(x) {
   const size = Math.abs(x);
   if (!size) return 0;
@@ -117,8 +128,9 @@ function level(x) {
   return size >= largest * 0.1 ? 3 : size >= largest * 0.01 ? 2 : 1;
 }
 
-const tone = (x) => (x !== x ? "undefined-4" : x === 0 ? "zero" : `${x < 0 ? "negative" : "positive"}-${level(x)}`);
+const tone = (/** @type {number} */ x) => (x !== x ? "undefined-4" : x === 0 ? "zero" : `${x < 0 ? "negative" : "positive"}-${level(x)}`);
 
+/** @param {GraphNode} node */
 function paintNode(node) {
   const step = steps[now];
   const classes = ["node", node.kind];

@@ -13,10 +13,12 @@ const CHART = { left: 42, right: 346, top: 7, bottom: 74 };
 /** @type {Chart[]} */
 const charts = [];
 
+/** @param {string} name @param {number} x */
 function inWords(name, x) {
   return /accuracy$/.test(name) ? `${(100 * x).toFixed(1)} %` : format(x);
 }
 
+/** @param {number} moment @param {number} last */
 function acrossChart(moment, last) {
   return CHART.left + ((CHART.right - CHART.left) * Math.max(0, moment)) / Math.max(1, last);
 }
@@ -27,11 +29,11 @@ function acrossChart(moment, last) {
  */
 function buildChart(name, curves, last, seek) {
   const isLog = byId("log").checked && !/accuracy$/.test(name);
-  const scale = isLog ? Math.log : (x) => x;
+  const scale = isLog ? Math.log : (/** @type {number} */ x) => x;
   const finite = curves.flatMap(({ ys }) => [...ys].filter((x) => Number.isFinite(x) && (x > 0 || !isLog)));
   const low = finite.reduce((a, b) => Math.min(a, b), Infinity);
   const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-  const y = (value) => CHART.bottom - (CHART.bottom - CHART.top) * (high > low ? (scale(Math.max(value, low)) - scale(low)) / (scale(high) - scale(low)) : 0.5);
+  const y = (/** @type {any} */ value) => CHART.bottom - (CHART.bottom - CHART.top) * (high > low ? (scale(Math.max(value, low)) - scale(low)) / (scale(high) - scale(low)) : 0.5);
   const box = element("div", { class: "chart" });
   const legend = curves.map(({ kind, words = curves.length > 1 ? kind : "" }) => element("span", { class: kind }, words && `${words} `, element("b", {})));
   box.append(element("h2", {}, `${name.replaceAll("_", " ")}${isLog ? ", log scale" : ""}`, ...legend));
@@ -48,15 +50,15 @@ function buildChart(name, curves, last, seek) {
   }
   const marker = shape("path", { class: "marker" }, drawing);
   const dots = curves.map(({ kind }) => shape("circle", { class: `dot ${kind}`, r: 4.5 }, drawing));
-  const tick = (value, down) => shape("text", { x: CHART.left - 5, y: down, "text-anchor": "end" }, drawing, inWords(name, Number(value.toPrecision(3))).replace(/\.0 %/, "%"));
+  const tick = (/** @type {any} */ value, /** @type {number} */ down) => shape("text", { x: CHART.left - 5, y: down, "text-anchor": "end" }, drawing, inWords(name, Number(value.toPrecision(3))).replace(/\.0 %/, "%"));
   if (finite.length) tick(high, CHART.top + 5);
   if (high > low) tick(low, CHART.bottom + 2);
-  const follow = (event) => {
+  const follow = (/** @type {PointerEvent} */ event) => {
     const { left, width } = drawing.getBoundingClientRect();
     seek(((((event.clientX - left) / width) * 354 - CHART.left) / (CHART.right - CHART.left)) * last);
   };
-  drawing.addEventListener("pointerdown", (event) => (drawing.setPointerCapture(event.pointerId), follow(event)));
-  drawing.addEventListener("pointermove", (event) => event.buttons && follow(event));
+  drawing.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => (drawing.setPointerCapture(event.pointerId), follow(event)));
+  drawing.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => event.buttons && follow(event));
   byId("charts").append(box);
   charts.push({ name, curves, y, clip, marker, dots, drawing, numbers: legend.map((part) => part.querySelector("b")) });
 }

@@ -61,10 +61,11 @@ function paintCurves() {
 }
 
 // The picture is an svg of 48 by 48.
+/** @param {any} picture @param {Numbers} ys */
 function drawSmallCurve(picture, ys) {
   const [low, high] = rangeAround(ys);
   const [zero, line] = picture.children;
-  const down = (y) => ((48 * (high - y)) / (high - low)).toFixed(1);
+  const down = (/** @type {number} */ y) => ((48 * (high - y)) / (high - low)).toFixed(1);
   zero.setAttribute("d", `M0 ${down(0)}H48`);
   line.setAttribute("d", Array.from(ys, (y, i) => (Number.isFinite(y) ? `${i && Number.isFinite(ys[i - 1]) ? "L" : "M"}${((48 * i) / (ys.length - 1)).toFixed(1)} ${down(y)}` : "")).join(""));
 }

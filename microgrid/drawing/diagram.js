@@ -70,6 +70,7 @@ function diagramLegend() {
   return more.join(" · ");
 }
 
+/** @param {number} unit */
 function inputName(unit) {
   return plane.ground.inputs.length === 1 ? "x" : `x${"₁₂"[unit]}`;
 }
@@ -82,6 +83,7 @@ function layNeuron(room, column, row, unit) {
   const isMapped = node !== null && node >= 0;
   const name = column ? `${diagram.network.names[column]}, neuron ${unit}` : isMapped ? `input ${inputName(unit)}` : `input ${unit}`;
   const box = element(isMapped ? "button" : "div", { class: `neuron ${isMapped ? "mapped" : "round"}`, title: name, tabindex: isMapped ? "-1" : undefined, "aria-label": isMapped ? `${name}: show it large` : undefined });
+  /** @type {any} */
   let picture = null;
   if (isMapped && inputs.length === 1) {
     picture = shape("svg", { viewBox: "0 0 48 48", "aria-hidden": "true" }, box);
@@ -97,7 +99,7 @@ function layNeuron(room, column, row, unit) {
 
 /** One tab stop for all neurons; up and down move between them. @param {Unit} neuron */
 function connectNeuron(neuron) {
-  const show = (node) => {
+  const show = (/** @type {number} */ node) => {
     plane.chosen = node;
     diagram.neurons.forEach((other) => other.box.classList.toggle("shown", node !== null && other === neuron));
     byId("boundary-title").textContent = node === null ? boundaryTitle() : `What ${neuron.name} says`;
@@ -134,9 +136,9 @@ function placeDiagram() {
   const pitch = Math.min(64, (height - 50) / rows);
   const size = Math.max(8, Math.min(46, pitch * 0.78));
   const columns = network.shown.length;
-  const x = (column) => 44 + (column * (width - 88)) / (columns - 1);
+  const x = (/** @type {number} */ column) => 44 + (column * (width - 88)) / (columns - 1);
   const middle = (height - 44) / 2;
-  const y = (column, row) => {
+  const y = (/** @type {number} */ column, /** @type {number} */ row) => {
     const units = network.shown[column].length;
     const gap = network.sizes[column] > units ? 1 : 0;
     return middle + (row + (gap && row >= units / 2 ? 1 : 0) - (units + gap - 1) / 2) * pitch;
@@ -148,7 +150,7 @@ function placeDiagram() {
     const half = (x1 + x2) / 2;
     line.setAttribute("d", `M${x1} ${y1}C${half} ${y1} ${half} ${y2} ${x2} ${y2}`);
   }
-  const put = (text, across, down) => (text?.setAttribute("x", String(across)), text?.setAttribute("y", String(down)));
+  const put = (/** @type {SVGElement | null} */ text, /** @type {number} */ across, /** @type {number} */ down) => (text?.setAttribute("x", String(across)), text?.setAttribute("y", String(down)));
   diagram.inputs.forEach((text, row) => put(text, x(0) - size / 2 - 12, y(0, row) + 4));
   diagram.texts.forEach(([name, count, gap], column) => {
     put(name, x(column), height - 22);

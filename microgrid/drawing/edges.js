@@ -2,11 +2,13 @@
 // The edges, with the local derivative and the flow on each.
 "use strict";
 
+/** @param {Point[]} path */
 function curve(path) {
   const [start, ...rest] = path;
   return `M${start}C${rest.join(" ")}`;
 }
 
+/** @param {GraphEdge} edge */
 function drawEdge(edge) {
   const path = edge.path;
   const [x, y] = path[path.length - 1];
@@ -18,6 +20,7 @@ function drawEdge(edge) {
 }
 
 // The middle of a chain of Bézier pieces: of its middle piece.
+/** @param {Point[]} path */
 function middle(path) {
   const k = 3 * Math.floor((path.length - 1) / 6);
   const [a, b, c, d] = path.slice(k, k + 4);
@@ -50,6 +53,7 @@ function measureFlows() {
   }
 }
 
+/** @param {GraphEdge} edge */
 function labelOf(edge) {
   if (!edge.labelElement) {
     const [x, y] = edge.label ?? middle(edge.path);
@@ -62,6 +66,7 @@ function labelOf(edge) {
   return edge.labelElement;
 }
 
+/** @param {GraphEdge} edge */
 function paintEdge(edge) {
   const step = steps[now];
   const target = nodes[edge.target];

@@ -2,15 +2,18 @@
 // Changing a leaf: by dragging, by arrow keys, and in a field on its card.
 "use strict";
 
+/** @param {number} i */
 function isLocked(i) {
   return passes.problems[i] !== "";
 }
 
 // One hundredth of the number's size, as a power of ten: the step of dragging.
+/** @param {number} x */
 function stepSize(x) {
   return 10 ** (Math.floor(Math.log10(Math.min(Math.max(Math.abs(x), 0.1), 1e100))) - 2);
 }
 
+/** @param {number} x @param {number} step */
 function rounded(x, step) {
   return Number(x.toFixed(Math.max(0, -Math.round(Math.log10(step)))));
 }
@@ -22,10 +25,12 @@ function compute() {
   refresh();
 }
 
+/** @param {GraphNode} node */
 function isEditable(node) {
   return node.single && !node.computes;
 }
 
+/** @param {number} i @param {number} x */
 function setLeaf(i, x) {
   if (isLocked(i) || x !== x) return;
   passes.data[i] = x;
@@ -33,16 +38,18 @@ function setLeaf(i, x) {
 }
 
 // Drag a handle sideways to change a leaf; a press that does not move is a click.
+/** @param {number} i @param {any} handle an element an element @param {() => void} clicked */
 function drag(i, handle, clicked) {
+  /** @type {{ at: number, x: number, step: number, moved: boolean } | null} */
   let start = null;
-  handle.addEventListener("pointerdown", (event) => {
+  handle.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
     if (event.button || isLocked(i)) return;
     const x = passes.data[i];
     start = { at: event.clientX, x, step: stepSize(x), moved: false };
     handle.setPointerCapture(event.pointerId);
     event.stopPropagation();
   });
-  handle.addEventListener("pointermove", (event) => {
+  handle.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     if (!start) return;
     const distance = Math.round(event.clientX - start.at);
     if (!start.moved && Math.abs(distance) < 4) return;
@@ -57,7 +64,9 @@ function drag(i, handle, clicked) {
 }
 
 // Arrow keys change a leaf by a tenth of its size; in the number field, up and down alone.
+/** @param {Aimed<KeyboardEvent>} event @param {number} i */
 function nudge(event, i) {
+  /** @type {Record<string, number>} */
   const directions = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
   const times = directions[event.key];
   if (!times || isLocked(i) || (event.target.tagName === "INPUT" && /Left|Right/.test(event.key))) return;
@@ -75,6 +84,7 @@ const field = byId("on-card");
 let fieldOn = null;
 let dataBefore = 0;
 
+/** @param {GraphNode} node */
 function openField(node) {
   const i = node.values[0];
   fieldOn = node;
@@ -102,7 +112,7 @@ function connectField() {
   field.addEventListener("input", () => {
     if (field.value !== "") setLeaf(fieldOn.values[0], Number(field.value));
   });
-  field.addEventListener("keydown", (event) => {
+  field.addEventListener("keydown", (/** @type {Aimed<KeyboardEvent>} */ event) => {
     const node = fieldOn;
     nudge(event, node.values[0]);
     if (event.defaultPrevented) field.value = String(passes.data[node.values[0]]);

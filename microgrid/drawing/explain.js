@@ -4,6 +4,7 @@
 
 const MANY = 12;
 
+/** @param {number} i */
 function sentEdges(i) {
   return passes.parents[i]
     .map((_, argument) => passes.first[i] + argument)
@@ -12,8 +13,8 @@ function sentEdges(i) {
 
 function explain() {
   const { phase, node } = steps[now];
-  const counted = (k, of) => element("span", { class: "count" }, `${k} of ${of}`);
-  const heading = (text, ...more) => element("h2", { class: phase }, text, ...more);
+  const counted = (/** @type {number} */ k, /** @type {number} */ of) => element("span", { class: "count" }, `${k} of ${of}`);
+  const heading = (/** @type {string} */ text, /** @type {Node[]} */ ...more) => element("h2", { class: phase }, text, ...more);
   if (phase === "leaves") {
     const inputs = leaves.filter((i) => !isConstant(i) && moduleOf(i) < 0);
     const parameters = leaves.filter((i) => !isConstant(i)).length - inputs.length;
@@ -32,7 +33,7 @@ function explain() {
   if (!node.single) return explainGroup(phase, node, heading);
   const i = node.values[0];
   const name = held(i);
-  const fault = (text) => (text ? element("p", { class: "line remark" }, text) : null);
+  const fault = (/** @type {string} */ text) => (text ? element("p", { class: "line remark" }, text) : null);
   if (phase === "forward")
     return [
       heading("Forward ", counted(now, order.length)),
@@ -64,6 +65,7 @@ function explain() {
   ];
 }
 
+/** @param {number} edge */
 function arrivalNote(edge) {
   const before = passes.sumBefore[edge];
   const parent = passes.parentOf(edge);
@@ -71,21 +73,24 @@ function arrivalNote(edge) {
   return element("span", { class: "note" }, ` added to ${format(before)} → ${format(before + passes.flow[edge])}`);
 }
 
+/** @param {GraphNode} node */
 function computed(node) {
   return node.values.filter((i) => !passes.isLeaf(i));
 }
 
+/** @param {GraphNode} node */
 function parametersOf(node) {
   const inside = new Set(node.values);
   return leaves.filter((i) => inside.has(i) && !isConstant(i));
 }
 
 // "8 weights and 4 biases"
+/** @param {number[]} parameters */
 function parametersInWords(parameters) {
   const kinds = new Map();
   for (const i of parameters) {
     const stem = (program.labels[i] ?? "").replace(/[\d_[\]]+$/, "");
-    const kind = { w: "weight", weight: "weight", b: "bias", bias: "bias", "": "parameter" }[stem] ?? stem;
+    const kind = /** @type {Record<string, string>} */ ({ w: "weight", weight: "weight", b: "bias", bias: "bias", "": "parameter" })[stem] ?? stem;
     kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   }
   const parts = [...kinds].map(([kind, n]) => count(n, kind));
@@ -95,12 +100,14 @@ function parametersInWords(parameters) {
 const CELLS = 96;
 
 // Their gradients as a strip of colours, in the order of the list of leaves.
+/** @param {number[]} parameters */
 function strip(parameters) {
   const cells = parameters.slice(0, CELLS).map((i) => element("span", { class: `cell ${tone(passes.shown.gradient[i])}`, title: `${fullName(i)}.grad = ${format(passes.shown.gradient[i])}` }));
   const sizes = `${count(parameters.length, "gradient")}, ${range(parameters.map((i) => passes.shown.gradient[i]))}`;
   return element("div", { class: "strip", role: "img", "aria-label": sizes }, ...cells, parameters.length > CELLS ? " …" : "");
 }
 
+/** @param {string} phase @param {GraphNode} node @param {(text: string, ...more: Node[]) => HTMLElement} heading */
 function explainGroup(phase, node, heading) {
   const values = computed(node);
   const parameters = parametersOf(node);

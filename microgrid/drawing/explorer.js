@@ -8,6 +8,7 @@ function paintAll() {
 }
 
 // What a step touches: its node, the operands, the edges between them, and what they show.
+/** @param {number} step */
 function touched(step) {
   const node = steps[step].node;
   return node ? [node, ...node.operands] : [];
@@ -21,6 +22,7 @@ function refresh() {
   tools.refresh();
 }
 
+/** @param {number} before */
 function showStep(before) {
   if (Math.abs(now - before) === 1) {
     const changed = new Set([...touched(before), ...touched(now)]);
@@ -38,6 +40,7 @@ function stepInWords() {
   return `${phase === "seed" ? "backward begins" : phase} at ${node.single ? nameOf(node.values[0]) : node.title}`;
 }
 
+/** @param {GraphNode | null} node */
 function select(node) {
   const before = selected;
   selected = node;
@@ -66,7 +69,7 @@ function showPicture(given) {
   for (const node of nodes) if (isEditable(node) && !isLocked(node.values[0])) drag(node.values[0], node.element, () => (node === selected ? openField(node) : select(node)));
   inside = nodes[0];
   inside.element.setAttribute("tabindex", "0");
-  bounds = around([...nodes.map((node) => node.box), ...picture.frames.map((frame) => frame.corners)]);
+  bounds = around([...nodes.map((node) => node.box), ...picture.frames.map((/** @type {any} */ frame) => frame.corners)]);
   collectNames();
   nodes.forEach(callNode);
   selected = chosen >= 0 && nodes[nodeOf[chosen]].single ? nodes[nodeOf[chosen]] : null;
@@ -82,10 +85,11 @@ function showPicture(given) {
 // Where the play stands, in terms of the program: of a box that computes, what it computes last in either pass.
 function placeInPlay() {
   const { phase, node } = steps[now] ?? { phase: "leaves", node: null };
-  const computing = node?.values.filter((i) => !passes.isLeaf(i));
+  const computing = node?.values.filter((/** @type {number} */ i) => !passes.isLeaf(i));
   return { phase, value: !node ? -1 : phase === "backward" ? computing[0] : computing.at(-1) };
 }
 
+/** @param {{ phase: string, value: number }} given */
 function stepOf({ phase, value }) {
   if (phase === "leaves") return 0;
   if (phase === "seed") return seedStep;
@@ -119,7 +123,7 @@ function openBox(at) {
     return refuse(modules[at].title, "With this box open,");
   }
   redraw();
-  const frame = picture.frames.find(({ cluster }) => picture.clusters[cluster].module === at);
+  const frame = picture.frames.find((/** @type {any} */ { cluster }) => picture.clusters[cluster].module === at);
   showPart(frame ? frame.corners : bounds);
   const first = nodes.find((node) => node.cluster !== null && picture.clusters[node.cluster].module === at);
   if (first) focusNode(first);
@@ -135,6 +139,7 @@ function closeBox(at) {
 }
 
 // All of the graph if it can be read, else a part of it.
+/** @param {number[]} box */
 function showPart(box) {
   const whole = fitTo(bounds, MOST_SCALE);
   if (whole[2] >= FAR) return fit();

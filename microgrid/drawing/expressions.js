@@ -21,9 +21,11 @@ class ExpressionError extends Error {
 const expressions = (() => {
   const ALLOWED = "numbers, names, + - * / // % **, parentheses and functions such as tanh(x)";
   const KEYWORDS = new Set("False None True and as assert async await break class continue def del elif else except finally for from global if import in is lambda nonlocal not or pass raise return try while with yield".split(" "));
+  /** @type {Record<string, string>} */
   const CLOSING = { "(": ")", "[": "]", "{": "}" };
   // How tightly an operator holds; the last of these groups from the right. What is no part of a formula is read as
   // Python reads it, so that the message names all of it.
+  /** @type {Record<string, number>} */
   const STRENGTHS = { "<": 1, ">": 1, "==": 1, "!=": 1, "<=": 1, ">=": 1, "|": 2, "^": 3, "&": 4, "<<": 5, ">>": 5, "+": 6, "-": 6, "*": 7, "/": 7, "//": 7, "%": 7, "@": 7, "**": 9 };
   const SIGN = 8;
   const TOKEN = /(?<space> +|#.*)|(?<number>0[xX](?:_?[\da-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+|(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?)|(?<name>[\p{XIDS}_]\p{XIDC}*)|(?<string>'[^']*'|"[^"]*")|(?<sign>\.\.\.|\*\*=|\/\/=|<<=|>>=|:=|->|\*\*|\/\/|<<|>>|[=!<>+\-*/%&|^@]=|[-+*/%@&|^~<>()[\]{},:.;=!$?])/uy;
@@ -36,6 +38,7 @@ const expressions = (() => {
     const fail = error(text);
     const refuse = (/** @type {string} */ message, /** @type {number} */ at) => fail(`cannot read the formula: ${message}; it takes ${ALLOWED}`, at);
     const found = [];
+    /** @type {{ word: string, at: number }[]} */
     const open = [];
     for (let at = 0; at < text.length; ) {
       TOKEN.lastIndex = at;
@@ -241,12 +244,14 @@ const expressions = (() => {
   }
 
   // As Python writes a text: the first of its letters, between quotes that it lacks.
+  /** @param {string} text */
   function quoted(text) {
     const shown = [...text].slice(0, 40).join("").replaceAll("\\", "\\\\");
     return shown.includes("'") && !shown.includes('"') ? `"${shown}"` : `'${shown.replaceAll("'", "\\'")}'`;
   }
 
   // Names that are alike, as Python's difflib finds them: two thirds or so of their letters in common.
+  /** @param {string} word @param {string[]} words */
   function near(word, words) {
     const start = [...word].slice(0, 40);
     const scored = words.map((other) => ({ other, ratio: ratio([...other], start) })).filter(({ ratio }) => ratio >= 0.6);
@@ -255,11 +260,13 @@ const expressions = (() => {
     return best.length ? ` (did you mean ${best.join(" or ")}?)` : "";
   }
 
+  /** @param {string[]} a @param {string[]} b */
   function ratio(a, b) {
     return a.length + b.length ? (2 * matching(a, b)) / (a.length + b.length) : 1;
   }
 
   // The longest common stretch, and what matches on either side of it.
+  /** @param {string[]} a @param {string[]} b @returns {number} */
   function matching(a, b) {
     let [best, at, to] = [0, 0, 0];
     for (let i = 0; i < a.length; i++)

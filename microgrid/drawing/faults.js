@@ -38,6 +38,7 @@ function markFault(node) {
 }
 
 // "In Python x.grad = 6 + 6 from before": what the nodes held that Python gave to the page, which begins at 0.
+/** @param {number} i */
 function remarkOn(i) {
   const remark = program.remarks[i];
   if (!remark) return null;

@@ -2,10 +2,12 @@
 // A formula typed in the page becomes its program: leaves, plain numbers, and the rows that Python's functions run.
 "use strict";
 
+/** @typedef {{ value?: number, number?: number }} Operand a node of the program, or a number that met none yet */
+
 const formulas = (() => {
   const table = page.formulas;
-  const powers = new Map(table.powers.map(([n, recipe]) => [n, recipe]));
-  const bases = new Map(table.bases.map(([b, recipe]) => [b, recipe]));
+  const powers = new Map(table.powers.map((/** @type {[number, any]} */ [n, recipe]) => [n, recipe]));
+  const bases = new Map(table.bases.map((/** @type {[number, any]} */ [b, recipe]) => [b, recipe]));
   const powerRow = table.operators["**"].tape[0][0];
   const MOST = Math.max(...Object.keys(table.functions.total.recipes).map(Number));
 
@@ -20,23 +22,25 @@ const formulas = (() => {
     const free = [...names.keys()].filter((name) => known.has(name) || !Object.hasOwn(table.constants, name));
     if (!free.length) throw new ExpressionError("a formula without a name has nothing to differentiate; write one, such as x * 2");
     const build = (/** @type {Map<string, number>} */ numbers) => {
+      /** @type {any} a program, as Python makes them */
       const made = { rows: program.rows, op: [], parents: [], labels: {}, data: {}, derivatives: {}, modules: [], innermost: {}, remarks: {} };
       const leafOf = new Map();
       const add = (/** @type {number} */ op, /** @type {number[]} */ parents) => made.op.push(op) && made.parents.push(parents) - 1;
       // Numbers stay numbers until they meet a value; both are told apart by their kind, as in Python.
-      const asValue = (operand) => {
-        if ("value" in operand) return operand.value;
+      const asValue = (/** @type {Operand} */ operand) => {
+        if (operand.value !== undefined) return operand.value;
         const i = add(table.constant, []);
         made.data[i] = operand.number;
         return i;
       };
+      /** @type {(recipe: any, given: Operand[]) => any} */
       const run = (recipe, given) => {
         const slots = [...given];
         for (const entry of recipe.tape) slots.push(Array.isArray(entry) ? apply(entry[0], entry.slice(1).map((slot) => slots[slot])) : { number: Number(entry) });
         return slots[recipe.result];
       };
-      const apply = (row, operands) => {
-        if (operands.every((operand) => "number" in operand)) return { number: operations[row](...operands.map((operand) => operand.number)) };
+      const apply = (/** @type {number} */ row, /** @type {Operand[]} */ operands) => {
+        if (operands.every((/** @type {Operand} */ operand) => "number" in operand)) return { number: operations[row](...operands.map((/** @type {Operand} */ operand) => operand.number)) };
         if (row === powerRow) {
           const [base, exponent] = operands;
           const own = "number" in exponent ? powers.get(exponent.number) : "number" in base ? bases.get(base.number) : undefined;
@@ -45,6 +49,7 @@ const formulas = (() => {
         const parents = operands.map(asValue);
         return { value: add(row, parents) };
       };
+      /** @type {any[]} */
       const stack = [];
       for (const [step, count] of todo) {
         const operands = stack.splice(stack.length - count, count);

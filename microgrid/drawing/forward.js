@@ -32,14 +32,15 @@ function outputAfter(i, by) {
 tools.add(
   (() => {
     let seed = -1;
+    /** @type {HTMLElement} */
     let body = null;
     const ROWS = 40;
 
     function refresh() {
       if (!body) return;
       const tangent = tangentsFrom(seed);
-      const name = (i) => nameOf(i, 20);
-      const done = (i) => passes.isLeaf(i) || dataShown(nodes[nodeOf[i]]);
+      const name = (/** @type {number} */ i) => nameOf(i, 20);
+      const done = (/** @type {number} */ i) => passes.isLeaf(i) || dataShown(nodes[nodeOf[i]]);
       const reached = [...tangent.keys()].filter((i) => tangent[i] !== 0 && !passes.isLeaf(i));
       const rows = reached.slice(0, ROWS).map((i) => {
         const edges = passes.parents[i].map((parent, argument) => [parent, passes.first[i] + argument]).filter(([parent]) => tangent[parent] !== 0);
@@ -88,13 +89,15 @@ tools.add(
   (() => {
     let leaf = -1;
     let by = 0.1;
+    /** @type {HTMLElement} */
     let body = null;
 
     // Whether they are equal: a difference within the rounding errors of both is none.
+    /** @param {number} predicted @param {number} there @param {number} thereError */
     function verdict(predicted, there, thereError) {
       const [here, gradient] = [passes.data[passes.output], passes.gradient[leaf]];
       const output = nameOf(passes.output);
-      const broken = [[output, here], [`${nameOf(leaf)}.grad`, gradient], [`${output} after the nudge`, there]].find(([, x]) => !Number.isFinite(x));
+      const broken = /** @type {[string, number][]} */ ([[output, here], [`${nameOf(leaf)}.grad`, gradient], [`${output} after the nudge`, there]]).find(([, x]) => !Number.isFinite(x));
       if (broken) return `There is nothing to compare: ${broken[0]} is ${format(broken[1])}.`;
       const miss = Math.abs(there - here - predicted);
       const rounding = passes.dataError[passes.output] + thereError + Math.abs(by) * (passes.gradientError[leaf] + Math.abs(gradient) * 2 ** -52);
@@ -108,7 +111,7 @@ tools.add(
       const [there, thereError] = outputAfter(leaf, by);
       const actual = there - passes.data[passes.output];
       const largest = Math.max(Math.abs(predicted), Math.abs(actual)) || 1;
-      const bar = (kind, words, x) => {
+      const bar = (/** @type {string} */ kind, /** @type {string} */ words, /** @type {number} */ x) => {
         const share = Number.isFinite(x) ? Math.abs(x) / largest : 0;
         const width = 48 * share;
         const svg = shape("svg", { viewBox: "0 0 100 12", class: "bar", role: "img", "aria-label": `${words}: ${format(x)}`, preserveAspectRatio: "none" }, document.createDocumentFragment());

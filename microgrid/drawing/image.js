@@ -20,11 +20,11 @@ const viewed = {
 /** @param {Batch} model */
 function layImage(model) {
   const { points, outputs, inputs } = boundary;
-  const columns = inputs.map((_, k) => Float64Array.from(points, (point) => point[k]));
+  const columns = inputs.map((/** @type {number} */ _, /** @type {number} */ k) => Float64Array.from(points, (point) => point[k]));
   Object.assign(viewed, { model, columns, side: Math.sqrt(inputs.length), needed: model.reached(inputs) });
   byId("image").hidden = false;
   byId("image-number").max = String(points.length - 1);
-  viewed.bars = outputs.map((_, k) => {
+  viewed.bars = outputs.map((/** @type {number} */ _, /** @type {number} */ k) => {
     const bar = element("button", { type: "button", class: "bar", title: `∂ score of ${k}/∂ pixel` }, element("b", {}), " ", element("span", {}), " ", element("span", {}));
     const [name, track, number] = bar.children;
     name.append(String(k));
@@ -44,7 +44,7 @@ function layImage(model) {
   });
   byId("next-wrong").addEventListener("click", () => {
     const wrong = wrongOnes(weightsNow());
-    if (wrong.length) viewImage(wrong.find((i) => i > viewed.index) ?? wrong[0]);
+    if (wrong.length) viewImage(wrong.find((/** @type {number} */ i) => i > viewed.index) ?? wrong[0]);
   });
 }
 
@@ -59,7 +59,7 @@ function viewImage(index) {
 function wrongOnes(weights) {
   const { targets, points, outputs } = boundary;
   const answers = viewed.model.run(weights, viewed.columns, outputs);
-  return points.map((_, i) => i).filter((i) => targets && outputs.length > 1 && winner(answers, i) !== targets[i]);
+  return points.map((/** @type {number} */ _, /** @type {number} */ i) => i).filter((/** @type {number} */ i) => targets && outputs.length > 1 && winner(answers, i) !== targets[i]);
 }
 
 /** @param {Numbers} weights @param {string} when the weights are those */
@@ -69,16 +69,16 @@ function paintImage(weights, when) {
   const wrong = wrongOnes(weights);
   model.setParameters(weights);
   model.forward(columns.map((column) => column.subarray(index, index + 1)), 0, 1);
-  const scores = outputs.map((node) => model.values[node][0]);
+  const scores = outputs.map((/** @type {number} */ node) => model.values[node][0]);
   const said = scores.indexOf(Math.max(...scores));
   const asked = viewed.asked >= 0 ? viewed.asked : targets && outputs.length > 1 ? targets[index] : said;
   model.backward(outputs[asked], 1, needed, 1);
-  const gradient = inputs.map((node) => (node < 0 ? 0 : model.gradients[node][0]));
+  const gradient = inputs.map((/** @type {number} */ node) => (node < 0 ? 0 : model.gradients[node][0]));
   const most = largest(gradient) || 1;
   const pixels = columns.map((column) => column[index]);
   const brightest = largest(pixels) || 1;
   // Ink on paper, or, where a number is negative, the colours of signs.
-  const tone = Math.min(...pixels) < 0 ? (x) => shade(x / brightest) : (x) => pixelOf(colors.paper.map((c, k) => Math.round(c + (x / brightest) * (colors.ink[k] - c))));
+  const tone = Math.min(...pixels) < 0 ? (/** @type {number} */ x) => shade(x / brightest) : (/** @type {number} */ x) => pixelOf(colors.paper.map((c, k) => Math.round(c + (x / brightest) * (colors.ink[k] - c))));
   paint(byId("pixels"), side, side, Uint32Array.from(pixels, tone));
   paintCells(byId("slopes"), gradient, side, most);
   const size = largest(scores) || 1;
@@ -95,7 +95,7 @@ function paintImage(weights, when) {
   byId("slopes-caption").textContent = outputs.length > 1 ? `∂ score of ${asked}/∂ pixel` : "∂ score/∂ pixel";
   byId("slopes").setAttribute("aria-label", `The gradient of the score of ${asked} at each pixel; the largest is ${format(most)}`);
   byId("pixels").setAttribute("aria-label", `Sample ${index}${targets ? `, target ${format(targets[index])}` : ""}`);
-  const share = 1 / scores.reduce((sum, x) => sum + Math.exp(x - scores[said]), 0);
+  const share = 1 / scores.reduce((/** @type {number} */ sum, /** @type {number} */ x) => sum + Math.exp(x - scores[said]), 0);
   const verdict = targets ? `, which is ${said === targets[index] ? "right" : `wrong: it is ${targets[index]}`}` : "";
   const shown = total > points.length ? ` ${points.length} of ${total.toLocaleString("en")} samples are here.` : "";
   byId("image-words").textContent =

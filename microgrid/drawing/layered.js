@@ -27,12 +27,12 @@ const layered = (() => {
   /** Where the edges begin and end, and what is before and after across them @type {Record<string, (keyof typeof PAD)[]>} */
   const SIDES = { LR: ["left", "right", "top", "bottom"], RL: ["right", "left", "top", "bottom"], TB: ["top", "bottom", "left", "right"], BT: ["bottom", "top", "left", "right"] };
 
-  return (boxes, clusters, uses, { direction = "LR", rooms = [] } = {}) => {
+  return (/** @type {LayeredBox[]} */ boxes, /** @type {LayeredCluster[]} */ clusters, /** @type {LayeredUse[]} */ uses, { direction = "LR", rooms = [] } = {}) => {
     const [begins, ends, low, high] = SIDES[direction];
     const along = low === "top" ? 0 : 1;
     const across = along ? 0 : 1;
     const sign = begins === "left" || begins === "top" ? 1 : -1;
-    const points = makePoints(boxes, clusters.map((cluster) => cluster.parent), uses, rooms);
+    const points = makePoints(boxes, clusters.map((/** @type {LayeredCluster} */ cluster) => cluster.parent), uses, rooms);
     const { root, up, first, last, rank, size, step, chains, turned } = points;
     const order = arrange(points);
     const { y, corners } = place(points, order, across, [PAD[low], PAD[high]]);

@@ -24,7 +24,7 @@ const layeredPlaces = (() => {
     // Long edges are to be straight: what passes ranks weighs more.
     const weight = (/** @type {number} */ p, /** @type {number} */ q) => (p < boxes ? 1 : 3) * (q < boxes ? 1 : 3);
     /** @type {{ a: number, p: number, b: number, q: number, weight: number }[][]} */
-    const edges = Array.from({ length: root + 1 }, () => []);
+    const edges = Array.from({ length: root + 1 }, () => /** @type {any[]} */ ([]));
     const itemOf = (/** @type {number} */ p, /** @type {number} */ top) => {
       let item = p;
       for (let c = cluster[p]; c !== top; c = up[c]) item = count + c;

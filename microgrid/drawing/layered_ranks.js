@@ -9,7 +9,7 @@
 
 const layeredRanks = (() => {
   /** @type {(length: number) => number[][]} */
-  const emptyLists = (length) => Array.from({ length }, () => []);
+  const emptyLists = (length) => Array.from({ length }, () => /** @type {number[]} */ ([]));
 
   // The wanted order: a walk from the results back, argument by argument. It also finds the edges that close a cycle.
 

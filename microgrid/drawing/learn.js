@@ -16,6 +16,7 @@ tools.add(
     let curve = [];
     let rate = 0.1;
     let timer = 0;
+    /** @type {any} */
     let parts = null;
 
     // What modules train; else what is not called like data, x, y or t; else everything.
@@ -43,6 +44,7 @@ tools.add(
       return Number.isFinite(after) && Math.abs(after) < 1e100;
     }
 
+    /** @param {boolean} on */
     function setRunning(on) {
       clearTimeout(timer);
       timer = 0;
@@ -82,7 +84,7 @@ tools.add(
       const finite = curve.filter((y) => Math.abs(y) < 1e100);
       const [low, high] = [Math.min(...finite), Math.max(...finite)];
       const range = high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)) ? high - low : Infinity; // rounding errors are level
-      const at = (y, k) => `${(4 + ((width - 8) * k) / Math.max(1, curve.length - 1)).toFixed(1)} ${(range < Infinity ? height - 5 - ((height - 10) * (y - low)) / range : height / 2).toFixed(1)}`;
+      const at = (/** @type {number} */ y, /** @type {number} */ k) => `${(4 + ((width - 8) * k) / Math.max(1, curve.length - 1)).toFixed(1)} ${(range < Infinity ? height - 5 - ((height - 10) * (y - low)) / range : height / 2).toFixed(1)}`;
       parts.line.setAttribute("d", finite.length ? `M${finite.map(at).join("L")}` : "");
       parts.curve.setAttribute("aria-label", curve.length > 1 ? `${nameOf(passes.output)} over ${count(curve.length - 1, "step")}: from ${format(curve[0])} to ${format(curve.at(-1))}` : "No step yet");
       parts.says.textContent = verdict();

@@ -136,6 +136,7 @@ class Learner {
   initial() {
     const random = new PythonRandom(this.settings.seed);
     const gain = page.activations[this.settings.activation][1] === "he" ? 2 : 1;
+    /** @type {number[]} */
     const numbers = [];
     this.sizes.slice(1).forEach((size, k) => {
       const inputs = this.sizes[k];

@@ -17,15 +17,15 @@ let leafGroups = [];
 // As people order names: w2 before w10, and what is numbered before what is not.
 const byName = new Intl.Collator("en", { numeric: true }).compare;
 
+/** @param {number} i */
 function isNumbered(i) {
   return /\d$/.test(program.labels[i] ?? "") ? 0 : 1;
 }
 
 // What the user named comes first, then the numbers without a name, then the parameters, module by module.
 function groupLeaves() {
-  const named = [];
-  const unnamed = [];
-  const numbers = [];
+  /** @type {number[][]} */
+  const [named, unnamed, numbers] = [[], [], []];
   const byModule = new Map();
   for (let i = 0; i < passes.count; i++) {
     if (!passes.isLeaf(i)) continue;
@@ -35,12 +35,13 @@ function groupLeaves() {
     else if (byModule.has(at)) byModule.get(at).push(i);
     else byModule.set(at, [i]);
   }
+  /** @type {any[]} */
   const groups = [];
-  const add = (title, path, list) => list.length && groups.push({ title, path, leaves: list, shown: 0 });
+  const add = (/** @type {string} */ title, /** @type {string} */ path, /** @type {number[]} */ list) => list.length && groups.push({ title, path, leaves: list, shown: 0 });
   add("Leaves", "", [...named, ...unnamed]);
   add("Plain numbers", "", numbers);
   for (const at of [...byModule.keys()].toSorted((a, b) => byName(modules[a].path, modules[b].path)))
-    add(titleOf(at) || modules[at].title, modules[at].path, byModule.get(at).toSorted((i, j) => isNumbered(i) - isNumbered(j) || byName(program.labels[i] ?? "", program.labels[j] ?? "") || i - j));
+    add(titleOf(at) || modules[at].title, modules[at].path, byModule.get(at).toSorted((/** @type {number} */ i, /** @type {number} */ j) => isNumbered(i) - isNumbered(j) || byName(program.labels[i] ?? "", program.labels[j] ?? "") || i - j));
   return groups;
 }
 
@@ -68,11 +69,13 @@ function buildLeaves() {
 }
 
 // Rows are made when they are first seen: a network has hundreds.
+/** @param {LeafGroup} group */
 function openGroup(group) {
   if (group.box.open && !group.shown) addRows(group, ROWS);
   else if (group.box.open) for (const i of group.leaves) if (editors.has(i)) refreshLeaf(i);
 }
 
+/** @param {LeafGroup} group @param {number} count */
 function addRows(group, count) {
   const rest = group.leaves.slice(group.shown, group.shown + count);
   group.shown += rest.length;
@@ -89,6 +92,7 @@ function addRows(group, count) {
 }
 
 // Show the row of a leaf, wherever it is in the list.
+/** @param {number} i */
 function showLeaf(i) {
   const group = leafGroups.find((each) => each.leaves.includes(i));
   group.box.open = true;
@@ -100,9 +104,9 @@ function showLeaf(i) {
 function finder() {
   const box = element("input", { id: "find", type: "search", placeholder: "Find a leaf: w0, layers.1", "aria-label": "Find leaves by name" });
   box.addEventListener("input", () => {
-    const words = box.value.toLowerCase().split(/\s+/).filter((word) => word);
+    const words = box.value.toLowerCase().split(/\s+/).filter((/** @type {string} */ word) => word);
     for (const group of leafGroups) {
-      const found = group.leaves.filter((i) => words.every((word) => `${fullName(i)} ${group.title}`.toLowerCase().includes(word)));
+      const found = group.leaves.filter((i) => words.every((/** @type {string} */ word) => `${fullName(i)} ${group.title}`.toLowerCase().includes(word)));
       group.box.hidden = !found.length;
       if (words.length && found.length) showLeaf(found.at(-1));
       for (const i of group.leaves.slice(0, group.shown)) editors.get(i).box.hidden = !found.includes(i);
@@ -112,6 +116,7 @@ function finder() {
 }
 
 // A number without a name is called by its place in the formula that uses it first: "w0 × ▢".
+/** @param {number} i */
 function leafName(i) {
   if (!isConstant(i)) return nameOf(i, 60);
   const edge = passes.firstUse[i];
@@ -120,6 +125,7 @@ function leafName(i) {
   return fill(passes.row(child).formula, child, (j) => (j === i ? "▢" : nameOf(j)));
 }
 
+/** @param {number} i */
 function editorOf(i) {
   const name = leafName(i);
   const id = `leaf-${i}`;
@@ -137,12 +143,13 @@ function editorOf(i) {
     if (input.value !== "") setLeaf(i, Number(input.value));
   });
   input.addEventListener("blur", () => refreshLeaf(i));
-  for (const control of [input, handle]) control.addEventListener("keydown", (event) => nudge(event, i));
+  for (const control of [input, handle]) control.addEventListener("keydown", (/** @type {Aimed<KeyboardEvent>} */ event) => nudge(event, i));
   drag(i, handle, () => handle.focus());
   editors.set(i, { input, handle, gradient, box });
   return box;
 }
 
+/** @param {number} i */
 function refreshLeaf(i) {
   const { input, handle, gradient } = editors.get(i);
   const x = passes.data[i];

@@ -2,12 +2,13 @@
 // How much the page shows beside the graph: the panel or not, or the words of the step alone, in large letters.
 "use strict";
 
+/** @param {string} name @param {string} button @param {boolean} on */
 function toggleMode(name, button, on) {
   document.body.classList.toggle(name, on);
   byId(button).setAttribute("aria-pressed", String(on));
 }
 
-const hasMode = (name) => document.body.classList.contains(name);
+const hasMode = (/** @type {string} */ name) => document.body.classList.contains(name);
 
 function togglePanel() {
   toggleMode("bare", "hide-panel", !hasMode("bare"));

@@ -10,7 +10,7 @@ let innermost = {};
 
 /** @param {any} given titles, paths and parents, and which value is whose */
 function setModules(given) {
-  modules = given.modules.map(([title, path, parent]) => ({ title, path, parent }));
+  modules = given.modules.map((/** @type {any} */ [title, path, parent]) => ({ title, path, parent }));
   innermost = given.innermost;
 }
 
@@ -32,11 +32,13 @@ function withoutRoot(path) {
   return path.slice(path.indexOf(".") + 1 || path.length);
 }
 
+/** @param {number} i */
 function contextOf(i) {
   return titleOf(moduleOf(i));
 }
 
 // "layers.0.neurons.3.w0"
+/** @param {number} i */
 function fullName(i) {
   const at = moduleOf(i);
   const path = at < 0 ? "" : withoutRoot(modules[at].path);
@@ -53,7 +55,7 @@ let opened = new Set();
 /** @param {any} given */
 function adopt(given) {
   const boxOf = new Int32Array(passes.count);
-  given.nodes.forEach((node, k) => {
+  given.nodes.forEach((/** @type {any} */ node, /** @type {number} */ k) => {
     for (const i of node.values) boxOf[i] = k;
     node.module = null;
     if (node.kind !== "group") return;
@@ -61,16 +63,17 @@ function adopt(given) {
     node.module = modules.length;
     modules.push({ title: node.title, path: node.title, parent: null });
   });
-  const isGroup = (k) => given.nodes[k].kind === "group";
-  const keyOf = (source, target, argument) => (isGroup(source) || isGroup(target) ? `${source} ${target}` : `${source} ${target} ${argument}`);
-  const stands = new Map(given.edges.map(([source, target, argument]) => [keyOf(source, target, argument), []]));
+  const isGroup = (/** @type {number} */ k) => given.nodes[k].kind === "group";
+  const keyOf = (/** @type {number} */ source, /** @type {number} */ target, /** @type {number} */ argument) => (isGroup(source) || isGroup(target) ? `${source} ${target}` : `${source} ${target} ${argument}`);
+  const stands = new Map(given.edges.map((/** @type {any} */ [source, target, argument]) => /** @type {[string, number[]]} */ ([keyOf(source, target, argument), []])));
   for (let edge = 0; edge < passes.child.length; edge++) {
     const child = passes.child[edge];
     stands.get(keyOf(boxOf[passes.parentOf(edge)], boxOf[child], edge - passes.first[child]))?.push(edge);
   }
-  return { ...given, edges: given.edges.map(([source, target, argument]) => [source, target, argument, stands.get(keyOf(source, target, argument))]) };
+  return { ...given, edges: given.edges.map((/** @type {any} */ [source, target, argument]) => [source, target, argument, stands.get(keyOf(source, target, argument))]) };
 }
 
+/** @param {number} at */
 function levelOf(at) {
   let level = 0;
   for (let m = at; modules[m].parent !== null; m = modules[m].parent) level++;
@@ -84,6 +87,7 @@ function openTo(depth) {
 
 // For each module the outermost closed one that holds it, or −1.
 function closedAround() {
+  /** @type {number[]} */
   const found = [];
   modules.forEach(({ parent }, m) => (found[m] = parent !== null && found[parent] >= 0 ? found[parent] : opened.has(m) ? -1 : m));
   return found;
@@ -105,12 +109,13 @@ function boxes() {
   // A box stands where its last member does: after all that it uses.
   const keys = [...members.keys()].toSorted((a, b) => members.get(a).at(-1) - members.get(b).at(-1));
   const boxOf = new Int32Array(passes.count);
-  keys.forEach((key, k) => members.get(key).forEach((i) => (boxOf[i] = k)));
+  keys.forEach((key, k) => members.get(key).forEach((/** @type {number} */ i) => (boxOf[i] = k)));
   const used = new Uint8Array(passes.count);
   used[passes.output] = 1;
+  /** @type {[number, number, number, number[]][]} */
   const edges = [];
   const merged = new Map();
-  const isGroup = (k) => keys[k] < 0;
+  const isGroup = (/** @type {number} */ k) => keys[k] < 0;
   keys.forEach((key, target) => {
     for (const i of members.get(key))
       passes.parents[i].forEach((parent, argument) => {
@@ -139,7 +144,7 @@ function boxes() {
     const i = values[0];
     return {
       values,
-      exits: values.length > 1 || key < 0 ? values.filter((j) => used[j]) : values,
+      exits: values.length > 1 || key < 0 ? values.filter((/** @type {number} */ j) => used[j]) : values,
       kind: key < 0 ? "group" : !passes.isLeaf(i) ? "operation" : isConstant(i) ? "constant" : moduleOf(i) >= 0 ? "parameter" : "input",
       title: key < 0 ? modules[-1 - key].title : "",
       module: key < 0 ? -1 - key : null,
@@ -155,14 +160,14 @@ const LABELLED = 300; // edges that each have room for their numbers; beyond, on
 function pictureOf() {
   const { nodes, clusters, edges } = boxes();
   const labelled = edges.length <= LABELLED;
-  const isSingle = ([source, target]) => nodes[source].kind !== "group" && nodes[target].kind !== "group";
+  const isSingle = (/** @type {any} */ [source, target]) => nodes[source].kind !== "group" && nodes[target].kind !== "group";
   // Into a box, which has no order of arguments of its own, siblings go by name.
-  const rank = new Map(nodes.map((node, k) => [k, node.module === null ? "" : modules[node.module].path]).toSorted(([, a], [, b]) => byName(String(a), String(b))).map(([k], at) => [k, at]));
+  const rank = new Map(nodes.map((/** @type {any} */ node, /** @type {number} */ k) => [k, node.module === null ? "" : modules[node.module].path]).toSorted((/** @type {any} */ [, a], /** @type {any} */ [, b]) => byName(String(a), String(b))).map((/** @type {any} */ [k], /** @type {number} */ at) => [k, at]));
   const places = layered(
-    nodes.map((node) => ({ size: sizeOf(node), cluster: node.cluster })),
+    nodes.map((/** @type {any} */ node) => ({ size: sizeOf(node), cluster: node.cluster })),
     clusters,
-    edges.map(([source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank.get(source) : argument, stands.length]),
-    { direction, rooms: edges.map((edge) => (labelled && nodes[edge[0]].kind !== "constant" ? labelRoom(!isSingle(edge) && edge[3].length === 1) : null)) },
+    edges.map((/** @type {any} */ [source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank.get(source) : argument, stands.length]),
+    { direction, rooms: edges.map((/** @type {any} */ edge) => (labelled && nodes[edge[0]].kind !== "constant" ? labelRoom(!isSingle(edge) && edge[3].length === 1) : null)) },
   );
   return { note: "", ...places, labelled, nodes, clusters, edges };
 }
@@ -185,5 +190,5 @@ function bestPicture() {
 // The scale at which all of a picture is seen.
 /** @param {any} given */
 function scaleOf(given) {
-  return fitTo(around([...given.at.map(([x, y], k) => boxAround([x, y], given.size[k])), ...given.frames.map((frame) => frame.corners)]), MOST_SCALE)[2];
+  return fitTo(around([...given.at.map((/** @type {any} */ [x, y], /** @type {number} */ k) => boxAround([x, y], given.size[k])), ...given.frames.map((/** @type {any} */ frame) => frame.corners)]), MOST_SCALE)[2];
 }

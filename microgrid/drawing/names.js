@@ -11,7 +11,7 @@ const NAME = { height: 11, letter: 7.4 };
 const ROW = 14; // pixels from one title in the corner of frames to the next
 const GRID = 4; // pixels: how finely names are kept apart
 
-/** @typedef { { text: string, kind: string, at: Point, room: Point, attributes: Record<string, any>, element: SVGElement | null } } Name */
+/** @typedef { { text: string, kind: string, at: Point, room: number[], attributes: Record<string, any>, element: SVGElement | null } } Name */
 /** @type {Name[]} the most important first */
 let names = [];
 let namesScale = 0;
@@ -21,8 +21,8 @@ function collectNames() {
   namesScale = 0;
   names = [];
   const anywhere = [Infinity, Infinity];
-  const add = (kind, text, at, room, attributes) => names.push({ text, kind, at, room, attributes, element: null });
-  const card = (kind, node, text, room) => add(kind, text, node.at, room, { "data-node": node.index });
+  const add = (/** @type {string} */ kind, /** @type {string} */ text, /** @type {any} */ at, /** @type {number[]} */ room, /** @type {Record<string, any>} */ attributes) => names.push({ text, kind, at, room, attributes, element: null });
+  const card = (/** @type {string} */ kind, /** @type {GraphNode} */ node, /** @type {string} */ text, /** @type {number[]} */ room) => add(kind, text, node.at, room, { "data-node": node.index });
   card("output", outputNode, outputNode.single ? nameOf(outputNode.values[0], 16) : outputNode.title, anywhere);
   for (const { title, corners, cluster } of picture.frames) add("frame", `− ${title}`, corners.slice(0, 2), [Infinity, corners[3] - corners[1]], { "data-frame": cluster });
   for (const node of nodes) if (!node.single && node !== outputNode) card("group", node, node.title, anywhere);

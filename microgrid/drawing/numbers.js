@@ -6,6 +6,7 @@
 const mg = (() => {
   const BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330];
 
+  /** @param {number} n */
   function factorial(n) {
     let product = 1;
     for (let k = 2; k <= n; k++) product *= k;
@@ -13,35 +14,42 @@ const mg = (() => {
   }
 
   // C and Python have pow(1, nan) = pow(1, ±inf) = pow(−1, ±inf) = 1; JavaScript has nan.
+  /** @param {number} x @param {number} n */
   function pow(x, n) {
     if (x === 1 || (x === -1 && Math.abs(n) === Infinity)) return 1;
     return Math.pow(x, n);
   }
 
+  /** @param {number} a @param {number} b */
   function maximum(a, b) {
     return a > b || a !== a ? a : b;
   }
 
+  /** @param {number} a @param {number} b */
   function minimum(a, b) {
     return a < b || a !== a ? a : b;
   }
 
+  /** @param {number} x */
   function sign(x) {
     return x > 0 ? 1 : x < 0 ? -1 : x !== x ? x : 0;
   }
 
+  /** @param {number} a @param {number} b */
   function copysign(a, b) {
     if (b !== b) return b;
     return b < 0 || Object.is(b, -0) ? -Math.abs(a) : Math.abs(a);
   }
 
   // Of two whole numbers the even one, and the sign of zero stays.
+  /** @param {number} x */
   function round(x) {
     const up = Math.round(x);
     return copysign(up - x === 0.5 && up % 2 !== 0 ? up - 1 : up, x);
   }
 
   // As Python rounds: the exact decimal expansion of x counts. So x·10^digits is a fraction of whole numbers.
+  /** @param {number} x @param {number} digits */
   function roundTo(x, digits) {
     if (x === 0 || !Number.isFinite(x)) return x;
     const exponent = Math.max(Math.floor(Math.log2(Math.abs(x))) - 60, -1074);
@@ -58,12 +66,14 @@ const mg = (() => {
   }
 
   // Python's a % b and a // b.
+  /** @param {number} a @param {number} b */
   function mod(a, b) {
     const rest = a % b;
     if (rest === 0) return copysign(0, b);
     return rest < 0 === b < 0 ? rest : rest + b;
   }
 
+  /** @param {number} a @param {number} b */
   function floorDivide(a, b) {
     if (b === 0) return a / b;
     const quotient = (a - mod(a, b)) / b;
@@ -72,6 +82,7 @@ const mg = (() => {
   }
 
   // IEEE 754's: between |a| mod |b| and its complement, which is nearer; of two the one whose quotient is even.
+  /** @param {number} a @param {number} b */
   function remainder(a, b) {
     if (Math.abs(b) === Infinity && Number.isFinite(a)) return a;
     const size = Math.abs(a);
@@ -82,28 +93,33 @@ const mg = (() => {
     return copysign(1, a) * nearest;
   }
 
+  /** @param {number} x */
   function sigmoid(x) {
     if (x >= 0) return 1 / (1 + Math.exp(-x));
     const e = Math.exp(x);
     return e / (1 + e);
   }
 
+  /** @param {number} x */
   function sigmoidSlope(x) {
     const y = sigmoid(x);
     return y < 0.75 ? y * (1 - y) : y * sigmoid(-x);
   }
 
+  /** @param {number} x */
   function sech2(x) {
     const c = Math.cosh(x);
     return 1 / (c * c);
   }
 
+  /** @param {number} a @param {number} b */
   function direction(a, b) {
     if (Math.abs(a) === Infinity && Math.abs(b) < Infinity) return Math.sign(a);
     return a / Math.hypot(a, b);
   }
 
   // xⁿ·logᵏ x, which is 0 at x = 0 for n ≥ 0, and at x = ∞ for n < 0.
+  /** @param {number} k @param {number} x @param {number} n */
   function powerLog(k, x, n) {
     if (x === Infinity && n < 0) return 0;
     if (x === 0 && n === n) return n >= 0 ? 0 : Math.pow(Math.abs(x), n) * (k % 2 ? -1 : 1);
@@ -111,6 +127,7 @@ const mg = (() => {
   }
 
   // exp(−scale·x²): x² is split in two, because its rounding alone would cost three digits in the tail.
+  /** @param {number} x @param {number} scale */
   function gaussian(x, scale) {
     if (!(Math.abs(x) < 60)) return x === x ? 0 : x;
     const high = Math.round(x * 16) / 16;
@@ -118,6 +135,7 @@ const mg = (() => {
   }
 
   // exp(x²)·erfc(x) for x ≥ 2, by its continued fraction (Abramowitz & Stegun 7.1.14).
+  /** @param {number} x */
   function scaledErfc(x) {
     let tail = x;
     for (let k = 60; k >= 1; k--) tail = x + (0.5 * k) / tail;
@@ -125,6 +143,7 @@ const mg = (() => {
   }
 
   // Near 0 by the series of positive terms (Abramowitz & Stegun 7.1.6), so that no digit cancels.
+  /** @param {number} x @returns {number} */
   function erf(x) {
     if (Math.abs(x) >= 2) return x > 0 ? 1 - erfc(x) : erfc(-x) - 1;
     let term = 1;
@@ -136,12 +155,14 @@ const mg = (() => {
     return x === x ? (2 / Math.sqrt(Math.PI)) * x * gaussian(x, 1) * sum : x;
   }
 
+  /** @param {number} x @returns {number} */
   function erfc(x) {
     if (x < 0) return 2 - erfc(-x);
     if (x < 2) return 1 - erf(x);
     return x === x ? scaledErfc(x) * gaussian(x, 1) : x;
   }
 
+  /** @param {number} x */
   function gelu(x) {
     const z = x * Math.SQRT1_2;
     if (x === -Infinity) return -0;
@@ -149,6 +170,7 @@ const mg = (() => {
   }
 
   // The n-th derivative of cot at πx over πⁿ: a polynomial in c = cot(πx), as c' = −(1 + c²).
+  /** @param {number} n @param {number} x */
   function cotangentDerivative(n, x) {
     const c = 1 / Math.tan(Math.PI * (x - Math.round(x)));
     let coefficients = [0, 1];
@@ -166,6 +188,7 @@ const mg = (() => {
 
   // The n-th derivative of digamma (Abramowitz & Stegun 6.3, 6.4): by reflection left of zero, then by
   // recurrence up to where the asymptotic series is exact.
+  /** @param {number} n @param {number} x @returns {number} */
   function polygamma(n, x) {
     if (x !== x || x === -Infinity) return NaN;
     if (x === Infinity) return n === 0 ? Infinity : 0;
@@ -186,6 +209,7 @@ const mg = (() => {
   }
 
   // Kahan's sum with Neumaier's improvement: digamma's terms nearly cancel at its zero.
+  /** @param {number[]} terms */
   function sumExactly(terms) {
     let sum = 0;
     let lost = 0;
@@ -200,6 +224,7 @@ const mg = (() => {
   // log Γ(2 + z) for |z| ≤ ½ is a Taylor series without constant term: exact where log Γ crosses zero.
   const AROUND_TWO = Array.from({ length: 30 }, (_, i) => polygamma(i, 2) / factorial(i + 1));
 
+  /** @param {number} x @returns {number} */
   function lgamma(x) {
     if (x !== x) return x;
     if (Math.abs(x) === Infinity || (x <= 0 && x === Math.floor(x))) return Infinity;
@@ -221,6 +246,7 @@ const mg = (() => {
   }
 
   // The product of x − 1, x − 2, …, down to near 2, or by reflection: log Γ would lose digits where Γ is large.
+  /** @param {number} x @returns {number} */
   function gamma(x) {
     if (x === 0) return 1 / x;
     if (x < 0) {
@@ -236,6 +262,7 @@ const mg = (() => {
     return factor * Math.exp(aroundTwo(x - 2));
   }
 
+  /** @param {number} z */
   function aroundTwo(z) {
     return AROUND_TWO.reduceRight((sum, coefficient) => (sum + coefficient) * z, 0);
   }

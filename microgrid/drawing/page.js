@@ -8,10 +8,13 @@ const byId = (id) => document.getElementById(id);
 const page = JSON.parse(byId("data").textContent);
 document.title = page.title;
 
+/** @template {Event} E @typedef {E & { target: HTMLElement }} Aimed an event at something on the page */
+
 const MINUS = "−";
 const SVG = "http://www.w3.org/2000/svg";
 
 // Four significant digits, whole numbers in full, as in all pictures.
+/** @param {number} x */
 function format(x) {
   if (x !== x) return "nan";
   if (Math.abs(x) === Infinity) return x > 0 ? "inf" : MINUS + "inf";
@@ -23,6 +26,7 @@ function format(x) {
   return text.replace(/-/g, MINUS);
 }
 
+/** @param {string} tag @param {Record<string, any>} attributes @param {(Node | string | null | undefined)[]} children @returns {any} */
 function element(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) if (value !== undefined) made.setAttribute(name, value);
@@ -30,6 +34,7 @@ function element(tag, attributes, ...children) {
   return made;
 }
 
+/** @param {string} tag @param {Record<string, any>} attributes @param {any} parent @param {string} [text] @returns {any} */
 function shape(tag, attributes, parent, text) {
   const made = document.createElementNS(SVG, tag);
   for (const name in attributes) made.setAttribute(name, attributes[name]);
@@ -46,8 +51,11 @@ const playButton = byId("play");
 const speed = byId("speed");
 let now = 0;
 let timer = 0;
+/** @typedef {{ last: number, pause: number, show: (before: number) => void, words: () => string, live: HTMLElement, keys?: Record<string, (() => void) | null> }} Playback */
+/** @type {Playback} */
 let playback = null;
 
+/** @type {Record<string, () => void>} */
 const controls = {
   first: () => step(-Infinity),
   back: () => step(-1),
@@ -58,6 +66,7 @@ const controls = {
 
 // last: the number of the last step; pause: milliseconds between steps at speed 1; show(before): paints step
 // `now`; words(): what a screen reader says of it; live: what says it, too; keys: what more keys do.
+/** @param {Playback} options */
 function startPlayback(options) {
   playback = options;
   for (const id in controls) byId(id).addEventListener("click", controls[id]);
@@ -67,6 +76,7 @@ function startPlayback(options) {
     const target = /** @type {Element} */ (event.target);
     const typing = target.matches("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    /** @type {Record<string, (() => void) | null>} */
     const keys = {
       ArrowRight: controls.forward,
       ArrowLeft: controls.back,
@@ -90,6 +100,7 @@ function showPlace() {
   for (const id of ["forward", "last"]) byId(id).disabled = now === playback.last;
 }
 
+/** @param {number} step */
 function goTo(step) {
   const target = Math.min(playback.last, Math.max(0, step));
   const before = now;
@@ -103,6 +114,7 @@ function isPlaying() {
   return timer !== 0;
 }
 
+/** @param {boolean} on */
 function setPlaying(on) {
   clearTimeout(timer);
   timer = 0;
@@ -122,6 +134,7 @@ function setPlaying(on) {
   playback.live.setAttribute("aria-live", on ? "off" : "polite");
 }
 
+/** @param {number} by */
 function step(by) {
   setPlaying(false);
   goTo(now + by);

@@ -24,7 +24,7 @@ function signAndLevel(x, most) {
 
 function readColors() {
   const style = getComputedStyle(document.documentElement);
-  const rgb = (name) => [1, 3, 5].map((k) => parseInt(style.getPropertyValue(name).trim().slice(k, k + 2), 16));
+  const rgb = (/** @type {string} */ name) => [1, 3, 5].map((k) => parseInt(style.getPropertyValue(name).trim().slice(k, k + 2), 16));
   Object.assign(colors, { paper: rgb("--paper"), ink: rgb("--ink"), negative: rgb("--negative-4"), positive: rgb("--positive-4") });
   colors.classes = Array.from({ length: 10 }, (_, i) => rgb(`--class-${i}`));
   for (let i = 0; i <= SHADES; i++) {
@@ -53,7 +53,7 @@ function shade(x) {
   return x === x ? shades[Math.round((SHADES / 2) * (1 + Math.min(1, Math.max(-1, x))))] : colors.unknown;
 }
 
-/** @param {HTMLCanvasElement} canvas */
+/** @param {HTMLCanvasElement} canvas @param {number} width @param {number} height @param {Uint32Array<ArrayBuffer>} pixels */
 function paint(canvas, width, height, pixels) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const image = new ImageData(new Uint8ClampedArray(pixels.buffer), width, height);
@@ -83,6 +83,7 @@ function shadesOf(field, side, scale, pitch) {
 /**
  * Numbers as the cells of a square, in the colours of their signs; negative ones are hatched.
  * @param {Numbers} list @param {number} side @param {number} most
+ * @param {HTMLCanvasElement} canvas
  */
 function paintCells(canvas, list, side, most) {
   const cell = Math.max(3, Math.round(96 / side));

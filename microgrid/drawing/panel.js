@@ -7,6 +7,7 @@ const PATHS = 8;
 const LONG = 72; // letters of a formula that words are better than
 let highlighted = new Set();
 
+/** @param {number[]} path */
 function highlight(path) {
   const before = highlighted;
   highlighted = new Set(path);
@@ -31,6 +32,7 @@ function describeNode() {
   panel.node.replaceChildren(heading, ...(node.single ? describeValue(node) : describeGroup(node)));
 }
 
+/** @param {GraphNode} node */
 function describeGroup(node) {
   const parameters = parametersOf(node);
   return [
@@ -40,13 +42,16 @@ function describeGroup(node) {
   ];
 }
 
+/** @param {GraphNode} node */
 function describeValue(node) {
   const i = node.values[0];
   const name = nameOf(i, 200);
   const known = dataShown(node);
   const complete = node.completeStep <= now;
   const gradient = gradientNow(node);
+  /** @type {any[]} */
   const parts = [];
+  /** @type {Record<string, string>} */
   const kinds = { input: "a leaf", parameter: "a parameter", constant: "a constant", operation: passes.row(i).name };
   parts.push(
     element("div", { class: "title" }, bold(name), element("span", { class: "kind" }, [kinds[node.kind], node === outputNode ? "the output" : "", contextOf(i)].filter((text) => text).join(", "))),
@@ -95,6 +100,7 @@ function describeValue(node) {
   return parts;
 }
 
+/** @param {number} i @param {boolean} complete */
 function describePaths(i, complete) {
   const { paths, total } = passes.pathsToOutput(i, PATHS);
   const heading = element("h3", {}, total === 1 ? "The path to the output" : `Sum over ${format(total)} paths to the output`);
@@ -103,7 +109,7 @@ function describePaths(i, complete) {
     const products = path.map((edge) => passes.shown.derivative[edge]);
     const product = products.reduceRight((all, d) => all * d, 1);
     const stops = [nameOf(i, 10), ...path.map((edge) => nameOf(passes.child[edge], 10))];
-    const shown = (list) => (list.length > 7 ? [...list.slice(0, 3), "…", ...list.slice(-3)] : list);
+    const shown = (/** @type {any[]} */ list) => (list.length > 7 ? [...list.slice(0, 3), "…", ...list.slice(-3)] : list);
     const item = element(
       "button",
       { class: "path" },

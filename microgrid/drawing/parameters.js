@@ -4,7 +4,7 @@
 
 /** @type {{ side: number, name: string, total: number, weights: number[] }} */
 const images = page.images;
-const imageRoom = { /** @type {HTMLCanvasElement[]} */ canvases: [], most: 1 };
+const imageRoom = { canvases: /** @type {HTMLCanvasElement[]} */ ([]), most: 1 };
 
 /** @type {[string, number[][]][]} runs of positions, first and length */
 const groups = page.groups;
@@ -53,7 +53,7 @@ function buildTable() {
 function paintTable(weights, start) {
   groups.forEach(([, runs], k) => {
     const places = runs.flatMap(([first, length]) => Array.from({ length }, (_, i) => first + i));
-    const mean = (f) => places.reduce((sum, i) => sum + f(i), 0) / places.length;
+    const mean = (/** @type {(i: number) => number} */ f) => places.reduce((sum, i) => sum + f(i), 0) / places.length;
     const center = mean((i) => weights[i]);
     const statistics = [
       places.length,

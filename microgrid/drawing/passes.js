@@ -4,11 +4,12 @@
 "use strict";
 
 class Passes {
+  /** @param {{ rows: any[], op: number[], parents: number[][], data: Record<string, any>, derivatives: Record<string, any[]> }} given @param {Function[]} functions */
   constructor({ rows, op, parents, data, derivatives }, functions) {
     this.rows = rows.map((row, i) => ({
       ...row,
       function: functions[i],
-      tape: (row.tape ?? []).map((entry) =>
+      tape: (row.tape ?? []).map((/** @type {any} */ entry) =>
         Array.isArray(entry) ? { function: functions[entry[0]], row: entry[0], from: entry.slice(1) } : Number(entry),
       ),
     }));
@@ -39,7 +40,7 @@ class Passes {
     this.given.forEach((x, i) => (this.data[i] = x));
     this.checkOwnOperations();
     this.problems = this.findProblems();
-    this.received = parents.map(() => []);
+    this.received = parents.map(() => /** @type {number[]} */ ([]));
     this.reached = new Uint8Array(this.count); // where no gradient arrives none is sent, not 0 × ∞
     this.reached[this.output] = 1;
     for (let i = this.count - 1; i >= 0; i--)
@@ -51,24 +52,29 @@ class Passes {
     this.run();
   }
 
+  /** @param {number} i */
   isLeaf(i) {
     return this.parents[i].length === 0;
   }
 
+  /** @param {number} i */
   row(i) {
     return this.rows[this.op[i]];
   }
 
   // Whether a tangent passes along an edge: not where the local derivative is always 0.
+  /** @param {number} i @param {number} argument */
   connects(i, argument) {
     return this.row(i).results[argument] !== null || (this.row(i).problem !== "" && this.givenDerivatives.has(i));
   }
 
   // Whether a gradient ever flows back along an edge: not from where none arrives, either.
+  /** @param {number} argument @param {number} i */
   sends(i, argument) {
     return this.reached[i] === 1 && this.connects(i, argument);
   }
 
+  /** @param {number} edge */
   parentOf(edge) {
     const i = this.child[edge];
     return this.parents[i][edge - this.first[i]];
@@ -85,13 +91,13 @@ class Passes {
         this.data[i] = this.evaluate(i);
         continue;
       }
-      const broken = [row, ...row.tape.filter((entry) => entry.from).map((entry) => this.rows[entry.row])].find((r) => !r.function);
+      const broken = [row, ...row.tape.filter((/** @type {any} */ entry) => entry.from).map((/** @type {any} */ entry) => this.rows[entry.row])].find((r) => !r.function);
       if (broken) row.problem = `the JavaScript expression of ${broken.name} cannot be read`;
       else
         try {
           const derivatives = this.localDerivatives(i);
           if (!near(this.evaluate(i), known)) row.problem = `the JavaScript expression of ${row.name} gives ${this.evaluate(i)} where Python gives ${known}`;
-          else if (!derivatives.every((d, k) => near(d ?? 0, this.givenDerivatives.get(i)[k])))
+          else if (!derivatives.every((/** @type {any} */ d, /** @type {number} */ k) => near(d ?? 0, this.givenDerivatives.get(i)[k])))
             row.problem = `the local derivative of ${row.name} is not the same in JavaScript as in Python`;
         } catch (error) {
           row.problem = `the JavaScript expression of ${row.name} fails: ${error.message}`;
@@ -109,6 +115,7 @@ class Passes {
     return problems;
   }
 
+  /** @param {number} i */
   evaluate(i) {
     const data = this.data;
     const parents = this.parents[i];
@@ -117,12 +124,13 @@ class Passes {
     return parents.length === 1 ? f(data[parents[0]]) : f(...parents.map((parent) => data[parent]));
   }
 
+  /** @param {number} i */
   localDerivatives(i, data = this.data) {
     const row = this.row(i);
     if (row.problem) return this.givenDerivatives.get(i);
     const slots = [data[i], ...this.parents[i].map((parent) => data[parent])];
-    for (const entry of row.tape) slots.push(entry.from ? entry.function(...entry.from.map((slot) => slots[slot])) : entry);
-    return row.results.map((slot) => (slot === null ? 0 : slots[slot]));
+    for (const entry of row.tape) slots.push(entry.from ? entry.function(...entry.from.map((/** @type {number | null} */ slot) => slots[slot])) : entry);
+    return row.results.map((/** @type {number | null} */ slot) => (slot === null ? 0 : slots[slot]));
   }
 
   run() {
@@ -130,7 +138,7 @@ class Passes {
     for (let i = 0; i < this.count; i++)
       if (!this.isLeaf(i)) {
         data[i] = this.row(i).problem ? this.given.get(i) : this.evaluate(i);
-        this.localDerivatives(i).forEach((derivative, argument) => (this.derivative[first[i] + argument] = derivative));
+        this.localDerivatives(i).forEach((/** @type {number} */ derivative, /** @type {number} */ argument) => (this.derivative[first[i] + argument] = derivative));
       }
     gradient.fill(0);
     gradient[this.output] = 1;
@@ -150,7 +158,7 @@ class Passes {
   settle() {
     const { data, gradient, parents, first, derivative, flow } = this;
     const unit = 2 ** -53;
-    const settled = (x, error) => (Math.abs(x) <= error && Math.abs(x) < 1e-12 ? 0 : x);
+    const settled = (/** @type {number} */ x, /** @type {number} */ error) => (Math.abs(x) <= error && Math.abs(x) < 1e-12 ? 0 : x);
     const dataError = new Float64Array(this.count);
     const gradientError = new Float64Array(this.count);
     const moved = new Float64Array(this.count);
@@ -164,7 +172,7 @@ class Passes {
     for (let i = this.count - 1; i >= 0; i--) {
       shown.gradient[i] = settled(gradient[i], gradientError[i]);
       const error = gradientError[i] + unit * Math.abs(gradient[i]);
-      this.localDerivatives(i, moved).forEach((there, argument) => {
+      this.localDerivatives(i, moved).forEach((/** @type {number} */ there, /** @type {number} */ argument) => {
         const edge = first[i] + argument;
         const derivativeError = Math.abs(there - derivative[edge]);
         const flowError = error * Math.abs(derivative[edge]) + Math.abs(gradient[i]) * derivativeError;
@@ -179,6 +187,7 @@ class Passes {
   }
 
   // The paths from a value to the output, as lists of edges: all if they are few, else the first of them.
+  /** @param {number} start @param {number} limit */
   pathsToOutput(start, limit) {
     const counts = new Float64Array(this.count);
     counts[this.output] = 1;
@@ -206,6 +215,7 @@ class Passes {
   }
 }
 
+/** @param {number} a @param {number} b */
 function near(a, b) {
   return Object.is(a, b) || a === b || Math.abs(a - b) <= 1e-9 * Math.max(Math.abs(a), Math.abs(b));
 }

@@ -51,7 +51,7 @@ function layPlane(model, ground) {
   // As many places as are computed in about 30 ms.
   plane.side = isLine ? 121 : Math.max(16, Math.min(48, Math.floor(Math.sqrt(2.5e6 / model.varying.length))));
   const { side } = plane;
-  const tick = (ends, k) => ends[0] + ((ends[1] - ends[0]) * k) / (side - 1);
+  const tick = (/** @type {number[]} */ ends, /** @type {number} */ k) => ends[0] + ((ends[1] - ends[0]) * k) / (side - 1);
   const across = new Float64Array(isLine ? side : side ** 2).map((_, i) => tick(range[0], i % side));
   plane.places = isLine ? [across] : [across, across.map((_, i) => tick([...range[1]].reverse(), Math.floor(i / side)))];
   plane.mapped = [...new Set([...outputs, ...inputs, ...neurons.flat()])].filter((i) => i !== null && i >= 0);
@@ -62,19 +62,21 @@ function layPlane(model, ground) {
     const kind = targets && !isRegression ? classOf(targets[i]) : 0;
     return mark(placeOnPicture(point[0], isLine ? (targets ? targets[i] : range[1][0]) : point[1]), isLine ? 0 : kind);
   });
-  const inWords = (ends) => ends.map((x) => format(Number(x.toPrecision(2)))).join(" to ");
+  const inWords = (/** @type {number[]} */ ends) => ends.map((x) => format(Number(x.toPrecision(2)))).join(" to ");
   const names = isLine ? ["x →", "y ↑"] : ["x₁ →", "x₂ ↑"];
   byId("ranges").replaceChildren(...names.map((name, k) => element("span", {}, `${name} ${inWords(range[k])}`)));
 }
 
+/** @param {number} x @param {number} y */
 function placeOnPicture(x, y, [[left, right], [low, high]] = plane.ground.range) {
   return [(FIELD * (x - left)) / (right - left), (FIELD * (high - y)) / (high - low)];
 }
 
+/** @param {number[]} center @param {number} kind */
 function mark(center, kind) {
   const [corners, turn] = SHAPES[kind % SHAPES.length];
   if (!corners) return shape("circle", { class: "point", cx: center[0], cy: center[1], r: 4.2 }, byId("points"));
-  const corner = (k) => center.map((c, axis) => c + 5.4 * [Math.cos, Math.sin][axis](turn + (2 * Math.PI * k) / corners));
+  const corner = (/** @type {number} */ k) => center.map((c, axis) => c + 5.4 * [Math.cos, Math.sin][axis](turn + (2 * Math.PI * k) / corners));
   return shape("polygon", { class: "point", points: Array.from({ length: corners }, (_, k) => corner(k).join(",")).join(" ") }, byId("points"));
 }
 
@@ -130,6 +132,7 @@ function computePlane(weights) {
   plane.fields = new Map(plane.mapped.map((node, k) => [node, results[k]]));
 }
 
+/** @param {number} node */
 function fieldOf(node) {
   return plane.fields.get(node);
 }
@@ -158,7 +161,7 @@ function drawEdge(fine, pixels, side, width) {
   for (let i = 0; i < pixels.length; i++) {
     const first = winner(fine, i);
     const second = fine.length > 1 ? runnerUp(fine, i, first) : -1;
-    const margin = (k) => fine[first][k] - (second < 0 ? 0 : fine[second][k]);
+    const margin = (/** @type {number} */ k) => fine[first][k] - (second < 0 ? 0 : fine[second][k]);
     const here = margin(i);
     const right = i % side < side - 1 ? i + 1 : i - 1;
     const below = i < pixels.length - side ? i + side : i - side;
@@ -167,7 +170,7 @@ function drawEdge(fine, pixels, side, width) {
   }
 }
 
-/** A neuron's answer, small: on a canvas, or in an svg as a curve. */
+/** A neuron's answer, small: on a canvas, or in an svg as a curve. @param {any} picture @param {number} node */
 function paintMapped(picture, node) {
   const field = fieldOf(node);
   if (plane.ground.inputs.length === 1) return drawSmallCurve(picture, field);

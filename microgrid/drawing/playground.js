@@ -151,7 +151,7 @@ function showCharts() {
   const last = Math.max(1, notes[notes.length - 1].epochs);
   const xs = notes.map(({ epochs }) => epochs);
   for (const name of learner.isCurve ? ["loss"] : ["loss", "accuracy"])
-    buildChart(name, ["training", "test"].map((kind) => ({ kind, xs, ys: notes.map((moment) => moment[kind === "training" ? "train" : "test"][name]) })), last, () => {});
+    buildChart(name, ["training", "test"].map((kind) => ({ kind, xs, ys: notes.map((moment) => moment[kind === "training" ? "train" : "test"][/** @type {"loss" | "accuracy"} */ (name)]) })), last, () => {});
   paintCharts(learner.epochs, last, notes.length - 1);
 }
 
@@ -253,13 +253,14 @@ function connectSettings() {
   byId("more").addEventListener("click", () => change({ layers: [...settings.layers, 4] }));
   byId("fewer").addEventListener("click", () => change({ layers: settings.layers.slice(0, -1) }));
   byId("log").addEventListener("change", showCharts);
-  byId("settings").addEventListener("submit", (event) => event.preventDefault());
+  byId("settings").addEventListener("submit", (/** @type {SubmitEvent} */ event) => event.preventDefault());
 }
 
 // ---------------------------------------------------------------------------------------------------
 // The link holds the settings, so that a link to a page leads to what its sender saw
 
 /** For each setting what a text in the link stands for; undefined for what it cannot be. */
+/** @type {Record<string, (text: string) => any>} */
 const readers = {
   data: (text) => (text in toys ? text : undefined),
   layers: (text) => {
@@ -275,11 +276,13 @@ const readers = {
   seed: (text) => whole(text, 0, 2 ** 32 - 1),
 };
 
+/** @param {string} text @param {number} least @param {number} most */
 function within(text, least, most) {
   const x = Number(text);
   return text !== "" && x >= least && x <= most ? x : undefined;
 }
 
+/** @param {string} text @param {number} least @param {number} most */
 function whole(text, least, most) {
   return Number.isInteger(Number(text)) ? within(text, least, most) : undefined;
 }
@@ -296,7 +299,7 @@ function readLink() {
   for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
     const value = readers[name]?.(text);
     if (value === undefined) wrong.push(`${name}=${text}`);
-    else settings[name] = value;
+    else Object.assign(settings, { [name]: value });
   }
   if (toys[settings.data].isCurve) settings.loss = "squared error";
   return wrong.length ? `The link says ${wrong.join(", ")}, which this page does not know; it is left out.` : "";
@@ -336,6 +339,7 @@ function pickPoint(event) {
   if (distances[nearest] < 24) openSample(true, nearest);
 }
 
+/** @type {Record<string, () => void>} */
 const actions = {
   reset: () => (setTraining(false), restart()),
   play: () => setTraining(!isTraining),

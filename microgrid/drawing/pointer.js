@@ -3,6 +3,7 @@
 "use strict";
 
 function connect() {
+  /** @type {Record<string, () => any>} */
   const buttons = {
     "zoom-in": () => zoomMiddle(1.3),
     "zoom-out": () => zoomMiddle(1 / 1.3),
@@ -47,14 +48,14 @@ function connect() {
 function connectStage() {
   const touches = new Map();
   let pinch = 0;
-  stage.addEventListener("pointerdown", (event) => {
+  stage.addEventListener("pointerdown", (/** @type {Aimed<PointerEvent>} */ event) => {
     const rect = stage.getBoundingClientRect();
     touches.set(event.pointerId, [event.clientX - rect.left, event.clientY - rect.top]);
     const hit = event.target.closest("[data-node], [data-frame]");
     stage.dragged = false;
     if (!hit) stage.setPointerCapture(event.pointerId);
   });
-  stage.addEventListener("pointermove", (event) => {
+  stage.addEventListener("pointermove", (/** @type {Aimed<PointerEvent>} */ event) => {
     const last = touches.get(event.pointerId);
     if (!last) return;
     const rect = stage.getBoundingClientRect();
@@ -74,16 +75,16 @@ function connectStage() {
     touches.set(event.pointerId, here);
     moveView(view.x + here[0] - last[0], view.y + here[1] - last[1], view.scale);
   });
-  const release = (event) => {
+  const release = (/** @type {Aimed<PointerEvent>} */ event) => {
     touches.delete(event.pointerId);
     pinch = 0;
   };
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) stage.addEventListener(name, release);
-  stage.addEventListener("click", (event) => {
+  stage.addEventListener("click", (/** @type {Aimed<PointerEvent>} */ event) => {
     if (stage.dragged) return;
-    const frame = event.target.closest("[data-frame]");
+    const frame = /** @type {HTMLElement} */ (event.target.closest("[data-frame]"));
     if (frame) return closeBox(picture.clusters[Number(frame.dataset.frame)].module);
-    const hit = event.target.closest("[data-node]");
+    const hit = /** @type {HTMLElement} */ (event.target.closest("[data-node]"));
     if (hit && hit.classList.contains("editable")) return; // its own handler tells a click from a drag
     const node = hit ? nodes[Number(hit.dataset.node)] : null;
     if (node && !node.single) openBox(node.module);
@@ -94,7 +95,7 @@ function connectStage() {
   document.body.classList.toggle("embedded", embedded);
   stage.addEventListener(
     "wheel",
-    (event) => {
+    (/** @type {WheelEvent} */ event) => {
       if (embedded && !event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
       const rect = stage.getBoundingClientRect();
@@ -103,8 +104,8 @@ function connectStage() {
     { passive: false },
   );
   // One tab stop for the whole graph; up and down walk it in topological order.
-  stage.addEventListener("focusin", (event) => {
-    const hit = event.target.closest("[data-node]");
+  stage.addEventListener("focusin", (/** @type {Aimed<FocusEvent>} */ event) => {
+    const hit = /** @type {HTMLElement} */ (event.target.closest("[data-node]"));
     if (!hit) return;
     inside.element.setAttribute("tabindex", "-1");
     inside = nodes[Number(hit.dataset.node)];
@@ -112,8 +113,8 @@ function connectStage() {
     inside.element.setAttribute("aria-label", spoken(inside));
     if (hit.matches(":focus-visible")) follow(inside);
   });
-  stage.addEventListener("focusout", (event) => event.target.closest("[data-node]") && callNode(inside));
-  stage.addEventListener("keydown", (event) => {
+  stage.addEventListener("focusout", (/** @type {Aimed<FocusEvent>} */ event) => event.target.closest("[data-node]") && callNode(inside));
+  stage.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (by) {
       focusNode(nodes[Math.min(nodes.length - 1, Math.max(0, inside.index + by))]);
@@ -129,6 +130,7 @@ function connectStage() {
   });
 }
 
+/** @param {GraphNode} node */
 function focusNode(node) {
   node.element.setAttribute("aria-label", spoken(node));
   node.element.style.display = ""; // what is out of sight cannot be focused
@@ -136,6 +138,7 @@ function focusNode(node) {
   node.element.focus({ preventScroll: true });
 }
 
+/** @param {GraphNode} node */
 function spoken(node) {
   if (!node.single) return calledNode(node);
   const i = node.values[0];

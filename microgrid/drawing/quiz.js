@@ -12,7 +12,7 @@ const quiz = (() => {
     return asked.toSorted((a, b) => a.completeStep - b.completeStep || a.index - b.index).map((node) => node.values[0]);
   }
 
-  const use = (edge) => {
+  const use = (/** @type {number} */ edge) => {
     const child = nameOf(passes.child[edge]);
     return { child, flow: passes.gradient[passes.child[edge]], derivative: passes.derivative[edge], part: passes.flow[edge] };
   };
@@ -30,8 +30,8 @@ const quiz = (() => {
     const flowing = passes.received[i].filter((edge) => passes.flow[edge] !== 0);
     const received = flowing.length ? flowing : passes.received[i];
     const uses = received.map(use);
-    const near = (x) => Number.isFinite(x) && isNear(answer, x);
-    const names = (list) => list.map(({ child }) => child).join(" and ");
+    const near = (/** @type {number} */ x) => Number.isFinite(x) && isNear(answer, x);
+    const names = (/** @type {any[]} */ list) => list.map((/** @type {any} */ { child }) => child).join(" and ");
     if (uses.length > 1 && uses.length <= 10) {
       // Every choice of some of the uses
       for (let some = 1; some < 2 ** uses.length - 1; some++) {
@@ -44,14 +44,14 @@ const quiz = (() => {
       if (near(uses.reduce((product, { part }) => product * part, 1))) return "Along a path one multiplies, but the paths are added: take the sum of the parts, not their product.";
     }
     if (near(-right)) return "The size is right, the sign is not.";
-    const sum = (of) => uses.reduce((total, one) => total + of(one), 0);
+    const sum = (/** @type {any} */ of) => uses.reduce((total, one) => total + of(one), 0);
     const [{ child, flow, derivative }] = uses;
     const slopes = [...new Set(uses.map((one) => `∂${one.child}/∂${name}`))].join(" and ");
-    if (near(sum((one) => one.derivative))) return uses.length === 1 ? `That is the local derivative ∂${child}/∂${name} alone. Multiply it by what arrives: ${child}.grad = ${format(flow)}.` : "Those are the local derivatives alone. Multiply each by the gradient that arrives at its end.";
-    if (near(sum((one) => one.flow))) return uses.length === 1 ? `That is ${child}.grad, what arrives. Multiply it by the local derivative ∂${child}/∂${name}.` : "That is the sum of what arrives. Multiply each part by its local derivative first.";
-    if (near(sum((one) => one.flow + one.derivative))) return uses.length === 1 ? `You added ${format(flow)} and ${format(derivative)}. The chain rule multiplies along a path: ${child}.grad × ∂${child}/∂${name}.` : `You added what arrives and the local derivative on each path: ${uses.map((one) => signed(`(${format(one.flow)} + ${format(one.derivative)})`)).join(" + ")}. The chain rule multiplies along a path; only the paths are added.`;
-    if (near(sum((one) => one.flow / one.derivative))) return `You divided by the local derivative${uses.length === 1 ? "" : "s"} ${slopes}; multiply by ${uses.length === 1 ? "it" : "them"}.`;
-    if (near(sum((one) => one.flow * passes.data[i]))) return `You took ${name} itself for the local derivative. That of a product is the other factor: look at ${slopes}.`;
+    if (near(sum((/** @type {any} */ one) => one.derivative))) return uses.length === 1 ? `That is the local derivative ∂${child}/∂${name} alone. Multiply it by what arrives: ${child}.grad = ${format(flow)}.` : "Those are the local derivatives alone. Multiply each by the gradient that arrives at its end.";
+    if (near(sum((/** @type {any} */ one) => one.flow))) return uses.length === 1 ? `That is ${child}.grad, what arrives. Multiply it by the local derivative ∂${child}/∂${name}.` : "That is the sum of what arrives. Multiply each part by its local derivative first.";
+    if (near(sum((/** @type {any} */ one) => one.flow + one.derivative))) return uses.length === 1 ? `You added ${format(flow)} and ${format(derivative)}. The chain rule multiplies along a path: ${child}.grad × ∂${child}/∂${name}.` : `You added what arrives and the local derivative on each path: ${uses.map((one) => signed(`(${format(one.flow)} + ${format(one.derivative)})`)).join(" + ")}. The chain rule multiplies along a path; only the paths are added.`;
+    if (near(sum((/** @type {any} */ one) => one.flow / one.derivative))) return `You divided by the local derivative${uses.length === 1 ? "" : "s"} ${slopes}; multiply by ${uses.length === 1 ? "it" : "them"}.`;
+    if (near(sum((/** @type {any} */ one) => one.flow * passes.data[i]))) return `You took ${name} itself for the local derivative. That of a product is the other factor: look at ${slopes}.`;
     if (uses.length === 1 && flow) {
       const at = passes.child[received[0]];
       const formula = fill(passes.row(at).derivatives[received[0] - passes.first[at]], at, (j) => nameOf(j));
@@ -71,6 +71,7 @@ tools.add(
     /** @type {Float64Array} the numbers that are asked about */
     let asked;
     let predicting = false;
+    /** @type {any} */
     let parts = null;
 
     const open = () => quiz.questions().find((i) => !answered.has(i)) ?? -1;
@@ -114,6 +115,7 @@ tools.add(
       select(nodes[nodeOf[i]]);
     }
 
+    /** @param {number} i @param {boolean} first @param {string} words */
     function reveal(i, first, words) {
       answered.set(i, first);
       const chip = element("span", { class: `chip ${first ? "good" : ""}` }, `${nameOf(i)}.grad = ${format(passes.shown.gradient[i])}`);
@@ -121,11 +123,13 @@ tools.add(
       ask(words);
     }
 
+    /** @param {number} i */
     function why(i) {
       const terms = passes.received[i].map((edge) => `${format(passes.shown.gradient[passes.child[edge]])} × ${format(passes.shown.derivative[edge])}`);
       return `${nameOf(i)}.grad = ${terms.join(" + ")} = ${format(passes.shown.gradient[i])}`;
     }
 
+    /** @returns {void} */
     function check() {
       const i = open();
       const text = parts.box.value.trim().replaceAll("−", "-").replace(",", ".");
@@ -154,7 +158,7 @@ tools.add(
       build() {
         begin();
         const box = /** @type {HTMLInputElement} */ (element("input", { id: "answer", type: "text", inputmode: "text", autocomplete: "off", size: "12" }));
-        const choice = (id, words, options) => element("label", {}, `${words} `, element("select", { id }, ...options.map((one) => element("option", { value: one }, one))));
+        const choice = (/** @type {string} */ id, /** @type {string} */ words, /** @type {any} */ options) => element("label", {}, `${words} `, element("select", { id }, ...options.map((/** @type {any} */ one) => element("option", { value: one }, one))));
         const sign = choice("sign", "Sign", ["negative", "zero", "positive"]);
         const size = choice("size", "Size", ["smaller", "equal", "larger"]);
         const mode = /** @type {HTMLInputElement} */ (element("input", { id: "predicting", type: "checkbox" }));
@@ -176,7 +180,7 @@ tools.add(
         };
         parts.form.append(parts.question, element("label", {}, "Your answer ", box), parts.check, parts.predict, toolButton("give-up", "Show me", () => reveal(open(), false, `${why(open())}.`)));
         for (const button of parts.form.querySelectorAll("button:not(#check)")) button.type = "button";
-        parts.form.addEventListener("submit", (event) => {
+        parts.form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
           event.preventDefault();
           if (!predicting) check();
         });

@@ -10,12 +10,14 @@ const recorded = decode(page.numbers);
 const lastFrame = at.length - 1;
 const lastMoment = moments[moments.length - 1];
 
+/** @param {string} text */
 function decode(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const view = new DataView(bytes.buffer);
   return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }
 
+/** @param {number} frame */
 function parametersAt(frame) {
   return recorded.subarray(frame * parameterCount, (frame + 1) * parameterCount);
 }
@@ -31,13 +33,13 @@ function weightsNow() {
 function problemOf(model) {
   const { tried, answers, outputs, inputs } = boundary;
   try {
-    const columns = inputs.map((_, k) => Float64Array.from(tried, (point) => point[k]));
+    const columns = inputs.map((/** @type {number} */ _, /** @type {number} */ k) => Float64Array.from(tried, (point) => point[k]));
     const found = model.run(parametersAt(lastFrame), columns, outputs);
     const scale = 1 + largest(answers.flat().map(Number));
-    const isSame = (x, y) => Object.is(x, y) || x === y || Math.abs(x - y) <= 1e-3 * scale;
-    const wrong = answers.findIndex((answer, i) => answer.length !== found.length || !answer.every((y, k) => isSame(Number(y), found[k][i])));
+    const isSame = (/** @type {number} */ x, /** @type {number} */ y) => Object.is(x, y) || x === y || Math.abs(x - y) <= 1e-3 * scale;
+    const wrong = answers.findIndex((/** @type {any} */ answer, /** @type {number} */ i) => answer.length !== found.length || !answer.every((/** @type {number} */ y, /** @type {number} */ k) => isSame(Number(y), found[k][i])));
     if (wrong < 0) return "";
-    return `at (${tried[wrong].map(format).join(", ")}) the page finds ${found.map((f) => format(f[wrong])).join(", ")} where Python finds ${answers[wrong].map((y) => format(Number(y))).join(", ")}: the model computes otherwise for other points, or an operation's JavaScript is not right`;
+    return `at (${tried[wrong].map(format).join(", ")}) the page finds ${found.map((f) => format(f[wrong])).join(", ")} where Python finds ${answers[wrong].map((/** @type {number} */ y) => format(Number(y))).join(", ")}: the model computes otherwise for other points, or an operation's JavaScript is not right`;
   } catch (error) {
     return `an operation's JavaScript fails: ${error.message}`;
   }
@@ -72,6 +74,7 @@ function computeHistory() {
 }
 
 function largestWeight() {
+  /** @type {number[]} */
   const all = [];
   for (let frame = 0; network && frame <= lastFrame; frame++) {
     const weights = parametersAt(frame);

@@ -34,12 +34,13 @@ const sample = {
 // ---------------------------------------------------------------------------------------------------
 // Where things stand
 
-/** Layers from left to right, in each the neurons from top to bottom, in each its nodes by their depth. */
+/** Layers from left to right, in each the neurons from top to bottom, in each its nodes by their depth. @param {ReturnType<typeof networkGraph>} given */
 function placesOf({ graph, inputs, neurons, tail, target }) {
   /** @type {Map<number, Place>} */
   const places = new Map();
+  /** @type {any[]} */
   const frames = [];
-  const rowsOf = ({ name, weights }) => (sample.open.has(name) ? weights.length : 1);
+  const rowsOf = (/** @type {any} */ { name, weights }) => (sample.open.has(name) ? weights.length : 1);
   const heights = neurons.map((layer) => layer.reduce((sum, neuron) => sum + rowsOf(neuron) + CARD.gap, 0));
   const height = Math.max(inputs.length, ...heights);
   inputs.forEach((node, i) => places.set(node, { x: 0, y: (height - inputs.length) / 2 + i, kind: "input" }));
@@ -80,7 +81,7 @@ function placesOf({ graph, inputs, neurons, tail, target }) {
   return { places, frames, width: left, height };
 }
 
-/** What flows into a node, by way of hidden nodes too. @param {Map<number, Place>} places */
+/** What flows into a node, by way of hidden nodes too. @param {Map<number, Place>} places @param {number} node @returns {any[]} */
 function flowsInto(places, node, into = node) {
   const { parents } = sample.network.graph;
   return parents[node].flatMap((parent, argument) => (places.has(parent) ? [{ from: parent, to: into, through: node, argument }] : flowsInto(places, parent, into)));
@@ -111,6 +112,7 @@ function laySample() {
   room.replaceChildren(svg);
 }
 
+/** @param {SVGElement} svg @param {any} given */
 function layFrame(svg, { name, x, y, right, rows }) {
   const isOpen = sample.open.has(name);
   const [left, width] = [x * CARD.across - 6, (right - x) * CARD.across + CARD.width + 12];
@@ -128,7 +130,7 @@ function layFrame(svg, { name, x, y, right, rows }) {
     byId("sample-graph").querySelector(`[aria-label="${isOpen ? "Open" : "Close"} ${name}"]`).focus();
   };
   button.addEventListener("click", toggle);
-  button.addEventListener("keydown", (event) => {
+  button.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     event.stopPropagation();
@@ -136,11 +138,11 @@ function layFrame(svg, { name, x, y, right, rows }) {
   });
 }
 
-/** @returns {Card} */
+/** @returns {Card} @param {SVGElement} svg @param {number} node @param {any} given */
 function layCard(svg, node, { x, y, kind }) {
   const group = shape("g", { role: "button", transform: `translate(${x * CARD.across} ${y * CARD.down})` }, svg);
   shape("rect", { width: CARD.width, height: CARD.height, rx: 6 }, group);
-  const write = (kindOfText, y, text = "") => {
+  const write = (/** @type {string} */ kindOfText, /** @type {number} */ y, text = "") => {
     group.append(" "); // between words that are read aloud
     return shape("text", { class: kindOfText, x: CARD.width / 2, y }, group, text);
   };
@@ -151,6 +153,7 @@ function layCard(svg, node, { x, y, kind }) {
   return { node, kind, group, data, gradient };
 }
 
+/** @param {number} node */
 function chooseNode(node) {
   if (node === sample.chosen) return;
   sample.chosen = node;
@@ -178,10 +181,10 @@ function computeSample() {
   batch.backward(network.output, 1, network.graph.op.map(() => true), 1);
 }
 
-const dataOf = (node) => sample.batch.values[node][0];
-const gradientOf = (node) => sample.batch.gradients[node][0];
+const dataOf = (/** @type {number} */ node) => sample.batch.values[node][0];
+const gradientOf = (/** @type {number} */ node) => sample.batch.gradients[node][0];
 
-/** The local derivative of a node by one of its arguments. */
+/** The local derivative of a node by one of its arguments. @param {number} node @param {number} argument */
 function localOf(node, argument) {
   const local = sample.batch.locals(node, 1)[argument];
   return local === null ? 0 : typeof local === "number" ? local : local[0];
@@ -194,6 +197,7 @@ function short(x) {
   return text.length > 7 ? x.toExponential(1).replace(/-/g, MINUS) : text;
 }
 
+/** @param {number} node */
 function nameOfNode(node) {
   const { graph, score, output } = sample.network;
   if (node === output) return "loss";
@@ -201,12 +205,13 @@ function nameOfNode(node) {
   return graph.labels[node] || (graph.parents[node].length ? graph.rows[graph.op[node]].symbol : "const");
 }
 
+/** @param {number} node */
 function placeInWords(node) {
   const neuron = sample.network.neurons.flat().find(({ own }) => own.includes(node));
   return neuron ? `${nameOfNode(node)} of ${neuron.name}` : nameOfNode(node);
 }
 
-/** A formula of Python's making with numbers in it. @param {string} formula */
+/** A formula of Python's making with numbers in it. @param {string} formula @param {number} node */
 function withNumbers(formula, node) {
   const { parents } = sample.network.graph;
   return formula.replace(/\{(\w+)\}/g, (_, place) => {
@@ -215,7 +220,7 @@ function withNumbers(formula, node) {
   });
 }
 
-/** What a node is, and where its gradient comes from. */
+/** What a node is, and where its gradient comes from. @param {number} node */
 function nodeInWords(node) {
   const { graph, output } = sample.network;
   const row = graph.rows[graph.op[node]];

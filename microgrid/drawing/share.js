@@ -42,6 +42,7 @@ function restoreState() {
   select(node ?? null);
 }
 
+/** @param {string} text */
 function say(text) {
   byId("said").textContent = text;
   setTimeout(() => (byId("said").textContent = ""), 4000);
@@ -78,7 +79,7 @@ function svgOfStep(caption = [], letter = 0) {
   });
   const { detail } = view;
   setDetail(""); // a file is read as near as one likes
-  const copy = (from, to) => {
+  const copy = (/** @type {any} */ from, /** @type {any} */ to) => {
     for (const child of from.children) {
       const style = getComputedStyle(child);
       if (style.display === "none" && !child.dataset.node && !child.closest(".edge")) continue;
@@ -97,6 +98,7 @@ function svgOfStep(caption = [], letter = 0) {
   return new XMLSerializer().serializeToString(file);
 }
 
+/** @param {Blob} blob @param {string} name */
 function download(blob, name) {
   const address = URL.createObjectURL(blob);
   element("a", { href: address, download: name }).click();

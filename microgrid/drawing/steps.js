@@ -26,6 +26,7 @@
  * @property {number} backwardStep
  * @property {number} completeStep
  * @property {SVGElement} element
+ * @property {SVGElement} [tint]
  * @property {SVGElement} [labelText]
  * @property {number} [labelRoom] how wide its label may be
  * @property {SVGElement} [dataText]
@@ -96,7 +97,7 @@ function setProgram(given, functions) {
 function setPicture(given) {
   picture = given;
   selected = null;
-  nodes = picture.nodes.map((node, index) => ({
+  nodes = picture.nodes.map((/** @type {any} */ node, /** @type {number} */ index) => ({
     ...node,
     index,
     at: picture.at[index],
@@ -105,13 +106,13 @@ function setPicture(given) {
     into: [],
     from: [],
     single: node.kind !== "group",
-    computes: node.values.some((i) => !passes.isLeaf(i)),
+    computes: node.values.some((/** @type {number} */ i) => !passes.isLeaf(i)),
   }));
   nodeOf = new Int32Array(passes.count).fill(-1);
   for (const node of nodes) for (const i of node.values) nodeOf[i] = node.index;
   outputNode = nodes[nodeOf[passes.output]];
   isLarge = nodes.length > LARGE;
-  edges = picture.edges.map(([source, target, argument, stands], index) => {
+  edges = picture.edges.map((/** @type {any} */ [source, target, argument, stands], /** @type {number} */ index) => {
     const single = nodes[source].single && nodes[target].single;
     const path = picture.routes[index];
     /** @type {GraphEdge} */
@@ -121,7 +122,7 @@ function setPicture(given) {
       element: null,
       labelElement: null,
       program: single ? stands[0] : -1,
-      box: around(path.map(([x, y]) => [x, y, x, y])),
+      box: around(path.map((/** @type {any} */ [x, y]) => [x, y, x, y])),
     };
     nodes[target].into.push(edge);
     nodes[source].from.push(edge);
@@ -147,7 +148,7 @@ function setSteps() {
   });
   for (const node of nodes) {
     // A gradient is complete when every consumer has sent its part.
-    const senders = node.values.flatMap((i) => passes.received[i].map((edge) => nodes[nodeOf[passes.child[edge]]]));
+    const senders = node.values.flatMap((i) => passes.received[i].map((/** @type {number} */ edge) => nodes[nodeOf[passes.child[edge]]]));
     const outside = senders.filter((sender) => sender !== node);
     node.completeStep = Math.max(node === outputNode ? seedStep : 0, ...outside.map((sender) => sender.backwardStep));
     node.reached = node.completeStep > 0;
@@ -167,11 +168,13 @@ function around(boxes) {
   return all;
 }
 
+/** @param {GraphNode} node */
 function dataShown(node) {
   return !node.computes || node.forwardStep <= now;
 }
 
 // The gradient of a single value as it stands after the current step; null before anything came.
+/** @param {GraphNode} node */
 function gradientNow(node) {
   const i = node.values[0];
   let gradient = node === outputNode && now >= seedStep ? 1 : null;
@@ -182,6 +185,7 @@ function gradientNow(node) {
   return gradient !== null && Math.abs(gradient) <= passes.gradientError[i] && Math.abs(gradient) < 1e-12 ? 0 : gradient;
 }
 
+/** @param {number} edge an edge of the program */
 function arrived(edge) {
   return nodes[nodeOf[passes.child[edge]]].backwardStep <= now;
 }

@@ -10,7 +10,7 @@ const tools = (() => {
   byId("speeds").after(bar);
   document.querySelector("main").before(strip);
   // What is typed here is no key of the playback.
-  strip.addEventListener("keydown", (event) => {
+  strip.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Escape") (show(null), buttons.get(last)?.focus());
     event.stopPropagation();
   });

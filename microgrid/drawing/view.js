@@ -28,18 +28,20 @@ function cull() {
   }
 }
 
+/** @param {number} x @param {number} y @param {number} scale */
 function moveView(x, y, scale) {
   cancelAnimationFrame(gliding);
   Object.assign(view, { x, y, scale });
   showView();
 }
 
+/** @param {number} x @param {number} y @param {number} scale */
 function glideView(x, y, scale) {
   if (calm.matches || document.hidden || isLarge) return moveView(x, y, scale);
   const from = { ...view };
   const began = performance.now();
   cancelAnimationFrame(gliding);
-  const tick = (time) => {
+  const tick = (/** @type {number} */ time) => {
     const t = Math.min(1, Math.max(0, (time - began) / 260));
     const eased = 1 - (1 - t) ** 3;
     Object.assign(view, { x: from.x + (x - from.x) * eased, y: from.y + (y - from.y) * eased, scale: from.scale + (scale - from.scale) * eased });
@@ -71,7 +73,7 @@ const MOST_SCALE = 1.6;
  */
 function within([x, y, scale]) {
   const { width, height } = room;
-  const clamp = (offset, low, high, room) => {
+  const clamp = (/** @type {number} */ offset, /** @type {number} */ low, /** @type {number} */ high, /** @type {number} */ room) => {
     const margin = 24;
     if ((high - low) * scale + 2 * margin <= room) return (room - (low + high) * scale) / 2;
     return Math.max(room - margin - high * scale, Math.min(margin - low * scale, offset));
@@ -91,11 +93,13 @@ function showAll() {
   view.fitted = view.scale;
 }
 
+/** @param {number} x @param {number} y @param {number} factor */
 function zoomAt(x, y, factor) {
   const scale = Math.min(4, Math.max(Math.min(view.fitted, 0.2) / 2, view.scale * factor));
   moveView(x - ((x - view.x) * scale) / view.scale, y - ((y - view.y) * scale) / view.scale, scale);
 }
 
+/** @param {number} factor */
 function zoomMiddle(factor) {
   const { width, height } = room;
   zoomAt(width / 2, height / 2, factor);
@@ -105,16 +109,18 @@ let following = false;
 /** @type {GraphNode} */
 let inside; // the node that has the keyboard's focus when the graph has it
 
+/** @param {boolean} on */
 function setFollowing(on) {
   following = on;
   byId("follow").setAttribute("aria-pressed", String(on));
 }
 
 // Bring a node into view with its operands, at a size that can be read.
+/** @param {GraphNode | null} node */
 function follow(node) {
   if (!node) return;
-  const isSeen = (box) => {
-    const [left, top, right, bottom] = box.map((at, k) => (k % 2 ? view.y : view.x) + at * view.scale);
+  const isSeen = (/** @type {number[]} */ box) => {
+    const [left, top, right, bottom] = box.map((/** @type {number} */ at, /** @type {number} */ k) => (k % 2 ? view.y : view.x) + at * view.scale);
     return left >= 8 && top >= 8 && right <= room.width - 8 && bottom <= room.height - 8;
   };
   const near = around([node, ...node.operands].slice(0, 9).map((n) => n.box));

@@ -19,7 +19,7 @@ const BLANK = "_______";
 
 /** The rows of the sheet: every node with its formula, and a blank or the number for each gradient. @param {boolean} solved */
 function worksheetTable(solved) {
-  const cell = (x) => (solved ? format(x) : BLANK);
+  const cell = (/** @type {number} */ x) => (solved ? format(x) : BLANK);
   const single = nodes.filter((node) => node.single && node.kind !== "constant");
   const rows = single.map((node) => {
     const i = node.values[0];
