@@ -48,7 +48,9 @@ if (findings?.quotes.length)
         const button = place === null ? null : toolButton(`finding-${place}`, "Show where", () => showFinding(place));
         return element("div", { class: "finding" }, element("p", {}, element("b", {}, fact)), element("p", { class: "why" }, remedy), button);
       });
-      return [element("p", { class: "line" }, findings.summary), ...quotes, element("p", { id: "findings-hold", class: "why remark", role: "status" })];
+      const [first, ...more] = quotes;
+      const rest = more.length ? element("details", { class: "finding" }, element("summary", {}, `${count(more.length, "more finding")}`), ...more) : null;
+      return [element("p", { class: "line" }, findings.summary), first, ...(rest ? [rest] : []), element("p", { id: "findings-hold", class: "why remark", role: "status" })];
     },
     refresh() {
       byId("findings-hold").textContent = program === page.program && findingsHold ? "" : "This is of the numbers that Python gave: reset brings them back.";

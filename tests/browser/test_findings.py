@@ -112,6 +112,19 @@ def test_nodes_are_pointed_out_with_words_of_ones_own(show):
     assert show(explore(output, mark=w)).evaluate(MARKED) == {"w": ""}
 
 
+def test_the_worst_finding_is_shown_and_the_others_open(show):
+    x, y, z = values(x=0.0, y=-1.0, z=1.0)
+    output = x**2 + mg.relu(y) + mg.stop_gradient(z) * 2.0
+    found = mg.why(output)
+    assert len(found.findings) == 3
+    page = show(explore(output, mark=found))
+    shown = page.locator("#tool .finding b").locator("visible=true")
+    expect(shown).to_have_count(1)
+    page.get_by_text("2 more findings").click()
+    expect(shown).to_have_count(3)
+    assert shown.all_text_contents() == [" ".join(finding.sentences) for finding in found.findings]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_findings_are_no_barrier(browser, tmp_path, barriers, scheme):
     output = saturated()

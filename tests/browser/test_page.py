@@ -1159,6 +1159,20 @@ def test_phone_shows_all_without_sideways_scrolling(browser, tmp_path):
     page.close()
 
 
+@pytest.mark.parametrize("width", [360, 390, 721, 836, 1024, 1280])
+def test_every_button_is_in_sight_at_every_width(browser, tmp_path, width):
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(explore(network_of(3, 1)).save(tmp_path / "page.html").as_uri())
+    for said in ("", "Filming: 12 of 120"):
+        page.evaluate("text => (byId('said').textContent = text)", said)
+        boxes = [button.bounding_box() for button in page.locator("#zoom button").all() if button.is_visible()]
+        assert len(boxes) >= 12
+        for box in boxes:
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+    page.close()
+
+
 def test_boxes_and_leaves_answer_to_touch(browser, tmp_path):
     page = browser.new_page(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce"
