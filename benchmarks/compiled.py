@@ -8,7 +8,8 @@ with -ffast-math, which lets it have the vector functions of libmvec; it is call
 part where they are installed. All results are compared with those of NumPy, before the clock runs.
 
 The compile times are those of the first value and gradient, in a fresh process and with an empty cache, then in another
-one with what the first left in the cache; NumPy, microgrid's compiler and llvmlite are imported before. ``--only digits growth`` runs parts.
+one with what the first left in the cache; NumPy, microgrid's compiler and llvmlite are imported before. ``--only digits
+growth`` runs parts.
 """
 
 import argparse
