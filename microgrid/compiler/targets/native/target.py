@@ -8,6 +8,7 @@ import numpy as np
 
 from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
+from microgrid.compiler.ir import Leaf, View, reachable
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.program import Program
 from microgrid.compiler.signature import Floats
@@ -28,6 +29,8 @@ CACHED = 1_000_000
 """Bytes of a tile that stay in the processor's cache."""
 LONGEST = 2_000
 """Programs of more statements, each written out, would take LLVM seconds."""
+MOST = 1_000
+"""The same of statements on arrays, each of which is a loop."""
 SHORT = 64
 """Programs of fewer nodes are written out, even if they repeat."""
 OPERATION = 0.15
@@ -49,6 +52,10 @@ class Native:
         size = len(stages.program)
         if stages.unrolled and size > LONGEST and unsuited(stages) is not None:
             return f"its {size} nodes do not repeat themselves: more than {LONGEST} are not written out"
+        if not (stages.signature.batched or stages.unrolled) and unsuited(stages) is not None:
+            count = sum(not isinstance(x, Leaf | View) for x in reachable(stages.lifted.outputs))
+            if count > MOST:
+                return f"it is {count} statements on arrays: more than {MOST} are not written out"
         if stages.folded.recurrences and unsuited(stages) is not None:
             return f"its recurrence of {stages.folded.recurrences[0].steps} steps has no native form"
         rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
