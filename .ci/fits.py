@@ -116,8 +116,12 @@ FITS = {
         of_root(lambda x: (mp.tanh(x) / x - 1) / x**2, -mpf(1) / 3), lambda z: z + TINY, 0, mpf("0.0901"), 6
     ),
     "ERF": [c - (k == 0) for k, c in enumerate(polynomial(erf, lambda z: 1 / erf(z), 0, 1, 11))],
-    "ERF_TAIL": quotient(
-        erfcx, lambda x: mp.exp(-x * x) / mp.erf(x), nodes(mpf("0.99"), mpf("5.95"), 78), 5, 6
+    "ERF_TAIL": polynomial(
+        lambda u: erfcx(u + mpf("1.5")),
+        lambda u: mp.exp(-(u + mpf("1.5")) ** 2) / mp.erf(u + mpf("1.5")),
+        mpf("-0.51"),
+        mpf("4.45"),
+        19,
     ),
     "ERFC_TAIL": quotient(
         lambda x: 1 / erfcx(x) - mp.sqrt(mp.pi) * x,

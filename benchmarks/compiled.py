@@ -8,7 +8,8 @@ with -ffast-math, which lets it have the vector functions of libmvec; it is call
 part where they are installed. All results are compared with those of NumPy, before the clock runs.
 
 The compile times are those of the first value and gradient, in a fresh process and with an empty cache, then in another
-one with what the first left in the cache. ``--only digits growth`` runs parts.
+one with what the first left in the cache; NumPy, microgrid's compiler and llvmlite are imported before. ``--only digits
+growth`` runs parts.
 """
 
 import argparse
@@ -23,6 +24,8 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise, repeat
 from typing import Any
 
@@ -113,6 +116,8 @@ def compile_times(script: list[str], name: str, who: str) -> str:
 
 def first(make: Callable[[], tuple[Run, Read]]) -> None:
     """Print the CPU time from a function of scalars to its first gradient, in this process."""
+    if find_spec("llvmlite"):
+        import_module("llvmlite.binding")
     start = time.process_time()
     run, _ = make()
     run()

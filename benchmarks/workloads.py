@@ -415,8 +415,9 @@ def microgrid(target: str | None) -> Callable[[Workload], tuple[Run, Read]]:
     def make(work: Workload) -> tuple[Run, Read]:
         leaves = [mg.Value(x) for x in work.parameters.tolist()]
         options: Any = {"target": target} if target else {}
+        scalars = work.scalars  # and not the arrays of the work, which the compiled function would have to watch
         compiled = mg.compile(
-            lambda *sample: work.scalars(mg, leaves, *sample), reduce=work.reduce, batch=bool(work.samples), **options
+            lambda *sample: scalars(mg, leaves, *sample), reduce=work.reduce, batch=bool(work.samples), **options
         )
         kernel = compiled.kernel(*work.batch)
         if work.of_numbers and hasattr(kernel, "function"):

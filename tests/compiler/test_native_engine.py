@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import microgrid as mg
-from microgrid.compiler.targets.native import cache, engine
+from microgrid.compiler.targets.native import cache, engine, llvm
 
 ENGINE = "microgrid.compiler.targets.native"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither modes nor owners of this kind")
@@ -424,6 +424,64 @@ for factor in range(1, 30):
                 process.kill()
     assert len([*folder.iterdir()]) == 29
     assert all(compiled(float(factor)) for factor in range(1, 30))
+
+
+POINT = np.random.default_rng(0).normal(size=64)
+
+
+def slope(function):
+    kernel = mg.compile(function, target="native", batch=False).kernel(POINT)
+    return kernel, kernel.value_and_grad([], POINT, by="arguments")[1][0]
+
+
+def scaled(factor):
+    """A row of the user's, whose name does not say what it is."""
+    row = mg.Op("scaled", lambda x: factor * x, (lambda y, x: y / x,), expansion=lambda x: x * factor)
+    return lambda x: mg.total([mg.sin(row(t)) for t in x])
+
+
+def weighted(seed):
+    weights = np.random.default_rng(seed).normal(size=64).tolist()
+    return lambda x: mg.dot(weights, [mg.exp(t) for t in x])
+
+
+def chosen(seed):
+    order = np.random.default_rng(seed).permutation(64).tolist()
+    return lambda x: mg.total([mg.exp(x[i]) * t for i, t in zip(order, x, strict=True)])
+
+
+def leaking(slope):
+    return lambda x: mg.total([mg.exp(mg.leaky_relu(t, slope)) for t in x])
+
+
+def times(number):
+    return lambda x: mg.total([mg.exp(number * t) for t in x])
+
+
+ALIKE = [(leaking, 0.1, 0.2), (times, 2.5, 3.5), (weighted, 1, 2), (scaled, 2.0, 3.0), (chosen, 1, 2)]
+"""Functions of one form, and by what they differ."""
+
+
+@pytest.mark.parametrize(("form", "one", "other"), ALIKE)
+def test_programs_that_are_nearly_the_same_are_not_taken_for_each_other(folder, form, one, other):
+    for which in (one, other, one):
+        x = [mg.Value(t) for t in POINT]
+        form(which)(x).backward()
+        np.testing.assert_allclose(slope(form(which))[1], [t.grad for t in x], rtol=1e-13)
+
+
+def test_a_program_in_the_cache_is_not_written_again_before_somebody_asks_for_it(folder, monkeypatch):
+    function = times(2.5)
+    kernel, first = slope(function)
+    shown = kernel.dump("llvm")
+    emitted = []
+    monkeypatch.setattr(
+        llvm, "emit", lambda *given, emit=llvm.emit, **named: emitted.append(0) or emit(*given, **named)
+    )
+    again, second = slope(function)
+    assert np.array_equal(first, second)
+    assert not emitted
+    assert again.dump("llvm") == shown
 
 
 def test_making_machine_code_leaves_nothing_of_ours_to_the_garbage_collector():

@@ -153,6 +153,14 @@ def test_a_scalar_cholesky_factorisation_has_the_inverse_matrix_as_gradient(targ
     assert np.allclose(np.diag(found), np.diag(expected), rtol=0.0, atol=1e-13)
 
 
+def test_a_large_scalar_cholesky_factorisation_is_not_written_out_as_loops(monkeypatch):
+    monkeypatch.delenv("MICROGRID_NATIVE", raising=False)
+    leaves = [[mg.Value(float(i == j)) for j in range(50)] for i in range(50)]
+    kernel = mg.compile(lambda: cholesky(leaves)).kernel()
+    assert kernel.target == "native tape"
+    assert "statements on arrays" in kernel.why_not["native"]
+
+
 def test_wide_sums_and_extremes_have_one_record_each(target):
     leaves = [mg.Value(math.sin(k)) for k in range(3000)]
     tops = [mg.stop_gradient(mg.maximum(*leaves[k::30])) for k in range(30)]

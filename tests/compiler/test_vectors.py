@@ -16,7 +16,7 @@ import microgrid as mg
 from microgrid import ops
 from microgrid.compiler import compile
 from microgrid.compiler.ir import NOT, NUMBER
-from microgrid.compiler.targets.native import rows, vectors
+from microgrid.compiler.targets.native import rows
 from microgrid.compiler.targets.native.assembly import Builder, Function, Module, index, pointer
 from tests.compiler.machine import assembly, compiled, machine, optimised
 from tests.exact import definition
@@ -264,27 +264,6 @@ def operations(*functions):
 )
 def test_a_function_and_its_derivative_share_what_they_have_in_common(pair, shared):
     assert operations(*pair) <= sum(map(operations, pair)) - shared
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_quotient_by_a_shared_inverse_is_that_of_a_division(dtype):
-    rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
-
-    def mantissas():
-        ends = np.concatenate([2.0 - eps * np.arange(1, 200), 1.0 + eps * np.arange(200)])
-        return np.concatenate([rng.choice(ends, 100_000), rng.uniform(1.0, 2.0, 100_000)])
-
-    def spread(x):
-        return x * 2.0 ** rng.integers(-30, 30, x.size) * rng.choice([-1.0, 1.0], x.size)
-
-    pairs = [(spread(mantissas()), spread(rng.permutation(mantissas()))), *itertools.product(EDGES, SPECIAL)]
-    with np.errstate(all="ignore"):
-        x, y = [np.concatenate([np.ravel(pair[k]) for pair in pairs]).astype(dtype) for k in (0, 1)]
-        count = x.size - x.size % 8
-        wanted = (x / y)[:count]
-    divided = machine(lambda b, x, y: vectors.quotient(b, x, y, b.div(b.number(1.0), y)), 2, 8, dtype)
-    np.testing.assert_array_equal(divided(x[:count], y[:count]), wanted)
-    assert np.array_equal(np.signbit(divided(x[:count], y[:count]))[wanted == 0.0], np.signbit(wanted)[wanted == 0.0])
 
 
 # The builder

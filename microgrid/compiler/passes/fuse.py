@@ -49,7 +49,12 @@ class _Fusion:
         self.kept = {x.number for x in reachable(forward)}
         self.uses = Counter(operand.number for x in self.live for operand in x.arrays())
         products = [x for x in self.live if isinstance(x, Elementwise) and x.op is ops.mul]
-        self.pairs = {frozenset(operand.number for operand in x.arrays()) for x in products}
+        self.pairs = {frozenset(operand.number for operand in x.arrays()): x for x in products}
+        self.inverses = {
+            x.inputs[1].number: x.number  # type: ignore[union-attr]
+            for x in self.live
+            if isinstance(x, Elementwise) and x.op is ops.div and x.inputs[0] == 1.0
+        }
         free = [x for x in products if x.number not in self.kept]
         self.factors = Counter(operand.number for x in free for operand in x.arrays())
         self.scaled = Counter(
@@ -121,7 +126,7 @@ class _Fusion:
         """
         constant, divisor = 1.0, None
         product: Operand = 1.0
-        for before, other in either_way(x.inputs):
+        for before, other in either_way(self._divided(x)):
             once = isinstance(before, Node) and self._is_passing(before)
             c, rest = self._constant_in_front(before, other, once)
             constant *= c
@@ -135,6 +140,20 @@ class _Fusion:
         if divisor is not None:
             product = self.build.apply(ops.div, product, divisor)
         return self.build.apply(ops.mul, constant, product)
+
+    def _divided(self, x: Elementwise) -> tuple[Operand, ...]:
+        """Return the factors of a product; of x · (q / y), q and x / y if that is a product with 1 / y anyway.
+
+        So the two derivatives of a quotient q divide once.
+        """
+        for quotient, other in either_way(x.inputs):
+            match quotient, other:
+                case Elementwise(op=ops.div, inputs=(Node() as q, Node() as y)), Node():
+                    found = self.pairs.get(frozenset((other.number, self.inverses.get(y.number, -1))))
+                    once = self.uses[quotient.number] == 1 and quotient.number not in self.kept
+                    if once and found is not None and found.number in self.new and found.number not in self.kept:
+                        return q, found
+        return x.inputs
 
     def _is_passing(self, x: Node) -> bool:
         """Whether a product with a constant may as well be made where it is used."""

@@ -55,17 +55,21 @@ class Machine:
     """Machine code, which is there as long as this object is.
 
     Attributes:
-        text: what it was compiled of.
         processor: what it was compiled for.
         cached: whether it was compiled before, by this process or another.
     """
 
-    def __init__(self, text: str, level: int, library: Any, cached: bool) -> None:
-        self.text = text
+    def __init__(self, text: str | Callable[[], str], level: int, library: Any, cached: bool) -> None:
+        self._text = text
         self.processor = processor()
         self.cached = cached
         self._level = level
         self._library = library
+
+    @property
+    def text(self) -> str:
+        """What it was compiled of."""
+        return self._text if isinstance(self._text, str) else self._text()
 
     def address(self, name: str = "run") -> int:
         """Return where a function begins."""
@@ -91,22 +95,28 @@ _machines: weakref.WeakValueDictionary[Any, Machine] = weakref.WeakValueDictiona
 
 
 def load(
-    text: str, statements: int = 0, functions: tuple[str, ...] = ("run",), symbols: Mapping[str, int] | None = None
+    text: str | Callable[[], str],
+    statements: int = 0,
+    functions: tuple[str, ...] = ("run",),
+    symbols: Mapping[str, int] | None = None,
+    key: str = "",
 ) -> Machine:
     """Return LLVM text as machine code: that of before if the process has it, or the cache on disk.
 
     Args:
-        text: a module: functions, declarations, constants.
+        text: a module: functions, declarations, constants; or what writes it, asked if it is needed.
         statements: about how many the program has; above ``SIMPLE`` it is compiled faster, to slower code.
         functions: those whose addresses will be asked for.
         symbols: the addresses of what it declares and does not define.
+        key: that of the text, if it is known.
 
     Raises:
         ModuleNotFoundError: without llvmlite, naming the extra.
         NativeError: if the text is wrong or LLVM cannot compile or link it.
     """
-    level, symbols = 0 if statements > SIMPLE else 2, symbols or {}
-    key = _key(text, level)
+    level, symbols = _level(statements), symbols or {}
+    if isinstance(text, str):
+        key = key_of(text, statements)
     wanted = key, functions, *symbols.items()
     with _lock, _reasons():
         machine = _machines.get(wanted)
@@ -115,17 +125,23 @@ def load(
             known = code is not None
             if code is None:
                 target = _target(level)
-                code = target.emit_object(_optimised(text, target))
+                code = target.emit_object(_optimised(text if isinstance(text, str) else text(), target))
                 cache.write(key, code)
             machine = _machines[wanted] = Machine(text, level, _linked(code, functions, symbols), known)
         return machine
 
 
-def _key(text: str, level: int) -> str:
-    """A digest of all that machine code depends on."""
+def key_of(text: str, statements: int = 0) -> str:
+    """Return a digest of all that machine code depends on: the text, how it is compiled, the processor, versions."""
     llvm = _llvm()
     versions = require("llvmlite", "native code", "native").__version__, llvm.llvm_version_info
-    return hashlib.sha256(repr((text, level, _PASSES, _CODE, processor(), versions)).encode()).hexdigest()
+    what = text, _level(statements), _PASSES, _CODE, processor(), versions
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
+def _level(statements: int) -> int:
+    """How well a text of so many statements is compiled."""
+    return 0 if statements > SIMPLE else 2
 
 
 @functools.cache

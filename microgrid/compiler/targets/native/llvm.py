@@ -8,7 +8,6 @@ over the terms carries. Nothing here knows of contractions.
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from microgrid import ops
 from microgrid.compiler.ir import MASKS, NUMBER
-from microgrid.compiler.targets.native import rows, vectors
+from microgrid.compiler.targets.native import rows
 from microgrid.compiler.targets.native.assembly import Builder, DType, Function, Index, Module, Vector, index, pointer
 from microgrid.compiler.targets.native.loop_ir import (
     COUNT,
@@ -205,10 +204,8 @@ class _Program:
         self.parameters += [f"ptr noalias readonly %X{k}" for k in range(arguments)]
         self.parameters += [f"ptr noalias %out{k}" for k in range(outputs)]
         self.parameters += ["ptr noalias %workspace", "i64 %B"]
-        self.parts = [_outside(part) for part in (program.before, program.tile, program.after)]
+        self.parts = [_side_by_side(_outside(part)) for part in (program.before, program.tile, program.after)]
         self.varies = _varies(itertools.chain(*self.parts))
-        divisors = Counter(x.operands[1] for x in program.walk() if isinstance(x, Let) and x.op is ops.div)
-        self.divisors = {x for x, times in divisors.items() if isinstance(x, str) and times > 1}
         self.slots: dict[Name, tuple[int, bool]] = {}
         self.statements = 0
 
@@ -335,8 +332,8 @@ class _Body:
                     builder = self.builder(self.program.varies[name])
                     self.define(
                         name,
-                        lambda place, op=op, operands=operands, builder=builder: self.lowered(  # type: ignore[misc]
-                            builder, op, operands, place
+                        lambda place, op=op, operands=operands, builder=builder: rows.lower(  # type: ignore[misc]
+                            builder, op, [self.operand(x, place, builder) for x in operands]
                         ),
                     )
                 case Store():
@@ -347,15 +344,6 @@ class _Body:
                     self.loop(statement)
 
     # -- values ------------------------------------------------------------------------------------
-
-    def lowered(self, builder: Builder, op: Op, operands: Sequence[Operand], place: Mapping[Name, int]) -> Vector:
-        """Return a row of operands at a place; vectors that are divided by the same share its inverse."""
-        values = [self.operand(x, place, builder) for x in operands]
-        if not (op is ops.div and operands[1] in self.program.divisors and builder.width > 1 and builder.fused):
-            return rows.lower(builder, op, values)
-        x, y = [rows.numbers(builder, value) for value in values]
-        inverse = self.once(("inverse", y.text), lambda: builder.div(builder.number(1.0), y))
-        return vectors.quotient(builder, x, y, inverse)
 
     def axes(self, varies: frozenset[Name]) -> tuple[Name, ...]:
         """The blocks along which there are several registers, or vectors, of what varies with these indices."""
@@ -903,6 +891,35 @@ def _outside(statements: Sequence[Statement]) -> list[Statement]:
                 changes.update(_defined(x))
         result.append(replace(statement, body=tuple(inside)))
     return result
+
+
+def _side_by_side(statements: Sequence[Statement]) -> list[Statement]:
+    """Order the statements of each innermost loop by how many functions they wait for, loads by what reads them.
+
+    A function takes a hundred cycles from its argument to its result, and a processor looks some hundred instructions
+    ahead: so the next ones should be of others, that do not wait for it.
+    """
+    stored = {x.address.buffer.name for x in statements if isinstance(x, Store)}
+    if any(isinstance(x, For | Pack) or (isinstance(x, Load) and x.address.buffer.name in stored) for x in statements):
+        return [replace(x, body=tuple(_side_by_side(x.body))) if isinstance(x, For) else x for x in statements]
+    behind: dict[Name, int] = {}  # how many functions, one after the other, a name is the result of
+    keys: dict[int, tuple[int, bool]] = {}
+    last = 0, False  # store; they stay in order
+    readers: dict[Name, tuple[int, bool]] = {}
+    for k, x in enumerate(statements):
+        waits = max((behind.get(operand, 0) for operand in _operands(x)), default=0)
+        is_function = isinstance(x, Let) and not is_cheap(x.op)
+        keys[k] = waits, is_function
+        if isinstance(x, Store):
+            keys[k] = last = max(last, keys[k])
+        for name in _defined(x):
+            behind[name] = waits + is_function
+        for operand in _operands(x):
+            readers[operand] = min(readers.get(operand, keys[k]), keys[k])
+    for k, x in enumerate(statements):
+        if isinstance(x, Load):
+            keys[k] = readers.get(x.name, keys[k])[0], False
+    return [statements[k] for k in sorted(keys, key=keys.__getitem__)]
 
 
 def _varies(

@@ -61,6 +61,11 @@ def condition(b: Builder, x: Operand) -> Vector:
     return b.compare("!=", numbers(b, x), b.number(0.0))
 
 
+def has_rule(op: Op) -> bool:
+    """Return whether a row is a function of its name on vectors, and no expansion."""
+    return _rule(op) is not None
+
+
 def _rule(op: Op) -> Rule | None:
     for name in (op.ufunc, _OPERATORS.get((op.operator, op.arity), "")):
         if name in _OF_CONDITIONS:

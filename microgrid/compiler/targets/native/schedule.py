@@ -237,13 +237,10 @@ class _Schedule:
         if not whole:
             return False
         terms = list(x.arrays())
-        low = max(
-            self._earliest(x, term, phase) for term in terms
-        )  # the group behind the last one that computes a term
-        for k in range(low - 1, len(self.groups[phase])):
-            group = self.groups[phase][k] if k >= 0 else None
-            if group is None or group.alone is not None or not group.inside():
-                continue
+        for k in sorted(
+            {self.place[t.number] for t in terms if self.phase[t.number] == phase and t.number in self.place}
+        ):
+            group = self.groups[phase][k]
             inside = [t.number in group.inside() for t in terms]
             at_hand = all(here or self._earliest(x, t, phase) <= k for here, t in zip(inside, terms, strict=True))
             if any(inside) and at_hand and all((t.shape, t.batched) == (group.space, group.batched) for t in terms):

@@ -8,11 +8,12 @@ import numpy as np
 
 from microgrid import ops
 from microgrid.compiler.classes import VARIADIC
+from microgrid.compiler.ir import Leaf, View, reachable
 from microgrid.compiler.passes.differentiate import derivative
 from microgrid.compiler.program import Program
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
-from microgrid.compiler.targets.native import engine, entry, llvm, threads
+from microgrid.compiler.targets.native import engine, entry, known, llvm, threads
 from microgrid.compiler.targets.native.loop_ir import Buffer, For, Let, LoopProgram, Statement, Store
 from microgrid.compiler.targets.native.recurrence import recurrence, unsuited
 from microgrid.compiler.targets.native.rows import unsupported
@@ -28,6 +29,8 @@ CACHED = 1_000_000
 """Bytes of a tile that stay in the processor's cache."""
 LONGEST = 2_000
 """Programs of more statements, each written out, would take LLVM seconds."""
+MOST = 1_000
+"""The same of statements on arrays, each of which is a loop."""
 SHORT = 64
 """Programs of fewer nodes are written out, even if they repeat."""
 OPERATION = 0.15
@@ -49,6 +52,10 @@ class Native:
         size = len(stages.program)
         if stages.unrolled and size > LONGEST and unsuited(stages) is not None:
             return f"its {size} nodes do not repeat themselves: more than {LONGEST} are not written out"
+        if not (stages.signature.batched or stages.unrolled) and unsuited(stages) is not None:
+            count = sum(not isinstance(x, Leaf | View) for x in reachable(stages.lifted.outputs))
+            if count > MOST:
+                return f"it is {count} statements on arrays: more than {MOST} are not written out"
         if stages.folded.recurrences and unsuited(stages) is not None:
             return f"its recurrence of {stages.folded.recurrences[0].steps} steps has no native form"
         rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
@@ -108,8 +115,10 @@ class OnMachine:
         number = np.dtype(program.dtype).itemsize
         resident = number * sum(b.members for b in program.buffers if b.role == "local" and b.batched)
         self._tile = next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]) if resident else UNTILED
-        self._assembly = llvm.emit(
+        names = tuple([f"run.{phase}" for phase in self.phases]) or ("run",)
+        self._written = known.written(
             program,
+            names,
             width=processor.width,
             tile=self._tile,
             arguments=len(stages.program.sizes),
@@ -118,8 +127,7 @@ class OnMachine:
             registers=processor.registers,
             divided=bool(self.phases),
         )
-        names = tuple([f"run.{phase}" for phase in self.phases]) or ("run",)
-        self._machine = engine.load(self._assembly.text, self._assembly.statements, names)
+        self._machine = self._written.machine
         pointers = 3 + len(stages.program.sizes) + len(self._forms)
         self._functions = [self._machine.function(pointers, name, 1 + 2 * (name == "run.tiles")) for name in names]
         self._workspaces: list[Floats] = []
@@ -185,7 +193,7 @@ class OnMachine:
             [1] * len(self._forms),
             slow,
             theta=theta.ctypes.data,
-            workspace=self._assembly.workspace * theta.itemsize,
+            workspace=self._written.workspace * theta.itemsize,
             dtype=self.signature.dtype,
             nanoseconds=_nanoseconds(self.program),
             doc=slow.__doc__ or "",
@@ -195,14 +203,14 @@ class OnMachine:
     def text(self, stage: str) -> str:
         """Return a stage as text: ``loops``, ``llvm`` or ``asm``."""
         if stage == "llvm":
-            return self._assembly.text
+            return self._machine.text
         return self._machine.assembly() if stage == "asm" else self.program.dump()
 
     def _workspace(self) -> Floats:
         """Memory for one run, aligned to a line of the cache."""
         number = np.dtype(self.program.dtype).itemsize
         line = llvm.LINE // number
-        memory: Floats = np.zeros(self._assembly.workspace + line, self.program.dtype)
+        memory: Floats = np.zeros(self._written.workspace + line, self.program.dtype)
         return memory[-memory.ctypes.data % llvm.LINE // number :]
 
 
@@ -242,7 +250,7 @@ class InThreads(OnMachine):
             pointers = [[*given, *[out.ctypes.data for out in own], space.ctypes.data, size] for space, own in mine]
             before(*pointers[0])
             for (space, _), parts in zip(others, sums[1:], strict=True):
-                for lasting in self._assembly.lasting:
+                for lasting in self._written.lasting:
                     space[lasting] = workspace[lasting]
                 for part in parts:
                     part.fill(0.0)
@@ -267,7 +275,7 @@ class InThreads(OnMachine):
         """Where a sum over the samples stands."""
         if buffer.role == "output":
             return outs[buffer.position]
-        place = self._assembly.places[buffer.name]
+        place = self._written.places[buffer.name]
         return workspace[place : place + buffer.members]
 
 

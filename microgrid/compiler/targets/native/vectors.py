@@ -83,7 +83,7 @@ TANH = (
     -0.3333333333332682, 0.13333333331479383, -0.05396825218240266, 0.02186940686606858, -0.008861232682855246,
     0.003564982971193504, -0.0012624270194190052,
 )  # fmt: skip
-# erf x = x + x·p(x²), |x| ≤ 1; erf x = 1 − exp(−x²)·p(x)/q(x), 1 ≤ x ≤ 5.95;
+# erf x = x + x·p(x²), |x| ≤ 1; erf x = 1 − exp(−x²)·p(x − 1.5), 1 ≤ x ≤ 5.95;
 # erfc x = exp(−x²)/(√π·x + p(x)/q(x)), 0.87 ≤ x ≤ 28
 ERF = (
     0.12837916709551256, -0.3761263890318352, 0.11283791670944186, -0.026866170643111746, 0.005223977606120351,
@@ -91,10 +91,11 @@ ERF = (
     -1.6206314608298656e-07, 1.3710981979921814e-08, -7.779468180119286e-10,
 )  # fmt: skip
 ERF_TAIL = (
-    (0.9999998961931504, 1.3884837429686774, 0.9469203612738242, 0.37204746843180464, 0.08385486807032773,
-     0.008856144948448205),
-    (1.0, 2.5168618088261248, 2.786900361443867, 1.752100810876807, 0.6673463627319522, 0.14862487463225105,
-     0.01569723452472676),
+    0.32158541645431776, -0.16362291773255003, 0.07615103985544766, -0.0329309053003517, 0.013377340953740316,
+    -0.005145957531412975, 0.0018861348643076875, -0.0006619302121854451, 0.00022331011419796917,
+    -7.265834720935848e-05, 2.286322552273878e-05, -6.975584700597977e-06, 2.06986827310166e-06,
+    -5.981302154027627e-07, 1.660453881785911e-07, -4.215155951680177e-08, 8.946482788109983e-09,
+    -1.4111438391889985e-09, 1.41360763510745e-10, -6.5935799945817645e-12,
 )  # fmt: skip
 ERFC_TAIL = (
     (1.000000002748672, 1.7372838478244716, 1.5280447663479728, 0.8638266770545417, 0.33944032808214636,
@@ -181,22 +182,6 @@ def ordered_sum(b: Builder, x: Vector, y: Vector) -> tuple[Vector, Vector]:
     """X + y and its rounding error, for |x| ≥ |y| or x = 0."""
     total = b.add(x, y)
     return total, b.add(b.sub(x, total), y)
-
-
-def quotient(b: Builder, x: Vector, y: Vector, inverse: Vector) -> Vector:
-    """x/y, rounded as a division rounds it, by 1/y rounded: Markstein's theorem, "Computation of elementary functions".
-
-    Its remainders are exact where nothing is subnormal or overflows; elsewhere x is divided by y.
-    """
-
-    def usual(v: Vector) -> Vector:
-        size, limit = b.abs(v), 2.0**480 if b.bits == 64 else 2.0**60
-        return b.both(b.compare(">", size, b.number(1.0 / limit)), b.compare("<", size, b.number(limit)))
-
-    near = b.mul(x, inverse)
-    for _ in range(2):  # within 1.5 units of the last place, within 1, right
-        near = b.fma(b.fma(b.neg(near), y, x), inverse, near)
-    return b.guarded(b.both(usual(x), usual(y)), [near], lambda: [b.div(x, y)])[0]
 
 
 def within(b: Builder, x: Vector, low: float, high: float) -> Vector:
@@ -717,8 +702,8 @@ def erf(b: Builder, x: Vector) -> Vector:
     z = b.mul(bounded, bounded)
     a = b.abs(x)
     inner = b.fma(a, polynomial(b, z, ERF), a)
-    numerator = b.mul(exp_usual(b, b.neg(z)), polynomial(b, a, ERF_TAIL[0]))
-    outer = b.sub(b.number(1.0), b.div(numerator, polynomial(b, a, ERF_TAIL[1])))
+    tail = polynomial(b, b.sub(a, b.number(1.5)), ERF_TAIL)
+    outer = b.fma(b.neg(exp_usual(b, b.neg(z))), tail, b.number(1.0))
     result = b.select(b.compare("<", a, b.number(1.0)), inner, outer)
     result = b.select(b.compare(">", a, b.number(5.95)), b.number(1.0), result)
     return b.copysign(result, x)
