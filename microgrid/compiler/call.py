@@ -453,25 +453,30 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
 }
 
 
+def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return what each node of a program is, computed on Values of the parameters and of each argument of a sample."""
+    values: list[Any] = []
+    for row, arguments, data in program.nodes():
+        if arguments:
+            mine = [values[a] for a in arguments]
+            values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+        elif row is PARAMETER:
+            values.append(theta[int(data)])
+        elif row.recipe is not None and row.recipe[0] is argument_of:
+            values.append(sample[int(row.recipe[1][0])][int(data)])
+        else:
+            values.append(data)
+    return values
+
+
 def played_back(kernel: Called, theta: Sequence[Any], batch: Sequence[Sequence[Any]], output: int) -> Any:
     """Return an output as an ordinary graph: the program, played back on Values, sample by sample."""
-    signature = kernel.signature
-    samples = len(batch[0]) // max(kernel.program.sizes[0], 1) if signature.batched else 1
+    signature, program = kernel.signature, kernel.program
+    samples = len(batch[0]) // max(program.sizes[0], 1) if signature.batched else 1
     results = []
     for k in range(samples):
-        values: list[Any] = []
-        for row, arguments, data in kernel.program.nodes():
-            if arguments:
-                mine = [values[a] for a in arguments]
-                values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
-            elif row is PARAMETER:
-                values.append(theta[int(data)])
-            elif row.recipe is not None and row.recipe[0] is argument_of:
-                argument = int(row.recipe[1][0])
-                values.append(batch[argument][k * kernel.program.sizes[argument] + int(data)])
-            else:
-                values.append(data)
-        results.append(values[kernel.program.outputs[output]])
+        sample = [numbers[k * size : (k + 1) * size] for numbers, size in zip(batch, program.sizes, strict=True)]
+        results.append(values_of(program, theta, sample)[program.outputs[output]])
     total = ops.total(results)
     total = total / float(samples) if signature.reduce == "mean" and signature.batched else total
     return total if isinstance(total, Value) else engine.constant(total)
