@@ -34,6 +34,7 @@ FLOORS = [
     ["exercises"],
     ["compiler"],
     ["steps"],
+    ["mesh"],
     ["training"],
     ["strategies"],
     ["__init__"],

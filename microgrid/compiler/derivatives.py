@@ -33,6 +33,9 @@ from microgrid.recording import enable_grad
 LONGEST = 2_000
 """Programs of more statements that do not repeat are not written out on arrays: they run back, colour by colour."""
 
+_BACK = 2.0
+"""An operation on the way back, which adds to what stands there, takes so many times what one forward does."""
+
 Kind = Literal["forward", "reverse", "second"]
 Pull = Callable[[Task, Floats | None], Any]
 """Returns the gradient of the outputs, weighted by a seed, of one output by none, as the kernel itself computes it."""
@@ -102,6 +105,11 @@ class Derivative:
         """The colour of each row."""
         return np.array(colours(self.pattern), np.int64)
 
+    @cached_property
+    def full(self) -> bool:
+        """Whether no entry is 0 by structure: then every row and every column has a colour of its own, in order."""
+        return len(self.at[0]) == math.prod(self.shape)
+
     def kind(self, samples: int) -> Kind:
         """Return by which products it is computed: by those that take fewer operations, at the first batch."""
         if self._kind is None:
@@ -116,7 +124,7 @@ class Derivative:
             else:
                 backward = self.stages.array_program(self._pulled)
                 works = [forward * _work(self._arrays("forward"), samples), reverse * _work(backward, samples)]
-                self._kind = "forward" if works[0] < works[1] else "reverse"
+                self._kind = "forward" if works[0] < _BACK * works[1] else "reverse"
         return self._kind
 
     @property
@@ -196,10 +204,11 @@ class Derivative:
         if not len(rows):
             return np.zeros((size if self.stages.signature.per_sample else 1, 0))
         found = self.products(theta, arrays, size, weights, pull)
-        if self.kind(size) == "reverse":
-            chosen = found[columns, self.of_rows[rows]].T
+        reverse = self.kind(size) == "reverse"
+        if self.full:
+            chosen = (found.transpose(1, 0, 2) if reverse else found).reshape(len(rows), -1).T
         else:
-            chosen = found[rows, self.of_columns[columns]].T
+            chosen = (found[columns, self.of_rows[rows]] if reverse else found[rows, self.of_columns[columns]]).T
         if np.isnan(chosen).any():
             # It may be 0 · ∞ on the way of what has nothing to do with an entry.
             for k, sample in enumerate(chosen):
@@ -239,6 +248,8 @@ class Derivative:
 
     def dense(self, found: Floats) -> Floats:
         """Return the matrix of each sample."""
+        if self.full:
+            return found.reshape(-1, *self.shape)
         matrix: Floats = np.zeros((len(found), *self.shape), found.dtype)
         matrix[:, self.at[0], self.at[1]] = found
         return matrix
