@@ -19,6 +19,7 @@ from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
 from microgrid.ops import Op, Operation
 from microgrid.recording import is_recording, is_watched, pending
+from microgrid.reverse import add_gradients
 
 Rule = Callable[[Operation, Sequence[bool]], Sequence[bool]]
 """Says through which operands of an operation something passes, of which it is known whether they are a 0 that stays.
@@ -100,24 +101,12 @@ class Pullback:
                     rows = np.flatnonzero((sent == pattern).all(axis=1))
                     part = self.kernel if len(chosen) == len(pattern) else self.kernel.of(tuple(chosen.tolist()))
                     gradient += self._gradient(part, rows, weights[np.ix_(rows, chosen)])
-        add_gradients(self.kernel.parameters, gradient)
+        add_gradients(self.kernel.parameters, gradient.tolist())
 
     def _gradient(self, kernel: "Called", rows: Any, weights: Floats) -> Floats:
         batch = [a[rows].reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
         gradient: Floats = kernel.compute(PULLBACK, kernel.theta, batch, weights)[1]
         return gradient
-
-
-def add_gradients(leaves: Sequence[Value], gradient: Floats) -> None:
-    """Add an array to the gradients of leaves: to all or, if Ctrl-C comes, to none."""
-    before = [leaf._grad for leaf in leaves]
-    try:
-        for leaf, was, more in zip(leaves, before, gradient.tolist(), strict=True):
-            leaf._grad = was + more
-    except BaseException:
-        for leaf, was in zip(leaves, before, strict=True):
-            leaf._grad = was
-        raise
 
 
 class CompiledCall:
@@ -284,7 +273,7 @@ class CompiledCall:
         if cut.any():
             found[cut] = 0.0
         node._grad = gradient
-        add_gradients(kernel.parameters, found)
+        add_gradients(kernel.parameters, found.tolist())
         return True
 
     def __reduce__(self) -> Any:
