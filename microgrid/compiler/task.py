@@ -123,7 +123,7 @@ def product_program(lifted: Lifted, signature: Signature, task: Product) -> Arra
     if lifted.unrolled:
         places = [Map((), place) for place in ends[:-1]]
     directions = [(x, part, build.view(vector, index)) for x, part, index in zip(nodes, parts, places, strict=True)]
-    outputs = _each(lifted.outputs) if lifted.unrolled else _grouped(build, lifted.outputs)
+    outputs = _each(lifted.outputs) if lifted.unrolled else grouped(build, lifted.outputs)
     if task.kind == "forward":
         moved = tangents(build, [output for output, _ in outputs], directions)
         moved = [_over_samples(build, signature, x, 0.0)[0] if isinstance(x, Node) else x for x in moved]

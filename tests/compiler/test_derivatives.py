@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from programs import assert_close, cases, wild_cases
+from test_scans import CASES as RECURRENCES
+from test_scans import anything_folds  # noqa: F401 - a fixture
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph
@@ -161,3 +163,34 @@ def test_at_poles_and_infinities_a_jacobian_has_the_numbers_of_the_engine(kind, 
     expected = rows(outputs, parameters + inputs)
     assert np.array_equal(np.isnan(found), np.isnan(expected)), (found, expected)
     assert np.array_equal(np.isinf(found), np.isinf(expected)), (found, expected)
+
+
+@pytest.mark.parametrize("kind", ["forward", "reverse", "second"])
+@pytest.mark.parametrize("case", RECURRENCES)
+@pytest.mark.usefixtures("anything_folds")
+def test_a_loop_over_steps_has_the_derivatives_of_its_steps(kind, case):
+    theta, sample = np.random.default_rng(0).normal(size=(2, 40)) * 0.5
+    parameters = [mg.Value(x) for x in theta[:20].tolist()]
+
+    def function(parameters, xs):
+        found = case(parameters, xs)
+        return [found, found * xs[1], mg.sin(found) + parameters[0]]
+
+    kernel = mg.compile(lambda xs: function(parameters, xs), batch=False).kernel(sample)
+    options = {"seed": [1.0, -0.5, 2.0]} if kind == "second" else {}
+    formed(kernel, ("numpy", False), "both", kind, **options)
+    derivative = kernel.hessian if kind == "second" else kernel.jacobian
+    found = derivative(kernel.read(), sample, by="both", sparse=True, **options).toarray()
+    ((stages, _),) = [of.product(kind) for of in kernel._derivatives.values()]
+    assert stages.folded.recurrences
+
+    def whole(nudge):
+        leaves = [mg.Value(x * (1 + nudge)) for x in theta[:20].tolist()]
+        place = dict(zip(map(id, parameters), leaves, strict=True))
+        inputs = [mg.Value(x * (1 + nudge)) for x in sample.tolist()]
+        outputs, columns = function(leaves, inputs), [place[id(p)] for p in kernel.parameters] + inputs
+        if kind == "second":
+            outputs = gradient_graph(mg.dot(options["seed"], outputs), columns)
+        return rows(outputs, columns)
+
+    assert_close(found, whole(0.0), whole(4e-16))
