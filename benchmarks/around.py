@@ -1,12 +1,13 @@
 """What stands around a kernel, beside the bare kernel: predictions, calls, lists, gradients, learning.
 
-    pip install -e ".[native]" && python benchmarks/around.py
+    pip install -e ".[native,jax]" && python benchmarks/around.py
 
 A network of 784-50-10 has 39,760 parameters. Each row has the bare kernel's CPU time, and the median of the ratios of
 two times that were measured one after the other.
 """
 
 import functools
+import os
 import statistics
 import time
 import tracemalloc
@@ -50,8 +51,92 @@ def memory(run: Callable[[], Any]) -> float:
         tracemalloc.stop()
 
 
+def chain(x: Any) -> Any:
+    """Equations of which each has three neighbours in it."""
+    return [(3.0 - 2.0 * b) * b - a - 2.0 * c + 1.0 for a, b, c in zip([0.0, *x], x, [*x[1:], 0.0], strict=False)]
+
+
+def sparse() -> None:
+    """Print what sparse derivatives of a chain take, and what it takes to find out how they are computed."""
+    x = np.linspace(-1.0, 0.0, 4_000)
+    kernel = mg.compile(chain, batch=False).kernel(x)
+    multipliers = np.ones(len(x))
+    for what, run in (
+        ("Jacobian", lambda: kernel.jacobian([], x, sparse=True)),
+        ("Hessian", lambda: kernel.hessian([], x, seed=multipliers, sparse=True)),
+    ):
+        first = seconds(run, 1)
+        again = statistics.median(seconds(run, 20) for _ in range(TURNS))
+        print(f"a chain of 4,000 equations, sparse {what}: first {first:.2f} s, then {1e3 * again:.2f} ms a call (5)")
+
+
+def on_jax() -> None:
+    """Print what second derivatives take through JAX, beside a function written for it, and a step on eight devices."""
+    os.environ |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    generator = np.random.default_rng(0)
+    points, centres = generator.random((1_000, 8)), generator.random((10, 8))
+    leaves = [[mg.Value(x) for x in row] for row in centres.tolist()]
+
+    def squares(p: Any) -> list[Any]:
+        return [mg.total([(a - b) ** 2 for a, b in zip(p, row, strict=True)]) for row in leaves]
+
+    def squares_on_jax(theta: Any, p: Any) -> Any:
+        return ((p[:, None] - theta.reshape(10, 8)) ** 2).sum(2)
+
+    for what, ours, its in (
+        ("k-means", lambda p: mg.minimum(*squares(p)), lambda t, p: squares_on_jax(t, p).min(1).mean()),
+        (
+            "log-sum-exp",
+            lambda p: mg.logsumexp(squares(p)),
+            lambda t, p: jax.nn.logsumexp(squares_on_jax(t, p), axis=1).mean(),
+        ),
+    ):
+        functions = its, mg.compile(ours).kernel(points).to_jax()
+        for name, derivative in (
+            ("Hessian product", lambda f: lambda t, p: jax.jvp(lambda t: jax.grad(f)(t, p), (t,), (t,))[1]),
+            ("Hessian", jax.hessian),
+        ):
+            runs = [functools.partial(jax.jit(derivative(f)), jnp.array(centres.ravel()), points) for f in functions]
+            first = [seconds(lambda run=run: jax.block_until_ready(run()), 1) for run in runs]
+            times = [[seconds(lambda run=run: jax.block_until_ready(run()), 20) for run in runs] for _ in range(TURNS)]
+            ratio = statistics.median(b / a for a, b in times)
+            compiling = f"first {first[1]:.1f} s and {first[0]:.1f} s"
+            print(f"{what}, {name} through to_jax(): {ratio:.2f} times JAX's own (3), {compiling}")
+
+    X, y = generator.random((1_400, 64)), generator.integers(0, 10, 1_400)
+    mesh = jax.sharding.Mesh(jax.devices(), ("batch",))
+    spread, everywhere = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["batch"], [])
+    )
+
+    def example(epochs: int) -> None:
+        model = nn.MLP(64, [50, 10], seed=0)
+        kernel = mg.compile(lambda x, t: losses.cross_entropy(model(x), t)).kernel(X[:1], y[:1])
+        step = jax.jit(jax.value_and_grad(kernel.to_jax()), out_shardings=everywhere)
+        optimizer, theta = optim.Adam(kernel.parameters), jax.device_put(kernel.read(), everywhere)
+        for _ in range(epochs):
+            for batch in minibatches(X, y, 56, generator):
+                loss, gradient = step(theta, *[jax.device_put(part, spread) for part in batch])
+                theta, _ = optimizer.update(theta, gradient), float(loss)
+
+    def fit(epochs: int) -> None:
+        mg.fit(nn.MLP(64, [50, 10], seed=0), X, y, epochs=epochs, batch_size=56, accuracy=None, quiet=True, mesh=mesh)
+
+    def of_epochs(train: Callable[[int], None]) -> float:
+        return seconds(lambda: train(9), 1) - seconds(lambda: train(1), 1)
+
+    ratios = [of_epochs(fit) / of_epochs(example) for _ in range(5)]
+    print(f"fit(mesh=…) on 8 virtual devices: {statistics.median(ratios):.2f} times a loop of one's own on JAX (1.3)")
+
+
 def main() -> None:
     """Print a table."""
+    sparse()
+    on_jax()
     generator = np.random.default_rng(0)
     X, digits = generator.random((2000, 784)), generator.integers(0, 10, 2000)
     Y = np.eye(10)[digits]

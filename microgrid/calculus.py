@@ -109,25 +109,68 @@ def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
-def jacobian(f: Function, argnums: int = 0) -> Function:
+def jacobian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function:
     """Return the function that gives every ∂outputᵢ/∂inputⱼ of ``f``.
 
     The result has the structure of ``f``'s result, with each number replaced by the structure of the
-    argument: for a list of m numbers by a list of n it is m rows of n. One reverse sweep per output.
+    argument: for a list of m numbers by a list of n it is m rows of n. One sweep in reverse per output, or one forward
+    per input, whichever visits fewer nodes; of a compiled function what ``Compiled.jacobian`` computes.
+
+    Args:
+        f: the function; its result may have any structure.
+        argnums: the position of the argument.
+        sparse: of a compiled function of one sample: give a sparse matrix, ``scipy.sparse.csr_array``, for which only
+            what is not 0 by structure is computed: ``jacobian(compile(f, batch=False), sparse=True)``.
+
+    Raises:
+        TypeError: if ``sparse`` is asked of a function that is not compiled.
     """
     _check_function(f, argnums)
+    if sparse:
+        return _sparse(f, "jacobian", argnums)
 
     def jacobian_of_f(*args: Any, **kwargs: Any) -> Any:
+        found = f.derivatives(args, kwargs, argnums, False) if hasattr(f, "derivatives") else None
+        if found is not None:
+            rows, structured = found
+            _, again = flatten(args[argnums])
+            return structured([again(row) for row in rows])
         with _Call(f, _chosen(f, argnums, args), args, kwargs) as call:
             outputs, rebuild = flatten(call.output)
-            return rebuild([call.rebuild(call.gradients(output), argnums) for output in outputs])
+            return rebuild([call.rebuild(row, argnums) for row in call.jacobian(outputs)])
 
     return jacobian_of_f
 
 
-def hessian(f: Function, argnums: int = 0) -> Function:
-    """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``."""
-    return jacobian(grad(f, argnums), argnums)
+def hessian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function:
+    """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``.
+
+    The arguments are those of ``jacobian``.
+    """
+    _check_function(f, argnums)
+    if sparse:
+        return _sparse(f, "hessian", argnums)
+    by_nodes = jacobian(grad(f, argnums), argnums)
+
+    def hessian_of_f(*args: Any, **kwargs: Any) -> Any:
+        found = f.derivatives(args, kwargs, argnums, True) if hasattr(f, "derivatives") else None
+        if found is None:
+            return by_nodes(*args, **kwargs)
+        rows, _ = found
+        _, again = flatten(args[argnums])
+        return again([again(row) for row in rows])
+
+    return hessian_of_f
+
+
+def _sparse(f: Any, name: str, argnums: int) -> Function:
+    """The method of a compiled function that gives a sparse matrix."""
+    if not hasattr(f, name):
+        raise TypeError(
+            f"sparse=True is for a compiled function, whose structure is known: {name}(mg.compile(f, batch=False), "
+            f"sparse=True); got {ops.short_repr(f)}"
+        )
+    return lambda *args, **kwargs: getattr(f, name)(*args, argnums=argnums, sparse=True, **kwargs)
 
 
 def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -246,6 +289,10 @@ def _chosen(f: Function, argnums: int | tuple[int, ...], args: tuple[Any, ...]) 
     return tuple(position % len(args) for position in positions)
 
 
+_LOOKED_AT = 8
+"""Of so many outputs, spread over all, the nodes are counted."""
+
+
 class _Call:
     """One call of ``f`` on fresh Values in place of the numbers of the chosen arguments.
 
@@ -340,6 +387,18 @@ class _Call:
             value.grad = 0.0
         output.backward()
         return [value.grad for value in self.inputs]
+
+    def jacobian(self, outputs: list[Any]) -> list[list[Any]]:
+        """∂output/∂input for every output and input: forward where that visits fewer nodes."""
+        some = outputs[:: max(len(outputs) // _LOOKED_AT, 1)]
+        if len(self.inputs) < len(outputs):
+            visited = sum(len(self.nodes_of([output])) for output in some if isinstance(output, Value)) / len(some)
+            if len(self.inputs) * len(self.recorded) < visited * len(outputs):
+                order = self.nodes_of(output for output in outputs if isinstance(output, Value))
+                columns = [_push_forward(order, outputs, {x: 1.0}, self.keeps_graph) for x in self.inputs]
+                release = _as_value if self.keeps_graph else ops.as_float
+                return [list(map(release, row)) for row in zip(*columns, strict=True)]
+        return [self.gradients(output) for output in outputs]
 
     def released(self, output: Any) -> Any:
         """The output as floats, unless it keeps its graph."""

@@ -20,6 +20,18 @@ def sent_to_leaves(output: Node, gradient: float) -> bool:
     return send is not None and bool(send(output, gradient))
 
 
+def add_gradients(leaves: list[AnyNode], more: list[float]) -> None:
+    """Add a number to the gradient of each leaf: to all or, if Ctrl-C comes, to none."""
+    before = [leaf._grad for leaf in leaves]
+    try:
+        for k, leaf in enumerate(leaves):
+            leaf._grad = before[k] + more[k]
+    except BaseException:
+        for leaf, was in zip(leaves, before, strict=True):
+            leaf._grad = was
+        raise
+
+
 def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode]:
     """Return the nodes of a topological order that a gradient can reach from the outputs.
 

@@ -196,7 +196,7 @@ class ArrayStep:
         self._gradient = np.zeros(len(parameters))
         self._published = True
 
-    def _descend(self, bound: "_Bound", *batch: Any) -> Any:
+    def _descend(self, bound: "Bound", *batch: Any) -> Any:
         """Compute the gradients of a minibatch; return what the kernel does."""
         bound.theta[bound.in_kernel] = self._theta[bound.here]
         numbers = bound.run(*batch)
@@ -218,13 +218,11 @@ class ArrayStep:
             vars(after).update(self._state[1])
             try:
                 with np.errstate(all="ignore"):
-                    moved = after._advance(self._theta[self._moved], self._gradient[self._moved])
+                    moved = after._advance(self._of_moved(self._theta), self._of_moved(self._gradient))
             except Exception:  # a formula that takes floats only; one that is at fault fails again below
                 self._moved = None
             else:
-                theta = self._theta.copy()
-                theta[self._moved] = moved
-                self.write((theta, changes(vars(self.optimizer), vars(after))))
+                self.write((self._with(self._theta, moved), changes(vars(self.optimizer), vars(after))))
                 return before
         self.publish()
         self.write((self._theta, _attributes(self.optimizer)))  # until the step is whole, this is what holds
@@ -254,13 +252,32 @@ class ArrayStep:
                 written(),
             )
 
-    def _bound_to(self, kernel: Kernel) -> "_Bound":
+    def _bound_to(self, kernel: Kernel) -> "Bound":
         theta = kernel.read()
         gradient = np.zeros_like(theta)
         # A loss may reach leaves that nothing moves, and leave out parameters that something moves.
         shared = [k for k, parameter in enumerate(kernel.parameters) if parameter in self._places]
         here = _index([self._places[kernel.parameters[k]] for k in shared], len(self.parameters))
-        return _Bound(kernel.bind(theta, gradient), theta, gradient, _index(shared, len(kernel.parameters)), here)
+        in_kernel = _index(shared, len(kernel.parameters))
+        return Bound(self._runs(kernel, theta, gradient, in_kernel, here), theta, gradient, in_kernel, here)
+
+    def _runs(self, kernel: Kernel, theta: Any, gradient: Any, in_kernel: Any, here: Any) -> Callable[..., Any]:
+        """What computes the gradient of a minibatch."""
+        return kernel.bind(theta, gradient)
+
+    def _array(self, numbers: Sequence[float]) -> Any:
+        """The numbers of the parameters as an array of the kind that is computed on."""
+        return np.array(numbers)
+
+    def _of_moved(self, numbers: Any) -> Any:
+        """Those of the numbers of all parameters that belong to the ones that the optimiser moves."""
+        return numbers[self._moved]
+
+    def _with(self, theta: Any, moved: Any) -> Any:
+        """The parameters, of which some have moved."""
+        theta = theta.copy()
+        theta[self._moved] = moved
+        return theta
 
     def _movable(self) -> Any:
         """The index of the parameters that the optimiser moves as an array; ``None`` if it moves Values."""
@@ -280,7 +297,7 @@ class ArrayStep:
 
     def _pull(self) -> None:
         """Take the numbers of the Values."""
-        self._state = np.array([parameter.data for parameter in self.parameters]), {}
+        self._state = self._array([parameter.data for parameter in self.parameters]), {}
         self._published = True
 
 
@@ -340,7 +357,7 @@ class TrainingStep(ArrayStep):
             )
         super().__init__(optimizer, list(optimizer.parameters))
         self.loss = loss if isinstance(loss, Compiled) else compile_function(loss)
-        self._kernels: dict[Kernel, _Bound] = {}
+        self._kernels: dict[Kernel, Bound] = {}
         self._blocks: list[ExitStack] = []
         self._moved = self._movable()
         self._seen: Any = None
@@ -457,7 +474,7 @@ def training_step(loss: Any, optimizer: Optimizer) -> TrainingStep:
     return TrainingStep(loss, optimizer)
 
 
-class _Bound(NamedTuple):
+class Bound(NamedTuple):
     """A kernel that is bound to arrays.
 
     Attributes:

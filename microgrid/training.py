@@ -20,6 +20,7 @@ from microgrid.atomic import write_file
 from microgrid.data import at_least, generator_of, minibatches, same_length
 from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy
+from microgrid.mesh import Mesh, MeshStep
 from microgrid.nn import as_list, mode
 from microgrid.ops import short_repr
 from microgrid.optim import Adam
@@ -175,6 +176,7 @@ def fit(
     after_epoch: Callable[[History], object] | None = None,
     quiet: bool = False,
     compile: bool | None = None,  # noqa: A002 - what mg.compile does
+    mesh: Any = None,
 ) -> History:
     """Train a model in place, in the four steps of chapter 5.7.1; return how it went.
 
@@ -211,13 +213,18 @@ def fit(
         quiet: whether to show no progress.
         compile: unless given, compiled where that is possible, else on Values, and ``History.not_compiled``
             says why. With ``True`` it is an error where it is impossible; with ``False`` it is not tried.
+        mesh: a mesh of JAX's devices, ``jax.sharding.Mesh(jax.devices(), ("batch",))``, each of which gets a share of
+            every minibatch; parameters and optimiser stay on the devices. The devices may be those of several
+            processes: each calls ``jax.distributed.initialize()`` before, and ``fit`` with the same data and seed.
 
     Raises:
+        ModuleNotFoundError: for a mesh without JAX, naming the extra that brings it.
+        RuntimeError: for a mesh if JAX is set to float32.
         ValueError: if the data is empty, not finite, of different lengths, or does not fit the model
             or the loss; or if a size is not a positive whole number. The model is untouched.
         TypeError: if the data is not numbers, the loss gives no Value, or an argument is something else than what
             is described above. The model is untouched.
-        TraceError: with ``compile=True``, if the model or the loss does not compile. It is a ``TypeError``.
+        TraceError: with ``compile=True`` or a mesh, if the model or the loss does not compile. It is a ``TypeError``.
         TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
             and the first operation at fault, and carries the history; model and optimiser are as after the last
             good step.
@@ -227,6 +234,9 @@ def fit(
     _check_functions(model, loss, accuracy, compile)
     if after_epoch is not None:
         _check_function("after_epoch", after_epoch, "a function of the history", 1)
+    devices = None if mesh is None else Mesh(mesh)
+    if devices and compile is not None and not compile:
+        raise ValueError("compile=False trains on Values, and a mesh runs what is compiled: leave one of them out")
     samples = _samples("", X, y)
     if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
         raise TypeError(f"validation must be a pair of samples and targets, (X, y); got {short_repr(validation)}")
@@ -255,11 +265,14 @@ def fit(
 
     history = History(batches=sum(-(-len(bucket.X) // batch_size) for bucket in samples))
     generator = generator_of(seed)
-    step: Step = EagerStep(model, loss, optimizer, accuracy)
+    parts = model, loss, optimizer, accuracy
+    step: Step = EagerStep(*parts)
+    quiet = quiet or (devices is not None and not devices.is_mine_to_report)
     with _Progress(epochs * history.batches, epochs, quiet) as progress, mode(model, training=True):
         try:
+            compile = True if devices else compile
             compiled, history.not_compiled = compiled_or_why_not(
-                lambda: CompiledStep(model, loss, optimizer, accuracy, samples), compile
+                lambda: MeshStep(devices, *parts, samples) if devices else CompiledStep(*parts, samples), compile
             )
             step = compiled or step
             progress.note(history.not_compiled if compile is None else "")
@@ -297,7 +310,7 @@ def fit(
                     # The user may have changed anything: what was compiled may not be what is there now.
                     _, reason = compiled_or_why_not(step.resume, compile)
                     if reason and compiled:
-                        step, compiled, history.not_compiled = EagerStep(model, loss, optimizer, accuracy), None, reason
+                        step, compiled, history.not_compiled = EagerStep(*parts), None, reason
                         progress.note(reason)
                     if evaluation:
                         evaluation.resume()

@@ -15,6 +15,7 @@ from scipy import optimize
 
 import microgrid as mg
 from microgrid import Value
+from microgrid.recording import watch
 from microgrid.strategies import SMOOTH, expressions
 
 numbers = st.floats(-3, 3)
@@ -468,3 +469,23 @@ def test_what_a_function_computes_and_leaves_out_is_no_reason_to_keep_a_graph():
     assert type(mg.grad(lambda x: x * w)(2.0)) is Value
     assert type(mg.grad(lambda x: w)(2.0)) is Value
     assert type(mg.grad(lambda x: 5.0)(2.0)) is float
+
+
+def test_a_jacobian_of_many_outputs_goes_forward_once_for_each_of_few_inputs():
+    def f(x):
+        y = x[0]
+        for _ in range(30):
+            y = mg.sin(y) + x[1]
+        return [y * k + mg.stop_gradient(x[0]) for k in range(40)]
+
+    nodes, point = [], [Value(0.5), Value(0.25)]
+    with watch(nodes.append):
+        found = mg.jacobian(f)(point)
+    assert len(nodes) < 1_000  # in reverse it is 40 times the graph
+    expected = [mg.gradient_graph(y, point) for y in f(point)]
+    assert [[x.data for x in row] for row in found] == [
+        pytest.approx([x.data for x in row], rel=1e-14) for row in expected
+    ]
+    assert mg.grad(lambda x: mg.jacobian(f)([x, 0.25])[3][0])(0.5) == pytest.approx(
+        mg.grad(lambda x: mg.grad(lambda x: f([x, 0.25])[3])(x))(0.5), rel=1e-13
+    )

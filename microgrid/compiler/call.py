@@ -19,6 +19,7 @@ from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
 from microgrid.ops import Op, Operation
 from microgrid.recording import is_recording, is_watched, pending
+from microgrid.reverse import add_gradients
 
 Rule = Callable[[Operation, Sequence[bool]], Sequence[bool]]
 """Says through which operands of an operation something passes, of which it is known whether they are a 0 that stays.
@@ -100,24 +101,12 @@ class Pullback:
                     rows = np.flatnonzero((sent == pattern).all(axis=1))
                     part = self.kernel if len(chosen) == len(pattern) else self.kernel.of(tuple(chosen.tolist()))
                     gradient += self._gradient(part, rows, weights[np.ix_(rows, chosen)])
-        add_gradients(self.kernel.parameters, gradient)
+        add_gradients(self.kernel.parameters, gradient.tolist())
 
     def _gradient(self, kernel: "Called", rows: Any, weights: Floats) -> Floats:
         batch = [a[rows].reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
         gradient: Floats = kernel.compute(PULLBACK, kernel.theta, batch, weights)[1]
         return gradient
-
-
-def add_gradients(leaves: Sequence[Value], gradient: Floats) -> None:
-    """Add an array to the gradients of leaves: to all or, if Ctrl-C comes, to none."""
-    before = [leaf._grad for leaf in leaves]
-    try:
-        for leaf, was, more in zip(leaves, before, gradient.tolist(), strict=True):
-            leaf._grad = was + more
-    except BaseException:
-        for leaf, was in zip(leaves, before, strict=True):
-            leaf._grad = was
-        raise
 
 
 class CompiledCall:
@@ -284,7 +273,7 @@ class CompiledCall:
         if cut.any():
             found[cut] = 0.0
         node._grad = gradient
-        add_gradients(kernel.parameters, found)
+        add_gradients(kernel.parameters, found.tolist())
         return True
 
     def __reduce__(self) -> Any:
@@ -453,25 +442,30 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
 }
 
 
+def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return what each node of a program is, computed on Values of the parameters and of each argument of a sample."""
+    values: list[Any] = []
+    for row, arguments, data in program.nodes():
+        if arguments:
+            mine = [values[a] for a in arguments]
+            values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+        elif row is PARAMETER:
+            values.append(theta[int(data)])
+        elif row.recipe is not None and row.recipe[0] is argument_of:
+            values.append(sample[int(row.recipe[1][0])][int(data)])
+        else:
+            values.append(data)
+    return values
+
+
 def played_back(kernel: Called, theta: Sequence[Any], batch: Sequence[Sequence[Any]], output: int) -> Any:
     """Return an output as an ordinary graph: the program, played back on Values, sample by sample."""
-    signature = kernel.signature
-    samples = len(batch[0]) // max(kernel.program.sizes[0], 1) if signature.batched else 1
+    signature, program = kernel.signature, kernel.program
+    samples = len(batch[0]) // max(program.sizes[0], 1) if signature.batched else 1
     results = []
     for k in range(samples):
-        values: list[Any] = []
-        for row, arguments, data in kernel.program.nodes():
-            if arguments:
-                mine = [values[a] for a in arguments]
-                values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
-            elif row is PARAMETER:
-                values.append(theta[int(data)])
-            elif row.recipe is not None and row.recipe[0] is argument_of:
-                argument = int(row.recipe[1][0])
-                values.append(batch[argument][k * kernel.program.sizes[argument] + int(data)])
-            else:
-                values.append(data)
-        results.append(values[kernel.program.outputs[output]])
+        sample = [numbers[k * size : (k + 1) * size] for numbers, size in zip(batch, program.sizes, strict=True)]
+        results.append(values_of(program, theta, sample)[program.outputs[output]])
     total = ops.total(results)
     total = total / float(samples) if signature.reduce == "mean" and signature.batched else total
     return total if isinstance(total, Value) else engine.constant(total)

@@ -27,6 +27,7 @@ from microgrid.compiler.structure import (
     Split,
     Structure,
     arrays_in,
+    arrays_of,
     as_values,
     nested,
     put_together,
@@ -113,11 +114,85 @@ class Compiled:
             TraceError: within a function that is being compiled: call it there.
         """
         structure, split = self._taken_apart(batch, named)
+        self._refuse_traced(
+            split, f"predict() gives plain numbers: within a compiled function call {self._name} itself"
+        )
+        return self._called(structure, split).predicted(split)
+
+    def jacobian(self, *batch: Any, argnums: int = 0, sparse: bool = False, **named: Any) -> Any:
+        """Return the derivatives of each number of the result by each number of an argument, as a matrix.
+
+        >>> f = compile(lambda x: [a * b for a, b in zip(x, x[1:])], batch=False)
+        >>> f.jacobian([1.0, 2.0, 3.0])
+        array([[2., 1., 0.],
+               [0., 3., 2.]])
+
+        Args:
+            *batch: the arguments, as in a call.
+            argnums: the position of the argument.
+            sparse: whether to return ``scipy.sparse.csr_array``, of which only what is not 0 by the structure of the
+                program is computed; see ``Kernel.jacobian``.
+            **named: the arguments by name.
+
+        Returns:
+            A matrix with a row for each number of the result, and a column for each number of the argument. Of samples
+            that are kept apart, ``reduce=None``, one for each; sparse these are blocks of one matrix.
+
+        Raises:
+            ModuleNotFoundError: without SciPy, naming the extra that brings it.
+            TraceError: within a function that is being compiled: differentiate by ``mg.jacobian`` there.
+            ValueError: if there is no such argument, or samples that have become one are to be told apart.
+        """
+        kernel, leaves, arrays = self._by(argnums, batch, named)
+        return kernel.derivative(leaves, kernel.theta, arrays, sparse=sparse)
+
+    def hessian(self, *batch: Any, argnums: int = 0, seed: Any = None, sparse: bool = False, **named: Any) -> Any:
+        """Return the second derivatives of the result by each two numbers of an argument, as a matrix.
+
+        It takes and raises what ``jacobian`` does; of several results ``seed`` is the weight of each in the sum that is
+        differentiated. A function with a batch axis has its Hessian by the parameters: see ``Kernel.hessian``.
+        """
+        kernel, leaves, arrays = self._by(argnums, batch, named)
+        return kernel.derivative(leaves, kernel.theta, arrays, second=True, seed=seed, sparse=sparse)
+
+    def derivatives(self, batch: Sequence[Any], named: dict[str, Any], argnums: int, second: bool) -> Any:
+        """Return the rows of a Jacobian or a Hessian, and what puts them in the structure of the result.
+
+        ``None`` if something else than one sample's numbers is in it, so that the derivatives have a graph.
+        """
+        structure, split = self._taken_apart(batch, named)
+        if self.batch or any(part.values for part in split):
+            return None
+        variant = self._variant(structure, split)
+        one = variant.kernel.signature.outputs is None
+        if variant.kernel.parameters or (second and not one):
+            return None
+        rows = (self.hessian if second else self.jacobian)(*batch, argnums=argnums, **named).tolist()
+        return rows, lambda found: found[0] if one else variant.structured(found)
+
+    def _by(
+        self, argnums: int, batch: Sequence[Any], named: dict[str, Any]
+    ) -> tuple[Kernel, tuple[int, ...], list[Any]]:
+        """The kernel of a call, those leaves of it that one argument is made of, and the arrays that it gets."""
+        structure, split = self._taken_apart(batch, named)
+        if not -len(batch) <= argnums < len(batch):
+            raise ValueError(
+                f"argnums={argnums!r} asks for argument {argnums} of {self._name}, which was called with {len(batch)} "
+                "positional argument(s): count from 0, and pass by position what is to be differentiated"
+            )
+        self._refuse_traced(
+            split, "derivatives in arrays are plain numbers; write mg.jacobian(f)(…) or mg.hessian(f)(…)"
+        )
+        counts = [arrays_of(part) for part in structure[0]]
+        first = sum(counts[: argnums % len(batch)])
+        kernel = self._called(structure, split).kernel
+        return kernel, tuple(range(first + 1, first + counts[argnums] + 1)), [part.numbers for part in split]
+
+    def _refuse_traced(self, split: Sequence[Split], why: str) -> None:
         for value in [value for part in split for value in part.values.values()]:
             announce_reads(value)
             if type(value) is Traced:
-                raise TraceError(f"predict() gives plain numbers: within a compiled function call {self._name} itself")
-        return self._called(structure, split).predicted(split)
+                raise TraceError(f"within a compiled function: {why}")
 
     def _called(self, structure: Structure, split: list[Split]) -> "Variant":
         """What a call runs; what it is run on becomes arrays, and the factors of ``Dropout`` are drawn."""

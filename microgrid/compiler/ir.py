@@ -85,6 +85,11 @@ class Map:
         """Return the map that reads member 0 everywhere."""
         return Map(shape, 0, (0,) * len(shape))
 
+    @staticmethod
+    def stretch(start: int, stop: int) -> "Map":
+        """Return the map that reads members that stand one after the other."""
+        return Map((stop - start,), start, (int(stop - start > 1),))
+
     @property
     def regular(self) -> bool:
         """Whether it is given by strides."""

@@ -1,6 +1,7 @@
 """A kernel computes a function of scalars and its gradient for whole batches, on flat arrays."""
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from microgrid import atomic
 from microgrid.compiler.boxes import Box, kernel_boxes
 from microgrid.compiler.call import Cuts, called, cuts
+from microgrid.compiler.derivatives import Derivative
 from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
 from microgrid.compiler.results import empty, parts, shaped, stacked
@@ -23,6 +25,7 @@ from microgrid.compiler.targets import Choice
 from microgrid.compiler.targets.target import Executable
 from microgrid.compiler.task import STEP, VALUE, By, Task
 from microgrid.engine import Value
+from microgrid.environment import require
 from microgrid.nn import Module
 from microgrid.recording import unwritten, writes, written
 
@@ -64,6 +67,7 @@ class Kernel:
         self._lock = threading.RLock()
         self._built: dict[Task, tuple[Executable, list[Form], bool]] = {}
         self._parts_of: dict[tuple[int, ...], Kernel] = {}
+        self._derivatives: dict[tuple[tuple[int, ...], bool, bool], Derivative] = {}
         self.cut: Callable[[int], Cuts] = functools.cache(functools.partial(cuts, program))
         if target is not None:
             Choice(self.stages, target)
@@ -127,8 +131,137 @@ class Kernel:
         task, count = Task.gradient(by), self.signature.outputs
         if count is None or seed is not None:
             return self.compute(task, theta, batch, seed)
-        rows = [self.compute(task, theta, batch, unit) for unit in np.eye(count)]
-        return rows[0][0], stacked([gradient for _, gradient in rows], axis=int(self.signature.per_sample))
+        if self.signature.reduced and task.by_arguments:
+            rows = [self.compute(task, theta, batch, unit) for unit in np.eye(count)]
+            return rows[0][0], stacked([gradient for _, gradient in rows], axis=0)
+        return self.value(theta, *batch), self.jacobian(theta, *batch, by=by)
+
+    def jacobian(self, theta: ArrayLike, *batch: ArrayLike, by: By | None = None, sparse: bool = False) -> Any:
+        """Return the derivatives of the outputs, at parameters ``theta``; of one output its gradient.
+
+        Which are 0 by the structure of the program is found once; the others by as few products with vectors as there
+        are colours of its columns or rows (Curtis, Powell and Reid, 1974), forward or reverse, whichever is cheaper.
+
+        >>> from microgrid import compile
+        >>> kernel = compile(lambda x: [a * b for a, b in zip(x, x[1:])], batch=False).kernel([1.0, 2.0, 3.0])
+        >>> kernel.jacobian([], [1.0, 2.0, 3.0], sparse=True).toarray()
+        array([[2., 1., 0.],
+               [0., 3., 2.]])
+
+        Args:
+            theta: the parameters, a flat array in the order of ``parameters``.
+            *batch: the arguments; their leading axis is the sample.
+            by: as in ``value_and_grad``. Unless given it is by the parameters, or by the arguments if there are none.
+            sparse: whether to return one matrix, ``scipy.sparse.csr_array``: a row for each output, those of each
+                sample one below the other for ``reduce=None``, and a column for each parameter, then for each number
+                of each argument; with a batch for those of each sample.
+
+        Returns:
+            What ``value_and_grad`` returns behind the value; or the sparse matrix.
+
+        Raises:
+            ModuleNotFoundError: without SciPy, naming the extra that brings it.
+            TypeError: as ``value``.
+            ValueError: as ``value``; for an unknown ``by``; if samples that have become one are to be told apart.
+        """
+        by = by or ("parameters" if self.parameters else "arguments")
+        signature, leaves = self.signature, self.leaves(by)
+        if sparse:
+            return self.derivative(leaves, theta, batch, sparse=True)
+        if signature.outputs is None or (signature.reduced and any(leaves)):
+            return self.value_and_grad(theta, *batch, by=by)[1]
+        matrix = self.derivative(leaves, theta, batch)
+        shapes = [(len(self.parameters),), *signature.shapes]
+        ends = np.cumsum([math.prod(shapes[k]) for k in leaves])[:-1]
+        parts = zip(np.split(matrix, ends, -1), leaves, strict=True)
+        split = [part.reshape(*part.shape[:-1], *shapes[k]) for part, k in parts]
+        return split[0] if by == "parameters" else split if by == "arguments" else (split[0], split[1:])
+
+    def hessian(
+        self,
+        theta: ArrayLike,
+        *batch: ArrayLike,
+        by: By | None = None,
+        seed: ArrayLike | None = None,
+        sparse: bool = False,
+    ) -> Any:
+        """Return the second derivatives, at parameters ``theta``, as one matrix.
+
+        A row and a column stand for each parameter, then for each number of each argument, if it is by both. Its
+        entries that are not 0 by structure come from Hessian-vector products, forward over reverse, with as few vectors
+        as there are colours of its columns.
+
+        Args:
+            theta: the parameters, a flat array in the order of ``parameters``.
+            *batch: the arguments; their leading axis is the sample.
+            by: as in ``jacobian``; with a batch by the parameters alone.
+            seed: for several outputs, the weight of each in the sum that is differentiated, such as the multipliers of
+                constraints.
+            sparse: whether to return ``scipy.sparse.csr_array``.
+
+        Raises:
+            ModuleNotFoundError: without SciPy, naming the extra that brings it.
+            TypeError: as ``value``.
+            ValueError: as ``value``; for an unknown ``by``; for several outputs without their weights, samples that
+                are kept apart, or derivatives by the arguments of a batch.
+        """
+        by = by or ("parameters" if self.parameters else "arguments")
+        return self.derivative(self.leaves(by), theta, batch, second=True, seed=seed, sparse=sparse)
+
+    def leaves(self, by: By) -> tuple[int, ...]:
+        """Return what to differentiate by: 0 for the parameters, k + 1 for argument k."""
+        task = Task.gradient(by)
+        return (*[0] * task.by_parameters, *range(1, task.by_arguments * len(self.signature.shapes) + 1))
+
+    def derivative(
+        self,
+        leaves: tuple[int, ...],
+        theta: ArrayLike,
+        batch: Sequence[Any],
+        *,
+        second: bool = False,
+        seed: ArrayLike | None = None,
+        sparse: bool = False,
+    ) -> Any:
+        """Return a Jacobian or a Hessian by these leaves as a matrix; a dense Jacobian for each sample kept apart.
+
+        Raises:
+            ModuleNotFoundError, TypeError, ValueError: as ``jacobian`` and ``hessian``.
+        """
+        signature = self.signature
+        if (second and signature.per_sample) or (signature.batched and any(leaves) and (second or signature.reduced)):
+            raise ValueError(
+                "derivatives by the arguments of a batch are those of samples that are kept apart, reduce=None; and a "
+                "Hessian is that of one number, by the parameters if there is a batch: else compile with batch=False. "
+                f"This kernel takes {signature.described()}, with reduce={signature.reduce!r}"
+            )
+        if second and (signature.outputs is None) != (seed is None):
+            raise ValueError(
+                f"seed is the weight of each of several outputs; this kernel takes {signature.described()}, and "
+                f"seed is {seed if seed is None else 'given'}"
+            )
+        if second and signature.batched and seed is not None:
+            raise ValueError("the Hessian of a batch is that of one output: return the weighted sum of the others")
+        if sparse:
+            require("scipy.sparse", "a sparse derivative", "compile")
+        arrays, size = signature.arguments(batch)
+        parameters = signature.parameters(theta, len(self.parameters))
+        weights = None if seed is None else signature.seed(seed, (signature.outputs or 1,))
+        key = leaves, second, weights is not None
+        with self._lock:
+            if key not in self._derivatives:
+                self._derivatives[key] = Derivative(
+                    self.stages, leaves, second=second, weighted=weights is not None, target=self._insisted
+                )
+        derivative = self._derivatives[key]
+
+        def pull(task: Task, weights: Floats | None) -> Any:
+            return self.run(task, parameters, arrays, size, weights)[1]
+
+        found = derivative.entries(parameters, arrays, size, weights, pull)
+        if sparse:
+            return derivative.sparse(found)
+        return derivative.dense(found) if signature.per_sample else derivative.dense(found)[0]
 
     def bind(self, theta: Floats, gradient: Floats) -> Callable[..., Any]:
         """Return ``step(*batch)``, which returns the value and writes the gradient where you said.

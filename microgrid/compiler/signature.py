@@ -42,6 +42,11 @@ class Signature:
         """Whether each sample keeps its own outputs."""
         return self.batched and self.reduce is None
 
+    @property
+    def reduced(self) -> bool:
+        """Whether the outputs of all samples become one."""
+        return self.batched and self.reduce is not None
+
     def described(self) -> str:
         """Return in words what it takes and gives."""
         pairs = zip(self.names, self.shapes, strict=True)

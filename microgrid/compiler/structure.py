@@ -158,6 +158,13 @@ def _as_array(x: Any, batch: bool) -> Floats | None:
     return array if array.dtype.kind in "biuf" else None
 
 
+def arrays_of(structure: Any) -> int:
+    """Return how many arrays an argument is made of."""
+    if structure is None:
+        return 1
+    return 0 if type(structure) is Static else sum(map(arrays_of, structure[2]))
+
+
 def put_together(structure: Structure, leaves: Iterator[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments, by position and by name, with these in the place of the arrays."""
     positional, named = structure

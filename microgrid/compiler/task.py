@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from microgrid import ops
 from microgrid.compiler.ir import ArrayProgram, Form, Map, Node, Operand, Shape
 from microgrid.compiler.passes import rules
 from microgrid.compiler.passes.builder import Builder
-from microgrid.compiler.passes.differentiate import gradients
+from microgrid.compiler.passes.differentiate import Part, gradients, tangents
 from microgrid.compiler.passes.fuse import fuse
 from microgrid.compiler.passes.lift import Lifted, grouped
 from microgrid.compiler.signature import Signature
@@ -71,8 +72,79 @@ VJP = Task(value=False, by_parameters=True, by_arguments=True, of="total", diffe
 """The product of a vector with the Jacobian, as JAX asks for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Product(Task):
+    """A product of the Jacobian, or of the Hessian of a sum of the outputs, with a vector.
+
+    Attributes:
+        kind: ``"forward"``: J·v; ``"reverse"``: vᵀ·J; ``"second"``: H·v, forward over reverse.
+        by: the leaves that are differentiated by, and which of their members; one after the other they are the columns.
+        vector: where v stands: the leaf, and which of its members.
+        weights: for ``"second"``, where the weights of the outputs stand among the parameters; without, all are 1.
+    """
+
+    value: bool = False
+    kind: Literal["forward", "reverse", "second"] = "forward"
+    by: tuple[tuple[int, Part], ...] = ()
+    vector: tuple[int, Part] = (0, (0, 0))
+    weights: Part | None = None
+
+    @property
+    def columns(self) -> int:
+        """How many numbers are differentiated by."""
+        return sum(stop - start for _, (start, stop) in self.by)
+
+    def takes_seed(self, signature: Signature) -> bool:
+        """Return that no weights are read but those among the parameters."""
+        return False
+
+    def forms(self, signature: Signature, sizes: Sequence[int]) -> list[Form]:
+        """Return the shape of the product and whether it is batched."""
+        size = (signature.outputs or 1) if self.kind == "forward" else self.columns
+        return [((size,), signature.per_sample)]
+
+
+def product_program(lifted: Lifted, signature: Signature, task: Product) -> ArrayProgram:
+    """Return the array program of a product."""
+    build = lifted.build.copy()
+
+    def members(leaf: int, part: Part) -> Operand:
+        return build.view(lifted.leaves[leaf], Map.stretch(*part))
+
+    nodes: list[Node] = []
+    parts: list[Part] = []
+    for leaf, (start, stop) in task.by:
+        reads = lifted.reads[leaf][start:stop] if lifted.unrolled else lifted.reads[leaf]
+        nodes += reads
+        parts += [(0, 1)] * len(reads) if lifted.unrolled else [(start, stop)]
+    vector = members(*task.vector)
+    ends = [*accumulate([stop - start for start, stop in parts], initial=0)]
+    places = [Map.stretch(*part) for part in pairwise(ends)]
+    if lifted.unrolled:
+        places = [Map((), place) for place in ends[:-1]]
+    directions = [(x, part, build.view(vector, index)) for x, part, index in zip(nodes, parts, places, strict=True)]
+    outputs = _each(lifted.outputs) if lifted.unrolled else grouped(build, lifted.outputs)
+    if task.kind == "forward":
+        moved = tangents(build, [output for output, _ in outputs], directions)
+        moved = [_over_samples(build, signature, x, 0.0)[0] if isinstance(x, Node) else x for x in moved]
+        wanted = build.scatter((signature.outputs or 1,), [(at, x) for (_, at), x in zip(outputs, moved, strict=True)])
+    else:
+        weights = vector if task.kind == "reverse" else 1.0 if task.weights is None else members(0, task.weights)
+        pairs = [(output, build.view(weights, at)) for output, at in outputs]
+        if task.kind == "second":
+            pairs = [(output, _over_samples(build, signature, output, weight)[1]) for output, weight in pairs]
+        of_leaf = None if lifted.unrolled else {x.number: part for x, part in zip(nodes, parts, strict=True)}
+        found = gradients(build, pairs, nodes, task.kind == "reverse", of_leaf)
+        if task.kind == "second":
+            found = tangents(build, found, directions)
+        wanted = build.scatter((task.columns,), [*zip(places, found, strict=True)])
+    return ArrayProgram.of(fuse([wanted], lifted.outputs, rules.LAST), task.forms(signature, ()))
+
+
 def array_program(lifted: Lifted, signature: Signature, task: Task) -> ArrayProgram:
     """Return the array program of a task; its outputs are the function's, then the gradients, parameters first."""
+    if isinstance(task, Product):
+        return product_program(lifted, signature, task)
     build = lifted.build.copy()
     apart = signature.per_sample and task.of == "outputs"
     seeds = build.seed(signature.outputs or 1, signature.per_sample) if task.takes_seed(signature) else 1.0

@@ -1,4 +1,4 @@
-"""The reverse sweep on array programs: chapter 5.2's chain rule, one statement at a time.
+"""The chain rule on array programs, one statement at a time: chapter 5.2's reverse sweep, and tangents forward.
 
 The local derivatives are those of the table: the partials of a row are traced once, on Values, into a small
 program, which is then written out on arrays wherever the row stands. The adjoint of reading the same
@@ -7,9 +7,10 @@ scalars come the products of matrices that its gradient is.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial, reduce
+from itertools import compress
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from microgrid.compiler.ir import (
     Reduce,
     Scan,
     Scatter,
+    ScatterAdd,
     SegmentReduce,
     Shape,
     Slot,
@@ -41,9 +43,16 @@ from microgrid.compiler.tracing import trace, traced_leaf
 from microgrid.engine import Value
 from microgrid.ops import Op, as_float
 
+Part = tuple[int, int]
+"""The first of some members of a leaf that stand one after the other, and the end of them."""
+
 
 def gradients(
-    build: Builder, outputs: Sequence[tuple[Operand, Operand]], leaves: Sequence[Node], per_sample: bool = False
+    build: Builder,
+    outputs: Sequence[tuple[Operand, Operand]],
+    leaves: Sequence[Node],
+    per_sample: bool = False,
+    parts: Mapping[int, Part] | None = None,
 ) -> list[Operand]:
     """Return the gradient of each leaf, in its shape: Σ seed · ∂output/∂leaf over the outputs.
 
@@ -53,12 +62,15 @@ def gradients(
         leaves: nodes whose gradient is wanted.
         per_sample: keep the gradients of the samples apart where a leaf is not batched, instead of adding
             them up.
+        parts: for leaves of which the gradient by some members alone is wanted, by their number, these.
     """
     order = reachable([output for output, _ in outputs])
-    wanted = {leaf.number for leaf in leaves}
+    wanted, parts = {leaf.number for leaf in leaves}, parts or {}
     active = {*wanted}
     for x in order:
         if any(operand.number in active for operand in x.arrays()):
+            if isinstance(x, View) and x.source.number in parts and _meets(x.map, parts[x.source.number]) == "nowhere":
+                continue
             active.add(x.number)
     pieces: dict[int, list[tuple[Map, Operand]]] = {}
 
@@ -92,6 +104,9 @@ def gradients(
             for operand, product in rest:
                 send(operand, Map.whole(operand.shape), product)
             continue
+        if x.number in parts:
+            found[x.number] = _collected_in(build, x, pieces.pop(x.number), parts[x.number])
+            continue
         index, gradient = _arrived(build, x, pieces.pop(x.number))
         if x.number in wanted:
             found[x.number] = gradient
@@ -122,6 +137,167 @@ def gradients(
                     if isinstance(operand, Node) and operand.number in active:
                         send_back(x, operand, Map.whole(operand.shape), build.view(gradient, piece.map))
     return [found.get(leaf.number, 0.0) for leaf in leaves]
+
+
+def _meets(index: Map, part: Part) -> Literal["inside", "nowhere", "both"]:
+    """Whether a map reads members of a part alone, none of them, or some."""
+    points = index.points()
+    inside = (points >= part[0]) & (points < part[1])
+    return "inside" if inside.all() else "both" if inside.any() else "nowhere"
+
+
+def _moved(index: Map, start: int) -> Map:
+    """The map of the same members where they are counted from ``start``."""
+    return Map.of(index.points() - start)
+
+
+def _collected_in(build: Builder, x: Node, pieces: list[tuple[Map, Operand]], part: Part) -> Operand:
+    """Return the gradient of a part of an array."""
+    (start, stop), size = part, part[1] - part[0]
+    if all(_meets(index, part) == "inside" for index, _ in pieces):
+        return build.scatter((size,), [(_moved(index, start), value) for index, value in pieces])
+    return build.view(_collected(build, x.shape, pieces), Map.stretch(start, stop))
+
+
+def tangents(
+    build: Builder, outputs: Sequence[Operand], directions: Sequence[tuple[Node, Part, Operand]]
+) -> list[Operand]:
+    """Return how each output moves, in its shape, with what moves of the leaves: Σ ∂output/∂leaf · direction.
+
+    Args:
+        build: the program; nodes are added to it.
+        outputs: numbers and nodes, also those of a gradient.
+        directions: leaves, a part of the members of each, and how these move.
+    """
+    leaves = {leaf.number: (part, direction) for leaf, part, direction in directions}
+    found: dict[int, Operand] = {}
+
+    def along(x: Operand) -> Operand | None:
+        """How an operand moves; ``None`` if it does not."""
+        if not isinstance(x, Node):
+            return None
+        if x.number in leaves and x.number not in found:
+            (start, stop), direction = leaves[x.number]
+            whole = stop - start == x.size
+            found[x.number] = direction if whole else build.scatter(x.shape, [(Map.stretch(start, stop), direction)])
+        return found.get(x.number)
+
+    for x in _moving(outputs):
+        if isinstance(x, View) and x.source.number in leaves:
+            part, direction = leaves[x.source.number]
+            where = _meets(x.map, part)
+            if where == "inside":
+                found[x.number] = build.view(direction, _moved(x.map, part[0]))
+            if where != "both":
+                continue
+        moved = _pushed(build, x, along)
+        if moved is not None:
+            found[x.number] = moved
+    return [0.0 if (moved := along(output)) is None else moved for output in outputs]
+
+
+def _moving(outputs: Sequence[Operand]) -> list[Node]:
+    """Return the nodes with which the outputs may move, operands first."""
+    moving = {x.number for x in outputs if isinstance(x, Node)}
+    order = reachable(outputs)
+    for x in reversed(order):
+        if x.number in moving:
+            operands = x.operands
+            match x:
+                case Elementwise():
+                    operands = tuple(compress(operands, x.op.connected))
+                case Gather() | ScatterAdd():
+                    operands = (x.source,)
+            moving.update(operand.number for operand in operands if isinstance(operand, Node))
+    return [x for x in order if x.number in moving]
+
+
+def _pushed(build: Builder, x: Node, along: Callable[[Operand], Operand | None]) -> Operand | None:
+    """How a node moves with its operands."""
+    match x:
+        case Elementwise():
+            products = [
+                sent(build, x.op, moved, _local(build, x.op, i, (x, *x.inputs)))
+                for i, operand in enumerate(x.inputs)
+                if x.op.connected[i] and (moved := along(operand)) is not None
+            ]
+            return reduce(partial(build.apply, ops.add), products) if products else None
+        case Accumulate():
+            return _pushed_through_states(build, x, along)
+        case Scan():
+            return _pushed_through_scan(build, x, along)
+        case Scatter():
+            moves = [(piece.map, along(value)) for value, piece in zip(x.values, x.pieces, strict=True)]
+            pieces = [(index, moved) for index, moved in moves if moved is not None]
+            return build.scatter(x.shape, pieces) if pieces else None
+    if not x.operands or (moved := along(x.operands[0])) is None:
+        return None
+    (first, *_) = x.arrays()
+    tangent = build.stored(moved, first.shape)
+    match x:
+        case View():
+            return build.view(tangent, x.map)
+        case Reduce(kind="sum"):
+            total = build.sum(tangent, x.axes)
+            return build.sum_samples(total, x.shape) if x.batch else total
+        case Reduce():  # of equals each has the same share
+            most = build.apply(ops.equal, x.source, build.view(x, _repeated(x)))
+            total = build.sum(build.stored(build.apply(ops.where, most, tangent, 0.0), first.shape), x.axes)
+            return build.apply(ops.div, total, build.sum(build.apply(NUMBER, most), x.axes))
+        case SegmentReduce(kind="sum"):
+            return build.segments("sum", tangent, x.starts)
+        case Gather():
+            return build.gather(tangent, x.index, x.map)
+        case ScatterAdd():
+            return build.scatter_add(x.shape, tangent, x.index, x.map, x.batch)
+    raise TypeError(f"no tangent of {x.name}")
+
+
+def _pushed_through_states(build: Builder, x: Accumulate, along: Callable[[Operand], Operand | None]) -> Operand | None:
+    """How the states of a recurrence move: ṡₖ₊₁ = aₖ·ṡₖ + Σ bᵢ·ẋᵢ, with aₖ and bᵢ the local derivatives of step k."""
+    before, behind = (build.view(x, x.rows(behind=side)) for side in (False, True))
+    xs = [behind, *x.inputs[: x.place], before, *x.inputs[x.place :]]
+    start = along(x.start)
+    products = []
+    for i, operand in enumerate(x.inputs):
+        place = i + (i >= x.place)
+        if x.op.connected[place] and (moved := along(operand)) is not None:
+            products.append(build.apply(ops.mul, moved, _local(build, x.op, place, xs)))
+    if start is None and not products:
+        return None
+    slopes = _local(build, x.op, x.place, xs)
+    start = 0.0 if start is None else start
+    if not products:
+        return build.accumulate(ops.mul, 0, start, [slopes], x.shape, x.backward)
+    inputs = [slopes, reduce(partial(build.apply, ops.add), products)]
+    return build.accumulate(MULTIPLY_ADD, 0, start, inputs, x.shape, x.backward)
+
+
+def _pushed_through_scan(build: Builder, x: Scan, along: Callable[[Operand], Operand | None]) -> Operand | None:
+    """How the states of a scan move: ṡₖ₊₁ = Aₖ·ṡₖ + Bₖ·ẋₖ + Cₖ·ċ, with the local derivatives of step k: a scan, too."""
+    start, *moves = [along(operand) for operand in x.operands]
+    if start is None and not any(move is not None for move in moves):
+        return None
+    outside = [build.view(x, x.rows(behind=False)), *x.inputs, *x.constants]
+    first = build.stored(0.0 if start is None else start, x.shape[1:])
+    inner = Builder(build.rules)
+    slots = slots_of(x, inner)
+    given: dict[int, Operand] = {slot.number: operand for slot, operand in zip(slots, outside, strict=True)}
+    has_entries = {slot.number for slot in slots[: 1 + len(x.inputs)]}
+    state = inner.slot(len(slots), x.shape[1:], x.batched or first.batched)
+    directions: list[tuple[Node, Part, Operand]] = [(slots[0], (0, slots[0].size), state)]
+    for k, move in enumerate(moves, start=1):
+        if move is not None:
+            tangent = build.stored(move, x.operands[k].shape)  # type: ignore[union-attr]
+            slot = inner.slot(len(slots) + k, slots[k].shape, tangent.batched)
+            given[slot.number] = tangent
+            has_entries |= {slot.number} if k <= len(x.inputs) else set()
+            directions.append((slots[k], (0, slot.size), slot))
+    body = Writer(inner, known_slots(x, slots))
+    body.write(x.body.nodes)
+    (step,) = tangents(inner, [body.now(x.body.outputs[0])], directions)
+    step = inner.stored(step, x.shape[1:])
+    return scan(build, step, state, given, has_entries, first, x.steps, x.backward)
 
 
 def _repeated(x: Reduce) -> Map:
@@ -226,10 +402,10 @@ def _inside(index: Map, end: Map) -> bool:
 
 def _local(build: Builder, op: Op, i: int, xs: Sequence[Operand]) -> Operand:
     """The local derivative of a row by operand ``i``, at (y, *operands)."""
-    partial = derivative(op, i)
-    if isinstance(partial, float):
-        return partial
-    (local,) = instantiate(build, partial, lambda _, k: xs[k])
+    found = derivative(op, i)
+    if isinstance(found, float):
+        return found
+    (local,) = instantiate(build, found, lambda _, k: xs[k])
     return local
 
 
@@ -281,12 +457,12 @@ def derivative(op: Op, i: int) -> float | Program:
     A partial that cannot be traced, because it branches on its arguments, becomes one node whose
     operation calls it for each number: slower, but right.
     """
-    partial = op.partials[i]
-    if not callable(partial):
-        return float(partial)
+    local = op.partials[i]
+    if not callable(local):
+        return float(local)
     leaves = [traced_leaf(0.5) for _ in range(op.arity + 1)]
     try:
-        result, nodes = trace(lambda: partial(*leaves))
+        result, nodes = trace(lambda: local(*leaves))
         output = result if isinstance(result, Value) else None
         if output is None:
             return as_float(result)
@@ -303,10 +479,10 @@ def derivative(op: Op, i: int) -> float | Program:
 
 @lru_cache(maxsize=4096)
 def _mapped(op: Op, i: int) -> Op:
-    partial: Any = op.partials[i]
+    local: Any = op.partials[i]
     return Op(
         f"{op.name}'{i}",
-        lambda y, *xs: as_float(partial(y, *xs)),
+        lambda y, *xs: as_float(local(y, *xs)),
         (ops.nan,) * (op.arity + 1),
         recipe=(_mapped, (op, i)),  # type: ignore[arg-type]
     )
