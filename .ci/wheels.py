@@ -1,5 +1,6 @@
 """Hold what the two wheels must be: python .ci/wheels.py PURE.whl COMPILED.whl; both belong to this working tree."""
 
+import re
 import sys
 import tomllib
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -26,7 +27,9 @@ modules = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom
 sources = {str(path.relative_to(ROOT)) for path in (ROOT / "microgrid").rglob("*.*") if "__pycache__" not in path.parts}
 extensions = {f"microgrid/{module.removesuffix('.py')}{EXTENSION_SUFFIXES[0]}" for module in modules}
 
-assert pure.name.endswith("-py3-none-any.whl"), pure.name
+version = re.search('__version__ = "(.+)"', (ROOT / "microgrid/__init__.py").read_text(encoding="utf-8"))
+assert version is not None
+assert pure.name == f"microgrid_autograd-{version[1]}-py3-none-any.whl", pure.name
 assert "Root-Is-Purelib: true" in metadata(pure)
 assert contents(pure) == sources, contents(pure) ^ sources
 

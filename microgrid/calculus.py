@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
@@ -24,6 +24,26 @@ from microgrid.ops import CONSTANT, LEAF, Operation
 from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
+Structure = TypeVar("Structure")
+
+
+class Gradient(Protocol):
+    """The gradient by the first argument, which has the structure of that argument."""
+
+    @overload
+    def __call__(self, x: float, /, *others: Any, **named: Any) -> float: ...
+    @overload
+    def __call__(self, x: Structure, /, *others: Any, **named: Any) -> Structure: ...
+
+
+class ValueAndGradient(Protocol):
+    """A function's value, with its gradient by the first argument."""
+
+    @overload
+    def __call__(self, x: float, /, *others: Any, **named: Any) -> tuple[float, float]: ...
+    @overload
+    def __call__(self, x: Structure, /, *others: Any, **named: Any) -> tuple[Any, Structure]: ...
+
 
 under_way: ContextVar[frozenset[Value]] = ContextVar("under_way", default=frozenset())
 """By what the functions that run are being differentiated; what another derivative within may have a long history."""
@@ -34,6 +54,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
 
     The inputs may be any nodes, not only leaves. One that the output does not depend on has gradient 0.
     No ``grad`` is touched.
+
+    >>> x = mg.Value(2.0)
+    >>> (slope,) = mg.gradient_graph(x**3, [x])
+    >>> slope.data, mg.gradient_graph(slope, [x])[0].data
+    (12.0, 12.0)
     """
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
@@ -78,8 +103,16 @@ def _as_value(number: Any) -> Value:
     return number if isinstance(number, Value) else constant(number)
 
 
+@overload
+def value_and_grad(f: Function) -> ValueAndGradient: ...
+@overload
+def value_and_grad(f: Function, argnums: int | tuple[int, ...]) -> Function: ...
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
-    """Return the function that gives ``(f(*args), gradient)``; see ``grad``."""
+    """Return the function that gives ``(f(*args), gradient)``; see ``grad``.
+
+    >>> mg.value_and_grad(lambda x: x * x)(3.0)
+    (9.0, 6.0)
+    """
     _check_function(f, argnums)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -90,8 +123,15 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     return value_and_gradient
 
 
+@overload
+def grad(f: Function) -> Gradient: ...
+@overload
+def grad(f: Function, argnums: int | tuple[int, ...]) -> Function: ...
 def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """Return the function that gives the gradient of ``f`` by one of its arguments, or by several.
+
+    >>> mg.grad(mg.dot, argnums=(0, 1))([1.0, 2.0], [3.0, 4.0])
+    ([3.0, 4.0], [1.0, 2.0])
 
     Args:
         f: a function whose result is one number.
@@ -115,6 +155,9 @@ def jacobian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function
     The result has the structure of ``f``'s result, with each number replaced by the structure of the
     argument: for a list of m numbers by a list of n it is m rows of n. One sweep in reverse per output, or one forward
     per input, whichever visits fewer nodes; of a compiled function what ``Compiled.jacobian`` computes.
+
+    >>> mg.jacobian(lambda x: [x[0] * x[1], x[0] - x[1]])([2.0, 3.0])
+    [[3.0, 2.0], [1.0, -1.0]]
 
     Args:
         f: the function; its result may have any structure.
@@ -146,6 +189,9 @@ def hessian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function:
     """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``.
 
     The arguments are those of ``jacobian``.
+
+    >>> mg.hessian(lambda x: x[0] * x[0] * x[1])([2.0, 3.0])
+    [[6.0, 4.0], [4.0, 0.0]]
     """
     _check_function(f, argnums)
     if sparse:
@@ -179,6 +225,9 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     The tangent of a node is Σ ∂node/∂parent · tangent of the parent, over its parents; it is computed
     node by node in topological order, next to the value: forward-mode differentiation. A node that is
     constant, as behind ``stop_gradient`` or a comparison, has no tangent and sends none on.
+
+    >>> mg.jvp(lambda x: x * x, 3.0, 1.0)
+    (9.0, 6.0)
 
     Args:
         f: the function; its result may have any structure.
@@ -239,6 +288,9 @@ def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
 
     Forward over reverse: the derivative of the gradient along the direction (Pearlmutter, 1994), at a
     small multiple of the cost of one gradient.
+
+    >>> mg.hvp(lambda x: x[0] * x[0] * x[1], [2.0, 3.0], [1.0, 0.0])
+    [6.0, 4.0]
 
     Args:
         f: a function whose result is one number.

@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from microgrid.ops.op import Op, Operation, T, as_float, is_number, short_repr
 from microgrid.ops.table import (
@@ -27,13 +27,19 @@ from microgrid.ops.table import (
     where,
 )
 
+Entry = TypeVar("Entry")
+
 
 @overload
 def leaky_relu(x: float, slope: float = 0.01) -> float: ...
 @overload
 def leaky_relu(x: T, slope: float = 0.01) -> T: ...
 def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
-    """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope."""
+    """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope.
+
+    >>> mg.leaky_relu(-2.0), mg.leaky_relu(-2.0, slope=0.1)
+    (-0.02, -0.2)
+    """
     return leaky_relu_of(as_float(slope))(x)
 
 
@@ -42,7 +48,11 @@ def elu(x: float, alpha: float = 1.0) -> float: ...
 @overload
 def elu(x: T, alpha: float = 1.0) -> T: ...
 def elu(x: Any, alpha: Any = 1.0) -> Any:
-    """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α."""
+    """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α.
+
+    >>> mg.elu(-1.0), mg.elu(2.0)
+    (-0.6321205588285577, 2.0)
+    """
     return elu_of(as_float(alpha))(x)
 
 
@@ -50,24 +60,59 @@ fabs = absolute
 """The name that the math module has for it."""
 
 
+@overload
+def pow(x: float, n: float) -> float: ...
+@overload
+def pow(x: T, n: Any) -> T: ...
+@overload
+def pow(x: float, n: T) -> T: ...
 def pow(x: Any, n: Any) -> Any:
-    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated."""
+    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated.
+
+    >>> mg.pow(2.0, 10.0)
+    1024.0
+    """
     plain = [number for number in (x, n) if not hasattr(type(number), "__apply__")]
     return x**n if len(plain) == 1 and is_number(plain[0]) else power(x, n)
 
 
+@overload
+def degrees(x: float) -> float: ...
+@overload
+def degrees(x: T) -> T: ...
 def degrees(x: Any) -> Any:
-    """Return an angle in radians as degrees: x · 180/π."""
+    """Return an angle in radians as degrees: x · 180/π.
+
+    >>> mg.degrees(3.141592653589793)
+    180.0
+    """
     return mul(x, 180.0 / math.pi)
 
 
+@overload
+def radians(x: float) -> float: ...
+@overload
+def radians(x: T) -> T: ...
 def radians(x: Any) -> Any:
-    """Return an angle in degrees as radians: x · π/180."""
+    """Return an angle in degrees as radians: x · π/180.
+
+    >>> mg.radians(180.0)
+    3.141592653589793
+    """
     return mul(x, math.pi / 180.0)
 
 
+@overload
+def dist(p: Iterable[float], q: Iterable[float]) -> float: ...
+@overload
+def dist(p: Iterable[T], q: Iterable[Any]) -> T: ...
+@overload
+def dist(p: Iterable[Any], q: Iterable[Any]) -> Any: ...
 def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
+
+    >>> mg.dist([0.0, 0.0], [3.0, 4.0])
+    5.0
 
     Raises:
         ValueError: if the points have different dimensions, naming both.
@@ -78,15 +123,34 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     return hypot(*map(sub, p, q))
 
 
+@overload
+def prod(xs: Iterable[float], *, start: float = 1.0) -> float: ...
+@overload
+def prod(xs: Iterable[T], *, start: Any = 1.0) -> T: ...
+@overload
+def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any: ...
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
-    """Return start · x₁ · … · xₙ, multiplied from left to right."""
+    """Return start · x₁ · … · xₙ, multiplied from left to right.
+
+    >>> mg.prod([2.0, 3.0, 4.0])
+    24.0
+    """
     return reduce(mul, _as_list(xs), start)
 
 
-def total(xs: Iterable[Any]) -> Any:
+@overload
+def total(xs: float | Iterable[float]) -> float: ...
+@overload
+def total(xs: T | Iterable[T]) -> T: ...
+@overload
+def total(xs: Iterable[Any]) -> Any: ...
+def total(xs: Any) -> Any:
     """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
 
     Python's ``sum(xs)`` gives the same number, as a chain of additions.
+
+    >>> mg.total([1.0, 2.0, 3.0])
+    6.0
     """
     xs = _as_list(xs)
     if len(xs) == 1:
@@ -96,8 +160,19 @@ def total(xs: Iterable[Any]) -> Any:
     return sum_of(len(xs))(*xs)
 
 
+@overload
+def dot(xs: Iterable[float], ys: Iterable[float]) -> float: ...
+@overload
+def dot(xs: Iterable[T], ys: Iterable[Any]) -> T: ...
+@overload
+def dot(xs: Iterable[Any], ys: Iterable[T]) -> T: ...
+@overload
+def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any: ...
 def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     """Return Σ xᵢ·yᵢ of two sequences of one length.
+
+    >>> mg.dot([1.0, 2.0], [3.0, 4.0])
+    11.0
 
     Raises:
         ValueError: if the lengths differ, naming both.
@@ -108,8 +183,17 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     return total(map(operator.mul, xs, ys))
 
 
-def mean(xs: Iterable[Any]) -> Any:
+@overload
+def mean(xs: float | Iterable[float]) -> float: ...
+@overload
+def mean(xs: T | Iterable[T]) -> T: ...
+@overload
+def mean(xs: Iterable[Any]) -> Any: ...
+def mean(xs: Any) -> Any:
     """Return the arithmetic mean Σ xᵢ / n.
+
+    >>> mg.mean([1.0, 2.0, 6.0])
+    3.0
 
     Raises:
         ValueError: for an empty sequence.
@@ -118,11 +202,20 @@ def mean(xs: Iterable[Any]) -> Any:
     return total(xs) / len(xs)  # times 1/n, which is rounded, the mean of 49 ones would not be 1
 
 
-def logsumexp(xs: Iterable[Any]) -> Any:
+@overload
+def logsumexp(xs: float | Iterable[float]) -> float: ...
+@overload
+def logsumexp(xs: T | Iterable[T]) -> T: ...
+@overload
+def logsumexp(xs: Iterable[Any]) -> Any: ...
+def logsumexp(xs: Any) -> Any:
     """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
 
     The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
     An infinite maximum is the result, −inf if all are; as in PyTorch, the derivative by it is nan there.
+
+    >>> mg.logsumexp([1000.0, 1000.0])
+    1000.6931471805599
 
     Raises:
         ValueError: for an empty sequence.
@@ -133,10 +226,19 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     return log(total(exp(x - shift) for x in xs)) + shift
 
 
-def softmax(xs: Iterable[Any]) -> list[Any]:
+@overload
+def softmax(xs: float | Iterable[float]) -> list[float]: ...
+@overload
+def softmax(xs: T | Iterable[T]) -> list[T]: ...
+@overload
+def softmax(xs: Iterable[Any]) -> list[Any]: ...
+def softmax(xs: Any) -> list[Any]:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
 
     An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
+
+    >>> mg.softmax([1000.0, 1000.0])
+    [0.5, 0.5]
 
     Raises:
         ValueError: for an empty sequence.
@@ -148,6 +250,10 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     return [div(e, denominator) for e in exponentials]
 
 
+@overload
+def take(values: Sequence[Any], index: T) -> Any: ...
+@overload
+def take(values: Sequence[Entry], index: Any) -> Entry: ...
 def take(values: Sequence[Any], index: Any) -> Any:
     """Return one of several values by its index: ``values[index]``, also where the index is a Value.
 
