@@ -6,7 +6,9 @@ operand is a node of the same step, or of the one before, or stands outside. So 
 recurrence, one node for the recurrence, one for each of its states that is read, and what stands behind.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,8 @@ _REPEATS = 6
 """A recurrence has so many steps at least."""
 _OWN = 3
 """Steps of fewer operations are chains; see there."""
-_PART = 0.5
-"""A recurrence is so much of the longest ways at least."""
+_PARTS = (0.5, 0.2)
+"""A recurrence is so much of the longest ways at least, or, if none is, so much."""
 _CUTS = 12
 """So many places where a step may begin are tried."""
 _AROUND = 24
@@ -32,10 +34,13 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def folded(program: Program) -> Program | None:
-    """Return a program with its recurrence as one node; None if it has none that is long."""
-    if len(program) < SMALLEST:
-        return None
-    return _Search(program).folded()
+    """Return a program with each recurrence as one node; None if it has none that is long."""
+    found: Program | None = None
+    rest: Program | None = program
+    while rest is not None and len(rest) - sum(row is STATE for row in rest.rows) >= SMALLEST:
+        rest = _Search(rest).folded()
+        found = rest or found
+    return found
 
 
 class _Search:
@@ -45,6 +50,7 @@ class _Search:
         self.program = program
         numbers: dict[Op, int] = {}
         self.kinds = np.array([numbers.setdefault(row, len(numbers)) for row in program.rows], dtype=np.intp)
+        self.folded_before = np.array([row is SCAN or row is STATE for row in program.rows])
         self.starts = np.array(program.starts, dtype=np.intp)
         self.operands = np.array(program.arguments, dtype=np.intp)
         self.counts = np.diff(self.starts)
@@ -52,20 +58,24 @@ class _Search:
     def folded(self) -> Program | None:
         """Return the program with its recurrence as one node, if there is one."""
         depth, height = self._lengths()
-        longest = int(depth.max())
-        found = self._stretch(self._on_longest(depth, height, longest // 8))
-        if found is None:
-            return None
-        nodes, start, period, _, _ = found
-        window = nodes[start : start + _REPEATS * period]
-        step = int(np.ptp(depth[window])) // (_REPEATS - 1)
-        for slack in (2 * step, 8 * step):
-            found = self._stretch(self._on_longest(depth, height, slack))
-            if found is not None:
-                result = self._outlined(*found)
-                if result is not None:
-                    return result
+        for part in _PARTS:
+            for nodes in self._candidates(depth, height, part):
+                found = self._stretch(nodes, part)
+                if found is not None:
+                    result = self._outlined(*found)
+                    if result is not None:
+                        return result
         return None
+
+    def _candidates(self, depth: Integers, height: Integers, part: float) -> Iterator[Integers]:
+        """Yield nodes among which a recurrence may be: those on the longest ways, less and more of them; all."""
+        found = self._stretch(self._on_longest(depth, height, int(depth.max()) // 8), part)
+        if found is not None:
+            nodes, start, period, _, _ = found
+            step = int(np.ptp(depth[nodes[start : start + _REPEATS * period]])) // (_REPEATS - 1)
+            for slack in (2 * step, 8 * step):
+                yield self._on_longest(depth, height, slack)
+        yield np.flatnonzero((self.counts > 0) & ~self.folded_before)
 
     def _lengths(self) -> tuple[Integers, Integers]:
         """How long the longest way to each node is from the leaves, and the longest one from it to an output."""
@@ -85,9 +95,9 @@ class _Search:
     def _on_longest(self, depth: Integers, height: Integers, slack: int) -> Integers:
         """The operations on ways that are nearly as long as the longest one, without those near its ends."""
         chosen = (depth + height >= depth.max() - slack) & (np.minimum(depth, height) >= slack)
-        return np.flatnonzero(chosen & (self.counts > 0))
+        return np.flatnonzero(chosen & (self.counts > 0) & ~self.folded_before)
 
-    def _stretch(self, nodes: Integers) -> tuple[Integers, int, int, int, Integers] | None:
+    def _stretch(self, nodes: Integers, part: float) -> tuple[Integers, int, int, int, Integers] | None:
         """The nodes; where among them the longest stretch that repeats begins, its period, its end; where each is."""
         if len(nodes) < _REPEATS:
             return None
@@ -97,19 +107,24 @@ class _Search:
         ends = np.cumsum(counts)
         slots = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
         at = place[self.operands[slots + np.repeat(self.starts[nodes], counts)]]
-        distances = np.where(at < 0, 0, np.repeat(np.arange(len(nodes)), counts) - at)
-        mixed = _mixed(_mixed(distances) + slots.astype(np.uint64))
-        keys = _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
-        for period in _periods(keys):
+        back = np.where(at < 0, 0, np.repeat(np.arange(len(nodes)), counts) - at)
+
+        def looks(farthest: int) -> NDArray[np.uint64]:
+            """How nodes look; an operand that is farther back is as one outside."""
+            mixed = _mixed(_mixed(np.where(back > farthest, 0, back)) + slots.astype(np.uint64))
+            return _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
+
+        for middle, period in _periods(looks(len(nodes) // _REPEATS)):
+            keys = looks(2 * period)
             same = np.concatenate([keys[period:] == keys[:-period], [False]])
-            middle = len(nodes) // 2
             breaks = np.flatnonzero(~same)
             k = int(np.searchsorted(breaks, middle))
             start = int(breaks[k - 1]) + 1 if k else 0
             end = int(breaks[k]) + period if k < len(breaks) else len(nodes)
-            if end - start < _PART * len(nodes):
+            if end - start < part * len(nodes):
                 continue
-            return None if period < _OWN else (nodes, start, period, end, place)
+            if period >= _OWN:
+                return nodes, start, period, end, place
         return None
 
     def _outlined(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> Program | None:
@@ -121,7 +136,7 @@ class _Search:
         steps = (end - start) // period
         loop = nodes[start : start + steps * period].reshape(steps, period)
         terms = self._terms(loop)
-        if terms is None:
+        if terms is None or not self._is_recurrence(terms):
             return None
         return self._around(self._extended(loop, terms)) or self._around(loop)
 
@@ -160,12 +175,7 @@ class _Search:
         rows = [loop]
         while (row := self._one_before(rows[0][0], terms)) is not None:
             rows.insert(0, row[None])
-        readers: dict[int, list[int]] = {}
-        starts, arguments = self.program.starts, self.program.arguments
-        for node in range(int(loop[-1].min()), len(self.program)):
-            for a in arguments[starts[node] : starts[node + 1]]:
-                readers.setdefault(a, []).append(node)
-        while (row := self._one_behind(rows[-1][-1], terms, readers)) is not None:
+        while (row := self._one_behind(rows[-1][-1], terms)) is not None:
             rows.append(row[None])
         return np.concatenate(rows)
 
@@ -196,31 +206,48 @@ class _Search:
                     waiting.append((q, operand))
                 elif (kind == "same" and q != operand) or (kind == "state" and fixed.setdefault(q, operand) != operand):
                     return None
-        return row if (row >= 0).all() and len({*row.tolist()}) == len(row) else None
+        known = row[row >= 0]
+        return self._filled(row, first, terms, fixed) if len({*known.tolist()}) == len(known) else None
 
-    def _one_behind(
-        self, last: Integers, terms: list[list[tuple[str, int]]], readers: dict[int, list[int]]
-    ) -> Integers | None:
+    def _one_behind(self, last: Integers, terms: list[list[tuple[str, int]]]) -> Integers | None:
         """The step behind the last one, if there is one like it."""
-        row: list[int] = []
-        taken = {*last.tolist()}
-        for mine, like in zip(terms, last.tolist(), strict=True):
+        return self._filled(np.full(len(last), -1), last, terms, dict(enumerate(last.tolist())))
+
+    def _filled(
+        self, row: Integers, like: Integers, terms: list[list[tuple[str, int]]], before: Mapping[int, int]
+    ) -> Integers | None:
+        """A step like one, of which some nodes are known, with the others: those that read them or a step before."""
+        taken = {*like.tolist(), *row.tolist()}
+        for p in np.flatnonzero(row < 0).tolist():
+            known = {"own": row, "state": before}
             expected = {
-                j: row[q] if kind == "own" else int(last[q]) if kind == "state" else q
-                for j, (kind, q) in enumerate(mine)
-                if kind != "first"
+                j: int(known[kind][q]) if kind in known else q  # type: ignore[index]
+                for j, (kind, q) in enumerate(terms[p])
+                if kind != "first" and (kind != "state" or q in before)
             }
-            known = next((expected[j] for j, (kind, _) in enumerate(mine) if kind in ("own", "state")), -1)
-            for node in readers.get(known, ()):
+            read = next((expected[j] for j, (kind, _) in enumerate(terms[p]) if kind in known and j in expected), -1)
+            for node in self._readers(read):
                 operands = self._mine(node)
-                alike = self.kinds[node] == self.kinds[like] and len(operands) == len(mine) and node not in taken
-                if alike and all(operands[j] == x for j, x in expected.items()):
-                    row.append(node)
+                alike = self.kinds[node] == self.kinds[like[p]] and len(operands) == len(terms[p])
+                if alike and node not in taken and all(operands[j] == x for j, x in expected.items()):
+                    row[p] = node
                     taken.add(node)
                     break
             else:
                 return None
-        return np.array(row)
+        return row
+
+    def _readers(self, node: int) -> list[int]:
+        """The nodes that read a node."""
+        order, operands, readers = self._by_operand
+        first, last = np.searchsorted(operands, [node, node + 1])
+        return cast(list[int], readers[order[first:last]].tolist())
+
+    @cached_property
+    def _by_operand(self) -> tuple[Integers, Integers, Integers]:
+        """All operands in the order of their numbers, these, and who reads each."""
+        order = np.argsort(self.operands, kind="stable")
+        return order, self.operands[order], np.repeat(np.arange(len(self.counts)), self.counts)
 
     def _around(self, loop: Integers) -> Program | None:
         """The program with a loop as a recurrence; None if what it reads depends on it in another way."""
@@ -270,6 +297,14 @@ class _Search:
         place_of = {int(p): s for s, p in enumerate(states)}
         recurrence = Recurrence(body, len(loop))
         return self._written(inside, behind, recurrence, np.concatenate(given), loop, place_of)
+
+    def _is_recurrence(self, terms: list[list[tuple[str, int]]]) -> bool:
+        """Whether a step has operations enough that depend on the last one."""
+        depends: set[int] = set()
+        for p, mine in enumerate(terms):
+            if any(kind == "state" or (kind == "own" and q in depends) for kind, q in mine):
+                depends.add(p)
+        return len(depends) >= _OWN
 
     def _step(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> tuple[int, int] | None:
         """Where a step begins, and its length, a multiple of the period.
@@ -372,7 +407,8 @@ class _Search:
         place_of: dict[int, int],
     ) -> Program:
         program = self.program
-        result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[recurrence])
+        recurrences = [*program.recurrences, recurrence]
+        result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=recurrences)
         new = [-1] * len(program)
         rows, starts, arguments, data = program.columns
 
@@ -382,7 +418,7 @@ class _Search:
 
         copy(iter(np.flatnonzero(~inside & ~behind).tolist()))
         nothing = result.append(CONSTANT, (), 0.0)
-        scan = result.append(SCAN, [new[a] if a >= 0 else nothing for a in given.tolist()], 0)
+        scan = result.append(SCAN, [new[a] if a >= 0 else nothing for a in given.tolist()], len(recurrences) - 1)
         size = len(place_of)
         for p, s in place_of.items():
             for k, node in enumerate(loop[:, p].tolist()):
@@ -405,19 +441,20 @@ def _mixed(numbers: NDArray[np.generic]) -> NDArray[np.uint64]:
     return x * _ODD
 
 
-def _periods(keys: NDArray[np.uint64]) -> Iterator[int]:
-    """Yield after how many the longer and longer surroundings of the middle come again."""
-    middle, width, power, before = len(keys) // 2, 1, _ODD, 0
-    windows = keys
-    while middle + 2 * width <= len(keys):
-        again = np.flatnonzero(windows[middle + 1 :] == windows[middle])
-        if not len(again):
-            return
-        period = int(again[0]) + 1
-        if period != before:
-            before = period
-            yield period
-        windows = windows[:-width] * power + windows[width:]
-        with np.errstate(over="ignore"):
-            power = power * power
-        width *= 2
+def _periods(keys: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Yield places, and after how many the longer and longer surroundings of each come again."""
+    for quarter in (2, 1, 3):
+        middle, width, power, before = quarter * len(keys) // 4, 1, _ODD, 0
+        windows = keys
+        while middle + 2 * width <= len(keys):
+            again = np.flatnonzero(windows[middle + 1 :] == windows[middle])
+            if not len(again):
+                break
+            period = int(again[0]) + 1
+            if period != before:
+                before = period
+                yield middle, period
+            windows = windows[:-width] * power + windows[width:]
+            with np.errstate(over="ignore"):
+                power = power * power
+            width *= 2
