@@ -87,6 +87,9 @@ def on_jax() -> None:
     def squares_on_jax(theta: Any, p: Any) -> Any:
         return ((p[:, None] - theta.reshape(10, 8)) ** 2).sum(2)
 
+    def finished(f: Any, *arguments: Any) -> Any:
+        return jax.block_until_ready(f(*arguments))
+
     for what, ours, its in (
         ("k-means", lambda p: mg.minimum(*squares(p)), lambda t, p: squares_on_jax(t, p).min(1).mean()),
         (
@@ -100,9 +103,10 @@ def on_jax() -> None:
             ("Hessian product", lambda f: lambda t, p: jax.jvp(lambda t: jax.grad(f)(t, p), (t,), (t,))[1]),
             ("Hessian", jax.hessian),
         ):
-            runs = [functools.partial(jax.jit(derivative(f)), jnp.array(centres.ravel()), points) for f in functions]
-            first = [seconds(lambda run=run: jax.block_until_ready(run()), 1) for run in runs]
-            times = [[seconds(lambda run=run: jax.block_until_ready(run()), 20) for run in runs] for _ in range(TURNS)]
+            at = jnp.array(centres.ravel()), points
+            runs = [functools.partial(finished, jax.jit(derivative(f)), *at) for f in functions]
+            first = [seconds(run, 1) for run in runs]
+            times = [[seconds(run, 20) for run in runs] for _ in range(TURNS)]
             ratio = statistics.median(b / a for a, b in times)
             compiling = f"first {first[1]:.1f} s and {first[0]:.1f} s"
             print(f"{what}, {name} through to_jax(): {ratio:.2f} times JAX's own (3), {compiling}")

@@ -32,10 +32,7 @@ class Mesh:
         devices = jax.sharding.Mesh(mesh.devices.reshape(-1), ("batch",))
         self.size: int = devices.size
         self.weights = lru_cache(maxsize=8)(self._weights)
-        self.spread, self.everywhere = (
-            NamedSharding(devices, PartitionSpec(*axes))  # type: ignore[no-untyped-call]
-            for axes in (["batch"], [])
-        )
+        self.spread, self.everywhere = (NamedSharding(devices, PartitionSpec(*axes)) for axes in (["batch"], []))
 
     @property
     def is_mine_to_report(self) -> bool:
