@@ -249,7 +249,7 @@ class Derivative:
     def dense(self, found: Floats) -> Floats:
         """Return the matrix of each sample."""
         if self.full:
-            return found.reshape(-1, *self.shape)
+            return found.reshape(len(found), *self.shape)
         matrix: Floats = np.zeros((len(found), *self.shape), found.dtype)
         matrix[:, self.at[0], self.at[1]] = found
         return matrix
