@@ -111,7 +111,7 @@ class Derivative:
     @cached_property
     def full(self) -> bool:
         """Whether no entry is 0 by structure: then every row and every column has a colour of its own, in order."""
-        return len(self.at[0]) == math.prod(self.shape)
+        return 0 < len(self.at[0]) == math.prod(self.shape)
 
     def kind(self, samples: int) -> Kind:
         """Return by which products it is computed: by those that take fewer operations, at the first batch."""
