@@ -1,7 +1,6 @@
 """A step of learning on a mesh of devices and processes, through JAX: each device has its share of the batch."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ class Mesh:
             )
         devices = jax.sharding.Mesh(mesh.devices.reshape(-1), ("batch",))
         self.size: int = devices.size
-        self.weights = lru_cache(maxsize=8)(self._weights)
+        self._weights: dict[int, Any] = {}
         self.spread, self.everywhere = (NamedSharding(devices, PartitionSpec(*axes)) for axes in (["batch"], []))
 
     @property
@@ -49,9 +48,6 @@ class Mesh:
             return jax.device_put(array, where)
         return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
 
-    def _weights(self, count: int, lacking: int) -> Any:
-        return self.put(np.repeat([1.0 / count, 0.0], [count, lacking]), self.spread)
-
     def divided(self, batch: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Return the weight of each sample in their mean, and the batch, on the devices.
 
@@ -60,7 +56,9 @@ class Mesh:
         count = len(batch[0])
         lacking = -count % self.size
         whole = [np.concatenate([part, np.repeat(part[:1], lacking, axis=0)]) if lacking else part for part in batch]
-        return self.weights(count, lacking), [self.put(part, self.spread) for part in whole]
+        if count not in self._weights:
+            self._weights[count] = self.put(np.repeat([1.0 / count, 0.0], [count, lacking]), self.spread)
+        return self._weights[count], [self.put(part, self.spread) for part in whole]
 
 
 class MeshStep(CompiledStep):

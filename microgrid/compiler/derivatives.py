@@ -7,8 +7,9 @@ product with a vector for each colour, forward or reverse, tells all entries.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property, reduce
 from itertools import accumulate
+from operator import and_
 from typing import Any, Literal
 
 import numpy as np
@@ -78,9 +79,9 @@ class Derivative:
         found = hessian_pattern(self.program, self._column, columns) if second else None
         self.pattern = jacobian_pattern(self.program, self._column) if found is None else found
         self.at: tuple[Indices, Indices] = entries(self.pattern)
-        self.product = cache(self._product)
-        self.executable = cache(self._executable)
         self._kind: Kind | None = "second" if second else None
+        self._products: dict[Kind, tuple[Stages, Product]] = {}
+        self._executables: dict[Kind, Executable] = {}
 
     def _column(self, row: Op, position: int) -> int:
         """The column of a leaf; −1 if it has none."""
@@ -103,20 +104,22 @@ class Derivative:
     @cached_property
     def of_rows(self) -> Indices:
         """The colour of each row."""
+        if reduce(and_, self.pattern):
+            return np.arange(self.shape[0])
         return np.array(colours(self.pattern), np.int64)
 
     @cached_property
     def full(self) -> bool:
         """Whether no entry is 0 by structure: then every row and every column has a colour of its own, in order."""
-        return len(self.at[0]) == math.prod(self.shape)
+        return 0 < len(self.at[0]) == math.prod(self.shape)
 
     def kind(self, samples: int) -> Kind:
         """Return by which products it is computed: by those that take fewer operations, at the first batch."""
-        if self._kind is None:
+        if self._kind is None and self._pulls_only:
+            self._kind = "reverse"
+        elif self._kind is None:
             forward, reverse = _count(self.of_columns), _count(self.of_rows)
-            if self._pulls_only:
-                self._kind = "reverse"
-            elif self.wide and not 0.25 < forward / max(reverse, 1) < 4.0:
+            if self.wide and not 0.25 < forward / max(reverse, 1) < 4.0:
                 self._kind = "forward" if forward < reverse else "reverse"
             elif self.wide:
                 works = [_work(self._arrays("forward"), forward), _work(self._arrays("reverse"), reverse)]
@@ -138,8 +141,13 @@ class Derivative:
 
     # -- products ---------------------------------------------------------------------------------------
 
-    def _product(self, kind: Kind) -> tuple[Stages, Product]:
-        """The function and the task of a product."""
+    def product(self, kind: Kind) -> tuple[Stages, Product]:
+        """Return the function and the task of a product."""
+        if kind not in self._products:
+            self._products[kind] = self._made(kind)
+        return self._products[kind]
+
+    def _made(self, kind: Kind) -> tuple[Stages, Product]:
         program, rows = self.program, self.shape[0] if kind == "reverse" else self.shape[1]
         first = program.parameters + (len(program.outputs) if self.weights else 0)
         parameters, sizes = (first, [rows]) if self.wide else (first + rows, program.sizes)
@@ -155,8 +163,10 @@ class Derivative:
         return stages.array_program(task)
 
     def _executable(self, kind: Kind) -> Executable:
-        stages, task = self.product(kind)
-        return Choice(stages, self.target).build(task)
+        if kind not in self._executables:
+            stages, task = self.product(kind)
+            self._executables[kind] = Choice(stages, self.target).build(task)
+        return self._executables[kind]
 
     def products(
         self, theta: Floats, arrays: Sequence[Floats], size: int, weights: Floats | None, pull: Pull
@@ -170,20 +180,17 @@ class Derivative:
         if kind == "reverse" and (self._pulls_only or not self.wide):
             rows = [self._in_columns(pull(self._pulled, self._seed(vector)), size) for vector in vectors]
             return np.array(rows).reshape(len(vectors), -1, count).transpose(2, 0, 1)
-        run, none = self.executable(kind).run, np.empty(0, dtype)
+        run, none = self._executable(kind).run, np.empty(0, dtype)
         if self.wide:
             given = [theta, *[array.reshape(-1) for array in arrays], none if weights is None else weights]
             out: Floats = np.empty((count, len(vectors)), dtype)
             run(np.concatenate(given), none, [vectors], [out])
             return out[..., None]
         out = np.empty((len(vectors), count, size if apart else 1), dtype)
+        both: Floats = np.concatenate([theta, vectors[0]])
         for vector, mine in zip(vectors, out, strict=True):
-            run(
-                np.concatenate([theta, vector]),
-                none,
-                arrays,
-                [mine if self.stages.signature.per_sample else mine[:, 0]],
-            )
+            both[len(theta) :] = vector
+            run(both, none, arrays, [mine if apart else mine[:, 0]])
         return out.transpose(1, 0, 2)
 
     def _seed(self, vector: Floats) -> Floats | None:

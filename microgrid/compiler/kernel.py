@@ -1,6 +1,7 @@
 """A kernel computes a function of scalars and its gradient for whole batches, on flat arrays."""
 
 import functools
+import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -176,9 +177,9 @@ class Kernel:
             return self.value_and_grad(theta, *batch, by=by)[1]
         matrix = self.derivative(leaves, theta, batch)
         shapes = [(len(self.parameters),), *signature.shapes]
-        ends = np.cumsum([math.prod(shapes[k]) for k in leaves])[:-1]
-        parts = zip(np.split(matrix, ends, -1), leaves, strict=True)
-        split = [part.reshape(*part.shape[:-1], *shapes[k]) for part, k in parts]
+        ends = [*itertools.accumulate([math.prod(shapes[k]) for k in leaves], initial=0)]
+        columns = zip(leaves, ends, ends[1:], strict=False)
+        split = [matrix[..., a:b].reshape(*matrix.shape[:-1], *shapes[k]) for k, a, b in columns]
         return split[0] if by == "parameters" else split if by == "arguments" else (split[0], split[1:])
 
     def hessian(

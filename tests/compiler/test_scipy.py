@@ -146,6 +146,20 @@ def test_a_large_graph_without_structure_has_its_jacobian_row_by_row(monkeypatch
     )
 
 
+def test_what_depends_on_nothing_has_derivatives_without_an_entry():
+    constant = mg.compile(lambda x: [1.0, 2.0], batch=False)
+    assert constant.jacobian([1.0, 2.0, 3.0], sparse=True).nnz == 0
+    assert constant.jacobian([1.0, 2.0, 3.0]).tolist() == [[0.0] * 3] * 2
+    w = mg.Value(2.0)
+    kernel = mg.compile(lambda: [w * w, w + 1.0], batch=False).kernel()
+    assert kernel.jacobian(kernel.read(), sparse=True).toarray().tolist() == [[4.0], [1.0]]
+    assert kernel.hessian(kernel.read(), seed=[1.0, 1.0]).tolist() == [[2.0]]
+    assert kernel.jacobian(kernel.read(), by="arguments") == []
+    assert kernel.jacobian(kernel.read(), by="arguments", sparse=True).shape == (2, 0)
+    of_arguments = mg.compile(lambda x: x[0] * x[1], batch=False).kernel([1.0, 2.0])
+    assert of_arguments.jacobian([], [1.0, 2.0], by="parameters", sparse=True).shape == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
