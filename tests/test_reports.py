@@ -1,18 +1,26 @@
-"""What users are told, to the last word and digit: a change of ``reports.txt`` is to be read like one of a text.
+"""What users are told, to the last word and digit.
 
-``python tests/test_reports.py`` writes that file anew. How far a derivative may be off is itself computed, by
-random rounding and extrapolation; other tests hold that it is far enough, this one that it is no further.
+``checking/reports/`` has some reports as users read them, a file each: a change of one is to be read like one of a
+text. ``checking/reports.tsv`` has a line for every case: its verdicts, its numbers with how far they may be off, how
+often its operations of one's own were evaluated, which is what a check costs, and a hash of its words.
+``python tests/test_reports.py`` writes both anew and prints what changed: verdicts, allowed errors, evaluations. With
+the name of a folder it writes there every case as users read it, for a ``diff`` with what another commit wrote.
+How far a derivative may be off is itself computed, by random rounding and extrapolation; other tests hold that it is
+far enough, this one that it is no further.
 Every function here is made of operations that IEEE 754 rounds in one way, or is shown with so few digits that those of
 other machines are the same.
 """
 
+import hashlib
 import math
 import re
+import statistics
+import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from test_why import cases as gradients
@@ -21,9 +29,12 @@ from test_why import chain, leaves, network, samples
 import microgrid as mg
 from microgrid import Interval, Op, Value, nn, ops
 from microgrid.checking import Report, check, check_op
+from microgrid.checking.precision import Precision
+from microgrid.checking.why import Explanation
 from microgrid.ops import POSITIVE, REALS
 
-FILE = Path(__file__).with_name("reports.txt")
+TABLE = Path(__file__).parent / "checking/reports.tsv"
+TEXTS = TABLE.with_suffix("")
 
 
 def cube(x: Value) -> Value:
@@ -98,8 +109,8 @@ def cancelling(x: Value, c: float) -> Value:
     return x * x * c + x * x - x * x * c
 
 
-def random_program(seed: int) -> str:
-    """The derivatives of a random program of two numbers at a random point: their verdicts, digits and errors."""
+def random_program(seed: int) -> Report:
+    """The derivatives of a random program of two numbers at a random point."""
     random = Random(seed)
     point = [math.ldexp(random.uniform(-1.0, 1.0), random.randint(-12, 12)) for _ in range(2)]
     choices = (ops.add, ops.sub, ops.mul, ops.mul, ops.div, ops.sqrt, ops.maximum, ops.absolute, fine)
@@ -111,9 +122,7 @@ def random_program(seed: int) -> str:
             numbers.append(op(*random.choices(numbers, k=op.arity)))
         return mg.total(numbers[2:])
 
-    report = check(f, tuple(point), order=2, method="difference")
-    rows = [f"{row.verdict[0]} {row.numeric:.17g} ± {row.allowed:.6g}" for row in report.derivatives]
-    return "\n".join([f"at {point}", *rows])
+    return check(f, tuple(point), order=2, method="difference")
 
 
 def random_why(seed: int) -> Any:
@@ -217,7 +226,7 @@ def third(x: Value, n: float = 3.0) -> Value:
     return x / n
 
 
-def random_precision(seed: int) -> str:
+def random_precision(seed: int) -> Precision:
     """How precise a random program of two numbers is, and where it loses digits."""
     random = Random(seed)
     choices = (
@@ -236,12 +245,7 @@ def random_precision(seed: int) -> str:
     numbers.append(numbers[0] * 0.75)
     for op in random.choices(choices, k=random.randint(3, 9)):
         numbers.append(op(*random.choices(numbers, k=op.arity)))
-    found = mg.precision(mg.total(numbers[2:]) if seed % 2 else numbers[-1])
-    digits = f"{found.digits:.3f} of {found.first_order:.3f}, {found.confirmed:.3f}, {found.of_inputs:.3f}"
-    losses = [
-        f"{loss.node.op.name} {loss.rounding:.5g} {loss.amplified:.5g} {loss.digits:.3f}" for loss in found.losses
-    ]
-    return "\n".join([f"{digits}, ± {found.error:.5g}", *losses, *found.sentences])
+    return mg.precision(mg.total(numbers[2:]) if seed % 2 else numbers[-1])
 
 
 PRECISE: dict[str, Callable[[], Any]] = {
@@ -513,30 +517,161 @@ CASES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_users_are_told_what_they_were_told_before(name: str) -> None:
-    assert told(name) == recorded()[name], "if this is meant, run python tests/test_reports.py and read the difference"
+READ = (
+    "why 1: off at relu, zero",
+    "why 20: large factors at mul, exploding",
+    "why 26: 0 · ∞ at sqrt, nan",
+    "why: many causes",
+    "why: many paths",
+    "why: a network with a dead layer",
+    "why: thirty layers of sigmoids",
+    "why: a logarithm of a logistic",
+    "why: random program 3",
+    "precision: what is exact",
+    "precision: the quadratic formula",
+    "precision: a variance",
+    "precision: many losses",
+    "precision: differences of roots, of quotients and of squares",
+    "cube at 0.7",
+    "late at 0.7",
+    "fine at 1e-300",
+    "operations of one's own among others",
+    "cancelling terms",
+    "roots at 0",
+    "leaves that cannot matter",
+    "a jump between slopes",
+    "a kink beside the end of a domain",
+    "gradients that are no numbers",
+    "second derivatives at 0.7",
+    "check_op(product)",
+    "check_op(late)",
+    "check_op(vee)",
+)
+"""The cases that are kept as users read them: each kind of finding, of remedy and of table."""
 
 
-def told(name: str) -> str:
+class Row(NamedTuple):
+    """A line of the table."""
+
+    case: str
+    verdicts: str
+    numbers: str
+    evaluations: str
+    words: str
+
+
+def summary(found: Any) -> tuple[str, str]:
+    """What is concluded, and from which numbers."""
+    if isinstance(found, Report):
+        rows = found.derivatives
+        digits = (f"{row.numeric!r} " if row.method == "difference" else "" for row in rows)
+        numbers = (f"{number}± {row.allowed:.6g}" for number, row in zip(digits, rows, strict=True))
+        return "".join(row.verdict[0] for row in rows), ", ".join(numbers)
+    if isinstance(found, Explanation):
+        return ", ".join(f"{finding.size}: {finding.cause}" for finding in found.findings), ""
+    if isinstance(found, Precision):
+        digits = (f"{each:.3f}" for each in (found.digits, found.first_order, found.confirmed, found.of_inputs))
+        losses = (
+            f"{loss.node.op.name} {loss.rounding:.5g} {loss.amplified:.5g} {loss.digits:.3f}" for loss in found.losses
+        )
+        return "", ", ".join([f"{' '.join(digits)} ± {found.error:.5g}", *losses])
+    return str(found).replace("\n", ", "), ""
+
+
+@cache
+def told(name: str) -> tuple[Row, str]:
+    """The line of a case, and what users read."""
     global evaluations
     evaluations = 0
     found = CASES[name]()
     reports = found if isinstance(found, list) else [found]
-    text = "\n\n".join(map(str, reports))
-    rows = [row for report in reports if isinstance(report, Report) for row in report.derivatives]
-    digits = [
-        f"{row.numeric!r} ± {row.allowed:.6g}" if row.method == "difference" else f"± {row.allowed:.6g}" for row in rows
+    text = re.sub(rf"[^\s(]*{Path(__file__).stem}\.py:\d+", "this file", "\n\n".join(map(str, reports)).strip())
+    verdicts, numbers = (" | ".join(part).strip(" |") for part in zip(*map(summary, reports), strict=True))
+    return Row(name, verdicts, numbers, str(evaluations or ""), hashlib.sha256(text.encode()).hexdigest()[:8]), text
+
+
+def file_of(name: str) -> Path:
+    return TEXTS / (re.sub(r"[^\w.-]+", "-", name).strip("-") + ".txt")
+
+
+@cache
+def recorded() -> dict[str, Row]:
+    lines = TABLE.read_text("utf-8").splitlines()[1:]
+    return {row.case: row for row in (Row(*line.split("\t")) for line in lines)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_users_are_told_what_they_were_told_before(name: str) -> None:
+    """If a change is meant, run python tests/test_reports.py and read what it prints."""
+    row, text = told(name)
+    if name in READ:
+        assert text == file_of(name).read_text("utf-8").strip()
+    assert row == recorded()[name]
+
+
+def test_every_line_and_every_file_belongs_to_a_case() -> None:
+    assert [*recorded()] == [*CASES]
+    assert {*TEXTS.iterdir()} == {file_of(name) for name in READ}
+
+
+def allowed(numbers: str) -> list[float]:
+    return [float(each) for each in re.findall(r"± (\S+?)(?:,|$| \|)", numbers)]
+
+
+def changes(old: dict[str, Row], new: dict[str, Row]) -> str:
+    """What changed between two tables, in a few lines."""
+    both = [(old[name], new[name]) for name in old if name in new]
+    flipped = [f"  {b.case}: {a.verdicts} → {b.verdicts}" for a, b in both if a.verdicts != b.verdicts]
+    pairs = [pair for a, b in both for pair in zip(allowed(a.numbers), allowed(b.numbers), strict=False)]
+    factors = sorted(b / a for a, b in pairs if a != b and a and math.isfinite(a) and math.isfinite(b))
+    spread = f" by {factors[0]:.3g} to {factors[-1]:.3g}, median {statistics.median(factors):.3g}" if factors else ""
+    costs = [sum(int(row.evaluations or 0) for row in rows) for rows in zip(*both, strict=True)]
+    words = [a.case for a, b in both if a.words != b.words]
+    only = [a.case for a, b in both if a.words != b.words and a[:4] == b[:4]]
+    return "\n".join(
+        [
+            f"{len(new)} cases; new: {[*(new.keys() - old.keys())]}, gone: {[*(old.keys() - new.keys())]}",
+            f"verdicts flipped: {len(flipped)}",
+            *flipped,
+            f"allowed errors changed: {sum(str(a) != str(b) for a, b in pairs)} of {len(pairs)}{spread}",
+            f"evaluations: {' → '.join(f'{cost:,}' for cost in costs)}",
+            f"words changed: {len(words)}, of which nothing else did: {len(only)}",
+        ]
+    )
+
+
+def test_what_changed_is_told_in_a_few_lines() -> None:
+    old = Row("f", "PF", "1.0 ± 2e-9, ± nan", "100", "0")
+    new = Row("f", "PP", "1.0 ± 3e-9, ± nan", "90", "1")
+    same = Row("g", "P", "", "", "0")
+    assert changes({"f": old, "g": same}, {"f": new, "h": same}).splitlines() == [
+        "2 cases; new: ['h'], gone: ['g']",
+        "verdicts flipped: 1",
+        "  f: PF → PP",
+        "allowed errors changed: 1 of 2 by 1.5 to 1.5, median 1.5",
+        "evaluations: 100 → 90",
+        "words changed: 1, of which nothing else did: 0",
     ]
-    text = re.sub(rf"[^\s(]*{Path(__file__).stem}\.py:\d+", "this file", text)
-    text += "\n\n" + "\n".join(digits) if digits else ""
-    return f"{text}\n\nevaluations: {evaluations}" if evaluations else text
 
 
-def recorded() -> dict[str, str]:
-    sections = FILE.read_text("utf-8").split("\n== ")[1:]
-    return {name: text.strip() for name, _, text in (section.partition(" ==\n") for section in sections)}
+def write() -> None:
+    """Write the table and the files anew; tell what changed."""
+    new = {name: told(name)[0] for name in CASES}
+    if TABLE.exists():
+        print(changes(recorded(), new))
+    TEXTS.mkdir(parents=True, exist_ok=True)
+    TABLE.write_text("".join("\t".join(row) + "\n" for row in (Row._fields, *new.values())), "utf-8")
+    for path in TEXTS.iterdir():
+        path.unlink()
+    for name in READ:
+        file_of(name).write_text(told(name)[1] + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    FILE.write_text("".join(f"\n== {name} ==\n\n{told(name)}\n\n" for name in CASES), "utf-8")
+    if sys.argv[1:]:
+        TEXTS = Path(sys.argv[1])
+        TEXTS.mkdir(exist_ok=True)
+        for name in CASES:
+            file_of(name).write_text(told(name)[1] + "\n", "utf-8")
+    else:
+        write()
