@@ -34,6 +34,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
 
     The inputs may be any nodes, not only leaves. One that the output does not depend on has gradient 0.
     No ``grad`` is touched.
+
+    >>> x = mg.Value(2.0)
+    >>> (slope,) = mg.gradient_graph(x**3, [x])
+    >>> slope.data, mg.gradient_graph(slope, [x])[0].data
+    (12.0, 12.0)
     """
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
@@ -79,7 +84,11 @@ def _as_value(number: Any) -> Value:
 
 
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
-    """Return the function that gives ``(f(*args), gradient)``; see ``grad``."""
+    """Return the function that gives ``(f(*args), gradient)``; see ``grad``.
+
+    >>> mg.value_and_grad(lambda x: x * x)(3.0)
+    (9.0, 6.0)
+    """
     _check_function(f, argnums)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -92,6 +101,9 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
 
 def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """Return the function that gives the gradient of ``f`` by one of its arguments, or by several.
+
+    >>> mg.grad(mg.dot, argnums=(0, 1))([1.0, 2.0], [3.0, 4.0])
+    ([3.0, 4.0], [1.0, 2.0])
 
     Args:
         f: a function whose result is one number.
@@ -114,6 +126,9 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
 
     The result has the structure of ``f``'s result, with each number replaced by the structure of the
     argument: for a list of m numbers by a list of n it is m rows of n. One reverse sweep per output.
+
+    >>> mg.jacobian(lambda x: [x[0] * x[1], x[0] - x[1]])([2.0, 3.0])
+    [[3.0, 2.0], [1.0, -1.0]]
     """
     _check_function(f, argnums)
 
@@ -126,7 +141,11 @@ def jacobian(f: Function, argnums: int = 0) -> Function:
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:
-    """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``."""
+    """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``.
+
+    >>> mg.hessian(lambda x: x[0] * x[0] * x[1])([2.0, 3.0])
+    [[6.0, 4.0], [4.0, 0.0]]
+    """
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -136,6 +155,9 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     The tangent of a node is Σ ∂node/∂parent · tangent of the parent, over its parents; it is computed
     node by node in topological order, next to the value: forward-mode differentiation. A node that is
     constant, as behind ``stop_gradient`` or a comparison, has no tangent and sends none on.
+
+    >>> mg.jvp(lambda x: x * x, 3.0, 1.0)
+    (9.0, 6.0)
 
     Args:
         f: the function; its result may have any structure.
@@ -196,6 +218,9 @@ def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
 
     Forward over reverse: the derivative of the gradient along the direction (Pearlmutter, 1994), at a
     small multiple of the cost of one gradient.
+
+    >>> mg.hvp(lambda x: x[0] * x[0] * x[1], [2.0, 3.0], [1.0, 0.0])
+    [6.0, 4.0]
 
     Args:
         f: a function whose result is one number.

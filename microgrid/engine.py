@@ -39,6 +39,11 @@ Result: TypeAlias = "Value | Never"  # noqa: RUF020 - in a union mypyc lets NotI
 class Value(Node):
     """A real number in a computation graph.
 
+    >>> x, w = mg.Value(2.0, "x"), mg.Value(-3.0, "w")
+    >>> (x * w + 1.0).backward()
+    >>> x.grad, w.grad
+    (-3.0, 2.0)
+
     Args:
         data: the number; any real number is taken and kept as a Python float.
         parents: the operands, if you computed the number yourself: ``Value(t, (x,), "sin")``. Then give the local
@@ -191,6 +196,10 @@ def topological_order(*roots: Value) -> list[Value]:
     Python's own, so the depth of a graph has no limit. ``None`` on the stack marks that the node
     below it comes up for the second time: its parents have been placed. What has been seen stands in a
     set or, in the compiled build, carries the number of this search: nothing else runs meanwhile there.
+
+    >>> x = mg.Value(2.0, "x")
+    >>> [node.data for node in mg.topological_order(x * x + x)]
+    [2.0, 4.0, 6.0]
     """
     given_roots: tuple[Any, ...] = roots  # Any, because what is given need not be a Value
     for root in given_roots:

@@ -129,6 +129,11 @@ def no_grad() -> Iterator[None]:
 
     For measuring and predicting: it saves the memory of the graph. If a generator yields within the
     block, the code that takes its items runs in the block too, in the same context: decorate the generator instead.
+
+    >>> x = mg.Value(2.0)
+    >>> with mg.no_grad():
+    ...     print((x * x).parents)
+    ()
     """
     with _calling((*hooks.get(), _cut)):  # last, after the hooks that look at operands
         yield
@@ -136,7 +141,13 @@ def no_grad() -> Iterator[None]:
 
 @block
 def enable_grad() -> Iterator[None]:
-    """Record although an outer block says ``no_grad()``."""
+    """Record although an outer block says ``no_grad()``.
+
+    >>> x = mg.Value(2.0)
+    >>> with mg.no_grad(), mg.enable_grad():
+    ...     len((x * x).parents)
+    2
+    """
     with _calling(tuple(hook for hook in hooks.get() if hook is not _cut)):
         yield
 
@@ -149,7 +160,13 @@ def _cut(node: Any) -> None:
 
 @block
 def record_lines() -> Iterator[None]:
-    """Note in ``origin`` the line of the user's code that made each node of the block."""
+    """Note in ``origin`` the line of the user's code that made each node of the block.
+
+    >>> with mg.record_lines():
+    ...     y = mg.Value(2.0) * 3.0
+    >>> y.origin.line
+    2
+    """
     with watch(_note_line):
         yield
 
@@ -173,6 +190,11 @@ _PACKAGE = os.path.dirname(__file__)
 class AnomalyError(ArithmeticError):
     """A nan or an infinity came up within ``detect_anomaly()``.
 
+    >>> with mg.detect_anomaly():
+    ...     mg.log(mg.Value(-1.0))
+    Traceback (most recent call last):
+    microgrid.recording.AnomalyError: log(-1.0) is nan, at ...
+
     Attributes:
         node: the node at which it first came up.
     """
@@ -189,6 +211,11 @@ def detect_anomaly() -> Iterator[None]:
     Both passes are watched: a result that is not finite though all operands are, or a nan from operands
     of which none is nan; and in ``backward()`` a gradient that is not finite where the one before it was.
     The error names the operation, its operands and the line of the code that called it.
+
+    >>> with mg.detect_anomaly():
+    ...     mg.exp(mg.Value(1000.0))
+    Traceback (most recent call last):
+    microgrid.recording.AnomalyError: exp(1000.0) is inf, at ...
     """
     with watch(check_forward):
         yield

@@ -81,6 +81,10 @@ def check(
 
     Nothing is left behind: the data and gradients of leaves and graph are as before.
 
+    >>> report = mg.check(lambda x, w: mg.tanh(x * w), (2.0, -3.0))
+    >>> bool(report), report.derivatives[0].name
+    (True, 'x')
+
     Args:
         f: the function, of Values, returning one number; or the output of a graph.
         at: the point: a number, a list, a dict or an array for one argument, a tuple for several; or the

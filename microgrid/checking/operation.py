@@ -54,6 +54,10 @@ def check_op(
     - ``array``: on NumPy arrays its template, function, operator or expansion gives what ``forward`` gives on floats,
       special values included; not checked if it has none of these or NumPy is not installed.
 
+    >>> half = mg.Op("half", lambda x: x / 2, (0.5,))
+    >>> bool(mg.check_op(half))
+    True
+
     Args:
         op: the row.
         reference: the definition to compare ``forward`` with, a function of floats.

@@ -176,6 +176,10 @@ def precision(output: Value, *more: Any) -> Precision:
     happens inside. No data and no gradient is changed. Lines are told of
     what was computed within ``record_lines()``.
 
+    >>> x = mg.Value(1e-8)
+    >>> round(mg.precision((1.0 + x) - 1.0).digits)  # of 16
+    8
+
     Args:
         output: the result.
         *more: nothing: a function is called first, ``precision(f(Value(1.0)))``.

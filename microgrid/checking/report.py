@@ -11,7 +11,11 @@ from microgrid.recording import Origin
 
 
 class Verdict(StrEnum):
-    """What is known of one derivative; every verdict but ``PASS`` says why in the row's ``reason``."""
+    """What is known of one derivative; every verdict but ``PASS`` says why in the row's ``reason``.
+
+    >>> mg.check(mg.relu, 0.0).derivatives[0].verdict == mg.Verdict.KINK
+    True
+    """
 
     PASS = "PASS"
     """backward and numeric agree within the allowed error, which is small enough to mean something"""
@@ -27,6 +31,10 @@ class Verdict(StrEnum):
 
 class CheckError(AssertionError):
     """A check did not pass; the message is the report.
+
+    >>> mg.check(mg.relu, 0.0).raise_()
+    Traceback (most recent call last):
+    microgrid.checking.report.CheckError: ...
 
     Attributes:
         report: the report.
@@ -187,6 +195,10 @@ class Report(Sheet):
 
     A verdict other than ``PASS`` makes the report false, unless it is among ``allow``; ``FAIL`` always
     does. A report with nothing in it is false as well.
+
+    >>> report = mg.check(mg.relu, 0.0)
+    >>> bool(report), report.derivatives[0].verdict.value
+    (False, 'KINK')
 
     Attributes:
         title: what was checked.

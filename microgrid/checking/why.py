@@ -288,6 +288,11 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed.
     Lines are told of what was computed within ``record_lines()``.
 
+    >>> x = mg.Value(-2.0, "x")
+    >>> finding = mg.why(mg.relu(x)).findings[0]
+    >>> finding.size.value, finding.cause.value
+    ('zero', 'off')
+
     Args:
         output: what is differentiated; several, such as the loss of each sample, stand for their sum.
         leaf: whose gradient is to be explained, whatever it is; any node of the graph will do. Without it the

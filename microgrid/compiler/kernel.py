@@ -33,6 +33,10 @@ class Kernel:
     The parameters, the leaves that the function found outside its arguments, are one flat array ``theta``
     here, in the order of ``parameters``. A kernel may be used from several threads at once, and pickled.
 
+    >>> square = mg.compile(lambda x: x * x)
+    >>> isinstance(square.kernel([1.0, 2.0]), mg.Kernel)
+    True
+
     Attributes:
         program: the scalars that were traced, simplified.
         signature: what the kernel takes and gives.

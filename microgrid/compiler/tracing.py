@@ -15,7 +15,12 @@ from microgrid.recording import enable_grad, kinds, user_line, watch, watch_read
 
 
 class TraceError(TypeError):
-    """The function did something with a traced number that a compiled program cannot repeat."""
+    """The function did something with a traced number that a compiled program cannot repeat.
+
+    >>> mg.compile(lambda x: x if x > 0 else -x)([1.0])
+    Traceback (most recent call last):
+    microgrid.compiler.tracing.TraceError: a branch on a traced value...
+    """
 
 
 class Traced(Value):

@@ -55,6 +55,11 @@ def draw(
     ``title``, ``direction``, ``limit``, ``theme``, ``legend``, ``scale`` and ``renderer`` are for it. A compiled
     function is drawn as its kernel if it has one so far; ``draw(f.kernel(X, Y))`` draws that for arguments like these.
 
+    >>> x = mg.Value(2.0, "x")
+    >>> picture = mg.draw(x * x, title="a square")
+    >>> picture.svg.startswith("<svg")
+    True
+
     Args:
         what: the output, or several outputs, or a model, or a kernel.
         title: a heading.

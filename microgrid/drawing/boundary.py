@@ -29,6 +29,10 @@ def plot_boundary(
     A model with one output decides by its sign, one with several for the largest. The shade is how sure it is:
     how far the output is from 0, or the largest from the next. The line is where it changes its mind.
 
+    >>> figure = mg.plot_boundary(lambda p: p[0] - p[1], [[0.0, 1.0], [1.0, 0.0]], [-1, 1], title="a line")
+    >>> figure.axes[0].get_title()
+    'a line'
+
     Args:
         model: takes two numbers and returns an output, or a list of them.
         points: pairs of numbers: rows of a list, an array or a data frame.

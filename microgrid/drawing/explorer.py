@@ -162,6 +162,10 @@ def explore(
 ) -> Explorer:
     """Make the page that plays backpropagation on the graph of an output.
 
+    >>> page = mg.explore("tanh(x*w + b)")
+    >>> "<script" in page.html
+    True
+
     Args:
         output: what ``backward()`` would be called on. Its gradients are computed anew in the page, from 0. A text
             is read as a formula, such as ``"tanh(x*w + b)"``, whose names have small numbers to begin with; every

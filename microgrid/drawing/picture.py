@@ -31,6 +31,9 @@ SCALE = 2.0  # pixels of a PNG to a point: sharp on a projector
 class Picture:
     """A drawn graph. Jupyter shows it; ``save`` writes it; ``str`` is its DOT text.
 
+    >>> isinstance(mg.draw(mg.Value(2.0) * 3.0), mg.Picture)
+    True
+
     Attributes:
         dot: the picture as DOT text, Graphviz's language.
         drawing: the picture of a graph, box by box; ``None`` of anything else.

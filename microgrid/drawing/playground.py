@@ -166,7 +166,7 @@ def playground(
 ) -> Playground:
     """Make a page in which a network learns a toy set; everything can be changed there, too.
 
-    >>> mg.playground("xor", [4], activation="relu").save("playground.html")  # doctest: +SKIP
+    >>> page = mg.playground("xor", [4], activation="relu")  # page.save("playground.html") writes it
 
     The page trains as ``mg.fit`` does, from the same seeds to the same numbers, and shows the code. Beside the answer
     of every neuron it shows the graph of any one sample, with the number and the gradient of each node. Its address

@@ -240,10 +240,9 @@ class Watcher(Page):
 def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: str = "auto") -> Watcher:
     """Watch a model learn: the page plays its training back, with a slider.
 
-    >>> model = MLP(2, [8, 1])  # doctest: +SKIP
-    >>> watcher = mg.watch(model, X, y)  # doctest: +SKIP
-    >>> mg.fit(model, X, y, loss=mg.losses.hinge, after_epoch=watcher)  # doctest: +SKIP
-    >>> watcher.save("training.html")  # doctest: +SKIP
+    >>> (X, y), model = mg.data.moons(20), mg.nn.MLP(2, [3, 1])
+    >>> watcher = mg.watch(model, X, y)  # watcher.save("training.html") writes the page
+    >>> history = mg.fit(model, X, y, loss=mg.losses.binary_cross_entropy, epochs=2, after_epoch=watcher, quiet=True)
 
     The page shows the learning curves and, of neurons in layers, the weights: as the width and colour of
     lines, or as images where the inputs make a square, such as 64 pixels; of any other model the statistics

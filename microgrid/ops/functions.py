@@ -33,7 +33,11 @@ def leaky_relu(x: float, slope: float = 0.01) -> float: ...
 @overload
 def leaky_relu(x: T, slope: float = 0.01) -> T: ...
 def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
-    """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope."""
+    """Return x for x > 0, else ``slope``·x; the derivative at 0 is the slope.
+
+    >>> mg.leaky_relu(-2.0), mg.leaky_relu(-2.0, slope=0.1)
+    (-0.02, -0.2)
+    """
     return leaky_relu_of(as_float(slope))(x)
 
 
@@ -42,7 +46,11 @@ def elu(x: float, alpha: float = 1.0) -> float: ...
 @overload
 def elu(x: T, alpha: float = 1.0) -> T: ...
 def elu(x: Any, alpha: Any = 1.0) -> Any:
-    """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α."""
+    """Return x for x > 0, else α(eˣ − 1); the derivative at 0 is α.
+
+    >>> mg.elu(-1.0), mg.elu(2.0)
+    (-0.6321205588285577, 2.0)
+    """
     return elu_of(as_float(alpha))(x)
 
 
@@ -51,23 +59,38 @@ fabs = absolute
 
 
 def pow(x: Any, n: Any) -> Any:
-    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated."""
+    """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated.
+
+    >>> mg.pow(2.0, 10.0)
+    1024.0
+    """
     plain = [number for number in (x, n) if not hasattr(type(number), "__apply__")]
     return x**n if len(plain) == 1 and is_number(plain[0]) else power(x, n)
 
 
 def degrees(x: Any) -> Any:
-    """Return an angle in radians as degrees: x · 180/π."""
+    """Return an angle in radians as degrees: x · 180/π.
+
+    >>> mg.degrees(3.141592653589793)
+    180.0
+    """
     return mul(x, 180.0 / math.pi)
 
 
 def radians(x: Any) -> Any:
-    """Return an angle in degrees as radians: x · π/180."""
+    """Return an angle in degrees as radians: x · π/180.
+
+    >>> mg.radians(180.0)
+    3.141592653589793
+    """
     return mul(x, math.pi / 180.0)
 
 
 def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
+
+    >>> mg.dist([0.0, 0.0], [3.0, 4.0])
+    5.0
 
     Raises:
         ValueError: if the points have different dimensions, naming both.
@@ -79,7 +102,11 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
 
 
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
-    """Return start · x₁ · … · xₙ, multiplied from left to right."""
+    """Return start · x₁ · … · xₙ, multiplied from left to right.
+
+    >>> mg.prod([2.0, 3.0, 4.0])
+    24.0
+    """
     return reduce(mul, _as_list(xs), start)
 
 
@@ -87,6 +114,9 @@ def total(xs: Iterable[Any]) -> Any:
     """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
 
     Python's ``sum(xs)`` gives the same number, as a chain of additions.
+
+    >>> mg.total([1.0, 2.0, 3.0])
+    6.0
     """
     xs = _as_list(xs)
     if len(xs) == 1:
@@ -99,6 +129,9 @@ def total(xs: Iterable[Any]) -> Any:
 def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     """Return Σ xᵢ·yᵢ of two sequences of one length.
 
+    >>> mg.dot([1.0, 2.0], [3.0, 4.0])
+    11.0
+
     Raises:
         ValueError: if the lengths differ, naming both.
     """
@@ -110,6 +143,9 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
 
 def mean(xs: Iterable[Any]) -> Any:
     """Return the arithmetic mean Σ xᵢ / n.
+
+    >>> mg.mean([1.0, 2.0, 6.0])
+    3.0
 
     Raises:
         ValueError: for an empty sequence.
@@ -124,6 +160,9 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
     An infinite maximum is the result, −inf if all are; as in PyTorch, the derivative by it is nan there.
 
+    >>> mg.logsumexp([1000.0, 1000.0])
+    1000.6931471805599
+
     Raises:
         ValueError: for an empty sequence.
     """
@@ -137,6 +176,9 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
 
     An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
+
+    >>> mg.softmax([1000.0, 1000.0])
+    [0.5, 0.5]
 
     Raises:
         ValueError: for an empty sequence.

@@ -32,6 +32,9 @@ ARITHMETIC = (ArithmeticError, ValueError)
 class Interval:
     """The reals from ``low`` to ``high``; ``open`` leaves both ends out.
 
+    >>> mg.Interval(0.0, 1.0, open=True)
+    Interval(low=0.0, high=1.0, open=True)
+
     Raises:
         ValueError: if it is empty.
     """

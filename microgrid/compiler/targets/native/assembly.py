@@ -239,9 +239,9 @@ class Function:
     def loop(self, start: Index, stop: Index, step: int = 1, carried: Sequence[Vector] = ()) -> Iterator[Loop]:
         """Write ``for index in range(start, stop, step)``; the body sets ``following`` of what is carried.
 
-        >>> with function.loop(0, n, carried=[zero]) as loop:
-        ...     loop.following = (builder.add(loop.carried[0], builder.load(x, loop.index)),)
-        >>> loop.carried[0]  # the sum
+        with function.loop(0, n, carried=[zero]) as loop:
+            loop.following = (builder.add(loop.carried[0], builder.load(x, loop.index)),)
+        loop.carried[0]  # the sum
         """
         head, body, end = self.fresh("head"), self.fresh("body"), self.fresh("end")
         before = self.block
