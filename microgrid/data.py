@@ -166,7 +166,7 @@ def load_idx(path: str | PathLike[str]) -> Any:
     32 bits, then the numbers, all big-endian (http://yann.lecun.com/exdb/mnist/). No more is read, nor
     unpacked, than the header asks for, and no more memory is taken than there are numbers.
 
-    >>> images = load_idx("train-images-idx3-ubyte.gz").reshape(-1, 784) / 255.0  # doctest: +SKIP
+    For a network: ``images = load_idx("train-images-idx3-ubyte.gz").reshape(-1, 784) / 255.0``.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -239,9 +239,8 @@ class Function:
     def loop(self, start: Index, stop: Index, step: int = 1, carried: Sequence[Vector] = ()) -> Iterator[Loop]:
         """Write ``for index in range(start, stop, step)``; the body sets ``following`` of what is carried.
 
-        with function.loop(0, n, carried=[zero]) as loop:
-            loop.following = (builder.add(loop.carried[0], builder.load(x, loop.index)),)
-        loop.carried[0]  # the sum
+        Of a sum: ``with f.loop(0, n, carried=[zero]) as loop: loop.following = (add(loop.carried[0], x),)``; after it
+        ``loop.carried[0]`` is the sum.
         """
         head, body, end = self.fresh("head"), self.fresh("body"), self.fresh("end")
         before = self.block
