@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
@@ -24,6 +24,26 @@ from microgrid.ops import CONSTANT, LEAF, Operation
 from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
+Structure = TypeVar("Structure")
+
+
+class Gradient(Protocol):
+    """The gradient by the first argument, which has the structure of that argument."""
+
+    @overload
+    def __call__(self, x: float, /, *others: Any, **named: Any) -> float: ...
+    @overload
+    def __call__(self, x: Structure, /, *others: Any, **named: Any) -> Structure: ...
+
+
+class ValueAndGradient(Protocol):
+    """A function's value, with its gradient by the first argument."""
+
+    @overload
+    def __call__(self, x: float, /, *others: Any, **named: Any) -> tuple[float, float]: ...
+    @overload
+    def __call__(self, x: Structure, /, *others: Any, **named: Any) -> tuple[Any, Structure]: ...
+
 
 under_way: ContextVar[frozenset[Value]] = ContextVar("under_way", default=frozenset())
 """By what the functions that run are being differentiated; what another derivative within may have a long history."""
@@ -83,6 +103,10 @@ def _as_value(number: Any) -> Value:
     return number if isinstance(number, Value) else constant(number)
 
 
+@overload
+def value_and_grad(f: Function) -> ValueAndGradient: ...
+@overload
+def value_and_grad(f: Function, argnums: int | tuple[int, ...]) -> Function: ...
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """Return the function that gives ``(f(*args), gradient)``; see ``grad``.
 
@@ -99,6 +123,10 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     return value_and_gradient
 
 
+@overload
+def grad(f: Function) -> Gradient: ...
+@overload
+def grad(f: Function, argnums: int | tuple[int, ...]) -> Function: ...
 def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """Return the function that gives the gradient of ``f`` by one of its arguments, or by several.
 

@@ -12,13 +12,20 @@ their values cannot be checked beforehand. For a minibatch take the mean of its 
 import math
 import operator
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, overload
 
 from microgrid import ops
 from microgrid.nn import as_list
-from microgrid.ops import as_float
+from microgrid.ops import T, as_float
 
 
+@overload
+def cross_entropy(logits: float | Iterable[float], target: float | Iterable[float]) -> float: ...
+@overload
+def cross_entropy(logits: T | Iterable[T], target: Any) -> T: ...
+@overload
+def cross_entropy(logits: Any, target: Any) -> Any: ...
 def cross_entropy(logits: Any, target: Any) -> Any:
     """Return −Σ tᵢ log yᵢ with y = softmax(logits): the book's Softmax-with-Loss (chapter 5.6.3), in nats.
 
@@ -53,6 +60,12 @@ def cross_entropy(logits: Any, target: Any) -> Any:
     return _surprise(logits[index], logits[:index] + logits[index + 1 :])
 
 
+@overload
+def binary_cross_entropy(logits: float | Iterable[float], targets: float | Iterable[float]) -> float: ...
+@overload
+def binary_cross_entropy(logits: T | Iterable[T], targets: Any) -> T: ...
+@overload
+def binary_cross_entropy(logits: Any, targets: Any) -> Any: ...
 def binary_cross_entropy(logits: Any, targets: Any) -> Any:
     """Return −t log y − (1 − t) log(1 − y) with y = sigmoid(logit), in nats; of several outputs their mean.
 
@@ -77,6 +90,12 @@ def binary_cross_entropy(logits: Any, targets: Any) -> Any:
     return ops.mean(losses)
 
 
+@overload
+def mean_squared_error(outputs: float | Iterable[float], targets: float | Iterable[float]) -> float: ...
+@overload
+def mean_squared_error(outputs: T | Iterable[T], targets: Any) -> T: ...
+@overload
+def mean_squared_error(outputs: Any, targets: Any) -> Any: ...
 def mean_squared_error(outputs: Any, targets: Any) -> Any:
     """Return Σ (yᵢ − tᵢ)² / n over the n outputs of a sample, as PyTorch's ``mse_loss``.
 
@@ -89,6 +108,12 @@ def mean_squared_error(outputs: Any, targets: Any) -> Any:
     return ops.mean(_squares(_pairs("mean_squared_error", "outputs", outputs, targets)))
 
 
+@overload
+def sum_of_squares(outputs: float | Iterable[float], targets: float | Iterable[float]) -> float: ...
+@overload
+def sum_of_squares(outputs: T | Iterable[T], targets: Any) -> T: ...
+@overload
+def sum_of_squares(outputs: Any, targets: Any) -> Any: ...
 def sum_of_squares(outputs: Any, targets: Any) -> Any:
     """Return ½ Σ (yᵢ − tᵢ)², the book's sum of squares (chapter 4.2.1).
 
@@ -101,6 +126,12 @@ def sum_of_squares(outputs: Any, targets: Any) -> Any:
     return 0.5 * ops.total(_squares(_pairs("sum_of_squares", "outputs", outputs, targets)))
 
 
+@overload
+def hinge(scores: float | Iterable[float], targets: float | Iterable[float]) -> float: ...
+@overload
+def hinge(scores: T | Iterable[T], targets: Any) -> T: ...
+@overload
+def hinge(scores: Any, targets: Any) -> Any: ...
 def hinge(scores: Any, targets: Any) -> Any:
     """Return max(0, 1 − t·s) for a score s and a target t of −1 or 1; of several scores their mean.
 

@@ -26,16 +26,16 @@ import math
 import operator
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from microgrid import atomic, ops
 from microgrid.calls import Container, call, walk, weighted_sum
 from microgrid.engine import Value, constant
-from microgrid.ops import LEAF, Op, as_float
+from microgrid.ops import LEAF, Op, T, as_float
 from microgrid.recording import written
 
 Seed = int | random.Random | None
@@ -330,6 +330,11 @@ class Neuron(Module):
         self.b = Value(0.0, "b")
         self.nonlin = nonlin
 
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Any) -> Value:
+            """Return ``forward(x)``."""
+
     def forward(self, x: Any) -> Value:
         """Return the output for the inputs x, as one sum: the bias, then the products in order."""
         if type(x) is not tuple or len(x) != len(self.w):
@@ -397,6 +402,11 @@ class Embedding(Module):
         count, width = _size("the number of tokens, count,", count), _size("the width of a row", width)
         draw = (_generator(seed) or random).gauss
         self.table = [[Value(draw(0.0, 1.0), f"e{k}_{j}") for j in range(width)] for k in range(count)]
+
+    if TYPE_CHECKING:
+
+        def __call__(self, token: Any) -> list[Any]:
+            """Return ``forward(token)``."""
 
     def forward(self, token: Any) -> list[Any]:
         """Return the row of a token, a whole number from 0, also in a Value; of a list of tokens a list of rows.
@@ -486,6 +496,14 @@ class _Elementwise(Module):
 
     op: ClassVar[Op]
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, x: T) -> T: ...
+        @overload
+        def __call__(self, x: Iterable[T]) -> list[T]: ...
+        def __call__(self, x: Any) -> Any: ...
+
     def forward(self, x: Any) -> Any:
         """Return the operation of each input."""
         return [self.op(item) for item in x] if hasattr(type(x), "__iter__") else self.op(x)
@@ -514,6 +532,11 @@ class Tanh(_Elementwise):
 
 class Softmax(Module):
     """yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ): probabilities, for looking at; ``cross_entropy`` takes what comes before."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: T | Iterable[T]) -> list[T]:
+            """Return ``forward(x)``."""
 
     def forward(self, x: Any) -> list[Any]:
         """Return the probabilities, a list."""

@@ -591,7 +591,7 @@ class CompiledModel:
         TraceError: if the model does not compile, with the reason.
     """
 
-    _compiled: Compiled
+    _compiled: Compiled[Any]
     _variant: Variant
 
     def __init__(self, model: Any, loss: Loss, bucket: Bucket, *, training: bool) -> None:

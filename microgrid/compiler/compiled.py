@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 import numpy as np
 
@@ -41,8 +41,10 @@ from microgrid.nn import Dropout, Module, factors_of, mode
 from microgrid.node import announce_reads
 from microgrid.recording import no_grad, open_blocks
 
+Result = TypeVar("Result")
 
-class Compiled:
+
+class Compiled(Generic[Result]):
     """A function of scalars that runs compiled.
 
     It is traced once for each structure of its arguments, and anew when something that it reaches outside of them
@@ -78,7 +80,7 @@ class Compiled:
                 f"static must name arguments of {self._name}, {', '.join(known)}; got {', '.join(sorted(unknown))}"
             )
 
-    def __call__(self, *batch: Any, **named: Any) -> Any:
+    def __call__(self, *batch: Any, **named: Any) -> Result:
         """Return the function of a batch, with a Value for each number; see ``Kernel.__call__``.
 
         Arguments are arrays, nested lists, or dicts, named tuples and objects of dataclasses of them; without a batch
@@ -88,14 +90,14 @@ class Compiled:
         """
         structure, split = self._taken_apart(batch, named)
         if any(type(x) is Traced for part in split for x in part.values.values()):
-            return self._inline(batch, named)
+            return cast(Result, self._inline(batch, named))
         variant = self._called(structure, split)
         if (spelled := spelling_out.get()) is not None and not variant.drops:
             spelled += self._spelled_out(variant, structure, [part.given for part in split])
         result = called(variant.kernel, split)
         if not variant.kernel.signature.per_sample:
-            return variant.structured(result)
-        return [variant.structured(sample) for sample in result]
+            return cast(Result, variant.structured(result))
+        return cast(Result, [variant.structured(sample) for sample in result])
 
     def predict(self, *batch: Any, **named: Any) -> Any:
         """Return the function of each sample as arrays: no Values, no graph, and nothing is averaged.
@@ -133,13 +135,13 @@ class Compiled:
             split.append(Split("factors", factors, factors))
         return variant
 
-    def __get__(self, instance: Any, owner: type) -> Any:
+    def __get__(self, instance: Any, owner: type) -> "Compiled[Result]":
         """Bind a compiled method to its object."""
         if instance is None:
             return self
         function = MethodType(self.function, instance)
         options = self.reduce, self.batch, self.dtype, self.target, self.threads, [*self.static]
-        bound = Compiled(function, *options)
+        bound: Compiled[Result] = Compiled(function, *options)
         objects, key = self._objects, id(instance)
         with self._traces.lock:
             if key not in objects:
@@ -372,6 +374,33 @@ class Variant:
         return np.array(rows[0] if samples is None else rows)
 
 
+class Options(TypedDict, total=False):
+    """The arguments of ``compile`` that do not change what type its result has."""
+
+    inputs: Sequence[Any]
+    batch: bool
+    dtype: str
+    target: str | None
+    threads: int
+    static: str | Sequence[str]
+
+
+@overload
+def compile(f: Value | Sequence[Value], *, reduce: Reduce = ..., **options: Unpack[Options]) -> Kernel: ...
+@overload
+def compile(f: Callable[..., Result], *, reduce: None, **options: Unpack[Options]) -> Compiled[list[Result]]: ...
+@overload
+def compile(
+    f: Callable[..., Result], *, reduce: Literal["mean", "sum"] = ..., **options: Unpack[Options]
+) -> Compiled[Result]: ...
+@overload
+def compile(
+    *, reduce: None, **options: Unpack[Options]
+) -> Callable[[Callable[..., Result]], Compiled[list[Result]]]: ...
+@overload
+def compile(
+    *, reduce: Literal["mean", "sum"] = ..., **options: Unpack[Options]
+) -> Callable[[Callable[..., Result]], Compiled[Result]]: ...
 def compile(  # it stands beside Python's own name in our namespace alone
     f: Any = None,
     *,
@@ -459,7 +488,7 @@ def predict(model: Module, *batch: Any, **named: Any) -> Any:
                 return _one_by_one(model, batch, named)
 
 
-@functools.partial(compile, reduce=None)
+@compile(reduce=None)
 def _outputs(model: Module, *batch: Any, **named: Any) -> Any:
     return model(*batch, **named)
 

@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from microgrid.ops.op import Op, Operation, T, as_float, is_number, short_repr
 from microgrid.ops.table import (
@@ -26,6 +26,8 @@ from microgrid.ops.table import (
     take_of,
     where,
 )
+
+Entry = TypeVar("Entry")
 
 
 @overload
@@ -58,6 +60,12 @@ fabs = absolute
 """The name that the math module has for it."""
 
 
+@overload
+def pow(x: float, n: float) -> float: ...
+@overload
+def pow(x: T, n: Any) -> T: ...
+@overload
+def pow(x: float, n: T) -> T: ...
 def pow(x: Any, n: Any) -> Any:
     """Return xⁿ, as ``x ** n``: a plain exponent or base is a constant, which is not differentiated.
 
@@ -68,6 +76,10 @@ def pow(x: Any, n: Any) -> Any:
     return x**n if len(plain) == 1 and is_number(plain[0]) else power(x, n)
 
 
+@overload
+def degrees(x: float) -> float: ...
+@overload
+def degrees(x: T) -> T: ...
 def degrees(x: Any) -> Any:
     """Return an angle in radians as degrees: x · 180/π.
 
@@ -77,6 +89,10 @@ def degrees(x: Any) -> Any:
     return mul(x, 180.0 / math.pi)
 
 
+@overload
+def radians(x: float) -> float: ...
+@overload
+def radians(x: T) -> T: ...
 def radians(x: Any) -> Any:
     """Return an angle in degrees as radians: x · π/180.
 
@@ -86,6 +102,12 @@ def radians(x: Any) -> Any:
     return mul(x, math.pi / 180.0)
 
 
+@overload
+def dist(p: Iterable[float], q: Iterable[float]) -> float: ...
+@overload
+def dist(p: Iterable[T], q: Iterable[Any]) -> T: ...
+@overload
+def dist(p: Iterable[Any], q: Iterable[Any]) -> Any: ...
 def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
 
@@ -101,6 +123,12 @@ def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     return hypot(*map(sub, p, q))
 
 
+@overload
+def prod(xs: Iterable[float], *, start: float = 1.0) -> float: ...
+@overload
+def prod(xs: Iterable[T], *, start: Any = 1.0) -> T: ...
+@overload
+def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any: ...
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     """Return start · x₁ · … · xₙ, multiplied from left to right.
 
@@ -110,7 +138,13 @@ def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     return reduce(mul, _as_list(xs), start)
 
 
-def total(xs: Iterable[Any]) -> Any:
+@overload
+def total(xs: float | Iterable[float]) -> float: ...
+@overload
+def total(xs: T | Iterable[T]) -> T: ...
+@overload
+def total(xs: Iterable[Any]) -> Any: ...
+def total(xs: Any) -> Any:
     """Return Σ xᵢ as one node, added from left to right; 0.0 for an empty sequence, x for a bare number.
 
     Python's ``sum(xs)`` gives the same number, as a chain of additions.
@@ -126,6 +160,14 @@ def total(xs: Iterable[Any]) -> Any:
     return sum_of(len(xs))(*xs)
 
 
+@overload
+def dot(xs: Iterable[float], ys: Iterable[float]) -> float: ...
+@overload
+def dot(xs: Iterable[T], ys: Iterable[Any]) -> T: ...
+@overload
+def dot(xs: Iterable[Any], ys: Iterable[T]) -> T: ...
+@overload
+def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any: ...
 def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     """Return Σ xᵢ·yᵢ of two sequences of one length.
 
@@ -141,7 +183,13 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     return total(map(operator.mul, xs, ys))
 
 
-def mean(xs: Iterable[Any]) -> Any:
+@overload
+def mean(xs: float | Iterable[float]) -> float: ...
+@overload
+def mean(xs: T | Iterable[T]) -> T: ...
+@overload
+def mean(xs: Iterable[Any]) -> Any: ...
+def mean(xs: Any) -> Any:
     """Return the arithmetic mean Σ xᵢ / n.
 
     >>> mg.mean([1.0, 2.0, 6.0])
@@ -154,7 +202,13 @@ def mean(xs: Iterable[Any]) -> Any:
     return total(xs) / len(xs)  # times 1/n, which is rounded, the mean of 49 ones would not be 1
 
 
-def logsumexp(xs: Iterable[Any]) -> Any:
+@overload
+def logsumexp(xs: float | Iterable[float]) -> float: ...
+@overload
+def logsumexp(xs: T | Iterable[T]) -> T: ...
+@overload
+def logsumexp(xs: Iterable[Any]) -> Any: ...
+def logsumexp(xs: Any) -> Any:
     """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
 
     The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
@@ -172,7 +226,13 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     return log(total(exp(x - shift) for x in xs)) + shift
 
 
-def softmax(xs: Iterable[Any]) -> list[Any]:
+@overload
+def softmax(xs: float | Iterable[float]) -> list[float]: ...
+@overload
+def softmax(xs: T | Iterable[T]) -> list[T]: ...
+@overload
+def softmax(xs: Iterable[Any]) -> list[Any]: ...
+def softmax(xs: Any) -> list[Any]:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
 
     An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
@@ -190,6 +250,10 @@ def softmax(xs: Iterable[Any]) -> list[Any]:
     return [div(e, denominator) for e in exponentials]
 
 
+@overload
+def take(values: Sequence[Any], index: T) -> Any: ...
+@overload
+def take(values: Sequence[Entry], index: Any) -> Entry: ...
 def take(values: Sequence[Any], index: Any) -> Any:
     """Return one of several values by its index: ``values[index]``, also where the index is a Value.
 
