@@ -85,20 +85,21 @@ def main() -> None:
     theta = kernel.read()
     compare("a function of one number: f(x)", lambda: small(3.0), lambda: kernel.value(theta, 3.0), "5 µs more")
 
-    step = mg.training_step(loss, optim.Adam(model.parameters()))
+    learn = mg.training_step(loss, optim.Adam(model.parameters()))
 
     other = nn.MLP(784, [50, 10], init="he", seed=0)
     optimizer = optim.Adam(other.parameters())
     epochs = functools.partial(mg.fit, other, X, Y, optimizer=optimizer, accuracy=None, quiet=True)
 
     def loops() -> None:
-        with step:
+        with learn:
             for _ in range(10):
                 for x, y in minibatches(X, Y, 32, generator):
-                    step(x, y)
+                    learn(x, y)
 
     # What fit does once, checks and compiling, is no part of its loop.
-    loops(), epochs(epochs=1)
+    loops()
+    epochs(epochs=1)
     pairs = []
     for _ in range(3):
         fit = seconds(lambda: epochs(epochs=11), 1) - seconds(lambda: epochs(epochs=1), 1)

@@ -165,7 +165,7 @@ def programs(number: int) -> None:
 
     @seed(0)
     @settings(
-        max_examples=number, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=HealthCheck
+        max_examples=number, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
     )
     @given(expressions(max_steps=6), st.integers(0, 100))
     def ask(program: Expression, at: int) -> None:
@@ -203,7 +203,7 @@ def digits(number: int) -> None:
 
     @seed(0)
     @settings(
-        max_examples=number, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=HealthCheck
+        max_examples=number, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
     )
     @given(expressions(max_steps=8))
     def ask(program: Expression) -> None:
@@ -230,7 +230,7 @@ def digits(number: int) -> None:
 def large(number: int = 100_000) -> None:
     """Seconds of CPU on a random graph of so many nodes, the best of three."""
     draw = random.Random(0)
-    nodes = [Value(draw.uniform(-1, 1)) for _ in range(1000)]
+    nodes: list[Any] = [Value(draw.uniform(-1, 1)) for _ in range(1000)]
     while len(mg.topological_order(output := mg.total(nodes[-500:]))) < number:
         for _ in range(number // 8):
             a, b = draw.choice(nodes[-2000:]), draw.choice(nodes[-2000:])

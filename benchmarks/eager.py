@@ -132,7 +132,7 @@ def floor(library: str, steps: int) -> dict[str, Any]:
                     made.append(Node(x * y, a, b, y, x))
             with timed(seconds, "order"):
                 ordered: list[Any] = []
-                stack = [made[-1]]
+                stack: list[Any] = [made[-1]]
                 while stack:
                     node = stack.pop()
                     if node is None:
@@ -274,7 +274,7 @@ def graph(library: str, steps: int) -> dict[str, Any]:
     layer = x
     while len(mg.topological_order(*layer)) < 9_600:
         layer = [mg.tanh(sum(w * xi for w, xi in zip(row, layer, strict=True))) for row in weights]
-    y = sum(layer)
+    y: Any = sum(layer)
     seconds: dict[str, list[float]] = {}
     for _ in range(steps):
         with timed(seconds, "check"):
@@ -393,12 +393,13 @@ def main() -> None:
         return
     for name, path in {"ours": None, "against": options.against}.items():
         if name == "ours" or path is not None:
-            told = in_a_process("build", "microgrid", path)
-            print(f"{name:8} {told['file']}, {'compiled' if told['compiled'] else 'pure Python'}")
+            build = in_a_process("build", "microgrid", path)
+            print(f"{name:8} {build['file']}, {'compiled' if build['compiled'] else 'pure Python'}")
     beside = options.against is not None
     head = f"\n{'':34}{'ours':>10}" + (f"{'against':>10}{'ratio':>8}" if beside else "") + f"{'peer':>10}{'ratio':>8}"
     print(head, flush=True)
-    figure, results = "", {}
+    figure = ""
+    results: dict[str, list[dict[str, Any]]] = {}
     for row in ROWS:
         if options.only and row.figure not in options.only:
             continue

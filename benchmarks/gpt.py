@@ -70,22 +70,22 @@ class Value:
     def __neg__(self) -> "Value":
         return self * -1
 
-    def __radd__(self, other: Any) -> "Value":
+    def __radd__(self, other: float) -> "Value":
         return self + other
 
-    def __sub__(self, other: Any) -> "Value":
+    def __sub__(self, other: "Value | float") -> "Value":
         return self + (-other)
 
-    def __rsub__(self, other: Any) -> "Value":
+    def __rsub__(self, other: float) -> "Value":
         return other + (-self)
 
-    def __rmul__(self, other: Any) -> "Value":
+    def __rmul__(self, other: float) -> "Value":
         return self * other
 
-    def __truediv__(self, other: Any) -> "Value":
+    def __truediv__(self, other: "Value | float") -> "Value":
         return self * other**-1
 
-    def __rtruediv__(self, other: Any) -> "Value":
+    def __rtruediv__(self, other: float) -> "Value":
         return other * self**-1
 
     def backward(self) -> None:

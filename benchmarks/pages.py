@@ -42,7 +42,8 @@ PAINTED = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
 
 def network(*sizes: int) -> mg.Value:
     """The squared error of a network for one sample: modules, all of them open."""
-    return (MLP(2, list(sizes), seed=0)([0.5, -1.0]) - 1.0) ** 2
+    answer: mg.Value = MLP(2, list(sizes), seed=0)([0.5, -1.0])
+    return (answer - 1.0) ** 2
 
 
 def crowd(inputs: int, hidden: int) -> mg.Value:
@@ -63,12 +64,13 @@ GRAPHS = {
 def busy(session: CDPSession) -> float:
     """The processor time of the page's main thread so far, in milliseconds."""
     metrics = session.send("Performance.getMetrics")["metrics"]
-    return 1000.0 * next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+    return 1000.0 * float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 
 
 def busy_in_all(session: CDPSession) -> float:
     """The processor time of all processes of the browser so far, in milliseconds."""
-    return 1000.0 * sum(process["cpuTime"] for process in session.send("SystemInfo.getProcessInfo")["processInfo"])
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    return 1000.0 * float(sum(process["cpuTime"] for process in processes))
 
 
 def measure(

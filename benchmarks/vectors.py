@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def nanoseconds(run: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
+def lowered(row: ops.Op, builder: Any, *operands: Any) -> Any:
+    return rows.lower(builder, row, operands)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, nargs="+", default=[1, 4, 8, 16])
@@ -55,16 +60,16 @@ def main() -> None:
         out = np.empty_like(xs[0])
         found = []
         for width in options.width:
-            text = assembly(lambda b, *vs, row=row: rows.lower(b, row, vs), row.arity, width, options.dtype)
+            text = assembly(partial(lowered, row), row.arity, width, options.dtype)
             engine = compiled(text)
             pointers = [ctypes.c_void_p(x.ctypes.data) for x in (*xs, out)]
             run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers), ctypes.c_int64)(
                 engine.get_function_address("run")
             )
-            found.append(nanoseconds(lambda run=run, pointers=pointers: run(*pointers, COUNT)))
+            found.append(nanoseconds(partial(run, *pointers, COUNT)))
         name = {"c_power": "power"}.get(row.ufunc, row.ufunc)
         theirs = getattr(np, name, None) or getattr(scipy.special, name)
-        found.append(nanoseconds(lambda theirs=theirs, xs=xs, out=out: theirs(*xs, out=out)))
+        found.append(nanoseconds(partial(theirs, *xs, out=out)))
         print(f"{row.name:8}", *[f"{time:7.2f}" for time in found])
 
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Workload:
     data: tuple[np.ndarray, ...] = ()
     source: tuple[str, ...] = ()
     samples: int = 0
-    reduce: str | None = "mean"
+    reduce: Literal["mean", "sum"] | None = "mean"
     without: set[str] = field(default_factory=set)
 
     @property
@@ -568,8 +568,9 @@ def casadi(compiled: bool) -> Callable[[Workload], tuple[Run, Read]]:
             subprocess.run([*GCC, "-w", "-shared", f"{folder}/made.c", "-o", f"{folder}/made.so", "-lm"], check=True)
             f = casadi.external("f", f"{folder}/made.so")
         buffers, run = f.buffer()
-        given = [memoryview(np.ravel(a).astype(float)) for a in (work.parameters, *arrays)]
-        results = [memoryview(np.empty(f.numel_out(k))) for k in range(f.n_out())]
+        view: Any = memoryview  # of an array, which is a buffer from Python 3.12 on only by its types
+        given = [view(np.ravel(a).astype(float)) for a in (work.parameters, *arrays)]
+        results = [view(np.empty(f.numel_out(k))) for k in range(f.n_out())]
         for k, a in enumerate(given):
             buffers.set_arg(k, a)
         for k, a in enumerate(results):
@@ -604,7 +605,7 @@ def ddx(work: Workload) -> tuple[Run, Read]:
     count = len(work.parameters)
     symbol = ddx.param if count else ddx.var
 
-    @ddx.equation
+    @ddx.equation  # type: ignore[untyped-decorator] # it is not installed where types are checked
     def f() -> Any:
         p = [ddx.var(f"p{k}") for k in range(count)]
         sample = [
