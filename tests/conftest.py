@@ -24,7 +24,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _machine_code(tmp_path_factory):
+def _machine_code(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Machine code is made where a test asks for it, kept for as long as the tests run, and apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROGRID_NATIVE", os.environ.get("MICROGRID_NATIVE", "off"))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import source_hash
 from pathlib import Path
@@ -121,18 +122,18 @@ print(x.data)
     assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
 
 
-def documented(body, within=""):
+def documented(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, str]]:
     """The dotted names and docstrings of what a module and its classes define; those of __eq__ are Python's own."""
     for node in body:
-        is_ours = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("__")
-        if is_ours and (words := ast.get_docstring(node)):
-            yield f"{within}{node.name}", words
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("__"):
+            if words := ast.get_docstring(node):
+                yield f"{within}{node.name}", words
         if isinstance(node, ast.ClassDef):
             yield from documented(node.body, f"{node.name}.")
 
 
 @pytest.mark.parametrize("module", HOOK["modules"])
-def test_help_says_what_the_source_says(module):
+def test_help_says_what_the_source_says(module: str) -> None:
     found = importlib.import_module(f"microgrid.{module.removesuffix('.py').replace('/', '.')}")
     for name, words in documented(ast.parse((PACKAGE / module).read_text(encoding="utf-8")).body):
         assert (inspect.getdoc(operator.attrgetter(name)(found)) or "").endswith(words), name

@@ -179,7 +179,7 @@ def test_any_text_can_be_shown_in_any_encoding(text: str, encoding: str) -> None
 
 
 def test_every_letter_that_the_package_writes_has_a_form_in_ascii() -> None:
-    written = {}
+    written: dict[str, str] = {}
     for path in (path for path in PACKAGE.rglob("*.py") if path.parent.name != "drawing"):  # which prints none
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

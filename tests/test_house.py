@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import microgrid as mg
 from microgrid import ops
 
 PACKAGE = Path(mg.__file__).parent
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 FLOORS = [
     ["environment", "builds"],
@@ -126,6 +128,13 @@ def test_inside_the_compiler_each_module_imports_only_from_the_floors_below_it(p
     for imported in imported_neighbours(path):
         if imported.startswith("microgrid.compiler") and room(imported) != room(mine):
             assert floor(imported) < floor(mine), f"{mine} imports {imported}, which is not below it"
+
+
+def test_there_are_no_more_anys_than_contributing_says():
+    most = re.search(r"`Any` stands in at most ([\d,]+) places", CONTRIBUTING.read_text(encoding="utf-8"))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
+    count = sum(isinstance(node, ast.Name) and node.id == "Any" for tree in trees for node in ast.walk(tree))
+    assert count <= int(most[1].replace(",", "")), f"there are {count}: say what it is, where its kind is known"
 
 
 def run(code):

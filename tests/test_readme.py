@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
-def test_the_code_of_the_readme_runs_without_a_screen(name, tmp_path, monkeypatch):
+def test_the_code_of_the_readme_runs_without_a_screen(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(screen, raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
