@@ -125,9 +125,10 @@ print(x.data)
 def documented(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, str]]:
     """The dotted names and docstrings of what a module and its classes define; those of __eq__ are Python's own."""
     for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("__"):
-            if words := ast.get_docstring(node):
-                yield f"{within}{node.name}", words
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("__"):
+            continue
+        if words := ast.get_docstring(node):
+            yield f"{within}{node.name}", words
         if isinstance(node, ast.ClassDef):
             yield from documented(node.body, f"{node.name}.")
 
