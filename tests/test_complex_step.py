@@ -119,3 +119,10 @@ def test_a_choice_among_equals_is_not_taken_for_rounding() -> None:
 def test_the_complex_step_allows_for_the_rounding_of_terms_that_cancel() -> None:
     row = check(lambda x: x * 1e5 - x * 99999, 0.7, method="complex").raise_()["x"]
     assert row.allowed * 2**53 == pytest.approx(2.1e6, rel=0.1)
+
+
+def test_an_operation_of_the_user_that_is_the_length_of_three_numbers_is_checked_to_the_last_digits() -> None:
+    length = Op("length", math.hypot, tuple([lambda y, *xs, i=i: ops.div(xs[i], y) for i in range(3)]))
+    report = check(length, (1.0, 2.0, -2.0))
+    assert {row.method for row in report.derivatives} == {"complex"}
+    assert report

@@ -90,9 +90,9 @@ def _cbrt(z: complex) -> complex:
     return math.cbrt(z.real) * cmath.exp(cmath.log(z / z.real) / 3.0)
 
 
-def _hypot(a: complex, b: complex) -> complex:
-    scale = max(abs(a.real), abs(b.real))
-    return scale * cmath.sqrt((a / scale) ** 2 + (b / scale) ** 2)
+def _hypot(*zs: complex) -> complex:
+    scale = max(abs(z.real) for z in zs)
+    return scale * cmath.sqrt(sum((z / scale) ** 2 for z in zs))
 
 
 def _modulo(op: Op, a: complex, b: complex) -> complex:
