@@ -9,7 +9,6 @@
 """
 
 from importlib import import_module
-from sys import modules as _modules
 from typing import TYPE_CHECKING, Any
 
 from microgrid import builds as _builds  # before all others: it sees to it that they load from where they should
@@ -80,11 +79,6 @@ def _picture(value: Value, mark: Value | None = None) -> dict[str, str] | None:
 
 
 _pictures.append(_picture)
-
-if "graphviz" in _modules:  # as in micrograd's notebooks, which draw with that package themselves
-    from microgrid.drawing.rendering import lend_to_graphviz as _lend_to_graphviz
-
-    _lend_to_graphviz()
 
 
 def __getattr__(name: str) -> Any:

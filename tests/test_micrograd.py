@@ -127,7 +127,10 @@ def test_a_value_has_the_small_methods_that_programs_for_pytorch_call():
 def test_its_drawing_with_the_graphviz_package_needs_no_system_graphviz(tmp_path):
     program = """
 from graphviz import Digraph
+from microgrid.drawing.rendering import lend_to_graphviz
 from microgrid.engine import Value
+
+lend_to_graphviz()
 
 y = (Value(1.0) * 2 + 1).relu()
 dot = Digraph(format="svg", graph_attr={"rankdir": "LR"})
@@ -141,3 +144,15 @@ dot.render("gout")
     )
     assert "data 3.0000" in result.stdout
     assert "data 3.0000" in (tmp_path / "gout.svg").read_text(encoding="utf-8")
+
+
+def test_importing_microgrid_changes_nothing_in_the_graphviz_package():
+    program = """
+import graphviz.backend.dot_command as commands
+before = dict(vars(commands))
+import microgrid
+print(vars(commands) == before)
+"""
+    environment = {**os.environ, "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

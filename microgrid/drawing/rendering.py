@@ -6,8 +6,8 @@ The ``graphviz-pure`` wheel holds a program and no module, so it is found throug
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -73,12 +73,16 @@ def _graphviz_pure() -> str | None:
 
 
 def lend_to_graphviz() -> None:
-    """Let the ``graphviz`` package, if it is loaded, draw with graphviz-pure where there is no system ``dot``.
+    """Let the package ``graphviz`` draw with graphviz-pure where there is no system ``dot``: for whoever asks for it.
 
-    Code written for micrograd draws with that package, which looks for a program called ``dot`` and no other.
+    Notebooks written for micrograd draw with that package, which looks for a program called ``dot`` and no other. It is
+    no dependency: no module of ours imports it.
+
+    Raises:
+        ModuleNotFoundError: if the package is not installed: ``pip install graphviz``.
     """
-    commands = sys.modules.get("graphviz.backend.dot_command")
-    if commands is not None and shutil.which("dot") is None and (program := _graphviz_pure()):
+    commands = import_module("graphviz.backend.dot_command")
+    if shutil.which("dot") is None and (program := _graphviz_pure()):
         commands.DOT_BINARY = Path(program)  # type: ignore[attr-defined]
 
 
