@@ -18,14 +18,14 @@ import pytest
 from interrupting import Interruptions, interrupted
 
 import microgrid as mg
-from microgrid import ops, recording, steps, training
+from microgrid import ops, recording, steps
 from microgrid.compiler import TraceError
 from microgrid.data import minibatches, moons
 from microgrid.engine import Value
 from microgrid.losses import binary_cross_entropy, cross_entropy, hinge, mean_squared_error
 from microgrid.nn import MLP, Affine, Dropout, Module, ReLU, Sequential, as_list
 from microgrid.optim import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
-from microgrid.training import History, TrainingError, evaluate, fit, is_right
+from microgrid.training import History, TrainingError, evaluate, fit, fitting, is_right
 
 X, Y = moons(40, seed=1)
 
@@ -331,7 +331,7 @@ def test_a_minibatch_has_samples_of_one_length_each_once_in_an_epoch():
 
     model = Recurrent(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "EagerStep", Watching)
+        patch.setattr(fitting, "EagerStep", Watching)
         fit(model, X, y, loss=mean_squared_error, epochs=1, batch_size=8, quiet=True, compile=False)
     assert sorted(seen) == sorted(X)
     assert len({*map(len, seen[:24])}) > 1
@@ -540,20 +540,20 @@ def test_fit_that_is_interrupted_anywhere_and_again_leaves_the_model_after_a_who
         interruptions.during(train)
         return recorded(numbers(model), vars(optimizer))
 
-    monkeypatch.setattr(training, Recording.__base__.__name__, Recording)
+    monkeypatch.setattr(fitting, Recording.__base__.__name__, Recording)
     assert train(Interruptions()) == every[-1]
     assert len(every) == 16
     monkeypatch.undo()
     interruptions = Interruptions(10**9)
     train(interruptions)
     length, draw, counts = 10**9 - interruptions.left, random.Random(0), set()
-    insist = training._insist
+    insist = fitting._insist
     for _ in range(12):
         later = [draw.randint(1, 90) for _ in range(draw.randint(0, 4))]
         interruptions = Interruptions(draw.randint(length // 2, length), *later)
         # Python stops tracing at an interruption: for the next the tracer is set again where fit comes to its end
         monkeypatch.setattr(
-            training,
+            fitting,
             "_insist",
             lambda finish, history, more=interruptions: insist(lambda: (more.arm(), finish()), history),
         )
@@ -645,7 +645,7 @@ def test_a_notebook_gets_one_bar_that_moves(capsys, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    monkeypatch.setattr("microgrid.training.SECONDS_BETWEEN_UPDATES", 0.0)
+    monkeypatch.setattr("microgrid.training.progress.SECONDS_BETWEEN_UPDATES", 0.0)
     fit(Affine(2, 2, seed=0), X, Y, epochs=3, batch_size=20)
     assert len(shown) == 3 * (2 + 1)
     last, raw = shown[-1]

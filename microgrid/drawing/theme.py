@@ -86,6 +86,9 @@ DARK = {
 
 THEMES = {"light": LIGHT, "dark": DARK}
 
+CURVES = {"training": "#0072b2", "validation": "#d55e00", "minibatch": "#b8c7d6", "grid": "#e6e6e6"}
+"""The lines of a learning curve."""
+
 CLASSES = {
     "light": [
         "#964a08",
