@@ -22,6 +22,8 @@ from typing import Any
 import operations
 import show
 from hypothesis import HealthCheck, settings
+from markdown.extensions import Extension
+from markdown.preprocessors import Preprocessor
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
@@ -32,6 +34,23 @@ ROOT = "@root@"
 LIVE = re.compile(r'srcdoc="([^"]*)"')
 live: dict[str, str] = {}
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Sessions(Extension, Preprocessor):
+    """A session of Python, as docstrings have it, is code; Markdown takes >>> for quotations in quotations."""
+
+    def extendMarkdown(self, md: Any) -> None:  # noqa: N802 - Markdown's name
+        """Run before code in fences is found."""
+        md.preprocessors.register(self, "sessions", 28)
+
+    def run(self, lines: list[str]) -> list[str]:
+        """Return the lines with a fence around each session, which an empty line ends."""
+        return re.sub(r"(?m)^(>>> (?:.*\S.*\n?)+)", r"``` pycon\n\1\n```\n", "\n".join(lines)).split("\n")
+
+
+def on_config(config: Any, **_: Any) -> None:
+    """Let docstrings show their sessions."""
+    config["markdown_extensions"].append(Sessions())
 
 
 @event_priority(100)  # before the plug-in that makes pages of them
