@@ -28,6 +28,10 @@ READABLE = 0.6  # of its own size, to which a picture may shrink in a narrow col
 SCALE = 2.0  # pixels of a PNG to a point: sharp on a projector
 
 
+FORMATS = ("svg", "png", "pdf", "html", "dot")
+"""What a picture is saved as: each is a property of ``Picture``."""
+
+
 class Picture:
     """A drawn graph. Jupyter shows it; ``save`` writes it; ``str`` is its DOT text.
 
@@ -144,7 +148,7 @@ class Picture:
         """Write the picture to a file, whole or not at all, and return its path.
 
         Args:
-            path: its suffix says the format: ``.svg``, ``.png``, ``.pdf``, ``.html`` or ``.dot``.
+            path: its suffix says the format, one of ``FORMATS``: ``.svg``, ``.png``, ``.pdf``, ``.html``, ``.dot``.
 
         Raises:
             ValueError: for another suffix.
@@ -154,11 +158,9 @@ class Picture:
         """
         path = Path(path)
         kind = path.suffix.lower().removeprefix(".")
-        if kind not in ("svg", "png", "pdf", "html", "dot"):
-            raise ValueError(
-                f"cannot tell the format of a picture from {str(path)!r}: "
-                "end the name in .svg, .png, .pdf, .html or .dot"
-            )
+        if kind not in FORMATS:
+            known = f"{', '.join([f'.{name}' for name in FORMATS[:-1]])} or .{FORMATS[-1]}"
+            raise ValueError(f"cannot tell the format of a picture from {str(path)!r}: end the name in {known}")
         content: str | bytes = getattr(self, kind)
         write_file(path, content.encode() if isinstance(content, str) else content)
         return path
