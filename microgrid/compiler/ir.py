@@ -106,7 +106,16 @@ class Map:
             return inner
         if inner.regular and not any(inner.strides) and self.regular:
             return Map(self.shape, inner.base, (0,) * len(self.shape))
+        if inner == Map.whole(inner.shape):
+            return self
         return Map.of(inner.points().ravel()[self.points()])
+
+    def each(self, count: int, size: int) -> "Map":
+        """Return the map that reads the same of each of so many entries, which have so many members."""
+        if self.regular:
+            return Map((count, *self.shape), self.base, (size, *self.strides))
+        offsets = (size * np.arange(count)).reshape(-1, *[1] * len(self.shape))
+        return Map.of(offsets + self.points())
 
     def repeats(self) -> tuple[int, ...]:
         """Return the axes along which it reads the same members again."""

@@ -69,6 +69,9 @@ class Writer:
         build, shape = self.build, (*axes, *x.shape)
         operands = [self.entries(operand) if axes else self.now(operand) for operand in x.operands]
 
+        def each(index: Map, size: int) -> Map:
+            return index.each(self.steps, size) if axes else index
+
         def stored(k: int) -> Node:
             operand = x.operands[k]
             return build.stored(operands[k], (*axes, *(operand.shape if isinstance(operand, Node) else ())))
@@ -77,14 +80,14 @@ class Writer:
             case Elementwise():
                 return build.apply(x.op, *operands)
             case View():
-                return build.view(operands[0], _of_each(x.map, axes, x.source.size))
+                return build.view(operands[0], each(x.map, x.source.size))
             case Reduce(kind="sum"):
                 total = build.sum(stored(0), [k + len(axes) for k in x.axes])
                 return build.sum_samples(total, shape) if x.batch else total
             case Reduce():
                 return build.extreme(x.kind, stored(0), [k + len(axes) for k in x.axes])
             case Scatter():
-                maps = [_of_each(piece.map, axes, x.size) for piece in x.pieces]
+                maps = [each(piece.map, x.size) for piece in x.pieces]
                 return build.scatter(shape, [*zip(maps, operands, strict=True)])
             case SegmentReduce(source=source):
                 rows = np.arange(self.steps if axes else 1)[:, None]
@@ -93,9 +96,9 @@ class Writer:
                 return build.view(build.segments(x.kind, build.stored(flat, (rows.size * source.size,)), starts),
                                   Map.whole(shape))  # fmt: skip
             case Gather(source=source):
-                return build.gather(stored(0), stored(1), _of_each(x.map, axes, source.size))
+                return build.gather(stored(0), stored(1), each(x.map, source.size))
             case ScatterAdd():
-                return build.scatter_add(shape, stored(0), stored(1), _of_each(x.map, axes, x.size), x.batch)
+                return build.scatter_add(shape, stored(0), stored(1), each(x.map, x.size), x.batch)
             case Accumulate():
                 turned = [build.view(operand, _turned(operand.shape)) if isinstance(operand, Node) and axes and k
                           else operand for k, operand in enumerate(operands)]  # fmt: skip
@@ -106,16 +109,6 @@ class Writer:
                 raise TypeError("a step of a scan has no scan in it")
             case _:
                 return build.remade(x, operands, x.batched)
-
-
-def _of_each(index: Map, axes: Shape, size: int) -> Map:
-    """The map that reads of each entry, of ``size`` members, what a map reads."""
-    if not axes:
-        return index
-    if index.regular:
-        return Map((*axes, *index.shape), index.base, (size, *index.strides))
-    offsets = (size * np.arange(axes[0])).reshape(-1, *[1] * len(index.shape))
-    return Map.of(offsets + index.points())
 
 
 def _turned(shape: Shape) -> Map:

@@ -165,8 +165,6 @@ def export(
         TypeError: as ``to_c``, or if a batch is none.
         ValueError: as ``to_c``, or if a batch is none.
     """
-    if stages.folded.recurrences:  # C has no loop over steps yet, but what it has it has of all steps
-        stages = Stages(stages.program, stages.signature, folds=False)
     signature, sizes = stages.signature, stages.program.sizes
     names = [f"gradient_by_{x}" for x in signature.names] * task.by_arguments
     names = ["value"] * task.value + ["gradient"] * task.by_parameters + names

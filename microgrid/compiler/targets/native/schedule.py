@@ -33,11 +33,14 @@ from microgrid.compiler.ir import (
     Operand,
     Parameters,
     Reduce,
+    Scan,
     Scatter,
     ScatterAdd,
     Seed,
     SegmentReduce,
     Shape,
+    Slot,
+    States,
     View,
     source_of,
 )
@@ -101,11 +104,25 @@ def schedule(program: ArrayProgram, dtype: str = "float64", packs: bool = True) 
 
 @dataclass(slots=True)
 class _Home:
-    """Where the members of a node are stored: at ``map``'s points of a buffer; ``adds`` to what stands there."""
+    """Where the members of a node are stored: at ``map``'s points of a buffer; ``adds`` to what stands there.
+
+    Within a loop over ``steps``, by their index, the first axis of the map is that of the steps.
+    """
 
     buffer: Buffer
     map: Map
     adds: bool = False
+    steps: tuple[Name, ...] = ()
+
+    def part(self, index: Map, adds: bool = False) -> "_Home":
+        """Return where the members that a map reads are stored."""
+        if self.steps:
+            index = index.each(self.map.shape[0], size_of(self.map.shape[1:]))
+        return _Home(self.buffer, index.after(self.map), adds or self.adds, self.steps)
+
+    def address(self, names: Sequence[Name]) -> Address:
+        """Return the address of the member at a point."""
+        return _address(self.buffer, self.map, (*self.steps, *names))
 
 
 @dataclass(slots=True, eq=False)
@@ -136,7 +153,7 @@ class _Group:
 class _Schedule:
     def __init__(self, program: ArrayProgram, dtype: str, packs: bool) -> None:
         self.program, self.dtype, self.packs = program, dtype, packs
-        self.nodes = program.nodes
+        self.nodes = _merged(program)
         self.groups: tuple[list[_Group], ...] = ([], [], [])
         self.phase: dict[int, int] = {}
         self.place: dict[int, int] = {}  # the group that computes a node, in its phase
@@ -149,7 +166,8 @@ class _Schedule:
         self.adding: set[tuple[int, int]] = set()  # which pieces of which scatter meet others
         self.counter = 0
 
-    def loops(self) -> LoopProgram:
+    def written(self) -> None:
+        """Write all parts."""
         self._divide_in_phases()
         self._group()
         self._find_homes()
@@ -158,6 +176,9 @@ class _Schedule:
             for group in groups:
                 self.parts[phase].extend(_Nest(self, group, stored, phase).statements())
         self._copy_outputs()
+
+    def loops(self) -> LoopProgram:
+        self.written()
         used = {s.address.buffer.name for part in self.parts for s in _walk(part) if isinstance(s, (Load, Store))}
         packs = [
             Pack(self.buffers[f"x{b.position}"], b)
@@ -274,20 +295,19 @@ class _Schedule:
                 and root.number not in self.homes
                 and (root.size, root.batched) == (size_of(shape), batched)
             ):
-                buffer = self.buffer(f"out{k}", "output", root.size, batched, k)
-                self.homes[root.number] = _Home(buffer, Map.whole(root.shape))
+                self.homes[root.number] = self.target(k).part(Map.whole(root.shape))
         for x in reversed(self.nodes):
             if isinstance(x, Leaf | View):
                 continue
             if x.number not in self.homes:
-                buffer = self.buffer(f"b{x.number}", "local", x.size, x.batched)
+                buffer = self.buffer(f"b{self.label(x)}", "local", x.size, x.batched)
                 self.homes[x.number] = _Home(buffer, Map.whole(x.shape))
             if isinstance(x, Scatter):
                 self._place_pieces(x)
         for x in self.nodes:
             home = self.homes.get(x.number)
             if x.number in self.over_samples and home is not None and not home.adds:
-                self.parts[BEFORE].extend(_fill(home.buffer, home.map, False))
+                self.parts[BEFORE].extend(_fill(home, False))
 
     def _place_pieces(self, x: Scatter) -> None:
         home = self.homes[x.number]
@@ -298,12 +318,12 @@ class _Schedule:
         for reached in itertools.compress(points, adding):
             empty[reached] = True
         if empty.any():
-            index = Map.of(np.flatnonzero(empty)).after(home.map)
-            self.parts[TILE if x.batched else BEFORE].extend(_fill(home.buffer, index, x.batched))
+            zeros = home.part(Map.of(np.flatnonzero(empty)))
+            self.parts[TILE if x.batched else BEFORE].extend(_fill(zeros, x.batched))
         for k, (value, piece, adds) in enumerate(zip(x.values, x.pieces, adding, strict=True)):
             if adds:
                 self.adding.add((x.number, k))
-            movable = isinstance(value, Node) and not isinstance(value, Leaf | View | SegmentReduce | Accumulate)
+            movable = isinstance(value, Node) and not isinstance(value, Leaf | View | SegmentReduce | States)
             if (
                 movable
                 and self.uses[value.number] == 1  # type: ignore[union-attr]
@@ -311,7 +331,7 @@ class _Schedule:
                 and value.number not in self.homes  # type: ignore[union-attr]
                 and not (adds and isinstance(value, Scatter))
             ):
-                self.homes[value.number] = _Home(home.buffer, piece.map.after(home.map), adds or home.adds)  # type: ignore[union-attr]
+                self.homes[value.number] = home.part(piece.map, adds)  # type: ignore[union-attr]
 
     def _stored(self) -> set[int]:
         """The nodes that something outside of their own loop reads."""
@@ -348,7 +368,7 @@ class _Schedule:
                     given = self.buffer(f"packed{x.position}", "local", x.size, True, x.position)
                 return _Home(given, Map.whole(x.shape))
             case Constant():
-                name = f"c{x.number}"
+                name = f"c{self.label(x)}"
                 if name not in self.buffers:
                     self.buffers[name] = Buffer(name, "constant", x.size, values=x.values.ravel())
                 return _Home(self.buffers[name], Map.whole(x.shape))
@@ -362,26 +382,35 @@ class _Schedule:
             return self.buffers[f"x{buffer.position}"]
         return None
 
-    def address(self, x: Node, index: Map, names: Sequence[Name]) -> Address:
-        """Return where the members that a map reads of a node are, at a point of the map."""
-        home = self.home(x)
-        return _address(home.buffer, index.after(home.map), names)
+    def target(self, k: int) -> _Home:
+        """Return where an output is to be."""
+        shape, batched = self.program.forms[k]
+        return _Home(self.buffer(f"out{k}", "output", size_of(shape), batched, k), Map.whole(shape))
+
+    def member(self, x: Node, index: Map, names: Sequence[Name]) -> Address | Name:
+        """Return what the members that a map reads of a node are at a point: an address, or the name of a number."""
+        match x:
+            case View():
+                return self.member(x.source, index.after(x.map), names)
+            case BatchSize():
+                return COUNT
+            case BatchWeight():
+                return WEIGHT
+            case _:
+                return self.home(x).part(index).address(names)
 
     def operand(self, x: Operand, names: Sequence[Name]) -> Address | Name | float:
         """Return what an operand is at a point: an address, a number, or the name of one."""
         if not isinstance(x, Node):
             return x
-        source = source_of(x)
-        if isinstance(source, BatchSize):
-            return COUNT
-        if isinstance(source, BatchWeight):
-            return WEIGHT
-        index = Map.whole(x.shape)
-        while isinstance(x, View):
-            index, x = index.after(x.map), x.source
-        if isinstance(x, Constant) and x.size == 1:
-            return float(x.values.flat[0])
-        return self.address(x, index, names)
+        found = self.member(x, Map.whole(x.shape), names)
+        if isinstance(found, Address) and found.buffer.values is not None and found.buffer.members == 1:
+            return float(found.buffer.values[0])
+        return found
+
+    def label(self, x: Node) -> str:
+        """Return by what the names of a node are told from others."""
+        return str(x.number)
 
     def fresh(self, stem: str) -> Name:
         """Return a new name."""
@@ -392,9 +421,9 @@ class _Schedule:
         """Write the outputs that are not computed where they must be."""
         for k, (output, (shape, batched)) in enumerate(zip(self.program.outputs, self.program.forms, strict=True)):
             root = _root(output)
-            if root is not None and root.number in self.homes and self.homes[root.number].buffer.name == f"out{k}":
+            target = self.target(k)
+            if root is not None and root.number in self.homes and self.homes[root.number].buffer is target.buffer:
                 continue
-            size = size_of(shape)
             phase = TILE if batched else BEFORE
             if isinstance(output, Node):
                 late = output.number in self.over_samples or self.phase[output.number] == AFTER
@@ -402,11 +431,28 @@ class _Schedule:
                 if batched and late:
                     raise ScheduleError("an output for each sample needs a sum over all samples")
                 phase = AFTER if late else phase
-            buffer = self.buffer(f"out{k}", "output", size, batched, k)
             nest = _Nest(self, _Group(shape, batched), set(), phase)
             value = self.operand(output, nest.names if isinstance(output, Node) and output.shape else ())
-            nest.store(_address(buffer, Map.whole(shape), nest.names), nest.number(value))
+            nest.store(target.address(nest.names), nest.number(value))
             self.parts[phase].extend(nest.closed())
+
+
+def _merged(program: ArrayProgram) -> list[Node]:
+    """The nodes of a program; a sum of the results of a contraction, which nothing else reads, is a contraction."""
+    uses = Counter(x.number for node in program.nodes for x in node.arrays())
+    uses.update(x.number for x in program.outputs if isinstance(x, Node))
+    merged: dict[int, Node] = {}
+    for x in program.nodes:
+        if isinstance(x, Reduce) and x.kind == "sum" and isinstance(x.source, Contract) and not x.batch:
+            inner = x.source
+            left, right, result = inner.subscripts
+            summed = {result[k] for k in x.axes}
+            if uses[inner.number] == 1 and summed <= {*left} & {*right}:
+                del merged[inner.number]
+                kept = "".join(letter for letter in result if letter not in summed)
+                x = Contract(x.number, x.shape, x.batched, inner.left, inner.right, (left, right, kept))
+        merged[x.number] = x
+    return [*merged.values()]
 
 
 def _shares_a_factor(x: Contract) -> bool:
@@ -475,7 +521,7 @@ class _Nest:
     # -- points ----------------------------------------------------------------------------------------
 
     def _name(self, x: Node) -> Name:
-        self.values[x.number] = f"v{x.number}"
+        self.values[x.number] = f"v{self.owner.label(x)}"
         return self.values[x.number]
 
     def read(self, x: Operand, names: Sequence[Name] | None = None) -> Name | float:
@@ -509,7 +555,7 @@ class _Nest:
             name = self.owner.fresh("n")
             self.levels[-1].append(Let(name, NUMBER, (self.values[x.number],)))
         home = self.owner.homes[x.number]
-        self.store(_address(home.buffer, home.map, self.names), name, home.adds)
+        self.store(home.address(self.names), name, home.adds)
 
     # -- what numbers choose -----------------------------------------------------------------------------
 
@@ -521,10 +567,8 @@ class _Nest:
         some = self._let(ops.mul, whole, inside)
         place = self._let(ops.where, self._let(ops.less, index, 0.0), self._let(ops.add, index, n), index)
         place = self._let(ops.where, some, place, 0.0)
-        members = x.map
-        while isinstance(array, View):
-            members, array = members.after(array.map), array.source
-        address = self.owner.address(array, members, [*self.names, place])
+        address = self.owner.member(array, x.map, [*self.names, place])
+        assert isinstance(address, Address)
         member, stride = address.member, address.member.stride(place)
         terms = tuple(term for term in member.terms if term[0] != place)
         chosen = (place, stride) if stride else None
@@ -615,7 +659,7 @@ class _Nest:
             self.carried[d].append(Carried(name, kind, tuple(values)))  # type: ignore[arg-type]
             values, kind = [name], "sum"
         adds = home.adds or x.number in self.owner.over_samples
-        address = _address(home.buffer, home.map, self.names if over_samples else ())
+        address = home.address(self.names if over_samples else ())
         target = self.behind[depth] if self.indices else self.levels[0]
         target.append(Store(address, values[0], adds))
 
@@ -633,6 +677,8 @@ class _Nest:
                 return self._scatter_add(x)
             case Accumulate():
                 return self._accumulation(x)
+            case Scan():
+                return _Step(self.owner, x).loops_of_steps(self.phase)
             case _:
                 raise AssertionError(x)
 
@@ -662,7 +708,7 @@ class _Nest:
             values, kind, name = [name], "sum", self.owner.fresh("s")
         home = self.owner.homes[x.number]
         loop = For(SAMPLES, "samples", tuple(body), (Carried(total, kind, tuple(values)),), lanes=True)  # type: ignore[arg-type]
-        result: list[Statement] = [*outside, loop, Store(_address(home.buffer, home.map, self.names), total, True)]
+        result: list[Statement] = [*outside, loop, Store(home.address(self.names), total, True)]
         alone = (
             [
                 [index for index in self.names if index in mine and index not in other]
@@ -681,7 +727,7 @@ class _Nest:
     def _along_members(self, x: Contract | Reduce, terms: Sequence[Address | Name | float]) -> list[Statement] | None:
         """A sum over the samples in lanes over the members of an argument, which lie side by side, if they are many."""
         home = self.owner.homes[x.number]
-        target = _address(home.buffer, home.map, self.names)
+        target = home.address(self.names)
         if len(terms) != 2 or any(not isinstance(t, Address) or t.table is not None for t in (*terms, target)):
             return None
         factors = cast(Sequence[Address], terms)
@@ -711,13 +757,12 @@ class _Nest:
         """One value of a scatter that is not computed where it must be."""
         value, piece = x.values[k], x.pieces[k]
         home = self.owner.homes[x.number]
-        index = piece.map.after(home.map)
         moved = isinstance(value, Node) and value.number in self.owner.homes
         if moved and self.owner.homes[value.number].buffer is home.buffer:  # type: ignore[union-attr]
             return []
         nest = _Nest(self.owner, _Group(piece.map.shape, x.batched), set(), self.phase)
         number = nest.read(value)
-        nest.store(_address(home.buffer, index, nest.names), number, (x.number, k) in self.owner.adding or home.adds)
+        nest.store(home.part(piece.map).address(nest.names), number, (x.number, k) in self.owner.adding or home.adds)
         return nest.closed()
 
     def _accumulation(self, x: Accumulate) -> list[Statement]:
@@ -725,7 +770,7 @@ class _Nest:
         home = self.owner.homes[x.number]
 
         def at(index: Map, names: Sequence[Name]) -> Address:
-            return _address(home.buffer, index.after(home.map), names)
+            return home.part(index).address(names)
 
         first = _Nest(self.owner, _Group(x.shape[1:], x.batched), set(), self.phase)
         first.store(at(x.end(last=False), first.names), first.read(x.start))
@@ -750,12 +795,12 @@ class _Nest:
         home = self.owner.homes[x.number]
         nest = _Nest(self.owner, _Group((x.source.size,), x.batched), set(), self.phase)
         number = nest.read(x.source, nest.names)
-        target = _address(home.buffer, Map.of(x.segments()).after(home.map), nest.names)
+        target = home.part(Map.of(x.segments())).address(nest.names)
         if x.kind == "sum":
-            filled = [] if home.adds else _fill(home.buffer, home.map, x.batched)
+            filled = [] if home.adds else _fill(home, x.batched)
             nest.store(target, number, True)
         else:
-            filled = _fill(home.buffer, home.map, x.batched, _START[x.kind])
+            filled = _fill(home, x.batched, _START[x.kind])
             before, name = self.owner.fresh("l"), self.owner.fresh("e")
             pair = ops.maximum if x.kind == "largest" else ops.minimum
             nest.levels[-1] += [Load(before, target), Let(name, pair, (before, number))]
@@ -771,7 +816,50 @@ class _Nest:
         some, address = nest._chosen(x, x)
         nest.store(address, nest._let(ops.where, some, nest.read(x.source), 0.0), adds=True)
         filled = home.adds or x.number in self.owner.over_samples
-        return [*([] if filled else _fill(home.buffer, home.map, x.batched)), *nest.closed()]
+        return [*([] if filled else _fill(home, x.batched)), *nest.closed()]
+
+
+class _Step(_Schedule):
+    """The statements of one step of a scan: what it is given, and the state that it computes, are entries outside."""
+
+    def __init__(self, outer: _Schedule, scan: Scan) -> None:
+        super().__init__(scan.body, outer.dtype, outer.packs)
+        self.outer, self.scan, self.step = outer, scan, outer.fresh("t")
+        self.buffers = outer.buffers
+
+    def loops_of_steps(self, phase: int) -> list[Statement]:
+        """Return the loop over the steps, behind what puts its start."""
+        scan, home = self.scan, self.outer.homes[self.scan.number]
+        first = _Nest(self.outer, _Group(scan.shape[1:], scan.batched), set(), phase)
+        first.store(home.part(scan.end(last=False)).address(first.names), first.read(scan.start))
+        self.written()
+        body = tuple(itertools.chain(*self.parts))
+        return [*first.closed(), For(self.step, scan.steps, body, backward=scan.backward)]
+
+    def target(self, k: int) -> _Home:
+        """Return where the new state is to be."""
+        home = self.outer.homes[self.scan.number]
+        return _Home(home.buffer, self.scan.rows(behind=True).after(home.map), steps=(self.step,))
+
+    def member(self, x: Node, index: Map, names: Sequence[Name]) -> Address | Name:
+        """Return what the members that a map reads of a node are at a point: an address, or the name of a number."""
+        if not isinstance(x, Slot):
+            return super().member(x, index, names)
+        scan, k = self.scan, x.position - 1
+        if k >= len(scan.inputs):
+            return self.outer.member(scan.constants[k - len(scan.inputs)], index, names)
+        each = index.each(scan.steps, x.size)
+        if k < 0:
+            return self.outer.member(scan, each.after(scan.rows(behind=False)), (self.step, *names))
+        return self.outer.member(scan.inputs[k], each, (self.step, *names))
+
+    def label(self, x: Node) -> str:
+        """Return by what the names of a node are told from others."""
+        return f"{self.outer.label(self.scan)}_{x.number}"
+
+    def fresh(self, stem: str) -> Name:
+        """Return a new name."""
+        return self.outer.fresh(stem)
 
 
 def _in_order(statement: Statement) -> Statement:
@@ -791,15 +879,16 @@ def _address(buffer: Buffer, index: Map, names: Sequence[Name]) -> Address:
     return Address(buffer, Affine(0, terms), index.table.ravel())
 
 
-def _fill(buffer: Buffer, index: Map, batched: bool, number: float = 0.0) -> list[Statement]:
-    """Loops that write a number wherever a map points."""
-    names = [f"f{k}" for k in range(len(index.shape))]
-    body: list[Statement] = [Store(_address(buffer, index, names), number)]
+def _fill(home: _Home, batched: bool, number: float = 0.0) -> list[Statement]:
+    """Loops that write a number wherever something is to be stored."""
+    shape = home.map.shape[len(home.steps) :]
+    names = [f"f{k}" for k in range(len(shape))]
+    body: list[Statement] = [Store(home.address(names), number)]
     if batched:
         body = [For(SAMPLES, "samples", tuple(body), lanes=True)]
     for k in reversed(range(len(names))):
-        long = not batched and k == len(names) - 1 and index.shape[k] >= SHORTEST
-        body = [For(names[k], index.shape[k], tuple(body), lanes=long)]
+        long = not batched and k == len(names) - 1 and shape[k] >= SHORTEST
+        body = [For(names[k], shape[k], tuple(body), lanes=long)]
     return body
 
 

@@ -49,8 +49,6 @@ class Native:
         size = len(stages.program)
         if stages.unrolled and size > LONGEST and unsuited(stages) is not None:
             return f"its {size} nodes do not repeat themselves: more than {LONGEST} are not written out"
-        if stages.folded.recurrences and unsuited(stages) is not None:
-            return f"its recurrence of {stages.folded.recurrences[0].steps} steps has no native form"
         rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
         return next(filter(None, map(without_native_form, rows)), None)
 
