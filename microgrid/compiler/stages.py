@@ -13,8 +13,8 @@ from microgrid.compiler.signature import Signature
 from microgrid.compiler.task import Task, array_program
 from microgrid.compiler.tracing import without_collector
 
-FEW = 400
-"""So few statements are written out, for native code of them is fast."""
+FEW = 40
+"""So few statements are written out."""
 
 
 ON_FLOATS = 20

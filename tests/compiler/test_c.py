@@ -340,6 +340,20 @@ def mixture(x, means, weights):
     return mg.logsumexp(terms) - mg.logsumexp(list(weights))
 
 
+def recurrent():
+    """A net whose state is its own last one, and the sum of what it says."""
+    net = [[mg.Value(x) for x in row] for row in np.random.default_rng(2).normal(size=(12, 14)) * 0.3]
+
+    def f(xs):
+        state, seen = [0.0] * 12, 0.0
+        for x in xs:
+            state = [mg.tanh(mg.dot(row, [*state, x, 1.0])) for row in net]
+            seen = seen + (state[0] - x) ** 2
+        return seen
+
+    return f
+
+
 def workloads():
     """Functions of scalars, as kernels, each with a batch."""
     random.seed(1)
@@ -359,11 +373,14 @@ def workloads():
     yield "several", several, [points], "arguments"
     yield "total", mg.compile(lambda x, y: net(list(x)) * y, reduce="sum"), [points, signs], "value"
     yield "plain", mg.compile(lambda a, b: (mg.tanh(a * b) + a) ** 2, batch=False), [0.5, -0.7], "arguments"
+    for batch in (True, False):
+        steps = rng.normal(size=(4, 60) if batch else 60)
+        yield "recurrent", mg.compile(recurrent(), batch=batch), [steps], "both"
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
 @pytest.mark.parametrize("tile", [1, 3])
-@pytest.mark.parametrize("which", range(8))
+@pytest.mark.parametrize("which", range(10))
 def test_an_exported_kernel_agrees_with_numpy_and_touches_no_memory_but_its_own(tmp_path, which, tile, real):
     name, function, batch, by = list(workloads())[which]
     text = function.kernel(*batch).to_c(name, by, real=real, tile=tile, batch=batch)

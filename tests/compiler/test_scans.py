@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import loop_interpreter
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -12,6 +13,7 @@ from programs import BINARY, UNARY
 import microgrid as mg
 from microgrid.compiler import recurrences, stages
 from microgrid.compiler.targets import numpy
+from microgrid.compiler.targets.native.target import Native, loop_program
 
 STEPS, SAMPLES = 24, 3
 
@@ -141,10 +143,10 @@ def numbers(count, seed=0):
     return np.random.default_rng(seed).normal(size=count) * 0.5
 
 
-def kernel_of(case, batch=True, **options):
+def kernel_of(case, batch=True, target="numpy", **options):
     parameters = [mg.Value(x) for x in numbers(20).tolist()]
     xs = numbers((SAMPLES, STEPS) if batch else STEPS, 1)
-    kernel = mg.compile(lambda sample: case(parameters, sample), batch=batch, target="numpy", **options).kernel(xs)
+    kernel = mg.compile(lambda sample: case(parameters, sample), batch=batch, target=target, **options).kernel(xs)
     return kernel, xs
 
 
@@ -171,9 +173,32 @@ def eager(case, kernel, samples):
     )
 
 
+def interpreted(kernel, xs):
+    """The value, and the gradients by the parameters and by the samples, by the interpreter of loops."""
+    task = kernel._task("both")
+    arguments, size = kernel.signature.arguments([xs])
+    forms = task.forms(kernel.signature, [kernel.stages.program.parameters, *kernel.stages.program.sizes])
+    outs = [np.full((*shape, size) if batched else shape, np.nan) for shape, batched in forms]
+    loop_interpreter.run(loop_program(kernel.stages, task), kernel.read(), np.empty(0), arguments, outs, size, tile=2)
+    value, by_parameters, by_samples = outs
+    return value, by_parameters, by_samples.T
+
+
 def close(a, b):
     a, b = np.asarray(a), np.asarray(b)
     assert np.abs(a - b).max() <= 1e-12 * max(1.0, np.abs(b).max())
+
+
+def agrees(case, kernel, xs, interprets=False):
+    """Hold a kernel against the engine."""
+    loss, _, by_parameters, by_samples = eager(case, kernel, xs.reshape(-1, STEPS))
+    if interprets:
+        value, theta, samples = interpreted(kernel, xs)
+    else:
+        value, (theta, (samples,)) = kernel.value_and_grad(kernel.theta, xs, by="both")
+    close(value, loss.data)
+    close(theta, [g.data for g in by_parameters])
+    close(samples.reshape(by_samples.shape), by_samples)
 
 
 @pytest.mark.usefixtures("anything_folds")
@@ -181,12 +206,10 @@ def close(a, b):
 @pytest.mark.parametrize("case", CASES)
 def test_a_loop_has_the_numbers_of_the_engine(case, batch):
     kernel, xs = compiled(case, batch)
-    loss, _, by_parameters, by_samples = eager(case, kernel, xs.reshape(-1, STEPS))
-    value, (theta, samples) = kernel.value_and_grad(kernel.theta, xs, by="both")
-    close(value, loss.data)
-    close(theta, [g.data for g in by_parameters])
-    close(samples[0].reshape(by_samples.shape), by_samples)
+    agrees(case, kernel, xs)
     kernel.stages.array_program(kernel._task("both")).verify()
+    agrees(case, compiled(case, batch, target="native")[0], xs)
+    agrees(case, kernel, xs, interprets=True)
 
 
 @pytest.mark.usefixtures("anything_folds")
@@ -238,7 +261,7 @@ def damped(xs):
 
 
 FORMS = {
-    "few steps of a layer": (layer(8), True, 20, False),
+    "few steps of a layer": (layer(16), True, 8, False),
     "many steps of a layer": (layer(8), True, 400, True),
     "of one sample": (layer(8), False, 400, True),
     "of one unit, and one sample": (layer(1), False, 1000, False),
@@ -260,9 +283,7 @@ def test_the_form_is_the_one_that_costs_least(function, batch, steps, folds):
     kernel = mg.compile(function, batch=batch).kernel(numbers((2, steps) if batch else steps))
     assert bool(kernel.stages.folded.recurrences) == folds
     if folds and batch:
-        assert kernel.target == "numpy"
-        with pytest.raises(ValueError, match="recurrence of"):
-            mg.compile(function, target="native").kernel(numbers((2, steps))).source  # noqa: B018
+        assert Native().suits(kernel.stages) is None
 
 
 def test_a_loop_is_drawn_and_dumped_with_its_step():
@@ -295,17 +316,13 @@ def random_steps(draw):
 
 @pytest.mark.usefixtures("anything_folds")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(random_steps(), st.booleans())
-def test_random_steps_have_the_numbers_of_the_engine(text, batch):
+@given(random_steps(), st.booleans(), st.booleans())
+def test_random_steps_have_the_numbers_of_the_engine(text, batch, interprets):
     namespace = {"mg": mg}
     exec(text, namespace)
     kernel, xs = kernel_of(namespace["f"], batch)
     if kernel.parameters:
-        loss, _, by_parameters, by_samples = eager(namespace["f"], kernel, xs.reshape(-1, STEPS))
-        value, (theta, samples) = kernel.value_and_grad(kernel.theta, xs, by="both")
-        close(value, loss.data)
-        close(theta, [g.data for g in by_parameters])
-        close(samples[0].reshape(by_samples.shape), by_samples)
+        agrees(namespace["f"], kernel, xs, interprets)
     event("a loop" if kernel.stages.folded.recurrences else "none")
 
 
