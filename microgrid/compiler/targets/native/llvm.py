@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from numpy.typing import NDArray
+
 from microgrid import ops
 from microgrid.compiler.ir import MASKS, NUMBER
 from microgrid.compiler.targets.native import rows, vectors
@@ -189,6 +191,7 @@ class _Program:
         self.program, self.tile, self.name, self.fused = program, tile, name, fused
         self.longest_block = registers // 4  # so a block along two loops, its factors and the rest find room
         self.module = Module()
+        self.tables: dict[tuple[str, bytes], Vector] = {}
         number = 8 if program.dtype == "float64" else 4
         self.width = width if width == 1 or number == 8 else 2 * width
         self.line = LINE // number
@@ -217,6 +220,13 @@ class _Program:
         place = self.workspace
         self.workspace += -(-numbers // self.line) * self.line
         return place
+
+    def table(self, element: str, numbers: NDArray[Any]) -> Vector:
+        """Return a pointer to constants, written once."""
+        key = element, numbers.tobytes()
+        if key not in self.tables:
+            self.tables[key] = self.module.table(element, numbers.ravel().tolist())
+        return self.tables[key]
 
     def emit(self) -> Assembly:
         main = _Body(self, Function(self.module, self.name, self.parameters))
@@ -413,7 +423,7 @@ class _Body:
                 return pointer("%workspace"), start, self.program.pitch if buffer.batched else 1, 1
             case "constant":
                 assert buffer.values is not None
-                return self.program.module.table(self.scalars.like.type, buffer.values.ravel().tolist()), 0, 1, 0
+                return self.program.table(self.scalars.like.type, buffer.values), 0, 1, 0
             case "theta" | "seed":
                 begin = pointer(f"%{buffer.role}")
             case _:
@@ -491,7 +501,7 @@ class _Body:
         else:
             which = self.plus(self.plus(*self.affine(member.terms, member.base, place, lane)), chosen)
             if address.table is not None:
-                table = self.program.module.table("i32", address.table.ravel().tolist())
+                table = self.program.table("i32", address.table)
                 entry = which
                 which = self.once((table.text, _key(entry)), lambda: self.function.load_index(table, entry, 32))
             moving, base = self.affine(over_samples, base, place, lane)
