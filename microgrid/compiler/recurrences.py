@@ -6,7 +6,9 @@ operand is a node of the same step, or of the one before, or stands outside. So 
 recurrence, one node for the recurrence, one for each of its states that is read, and what stands behind.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,21 +53,24 @@ class _Search:
 
     def folded(self) -> Program | None:
         """Return the program with its recurrence as one node, if there is one."""
-        depth, height = self._lengths()
-        longest = int(depth.max())
-        found = self._stretch(self._on_longest(depth, height, longest // 8))
-        if found is None:
-            return None
-        nodes, start, period, _, _ = found
-        window = nodes[start : start + _REPEATS * period]
-        step = int(np.ptp(depth[window])) // (_REPEATS - 1)
-        for slack in (2 * step, 8 * step):
-            found = self._stretch(self._on_longest(depth, height, slack))
+        for nodes in self._candidates():
+            found = self._stretch(nodes)
             if found is not None:
                 result = self._outlined(*found)
                 if result is not None:
                     return result
         return None
+
+    def _candidates(self) -> Iterator[Integers]:
+        """Yield nodes among which a recurrence may be: those on the longest ways, less and more of them; all."""
+        depth, height = self._lengths()
+        found = self._stretch(self._on_longest(depth, height, int(depth.max()) // 8))
+        if found is not None:
+            nodes, start, period, _, _ = found
+            step = int(np.ptp(depth[nodes[start : start + _REPEATS * period]])) // (_REPEATS - 1)
+            for slack in (2 * step, 8 * step):
+                yield self._on_longest(depth, height, slack)
+        yield np.flatnonzero(self.counts > 0)
 
     def _lengths(self) -> tuple[Integers, Integers]:
         """How long the longest way to each node is from the leaves, and the longest one from it to an output."""
@@ -97,10 +102,15 @@ class _Search:
         ends = np.cumsum(counts)
         slots = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
         at = place[self.operands[slots + np.repeat(self.starts[nodes], counts)]]
-        distances = np.where(at < 0, 0, np.repeat(np.arange(len(nodes)), counts) - at)
-        mixed = _mixed(_mixed(distances) + slots.astype(np.uint64))
-        keys = _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
-        for period in _periods(keys):
+        back = np.where(at < 0, 0, np.repeat(np.arange(len(nodes)), counts) - at)
+
+        def looks(farthest: int) -> NDArray[np.uint64]:
+            """How nodes look; an operand that is farther back is as one outside."""
+            mixed = _mixed(_mixed(np.where(back > farthest, 0, back)) + slots.astype(np.uint64))
+            return _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
+
+        for period in _periods(looks(len(nodes) // _REPEATS)):
+            keys = looks(2 * period)
             same = np.concatenate([keys[period:] == keys[:-period], [False]])
             middle = len(nodes) // 2
             breaks = np.flatnonzero(~same)
@@ -160,12 +170,7 @@ class _Search:
         rows = [loop]
         while (row := self._one_before(rows[0][0], terms)) is not None:
             rows.insert(0, row[None])
-        readers: dict[int, list[int]] = {}
-        starts, arguments = self.program.starts, self.program.arguments
-        for node in range(int(loop[-1].min()), len(self.program)):
-            for a in arguments[starts[node] : starts[node + 1]]:
-                readers.setdefault(a, []).append(node)
-        while (row := self._one_behind(rows[-1][-1], terms, readers)) is not None:
+        while (row := self._one_behind(rows[-1][-1], terms)) is not None:
             rows.append(row[None])
         return np.concatenate(rows)
 
@@ -196,31 +201,48 @@ class _Search:
                     waiting.append((q, operand))
                 elif (kind == "same" and q != operand) or (kind == "state" and fixed.setdefault(q, operand) != operand):
                     return None
-        return row if (row >= 0).all() and len({*row.tolist()}) == len(row) else None
+        known = row[row >= 0]
+        return self._filled(row, first, terms, fixed) if len({*known.tolist()}) == len(known) else None
 
-    def _one_behind(
-        self, last: Integers, terms: list[list[tuple[str, int]]], readers: dict[int, list[int]]
-    ) -> Integers | None:
+    def _one_behind(self, last: Integers, terms: list[list[tuple[str, int]]]) -> Integers | None:
         """The step behind the last one, if there is one like it."""
-        row: list[int] = []
-        taken = {*last.tolist()}
-        for mine, like in zip(terms, last.tolist(), strict=True):
+        return self._filled(np.full(len(last), -1), last, terms, dict(enumerate(last.tolist())))
+
+    def _filled(
+        self, row: Integers, like: Integers, terms: list[list[tuple[str, int]]], before: Mapping[int, int]
+    ) -> Integers | None:
+        """A step like one, of which some nodes are known, with the others: those that read them or a step before."""
+        taken = {*like.tolist(), *row.tolist()}
+        for p in np.flatnonzero(row < 0).tolist():
+            known = {"own": row, "state": before}
             expected = {
-                j: row[q] if kind == "own" else int(last[q]) if kind == "state" else q
-                for j, (kind, q) in enumerate(mine)
-                if kind != "first"
+                j: int(known[kind][q]) if kind in known else q  # type: ignore[index]
+                for j, (kind, q) in enumerate(terms[p])
+                if kind != "first" and (kind != "state" or q in before)
             }
-            known = next((expected[j] for j, (kind, _) in enumerate(mine) if kind in ("own", "state")), -1)
-            for node in readers.get(known, ()):
+            read = next((expected[j] for j, (kind, _) in enumerate(terms[p]) if kind in known and j in expected), -1)
+            for node in self._readers(read):
                 operands = self._mine(node)
-                alike = self.kinds[node] == self.kinds[like] and len(operands) == len(mine) and node not in taken
-                if alike and all(operands[j] == x for j, x in expected.items()):
-                    row.append(node)
+                alike = self.kinds[node] == self.kinds[like[p]] and len(operands) == len(terms[p])
+                if alike and node not in taken and all(operands[j] == x for j, x in expected.items()):
+                    row[p] = node
                     taken.add(node)
                     break
             else:
                 return None
-        return np.array(row)
+        return row
+
+    def _readers(self, node: int) -> list[int]:
+        """The nodes that read a node."""
+        order, operands, readers = self._by_operand
+        first, last = np.searchsorted(operands, [node, node + 1])
+        return cast(list[int], readers[order[first:last]].tolist())
+
+    @cached_property
+    def _by_operand(self) -> tuple[Integers, Integers, Integers]:
+        """All operands in the order of their numbers, these, and who reads each."""
+        order = np.argsort(self.operands, kind="stable")
+        return order, self.operands[order], np.repeat(np.arange(len(self.counts)), self.counts)
 
     def _around(self, loop: Integers) -> Program | None:
         """The program with a loop as a recurrence; None if what it reads depends on it in another way."""
