@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from microgrid import ops
 from microgrid.compiler.chains import SHORTEST, Chain, chains
-from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
+from microgrid.compiler.program import LARGEST, SCAN, SMALLEST, SUM, Program
 from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import Op
 
@@ -150,6 +150,8 @@ class _Partition:
                 continue
             if start == end:
                 key = None
+            elif row is SCAN:
+                key = "alone", i
             elif row in commuting:
                 kinds = [of[a] for a in arguments[start:end]]
                 key = tuple(sorted(kinds)) if end - start < 9 else tuple(sorted(Counter(kinds).items()))
@@ -212,7 +214,7 @@ def _of_any_length(
         for c, (row, chain) in enumerate(zip(classes.rows, chains, strict=True)):
             kinds = [new[a] for a in inside[c]]
             key: object = tuple(sorted(kinds) if row is ops.mul else kinds)
-            if c in alone:
+            if c in alone or row is SCAN:
                 key = c
             elif chain is not None:
                 counts = frozenset(Counter(kinds).items())

@@ -25,7 +25,7 @@ _REPEATS = 6
 """A recurrence has so many steps at least."""
 _OWN = 3
 """Steps of fewer operations are chains; see there."""
-_PART = 0.5
+_PART = 0.2
 """A recurrence is so much of the longest ways at least."""
 _CUTS = 12
 """So many places where a step may begin are tried."""
@@ -34,10 +34,13 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def folded(program: Program) -> Program | None:
-    """Return a program with its recurrence as one node; None if it has none that is long."""
-    if len(program) < SMALLEST:
-        return None
-    return _Search(program).folded()
+    """Return a program with each recurrence as one node; None if it has none that is long."""
+    found: Program | None = None
+    rest: Program | None = program
+    while rest is not None and len(rest) - sum(row is STATE for row in rest.rows) >= SMALLEST:
+        rest = _Search(rest).folded()
+        found = rest or found
+    return found
 
 
 class _Search:
@@ -47,6 +50,7 @@ class _Search:
         self.program = program
         numbers: dict[Op, int] = {}
         self.kinds = np.array([numbers.setdefault(row, len(numbers)) for row in program.rows], dtype=np.intp)
+        self.folded_before = np.array([row is SCAN or row is STATE for row in program.rows])
         self.starts = np.array(program.starts, dtype=np.intp)
         self.operands = np.array(program.arguments, dtype=np.intp)
         self.counts = np.diff(self.starts)
@@ -70,7 +74,7 @@ class _Search:
             step = int(np.ptp(depth[nodes[start : start + _REPEATS * period]])) // (_REPEATS - 1)
             for slack in (2 * step, 8 * step):
                 yield self._on_longest(depth, height, slack)
-        yield np.flatnonzero(self.counts > 0)
+        yield np.flatnonzero((self.counts > 0) & ~self.folded_before)
 
     def _lengths(self) -> tuple[Integers, Integers]:
         """How long the longest way to each node is from the leaves, and the longest one from it to an output."""
@@ -90,7 +94,7 @@ class _Search:
     def _on_longest(self, depth: Integers, height: Integers, slack: int) -> Integers:
         """The operations on ways that are nearly as long as the longest one, without those near its ends."""
         chosen = (depth + height >= depth.max() - slack) & (np.minimum(depth, height) >= slack)
-        return np.flatnonzero(chosen & (self.counts > 0))
+        return np.flatnonzero(chosen & (self.counts > 0) & ~self.folded_before)
 
     def _stretch(self, nodes: Integers) -> tuple[Integers, int, int, int, Integers] | None:
         """The nodes; where among them the longest stretch that repeats begins, its period, its end; where each is."""
@@ -109,17 +113,17 @@ class _Search:
             mixed = _mixed(_mixed(np.where(back > farthest, 0, back)) + slots.astype(np.uint64))
             return _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
 
-        for period in _periods(looks(len(nodes) // _REPEATS)):
+        for middle, period in _periods(looks(len(nodes) // _REPEATS)):
             keys = looks(2 * period)
             same = np.concatenate([keys[period:] == keys[:-period], [False]])
-            middle = len(nodes) // 2
             breaks = np.flatnonzero(~same)
             k = int(np.searchsorted(breaks, middle))
             start = int(breaks[k - 1]) + 1 if k else 0
             end = int(breaks[k]) + period if k < len(breaks) else len(nodes)
             if end - start < _PART * len(nodes):
                 continue
-            return None if period < _OWN else (nodes, start, period, end, place)
+            if period >= _OWN:
+                return nodes, start, period, end, place
         return None
 
     def _outlined(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> Program | None:
@@ -131,7 +135,7 @@ class _Search:
         steps = (end - start) // period
         loop = nodes[start : start + steps * period].reshape(steps, period)
         terms = self._terms(loop)
-        if terms is None:
+        if terms is None or not self._is_recurrence(terms):
             return None
         return self._around(self._extended(loop, terms)) or self._around(loop)
 
@@ -293,6 +297,14 @@ class _Search:
         recurrence = Recurrence(body, len(loop))
         return self._written(inside, behind, recurrence, np.concatenate(given), loop, place_of)
 
+    def _is_recurrence(self, terms: list[list[tuple[str, int]]]) -> bool:
+        """Whether a step has operations enough that depend on the last one."""
+        depends: set[int] = set()
+        for p, mine in enumerate(terms):
+            if any(kind == "state" or (kind == "own" and q in depends) for kind, q in mine):
+                depends.add(p)
+        return len(depends) >= _OWN
+
     def _step(self, nodes: Integers, start: int, period: int, end: int, place: Integers) -> tuple[int, int] | None:
         """Where a step begins, and its length, a multiple of the period.
 
@@ -394,7 +406,8 @@ class _Search:
         place_of: dict[int, int],
     ) -> Program:
         program = self.program
-        result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[recurrence])
+        recurrences = [*program.recurrences, recurrence]
+        result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=recurrences)
         new = [-1] * len(program)
         rows, starts, arguments, data = program.columns
 
@@ -404,7 +417,7 @@ class _Search:
 
         copy(iter(np.flatnonzero(~inside & ~behind).tolist()))
         nothing = result.append(CONSTANT, (), 0.0)
-        scan = result.append(SCAN, [new[a] if a >= 0 else nothing for a in given.tolist()], 0)
+        scan = result.append(SCAN, [new[a] if a >= 0 else nothing for a in given.tolist()], len(recurrences) - 1)
         size = len(place_of)
         for p, s in place_of.items():
             for k, node in enumerate(loop[:, p].tolist()):
@@ -427,19 +440,20 @@ def _mixed(numbers: NDArray[np.generic]) -> NDArray[np.uint64]:
     return x * _ODD
 
 
-def _periods(keys: NDArray[np.uint64]) -> Iterator[int]:
-    """Yield after how many the longer and longer surroundings of the middle come again."""
-    middle, width, power, before = len(keys) // 2, 1, _ODD, 0
-    windows = keys
-    while middle + 2 * width <= len(keys):
-        again = np.flatnonzero(windows[middle + 1 :] == windows[middle])
-        if not len(again):
-            return
-        period = int(again[0]) + 1
-        if period != before:
-            before = period
-            yield period
-        windows = windows[:-width] * power + windows[width:]
-        with np.errstate(over="ignore"):
-            power = power * power
-        width *= 2
+def _periods(keys: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Yield places, and after how many the longer and longer surroundings of each come again."""
+    for quarter in (2, 1, 3):
+        middle, width, power, before = quarter * len(keys) // 4, 1, _ODD, 0
+        windows = keys
+        while middle + 2 * width <= len(keys):
+            again = np.flatnonzero(windows[middle + 1 :] == windows[middle])
+            if not len(again):
+                break
+            period = int(again[0]) + 1
+            if period != before:
+                before = period
+                yield middle, period
+            windows = windows[:-width] * power + windows[width:]
+            with np.errstate(over="ignore"):
+                power = power * power
+            width *= 2

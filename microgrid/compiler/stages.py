@@ -27,7 +27,7 @@ class Stages:
     Attributes:
         program: the scalars, simplified.
         signature: what the function takes and gives.
-        folded: the scalars with a recurrence as one node, if there is a long one.
+        folded: the scalars with each long recurrence as one node.
         classes: these by structure.
         statements: about how many statements are run.
         unrolled: whether its array programs have a node for each number, for it repeats too little to be lifted.
@@ -45,12 +45,12 @@ class Stages:
         times = 1 if signature.batched else ON_FLOATS
         found = folded(program) if folds else None
         if found is not None:
-            recurrence = found.recurrences[0]
             self.classes: Classes = classify(found, batched=signature.batched)
-            rows_of_step = classify(recurrence.body, batched=signature.batched).rows
-            of_step = sum(row.arity > 0 or row in VARIADIC for row in rows_of_step)
-            self.statements = len(self.classes.rows) + recurrence.steps * of_step
-            if self.statements <= FEW or self._is_better_apart(recurrence.steps):
+            self.statements = len(self.classes.rows)
+            for recurrence in found.recurrences:
+                rows = classify(recurrence.body, batched=signature.batched).rows
+                self.statements += recurrence.steps * sum(row.arity > 0 or row in VARIADIC for row in rows)
+            if self.statements <= FEW or self._is_better_apart(sum(x.steps for x in found.recurrences)):
                 found = None
         self.folded = found or program
         if found is None:

@@ -141,7 +141,46 @@ def neighbours(p, xs):
     return mg.total(y) + xs[0]
 
 
-CASES = [neighbours, rnn, gru, lstm, runge_kutta, kalman, stencil, two_back, choices, within, parts_that_meet_later]
+def two_loops(p, xs):
+    """One after the other: the second begins where the first one ends, and reads its states from the last one on."""
+    h, states = [p[0], p[1]], []
+    for x in xs:
+        h = [mg.tanh(p[2] * h[0] - p[3] * h[1] + x), mg.sin(h[0] * p[4] + h[1])]
+        states.append(h[0])
+    a, b = h
+    for s in reversed(states):
+        a, b = mg.sigmoid(a * p[5] + s * b), mg.cos(b - p[6] * a * s)
+    return a * b
+
+
+def derivative_within(p, xs):
+    """The derivative of a loop is a loop back, on the states of the first one."""
+
+    def last(speed):
+        place = p[0]
+        for x in xs:
+            speed = speed - 0.2 * mg.sin(place) * x - p[1] * speed
+            place = place + 0.2 * speed
+        return place * place
+
+    return last(p[2]) + mg.grad(last)(p[2]) ** 2
+
+
+SEVERAL = [two_loops, derivative_within]
+CASES = [
+    *SEVERAL,
+    neighbours,
+    rnn,
+    gru,
+    lstm,
+    runge_kutta,
+    kalman,
+    stencil,
+    two_back,
+    choices,
+    within,
+    parts_that_meet_later,
+]
 
 
 @pytest.fixture
@@ -223,6 +262,12 @@ def test_a_loop_has_the_numbers_of_the_engine(case, batch):
     kernel.stages.array_program(kernel._task("both")).verify()
     agrees(case, compiled(case, batch, target="native")[0], xs)
     agrees(case, kernel, xs, interprets=True)
+
+
+@pytest.mark.usefixtures("anything_folds")
+@pytest.mark.parametrize("case", SEVERAL)
+def test_a_program_may_have_several_loops(case):
+    assert len(compiled(case)[0].stages.folded.recurrences) == 2
 
 
 @pytest.mark.usefixtures("anything_folds")
