@@ -25,8 +25,8 @@ _REPEATS = 6
 """A recurrence has so many steps at least."""
 _OWN = 3
 """Steps of fewer operations are chains; see there."""
-_PART = 0.2
-"""A recurrence is so much of the longest ways at least."""
+_PARTS = (0.5, 0.2)
+"""A recurrence is so much of the longest ways at least, or, if none is, so much."""
 _CUTS = 12
 """So many places where a step may begin are tried."""
 _AROUND = 24
@@ -57,18 +57,19 @@ class _Search:
 
     def folded(self) -> Program | None:
         """Return the program with its recurrence as one node, if there is one."""
-        for nodes in self._candidates():
-            found = self._stretch(nodes)
-            if found is not None:
-                result = self._outlined(*found)
-                if result is not None:
-                    return result
+        depth, height = self._lengths()
+        for part in _PARTS:
+            for nodes in self._candidates(depth, height, part):
+                found = self._stretch(nodes, part)
+                if found is not None:
+                    result = self._outlined(*found)
+                    if result is not None:
+                        return result
         return None
 
-    def _candidates(self) -> Iterator[Integers]:
+    def _candidates(self, depth: Integers, height: Integers, part: float) -> Iterator[Integers]:
         """Yield nodes among which a recurrence may be: those on the longest ways, less and more of them; all."""
-        depth, height = self._lengths()
-        found = self._stretch(self._on_longest(depth, height, int(depth.max()) // 8))
+        found = self._stretch(self._on_longest(depth, height, int(depth.max()) // 8), part)
         if found is not None:
             nodes, start, period, _, _ = found
             step = int(np.ptp(depth[nodes[start : start + _REPEATS * period]])) // (_REPEATS - 1)
@@ -96,7 +97,7 @@ class _Search:
         chosen = (depth + height >= depth.max() - slack) & (np.minimum(depth, height) >= slack)
         return np.flatnonzero(chosen & (self.counts > 0) & ~self.folded_before)
 
-    def _stretch(self, nodes: Integers) -> tuple[Integers, int, int, int, Integers] | None:
+    def _stretch(self, nodes: Integers, part: float) -> tuple[Integers, int, int, int, Integers] | None:
         """The nodes; where among them the longest stretch that repeats begins, its period, its end; where each is."""
         if len(nodes) < _REPEATS:
             return None
@@ -120,7 +121,7 @@ class _Search:
             k = int(np.searchsorted(breaks, middle))
             start = int(breaks[k - 1]) + 1 if k else 0
             end = int(breaks[k]) + period if k < len(breaks) else len(nodes)
-            if end - start < _PART * len(nodes):
+            if end - start < part * len(nodes):
                 continue
             if period >= _OWN:
                 return nodes, start, period, end, place

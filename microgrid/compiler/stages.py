@@ -33,25 +33,28 @@ class Stages:
         unrolled: whether its array programs have a node for each number, for it repeats too little to be lifted.
     """
 
-    def __init__(self, program: Program, signature: Signature, folds: bool = True) -> None:
+    def __init__(self, program: Program, signature: Signature, found: Program | None = None) -> None:
         """Take a function.
 
         Args:
             program: the scalars, simplified.
             signature: what the function takes and gives.
-            folds: whether a long recurrence may be a loop over its steps; else all of them are written out.
+            found: the scalars with recurrences as nodes, if they are to be loops whatever they cost; else they are
+                looked for, and are loops where all of their steps cost more.
         """
         self.program, self.signature = program, signature
         times = 1 if signature.batched else ON_FLOATS
-        found = folded(program) if folds else None
+        given, found = found, found or folded(program)
+        self._found = None
         if found is not None:
             self.classes: Classes = classify(found, batched=signature.batched)
             self.statements = len(self.classes.rows)
             for recurrence in found.recurrences:
                 rows = classify(recurrence.body, batched=signature.batched).rows
                 self.statements += recurrence.steps * sum(row.arity > 0 or row in VARIADIC for row in rows)
-            if self.statements <= FEW or self._is_better_apart(sum(x.steps for x in found.recurrences)):
-                found = None
+            better_apart = self._is_better_apart(sum(x.steps for x in found.recurrences))
+            if given is None and (self.statements <= FEW or better_apart):
+                self._found, found = found, None
         self.folded = found or program
         if found is None:
             self.classes = classify(program, batched=signature.batched)
@@ -65,6 +68,11 @@ class Stages:
         """Whether single numbers are better: steps of few of them, or too few for a statement on arrays."""
         size = len(self.program)
         return not self.signature.batched and (size <= ON_FLOATS * self.statements or size <= PERIODS * (steps + 8))
+
+    @cached_property
+    def in_loops(self) -> "Stages | None":
+        """The same with its recurrences as loops, where single numbers cost less; None if it has none."""
+        return None if self._found is None else Stages(self.program, self.signature, self._found)
 
     @property
     def scalar(self) -> bool:

@@ -344,6 +344,26 @@ def test_the_form_is_the_one_that_costs_least(function, batch, steps, folds):
         assert Native().suits(kernel.stages) is None
 
 
+def test_loops_within_a_step_of_single_numbers_are_written_out_natively_and_its_steps_are_a_loop():
+    def low(start):
+        def inner(x):
+            y = start[2:]
+            for _ in range(25):
+                y = [a - 0.2 * b for a, b in zip(y, (y[0] - x[1] * y[1], y[1] + mg.sin(x[0])), strict=True)]
+            return (x[0] - y[0]) ** 2 + x[1] * y[1]
+
+        x = start[:2]
+        for _ in range(25):
+            x = [a - 0.2 * b for a, b in zip(x, mg.grad(inner)(x), strict=True)]
+        return x
+
+    start = numbers(4).tolist()
+    kernel = mg.compile(low, batch=False, reduce=None, target="native").kernel(start)
+    assert not kernel.stages.folded.recurrences
+    assert re.search(r"\n    for t\d+ of 2\d:\n", kernel.dump("loops"))
+    close(kernel(start), [x.data for x in low([mg.Value(x) for x in start])])
+
+
 def test_a_loop_is_drawn_and_dumped_with_its_step():
     kernel = mg.compile(layer(8), target="numpy").kernel(numbers((2, 200)))
     (box,) = [box for box in kernel.boxes("value") if box.name == "scan"]

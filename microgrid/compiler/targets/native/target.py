@@ -47,7 +47,7 @@ class Native:
         except ModuleNotFoundError as error:
             return str(error)
         size = len(stages.program)
-        if stages.unrolled and size > LONGEST and unsuited(stages) is not None:
+        if stages.unrolled and size > LONGEST and unsuited(stages) is not None and _in_loops(stages) is None:
             return f"its {size} nodes do not repeat themselves: more than {LONGEST} are not written out"
         rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
         return next(filter(None, map(without_native_form, rows)), None)
@@ -67,7 +67,8 @@ def loop_program(stages: Stages, task: Task, packs: bool = True) -> LoopProgram:
         packs: whether batched arguments are copied, member by member, before vectors read them.
     """
     if len(stages.program) <= SHORT or unsuited(stages) is not None:
-        return schedule(stages.array_program(task), stages.signature.dtype, packs)
+        written = (_in_loops(stages) or stages) if len(stages.program) > LONGEST else stages
+        return schedule(written.array_program(task), stages.signature.dtype, packs)
     return recurrence(
         stages.rolled,
         [stages.program.parameters, *stages.program.sizes],
@@ -77,6 +78,15 @@ def loop_program(stages: Stages, task: Task, packs: bool = True) -> LoopProgram:
         seeded=task.takes_seed(stages.signature),
         dtype=stages.signature.dtype,
     )
+
+
+def _in_loops(stages: Stages) -> Stages | None:
+    """A function with its recurrences as loops, if their steps are short enough to be written out."""
+    found = stages.in_loops
+    if found is None:
+        return None
+    written = len(found.folded) + sum(len(x.body) for x in found.folded.recurrences)
+    return found if written <= LONGEST else None
 
 
 @cache
