@@ -10,12 +10,16 @@ from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
 from microgrid.compiler.recurrences import folded
 from microgrid.compiler.signature import Signature
+from microgrid.compiler.simplify import longest_way
 from microgrid.compiler.task import Task, array_program
 from microgrid.compiler.tracing import without_collector
 
 FEW = 400
 """So few statements are written out, for native code of them is fast."""
 
+
+SHALLOW = 18
+"""Where fewer operations depend on each other, one on the other, there are too few steps for a loop."""
 
 ON_FLOATS = 20
 """A statement on arrays costs so many times what one on floats does, however short the array."""
@@ -43,7 +47,7 @@ class Stages:
         """
         self.program, self.signature = program, signature
         times = 1 if signature.batched else ON_FLOATS
-        found = folded(program) if folds else None
+        found = folded(program) if folds and longest_way(program) >= SHALLOW else None
         if found is not None:
             recurrence = found.recurrences[0]
             self.classes: Classes = classify(found, batched=signature.batched)
