@@ -23,6 +23,7 @@ _container: Any = Container
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Call:
     """One call of a module, which is the origin of its output nodes: drawings group nodes by it.
 

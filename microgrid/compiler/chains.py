@@ -85,8 +85,8 @@ def chains(program: Program) -> list[Chain]:
 def _links(program: Program) -> dict[Step, dict[int, int]]:
     """For each form of a step, the nodes of that form on one of its kind, and that one."""
     rows, starts, arguments, _ = program.columns
-    numbers: dict[Op, int] = {}
-    kinds = np.array([numbers.setdefault(row, len(numbers)) for row in rows], dtype=np.intp)
+    numbers = {row: kind for kind, row in enumerate(dict.fromkeys(rows))}
+    kinds = np.fromiter(map(numbers.__getitem__, rows), np.intp, len(rows))
     begins, operands = np.array(starts, dtype=np.intp), np.array(arguments, dtype=np.intp)
     counts = np.diff(begins)
     uses = np.bincount(operands, minlength=len(rows))

@@ -139,10 +139,10 @@ class _Partition:
         for i, row in enumerate(rows):
             start, end = end, starts[i + 1]
             key: object
-            if i in at:
+            if at and i in at:
                 of[i] = self._of_chain(i)
                 continue
-            if i in products:
+            if products and i in products:
                 if self.result.inside < 0:
                     self.result.inside = len(rows_of)
                     rows_of.append(row)

@@ -174,8 +174,12 @@ class _Numbering:
                 "be frozen at the number of this trace; use mg.stop_gradient(x) instead"
             )
         else:
-            number[node] = program.append(PARAMETER, (), len(self.parameters))
+            number[node] = place = len(program.rows)
+            program.rows.append(PARAMETER)
+            program.starts.append(len(program.arguments))
+            program.data.append(len(self.parameters))
             self.parameters.append(node)
+            return place
         return number[node]
 
     def add(self, nodes: Iterable[Value]) -> None:
@@ -197,17 +201,20 @@ class _Numbering:
                 b = number.get(second)
                 if b is None:
                     b = self.place(second)
-                rest = [number[other] if other in number else self.place(other) for other in node.others]
+                others = node.others
+                rest = [number[x] if x in number else self.place(x) for x in others] if others else None
                 arguments.append(a)
                 arguments.append(b)
-                arguments.extend(rest)
+                if rest is not None:
+                    arguments.extend(rest)
             number[node] = len(rows)
-            if isinstance(node.op, Given):
+            op = node.op
+            if type(op) is not Op and isinstance(op, Given):
                 raise TraceError(
-                    f"operation {node.op.name!r} was given as a number with its local derivatives, so it cannot be "
-                    f"compiled; {node.op.remedy}"
+                    f"operation {op.name!r} was given as a number with its local derivatives, so it cannot be "
+                    f"compiled; {op.remedy}"
                 )
-            rows.append(cast(Op, node.op))
+            rows.append(cast(Op, op))
             starts.append(len(arguments))
             data.append(0)
 

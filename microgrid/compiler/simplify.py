@@ -6,12 +6,11 @@ the gradient of equal arguments differently.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, compress
 
 from microgrid import ops
-from microgrid.compiler.program import LARGEST, SMALLEST, SUM, Program
+from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program
 from microgrid.ops import CONSTANT, Op
 
 
@@ -23,12 +22,9 @@ def simplify(program: Program) -> Program:
 def number_values(program: Program) -> Program:
     """Keep live nodes, each different one once; compute what depends on constants only."""
     rows, starts, arguments, data = program.columns
-    live = [False] * len(rows)
-    for a in arguments:
-        live[a] = True
-    for output in program.outputs:
-        live[output] = True
-    if False in live:
+    uses = uses_of(program)
+    live = [count > 0 for count in uses]
+    if 0 in uses:
         live = [False] * len(rows)
         for output in program.outputs:
             live[output] = True
@@ -43,13 +39,13 @@ def number_values(program: Program) -> Program:
     pairs: defaultdict[Op, dict[int, int]] = defaultdict(dict)
     size = len(rows)
     result_rows, result_starts, result_arguments, result_data = result.columns
-    identity = ops.identity
+    identity, constant, parameter = ops.identity, CONSTANT, PARAMETER
     for i, row in enumerate(rows):
         if not live[i]:
             continue
         start, end = starts[i], starts[i + 1]
         if start == end:
-            if row is CONSTANT:
+            if row is constant:
                 new[i] = _constant(result, known, data[i])
             else:
                 new[i] = len(result_rows)
@@ -60,27 +56,28 @@ def number_values(program: Program) -> Program:
         if row is identity:
             new[i] = new[arguments[start]]
             continue
-        mine: Sequence[int]
-        if end - start == 2:  # most nodes have two operands
-            mine = a, b = new[arguments[start]], new[arguments[start + 1]]
-        else:
-            mine = [new[a] for a in arguments[start:end]]
-            a, b = mine[0], mine[-1]
-        if result_rows[a] is CONSTANT and result_rows[b] is CONSTANT and all(result_rows[a] is CONSTANT for a in mine):
-            new[i] = _constant(result, known, row.forward(*[result_data[a] for a in mine]))
-            continue
-        if ops.is_take(row) and result_rows[mine[0]] is CONSTANT:
-            place = row.forward(result_data[mine[0]], *range(1, end - start))
-            new[i] = mine[int(place)] if place == place else _constant(result, known, place)
-            continue
+        first, last = arguments[start], arguments[end - 1]
+        a, b = new[first], new[last]
         number = len(result_rows)
-        if end - start <= 2:
+        if result_rows[a] is constant:
+            mine = [new[x] for x in arguments[start:end]]
+            if all(result_rows[x] is constant for x in mine):
+                new[i] = _constant(result, known, row.forward(*[result_data[x] for x in mine]))
+                continue
+            if ops.is_take(row):
+                place = row.forward(result_data[a], *range(1, end - start))
+                new[i] = mine[int(place)] if place == place else _constant(result, known, place)
+                continue
+        if (rows[first] is parameter and uses[first] == 1) or (rows[last] is parameter and uses[last] == 1):
+            new[i] = number  # no other node has this operand
+        elif end - start <= 2:  # most nodes have two operands at most
             new[i] = pairs[row].setdefault(a * size + b, number)
         else:
-            new[i] = known.setdefault((row, *mine), number)
+            new[i] = known.setdefault((row, *[new[x] for x in arguments[start:end]]), number)
         if new[i] == number:
             result_rows.append(row)
-            result_arguments.extend(mine)
+            for k in range(start, end):
+                result_arguments.append(new[arguments[k]])
             result_starts.append(len(result_arguments))
             result_data.append(0)
     result.outputs = [new[output] for output in program.outputs]
@@ -100,25 +97,26 @@ def add_negatives(program: Program) -> Program:
     Of a product with a constant, or that is used nowhere else, a factor is negated: the terms are products still.
     """
     rows, starts, arguments, _ = program.columns
-    if ops.sub not in rows:
+    add, sub = ops.add, ops.sub
+    if rows.count(sub) == 0 or rows.count(sub) + rows.count(add) < _LONG:
         return program
-    uses = [0] * len(rows)
-    for a in arguments:
-        uses[a] += 1
-    for output in program.outputs:
-        uses[output] += 2
+    terms = [i for i, row in enumerate(rows) if row is sub or row is add]
     length = [0] * len(rows)
+    for i in terms:
+        length[i] = 1 + length[arguments[starts[i]]]
+    if max([length[i] for i in terms]) < _LONG:
+        return program
+    uses = uses_of(program)
     within = [False] * len(rows)
-    for i, row in enumerate(rows):
-        if row is ops.sub or row is ops.add:
-            first = arguments[starts[i]]
-            length[i] = 1 + (length[first] if uses[first] == 1 else 0)
-    for i in range(len(rows) - 1, -1, -1):
+    for i in terms:
+        first = arguments[starts[i]]
+        length[i] = 1 + (length[first] if uses[first] == 1 else 0)
+    for i in reversed(terms):
         if within[i] or length[i] >= _LONG:
             within[i] = True
             first = arguments[starts[i]]
             within[first] = within[first] or length[first] > 0
-    if not any(row is ops.sub and inside for row, inside in zip(rows, within, strict=True)):
+    if not any(rows[i] is sub and within[i] for i in terms):
         return program
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new: list[int] = []
@@ -159,12 +157,7 @@ def flatten_chains(program: Program) -> Program:
     """Turn chains of additions, and of maxima without a gradient, into one node each."""
     rows, starts, arguments, data = program.columns
     kinds = {row: kind for row in {*rows} if (kind := _chain(row)) is not None}
-    uses = [0] * len(rows) if kinds else []
-    if kinds:
-        for a in arguments:
-            uses[a] += 1
-        for output in program.outputs:
-            uses[output] += 2  # an output must stay a node of its own
+    uses = uses_of(program) if kinds else []
     frozen = without_gradient(program) if any(kind is not SUM for kind in kinds.values()) else []
     chains: dict[int, list[int]] = {}
     absorbed = [False] * len(rows)
@@ -176,7 +169,7 @@ def flatten_chains(program: Program) -> Program:
         chain_rows[i] = kind
         terms: list[int] = []
         for a in arguments[starts[i] : starts[i + 1]]:
-            if a not in chains or chain_rows[a] is not kind or uses[a] > 1:
+            if chain_rows[a] is not kind or uses[a] > 1 or a not in chains:
                 terms.append(a)
                 continue
             absorbed[a] = True
@@ -220,16 +213,44 @@ def _chain(row: Op) -> Op | None:
     return _CHAINS.get(row)
 
 
+def uses_of(program: Program) -> list[int]:
+    """How often each node is an operand; an output counts twice more, for it must stay a node of its own."""
+    uses = [0] * len(program)
+    for a in program.arguments:
+        uses[a] += 1
+    for output in program.outputs:
+        uses[output] += 2
+    return uses
+
+
+def longest_way(program: Program) -> int:
+    """How many operations depend on each other at most, one on the other."""
+    starts, arguments = program.starts, program.arguments
+    depth = [0] * len(program)
+    for i in range(len(depth)):
+        deepest = 0
+        for k in range(starts[i], starts[i + 1]):
+            if depth[arguments[k]] >= deepest:
+                deepest = depth[arguments[k]] + 1
+        depth[i] = deepest
+    return max(depth, default=0)
+
+
 def without_gradient(program: Program) -> list[bool]:
     """For each node, whether no gradient flows back to it from any of its uses: nothing does through a plain 0."""
     rows, starts, arguments, _ = program.columns
-    frozen = [True] * len(rows)
-    for output in program.outputs:
-        frozen[output] = False
-    for i in range(len(rows) - 1, -1, -1):
-        if frozen[i] or starts[i] == starts[i + 1]:
-            continue
+    open_uses = uses_of(program)  # those through which a gradient may flow back
+    cutting = {row for row in {*rows} if row.cuts}
+    if cutting:
+        for i in [i for i, row in enumerate(rows) if row in cutting]:
+            for a, connected in zip(arguments[starts[i] : starts[i + 1]], rows[i].connected, strict=True):
+                open_uses[a] -= not connected
+    stack = [i for i, count in enumerate(open_uses) if count == 0]
+    while stack:
+        i = stack.pop()
         mine = arguments[starts[i] : starts[i + 1]]
         for a in compress(mine, rows[i].connected) if rows[i].cuts else mine:
-            frozen[a] = False
-    return frozen
+            open_uses[a] -= 1
+            if open_uses[a] == 0:
+                stack.append(a)
+    return [count == 0 for count in open_uses]

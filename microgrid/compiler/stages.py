@@ -10,12 +10,16 @@ from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
 from microgrid.compiler.recurrences import folded
 from microgrid.compiler.signature import Signature
+from microgrid.compiler.simplify import longest_way
 from microgrid.compiler.task import Task, array_program
 from microgrid.compiler.tracing import without_collector
 
 FEW = 40
 """So few statements are written out."""
 
+
+SHALLOW = 18
+"""Where fewer operations depend on each other, one on the other, there are too few steps for a loop."""
 
 ON_FLOATS = 20
 """A statement on arrays costs so many times what one on floats does, however short the array."""
@@ -44,7 +48,9 @@ class Stages:
         """
         self.program, self.signature = program, signature
         times = 1 if signature.batched else ON_FLOATS
-        given, found = found, found or folded(program)
+        given = found
+        if found is None and longest_way(program) >= SHALLOW:
+            found = folded(program)
         self._found = None
         if found is not None:
             self.classes: Classes = classify(found, batched=signature.batched)

@@ -30,6 +30,14 @@ def test_equal_nodes_become_one_and_dead_ones_go():
     assert len(simplify(program)) == 3
 
 
+def test_equal_products_with_a_parameter_become_one_and_others_stay():
+    x, w, v = mg.Value(2.0), mg.Value(3.0), mg.Value(5.0)
+    assert rows_of(mg.exp(w * x) * mg.sin(w * x), x) == ["mul", "exp", "sin", "mul"]
+    assert rows_of(mg.exp(ops.identity(w) * x) * mg.sin(ops.identity(w) * x), x) == ["mul", "exp", "sin", "mul"]
+    assert rows_of(mg.exp(w * x) * mg.sin(v * x), x) == ["mul", "exp", "mul", "sin", "mul"]
+    assert rows_of(mg.exp(w * w) * mg.sin(w * w), x) == ["mul", "exp", "sin", "mul"]
+
+
 def test_constants_are_computed_but_a_product_with_zero_stays():
     x = mg.Value(2.0)
     two = mg.engine.constant(2.0)
