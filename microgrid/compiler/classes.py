@@ -199,13 +199,20 @@ def _of_any_length(
     program: Program, classes: Classes, frozen: list[bool], insists: bool, batched: bool
 ) -> Classes | None:
     """Join sums of the same classes, of any lengths, and what differs by them alone; None if not much becomes one."""
-    first = [int(members[0]) for members in classes.members]
-    inside = [classes.of_arguments(program, node) for node in first]
+    first: list[int] = np.unique(np.array(classes.of, dtype=np.intp), return_index=True)[1].tolist()
     alone = {*classes.chains, classes.inside}
     chains = [
         None if c in alone else _chain(row, frozen[node])
         for c, (row, node) in enumerate(zip(classes.rows, first, strict=True))
     ]
+    sums = [
+        (chain, frozen[node], frozenset(classes.of_arguments(program, node)))
+        for chain, node in zip(chains, first, strict=True)
+        if chain is not None
+    ]
+    if not insists and len({*sums}) == len(sums):
+        return None  # for none is joined to another, and so nothing behind them
+    inside = [classes.of_arguments(program, node) for node in first]
     apart: set[int] = set()
     while True:
         known: dict[object, int] = {}
