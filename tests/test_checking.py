@@ -1569,6 +1569,15 @@ def test_a_random_function_is_refused():
         check(lambda x: x * x if generator.randrange(2) else mg.sin(x) + 1, 1.0, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("width", "slope", "x"),
+    [(7.698192593160679, 1.0, 0.7457322304227548), (1.33482226189356, 1.000001, 0.2950295562486148)],
+)
+def test_ripples_that_differences_see_by_chance_only_do_not_make_a_slope_wrong(width, slope, x):
+    rippled = mg.Op("rippled", lambda x: x + 1e-3 / width * math.sin(1e9 * x), (lambda y, x: slope,))
+    assert check(lambda x: rippled(x), x)["x"].verdict is UNRESOLVED
+
+
 def test_the_complex_step_says_where_it_cannot_go():
     row = check(lambda x: OPAQUE(x), 0.5, method="complex")["x"]
     assert row.verdict is UNRESOLVED
