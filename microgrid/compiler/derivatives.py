@@ -99,14 +99,14 @@ class Derivative:
         """The colour of each column."""
         if self.shape[1] in map(int.bit_count, self.pattern):
             return np.arange(self.shape[1])
-        return np.array(colours(transposed(self.pattern, self.shape[1])), np.int64)
+        return np.array(colours(transposed(self.pattern, self.shape[1])), np.intp)
 
     @cached_property
     def of_rows(self) -> Indices:
         """The colour of each row."""
         if reduce(and_, self.pattern):
             return np.arange(self.shape[0])
-        return np.array(colours(self.pattern), np.int64)
+        return np.array(colours(self.pattern), np.intp)
 
     @cached_property
     def full(self) -> bool:

@@ -106,7 +106,7 @@ def entries(pattern: Sequence[int]) -> tuple[Indices, Indices]:
     """Return the row and the column of each entry of a pattern, row by row."""
     columns = [_bits(row) for row in pattern]
     counts = [len(row) for row in columns]
-    return np.repeat(np.arange(len(pattern)), counts), np.array([j for row in columns for j in row], dtype=np.int64)
+    return np.repeat(np.arange(len(pattern)), counts), np.array([j for row in columns for j in row], dtype=np.intp)
 
 
 def transposed(pattern: Sequence[int], size: int) -> list[int]:
