@@ -214,4 +214,4 @@ def test_a_loop_over_steps_has_the_derivatives_of_its_steps(kind, case):
 
 def test_a_jacobian_by_no_parameters_has_rows_without_columns():
     kernel = mg.compile(lambda x: [x, x * x], batch=False).kernel(2.0)
-    assert kernel.jacobian([], 2.0).shape == (2, 0)
+    assert kernel.jacobian([], 2.0, by="parameters").shape == (2, 0)
