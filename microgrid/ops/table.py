@@ -749,7 +749,7 @@ maximum = _row(
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
-    doc="the larger of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    doc="the largest, nan if any is; the derivative is 1 for the larger of two, 0 for the other, ½ for equals",
     otherwise=lambda *xs: _of_several("maximum", xs, _largest),
 )
 
@@ -803,7 +803,7 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.minimum({0}, {1})",
-    doc="the smaller of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    doc="the smallest, nan if any is; the derivative is 1 for the smaller of two, 0 for the other, ½ for equals",
     otherwise=lambda *xs: _of_several("minimum", xs, _smallest),
 )
 clip: Op = _row(

@@ -327,6 +327,27 @@ def test_a_derivative_that_is_too_long_for_a_formula_is_said_in_words(show):
     assert max(map(len, lines)) < 72
 
 
+@pytest.mark.parametrize("function", [mg.maximum, mg.minimum, lambda a, b: mg.maximum(a, b, 0.0)])
+def test_a_derivative_that_tells_cases_apart_is_said_in_words(show, function):
+    page = show(explore(function(mg.Value(1.0, "a"), mg.Value(2.0, "b"))))
+    page.evaluate("goTo(lastStep); select(outputNode)")
+    expect(page.locator("#node")).to_contain_text("the derivative is 1 for the")
+    derivatives = [text for text in page.locator("#node .line").all_text_contents() if text.startswith("∂")]
+    assert derivatives
+    assert not [text for text in derivatives if "where" in text or text.count("=") > 1]
+
+
+def test_softmax_with_loss_says_that_the_largest_score_cancels(show):
+    page = show(explore(mg.losses.cross_entropy([mg.Value(x, f"a{i}") for i, x in enumerate((0.3, 1.0, -0.5))], 1)))
+    signs = page.evaluate("nodes.filter(node => node.computes).map(node => passes.row(node.values[0]).symbol).sort()")
+    assert signs == sorted(["max", "finite", "stop", "−", "−", "exp", "exp", "+", "log", "+", "−", "softplus"])
+    row = "passes.row(steps[now].node.values[0]).name"
+    page.evaluate(f"goTo(0); while (steps[now].phase !== 'backward' || {row} !== 'stop_gradient') goTo(now + 1)")
+    expect(page.locator("#now")).to_contain_text("what arrives cancels, it adds up to 0")
+    page.evaluate("goTo(lastStep)")
+    expect(page.locator("#now")).to_contain_text("= max(a0, a2) has no gradient")
+
+
 def test_labels_that_are_expressions_are_held_by_brackets_in_formulas(show):
     page = show(explore(neuron()))
     page.evaluate("goTo(lastStep); select(nodes.find(node => nameOf(node.values[0]) === 'x1*w1 + x2*w2'))")
