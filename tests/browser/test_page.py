@@ -1326,3 +1326,23 @@ def test_a_level_that_is_too_large_to_be_opened_says_so(show):
     assert page.evaluate("nodes.length") <= 1500
     assert page.evaluate("nodes.length") >= before
     expect(page.locator("#node")).to_contain_text("more than 1,500 boxes would be drawn at once")
+
+
+def moments():
+    """The page of a training that has not begun."""
+    (points, targets), model = mg.data.moons(20, seed=0), MLP(2, [3, 1], seed=0)
+    watcher = replay.watch(model, points, targets)
+    mg.fit(model, points, targets, loss=mg.losses.binary_cross_entropy, epochs=2, after_epoch=watcher, quiet=True)
+    return watcher
+
+
+@pytest.mark.parametrize("make", [lambda: explore(example()), moments, playground.playground])
+def test_where_no_script_runs_there_is_a_sentence_and_a_picture_and_no_dead_button(browser, tmp_path, make):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(make().save(tmp_path / "page.html").as_uri())
+    expect(page.locator("noscript p")).to_contain_text("open it in one that does")
+    picture = page.locator("noscript img").bounding_box()
+    assert picture["width"] > 200
+    assert picture["y"] + picture["height"] <= 720, "all of it is in sight"
+    assert page.get_by_role("button").count() == 0
+    page.close()
