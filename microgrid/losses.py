@@ -11,7 +11,6 @@ their values cannot be checked beforehand. For a minibatch take the mean of its 
 
 import math
 import operator
-import sys
 from collections.abc import Iterable
 from typing import Any, overload
 
@@ -151,10 +150,9 @@ def hinge(scores: Any, targets: Any) -> Any:
 
 def _surprise(logit: Any, others: list[Any]) -> Any:
     """Return −log of the share of a logit in a softmax with others, which may all be −inf; of none it is 0."""
-    largest = ops.stop_gradient(ops.maximum(*others or [-math.inf]))
-    shift = ops.clip(largest, -sys.float_info.max, sys.float_info.max)
-    weight = ops.total(ops.exp(x - shift) for x in others) + ops.equal(largest, -math.inf)  # never log(0)
-    return ops.softplus(ops.log(weight) + largest - logit)
+    shift = ops.stop_gradient(ops.finite(ops.maximum(*others or [-math.inf])))
+    weight = ops.total(ops.exp(x - shift) for x in others)
+    return ops.softplus(ops.log_weight(weight) + shift - logit)
 
 
 def _weighted(terms: list[tuple[Any, Any]]) -> Any:

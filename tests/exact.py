@@ -59,6 +59,8 @@ DEFINITIONS: dict[str, Function] = {
     "sech2": lambda x: mp.sech(x) ** 2,
     "sigmoid_slope": lambda x: 1 / (2 + 2 * mp.cosh(x)),
     "one_minus_square": lambda x: 1 - x * x,
+    "finite": lambda x: x,
+    "log_weight": mp.log,
     "direction": lambda a, b: a / mp.hypot(a, b),
     "softplus": lambda x: mp.log1p(mp.exp(x)) if x < 0 else x + mp.log1p(mp.exp(-x)),
 }

@@ -989,6 +989,13 @@ def test_total_is_the_sum_from_left_to_right_as_one_node(n):
         assert [x.grad for x in xs] == [1.0] * n
 
 
+def test_an_infinite_score_takes_the_gradient_of_logsumexp_from_a_large_one_beside_it():
+    xs = [mg.Value(math.inf), mg.Value(1e308), mg.Value(-1.0)]
+    mg.logsumexp(xs).backward()
+    assert math.isnan(xs[0].grad)
+    assert [x.grad for x in xs[1:]] == [0.0, 0.0]
+
+
 def test_softmax_and_logsumexp_do_not_overflow_and_have_each_others_derivative():
     xs = [Value(1000.0), Value(1001.0), Value(-1000.0)]
     probabilities = mg.softmax(xs)

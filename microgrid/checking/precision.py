@@ -460,7 +460,7 @@ _RULES: dict[str, Rule] = {
     "sqrt": lambda y, xs: _short(y, ops.div(-_product(xs[0], y, y), 2.0 * y)) if y else EXACT,
     "power[2.0]": lambda y, xs: _short(y, _product(y, xs[0], xs[0])),
 }
-_CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "relu", "copysign")
+_CHOICES = ("neg", "identity", "abs", "maximum", "minimum", "where", "clip", "finite", "relu", "copysign")
 
 
 def _right(error: float, size: float) -> float:

@@ -50,14 +50,16 @@ function explain() {
     ];
   const sent = sentEdges(i);
   const consumers = passes.received[i].length;
+  const arrivals = passes.received[i].map((edge) => Math.abs(passes.flow[edge]));
+  const cancels = consumers > 1 && Math.abs(passes.gradient[i]) < 1e-12 * Math.max(...arrivals);
   const why = !sent.length
     ? passes.reached[i]
-      ? "Nothing flows back from here: the local derivatives are always 0, or the operands are constants."
+      ? `Nothing flows back from here: the local derivatives are always 0, or the operands are constants.${cancels ? " Nor is anything lost: what arrives cancels, it adds up to 0." : ""}`
       : "No gradient arrives here, so none is passed on."
     : `${consumers > 1 ? `${consumers === 2 ? "Both" : `All ${consumers}`} parts of ${name}.grad have arrived and are added up, so it` : `${name}.grad is complete, so it`} is passed on: times each local derivative.`;
   return [
     heading("Backward ", counted(now - seedStep, order.length)),
-    line(bold(name), ` = ${formulaOf(i)} has gradient `, num(passes.shown.gradient[i])),
+    line(bold(name), ` = ${formulaOf(i)} has ${passes.reached[i] ? "" : "no "}gradient `, passes.reached[i] ? num(passes.shown.gradient[i]) : ""),
     ...sent.slice(0, MANY).map((edge) => line(...addition(edge), arrivalNote(edge))),
     sent.length > MANY ? line(`… and ${sent.length - MANY} more operands alike.`) : null,
     fault(sent.some((edge) => passes.parentOf(edge) === begins.backward?.value) ? begins.backward.text : ""),

@@ -17,6 +17,9 @@ from microgrid.drawing.dot import printable
 from microgrid.drawing.naming import heading_text
 from microgrid.drawing.theme import CLASSES, THEMES, dark_room, frame_height
 
+_NO_SCRIPTS = "This browser runs no scripts: to play this page, open it in one that does. This is its picture."
+_ONLY_STILL = "body{display:block;overflow:auto}header,main{display:none}noscript img{max-width:100%}"
+
 FRAME_HEIGHT = 683  # of the page within a notebook; no usual window is so high (see ``dark_room``)
 
 
@@ -63,15 +66,18 @@ class Page(ABC):
         The picture is hidden by a style sheet. Where a notebook is not trusted, Jupyter removes style sheet
         and frame together, and the picture is left.
         """
-        picture = base64.b64encode(self._still().encode()).decode()
         return (
             f"<style>.microgrid-still{{display:none!important}}{frame_height('microgrid-page', FRAME_HEIGHT)}</style>"
-            f'<div class="microgrid-still"><img alt="{html.escape(self._title)}" '
-            f'src="data:image/svg+xml;base64,{picture}"></div>'
+            f'<div class="microgrid-still">{self._image()}</div>'
             f'<iframe class="microgrid-page" title="{html.escape(self._title)}" '
             f'sandbox="allow-scripts" width="100%" height="{FRAME_HEIGHT}" '
             f'style="border:0;display:block" srcdoc="{html.escape(self.html)}"></iframe>'
         )
+
+    def _image(self) -> str:
+        """Return the picture as an element that brings its own style sheet."""
+        picture = base64.b64encode(self._still().encode()).decode()
+        return f'<img alt="{html.escape(self._title)}" src="data:image/svg+xml;base64,{picture}">'
 
     def _fill(
         self,
@@ -80,7 +86,6 @@ class Page(ABC):
         functions: Sequence[str],
         ends: tuple[str, str] = ("", ""),
         header: str = "playback.html",
-        still: str = "",
     ) -> str:
         """Put together what all pages share, the assets of one, the data and the functions of operations.
 
@@ -91,7 +96,6 @@ class Page(ABC):
                 leaves the others whole.
             ends: what stands under the two ends of the slider.
             header: the name of the file with the controls beside the title.
-            still: what stands there for browsers that run no scripts.
         """
 
         def of_kind(suffix: str) -> list[str]:
@@ -105,11 +109,11 @@ class Page(ABC):
         content = {
             "title": html.escape(self._title),
             "policy": (
-                "default-src 'none'; img-src blob:; base-uri 'none'; form-action 'none'; "
-                f"style-src {_hashes([style])}; script-src {_hashes(scripts)}"
+                "default-src 'none'; img-src blob: data:; base-uri 'none'; form-action 'none'; "
+                f"style-src {_hashes([style, _ONLY_STILL])}; script-src {_hashes(scripts)}"
             ),
             "style": style,
-            "still": f"<noscript>{still}</noscript>\n" if still else "",
+            "still": f"<noscript><style>{_ONLY_STILL}</style><p>{_NO_SCRIPTS}</p>{self._image()}</noscript>\n",
             "begin": html.escape(ends[0]),
             "end": html.escape(ends[1]),
             "main": "".join(of_kind(".html")),

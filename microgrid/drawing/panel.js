@@ -5,6 +5,7 @@
 const panel = { now: byId("now"), node: document.getElementById("node"), leaves: document.getElementById("leaves") };
 const PATHS = 8;
 const LONG = 72; // letters of a formula that words are better than
+const CASES = /where\(|=.*=/; // so are they where it tells cases apart
 let highlighted = new Set();
 
 /** @param {number[]} path */
@@ -70,13 +71,13 @@ function describeValue(node) {
     if (known) parts.push(line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])));
     if (passes.row(i).problem) parts.push(element("p", { class: "why" }, `Computed in Python: ${passes.row(i).problem}.`));
     parts.push(element("h3", {}, "Local derivatives"));
-    let said = false; // in words, where a formula is too long to be read
+    let said = false; // in words, where a formula is too hard to be read
     const list = passes.parents[i].slice(0, 40).map((parent, argument) => {
       const formula = fill(passes.row(i).derivatives[argument], i, (j) => (isConstant(j) ? nameOf(j) : held(j)));
       const value = passes.shown.derivative[passes.first[i] + argument];
-      const isLong = [...formula].length > LONG;
-      said ||= isLong;
-      return line(`∂${held(i)}/∂${held(parent)}`, isLong ? "" : ` = ${formula}`, ...(known && formula !== format(value) ? [" = ", bold(format(value), "number")] : []));
+      const isHard = [...formula].length > LONG || CASES.test(formula);
+      said ||= isHard;
+      return line(`∂${held(i)}/∂${held(parent)}`, isHard ? "" : ` = ${formula}`, ...(known && formula !== format(value) ? [" = ", bold(format(value), "number")] : []));
     });
     parts.push(...list, said ? element("p", { class: "why" }, `${nameOf(i)}: ${passes.row(i).doc}.`) : "");
     if (passes.parents[i].length > 40) parts.push(line(`… and ${passes.parents[i].length - 40} more`));

@@ -147,19 +147,27 @@ function paintPlane() {
     const soft = colors.classes.map((color) => pixelOf(mix(color, 0.28)));
     pixels = new Uint32Array(FIELD * FIELD).map((_, i) => soft[winner(fine, i) % 10]);
   }
-  // Where a ReLU gives 0 there is no sign to change: between computed places its edge would be a staircase.
-  if (fine.length > 1 || fine[0].some((x) => x < 0)) drawEdge(fine, pixels, FIELD, 1.6);
+  drawEdge(fine, pixels, FIELD, 1.6);
   paint(byId("field"), FIELD, FIELD, pixels);
 }
 
 /**
- * A line where the answer changes: how far a pixel is from it is the margin over the margin's slope.
+ * A line where the answer changes: how far a pixel is from it is the margin over the margin's slope. Where the margin
+ * only comes near 0, as on the flat side of a ReLU or in a valley between two classes, there is none.
  * @param {Numbers[]} fine @param {Uint32Array} pixels @param {number} side @param {number} width of half the line
  */
 function drawEdge(fine, pixels, side, width) {
   const bytes = new Uint8ClampedArray(pixels.buffer);
+  const answers = Uint8Array.from(pixels, (_, i) => (fine.length > 1 ? winner(fine, i) : Number(fine[0][i] < 0)));
+  const reach = Math.ceil(width) + 1;
+  const changes = (/** @type {number} */ i) => {
+    const [row, column] = [Math.floor(i / side), i % side];
+    const within = (/** @type {number} */ k) => Math.max(0, Math.min(side - 1, k));
+    return [-reach, reach].some((d) => answers[within(row + d) * side + column] !== answers[i] || answers[row * side + within(column + d)] !== answers[i]);
+  };
   for (let i = 0; i < pixels.length; i++) {
-    const first = winner(fine, i);
+    if (!changes(i)) continue;
+    const first = fine.length > 1 ? answers[i] : 0;
     const second = fine.length > 1 ? runnerUp(fine, i, first) : -1;
     const margin = (/** @type {number} */ k) => fine[first][k] - (second < 0 ? 0 : fine[second][k]);
     const here = margin(i);

@@ -36,7 +36,6 @@ ASSETS = (
 COUNT, TRAINED = 200, 150
 """How many samples a set has, and how many of them, the first ones, are learned from; the others are for the test."""
 
-NO_SCRIPTS = "This page trains a network in the browser, and this browser runs no scripts: open it in one that does."
 
 WIDEST, DEEPEST = 8, 4
 """The most neurons of a hidden layer, and the most hidden layers."""
@@ -113,17 +112,13 @@ class Playground(Page):
             "optimizers": [*OPTIMIZERS],
             "settings": self._settings,
         }
-        still = f"<p>{NO_SCRIPTS}</p>{self._scatter()}"
-        return self._fill(ASSETS, data, program.functions(), header="training.html", still=still)
+        return self._fill(ASSETS, data, program.functions(), header="training.html")
 
     def __repr__(self) -> str:
         return f"<Playground {self._title!r}: .save('playground.html'), .html>"
 
     def _still(self) -> str:
-        return self._scatter(follow_viewer("microgrid-still-set") if self._theme == "auto" else "")
-
-    def _scatter(self, style: str = "") -> str:
-        """Return a picture of the data, with a style sheet of its own."""
+        style = follow_viewer("microgrid-still-set") if self._theme == "auto" else ""
         shown, side, color = self._sets[self._settings["data"]], 280, THEMES.get(self._theme, LIGHT)
         columns = [*zip(*shown["points"], strict=True), shown["targets"]][:2]
         ends = [(min(column), max(column)) for column in columns]

@@ -13,9 +13,9 @@ from microgrid.ops.table import (
     div,
     elu_of,
     exp,
+    finite,
     hypot,
     leaky_relu_of,
-    less,
     log,
     maximum,
     mul,
@@ -221,8 +221,7 @@ def logsumexp(xs: Any) -> Any:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("logsumexp", xs)
-    largest = stop_gradient(maximum(*xs))
-    shift = where(less(absolute(largest), math.inf), largest, 0.0)
+    shift = stop_gradient(finite(maximum(*xs)))
     return log(total(exp(x - shift) for x in xs)) + shift
 
 

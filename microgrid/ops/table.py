@@ -45,7 +45,7 @@ def _row(name: str, forward: Callable[..., float], *partials: Partial | float, *
     return op
 
 
-def _hidden(name: str, forward: Callable[..., float], *partials: Partial, **fields: Any) -> Op:
+def _hidden(name: str, forward: Callable[..., float], *partials: Partial | float, **fields: Any) -> Op:
     HIDDEN[name] = op = Op(name, forward, partials, **{"ufunc": name, **fields})
     return op
 
@@ -473,6 +473,26 @@ one_minus_square: Op = _hidden(
     formula="(1−{0:atom}²)",
     doc="1 − x², exact near ±1",
 )
+
+# Rows of losses: guards at infinite scores, which as nodes of their own would hide the formula
+
+finite: Op = _hidden(
+    "finite",
+    lambda x: ieee.minimum(ieee.maximum(x, -sys.float_info.max), sys.float_info.max),
+    1.0,
+    symbol="finite",
+    expansion=lambda x: clip(x, -sys.float_info.max, sys.float_info.max),
+    doc="x itself; of ±inf the largest finite number, so that inf − finite(inf) is no nan",
+)
+log_weight: Op = _hidden(
+    "log_weight",
+    ieee.log,
+    lambda y, x: div(1.0, where(equal(x, 0.0), inf, x)),
+    symbol="log",
+    domain=(POSITIVE,),
+    expansion=lambda x: log(x),
+    doc="log x of a sum of exponentials; at 0, where all of them vanish, nothing flows back",
+)
 direction: Op = _hidden(
     "direction",
     ieee.direction,
@@ -729,7 +749,7 @@ maximum = _row(
     symbol="max",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.maximum({0}, {1})",
-    doc="the larger of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    doc="the largest, nan if any is; the derivative is 1 for the larger of two, 0 for the other, ½ for equals",
     otherwise=lambda *xs: _of_several("maximum", xs, _largest),
 )
 
@@ -783,10 +803,10 @@ minimum = _row(
     symbol="min",
     kink=lambda a, b: (a > b) - (a < b),
     javascript="mg.minimum({0}, {1})",
-    doc="the smaller of two, nan if either is; of equals each gets half the gradient; of any number of arguments",
+    doc="the smallest, nan if any is; the derivative is 1 for the smaller of two, 0 for the other, ½ for equals",
     otherwise=lambda *xs: _of_several("minimum", xs, _smallest),
 )
-clip = _row(
+clip: Op = _row(
     "clip",
     lambda x, low, high: ieee.minimum(ieee.maximum(x, low), high),
     lambda y, x, low, high: greater_equal(x, low) * less_equal(x, high),

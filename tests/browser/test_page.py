@@ -327,6 +327,27 @@ def test_a_derivative_that_is_too_long_for_a_formula_is_said_in_words(show):
     assert max(map(len, lines)) < 72
 
 
+@pytest.mark.parametrize("function", [mg.maximum, mg.minimum, lambda a, b: mg.maximum(a, b, 0.0)])
+def test_a_derivative_that_tells_cases_apart_is_said_in_words(show, function):
+    page = show(explore(function(mg.Value(1.0, "a"), mg.Value(2.0, "b"))))
+    page.evaluate("goTo(lastStep); select(outputNode)")
+    expect(page.locator("#node")).to_contain_text("the derivative is 1 for the")
+    derivatives = [text for text in page.locator("#node .line").all_text_contents() if text.startswith("∂")]
+    assert derivatives
+    assert not [text for text in derivatives if "where" in text or text.count("=") > 1]
+
+
+def test_softmax_with_loss_says_that_the_largest_score_cancels(show):
+    page = show(explore(mg.losses.cross_entropy([mg.Value(x, f"a{i}") for i, x in enumerate((0.3, 1.0, -0.5))], 1)))
+    signs = page.evaluate("nodes.filter(node => node.computes).map(node => passes.row(node.values[0]).symbol).sort()")
+    assert signs == sorted(["max", "finite", "stop", "−", "−", "exp", "exp", "+", "log", "+", "−", "softplus"])
+    row = "passes.row(steps[now].node.values[0]).name"
+    page.evaluate(f"goTo(0); while (steps[now].phase !== 'backward' || {row} !== 'stop_gradient') goTo(now + 1)")
+    expect(page.locator("#now")).to_contain_text("what arrives cancels, it adds up to 0")
+    page.evaluate("goTo(lastStep)")
+    expect(page.locator("#now")).to_contain_text("= max(a0, a2) has no gradient")
+
+
 def test_labels_that_are_expressions_are_held_by_brackets_in_formulas(show):
     page = show(explore(neuron()))
     page.evaluate("goTo(lastStep); select(nodes.find(node => nameOf(node.values[0]) === 'x1*w1 + x2*w2'))")
@@ -1305,3 +1326,23 @@ def test_a_level_that_is_too_large_to_be_opened_says_so(show):
     assert page.evaluate("nodes.length") <= 1500
     assert page.evaluate("nodes.length") >= before
     expect(page.locator("#node")).to_contain_text("more than 1,500 boxes would be drawn at once")
+
+
+def moments():
+    """The page of a training that has not begun."""
+    (points, targets), model = mg.data.moons(20, seed=0), MLP(2, [3, 1], seed=0)
+    watcher = replay.watch(model, points, targets)
+    mg.fit(model, points, targets, loss=mg.losses.binary_cross_entropy, epochs=2, after_epoch=watcher, quiet=True)
+    return watcher
+
+
+@pytest.mark.parametrize("make", [lambda: explore(example()), moments, playground.playground])
+def test_where_no_script_runs_there_is_a_sentence_and_a_picture_and_no_dead_button(browser, tmp_path, make):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(make().save(tmp_path / "page.html").as_uri())
+    expect(page.locator("noscript p")).to_contain_text("open it in one that does")
+    picture = page.locator("noscript img").bounding_box()
+    assert picture["width"] > 200
+    assert picture["y"] + picture["height"] <= 720, "all of it is in sight"
+    assert page.get_by_role("button").count() == 0
+    page.close()

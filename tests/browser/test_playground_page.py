@@ -455,14 +455,6 @@ def test_no_request_leaves_the_page_and_none_could(opened, tmp_path):
     assert opened.holds_back_every_request()
 
 
-def test_where_no_script_runs_there_is_a_picture_and_a_sentence(browser, tmp_path):
-    page = browser.new_page(java_script_enabled=False)
-    page.goto(mg.playground().save(tmp_path / "page.html").as_uri())
-    expect(page.locator("noscript p")).to_contain_text("open it in one that does")
-    assert page.locator("noscript circle").count() == 200
-    page.close()
-
-
 @pytest.mark.parametrize(
     ("theme", "viewer", "paper"),
     [("auto", "light", LIGHT), ("auto", "dark", DARK), ("dark", "light", DARK), ("light", "dark", LIGHT)],

@@ -714,3 +714,27 @@ def test_it_plays_in_a_notebooks_frame_with_the_still_picture_hidden(opened, tmp
     opened.page.evaluate("document.querySelectorAll('style, iframe').forEach(part => part.remove())")
     expect(opened.page.locator(".microgrid-still img")).to_be_visible()
     assert opened.page.evaluate("document.querySelector('img').naturalWidth") == 640
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_drawn"),
+    [
+        (["x"], True),
+        (["Math.max(x, 0)"], False),
+        (["Math.abs(x) + 0.001"], False),
+        (["x", "0"], True),
+        (["Math.abs(x) + 0.001", "0"], False),
+        (["0", "-Math.abs(x)"], False),
+    ],
+)
+def test_a_line_is_drawn_only_where_the_answer_changes(page, fields, is_drawn):
+    columns = "[" + ", ".join(f"Float64Array.from({{ length: 1600 }}, (_, i) => f{k}(i % 40 - 19.7))" for k in range(2))
+    functions = "".join(f"const f{k} = (x) => {field};" for k, field in enumerate([*fields, "0"][:2]))
+    inked = page.evaluate(
+        f"(() => {{ {functions} const pixels = new Uint32Array(1600).fill(0xffffffff);"
+        f"drawEdge({columns}].slice(0, {len(fields)}), pixels, 40, 1.6);"
+        "return [...pixels.keys()].filter((i) => pixels[i] !== 0xffffffff).map((i) => i % 40); })()"
+    )
+    assert set(inked) <= {18, 19, 20, 21}
+    assert (len(inked) >= 80) == is_drawn
+    assert is_drawn or not inked

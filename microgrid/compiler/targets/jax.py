@@ -294,6 +294,11 @@ def _jax_special() -> Any:
             return e * e
 
         @staticmethod
+        def log_weight(x: Array) -> Array:
+            """The logarithm, whose derivative at 0 is 0 when JAX differentiates, too."""
+            return jnp.where(x == 0.0, -jnp.inf, jnp.log(jnp.where(x == 0.0, 1.0, x)))
+
+        @staticmethod
         def direction(a: Array, b: Array) -> Array:
             """The cosine a / √(a² + b²); ±1 where only a is infinite."""
             return jnp.where(jnp.isinf(a) & jnp.isfinite(b), jnp.sign(a), a / jnp.hypot(a, b))
