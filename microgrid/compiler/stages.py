@@ -3,6 +3,7 @@
 import threading
 from functools import cached_property
 
+from microgrid.compiler.chains import chains
 from microgrid.compiler.classes import VARIADIC, Classes, classify
 from microgrid.compiler.ir import ArrayProgram
 from microgrid.compiler.passes.lift import Lifted, lift, unroll
@@ -51,9 +52,12 @@ class Stages:
         given = found
         if found is None and longest_way(program) >= SHALLOW:
             found = folded(program)
+            if found is not None and chains(program):  # these need no loop around statements
+                self.classes: Classes = classify(program, batched=signature.batched)
+                found = found if len(self.classes.rows) > FEW else None
         self._found = None
         if found is not None:
-            self.classes: Classes = classify(found, batched=signature.batched)
+            self.classes = classify(found, batched=signature.batched)
             self.statements = len(self.classes.rows)
             for recurrence in found.recurrences:
                 rows = classify(recurrence.body, batched=signature.batched).rows
