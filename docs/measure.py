@@ -19,7 +19,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = Path(__file__).with_name("measured.md")
-BENCHMARKS = ("eager", "compiled", "gradbench", "around", "checking", "pages", "vectors", "saturation")
+BENCHMARKS = {
+    "eager": "",
+    "compiled": "--turns 9 --only readme moons digits mnist rosenbrock4 rosenbrock5 black-scholes chain3 chain5",
+    "gradbench": "",
+    "around": "",
+    "checking": "",
+    "pages": "",
+    "vectors": "",
+    "saturation": "",
+}
+"""What is run, with which arguments."""
 SLOW = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where they are set they hold NumPy's BLAS back
 OPENING = """# Measured
 
@@ -42,11 +52,13 @@ def section(name: str) -> str:
     path = ROOT / "benchmarks" / f"{name}.py"
     title = str(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))).partition("\n\n")[0].rstrip(".")
     environment = {key: value for key, value in os.environ.items() if key not in SLOW}
-    command = [sys.executable, path]
+    arguments = BENCHMARKS[name].split()
+    command = [sys.executable, path, *arguments]
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
-    text = printed.stdout.rstrip()
+    text = printed.stdout.rstrip().replace(f"{ROOT}{os.sep}", "")
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    return f"## {title}\n\n`python benchmarks/{name}.py`, {today:%d %B %Y}, {machine()}\n\n```text\n{text}\n```\n"
+    line = " ".join(["python", f"benchmarks/{name}.py", *arguments])
+    return f"## {title}\n\n`{line}`, {today:%d %B %Y}, {machine()}\n\n```text\n{text}\n```\n"
 
 
 def main() -> None:
@@ -56,7 +68,7 @@ def main() -> None:
     wanted = parser.parse_args().names or BENCHMARKS
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     parts = re.split(r"^(?=## )", old, flags=re.MULTILINE)[1:]
-    known = {match[1]: part for part in parts if (match := re.search(r"benchmarks/(\w+)\.py", part))}
+    known = {match[1]: part.rstrip() + "\n" for part in parts if (match := re.search(r"benchmarks/(\w+)\.py", part))}
     for name in wanted:
         known[name] = section(name)
         PAGE.write_text("\n".join([OPENING, *[known[x] for x in BENCHMARKS if x in known]]), encoding="utf-8")
