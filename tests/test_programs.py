@@ -689,7 +689,7 @@ def test_an_operation_of_one_number_that_the_package_names_is_a_method_too(op):
 
 
 INNER = {"finite", "identity", "log_weight", "neg", "one_minus_square", "round", "sech2", "sigmoid_slope"}
-"""Rows that derivatives and losses are written with, and those of operators: no function of the package has these names."""
+"""Rows that derivatives and losses are written with, and those of operators: the package names no function so."""
 
 
 # -- what else is done with a graph that holds such nodes ------------------------------------------------
