@@ -704,6 +704,7 @@ def test_a_learning_curve_of_an_unknown_kind_is_refused_and_the_old_file_stays(t
 def test_without_a_path_the_curve_is_shown_if_there_is_a_screen(monkeypatch):
     from matplotlib import pyplot
 
+    pyplot.close("all")
     pyplot.switch_backend("agg")
     with pytest.raises(ValueError, match=r"no screen .*; write it: history\.plot\('curve\.png'\)"):
         History(loss=[2.0, 1.0]).plot()
