@@ -153,7 +153,7 @@ def test_a_scalar_cholesky_factorisation_has_the_inverse_matrix_as_gradient(targ
     assert np.allclose(np.diag(found), np.diag(expected), rtol=0.0, atol=1e-13)
 
 
-def test_a_large_scalar_cholesky_factorisation_is_not_written_out_as_loops(monkeypatch):
+def test_a_large_scalar_cholesky_factorisation_is_for_the_native_tape(monkeypatch):
     monkeypatch.delenv("MICROGRID_NATIVE", raising=False)
     leaves = [[mg.Value(float(i == j)) for j in range(50)] for i in range(50)]
     kernel = mg.compile(lambda: cholesky(leaves)).kernel()
