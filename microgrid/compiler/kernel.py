@@ -234,17 +234,19 @@ class Kernel:
             ModuleNotFoundError, TypeError, ValueError: as ``jacobian`` and ``hessian``.
         """
         signature = self.signature
-        if (second and signature.per_sample) or (signature.batched and any(leaves) and (second or signature.reduced)):
+        what = f"this kernel takes {signature.described()}"
+        kept = f"{what}, with reduce={signature.reduce!r}"
+        if second and signature.per_sample:
             raise ValueError(
-                "derivatives by the arguments of a batch are those of samples that are kept apart, reduce=None; and a "
-                "Hessian is that of one number, by the parameters if there is a batch: else compile with batch=False. "
-                f"This kernel takes {signature.described()}, with reduce={signature.reduce!r}"
+                f"a Hessian is that of one number, and {kept}: compile with reduce='mean' or 'sum', or one sample with "
+                "batch=False"
             )
+        if signature.batched and any(leaves) and (second or signature.reduced):
+            remedy = "one sample with batch=False" if second else "with reduce=None, which keeps samples apart"
+            raise ValueError(f"samples of a batch have no derivatives of their own here, and {kept}: compile {remedy}")
         if second and (signature.outputs is None) != (seed is None):
-            raise ValueError(
-                f"seed is the weight of each of several outputs; this kernel takes {signature.described()}, and "
-                f"seed is {seed if seed is None else 'given'}"
-            )
+            remedy = "leave it out" if signature.outputs is None else "give one number for each"
+            raise ValueError(f"seed is the weight of each of several results, and {what}: {remedy}")
         if second and signature.batched and seed is not None:
             raise ValueError("the Hessian of a batch is that of one output: return the weighted sum of the others")
         if sparse:

@@ -49,15 +49,15 @@ class Stages:
         """
         self.program, self.signature = program, signature
         times = 1 if signature.batched else ON_FLOATS
-        given = found
+        given, self._found = found, None
+        apart: Classes | None = None
         if found is None and longest_way(program) >= SHALLOW:
             found = folded(program)
             if found is not None and chains(program):  # these need no loop around statements
-                self.classes: Classes = classify(program, batched=signature.batched)
-                found = found if len(self.classes.rows) > FEW else None
-        self._found = None
+                apart = classify(program, batched=signature.batched)
+                found = found if len(apart.rows) > FEW else None
         if found is not None:
-            self.classes = classify(found, batched=signature.batched)
+            self.classes: Classes = classify(found, batched=signature.batched)
             self.statements = len(self.classes.rows)
             for recurrence in found.recurrences:
                 rows = classify(recurrence.body, batched=signature.batched).rows
@@ -67,7 +67,7 @@ class Stages:
                 self._found, found = found, None
         self.folded = found or program
         if found is None:
-            self.classes = classify(program, batched=signature.batched)
+            self.classes = apart or classify(program, batched=signature.batched)
             self.statements = len(self.classes.rows)
         repeats = len(program) >= 2 * self.statements if signature.batched else len(program) > times * self.statements
         self.unrolled = found is None and not repeats

@@ -171,12 +171,12 @@ def test_what_depends_on_nothing_has_derivatives_without_an_entry():
         (lambda: rosenbrock.jacobian([1.0, 2.0], argnums=1), "argnums=1 asks for argument 1 of rosenbrock"),
         (
             lambda: broyden.hessian([1.0, 2.0]),
-            "seed is the weight of each of several outputs; .*gives 2 results.* None",
+            "seed is the weight of each of several results, and .*gives 2 results: give one",
         ),
-        (lambda: rosenbrock.hessian([1.0, 2.0], seed=[1.0]), "seed is the weight of each of several .*seed is given"),
+        (lambda: rosenbrock.hessian([1.0, 2.0], seed=[1.0]), "seed is the weight of each of several .*leave it out"),
         (lambda: broyden.hessian([1.0, 2.0], seed=[1.0]), r"seed must have the shape \(2,\)"),
-        (lambda: mg.compile(lambda x: x[0]).jacobian([[1.0]]), "samples that are kept apart, reduce=None"),
-        (lambda: mg.compile(lambda x: x[0], reduce=None).hessian([[1.0]]), "else compile with batch=False"),
+        (lambda: mg.compile(lambda x: x[0]).jacobian([[1.0]]), "compile with reduce=None, which keeps samples apart"),
+        (lambda: mg.compile(lambda x: x[0], reduce=None).hessian([[1.0]]), "or one sample with batch=False"),
         (lambda: mg.compile(lambda x: broyden.jacobian(x)[0])([[1.0]]), r"within a compiled function: .*mg\.jacobian"),
     ],
 )
