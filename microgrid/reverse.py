@@ -24,8 +24,8 @@ def add_gradients(leaves: list[AnyNode], more: list[float]) -> None:
     """Add a number to the gradient of each leaf: to all or, if Ctrl-C comes, to none."""
     before = [leaf._grad for leaf in leaves]
     try:
-        for k, leaf in enumerate(leaves):
-            leaf._grad = before[k] + more[k]
+        for leaf, addend in zip(leaves, more, strict=True):
+            leaf._grad += addend
     except BaseException:
         for leaf, was in zip(leaves, before, strict=True):
             leaf._grad = was

@@ -40,7 +40,7 @@ from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, w
 from microgrid.engine import Value
 from microgrid.nn import Dropout, Module, factors_of, mode
 from microgrid.node import announce_reads
-from microgrid.recording import no_grad, open_blocks
+from microgrid.recording import kinds, no_grad, open_blocks
 
 Result = TypeVar("Result")
 
@@ -90,8 +90,8 @@ class Compiled(Generic[Result]):
         entry per sample.
         """
         structure, split = self._taken_apart(batch, named)
-        if any(type(x) is Traced for part in split for x in part.values.values()):
-            return cast(Result, self._inline(batch, named))
+        if kinds.get() is not None:
+            return cast(Result, self._inline(structure, split))
         variant = self._called(structure, split)
         if (spelled := spelling_out.get()) is not None and not variant.drops:
             spelled += self._spelled_out(variant, structure, [part.given for part in split])
@@ -375,15 +375,15 @@ class Compiled(Generic[Result]):
             results, _ = flatten(self.function(*positional, **named))
             yield from [result for result in results if isinstance(result, Value)]
 
-    def _inline(self, batch: Sequence[Any], named: dict[str, Any]) -> Any:
+    def _inline(self, structure: Structure, split: Sequence[Split]) -> Any:
         """Within the trace of another function, become a part of it."""
-        structure, split = self._taken_apart(batch, named)
-        if not self.batch or not split:
-            return self.function(*batch, **named)
+        arguments = [part.listed() for part in split]
         results = []
-        for sample in zip(*[part.listed() for part in split], strict=True):
+        for sample in zip(*arguments, strict=True) if self.batch and split else [arguments]:
             positional, by_name = put_together(structure, iter(sample))
             results.append(self.function(*positional, **by_name))
+        if not self.batch or not split:
+            return results[0]
         if self.reduce is None:
             return results
         numbers, rebuild = zip(*map(flatten, results), strict=True)

@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from typing import cast
+from typing import Any, cast
 
 from microgrid import ops
 from microgrid.calculus import under_way
@@ -12,6 +12,7 @@ from microgrid.compiler.tracing import Traced, TraceError, without_collector
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
 from microgrid.ops import CONSTANT, Op
+from microgrid.recording import enable_grad
 
 
 def named(name: str) -> Op:
@@ -192,6 +193,12 @@ class _Numbering:
             if first is None or (varied and node in varied):
                 self.place(node)
                 continue
+            op = node.op
+            if type(op) is not Op:
+                result = _spelled_out(node)
+                self.add(topological_order(result))
+                number[node] = number[result]
+                continue
             a = number.get(first)
             if a is None:
                 a = self.place(first)
@@ -208,15 +215,25 @@ class _Numbering:
                 if rest is not None:
                     arguments.extend(rest)
             number[node] = len(rows)
-            op = node.op
-            if type(op) is not Op and isinstance(op, Given):
-                raise TraceError(
-                    f"operation {op.name!r} was given as a number with its local derivatives, so it cannot be "
-                    f"compiled; {op.remedy}"
-                )
-            rows.append(cast(Op, op))
+            rows.append(op)
             starts.append(len(arguments))
             data.append(0)
+
+
+def _spelled_out(node: Value) -> Value:
+    """Return what a compiled call computed before the trace, as a graph of rows.
+
+    Raises:
+        TraceError: if the node's operation is no compiled call, but one that is known at one point only.
+    """
+    op = node.op
+    if isinstance(op, Given):
+        raise TraceError(
+            f"operation {op.name!r} was given as a number with its local derivatives, so it cannot be "
+            f"compiled; {op.remedy}"
+        )
+    with enable_grad():
+        return cast(Any, op).played_back(node.parents)  # type: ignore[no-any-return]
 
 
 def from_graph(outputs: Sequence[Value], inputs: Sequence[Sequence[Value]] = ()) -> tuple[Program, list[Value]]:

@@ -229,6 +229,40 @@ def test_a_structure_stays_within_another_compiled_function(f):
     assert_alike(data_of(outer(X[0])), data_of(f([mg.Value(a) for a in X[0]])))
 
 
+CALLED = {
+    "a number": (lambda f, w: f(2.0), {"batch": False}),
+    "a Value": (lambda f, w: f(w), {"batch": False}),
+    "samples": (lambda f, w: f([2.0, -1.0]), {}),
+    "samples that stay apart": (lambda f, w: f([2.0, -1.0])[1], {"reduce": None}),
+    "an array": (lambda f, w: f(np.array([2.0, -1.0]))[0], {"reduce": None}),
+    "one of several outputs": (lambda f, w: f(2.0)[1], {"batch": False}),
+    "the parameter itself": (lambda f, w: f(2.0), {"batch": False}),
+}
+"""What calls a compiled function, given also a leaf, and how it is compiled."""
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("called", CALLED)
+def test_a_call_without_traced_numbers_is_a_part_of_a_compiled_function_whether_made_within_it_or_before(
+    called, earlier
+):
+    call, settings = CALLED[called]
+    forms = {"one of several outputs": lambda x: [x, mg.exp(x) * a], "the parameter itself": lambda x: a}
+    found = []
+    for compiled in (True, False):
+        a, w = mg.Value(0.5), mg.Value(1.5)
+        plain = forms.get(called, lambda x: mg.exp(x) * a)  # noqa: B023 - called in this turn only
+        inner = compile(plain, **settings)
+        if compiled:
+            before = call(inner, w) if earlier else None
+            y = compile(lambda x: (before if earlier else call(inner, w)) * x)([1.0, 3.0])  # noqa: B023
+        else:
+            y = call(inner, w) * 2.0
+        y.backward()
+        found.append((y.data, a.grad, w.grad, *gradient_graph(y, [a])))
+    assert [getattr(x, "data", x) for x in found[0]] == pytest.approx([getattr(x, "data", x) for x in found[1]])
+
+
 def test_arguments_may_be_dicts_and_keywords():
     def loss(p, x, *, y, scale=1.0):
         return (mg.dot(p["w"], x) + p["b"][0]["offset"] - y) ** 2 * scale
