@@ -19,7 +19,7 @@ from microgrid.ops import CONSTANT, Op
 
 Integers = NDArray[np.intp]
 
-SMALLEST = 2000
+SMALLEST = 300
 """Programs of fewer nodes are not searched."""
 _REPEATS = 6
 """A recurrence has so many steps at least."""
