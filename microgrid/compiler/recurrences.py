@@ -19,7 +19,7 @@ from microgrid.ops import CONSTANT, Op
 
 Integers = NDArray[np.intp]
 
-SMALLEST = 300
+SMALLEST = 100
 """Programs of fewer nodes are not searched."""
 _REPEATS = 6
 """A recurrence has so many steps at least."""
@@ -313,14 +313,15 @@ class _Search:
         numbers to the next step.
         """
         for size in range(period, (end - start) // _REPEATS + 1, period):
-            window = nodes[start + size : start + 3 * size]
+            middle = start + ((end - start) // size - 3) // 2 * size  # what comes from many steps back is there
+            window = nodes[middle + size : middle + 3 * size]
             counts = self.counts[window]
             spans = _spans(self.starts[window], counts)
             reader = np.repeat(np.arange(size, 3 * size), counts)
-            source = place[self.operands[spans]] - start
-            far = (source >= 0) & (reader < 2 * size) & (reader - source > size)
+            source = place[self.operands[spans]] - middle
+            far = (source >= start - middle) & (reader < 2 * size) & (reader - source > size)
             barred = np.zeros(3 * size + 1, dtype=np.intp)  # a step that begins here has an operand two steps back
-            np.add.at(barred, source[far] + size + 1, 1)
+            np.add.at(barred, np.maximum(source[far] + size + 1, 0), 1)
             np.add.at(barred, reader[far] + 1, -1)
             barred = np.cumsum(barred)
             open_ = (barred[:size] + barred[size : 2 * size] + barred[2 * size : 3 * size]) == 0

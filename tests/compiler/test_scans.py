@@ -100,6 +100,16 @@ def two_back(p, xs):
     return old
 
 
+def seasons(p, xs):
+    """A step reads what one some steps before it left, as in Holt and Winters' smoothing."""
+    level, season, errors = xs[0], [0.0] * 3, 0.0
+    for t, x in enumerate(xs):
+        error = x - level - season[t % 3]
+        level, season[t % 3] = level + p[0] * error, season[t % 3] + p[1] * mg.tanh(error)
+        errors = errors + error**2
+    return errors
+
+
 def choices(p, xs):
     a, b = p[0], p[1]
     for k, x in enumerate(xs):
@@ -177,6 +187,7 @@ CASES = [
     kalman,
     stencil,
     two_back,
+    seasons,
     choices,
     within,
     parts_that_meet_later,
@@ -321,6 +332,7 @@ def damped(xs):
 FORMS = {
     "few steps of a layer": (layer(16), True, 8, False),
     "many steps of a layer": (layer(8), True, 400, True),
+    "some thirty steps of a layer": (layer(3), True, 30, True),
     "of one sample": (layer(8), False, 400, True),
     "of one unit, and one sample": (layer(1), False, 1000, False),
     "two numbers, and one sample": (damped, False, 1000, False),
