@@ -24,6 +24,7 @@ from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.sparsity import colours, entries, hessian_pattern, jacobian_pattern, transposed
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets import Choice
+from microgrid.compiler.targets.tape import Tape
 from microgrid.compiler.targets.target import Executable
 from microgrid.compiler.task import Product, Task
 from microgrid.engine import Value
@@ -165,7 +166,10 @@ class Derivative:
     def _executable(self, kind: Kind) -> Executable:
         if kind not in self._executables:
             stages, task = self.product(kind)
-            self._executables[kind] = Choice(stages, self.target).build(task)
+            choice = Choice(stages, self.target)
+            if isinstance(choice.target, Tape):  # which knows no products
+                choice = Choice(stages, "numpy")
+            self._executables[kind] = choice.build(task)
         return self._executables[kind]
 
     def products(

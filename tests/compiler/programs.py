@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import microgrid as mg
 from microgrid import ops
 from microgrid.compiler.classes import classify
-from microgrid.compiler.targets import named
+from microgrid.compiler.targets import NATIVE, named
+from microgrid.compiler.targets.native import tape as native_tape
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
 
@@ -45,10 +46,10 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]"]  # fmt: skip
 
 
-FORMS = ["lifted", "ragged", "spelled out", "native", "floats", "loops"]
+FORMS = ["lifted", "ragged", "spelled out", "native", "native tape", "floats", "loops"]
 """How a program may be written: on arrays, a node for many numbers, sums of many lengths among them, or for each, in
-machine code, on plain floats."""
-ON_ARRAYS = FORMS[:4]
+machine code, as records for machine code, on plain floats."""
+ON_ARRAYS = FORMS[:5]
 
 
 def formed(kernel, form):
@@ -56,8 +57,8 @@ def formed(kernel, form):
     if form == "ragged":
         kernel.stages.classes = classify(kernel.stages.program, of_any_length=True)
     kernel.stages.unrolled = form not in ("lifted", "ragged", "native")
-    target = named(form if form in ("native", "floats", "loops") else "numpy")
-    lacking = form == "native" and target.suits(kernel.stages)  # a row without a native form
+    target = named("numpy" if form in FORMS[:3] else form)
+    lacking = target in NATIVE and (native_tape.lacking if form == "native tape" else target.suits)(kernel.stages)
     kernel._choice.target = named("numpy") if lacking else target
     return kernel
 

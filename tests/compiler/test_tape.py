@@ -236,8 +236,59 @@ def test_what_the_tape_does_not_suit_gets_a_reason(target):
     leaves = [mg.Value(0.1 * k) for k in range(20)]
     output = random_graph(5000, leaves, 100)
     assert target.suits(stages_of([output])[0]) is None
-    assert "axis over samples" in target.suits(stages_of([output], [leaves], batched=True)[0])
+    batched = target.suits(stages_of([output], [leaves], batched=True)[0])
+    assert (batched is None) if target.name == "native tape" else "axis over samples" in batched
     assert "its 21 nodes of 3 structures are few" in target.suits(stages_of([mg.total(leaves)], [leaves[1:]])[0])
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+@pytest.mark.parametrize("samples", [1, 7, 8, 17])
+def test_a_batch_through_a_large_graph_has_the_engines_numbers_on_the_native_tape(samples, reduce, monkeypatch):
+    monkeypatch.delenv("MICROGRID_NATIVE", raising=False)
+    parameters = [mg.Value(0.1 * k) for k in range(5)]
+
+    def f(x):
+        graph = random_graph(4000, [*parameters, *x], 300)
+        return [graph, graph * x[0], parameters[0]]
+
+    batch = np.random.default_rng(samples).normal(size=(samples, 4))
+    kernel = mg.compile(f, reduce=reduce).kernel(batch)
+    assert kernel.target == "native tape"
+    weights = [1.0, -0.5, 2.0]
+    seed = weights if reduce else np.tile(weights, (samples, 1))
+    value, (by_parameters, (by_samples,)) = kernel.value_and_grad(kernel.read(), batch, seed=seed, by="both")
+    leaves = [[mg.Value(x) for x in sample] for sample in batch.tolist()]
+    rows = [f(sample) for sample in leaves]
+    mean = samples if reduce == "mean" else 1
+    expected = np.array([[x.data for x in row] for row in rows])
+    assert np.allclose(value, expected.sum(axis=0) / mean if reduce else expected, rtol=1e-10, atol=1e-12)
+    for k, row in enumerate(rows):
+        (mg.dot(weights, row) / float(mean)).backward()
+        if reduce is None:
+            assert np.allclose(by_parameters[k], [p.grad for p in kernel.parameters], rtol=1e-9, atol=1e-11)
+            for p in parameters:
+                p.grad = 0.0
+    if reduce:
+        assert np.allclose(by_parameters, [p.grad for p in kernel.parameters], rtol=1e-9, atol=1e-11)
+    assert np.allclose(by_samples, [[x.grad for x in sample] for sample in leaves], rtol=1e-9, atol=1e-11)
+
+
+def test_a_native_tape_learns_and_has_jacobians_and_hessians(monkeypatch):
+    monkeypatch.delenv("MICROGRID_NATIVE", raising=False)
+    w = [mg.Value(0.3), mg.Value(-0.2)]
+    batch = np.linspace(0.1, 0.9, 5)
+    kernel = mg.compile(lambda x: random_graph(4000, [*w, x], 300)).kernel(batch)
+    assert kernel.target == "native tape"
+    theta, gradient = kernel.read(), np.zeros(2)
+    loss = kernel.bind(theta, gradient)(batch)
+    means = mg.mean([random_graph(4000, [*w, mg.Value(x)], 300) for x in batch.tolist()])
+    means.backward()
+    assert loss == pytest.approx(means.data)
+    assert gradient == pytest.approx([p.grad for p in kernel.parameters])
+    assert kernel.jacobian(theta, batch) == pytest.approx(gradient)
+    second = kernel.hessian(theta, batch)
+    ends = [kernel.value_and_grad(theta + np.array([step, 0.0]), batch)[1] for step in (1e-6, -1e-6)]
+    assert second[0] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 
 
 def test_a_row_without_a_native_form_is_named():

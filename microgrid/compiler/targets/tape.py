@@ -13,7 +13,7 @@ import numpy as np
 from microgrid.compiler import special
 from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.differentiate import derivative
-from microgrid.compiler.signature import Floats
+from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.native.recurrence import unsuited
 from microgrid.compiler.targets.records import Numbers, Records, records
@@ -180,6 +180,89 @@ class OnRecords(Plain):
         return lambda arguments: self.run(theta, seed, arguments, outs)
 
 
+class OnSamples(Plain):
+    """Records with what runs them for some samples of a batch at a time. Several threads may do so at once.
+
+    Args:
+        records: the program.
+        task: what is computed of it.
+        forward: computes the values of every record, ``forward(values)``, of an array with a column for each sample.
+        reverse: adds up the adjoints of all operands, ``reverse(values, adjoints)``.
+        text: returns a stage as text.
+        signature: what the function takes and gives.
+        lanes: how many samples it takes at a time.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        task: Task,
+        forward: Callable[[Numbers], None],
+        reverse: Callable[[Numbers, Numbers], None],
+        text: Callable[[str], str],
+        signature: Signature,
+        lanes: int,
+    ) -> None:
+        self.records, self.task, self.text, self.signature, self.lanes = records, task, text, signature, lanes
+        self._forward, self._reverse = forward, reverse
+        parameters, *arguments = records.leaves()
+        self._leaves = parameters, arguments
+        self._wanted = [parameters] * task.by_parameters + arguments * task.by_arguments
+        self._apart = [batched for _, batched in task.forms(signature, records.sizes)]
+        self._spare: list[tuple[Numbers, Numbers]] = []
+
+    def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
+        """Compute the outputs, and the derivatives of their weighted sum."""
+        records, size, (parameters, places) = self.records, len(arguments[0]), self._leaves
+        try:
+            values, adjoints = self._spare.pop()
+        except IndexError:
+            values = np.zeros((records.size, self.lanes))
+            adjoints = np.zeros((records.size * bool(self._wanted), self.lanes))
+            values[: len(records.constants)] = records.constants[:, None]
+        values[parameters] = theta[:, None]
+        weights = np.broadcast_to(self._weights(seed, size), (len(records.outputs), size))
+        sums = [np.zeros(out.size * (not apart)) for out, apart in zip(outs, self._apart, strict=True)]
+        with np.errstate(all="ignore"):  # inf and nan are results here
+            for start in range(0, size, self.lanes):
+                count = min(self.lanes, size - start)
+                rows, lanes = slice(start, start + count), slice(count)
+                for place, numbers in zip(places, arguments, strict=True):
+                    values[place, lanes] = numbers[rows].T
+                self._forward(values)
+                if self._wanted:
+                    adjoints.fill(0.0)
+                    np.add.at(adjoints[:, lanes], records.outputs, weights[:, rows])
+                    self._reverse(values, adjoints)
+                found = [values[records.outputs, lanes]] * self.task.value
+                found += [adjoints[place, lanes] for place in self._wanted]
+                for out, total, numbers, apart in zip(outs, sums, found, self._apart, strict=True):
+                    if apart:
+                        out.reshape(-1, size)[:, rows] = numbers
+                    else:
+                        total += numbers.sum(axis=1)
+            if self.task.value and self.signature.reduce == "mean":
+                sums[0] /= size
+        for out, total, apart in zip(outs, sums, self._apart, strict=True):
+            if not apart:
+                out.reshape(-1)[:] = total
+        self._spare.append((values, adjoints))
+
+    def _weights(self, seed: Floats, size: int) -> Floats:
+        """The weight of each output, of each sample or of all of them."""
+        count = len(self.records.outputs)
+        if self.task.of == "first":
+            return np.eye(count)[:, :1] / size
+        weights = seed.reshape(count, -1) if seed.size else np.ones((count, 1))
+        return weights / size if self.signature.reduce == "mean" else weights
+
+    def bind(
+        self, size: int, theta: Floats, seed: Floats, outs: Sequence[Floats]
+    ) -> Callable[[Sequence[Floats]], None]:
+        """Return a function of the arguments that reads and writes these arrays."""
+        return lambda arguments: self.run(theta, seed, arguments, outs)
+
+
 class Tape:
     """The target of large programs of single numbers that do not repeat themselves."""
 
@@ -188,6 +271,8 @@ class Tape:
 
     def suits(self, stages: Stages) -> str | None:
         """Return why not: it has an axis over samples, or few enough statements for other targets."""
+        if stages.signature.batched:
+            return "its arguments have an axis over samples"
         if stages.folded.recurrences:
             return "it repeats itself: a statement on arrays does what many on numbers would"
         return self.unfit(stages)
@@ -195,15 +280,13 @@ class Tape:
     def unfit(self, stages: Stages) -> str | None:
         """Return why a tape is not for a function, though it is interpreted by machine code."""
         size, classes = len(stages.program), stages.statements
-        if stages.signature.batched:
-            return "its arguments have an axis over samples"
         if size < _SMALL or classes < _CLASSES:
             return f"its {size} nodes of {classes} structures are few: the tape is for {_SMALL} of {_CLASSES} or more"
         if unsuited(stages) is None:
             return "it repeats itself: loops do in a few statements what takes a record for each number here"
         return None
 
-    def build(self, stages: Stages, task: Task) -> OnRecords:
+    def build(self, stages: Stages, task: Task) -> OnRecords | OnSamples:
         """Return the executable of a task."""
         made = records(stages.program, task.by_parameters, task.by_arguments)
         return OnRecords(made, task, partial(forward, made), partial(reverse, made), lambda stage: made.dump())

@@ -23,7 +23,7 @@ from microgrid.compiler.targets.native import engine
 from microgrid.compiler.targets.native.assembly import Builder, Function, Index, Module, Vector, index, pointer
 from microgrid.compiler.targets.native.rows import Operand, lower, numbers, unsupported
 from microgrid.compiler.targets.records import Instruction, Numbers, records
-from microgrid.compiler.targets.tape import OnRecords, Tape
+from microgrid.compiler.targets.tape import OnRecords, OnSamples, Tape
 from microgrid.compiler.task import Task
 from microgrid.ops import CONSTANT, Op
 
@@ -39,7 +39,7 @@ _WIDEST = 8
 
 
 class NativeTape(Tape):
-    """The target of large programs of single numbers that do not repeat themselves, in machine code."""
+    """The target of large programs that do not repeat themselves, in machine code; of a batch, too."""
 
     name = "native tape"
     stages = ("records", "source")
@@ -47,35 +47,45 @@ class NativeTape(Tape):
     def suits(self, stages: Stages) -> str | None:
         """Return why not: what the tape does not suit, a row without a native form, no llvmlite."""
         reason = self.unfit(stages)
-        if reason is not None:
-            return reason
-        try:
-            engine.processor()
-        except ModuleNotFoundError as error:
-            return str(error)
-        rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
-        return next(filter(None, map(_unsupported, rows)), None)
+        if reason is None and stages.signature.batched and not stages.unrolled:
+            reason = "it repeats itself: vectors of native code do what takes a record for each number here"
+        return lacking(stages) if reason is None else reason
 
-    def build(self, stages: Stages, task: Task) -> OnRecords:
+    def build(self, stages: Stages, task: Task) -> OnRecords | OnSamples:
         """Return the executable of a task."""
-        made = records(stages.program, task.by_parameters, task.by_arguments)
-        text = interpreter(made.instructions, engine.processor().fma)
+        made, processor = records(stages.program, task.by_parameters, task.by_arguments), engine.processor()
+        lanes = processor.width if stages.signature.batched else 1
+        text = interpreter(made.instructions, processor.fma, lanes)
         machine = engine.load(text, functions=("forward", "reverse"))
         run_forward, run_reverse = machine.function(4, "forward"), machine.function(6, "reverse")
         runs, count, operands = made.runs, made.runs.shape[1], np.append(made.operands, np.zeros(_LANES, np.int32))
         made = replace(made, operands=operands[: len(made.operands)])  # one copy, with what lanes too many read behind
 
         def forward(values: Numbers) -> None:
-            run_forward(_address(values), _address(values, made.first), _address(runs), _address(operands), count)
+            first = _address(values, made.first * lanes)
+            run_forward(_address(values), first, _address(runs), _address(operands), count)
 
         def reverse(values: Numbers, adjoints: Numbers) -> None:
-            ends = _address(values, made.size), _address(adjoints, made.size)
+            ends = _address(values, made.size * lanes), _address(adjoints, made.size * lanes)
             behind = _address(operands, len(made.operands))
             run_reverse(_address(values), _address(adjoints), *ends, _address(runs), behind, count)
 
-        return OnRecords(
-            made, task, forward, reverse, lambda stage: made.dump() if stage == "records" else text, padding=_LANES
-        )
+        def text_of(stage: str) -> str:
+            return made.dump() if stage == "records" else text
+
+        if stages.signature.batched:
+            return OnSamples(made, task, forward, reverse, text_of, stages.signature, lanes)
+        return OnRecords(made, task, forward, reverse, text_of, padding=_LANES)
+
+
+def lacking(stages: Stages) -> str | None:
+    """Return what there is no machine code for: a row without a native form, any if there is no llvmlite."""
+    try:
+        engine.processor()
+    except ModuleNotFoundError as error:
+        return str(error)
+    rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
+    return next(filter(None, map(_unsupported, rows)), None)
 
 
 def _address(array: NDArray[Any], place: int = 0) -> int:
@@ -95,7 +105,7 @@ def _unsupported(row: Op) -> str | None:
     return next(filter(None, map(unsupported, used)), None)
 
 
-def interpreter(instructions: Sequence[Instruction], fused: bool) -> str:
+def interpreter(instructions: Sequence[Instruction], fused: bool, samples: int = 1) -> str:
     """Return an interpreter of records that have these instructions: two functions.
 
     ``forward(values, results, runs, operands, count)`` computes the values of all records, of which the first stands
@@ -104,9 +114,12 @@ def interpreter(instructions: Sequence[Instruction], fused: bool) -> str:
     the adjoints and the operands end. The last vector of a run may have lanes too many: they read what follows, or
     what is behind the ends, and their results are overwritten by those of the records that follow.
 
+    Of several samples each number is as many, one after the other, and a vector is a record's.
+
     Args:
         instructions: what the numbers of instructions in ``runs`` stand for.
         fused: whether the processor multiplies and adds in one.
+        samples: how many samples are computed at a time.
     """
     module = Module()
     for name, memory in (("forward", ("values", "results")), ("reverse", ("values", "adjoints", "results", "sent"))):
@@ -124,7 +137,8 @@ def interpreter(instructions: Sequence[Instruction], fused: bool) -> str:
             ]
             loop.following = tuple(behind)
             place, result = behind if backward else loop.carried
-            run = _Run(one.of(width=_LANES), count, arity, place, result)
+            kind, width = (_Lanes, _LANES) if samples == 1 else (_Samples, samples)
+            run = _Run(kind, one.of(width=width), count, arity, place, result)
             _switch(function, opcode, [partial(_reverse if backward else _forward, run, x) for x in instructions])
         function.finish()
     return module.text()
@@ -151,6 +165,7 @@ def _switch(function: Function, chosen: Vector, cases: Sequence[Callable[[], Non
 class _Run:
     """The run that an interpreter is at: ``count`` records of ``arity`` operands, the first of them at ``place``."""
 
+    kind: "type[_Lanes]"
     builder: Builder
     count: Vector
     arity: Vector
@@ -159,9 +174,10 @@ class _Run:
 
     @contextmanager
     def records(self) -> "Iterator[_Lanes]":
-        """Write a loop over the records, so many lanes at a time."""
-        with self.builder.function.loop(0, self.count, self.builder.width) as loop:
-            yield _Lanes(self, self.builder, loop.index)
+        """Write a loop over the records, as many at a time as stand in a vector."""
+        step = 1 if self.kind is _Samples else self.builder.width
+        with self.builder.function.loop(0, self.count, step) as loop:
+            yield self.kind(self, self.builder, loop.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +199,15 @@ class _Lanes:
         base = function.plus(function.plus(self.run.place, function.times(self.run.count, j)), self.first)
         return [function.load_index(_OPERANDS, function.plus(base, k), 32) for k in range(self.builder.width)]
 
+    def at(self, places: Sequence[Vector]) -> Vector:
+        """The values at these places."""
+        return self.builder.gather(_VALUES, places)
+
     def folded(self, combine: Callable[[Vector, Vector], Vector]) -> Vector:
         """All operands of each record combined, from the first one on."""
-        first = self.builder.gather(_VALUES, self.places(0))
+        first = self.at(self.places(0))
         with self.builder.function.loop(1, self.run.arity, carried=[first]) as loop:
-            loop.following = (combine(loop.carried[0], self.builder.gather(_VALUES, self.places(loop.index))),)
+            loop.following = (combine(loop.carried[0], self.at(self.places(loop.index))),)
         return loop.carried[0]
 
     def send(self, x: Vector, places: Sequence[Vector]) -> None:
@@ -204,6 +224,33 @@ class _Lanes:
             one.store_scalar(one.add(one.load_scalar(where, 0), self.builder.lane(x, k)), where, 0)
 
 
+class _Samples(_Lanes):
+    """One record of as many samples as a builder has lanes."""
+
+    __slots__ = ()
+
+    @property
+    def result(self) -> Index:
+        """Where the first sample's result stands."""
+        function = self.builder.function
+        return function.times(function.plus(self.run.result, self.first), self.builder.width)
+
+    def places(self, j: Index) -> list[Vector]:
+        """The place of operand ``j`` of the first sample."""
+        function = self.builder.function
+        base = function.plus(function.plus(self.run.place, function.times(self.run.count, j)), self.first)
+        place = function.times(function.load_index(_OPERANDS, base, 32), self.builder.width)
+        return [place] if isinstance(place, Vector) else []
+
+    def at(self, places: Sequence[Vector]) -> Vector:
+        """The values from this place on."""
+        return self.builder.load(_VALUES, places[0])
+
+    def send(self, x: Vector, places: Sequence[Vector]) -> None:
+        """Add each lane to its sample's adjoint."""
+        self.builder.store(self.builder.add(self.builder.load(_ADJOINTS, places[0]), x), _ADJOINTS, places[0])
+
+
 def _forward(run: _Run, instruction: Instruction) -> None:
     op = instruction.op
     with run.records() as lanes:
@@ -211,7 +258,7 @@ def _forward(run: _Run, instruction: Instruction) -> None:
         if op in VARIADIC:
             y = lanes.folded(partial(_of_two, builder, VARIADIC[op]))
         else:
-            y = lower(builder, op, [builder.gather(_VALUES, lanes.places(j)) for j in range(op.arity)])
+            y = lower(builder, op, [lanes.at(lanes.places(j)) for j in range(op.arity)])
         builder.store(numbers(builder, y), _RESULTS, lanes.result)
 
 
@@ -227,7 +274,7 @@ def _reverse(run: _Run, instruction: Instruction) -> None:
                 lanes.send(gradient, lanes.places(loop.index))
             return
         places = [lanes.places(j) for j in range(op.arity)]
-        point = [builder.load(_RESULTS, lanes.result), *[builder.gather(_VALUES, mine) for mine in places]]
+        point = [builder.load(_RESULTS, lanes.result), *[lanes.at(mine) for mine in places]]
         for j in instruction.receivers():
             slope = _slope(builder, op, j, point)
             if op.chooses:
