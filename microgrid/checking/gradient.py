@@ -10,20 +10,11 @@ from typing import Any
 
 from microgrid.calculus import gradient_graph
 from microgrid.checking.judging import Primitive, judge
-from microgrid.checking.numeric import (
-    UNIT,
-    Line,
-    Measure,
-    Method,
-    Obstacle,
-    Plan,
-    Program,
-    Step,
-    is_program,
-    output_of,
-    restored,
-)
+from microgrid.checking.line import Line, Measure, Obstacle, output_of
+from microgrid.checking.noise import UNIT, is_program
+from microgrid.checking.numeric import Method
 from microgrid.checking.problem import Leaves, Problem, problem_of
+from microgrid.checking.program import Plan, Program, Step, restored
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, listed, number, operation, where
 from microgrid.engine import Value
 from microgrid.given import Given

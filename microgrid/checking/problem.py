@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.calculus import flatten
-from microgrid.checking.numeric import Program
+from microgrid.checking.program import Program
 from microgrid.checking.report import operation
 from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float, short_repr

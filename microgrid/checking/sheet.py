@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from microgrid import engine, recording
-from microgrid.checking.numeric import restored
+from microgrid.checking.program import restored
 from microgrid.engine import Value
 from microgrid.environment import displayable
 

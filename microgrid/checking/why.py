@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from microgrid.checking.flow import OWN, Edge, Flow, first_not_finite
-from microgrid.checking.numeric import is_program
+from microgrid.checking.noise import is_program
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, Badge, Quote, Row, Sheet, picture_of
