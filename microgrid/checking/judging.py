@@ -26,7 +26,7 @@ def judge(
     terms: float = 0.0,
     method: Method = Method.AUTO,
     step: float | None = None,
-    hasty: bool = False,
+    stop_at_first: bool = False,
 ) -> Derivative:
     """Compare a derivative with the numeric one of a line.
 
@@ -39,8 +39,8 @@ def judge(
         terms: the size of the terms that cancel in ``backward``.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
-        hasty: whether to call a derivative wrong by the first witness, but for what looks like a kink: for a caller
-            that looks for the cause.
+        stop_at_first: whether to call a derivative wrong by the first estimate, but for what looks like a kink: for a
+            caller that looks for the cause.
     """
     if not math.isfinite(line.scale):
         reason = "an infinite number, or nan, has none beside it to take a difference with"
@@ -56,14 +56,23 @@ def judge(
     # The complex step takes a side of each branch by itself, and these need not be sides of one line.
     is_open = row.verdict is Verdict.KINK and method is not Method.COMPLEX and not step
     if is_open and (beyond := across(line)) is not None:
-        smooth = judge(name, value, backward, beyond[0], rounding + beyond[1], terms, Method.DIFFERENCE, hasty=hasty)
+        smooth = judge(
+            name,
+            value,
+            backward,
+            beyond[0],
+            rounding + beyond[1],
+            terms,
+            Method.DIFFERENCE,
+            stop_at_first=stop_at_first,
+        )
         return smooth if smooth.verdict in (Verdict.PASS, Verdict.FAIL) else row
     is_doubtful = row.verdict is Verdict.FAIL or (row.verdict is Verdict.PASS and line.may_hide_kinks)
     if method is Method.COMPLEX or not is_doubtful:
         return row
     bent = bend(line, estimate.step if estimate.method is Method.DIFFERENCE else line.beside)
     is_kink = math.isinf(bent) or (bent > 0.0 and not _lies_outside(one_sided(line, line.nearest), backward))
-    if row.verdict is Verdict.FAIL and (is_kink or not (hasty and math.isfinite(backward))):
+    if row.verdict is Verdict.FAIL and (is_kink or not (stop_at_first and math.isfinite(backward))):
         row = _confirmed_failure(row, estimate, line, negligible, compare)
     if row.verdict is Verdict.PASS:  # central differences are the mean of both sides, and so may backward be
         is_kink = line.may_hide_kinks and bent > 2.0 * max(row.allowed, estimate.resolution(negligible))

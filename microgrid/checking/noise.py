@@ -109,3 +109,16 @@ def _partial(partial: Any, y: float, xs: Sequence[float], noisy: Sequence[Noisy]
         except (TypeError, AttributeError):  # a partial that takes floats only: its inner rounding stays unknown
             pass
     return as_float(partial(y, *xs))
+
+
+def same(a: float, b: float) -> bool:
+    """Whether two numbers are equal, or both nan."""
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def agree(op: Operation, a: float, b: float) -> bool:
+    """Whether a node's number is the same; of a compiled function up to the order of its sums, which is the batch's."""
+    unit: float = getattr(op, "unit", 0.0)  # which a compiled call has
+    if not unit or not math.isfinite(a - b):
+        return same(a, b)
+    return abs(a - b) <= 2.0**10 * unit * max(1.0, abs(a), abs(b))
