@@ -10,10 +10,9 @@ from microgrid.checking.judging import Primitive, judge
 from microgrid.checking.line import Line
 from microgrid.checking.noise import UNIT, is_program, same
 from microgrid.checking.numeric import Method
-from microgrid.checking.program import Step
+from microgrid.checking.program import Step, Sweep
 from microgrid.checking.report import Derivative, Fault, Verdict, number, operation, where
 from microgrid.checking.runs import Runs
-from microgrid.checking.sweeps import Sweep
 from microgrid.engine import Value
 from microgrid.given import Given
 from microgrid.ops import Interval

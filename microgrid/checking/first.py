@@ -13,11 +13,10 @@ from microgrid.checking.line import Line, Obstacle
 from microgrid.checking.noise import is_program, same
 from microgrid.checking.numeric import Method
 from microgrid.checking.problem import Leaves, Options
-from microgrid.checking.program import Program
+from microgrid.checking.program import Program, Sweep, backward
 from microgrid.checking.report import Derivative, Fault, Verdict, listed, number, operation
 from microgrid.checking.runs import Runs
 from microgrid.checking.sheet import with_progress
-from microgrid.checking.sweeps import Sweep, backward
 
 DIRECTION = 250
 """The fewest leaves, if there are so many, that one direction moves."""

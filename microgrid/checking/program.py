@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
 from random import Random
@@ -12,7 +13,7 @@ from microgrid import ops
 from microgrid.checking.noise import SAMPLES, UNIT, is_program, local_derivatives, rounded
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
-from microgrid.ops import Op, Operation, as_float
+from microgrid.ops import ARITHMETIC, Op, Operation, as_float
 
 
 class Rounding(Enum):
@@ -84,25 +85,22 @@ class Program:
         self.position = {node: i for i, node in enumerate(self.nodes)}
         self.operands = [tuple([self.position[parent] for parent in node.parents]) for node in self.nodes]
         self.recorded = [node.data for node in self.nodes]
-        self._traits: dict[Operation, _Traits] = {}
 
-    def _traits_of(self, op: Operation) -> _Traits:
-        traits = self._traits.get(op)
-        if traits is None:
-            traits = self._traits[op] = _traits_of(op)
-        return traits
+    @cached_property
+    def _traits(self) -> dict[Operation, _Traits]:
+        return {op: _traits_of(op) for op in {node.op for node in self.nodes if node.parents}}
 
     @cached_property
     def plan(self) -> Plan:
         """The steps that compute all nodes anew."""
         return [
-            (i, self._forward(node), self.operands[i], self._traits_of(node.op).rounding)
+            (i, self._forward(node), self.operands[i], self._traits[node.op].rounding)
             for i, node in enumerate(self.nodes)
             if self.operands[i] and node.op is not ops.stop_gradient
         ]
 
     def _forward(self, node: Value) -> Callable[..., float]:
-        return forward_of(node) if isinstance(node.op, Given) else self._traits_of(node.op).forward
+        return forward_of(node) if isinstance(node.op, Given) else self._traits[node.op].forward
 
     @cached_property
     def values(self) -> list[float]:
@@ -135,7 +133,7 @@ class Program:
         if isinstance(op, Given):
             slopes = node.local_derivatives()
             return slopes if random is None else tuple([rounded(slope, random) for slope in slopes])
-        constant = self._traits_of(op).constant
+        constant = self._traits[op].constant
         return constant or local_derivatives(op, values[i], [values[j] for j in self.operands[i]], random)
 
     def plan_from(self, moved: Iterable[int]) -> Plan:
@@ -277,6 +275,44 @@ class Program:
             for i, gradient in enumerate(self.gradients(values, random)):
                 spread[i] = max(spread[i], 2.0 * abs(gradient - exact[i]))
         return spread
+
+
+@dataclass
+class Sweep:
+    """A backward pass through a graph.
+
+    Attributes:
+        gradients: of each node, as ``backward()`` gives them.
+        rounding: how far each may be off by rounding.
+        terms: the size of the terms that cancel in each.
+    """
+
+    program: Program
+    gradients: list[float]
+    rounding: list[float]
+    terms: list[float]
+
+    def along(self, direction: Mapping[int, float]) -> tuple[float, float, float]:
+        """The derivative along a direction, how far it may be off, and the terms that cancel in it."""
+        return (
+            sum([c * self.gradients[i] for i, c in direction.items()]),
+            sum([abs(c) * self.rounding[i] for i, c in direction.items()]),
+            sum([abs(c) * self.terms[i] for i, c in direction.items()]),
+        )
+
+
+def backward(program: Program, seed: int) -> Sweep:
+    """Call ``backward()`` on the output of a graph whose gradients are set to 0 before."""
+    for node in program.nodes:
+        node.grad = 0.0
+    try:
+        program.nodes[-1].backward()
+    except ARITHMETIC:
+        for node in program.nodes:
+            node.local_derivatives()  # the one that raises says so, naming its operation
+        raise
+    gradients = [node.grad for node in program.nodes]
+    return Sweep(program, gradients, program.rounding_of_gradients(seed), program.terms())
 
 
 def forward_of(node: Value) -> Callable[..., float]:

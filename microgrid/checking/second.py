@@ -13,11 +13,10 @@ from microgrid.checking.line import Line, Measure
 from microgrid.checking.noise import is_program
 from microgrid.checking.numeric import Method
 from microgrid.checking.problem import Leaves, Options
-from microgrid.checking.program import Program, restored
+from microgrid.checking.program import Program, Sweep, backward, restored
 from microgrid.checking.report import Derivative, Fault, Verdict, number
 from microgrid.checking.runs import Runs
 from microgrid.checking.sheet import with_progress
-from microgrid.checking.sweeps import Sweep, backward
 from microgrid.engine import Value
 
 
