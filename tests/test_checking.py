@@ -19,7 +19,7 @@ from microgrid.checking import CheckError, Verdict, check
 from microgrid.checking.analytic import complex_forward
 from microgrid.checking.gradient import EVALUATIONS
 from microgrid.checking.judging import Primitive
-from microgrid.checking.numeric import Noisy
+from microgrid.checking.noise import Noisy
 from microgrid.checking.report import Derivative, Fault, Report
 
 PASS, FAIL, KINK, DOMAIN, UNRESOLVED = Verdict

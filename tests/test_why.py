@@ -5,16 +5,15 @@ import io
 import math
 import random
 import re
-from importlib import import_module
 
 import pytest
 from hypothesis import given
 
 import microgrid as mg
 from microgrid import Op, Value, losses, nn, ops
-from microgrid.checking import Cause, Size
+from microgrid.checking import Cause, Size, causes
 from microgrid.checking.flow import Flow
-from microgrid.checking.why import WORDS
+from microgrid.checking.sentences import WORDS
 from microgrid.strategies import expressions
 
 
@@ -558,10 +557,9 @@ def test_operations_of_ones_own_and_compiled_calls_are_explained():
 
 
 def test_where_an_infinity_came_up_is_looked_for_once_in_a_graph_that_has_many(monkeypatch):
-    why = import_module("microgrid.checking.why")  # under whose name the package has the function
     looked: list[int] = []
-    find = why.first_not_finite
-    monkeypatch.setattr(why, "first_not_finite", lambda *given: looked.append(0) or find(*given))
+    find = causes.first_not_finite
+    monkeypatch.setattr(causes, "first_not_finite", lambda *given: looked.append(0) or find(*given))
     x = y = mg.Value(0.3)
     for _ in range(4000):
         y = y * x + y

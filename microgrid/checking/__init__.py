@@ -12,11 +12,12 @@ finds how many digits of a result are right, and which operations lost the other
 True
 """
 
+from microgrid.checking.causes import Cause
 from microgrid.checking.gradient import check
 from microgrid.checking.operation import check_op
 from microgrid.checking.precision import Loss, Precision, precision
 from microgrid.checking.report import CheckError, Derivative, Fault, Report, Verdict
-from microgrid.checking.why import Cause, Explanation, Finding, Size, why
+from microgrid.checking.why import Explanation, Finding, Size, why
 
 __all__ = [
     "Cause",

@@ -148,6 +148,21 @@ class Flow:
                         logarithms[j], step[j] = along, Edge(i, k)
         return step
 
+    def path(self, i: int) -> list[Edge]:
+        """The edges of the strongest path to the output, from the output on."""
+        step = self.strongest
+        found = []
+        edge = step[i]
+        while edge is not None:
+            found.append(edge)
+            edge = step[edge.node]
+        return found[::-1]
+
+    def along(self, edge: Edge) -> float:
+        """What flows along an edge; the gradient itself for the sum of flows."""
+        gradient = self.gradients[edge.node]
+        return gradient if edge.argument < 0 else gradient * self.locals[edge.node][edge.argument]
+
     def is_cut(self, i: int, k: int) -> bool:
         """Whether the row says that nothing ever flows from a node to its operand k."""
         mask = self.open[i]

@@ -6,22 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from microgrid.checking.numeric import (
-    NEGLIGIBLE,
-    UNIT,
-    Estimate,
-    Line,
-    Measure,
-    Method,
-    Obstacle,
-    Program,
-    better,
-    complex_step,
-    difference,
-    local_derivative,
-    rounded,
-)
+from microgrid.checking.line import Line, Measure, Obstacle
+from microgrid.checking.noise import UNIT, local_derivative, rounded
+from microgrid.checking.numeric import NEGLIGIBLE, Estimate, Method, better, complex_step, difference
+from microgrid.checking.program import Program
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
+from microgrid.checking.shape import across, bend, is_flat, one_sided
 from microgrid.engine import Value
 from microgrid.ops import Operation
 from microgrid.recording import enable_grad
@@ -36,7 +26,7 @@ def judge(
     terms: float = 0.0,
     method: Method = Method.AUTO,
     step: float | None = None,
-    hasty: bool = False,
+    stop_at_first: bool = False,
 ) -> Derivative:
     """Compare a derivative with the numeric one of a line.
 
@@ -49,8 +39,8 @@ def judge(
         terms: the size of the terms that cancel in ``backward``.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
-        hasty: whether to call a derivative wrong by the first witness, but for what looks like a kink: for a caller
-            that looks for the cause.
+        stop_at_first: whether to call a derivative wrong by the first estimate, but for what looks like a kink: for a
+            caller that looks for the cause.
     """
     if not math.isfinite(line.scale):
         reason = "an infinite number, or nan, has none beside it to take a difference with"
@@ -60,23 +50,32 @@ def judge(
     compare = partial(_compare, name, value, backward, line, rounding, negligible)
     estimate = _estimate(line, backward, method, step, negligible)
     is_seen = estimate.method is Method.DIFFERENCE and not math.isnan(estimate.value)
-    if not backward and is_seen and line.is_flat(estimate.distance):
+    if not backward and is_seen and is_flat(line, estimate.distance):
         estimate = Estimate(0.0, 0.0, step=line.beside)
     row = compare(estimate)
     # The complex step takes a side of each branch by itself, and these need not be sides of one line.
     is_open = row.verdict is Verdict.KINK and method is not Method.COMPLEX and not step
-    if is_open and (across := line.across()) is not None:
-        smooth = judge(name, value, backward, across[0], rounding + across[1], terms, Method.DIFFERENCE, hasty=hasty)
+    if is_open and (beyond := across(line)) is not None:
+        smooth = judge(
+            name,
+            value,
+            backward,
+            beyond[0],
+            rounding + beyond[1],
+            terms,
+            Method.DIFFERENCE,
+            stop_at_first=stop_at_first,
+        )
         return smooth if smooth.verdict in (Verdict.PASS, Verdict.FAIL) else row
     is_doubtful = row.verdict is Verdict.FAIL or (row.verdict is Verdict.PASS and line.may_hide_kinks)
     if method is Method.COMPLEX or not is_doubtful:
         return row
-    bend = line.bends(estimate.step if estimate.method is Method.DIFFERENCE else line.beside)
-    is_kink = math.isinf(bend) or (bend > 0.0 and not _lies_outside(line.slopes(line.nearest), backward))
-    if row.verdict is Verdict.FAIL and (is_kink or not (hasty and math.isfinite(backward))):
+    bent = bend(line, estimate.step if estimate.method is Method.DIFFERENCE else line.beside)
+    is_kink = math.isinf(bent) or (bent > 0.0 and not _lies_outside(one_sided(line, line.nearest), backward))
+    if row.verdict is Verdict.FAIL and (is_kink or not (stop_at_first and math.isfinite(backward))):
         row = _confirmed_failure(row, estimate, line, negligible, compare)
     if row.verdict is Verdict.PASS:  # central differences are the mean of both sides, and so may backward be
-        is_kink = line.may_hide_kinks and bend > 2.0 * max(row.allowed, estimate.resolution(negligible))
+        is_kink = line.may_hide_kinks and bent > 2.0 * max(row.allowed, estimate.resolution(negligible))
     return compare(Estimate(obstacle=Obstacle(None, is_kink=True), distance=line.nearest)) if is_kink else row
 
 
@@ -197,7 +196,7 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         if obstacle.position is None:
             return "the slope is not a finite number beside this point"
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
-    (before, left), (after, right) = line.sides(estimate.distance)
+    sides = (before, left), (after, right) = one_sided(line, estimate.distance)
     near = "at this very point"
     if estimate.distance > 1e-9 * max(line.scale, 1e-3):
         near = f"within ±{number(estimate.distance, 2)} of this point"
@@ -214,7 +213,7 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         reason += "; no operation in this graph declares a kink here; if one is yours, pass kink= to its Op"
     if not math.isfinite(backward):
         reason += f", and backward() gives {number(backward)}: give its derivative there a number, by where()"
-    elif _lies_outside((left, right), backward):
+    elif _lies_outside(sides, backward):
         reason += (
             f", and backward() gives {number(backward, 4)}, which is not between them: "
             "conventions at kinks need not add up"
@@ -222,9 +221,9 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
     return reason
 
 
-def _lies_outside(slopes: tuple[float, float], backward: float) -> bool:
+def _lies_outside(sides: list[tuple[float, float]], backward: float) -> bool:
     """Whether a derivative at a kink is a number that is not between the slopes of its sides, to four digits."""
-    low, high = sorted(slopes)
+    low, high = sorted([slope for _, slope in sides])
     margin = 5e-5 * (abs(low) + abs(high))
     return backward < low - margin or backward > high + margin
 

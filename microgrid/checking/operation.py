@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from microgrid.checking.judging import Primitive
-from microgrid.checking.numeric import local_derivative
+from microgrid.checking.noise import local_derivative
 from microgrid.checking.problem import argument_names
 from microgrid.checking.report import Derivative, Fault, Report, Verdict, number
 from microgrid.engine import Value

@@ -22,7 +22,8 @@ from typing import Any
 
 from microgrid import ops
 from microgrid.checking.flow import first_not_finite
-from microgrid.checking.numeric import UNIT, Plan, Rounding, advance, forward_of
+from microgrid.checking.noise import UNIT
+from microgrid.checking.program import Plan, Rounding, advance, forward_of
 from microgrid.checking.report import number, operation, where
 from microgrid.checking.rewrites import rewrite
 from microgrid.checking.sheet import BAD, GOOD, ODD, PLAIN, Badge, Quote, Row, Sheet, picture_of

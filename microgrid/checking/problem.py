@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from microgrid.calculus import flatten
-from microgrid.checking.numeric import Program
+from microgrid.checking.numeric import Method
+from microgrid.checking.program import Program
 from microgrid.checking.report import operation
 from microgrid.engine import Value, constant
 from microgrid.ops import LEAF, Op, as_float, short_repr
@@ -25,6 +26,18 @@ class Problem:
     leaves: Leaves
     output: Value
     build: Callable[[], Value] | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a call asks to check it: see ``check``."""
+
+    order: int
+    method: Method
+    step: float | None
+    sample: int | None
+    seed: int
+    progress: bool
 
 
 def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:

@@ -2,13 +2,14 @@
 
 import html
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from microgrid import engine, recording
-from microgrid.checking.numeric import restored
+from microgrid.checking.program import restored
 from microgrid.engine import Value
 from microgrid.environment import displayable
 
@@ -235,3 +236,24 @@ background:rgba(128,128,128,.1);color:inherit}
 @container (max-width:45rem){.microgrid-report table{font-size:.9rem}
 .microgrid-report th,.microgrid-report td{padding:.3em .5em}}
 </style>"""
+
+
+def with_progress(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:
+    """Yield the items; with a progress bar on stderr once it has taken more than a second."""
+    bar = None
+    started = time.perf_counter()
+    try:
+        for done, item in enumerate(items):
+            if bar is None and progress and done and time.perf_counter() - started > 1.0:
+                from rich.console import Console
+                from rich.progress import Progress
+
+                bar = Progress(console=Console(stderr=True), transient=True)
+                task = bar.add_task(what, total=len(items))
+                bar.start()
+            if bar is not None:
+                bar.update(task, completed=done)
+            yield item
+    finally:
+        if bar is not None:
+            bar.stop()

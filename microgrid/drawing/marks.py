@@ -83,7 +83,7 @@ def _found(mark: Mark) -> Marks:
 
 
 def _of_why(found: "Explanation") -> Marks:
-    from microgrid.checking.why import Cause
+    from microgrid.checking.causes import Cause
 
     along_a_path = (Cause.SATURATED, Cause.SMALL_FACTORS, Cause.LARGE_FACTORS)  # of its factors the first counts
     at: dict[Value, list[str]] = {}

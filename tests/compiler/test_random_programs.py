@@ -4,7 +4,7 @@ from hypothesis import given
 from programs import ON_ARRAYS, Case, assert_close, cases, eager, formed
 
 import microgrid as mg
-from microgrid.checking.numeric import Program
+from microgrid.checking.program import Program
 from microgrid.compiler import compile
 from microgrid.strategies import expressions
 

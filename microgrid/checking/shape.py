@@ -1,0 +1,137 @@
+"""What a function looks like along a line, near by: whether it is flat, bends, or goes on smoothly past a branch."""
+
+import itertools
+import math
+from collections.abc import Iterable
+from copy import copy
+
+from microgrid.checking.line import LEVELS, RATIO, Line, Obstacle
+from microgrid.checking.noise import UNIT
+
+WIDENINGS = 40
+DIGITS = 53
+BISECTIONS = 12
+CUSP = 6
+GRADUAL = 2.0**20
+"""What begins to move by fewer units in the last place than this, saturates; by more, it jumps or bends."""
+
+
+def is_flat(line: Line, distance: float) -> bool:
+    """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1.
+
+    Or as far as there is nothing in the way, if something is at this distance. Beside an argument that is tiny
+    beside 1 nothing moves that is not tiny too.
+
+    A number that saturates does not move either, and its slope is not 0: it sets in with the last place, and
+    grows little by little. What is flat jumps, or bends, or stays.
+    """
+    here = {line.base}
+    sizes = [size for size in (line.size, line.scale) if size > 1e-12]
+    flat = [size for size in sizes if set(line.samples(range(-3, 4), min(0.003 * size, 0.06 * distance))) == here]
+    if not flat:
+        return False
+    if line.visible_rounding() > GRADUAL * math.ulp(line.base):  # rounding keeps it from moving
+        return False
+    outwards = [0.01 * flat[0] * RATIO**k for k in range(WIDENINGS)]
+    towards_zero = []
+    if len(line.direction) == 1:
+        (start,) = [line.program.values[i] / c for i, c in line.direction.items()]
+        towards_zero = [-start * (1.0 - 2.0**-k) for k in range(1, DIGITS)]
+        if line.scale > 2.0**DIGITS:  # what lies nearer to 0 than the last place of the argument
+            towards_zero.append(-start)
+    return not any(_sets_in(line, steps) for steps in (outwards, [-step for step in outwards], towards_zero))
+
+
+def _sets_in(line: Line, steps: Iterable[float]) -> bool:
+    """Whether the number is seen to begin to move along these steps by little more than its last place."""
+    still = 0.0
+    for step in steps:
+        if _moves(line, step):
+            little = (step - still) / 64.0
+            for _ in range(BISECTIONS):
+                middle = still + 0.5 * (step - still)
+                if _moves(line, middle):
+                    step = middle
+                else:
+                    still = middle
+            is_blurred = abs(step - still) < 4.0 * line.smallest
+            return is_blurred or _moves(line, step + little) < GRADUAL * math.ulp(line.base)
+        still = step
+    return False
+
+
+def _moves(line: Line, step: float) -> float:
+    """How far the number moves by a step; not at all if something is in the way."""
+    point = line.at(step)
+    return 0.0 if isinstance(point, Obstacle) else abs(point[1] - line.base)
+
+
+def bend(line: Line, step: float) -> float:
+    """How much the slopes on both sides differ, from as near by as can be seen: at a kink that nothing declares.
+
+    0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
+    """
+    bends: list[float] = []
+    step = min(step, line.beside)
+    for _ in range(LEVELS):
+        change = abs(_change(line, step))
+        if step < 16.0 * line.smallest or not change > 4.0 * line.noise:  # a step must not be rounded much
+            break
+        bends.append(change / step)
+        step /= RATIO
+    for last in (bends[-3:], bends[-4:-1]):  # the last step may end just beyond a kink beside the point
+        if len(last) == 3 and max(last) < 2.0 * min(last):
+            return last[-1]
+    growing = itertools.pairwise(bends[-CUSP:])
+    # what changes at random by as much at each step grows by the ratio of the steps
+    return math.inf if len(bends) >= CUSP and all(a < b < 0.8 * RATIO * a for a, b in growing) else 0.0
+
+
+def across(line: Line) -> tuple[Line, float] | None:
+    """The same line past the branches that meet at the point itself, if they meet with one slope; else ``None``.
+
+    The slopes to both sides, over two steps in a row, differ the less, the smaller the steps, until rounding
+    hides how much: by how much they may differ still is the second result.
+    """
+    smooth = copy(line)
+    while (here := smooth.obstacle(line.nearest)) is not None and here.is_kink:
+        smooth.kinks = [kink for kink in smooth.kinks if kink[0] != here.position]
+    spreads: list[float] = []
+    before: list[float] = []
+    unseen, step = math.inf, 0.1 * line.size
+    while step > 16.0 * line.smallest and len(spreads) < LEVELS:
+        sides = [side for side in (smooth.at(step), smooth.at(-step)) if not isinstance(side, Obstacle)]
+        if len(sides) == 2:
+            slopes = [(y - line.base) / made for made, y in sides]
+            spread = max(*slopes, *before) - min(*slopes, *before)
+            rounding = (4.0 * line.noise + 8.0 * UNIT * max([abs(y) for _, y in sides])) / step
+            unseen = max(spread, rounding)
+            if before and spread <= rounding:
+                break
+            spreads.append(spread)
+            before = slopes
+        step /= RATIO
+    meet = all(b < 0.75 * a for a, b in itertools.pairwise(spreads[-3:]))
+    return (smooth, unseen) if meet and len(smooth.kinks) < len(line.kinks) else None
+
+
+def _change(line: Line, step: float) -> float:
+    """How far the number moves to both sides together."""
+    sides = [line.at(step), line.at(-step)]
+    return sum(side[1] - line.base for side in sides if not isinstance(side, Obstacle))
+
+
+def one_sided(line: Line, distance: float) -> list[tuple[float, float]]:
+    """The number and the slope on the left and on the right, continued to the point from this distance on."""
+    step = max(line.beside, distance)
+    through = copy(line)
+    through.kinks = []
+    points = [through.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
+    found = []
+    for near, far in ((points[1], points[0]), (points[2], points[3])):
+        if isinstance(near, Obstacle) or isinstance(far, Obstacle):
+            found.append((math.nan, math.nan))
+        else:
+            slope = (far[1] - near[1]) / (far[0] - near[0])
+            found.append((near[1] - slope * near[0], slope))
+    return found

@@ -1,0 +1,74 @@
+"""Which module made the nodes of a graph: its units, and the layers that these are in."""
+
+from collections.abc import Callable, Iterable
+from functools import cache, cached_property
+from typing import Any
+
+from microgrid.checking.flow import Flow
+from microgrid.engine import Value
+from microgrid.ops import relu
+
+
+class Units:
+    """The calls of modules that made the nodes of a graph."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.inputs: Callable[[Any], set[Value]] = cache(lambda call: set(call.inputs))
+
+    @cached_property
+    def calls(self) -> list[Any]:
+        """For each node the call of a module that made it or what is computed from it; empty where there are none."""
+        flow = self.flow
+        if all(node.origin is None or node.origin.module is None for node in flow.nodes):
+            return []
+        calls: list[Any] = [None] * len(flow.nodes)
+        for i in reversed(range(len(flow.nodes))):
+            origin = flow.nodes[i].origin
+            if origin is not None and origin.module is not None:
+                calls[i] = origin.module
+            elif (child := flow.child[i]) is not None:
+                calls[i] = calls[child]
+        return calls
+
+    def call(self, i: int) -> Any:
+        """The call of a module that made a node; ``None`` for none."""
+        call, node = self.calls[i] if self.calls else None, self.flow.nodes[i]
+        while call is not None and node in self.inputs(call):
+            call = call.outer
+        return call
+
+    def unit(self, i: int) -> str:
+        """The module that made a node, ``"MLP.layers.0.neurons.3"``; empty for none."""
+        call = self.call(i)
+        return call.path if call is not None else ""
+
+    def home(self, leaves: Iterable[int]) -> str:
+        """The module that holds all of some labelled leaves; empty for none."""
+        held: list[set[str]] = []
+        for call in {self.call(i) if self.flow.nodes[i].label else None for i in leaves}:
+            paths, outer = {""}, call
+            while outer is not None:
+                paths.add(outer.path)
+                outer = outer.outer
+            held.append(paths)
+        return max(set.intersection(*held), key=len)
+
+    @cached_property
+    def layers(self) -> dict[str, dict[Any, list[int]]]:
+        """For each module the ReLUs of each of its units: of those that it applies itself, or that its neurons do."""
+        by_call: dict[Any, list[int]] = {}
+        for i, node in enumerate(self.flow.nodes):
+            if node.op is relu and (call := self.call(i)) is not None:
+                by_call.setdefault(call, []).append(i)
+        layers: dict[str, dict[Any, list[int]]] = {}
+        for call, relus in by_call.items():
+            layer = call if relus[1:] or call.outer is None else call.outer
+            for k, i in enumerate(relus):
+                layers.setdefault(layer.path, {}).setdefault((call.path, k), []).append(i)
+        return layers
+
+    @cached_property
+    def layer_of(self) -> dict[int, str]:
+        """The module in whose units a ReLU is."""
+        return {i: layer for layer, units in self.layers.items() for relus in units.values() for i in relus}
