@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+import sys
 import threading
 import warnings
 import weakref
@@ -241,6 +242,18 @@ class Compiled(Generic[Result]):
             signature = "(…)"
         count = sum(map(len, self._traces.variants.values()))
         return f"<compiled {self._name}{signature}, {count or 'no'} kernel{'s' * (count != 1)} so far>"
+
+    def __reduce__(self) -> Any:
+        """A copy, or a pickle, is the function compiled anew; one that a module or an object has is found there."""
+        path = getattr(self.function, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(self.function, "__module__", ""))
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return path
+        if isinstance(found, Compiled) and isinstance(self.function, MethodType):
+            return getattr, (self.function.__self__, self._name)
+        return Compiled, (self.function, self.reduce, self.batch, self.dtype, self.target, self.threads, [*self.static])
 
     def kernel(self, *batch: Any, **named: Any) -> Kernel:
         """Return the kernel for arguments like these, traced and compiled when it is first needed.
