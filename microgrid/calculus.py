@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
-from microgrid.ops import CONSTANT, LEAF, Operation
+from microgrid.ops import CONSTANT, LEAF, Op, Operation
 from microgrid.recording import enable_grad, watch
 
 Function = Callable[..., Any]
@@ -224,9 +224,8 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
 
     The tangent of a node is Σ ∂node/∂parent · tangent of the parent, over its parents; it is computed
     node by node in topological order, next to the value: forward-mode differentiation. A node that is
-    constant, as behind ``stop_gradient`` or a comparison, has no tangent and sends none on. What ``take`` chooses
-    among numbers of which others vary has one, 0 if it is constant itself: an infinite or missing derivative behind
-    it then makes nan, where the gradient is 0.
+    constant, as behind ``stop_gradient`` or a comparison, or where ``take`` chose what is, has no tangent and sends
+    none on.
 
     >>> mg.jvp(lambda x: x * x, 3.0, 1.0)
     (9.0, 6.0)
@@ -263,21 +262,36 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
 def _push_forward(
     order: Sequence[Value], outputs: list[Any], tangents: dict[Value, Any], keep_graph: bool
 ) -> list[Any]:
-    """The tangents of the outputs, from those of the inputs; as graphs themselves if that is asked for."""
+    """The tangents of the outputs, from those of the inputs; as graphs themselves if that is asked for.
+
+    Behind a row that chooses, whether a node moves depends on what was chosen: it is 1 or 0, and a node with the index.
+    """
+    moves: dict[Value, Any] = {}
     with enable_grad():
         for node in order:
-            parents = node.parents
+            parents, op = node.parents, node.op
             if tangents.keys().isdisjoint(parents):
                 continue
-            slopes = node.op.local_derivatives(node, *parents) if keep_graph else node.local_derivatives()
-            derivatives = zip(parents, node.op.connected, slopes, strict=True)
-            products = [
-                _sent(node.op, tangents[parent], derivative)
-                for parent, connected, derivative in derivatives
+            slopes = op.local_derivatives(node, *parents) if keep_graph else node.local_derivatives()
+            known = [
+                (parent, slope)
+                for parent, connected, slope in zip(parents, op.connected, slopes, strict=True)
                 if parent in tangents and connected
             ]
-            if products:
-                tangents[node] = ops.total(products)
+            if not known:
+                continue
+            products = [_sent(op, tangents[parent], slope) for parent, slope in known]
+            if isinstance(op, Op) and op.chooses:
+                moves[node] = ops.total([_sent(op, moves.get(parent, 1.0), slope) for parent, slope in known])
+            elif moves:
+                masks = [moves.get(parent) for parent, _ in known]
+                products = [
+                    product if mask is None else ops.where(mask, product, 0.0)
+                    for mask, product in zip(masks, products, strict=True)
+                ]
+                if None not in masks:
+                    moves[node] = ops.maximum(*masks)
+            tangents[node] = ops.total(products)
         return [tangents.get(output, 0.0) for output in outputs]
 
 

@@ -365,6 +365,12 @@ class TrainingStep(ArrayStep):
         self._state = self._values, {}
         self._pull()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a training step cannot be copied or pickled, for its loss and its optimizer would not share their "
+            "parameters: copy the model and optimizer.state_dict(), and make a training_step of the copies"
+        )
+
     def __call__(self, *batch: Any, **named: Any) -> float:
         """Take a step: return the loss of a batch at the parameters as they were, and move them.
 

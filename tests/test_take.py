@@ -83,6 +83,27 @@ def test_nothing_flows_to_what_is_not_chosen_not_even_an_infinite_gradient():
     assert mg.jvp(lambda v: mg.take(v, Value(0.0)), [1.0, 2.0], [1.0, math.inf])[1] == 1.0
 
 
+BEHIND = {
+    "a root": lambda x, k: mg.sqrt(mg.take([0.0, x], k)),
+    "two choices": lambda x, k: mg.sqrt(mg.take([mg.take([0.0, x], k), x * x], 0.0 * k)),
+    "a product of choices": lambda x, k: mg.sqrt(mg.take([0.0, x], k) * mg.take([x, 0.0], 1.0 - k)),
+    "beside what moves": lambda x, k: mg.sqrt(mg.take([0.0, x], k)) * 2.0 + x,
+    "none chosen": lambda x, k: mg.sqrt(mg.take([x, x], k + 0.5)) + x,
+}
+
+
+@pytest.mark.parametrize("k", [0.0, 1.0])
+@pytest.mark.parametrize("f", BEHIND.values(), ids=BEHIND)
+def test_what_was_not_chosen_does_not_move_what_is_behind_in_any_mode(f, k):
+    leaf, index = Value(0.25), Value(k)
+    f(leaf, index).backward()
+    assert math.isfinite(leaf.grad)
+    forward = lambda x, k: mg.jvp(lambda t: f(t, k), x, 1.0)[1]  # noqa: E731
+    assert forward(0.25, index).data == leaf.grad
+    assert mg.grad(lambda x: f(x, index))(0.25).data == leaf.grad
+    assert mg.compile(forward, batch=False).predict(0.25, k) == leaf.grad
+
+
 def test_second_derivatives_go_through_the_choice():
     f = lambda v: mg.take([v[0] ** 3, v[0] * v[1]], Value(1.0)) + mg.take([v[0] ** 3, v[1]], Value(0.0))  # noqa: E731
     assert mg.hessian(f)([2.0, 5.0]) == [[12.0, 1.0], [1.0, 0.0]]

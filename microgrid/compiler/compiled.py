@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+import sys
 import threading
 import warnings
 import weakref
@@ -14,7 +15,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, over
 import numpy as np
 
 from microgrid import engine, ops
-from microgrid.calculus import flatten
+from microgrid.calculus import flatten, under_way
 from microgrid.compiler.boxes import Box
 from microgrid.compiler.call import called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
@@ -37,7 +38,7 @@ from microgrid.compiler.structure import (
 )
 from microgrid.compiler.targets import named as target_named
 from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, without_collector
-from microgrid.engine import Value
+from microgrid.engine import Value, topological_order
 from microgrid.nn import Dropout, Module, factors_of, mode
 from microgrid.node import announce_reads
 from microgrid.recording import kinds, no_grad, open_blocks
@@ -114,11 +115,10 @@ class Compiled(Generic[Result]):
 
         Raises:
             TraceError: within a function that is being compiled: call it there.
+            TypeError: of numbers by which a derivative is being taken.
         """
         structure, split = self._taken_apart(batch, named)
-        self._refuse_traced(
-            split, f"predict() gives plain numbers: within a compiled function call {self._name} itself"
-        )
+        self._refuse_to_cut(split, f"predict() gives plain numbers; call {self._name} itself")
         return self._called(structure, split).predicted(split)
 
     def jacobian(self, *batch: Any, argnums: int = 0, sparse: bool = False, **named: Any) -> Any:
@@ -143,6 +143,7 @@ class Compiled(Generic[Result]):
         Raises:
             ModuleNotFoundError: without SciPy, naming the extra that brings it.
             TraceError: within a function that is being compiled: differentiate by ``mg.jacobian`` there.
+            TypeError: of numbers by which a derivative is being taken; for a position that is no whole number.
             ValueError: if there is no such argument, or samples that have become one are to be told apart.
         """
         kernel, leaves, arrays = self._by(argnums, batch, named)
@@ -157,13 +158,14 @@ class Compiled(Generic[Result]):
         kernel, leaves, arrays = self._by(argnums, batch, named)
         return kernel.derivative(leaves, kernel.theta, arrays, second=True, seed=seed, sparse=sparse)
 
-    def derivatives(self, batch: Sequence[Any], named: dict[str, Any], argnums: int, second: bool) -> Any:
+    def derivatives(self, batch: Sequence[Any], named: dict[str, Any], argnums: Any, second: bool) -> Any:
         """Return the rows of a Jacobian or a Hessian, and what puts them in the structure of the result.
 
-        ``None`` if something else than one sample's numbers is in it, so that the derivatives have a graph.
+        ``None`` if something else than one sample's numbers is in it, so that the derivatives have a graph; or if they
+        are by several arguments.
         """
         structure, split = self._taken_apart(batch, named)
-        if self.batch or any(part.values for part in split):
+        if self.batch or isinstance(argnums, tuple) or any(part.values for part in split):
             return None
         variant = self._variant(structure, split)
         one = variant.kernel.signature.outputs is None
@@ -177,12 +179,14 @@ class Compiled(Generic[Result]):
     ) -> tuple[Kernel, tuple[int, ...], list[Any]]:
         """The kernel of a call, those leaves of it that one argument is made of, and the arrays that it gets."""
         structure, split = self._taken_apart(batch, named)
+        if isinstance(argnums, bool) or not hasattr(type(argnums), "__index__"):
+            raise TypeError(f"argnums must be the position of one argument, from 0; got {argnums!r}")
         if not -len(batch) <= argnums < len(batch):
             raise ValueError(
                 f"argnums={argnums!r} asks for argument {argnums} of {self._name}, which was called with {len(batch)} "
                 "positional argument(s): count from 0, and pass by position what is to be differentiated"
             )
-        self._refuse_traced(
+        self._refuse_to_cut(
             split, "derivatives in arrays are plain numbers; write mg.jacobian(f)(…) or mg.hessian(f)(…)"
         )
         counts = [arrays_of(part) for part in structure[0]]
@@ -190,11 +194,14 @@ class Compiled(Generic[Result]):
         kernel = self._called(structure, split).kernel
         return kernel, tuple(range(first + 1, first + counts[argnums] + 1)), [part.numbers for part in split]
 
-    def _refuse_traced(self, split: Sequence[Split], why: str) -> None:
+    def _refuse_to_cut(self, split: Sequence[Split], why: str) -> None:
+        varied = under_way.get()
         for value in [value for part in split for value in part.values.values()]:
             announce_reads(value)
             if type(value) is Traced:
                 raise TraceError(f"within a compiled function: {why}")
+            if varied and not varied.isdisjoint(topological_order(value)):
+                raise TypeError(f"within a derivative: {why}")
 
     def _called(self, structure: Structure, split: list[Split]) -> "Variant":
         """What a call runs; what it is run on becomes arrays, and the factors of ``Dropout`` are drawn."""
@@ -235,6 +242,18 @@ class Compiled(Generic[Result]):
             signature = "(…)"
         count = sum(map(len, self._traces.variants.values()))
         return f"<compiled {self._name}{signature}, {count or 'no'} kernel{'s' * (count != 1)} so far>"
+
+    def __reduce__(self) -> Any:
+        """A copy, or a pickle, is the function compiled anew; one that a module or an object has is found there."""
+        path = getattr(self.function, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(self.function, "__module__", ""))
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return path
+        if isinstance(found, Compiled) and isinstance(self.function, MethodType):
+            return getattr, (self.function.__self__, self._name)
+        return Compiled, (self.function, self.reduce, self.batch, self.dtype, self.target, self.threads, [*self.static])
 
     def kernel(self, *batch: Any, **named: Any) -> Kernel:
         """Return the kernel for arguments like these, traced and compiled when it is first needed.

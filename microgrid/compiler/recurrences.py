@@ -13,8 +13,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from microgrid import ops
 from microgrid.compiler.classes import classify
 from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of
+from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import CONSTANT, Op
 
 Integers = NDArray[np.intp]
@@ -47,9 +49,13 @@ class _Search:
     """The search for the recurrence of a program."""
 
     def __init__(self, program: Program) -> None:
+        # Nodes to which no gradient flows back are others than those to which one does: a loop back would give them 0,
+        # and 0 times an infinite derivative is nan.
         self.program = program
-        numbers: dict[Op, int] = {}
-        self.kinds = np.array([numbers.setdefault(row, len(numbers)) for row in program.rows], dtype=np.intp)
+        numbers: dict[tuple[Op, bool], int] = {}
+        self.frozen = without_gradient(program)
+        kinds = zip(program.rows, self.frozen, strict=True)
+        self.kinds = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds], dtype=np.intp)
         self.folded_before = np.array([row is SCAN or row is STATE for row in program.rows])
         self.starts = np.array(program.starts, dtype=np.intp)
         self.operands = np.array(program.arguments, dtype=np.intp)
@@ -395,7 +401,8 @@ class _Search:
                     known[term] = body.append(argument_of(argument[kind]), (), position[k] if kind == "state" else k)
                 operands.append(known[term])
             known["own", p] = body.append(self.program.rows[first[p]], operands)
-        body.outputs = [known["own", int(p)] for p in states]
+        new = [(known["own", p], self.frozen[first[p]]) for p in states.tolist()]
+        body.outputs = [body.append(ops.stop_gradient, (node,)) if frozen else node for node, frozen in new]
         return body
 
     def _written(
@@ -419,7 +426,12 @@ class _Search:
 
         copy(iter(np.flatnonzero(~inside & ~behind).tolist()))
         nothing = result.append(CONSTANT, (), 0.0)
-        scan = result.append(SCAN, [new[a] if a >= 0 else nothing for a in given.tolist()], len(recurrences) - 1)
+        operands = {-1: nothing}
+        for a in given.tolist():
+            if a not in operands:
+                cut = self.frozen[a] and self.counts[a]
+                operands[a] = result.append(ops.stop_gradient, (new[a],)) if cut else new[a]
+        scan = result.append(SCAN, [operands[a] for a in given.tolist()], len(recurrences) - 1)
         size = len(place_of)
         for p, s in place_of.items():
             for k, node in enumerate(loop[:, p].tolist()):

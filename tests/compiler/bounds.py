@@ -171,6 +171,8 @@ class Graph:
         for node in self.order:
             if node not in tangents and node.parents:
                 known = [(parent, local) for parent, local in self.edges(node) if parent in tangents]
+                if isinstance(node.op, ops.Op) and node.op.chooses:  # what it does not choose does not move it
+                    known = [(parent, local) for parent, local in known if local.x or local.e]
                 terms = [_sent(node, tangents[parent], local) for parent, local in known]
                 if terms:
                     tangents[node] = _folded(terms)

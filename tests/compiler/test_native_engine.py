@@ -211,6 +211,17 @@ def test_a_link_in_the_cache_is_not_followed(folder, tmp_path):
     assert compiled()
 
 
+@POSIX
+def test_a_pipe_in_the_cache_is_not_waited_for(folder):
+    compiled()
+    (file,) = folder.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert not compiled()
+    assert file.is_file()
+    assert compiled()
+
+
 def is_a_link(folder):
     real = folder.with_name("real")
     real.mkdir(mode=0o700)

@@ -151,6 +151,15 @@ def neighbours(p, xs):
     return mg.total(y) + xs[0]
 
 
+def decides(p, xs):
+    """A number, of which two states are read, and what moves with each step only decide: their slopes are infinite."""
+    a, b, seen = p[0], 1.0 + p[1] * p[1], []
+    for x in xs:
+        a, b = mg.sin(a * p[2] + mg.less(b, 0.5) * x + mg.less(mg.sqrt(x - x), b)), mg.sqrt(mg.relu(b - 0.4))
+        seen.append(b * x)
+    return a + mg.total(seen[:2])
+
+
 def two_loops(p, xs):
     """One after the other: the second begins where the first one ends, and reads its states from the last one on."""
     h, states = [p[0], p[1]], []
@@ -189,6 +198,7 @@ CASES = [
     two_back,
     seasons,
     choices,
+    decides,
     within,
     parts_that_meet_later,
 ]

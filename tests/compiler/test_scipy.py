@@ -177,12 +177,23 @@ def test_what_depends_on_nothing_has_derivatives_without_an_entry():
         (lambda: broyden.hessian([1.0, 2.0], seed=[1.0]), r"seed must have the shape \(2,\)"),
         (lambda: mg.compile(lambda x: x[0]).jacobian([[1.0]]), "compile with reduce=None, which keeps samples apart"),
         (lambda: mg.compile(lambda x: x[0], reduce=None).hessian([[1.0]]), "or one sample with batch=False"),
+        (lambda: rosenbrock.jacobian([1.0, 2.0], argnums=(0,)), r"the position of one argument, from 0; got \(0,\)"),
+        (lambda: rosenbrock.hessian([1.0, 2.0], argnums="x"), "the position of one argument, from 0; got 'x'"),
+        (lambda: mg.grad(lambda x: broyden.jacobian([2.0 * x])[0][0])(1.0), r"within a derivative: .*mg\.jacobian"),
+        (lambda: mg.grad(lambda x: x * rosenbrock.predict([x, 1.0]))(2.0), r"within a derivative: .*call rosenb"),
         (lambda: mg.compile(lambda x: broyden.jacobian(x)[0])([[1.0]]), r"within a compiled function: .*mg\.jacobian"),
     ],
 )
 def test_what_cannot_be_is_said(call, said):
     with pytest.raises((TypeError, ValueError), match=said):
         call()
+
+
+@pytest.mark.parametrize("derivative", [mg.jacobian, mg.hessian])
+def test_derivatives_by_several_arguments_are_those_of_the_engine(derivative):
+    f = lambda x, y: x[0] * y * x[1]  # noqa: E731
+    compiled = derivative(mg.compile(f, batch=False), (0, 1))([2.0, 3.0], 5.0)
+    assert compiled == derivative(f, (0, 1))([2.0, 3.0], 5.0)
 
 
 def test_without_scipy_a_sparse_derivative_names_the_extra(monkeypatch):

@@ -39,7 +39,9 @@ class _Folder:
 def read(key: str) -> bytes | None:
     """Return what was written under a key: letters and digits."""
     with suppress(_UnusableError, OSError), _folder() as folder:
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_RDONLY
+        for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):  # the last: a pipe would be waited for
+            flags |= getattr(os, name, 0)
         with open(os.open(folder.prefix + key, flags, dir_fd=folder.descriptor), "rb") as file:
             content = file.read()
             if content[:_HEADER] == _header(key, code := content[_HEADER:]):
