@@ -42,6 +42,6 @@ function markFault(node) {
 function remarkOn(i) {
   const remark = program.remarks[i];
   if (!remark) return null;
-  const begin = remark.startsWith("out of date") ? `${nameOf(i)} is` : `${nameOf(i)}.grad`;
+  const begin = remark.startsWith("out of date") ? `${nameOf(i)} is` : `${held(i)}.grad`;
   return element("p", { class: "why remark" }, `In Python ${begin} ${remark}. Here both passes are computed anew, from 0.`);
 }

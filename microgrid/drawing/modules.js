@@ -42,7 +42,7 @@ function contextOf(i) {
 function fullName(i) {
   const at = moduleOf(i);
   const path = at < 0 ? "" : withoutRoot(modules[at].path);
-  return path && program.labels[i] ? `${path}.${program.labels[i]}` : isConstant(i) ? `${nameOf(i)} in ${leafName(i)}` : nameOf(i, 60);
+  return path && program.labels[i] ? `${path}.${program.labels[i]}` : isConstant(i) && inputNumber(i) === undefined ? `${nameOf(i)} in ${leafName(i)}` : leafName(i);
 }
 
 // ---------------------------------------------------------------------------------------------------

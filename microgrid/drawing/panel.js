@@ -65,7 +65,7 @@ function describeValue(node) {
       element("dd", {}, ...(gradient === null ? [node.reached ? "nothing has arrived yet" : "nothing flows to it"] : [whole(gradient, "full-gradient"), complete ? "" : " so far"])),
     ),
   );
-  parts.push(...[faultOf(node) ? element("p", { class: "line remark" }, faultOf(node)) : null, isMarkShown(node) && markOn(node) ? element("p", { class: "line remark" }, markOn(node)) : null, remarkOn(i)].filter((part) => part));
+  parts.push(...[faultOf(node) ? element("p", { class: "line remark" }, faultOf(node)) : null, isMarkShown(node) && marksOn(node).length ? element("p", { class: "line remark" }, marksOn(node).join(", ")) : null, remarkOn(i)].filter((part) => part));
   if (node.computes) {
     parts.push(element("h3", {}, "Formula"), line(bold(held(i)), ` = ${formulaOf(i)}`));
     if (known) parts.push(line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])));

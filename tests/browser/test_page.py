@@ -514,7 +514,7 @@ def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
     page = show(explore(output, depth=1))
     titles = page.locator("summary b").all_inner_texts()
     layers = [f"Layer {i} · Neuron {k}" for i, size in enumerate((3, 4, 1)) for k in range(size)]
-    assert titles == ["Leaves", "Plain numbers", *layers]
+    assert titles == ["Leaves", "Inputs", "Plain numbers", *layers]
     page.locator("summary", has_text="Layer 1 · Neuron 2").click()
     page.wait_for_selector("details[open]:has-text('Layer 1 · Neuron 2') .leaf")
     labels = page.locator("details", has_text="Layer 1 · Neuron 2").locator("label")
@@ -533,11 +533,30 @@ def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
 def test_a_number_that_came_without_a_name_is_edited_too(show):
     model = MLP(1, [2, 1], seed=1)
     page = show(explore(model([0.5])))
-    number = page.get_by_label("w0 × ▢", exact=True)
+    number = page.get_by_label("x0", exact=True)
     number.fill("2")
     assert page.evaluate("passes.data[passes.output]") == pytest.approx(model([2.0]).data, rel=1e-12)
     page.get_by_role("button", name="reset").click()
     expect(number).to_have_value("0.5")
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [("w10*x + w9*x + w2*x", ["w2", "x", "w9", "w10"]), ("x1*w1 + x2*w2 + b", ["x1", "w1", "x2", "w2", "b"])],
+)
+def test_leaves_that_are_numbered_are_listed_in_order(show, given, listed):
+    page = show(explore(given))
+    assert page.locator(".list label").all_inner_texts() == listed
+    assert [text.split(" = ")[0] for text in page.locator("#now p").first.inner_text().split(", ")] == listed
+
+
+def test_inputs_are_told_from_other_numbers(show):
+    page = show(explore(MLP(2, [2, 1], seed=1)([0.5, -1.0]) * 3.0))
+    groups = page.locator("details:has(summary)")
+    assert groups.nth(0).locator("label").all_inner_texts() == ["x0", "x1"]
+    expect(groups.nth(0).locator("summary")).to_have_text("Inputs 2")
+    assert groups.nth(1).locator("label").all_inner_texts() == [page.evaluate("nameOf(passes.output - 2)") + " × ▢"]
+    expect(groups.nth(1).locator("summary")).to_contain_text("Plain numbers 1")
 
 
 def test_a_card_is_edited_where_it_stands(show):
