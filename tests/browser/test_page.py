@@ -902,6 +902,30 @@ def test_boxes_open_and_close_by_keys_and_by_levels(show):
     assert titles(page) == ([], ["MLP"])
 
 
+@pytest.mark.parametrize(("sizes", "width"), [((4, 4, 1), 1280), ((16, 8, 1), 1280), ((4, 4, 1), 390)])
+def test_at_each_level_of_a_network_every_box_has_its_name_in_sight(show, sizes, width):
+    page = show(explore(network_of(*sizes)))
+    page.set_viewport_size({"width": width, "height": 800})
+    for _ in range(2 if width > 400 else 1):
+        page.evaluate("fit()")
+        groups = page.evaluate("nodes.filter(node => !node.single).map(node => node.title)")
+        names = ".far-name.group" if page.evaluate("view.detail") == "far" else ".node.group .label"
+        assert page.locator(names).locator("visible=true").all_text_contents() == groups
+        page.click("#open-level")
+    assert len(groups) == (sum(sizes) if width > 400 else len(sizes))
+
+
+def test_a_graph_that_the_user_has_turned_stays_turned(show):
+    page = show(explore(network_of(4, 4, 1)))
+    before = page.evaluate("direction")
+    page.click("#turn")
+    turned = page.evaluate("direction")
+    assert turned != before
+    page.click("#open-level")
+    page.click("#close-level")
+    assert page.evaluate("direction") == turned
+
+
 def test_a_network_opens_as_far_as_it_can_be_read_and_no_frame_is_ever_dropped(show):
     page = show(explore(network_of(16, 8, 1)))
     assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
