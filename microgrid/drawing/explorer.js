@@ -16,6 +16,7 @@ function touched(step) {
 
 function refresh() {
   panel.now.replaceChildren(...explain().filter((part) => part !== null));
+  if (now === 0 && lastStep > 0) panel.now.append(element("p", { class: "why" }, "Press play, or → for one step."));
   describeNode();
   refreshLeaves();
   if (document.activeElement === inside.element) inside.element.setAttribute("aria-label", spoken(inside));

@@ -679,6 +679,16 @@ def test_nan_has_a_colour_of_its_own_and_is_said_where_it_begins(show):
     assert page.locator(".faulty").count() == 0
 
 
+def test_an_infinite_gradient_is_said_to_begin_in_the_step_that_makes_it_and_in_no_other(show):
+    a = mg.Value(0.0, label="a")
+    page = show(explore(mg.log(a) * a))
+    begins = []
+    for step in range(page.evaluate("seedStep") + 1, page.evaluate("lastStep") + 1):
+        page.evaluate(f"goTo({step})")
+        begins.append("begins here: 1 × −inf" in page.locator("#now").inner_text())
+    assert begins == [True, False]
+
+
 def test_gradients_from_before_and_numbers_out_of_date_are_said(show):
     x = mg.Value(3.0, label="x")
     y = x * x
