@@ -689,6 +689,22 @@ def test_an_infinite_gradient_is_said_to_begin_in_the_step_that_makes_it_and_in_
     assert begins == [True, False]
 
 
+def test_a_node_tells_the_line_of_python_that_made_it_if_it_was_recorded(show):
+    a, b = mg.Value(2.0, label="a"), mg.Value(3.0, label="b")
+    with mg.record_lines():
+        product = a * b
+        y = mg.tanh(product) + a
+    page = show(explore(y))
+    page.evaluate("select(nodes.find(node => passes.row(node.values[0]).name === 'mul'))")
+    expect(page.locator("#node .origin")).to_have_text(f"Made by {product.origin}")
+    assert str(product.origin).endswith(": product = a * b")
+    page.evaluate("select(nodes[nodeOf[leaves[0]]])")
+    expect(page.locator("#node .origin")).to_have_count(0)
+    page.evaluate("formulas.explore('p * q')")
+    page.evaluate("select(outputNode)")
+    expect(page.locator("#node .origin")).to_have_count(0)
+
+
 def test_gradients_from_before_and_numbers_out_of_date_are_said(show):
     x = mg.Value(3.0, label="x")
     y = x * x
