@@ -150,6 +150,8 @@ def hinge(scores: Any, targets: Any) -> Any:
 
 def _surprise(logit: Any, others: list[Any]) -> Any:
     """Return −log of the share of a logit in a softmax with others, which may all be −inf; of none it is 0."""
+    if len(others) == 1:
+        return ops.softplus(others[0] - logit)
     shift = ops.stop_gradient(ops.finite(ops.maximum(*others or [-math.inf])))
     weight = ops.total(ops.exp(x - shift) for x in others)
     return ops.softplus(ops.log_weight(weight) + shift - logit)
@@ -162,7 +164,7 @@ def _weighted(terms: list[tuple[Any, Any]]) -> Any:
         if _is_variable(w):  # a where() around the product would send back 0 · inf: x must be finite before it is met
             products.append(w * ops.where(ops.equal(w, 0.0) * (1.0 - ops.less(x, math.inf)), 0.0, x))
         elif w:
-            products.append(w * x)
+            products.append(x if w == 1.0 else w * x)
     return ops.total(products)
 
 

@@ -87,6 +87,21 @@ def test_cross_entropy_of_infinite_logits_is_the_limit_with_the_gradients_of_pyt
         assert gradients(loss, logits) == pytest.approx(gradient, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("loss", "outputs", "target", "operations"),
+    [
+        (cross_entropy, 2, 0, ["sub", "softplus"]),
+        (binary_cross_entropy, 1, 1.0, ["neg", "softplus"]),
+        (binary_cross_entropy, 1, 0.0, ["softplus"]),
+        (mean_squared_error, 1, 0.5, ["sub", "mul"]),
+        (hinge, 1, 1.0, ["mul", "sub", "relu"]),
+    ],
+)
+def test_one_output_is_not_averaged_and_a_sure_class_not_weighted(loss, outputs, target, operations):
+    graph = topological_order(loss([Value(0.5) for _ in range(outputs)], target if outputs > 1 else [target]))
+    assert [node.op.name for node in graph if node.parents] == operations
+
+
 def test_cross_entropy_of_one_class_is_0():
     for target in (0, [1.0], Value(0), [Value(1.0)]):
         logit = Value(3.0)

@@ -15,6 +15,7 @@ import microgrid as mg
 from microgrid import Op, Value, ops
 from microgrid.checking.precision import DIGITS, rounding_rule
 from microgrid.checking.rewrites import PATTERNS, REWRITES, match
+from microgrid.checking.sheet import printable
 from microgrid.strategies import expressions
 
 
@@ -467,7 +468,7 @@ def test_the_text_the_colours_and_the_page_say_the_same_and_labels_inject_nothin
     for text in (str(found), terminal.getvalue(), page.split("</style>")[1]):
         assert "\x1b" not in text
         assert "\u202e" not in text
-    for sentence in found.sentences:
+    for sentence in map(printable, found.sentences):
         assert sentence in str(found)
         assert sentence in terminal.getvalue()
         assert sentence in html.unescape(page)

@@ -147,17 +147,27 @@ class Fault:
 
 
 def operation(node: Value) -> str:
-    """The operation with its operands, as in ``mul(w=−3, x=2)``; the label or the number of a leaf."""
+    """The operation with its operands, as in ``mul(exp(w)=2, x=3)``; the label or the number of a leaf."""
     if node.is_leaf:
         return node.label or number(node.data)
-    operands = [
-        f"{parent.label}={number(parent.data, 6)}" if parent.label else number(parent.data, 6)
-        for parent in node.parents[:4]
-    ]
+    depth = 2 if len(node.parents) < 3 else 0  # a long sum of expressions is not read
+    operands = [f"{_named(parent, depth)}={number(parent.data, 6)}".removeprefix("=") for parent in node.parents[:4]]
     more = len(node.parents) - len(operands)
     if more:
         operands.append(f"… {more} more")
     return f"{node.op.name}({', '.join(operands)})"
+
+
+def _named(node: Value, depth: int) -> str:
+    """The label, or a short expression of labels, so deep, as ``relu(sub(x, 1))``; empty if there is none."""
+    if node.label or node.is_leaf or not depth or len(node.parents) > 2:
+        return str(node.label)
+    names = [_named(parent, depth - 1) for parent in node.parents]
+    operands = [
+        name or number(parent.data, 3) * parent.is_leaf for name, parent in zip(names, node.parents, strict=True)
+    ]
+    text = f"{node.op.name}({', '.join(operands)})"
+    return text if any(names) and all(operands) and len(text) <= 30 else ""
 
 
 def where(node: Value) -> str:

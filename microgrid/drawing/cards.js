@@ -39,7 +39,7 @@ function drawClusters() {
   }
 }
 
-const CARD = { height: 78, mark: 20, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9, said: 10.9 };
+const CARD = { height: 78, mark: 22, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9, said: 10.9 };
 
 // How wide a text is, in half-width letters.
 /** @param {string} text */
@@ -59,9 +59,9 @@ function sizeOf(node) {
   const [low, high] = node.kind === "group" ? CARD.group : CARD.widths;
   const text = node.kind === "group" ? `${node.title} ${count(node.values.length, "node")}` : nameOf(i);
   const badge = node.kind === "group" ? 22 : passes.isLeaf(i) ? 0 : badgeWidth(passes.row(i).symbol);
-  const said = markOn(node);
-  const width = Math.max(28 + badge + CARD.letter * columns(text), said ? 22 + CARD.said * columns(said) : 0);
-  return [Math.min(Math.max(low, Math.ceil(width)), high), CARD.height + (said ? CARD.mark : 0)];
+  const said = marksOn(node);
+  const width = Math.max(28 + badge + CARD.letter * columns(text), ...said.map((line) => 22 + CARD.said * columns(line)));
+  return [Math.min(Math.max(low, Math.ceil(width)), high), CARD.height + CARD.mark * said.length];
 }
 
 // What a card is called where it does not say so itself: from far it has no text.

@@ -133,10 +133,12 @@ function placeDiagram() {
   const rows = Math.max(...network.shown.map((units, k) => units.length + (network.sizes[k] > units.length ? 1 : 0)));
   room.style.height = matchMedia("(max-width: 720px)").matches ? `${Math.min(620, rows * 44 + 60)}px` : "";
   const [width, height] = [room.clientWidth, room.clientHeight];
-  const pitch = Math.min(64, (height - 50) / rows);
-  const size = Math.max(8, Math.min(46, pitch * 0.78));
   const columns = network.shown.length;
-  const x = (/** @type {number} */ column) => 44 + (column * (width - 88)) / (columns - 1);
+  const most = Math.min(96, Math.max(64, width / (3 * columns))); // on a projector there is more room
+  const pitch = Math.min(most, (height - 50) / rows);
+  const size = Math.max(8, Math.min(most * 0.72, pitch * 0.78));
+  const margin = Math.max(44, size / 2 + 21); // where the inputs have their names
+  const x = (/** @type {number} */ column) => margin + (column * (width - 2 * margin)) / (columns - 1);
   const middle = (height - 44) / 2;
   const y = (/** @type {number} */ column, /** @type {number} */ row) => {
     const units = network.shown[column].length;

@@ -27,7 +27,7 @@ function explain() {
       heading("The leaves"),
       element("p", {}, ...some, some.length && more.length ? ", and " : "", more.join(" and "), "."),
       ...Object.keys(program.remarks).slice(0, 3).map((i) => remarkOn(Number(i))),
-      element("p", { class: "why" }, order.length ? "They were given. The forward pass computes everything else from them: press play, or →." : "Nothing is computed from it yet: it is a leaf."),
+      element("p", { class: "why" }, order.length ? "They were given. The forward pass computes everything else from them." : "Nothing is computed from it yet: it is a leaf."),
     ];
   }
   if (!node.single) return explainGroup(phase, node, heading);
@@ -62,7 +62,7 @@ function explain() {
     line(bold(name), ` = ${formulaOf(i)} has ${passes.reached[i] ? "" : "no "}gradient `, passes.reached[i] ? num(passes.shown.gradient[i]) : ""),
     ...sent.slice(0, MANY).map((edge) => line(...addition(edge), arrivalNote(edge))),
     sent.length > MANY ? line(`… and ${sent.length - MANY} more operands alike.`) : null,
-    fault(sent.some((edge) => passes.parentOf(edge) === begins.backward?.value) ? begins.backward.text : ""),
+    fault(sent.some((edge) => edge === begins.backward?.edge) ? begins.backward.text : ""),
     element("p", { class: "why" }, why),
   ];
 }

@@ -16,6 +16,7 @@ function touched(step) {
 
 function refresh() {
   panel.now.replaceChildren(...explain().filter((part) => part !== null));
+  if (now === 0 && lastStep > 0) panel.now.append(element("p", { class: "why" }, "Press play, or → for one step."));
   describeNode();
   refreshLeaves();
   if (document.activeElement === inside.element) inside.element.setAttribute("aria-label", spoken(inside));
@@ -102,8 +103,8 @@ function stepOf({ phase, value }) {
 
 const MOST_BOXES = 1500; // that are drawn at once after a box was opened
 
-function redraw() {
-  showPicture({ ...pictureOf(), note: page.view.note });
+function redraw(given = pictureOf()) {
+  showPicture({ ...given, note: page.view.note });
   playback.last = lastStep;
   slider.max = String(lastStep);
   showPlace();
@@ -158,13 +159,16 @@ function changeLevel(way) {
     opened = before;
     return refuse("Open the boxes by one level", "With all of this level open,");
   }
-  redraw();
+  redraw(isTurned ? pictureOf() : bestPicture());
   showPart(bounds);
 }
+
+let isTurned = false; // by the user
 
 // Let the forward pass go down instead of on, or on instead of down.
 function turn() {
   if (boxes().nodes.length > MOST_BOXES) return refuse("Turn the graph", "To be turned it is laid out anew:");
+  isTurned = true;
   direction = /** @type {Record<Direction, Direction>} */ ({ LR: "TB", TB: "LR", RL: "BT", BT: "RL" })[direction];
   redraw();
   showAll();

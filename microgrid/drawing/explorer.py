@@ -95,7 +95,13 @@ class Explorer(Page):
         return self._fill(
             ASSETS,
             {
-                "program": {**self._program.json(), **modules, "remarks": self._remarks(), **self._at()},
+                "program": {
+                    **self._program.json(),
+                    **modules,
+                    "remarks": self._remarks(),
+                    **self._at(),
+                    **self._lines(),
+                },
                 **self._findings(),
                 "formulas": {**formulas.table(self._program), "text": self._formula},
                 **self._picture(bool(modules["modules"])),
@@ -132,6 +138,14 @@ class Explorer(Page):
     def _at(self) -> dict[str, Any]:
         index = self._program.index
         return {"marks": {index[value]: texts for value, texts in self._marks.at.items()}} if self._marks.at else {}
+
+    def _lines(self) -> dict[str, Any]:
+        """The lines of Python that ``record_lines`` noted, each once, and which made which value."""
+        order = self._program.order
+        made = {i: str(value.origin) for i, value in enumerate(order) if value.origin and value.origin.file}
+        texts = list(dict.fromkeys(made.values()))
+        place = {text: k for k, text in enumerate(texts)}
+        return {"lines": texts, "lineOf": {i: place[text] for i, text in made.items()}} if made else {}
 
     def _findings(self) -> dict[str, Any]:
         if not self._marks.at:

@@ -2,7 +2,7 @@
 // What is known to be wrong with the numbers: where nan or infinity begins, and what Python's nodes held beside it.
 "use strict";
 
-/** @typedef { { value: number, text: string } } Fault */
+/** @typedef { { value: number, text: string, edge?: number } } Fault */
 /** @type {Record<"forward" | "backward", Fault | null>} where numbers stop being finite, in either pass */
 const begins = { forward: null, backward: null };
 
@@ -16,7 +16,7 @@ function findFaults() {
   for (let i = passes.count - 1; i >= 0 && !begins.backward; i--)
     for (let edge = passes.first[i]; edge < passes.first[i + 1] && !begins.backward; edge++)
       if (!Number.isFinite(passes.flow[edge]) && !isConstant(passes.parentOf(edge)))
-        begins.backward = { value: passes.parentOf(edge), text: `${format(passes.flow[edge])} begins here: ${format(passes.gradient[i])} × ${format(passes.derivative[edge])}` };
+        begins.backward = { value: passes.parentOf(edge), edge, text: `${format(passes.flow[edge])} begins here: ${format(passes.gradient[i])} × ${format(passes.derivative[edge])}` };
 }
 
 // The words for a card, once the play has come to where it happens.
@@ -42,6 +42,6 @@ function markFault(node) {
 function remarkOn(i) {
   const remark = program.remarks[i];
   if (!remark) return null;
-  const begin = remark.startsWith("out of date") ? `${nameOf(i)} is` : `${nameOf(i)}.grad`;
+  const begin = remark.startsWith("out of date") ? `${nameOf(i)} is` : `${held(i)}.grad`;
   return element("p", { class: "why remark" }, `In Python ${begin} ${remark}. Here both passes are computed anew, from 0.`);
 }

@@ -17,10 +17,10 @@ function isMarked(node) {
   return program.marks !== undefined && node.values.some((i) => program.marks[i]);
 }
 
-// What is said at a node in all, and by now: of a gradient once it is complete.
-/** @param {{ values: number[] }} node @returns {string} */
-function markOn(node) {
-  return [...new Set(node.values.flatMap((i) => program.marks?.[i] ?? []))].slice(0, 2).join(", ");
+// What is said at a node in all, a line for each, and by now: of a gradient once it is complete.
+/** @param {{ values: number[] }} node @returns {string[]} */
+function marksOn(node) {
+  return [...new Set(node.values.flatMap((i) => program.marks?.[i] ?? []))].slice(0, 2);
 }
 
 /** @param {GraphNode} node */
@@ -33,8 +33,12 @@ function isMarkShown(node) {
 function paintMark(node) {
   if (!isMarked(node)) return false;
   const shown = isMarkShown(node);
-  node.markText ??= shape("text", { class: "fault mark", x: 11, y: CARD.height + 14 }, /** @type {any} */ (node.element));
-  setText(node, "markText", shown ? markOn(node) : "");
+  node.markText ??= shape("text", { class: "fault mark" }, /** @type {any} */ (node.element));
+  if (!set(node, "markIsShown", shown)) return shown;
+  const room = Math.floor((node.size[0] - 22) / CARD.said); // the panel has all of it
+  node.markText.replaceChildren();
+  for (const [k, text] of (shown ? marksOn(node) : []).entries())
+    shape("tspan", { x: 11, y: CARD.height + 14 + k * CARD.mark }, node.markText, shorten(text, room));
   return shown;
 }
 

@@ -39,7 +39,7 @@ tools.add(
     function refresh() {
       if (!body) return;
       const tangent = tangentsFrom(seed);
-      const name = (/** @type {number} */ i) => nameOf(i, 20);
+      const name = (/** @type {number} */ i) => held(i, 20);
       const done = (/** @type {number} */ i) => passes.isLeaf(i) || dataShown(nodes[nodeOf[i]]);
       const reached = [...tangent.keys()].filter((i) => tangent[i] !== 0 && !passes.isLeaf(i));
       const rows = reached.slice(0, ROWS).map((i) => {
@@ -65,7 +65,7 @@ tools.add(
 
     return {
       name: "forward",
-      title: "Forward",
+      title: "Forward mode",
       about: "Forward mode: seed a leaf and let tangents move with the forward pass",
       build() {
         const among = namedLeaves();
@@ -97,7 +97,7 @@ tools.add(
     function verdict(predicted, there, thereError) {
       const [here, gradient] = [passes.data[passes.output], passes.gradient[leaf]];
       const output = nameOf(passes.output);
-      const broken = /** @type {[string, number][]} */ ([[output, here], [`${nameOf(leaf)}.grad`, gradient], [`${output} after the nudge`, there]]).find(([, x]) => !Number.isFinite(x));
+      const broken = /** @type {[string, number][]} */ ([[output, here], [`${held(leaf)}.grad`, gradient], [`${output} after the nudge`, there]]).find(([, x]) => !Number.isFinite(x));
       if (broken) return `There is nothing to compare: ${broken[0]} is ${format(broken[1])}.`;
       const miss = Math.abs(there - here - predicted);
       const rounding = passes.dataError[passes.output] + thereError + Math.abs(by) * (passes.gradientError[leaf] + Math.abs(gradient) * 2 ** -52);

@@ -22,15 +22,26 @@ function isNumbered(i) {
   return /\d$/.test(program.labels[i] ?? "") ? 0 : 1;
 }
 
+/** z0, z2, z1 is z0, z1, z2, each in a place of one of them; so x1, w1, x2, w2 stay. @param {number[]} list */
+function inOrder(list) {
+  const stem = (/** @type {number} */ i) => (program.labels[i] ?? "").replace(/\d+(?=\]?$)/, "#");
+  const kin = new Map();
+  for (const i of list.toSorted((i, j) => byName(program.labels[j] ?? "", program.labels[i] ?? ""))) {
+    if (!kin.has(stem(i))) kin.set(stem(i), []);
+    kin.get(stem(i)).push(i);
+  }
+  return list.map((i) => kin.get(stem(i)).pop());
+}
+
 // What the user named comes first, then the numbers without a name, then the parameters, module by module.
 function groupLeaves() {
   /** @type {number[][]} */
-  const [named, unnamed, numbers] = [[], [], []];
+  const [named, unnamed, inputs, numbers] = [[], [], [], []];
   const byModule = new Map();
   for (let i = 0; i < passes.count; i++) {
     if (!passes.isLeaf(i)) continue;
     const at = moduleOf(i);
-    if (isConstant(i)) numbers.push(i);
+    if (isConstant(i)) (inputNumber(i) === undefined ? numbers : inputs).push(i);
     else if (at < 0) (program.labels[i] ? named : unnamed).push(i);
     else if (byModule.has(at)) byModule.get(at).push(i);
     else byModule.set(at, [i]);
@@ -38,7 +49,8 @@ function groupLeaves() {
   /** @type {any[]} */
   const groups = [];
   const add = (/** @type {string} */ title, /** @type {string} */ path, /** @type {number[]} */ list) => list.length && groups.push({ title, path, leaves: list, shown: 0 });
-  add("Leaves", "", [...named, ...unnamed]);
+  add("Leaves", "", [...inOrder(named), ...unnamed]);
+  add("Inputs", "", inputs.toSorted((i, j) => byName(leafName(i), leafName(j))));
   add("Plain numbers", "", numbers);
   for (const at of [...byModule.keys()].toSorted((a, b) => byName(modules[a].path, modules[b].path)))
     add(titleOf(at) || modules[at].title, modules[at].path, byModule.get(at).toSorted((/** @type {number} */ i, /** @type {number} */ j) => isNumbered(i) - isNumbered(j) || byName(program.labels[i] ?? "", program.labels[j] ?? "") || i - j));
@@ -115,10 +127,24 @@ function finder() {
   return box;
 }
 
-// A number without a name is called by its place in the formula that uses it first: "w0 × ▢".
+// A number that modules multiply by nothing but weights of one name, w0 of each neuron, is their input of that number.
+/** @param {number} i */
+function inputNumber(i) {
+  const weights = new Set();
+  for (const edge of passes.received[i]) {
+    const child = passes.child[edge];
+    const weight = passes.parents[child].find((j) => j !== i) ?? i;
+    weights.add(passes.row(child).name === "mul" && passes.isLeaf(weight) && moduleOf(weight) >= 0 ? program.labels[weight] : "");
+  }
+  return weights.size === 1 ? /\d+(?=\]?$)/.exec([...weights][0] ?? "")?.[0] : undefined;
+}
+
+// A number without a name is an input, or is called by its place in the formula that uses it first: "apple − ▢".
 /** @param {number} i */
 function leafName(i) {
   if (!isConstant(i)) return nameOf(i, 60);
+  const input = inputNumber(i);
+  if (input !== undefined) return `x${input}`;
   const edge = passes.firstUse[i];
   if (edge < 0) return "▢";
   const child = passes.child[edge];
@@ -132,7 +158,7 @@ function editorOf(i) {
   const input = element("input", { id, type: "number", step: "any", inputmode: "decimal" });
   const handle = element("span", { class: "handle", role: "slider", tabindex: "0", "aria-label": `Drag ${fullName(i)}`, title: "Drag, or use the arrow keys" }, "↔");
   const gradient = element("span", { class: "leaf-gradient" });
-  const box = element("div", { class: [...name].length > 4 ? "leaf long" : "leaf" }, element("label", { for: id, title: fullName(i) }, name), handle, input, gradient);
+  const box = element("div", { class: `leaf ${[...name].length > 4 ? "long" : ""} ${name.includes("▢") ? "formula" : ""}` }, element("label", { for: id, title: fullName(i) }, name), handle, input, gradient);
   if (isLocked(i)) {
     input.disabled = true;
     handle.setAttribute("aria-disabled", "true");

@@ -42,7 +42,7 @@ function contextOf(i) {
 function fullName(i) {
   const at = moduleOf(i);
   const path = at < 0 ? "" : withoutRoot(modules[at].path);
-  return path && program.labels[i] ? `${path}.${program.labels[i]}` : isConstant(i) ? `${nameOf(i)} in ${leafName(i)}` : nameOf(i, 60);
+  return path && program.labels[i] ? `${path}.${program.labels[i]}` : isConstant(i) && inputNumber(i) === undefined ? `${nameOf(i)} in ${leafName(i)}` : leafName(i);
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -155,11 +155,13 @@ function boxes() {
 }
 
 const LABELLED = 300; // edges that each have room for their numbers; beyond, only the active ones show them
+const ABREAST = 48; // the same of edges from box to box: those of two layers stand side by side
 
 // The picture with some modules open, laid out in the page.
 function pictureOf() {
   const { nodes, clusters, edges } = boxes();
-  const labelled = edges.length <= LABELLED;
+  const abreast = edges.filter((/** @type {any} */ edge) => [edge[0], edge[1]].every((k) => nodes[k].kind === "group"));
+  const labelled = edges.length <= LABELLED && abreast.length <= ABREAST;
   const isSingle = (/** @type {any} */ [source, target]) => nodes[source].kind !== "group" && nodes[target].kind !== "group";
   // Into a box, which has no order of arguments of its own, siblings go by name.
   const rank = new Map(nodes.map((/** @type {any} */ node, /** @type {number} */ k) => [k, node.module === null ? "" : modules[node.module].path]).toSorted((/** @type {any} */ [, a], /** @type {any} */ [, b]) => byName(String(a), String(b))).map((/** @type {any} */ [k], /** @type {number} */ at) => [k, at]));

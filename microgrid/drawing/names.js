@@ -24,8 +24,8 @@ function collectNames() {
   const add = (/** @type {string} */ kind, /** @type {string} */ text, /** @type {any} */ at, /** @type {number[]} */ room, /** @type {Record<string, any>} */ attributes) => names.push({ text, kind, at, room, attributes, element: null });
   const card = (/** @type {string} */ kind, /** @type {GraphNode} */ node, /** @type {string} */ text, /** @type {number[]} */ room) => add(kind, text, node.at, room, { "data-node": node.index });
   card("output", outputNode, outputNode.single ? nameOf(outputNode.values[0], 16) : outputNode.title, anywhere);
-  for (const { title, corners, cluster } of picture.frames) add("frame", `− ${title}`, corners.slice(0, 2), [Infinity, corners[3] - corners[1]], { "data-frame": cluster });
   for (const node of nodes) if (!node.single && node !== outputNode) card("group", node, node.title, anywhere);
+  for (const { title, corners, cluster } of picture.frames) add("frame", `− ${title}`, corners.slice(0, 2), [Infinity, corners[3] - corners[1]], { "data-frame": cluster });
   for (const node of nodes)
     if (node.single && !node.computes && node.kind !== "constant" && program.labels[node.values[0]]) card("leaf", node, nameOf(node.values[0], 16), node.kind === "input" ? anywhere : [Infinity, node.size[1]]);
   for (const node of order) if (node.single && node !== outputNode) card("sign", node, passes.row(node.values[0]).symbol, [node.size[0] + 16, node.size[1]]);
@@ -60,7 +60,7 @@ function showNames() {
   }
 }
 
-// Where a name has room: on its card, or in the corner of its frame or below it; then the place is taken.
+// Where a name has room: on its card, or in the corner of its frame, above or below it; then the place is taken.
 /** @param {Name} name @param {Set<string>} taken */
 function placeOf({ text, kind, at, room }, taken) {
   const width = [...text].length * NAME.letter;
@@ -68,8 +68,8 @@ function placeOf({ text, kind, at, room }, taken) {
   const [x, y] = at.map((place) => place * view.scale);
   const isFrame = kind === "frame";
   const left = isFrame ? x + 4 : x - width / 2;
-  const rows = isFrame ? Math.min(4, Math.floor((room[1] * view.scale) / ROW)) : 1;
-  for (let row = 0; row < rows; row++) {
+  const rows = isFrame ? [0, -1, 1, 2, 3].filter((row) => (row + 1) * ROW <= room[1] * view.scale) : [0];
+  for (const row of rows) {
     const top = isFrame ? y + 3 + row * ROW : y - NAME.height / 2;
     const squares = [];
     for (let column = Math.floor((left - 3) / GRID); column <= Math.floor((left + width + 3) / GRID); column++)

@@ -66,17 +66,26 @@ function ink(bytes, i, share) {
 }
 
 /**
+ * Lines over part of a square picture, as its places tell: 1 and −1 are the two diagonals, 0 is across, null none.
+ * @param {Uint32Array<ArrayBuffer>} pixels @param {number} side @param {number} pitch in pixels
+ * @param {(i: number) => number | null} slant
+ */
+function hatch(pixels, side, pitch, slant) {
+  const bytes = new Uint8ClampedArray(pixels.buffer);
+  for (let i = 0; i < pixels.length; i++) {
+    const along = slant(i);
+    if (along !== null && (along * (i % side) + Math.floor(i / side)) % pitch === 0) ink(bytes, i, 0.22);
+  }
+}
+
+/**
  * A square field in the colours of its signs. The negative side is hatched, so that the sign is also seen without
  * colours; a line is where it changes.
  * @param {Numbers} field @param {number} side @param {number} scale @param {number} pitch of the hatching, in pixels
  */
 function shadesOf(field, side, scale, pitch) {
-  const pixels = new Uint32Array(side * side);
-  const bytes = new Uint8ClampedArray(pixels.buffer);
-  for (let i = 0; i < pixels.length; i++) {
-    pixels[i] = shade(Math.tanh(field[i] / scale));
-    if (field[i] < 0 && ((i % side) + Math.floor(i / side)) % pitch === 0) ink(bytes, i, 0.22);
-  }
+  const pixels = new Uint32Array(side * side).map((_, i) => shade(Math.tanh(field[i] / scale)));
+  hatch(pixels, side, pitch, (i) => (field[i] < 0 ? 1 : null));
   return pixels;
 }
 

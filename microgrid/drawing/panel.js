@@ -43,6 +43,13 @@ function describeGroup(node) {
   ];
 }
 
+// The line of Python that made a value, where record_lines() noted it.
+/** @param {number} i */
+function lineOf(i) {
+  const line = program.lines?.[program.lineOf[i]];
+  return line ? element("p", { class: "why origin" }, `Made by ${line}`) : null;
+}
+
 /** @param {GraphNode} node */
 function describeValue(node) {
   const i = node.values[0];
@@ -65,7 +72,7 @@ function describeValue(node) {
       element("dd", {}, ...(gradient === null ? [node.reached ? "nothing has arrived yet" : "nothing flows to it"] : [whole(gradient, "full-gradient"), complete ? "" : " so far"])),
     ),
   );
-  parts.push(...[faultOf(node) ? element("p", { class: "line remark" }, faultOf(node)) : null, isMarkShown(node) && markOn(node) ? element("p", { class: "line remark" }, markOn(node)) : null, remarkOn(i)].filter((part) => part));
+  parts.push(...[faultOf(node) ? element("p", { class: "line remark" }, faultOf(node)) : null, isMarkShown(node) && marksOn(node).length ? element("p", { class: "line remark" }, marksOn(node).join(", ")) : null, remarkOn(i), lineOf(i)].filter((part) => part));
   if (node.computes) {
     parts.push(element("h3", {}, "Formula"), line(bold(held(i)), ` = ${formulaOf(i)}`));
     if (known) parts.push(line(element("span", { class: "indent" }, `= ${numbersOf(i)}`), " = ", num(passes.shown.data[i])));

@@ -13,6 +13,9 @@ const SHAPES = [
   [6, 0],
 ]; // classes differ in shape too: so many corners, turned so far
 
+/** How much a column weighs against a row in the hatching of a class; so two classes differ without colours. */
+const HATCHES = [1, null, -1, 0];
+
 /**
  * `inputs`, `outputs`, `neurons`: nodes of the graph; `range`: of the picture, across and up.
  * @typedef {{ inputs: number[], outputs: number[], neurons: (number | null)[][], range: number[][],
@@ -57,6 +60,7 @@ function layPlane(model, ground) {
   plane.mapped = [...new Set([...outputs, ...inputs, ...neurons.flat()])].filter((i) => i !== null && i >= 0);
   plane.pointColumns = inputs.map((_, k) => Float64Array.from(points, (point) => point[k]));
   byId("points").replaceChildren();
+  byId("plane").classList.toggle("line", isLine);
   if (isLine) layCurves();
   plane.marks = points.map((point, i) => {
     const kind = targets && !isRegression ? classOf(targets[i]) : 0;
@@ -145,7 +149,9 @@ function paintPlane() {
   if (fine.length === 1) pixels = shadesOf(fine[0], FIELD, plane.scale, 9);
   else {
     const soft = colors.classes.map((color) => pixelOf(mix(color, 0.28)));
-    pixels = new Uint32Array(FIELD * FIELD).map((_, i) => soft[winner(fine, i) % 10]);
+    const winners = Uint8Array.from(fine[0], (_, i) => winner(fine, i));
+    pixels = Uint32Array.from(winners, (k) => soft[k % 10]);
+    hatch(pixels, FIELD, 9, (i) => HATCHES[winners[i] % HATCHES.length]);
   }
   drawEdge(fine, pixels, FIELD, 1.6);
   paint(byId("field"), FIELD, FIELD, pixels);

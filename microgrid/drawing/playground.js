@@ -126,7 +126,7 @@ function show() {
   const latest = notes[notes.length - 1];
   const whole = Math.floor(epochs);
   const place = steps % learner.batches ? `Epoch ${whole + 1}, minibatch ${steps % learner.batches} of ${learner.batches}` : `Epoch ${whole.toLocaleString("en")}`;
-  byId("now").replaceChildren(element("strong", {}, steps ? place : "Untrained"), element("span", { class: alertWords ? "alert" : "" }, alertWords || `loss ${format(latest.train.loss)}, test ${format(latest.test.loss)}`));
+  byId("now").replaceChildren(element("strong", {}, steps ? place : "Untrained"), element("span", {}, steps ? "" : "press play, or try another data set"), element("span", { class: alertWords ? "alert" : "" }, alertWords || `loss ${format(latest.train.loss)}, test ${format(latest.test.loss)}`));
   computePlane(theta);
   paintPlane();
   judge(theta);

@@ -13,7 +13,7 @@ const quiz = (() => {
   }
 
   const use = (/** @type {number} */ edge) => {
-    const child = nameOf(passes.child[edge]);
+    const child = held(passes.child[edge]);
     return { child, flow: passes.gradient[passes.child[edge]], derivative: passes.derivative[edge], part: passes.flow[edge] };
   };
 
@@ -25,7 +25,7 @@ const quiz = (() => {
    */
   function judge(i, answer) {
     const right = passes.gradient[i];
-    const name = nameOf(i);
+    const name = held(i);
     if (isNear(answer, right)) return "";
     const flowing = passes.received[i].filter((edge) => passes.flow[edge] !== 0);
     const received = flowing.length ? flowing : passes.received[i];
@@ -54,7 +54,7 @@ const quiz = (() => {
     if (near(sum((/** @type {any} */ one) => one.flow * passes.data[i]))) return `You took ${name} itself for the local derivative. That of a product is the other factor: look at ${slopes}.`;
     if (uses.length === 1 && flow) {
       const at = passes.child[received[0]];
-      const formula = fill(passes.row(at).derivatives[received[0] - passes.first[at]], at, (j) => nameOf(j));
+      const formula = fill(passes.row(at).derivatives[received[0] - passes.first[at]], at, (j) => (isConstant(j) ? nameOf(j) : held(j)));
       return `What arrives is ${child}.grad = ${format(flow)}, so your local derivative would be ${format(answer / flow)}. But ∂${child}/∂${name} = ${formula}${formula === format(derivative) ? "." : ": what is that here?"}`;
     }
     return `Not yet. Add up, over ${count(uses.length, "use")} of ${name}, the gradient that arrives × the local derivative.`;
@@ -106,7 +106,7 @@ tools.add(
         return;
       }
       parts.form.hidden = false;
-      const question = predicting ? `which sign has ${nameOf(i)}.grad, and is its size smaller or larger than that of what arrives?` : `what is ${nameOf(i)}.grad?`;
+      const question = predicting ? `which sign has ${held(i)}.grad, and is its size smaller or larger than that of what arrives?` : `what is ${held(i)}.grad?`;
       parts.question.textContent = `${all.indexOf(i) + 1} of ${all.length}: ${question}`;
       parts.box.value = "";
       parts.predict.hidden = !predicting;
@@ -118,7 +118,7 @@ tools.add(
     /** @param {number} i @param {boolean} first @param {string} words */
     function reveal(i, first, words) {
       answered.set(i, first);
-      const chip = element("span", { class: `chip ${first ? "good" : ""}` }, `${nameOf(i)}.grad = ${format(passes.shown.gradient[i])}`);
+      const chip = element("span", { class: `chip ${first ? "good" : ""}` }, `${held(i)}.grad = ${format(passes.shown.gradient[i])}`);
       parts.chips.append(chip);
       ask(words);
     }
@@ -126,7 +126,7 @@ tools.add(
     /** @param {number} i */
     function why(i) {
       const terms = passes.received[i].map((edge) => `${format(passes.shown.gradient[passes.child[edge]])} × ${format(passes.shown.derivative[edge])}`);
-      return `${nameOf(i)}.grad = ${terms.join(" + ")} = ${format(passes.shown.gradient[i])}`;
+      return `${held(i)}.grad = ${terms.join(" + ")} = ${format(passes.shown.gradient[i])}`;
     }
 
     /** @returns {void} */

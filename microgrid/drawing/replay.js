@@ -127,7 +127,8 @@ function measuresNow() {
 function showFrame() {
   const weights = weightsNow();
   const place = placeInWords();
-  byId("now").replaceChildren(element("strong", {}, place[0].toUpperCase() + place.slice(1)), ...measuresNow().map((words) => element("span", { class: "spoken" }, words)));
+  const hint = now === 0 && lastFrame > 0 ? [element("span", {}, "press play to see how it learns")] : [];
+  byId("now").replaceChildren(element("strong", {}, place[0].toUpperCase() + place.slice(1)), ...hint, ...measuresNow().map((words) => element("span", { class: "spoken" }, words)));
   if (plane.model) {
     computePlane(weights);
     computeHistory();

@@ -214,10 +214,11 @@ function placeInWords(node) {
 /** A formula of Python's making with numbers in it. @param {string} formula @param {number} node */
 function withNumbers(formula, node) {
   const { parents } = sample.network.graph;
-  return formula.replace(/\{(\w+)\}/g, (_, place) => {
+  const numbers = formula.replace(/\{(\w+)\}/g, (_, place) => {
     const x = dataOf(place === "y" ? node : parents[node][Number(place)]);
     return x < 0 ? `(${format(x)})` : format(x);
   });
+  return numbers.replace(/\((\([^()]*\))\)/g, "$1"); // tanh(−1), not tanh((−1))
 }
 
 /** What a node is, and where its gradient comes from. @param {number} node */

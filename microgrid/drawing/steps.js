@@ -33,6 +33,7 @@
  * @property {SVGElement} [gradientText]
  * @property {SVGElement} [faultText]
  * @property {SVGElement} [markText]
+ * @property {boolean} [markIsShown]
  * @property {boolean} [away]
  *
  * @typedef {object} GraphEdge

@@ -28,9 +28,9 @@ function nameOf(i, length) {
 }
 
 // The name as it stands in a formula: one that is itself an expression, "x1*w1 + b", or a number, is held by brackets.
-/** @param {number} i */
-function held(i) {
-  const name = nameOf(i);
+/** @param {number} i @param {number} [length] */
+function held(i, length) {
+  const name = nameOf(i, length);
   return /^[\p{L}\p{M}\p{N}_.'′∇[\]]+$/u.test(name) && !isConstant(i) ? name : `(${name})`;
 }
 

@@ -199,6 +199,8 @@ def mean(xs: Any) -> Any:
         ValueError: for an empty sequence.
     """
     xs = _not_empty("mean", xs)
+    if len(xs) == 1:
+        return total(xs)
     return total(xs) / len(xs)  # times 1/n, which is rounded, the mean of 49 ones would not be 1
 
 

@@ -102,6 +102,21 @@ def test_a_box_has_the_marks_of_what_it_holds_and_they_fit(show):
     assert "off" in page.evaluate(MARKED).values()
 
 
+def test_each_thing_that_is_said_of_a_node_has_a_line_within_its_card(show):
+    (x,) = values(x=1e-9)
+    y = mg.exp(x) - 1.0
+    page = show(explore(y, mark=mg.precision(y)))
+    lines = page.locator(".node.output tspan")
+    assert lines.all_text_contents() == ["9 digits lost", "6.9 digits right"]
+    page = show(explore(y, mark={y: "so much is said of it that no card would be wide enough"}))
+    expect(lines).to_contain_text("…")
+    card, said = (page.locator(f".node.output {part}").bounding_box() for part in (".card", ".mark"))
+    assert said["x"] + said["width"] < card["x"] + card["width"]
+    assert said["y"] + said["height"] < card["y"] + card["height"]
+    page.locator(".node.output").click()
+    expect(page.locator("#node .remark")).to_have_text("so much is said of it that no card would be wide enough")
+
+
 def test_nodes_are_pointed_out_with_words_of_ones_own(show):
     output = saturated()
     w = next(node for node in mg.topological_order(output) if node.label == "w")

@@ -24,6 +24,17 @@ def test_forward_mode_gives_the_gradient_of_each_leaf_in_one_pass_each(show):
         assert "takes 4 passes; one pass backward" in text
 
 
+def test_a_label_that_is_an_expression_is_held_by_brackets(show):
+    x, w = values(x=2.0, w=3.0)
+    product = x * w
+    product.label = "x*w"
+    page = show(explore(mg.tanh(product)))
+    open_tool(page, "forward")
+    expect(page.locator("#tangents tr").first).to_contain_text("∂(x*w)/∂x")
+    open_tool(page, "quiz")
+    expect(page.locator("#question")).to_have_text("1 of 3: what is (x*w).grad?")
+
+
 def test_tangents_appear_with_the_forward_pass(show):
     page = show(explore(reused()))
     open_tool(page, "forward")

@@ -514,7 +514,7 @@ def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
     page = show(explore(output, depth=1))
     titles = page.locator("summary b").all_inner_texts()
     layers = [f"Layer {i} · Neuron {k}" for i, size in enumerate((3, 4, 1)) for k in range(size)]
-    assert titles == ["Leaves", "Plain numbers", *layers]
+    assert titles == ["Leaves", "Inputs", "Plain numbers", *layers]
     page.locator("summary", has_text="Layer 1 · Neuron 2").click()
     page.wait_for_selector("details[open]:has-text('Layer 1 · Neuron 2') .leaf")
     labels = page.locator("details", has_text="Layer 1 · Neuron 2").locator("label")
@@ -533,11 +533,30 @@ def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
 def test_a_number_that_came_without_a_name_is_edited_too(show):
     model = MLP(1, [2, 1], seed=1)
     page = show(explore(model([0.5])))
-    number = page.get_by_label("w0 × ▢", exact=True)
+    number = page.get_by_label("x0", exact=True)
     number.fill("2")
     assert page.evaluate("passes.data[passes.output]") == pytest.approx(model([2.0]).data, rel=1e-12)
     page.get_by_role("button", name="reset").click()
     expect(number).to_have_value("0.5")
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [("w10*x + w9*x + w2*x", ["w2", "x", "w9", "w10"]), ("x1*w1 + x2*w2 + b", ["x1", "w1", "x2", "w2", "b"])],
+)
+def test_leaves_that_are_numbered_are_listed_in_order(show, given, listed):
+    page = show(explore(given))
+    assert page.locator(".list label").all_inner_texts() == listed
+    assert [text.split(" = ")[0] for text in page.locator("#now p").first.inner_text().split(", ")] == listed
+
+
+def test_inputs_are_told_from_other_numbers(show):
+    page = show(explore(MLP(2, [2, 1], seed=1)([0.5, -1.0]) * 3.0))
+    groups = page.locator("details:has(summary)")
+    assert groups.nth(0).locator("label").all_inner_texts() == ["x0", "x1"]
+    expect(groups.nth(0).locator("summary")).to_have_text("Inputs 2")
+    assert groups.nth(1).locator("label").all_inner_texts() == [page.evaluate("nameOf(passes.output - 2)") + " × ▢"]
+    expect(groups.nth(1).locator("summary")).to_contain_text("Plain numbers 1")
 
 
 def test_a_card_is_edited_where_it_stands(show):
@@ -658,6 +677,32 @@ def test_nan_has_a_colour_of_its_own_and_is_said_where_it_begins(show):
     assert dashes != "none", "nor is it told by colour alone"
     page.evaluate("setLeaf(0, 2); goTo(lastStep)")
     assert page.locator(".faulty").count() == 0
+
+
+def test_an_infinite_gradient_is_said_to_begin_in_the_step_that_makes_it_and_in_no_other(show):
+    a = mg.Value(0.0, label="a")
+    page = show(explore(mg.log(a) * a))
+    begins = []
+    for step in range(page.evaluate("seedStep") + 1, page.evaluate("lastStep") + 1):
+        page.evaluate(f"goTo({step})")
+        begins.append("begins here: 1 × −inf" in page.locator("#now").inner_text())
+    assert begins == [True, False]
+
+
+def test_a_node_tells_the_line_of_python_that_made_it_if_it_was_recorded(show):
+    a, b = mg.Value(2.0, label="a"), mg.Value(3.0, label="b")
+    with mg.record_lines():
+        product = a * b
+        y = mg.tanh(product) + a
+    page = show(explore(y))
+    page.evaluate("select(nodes.find(node => passes.row(node.values[0]).name === 'mul'))")
+    expect(page.locator("#node .origin")).to_have_text(f"Made by {product.origin}")
+    assert str(product.origin).endswith(": product = a * b")
+    page.evaluate("select(nodes[nodeOf[leaves[0]]])")
+    expect(page.locator("#node .origin")).to_have_count(0)
+    page.evaluate("formulas.explore('p * q')")
+    page.evaluate("select(outputNode)")
+    expect(page.locator("#node .origin")).to_have_count(0)
 
 
 def test_gradients_from_before_and_numbers_out_of_date_are_said(show):
@@ -881,6 +926,30 @@ def test_boxes_open_and_close_by_keys_and_by_levels(show):
     page.click("#close-level")
     page.keyboard.press("c")
     assert titles(page) == ([], ["MLP"])
+
+
+@pytest.mark.parametrize(("sizes", "width"), [((4, 4, 1), 1280), ((16, 8, 1), 1280), ((4, 4, 1), 390)])
+def test_at_each_level_of_a_network_every_box_has_its_name_in_sight(show, sizes, width):
+    page = show(explore(network_of(*sizes)))
+    page.set_viewport_size({"width": width, "height": 800})
+    for _ in range(2 if width > 400 else 1):
+        page.evaluate("fit()")
+        groups = page.evaluate("nodes.filter(node => !node.single).map(node => node.title)")
+        names = ".far-name.group" if page.evaluate("view.detail") == "far" else ".node.group .label"
+        assert page.locator(names).locator("visible=true").all_text_contents() == groups
+        page.click("#open-level")
+    assert len(groups) == (sum(sizes) if width > 400 else len(sizes))
+
+
+def test_a_graph_that_the_user_has_turned_stays_turned(show):
+    page = show(explore(network_of(4, 4, 1)))
+    before = page.evaluate("direction")
+    page.click("#turn")
+    turned = page.evaluate("direction")
+    assert turned != before
+    page.click("#open-level")
+    page.click("#close-level")
+    assert page.evaluate("direction") == turned
 
 
 def test_a_network_opens_as_far_as_it_can_be_read_and_no_frame_is_ever_dropped(show):

@@ -373,6 +373,13 @@ def test_sample_is_chosen_by_keyboard_and_its_nodes_explained(page):
     expect(page.locator("#sample-title")).to_contain_text(f"Training sample {worst - 1}:")
     page.focus(".card[tabindex='0']")
     expect(page.locator("#node-words")).to_contain_text("here the backward pass begins")
+    said = page.evaluate(
+        """() => {
+          const node = sample.network.graph.parents.findIndex(([first]) => first !== undefined && dataOf(first) < 0);
+          return ["tanh({0})", "1 − {0}"].map(formula => withNumbers(formula, node));
+        }"""
+    )
+    assert [text.split("−")[:-1] for text in said] == [["tanh("], ["1 ", " ("]]
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     node = page.evaluate("sample.chosen")

@@ -334,6 +334,16 @@ def test_model_of_one_input_is_a_curve_through_the_points_with_its_history(line)
     assert "Off by" in page.locator("#verdict").inner_text()
 
 
+def test_a_curve_ends_at_the_edge_of_its_picture(line):
+    _, page = line
+    page.evaluate("curves.lines[0].setAttribute('d', 'M-60 -60L400 400')")
+    box = page.locator("#plane").bounding_box()
+    hit = "([x, y]) => document.elementFromPoint(x, y).getAttribute('class')"
+    outside, inside = ([box["x"] + d * box["width"] / 320, box["y"] + d * box["width"] / 320] for d in (-9, 9))
+    assert page.evaluate(hit, inside) == "answer"
+    assert page.evaluate(hit, outside) != "answer"
+
+
 def test_neurons_of_one_input_are_curves_with_their_activation(line):
     model, page = line
     page.evaluate("goTo(lastFrame)")
@@ -371,6 +381,27 @@ def test_without_colours_the_sign_of_a_field_is_seen_by_its_hatching(page):
       }"""
     assert page.evaluate(shades_of_grey, 1) == 1
     assert page.evaluate(shades_of_grey, -1) == 2
+
+
+def test_without_colours_the_regions_of_two_classes_are_told_apart(show):
+    model = MLP(2, [2], seed=0)
+    page = show(recorded(model, X=X, y=Y))
+    hatched = page.evaluate(
+        """() => {
+          const winners = [0, 0], counts = [0, 0];
+          const fine = plane.ground.outputs.map(node => refine(fieldOf(node)));
+          const { data } = byId("field").getContext("2d").getImageData(0, 0, FIELD, FIELD);
+          const plain = colors.classes.map(color => mix(color, 0.28));
+          for (let i = 0; i < fine[0].length; i++) {
+            const k = winner(fine, i);
+            winners[k]++;
+            counts[k] += data[4 * i] < plain[k][0] - 10;
+          }
+          return counts.map((count, k) => count / winners[k]);
+        }"""
+    )
+    assert hatched[0] > 0.08
+    assert hatched[1] < 0.05, "but the line between them"
 
 
 def test_training_is_drawn_in_the_middle_of_its_epoch_and_validation_at_its_end(page):

@@ -16,6 +16,7 @@ def test_transcript_says_every_step_and_is_copied(show):
     text = page.get_by_role("textbox", name="The steps as Markdown").input_value()
     assert [int(n) for n in re.findall(r"^## (\d+)\.", text, re.M)] == list(range(page.evaluate("lastStep") + 1))
     assert "- e = a × b" in text
+    assert "press play" not in text.lower()
     assert "- a.grad += 2 × −3 = −6 added to 4 → −2" in text
     assert page.evaluate("now") == 2
     page.evaluate("setLeaf(leaves[0], 5)")

@@ -65,7 +65,8 @@ def test_logsumexp_of_infinities_is_their_largest_with_the_gradients_of_pytorch(
         (losses.cross_entropy, [-inf, 0.0, 0.0], [0.0, 0.5, 0.5], math.log(2), [0.0, 0.0, 0.0]),
         (losses.cross_entropy, [-inf, 3.0], [0.0, 1.0], 0.0, [0.0, 0.0]),
         (losses.cross_entropy, [-inf, 3.0], [1.0, 0.0], inf, [-1.0, 1.0]),
-        (losses.cross_entropy, [inf, 3.0], [0.0, 1.0], inf, [nan, -1.0]),
+        (losses.cross_entropy, [inf, 3.0], [0.0, 1.0], inf, [1.0, -1.0]),
+        (losses.cross_entropy, [inf, 3.0, 0.0], [0.0, 1.0, 0.0], inf, [nan, -1.0, 0.0]),
     ],
 )
 def test_a_class_that_weighs_nothing_adds_nothing_to_a_loss(loss, logits, target, value, gradient):
