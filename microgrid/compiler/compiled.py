@@ -254,6 +254,11 @@ class Compiled(Generic[Result]):
         variant = self._called(structure, split)
         return [part.numbers for part in split], variant.kernel
 
+    def kernels(self) -> set[Kernel]:
+        """Return all that it keeps: one for each structure of its arguments, in each of the latest few states."""
+        with self._traces.lock:
+            return {variant.kernel for variants in self._traces.variants.values() for variant in variants}
+
     def boxes(self) -> list[Box]:
         """Return the boxes of its kernel, for a drawing, if it has one so far; see ``Kernel.boxes``.
 
