@@ -34,8 +34,11 @@ class Written:
     lasting: tuple[slice, ...]
 
 
-def written(program: LoopProgram, functions: tuple[str, ...], **options: Any) -> Written:
-    """Return a program as machine code of these functions: that of before, or ``llvm.emit(program, **options)``."""
+def written(program: LoopProgram, functions: tuple[str, ...], thorough: bool, **options: Any) -> Written:
+    """Return a program as machine code of these functions: that of before, or ``llvm.emit(program, **options)``.
+
+    ``thorough`` is as in ``engine.load``.
+    """
 
     @cache
     def assembly() -> llvm.Assembly:
@@ -44,17 +47,16 @@ def written(program: LoopProgram, functions: tuple[str, ...], **options: Any) ->
     def text() -> str:
         return assembly().text
 
-    name = engine.key_of(repr(sorted(options.items())) + "\n".join(_described(program)) + _sources())
+    name = engine.key_of(repr((thorough, sorted(options.items()))) + "\n".join(_described(program)) + _sources())
     known = disk.read(name)
     if known is None:
         new = assembly()
+        key = engine.key_of(new.text, new.statements, thorough)
         lasting = [(part.start, part.stop) for part in new.lasting]
-        known = json.dumps(
-            [engine.key_of(new.text, new.statements), new.statements, new.workspace, dict(new.places), lasting]
-        ).encode()
+        known = json.dumps([key, new.statements, new.workspace, dict(new.places), lasting]).encode()
         disk.write(name, known)
     key, statements, workspace, places, stretches = json.loads(known)
-    machine = engine.load(text, statements, functions, key=key)
+    machine = engine.load(text, statements, functions, key=key, thorough=thorough)
     return Written(machine, workspace, places, tuple([slice(*ends) for ends in stretches]))
 
 

@@ -127,6 +127,7 @@ class OnMachine:
         self._written = known.written(
             program,
             names,
+            bool(program.tile) or _nanoseconds(program) > entry.LONG,
             width=processor.width,
             tile=self._tile,
             arguments=len(stages.program.sizes),
