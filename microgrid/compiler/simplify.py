@@ -223,8 +223,8 @@ def uses_of(program: Program) -> list[int]:
     return uses
 
 
-def longest_way(program: Program) -> int:
-    """How many operations depend on each other at most, one on the other."""
+def depths(program: Program) -> list[int]:
+    """For each node, how many operations depend on each other at most, one on the other, up to it."""
     starts, arguments = program.starts, program.arguments
     depth = [0] * len(program)
     for i in range(len(depth)):
@@ -233,7 +233,19 @@ def longest_way(program: Program) -> int:
             if depth[arguments[k]] >= deepest:
                 deepest = depth[arguments[k]] + 1
         depth[i] = deepest
-    return max(depth, default=0)
+    return depth
+
+
+def heights(program: Program) -> list[int]:
+    """For each node, how many operations depend on each other at most, one on the other, from it on."""
+    starts, arguments = program.starts, program.arguments
+    height = [0] * len(program)
+    for i in range(len(height) - 1, -1, -1):
+        above = height[i] + 1
+        for k in range(starts[i], starts[i + 1]):
+            if height[arguments[k]] < above:
+                height[arguments[k]] = above
+    return height
 
 
 def without_gradient(program: Program) -> list[bool]:

@@ -11,7 +11,7 @@ from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
 from microgrid.compiler.recurrences import folded
 from microgrid.compiler.signature import Signature
-from microgrid.compiler.simplify import longest_way
+from microgrid.compiler.simplify import depths
 from microgrid.compiler.task import Task, array_program
 from microgrid.compiler.tracing import without_collector
 
@@ -51,8 +51,8 @@ class Stages:
         times = 1 if signature.batched else ON_FLOATS
         given, self._found = found, None
         apart: Classes | None = None
-        if found is None and longest_way(program) >= SHALLOW:
-            found = folded(program)
+        if found is None and max(depth := depths(program), default=0) >= SHALLOW:
+            found = folded(program, depth)
             if found is not None and chains(program):  # these need no loop around statements
                 apart = classify(program, batched=signature.batched)
                 found = found if len(apart.rows) > FEW else None
