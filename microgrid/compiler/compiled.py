@@ -21,7 +21,6 @@ from microgrid.compiler.capture import ADVICE, Capture, Generators
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
-from microgrid.compiler.simplify import simplify
 from microgrid.compiler.structure import (
     Arrays,
     Split,
@@ -366,9 +365,7 @@ class Compiled(Generic[Result]):
         if factors:
             signature.names += ("factors of Dropout",)
             signature.shapes += ((factors,),)
-        with without_collector():
-            program = simplify(trace.program)
-            kernel = Kernel(program, trace.parameters, signature, len(trace.program), self.target)
+        kernel = Kernel(trace.program, trace.parameters, signature, target=self.target, simplified=False)
         kernel.modules = capture.modules
         return Variant(kernel, capture, trace.rebuild, trace.arrays, trace.drops)
 
@@ -651,7 +648,7 @@ def _graph_kernel(
     names = tuple(getattr(argument, "label", "") or f"input {k}" for k, argument in enumerate(inputs))
     outputs = None if isinstance(f, Value) else len(numbers)
     signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype, threads)
-    return Kernel(simplify(program), parameters, signature, len(program), target)
+    return Kernel(program, parameters, signature, target=target, simplified=False)
 
 
 def _shape_of(argument: Any) -> Shape:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from microgrid.compiler.classes import classify
 from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of
 from microgrid.compiler.simplify import depths, heights
-from microgrid.ops import CONSTANT, Op
+from microgrid.ops import CONSTANT
 
 Integers = NDArray[np.intp]
 
