@@ -6,6 +6,7 @@ the gradient of equal arguments differently.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import accumulate, compress
 
@@ -82,6 +83,14 @@ def number_values(program: Program) -> Program:
             result_data.append(0)
     result.outputs = [new[output] for output in program.outputs]
     return result
+
+
+def without(program: Program, nodes: Iterable[int]) -> Program:
+    """Return a program in which some nodes are their first operands."""
+    rows = [*program.rows]
+    for node in nodes:
+        rows[node] = ops.identity
+    return number_values(replace(program, rows=rows))
 
 
 def _constant(program: Program, known: dict[object, int], number: float) -> int:

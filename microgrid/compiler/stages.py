@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from microgrid.compiler.chains import chains
-from microgrid.compiler.classes import VARIADIC, Classes, classify
+from microgrid.compiler.classes import OF_ONE, VARIADIC, Classes, classify, of_one_alone
 from microgrid.compiler.ir import ArrayProgram
 from microgrid.compiler.passes.lift import Lifted, lift, unroll
 from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
 from microgrid.compiler.recurrences import folded
 from microgrid.compiler.signature import Signature
-from microgrid.compiler.simplify import depths, simplify
+from microgrid.compiler.simplify import depths, simplify, without
 from microgrid.compiler.task import Task, array_program
 from microgrid.compiler.tracing import without_collector
 
@@ -49,6 +49,7 @@ class Stages:
             simplified: whether the scalars are simplified already.
         """
         self.recorded, self.signature, self.given, self._simplified = recorded, signature, found, simplified
+        self._apart: Classes | None = None
         self._lock = threading.RLock()
         self._programs: dict[Task, ArrayProgram] = {}
 
@@ -65,7 +66,12 @@ class Stages:
         """The scalars, simplified."""
         with self._lock, without_collector():
             if not self._simplified:
-                self.recorded, self._simplified = simplify(self.recorded), True
+                program = simplify(self.recorded)
+                if not {*OF_ONE}.isdisjoint(self.recorded.rows):
+                    self._apart = classify(program, batched=self.signature.batched)
+                    if superfluous := of_one_alone(program, self._apart):
+                        program, self._apart = without(program, superfluous), None
+                self.recorded, self._simplified = program, True
             return self.recorded
 
     @cached_property
@@ -95,13 +101,13 @@ class Stages:
 
     def _analysed(self) -> "_Structure":
         program, signature, found = self.program, self.signature, self.given
+        apart = self._apart
         times = 1 if signature.batched else ON_FLOATS
-        apart: Classes | None = None
         cheaper: Program | None = None
         if found is None and max(depth := depths(program), default=0) >= SHALLOW:
             found = folded(program, depth)
             if found is not None and chains(program):  # these need no loop around statements
-                apart = classify(program, batched=signature.batched)
+                apart = apart or classify(program, batched=signature.batched)
                 found = found if len(apart.rows) > FEW else None
         if found is not None:
             classes = classify(found, batched=signature.batched)
