@@ -385,7 +385,9 @@ class TrainingStep(ArrayStep):
                     f"a step needs one loss of a batch, and this function takes {kernel.signature.described()}: "
                     "return one number, and compile with reduce='mean' or 'sum'"
                 )
-            self._kernels = dict([*self._kernels.items()][-7:]) | {kernel: self._bound_to(kernel)}
+            alive = self.loss.kernels()
+            kept = {known: bound for known, bound in self._kernels.items() if known in alive}
+            self._kernels = kept | {kernel: self._bound_to(kernel)}
             self._seen = None
         if writes.latest is not self._seen:
             self._pull()

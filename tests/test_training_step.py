@@ -1,10 +1,14 @@
 """A loop of one's own: ``training_step``."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
 import microgrid as mg
 from microgrid import losses, nn, optim
+from microgrid.compiler import Kernel
 from microgrid.data import minibatches
 
 generator = np.random.default_rng(5)
@@ -140,6 +144,31 @@ def test_a_model_that_changes_between_steps_is_traced_anew_and_dropout_draws():
         model.modules[-1] = nn.Affine(6, 2, seed=9)
         other = step(X, Y)
     assert other == pytest.approx(loss_of(model)(X, Y).data, rel=1e-6)
+
+
+def test_sequences_of_many_lengths_are_each_made_ready_once(monkeypatch):
+    weight, bound = mg.Value(0.5), []
+    bind = Kernel.bind
+    monkeypatch.setattr(Kernel, "bind", lambda kernel, *arrays: bound.append(kernel) or bind(kernel, *arrays))
+    loss = mg.compile(lambda xs: mg.mean([(weight * x - 1.0) ** 2 for x in xs]), batch=False)
+    step = mg.training_step(loss, optim.SGD([weight], 0.01))
+    for _ in range(3):
+        for length in range(1, 21):
+            step(np.linspace(0.1, 1.0, length))
+    assert len(bound) == 20
+
+
+def test_what_the_function_forgets_is_not_kept_for_its_steps():
+    weight, forgotten = mg.Value(0.5), []
+    scale = [0.0]
+    step = mg.training_step(lambda x: (weight * x * scale[0] - 1.0) ** 2, optim.SGD([weight], 0.01))
+    for k in range(12):
+        scale[0] = float(k)
+        step([1.0])
+        forgotten.append(weakref.ref(step.loss.kernel([1.0])))
+    gc.collect()
+    assert forgotten[0]() is None
+    assert forgotten[-1]() is not None
 
 
 def test_a_step_that_is_not_finite_changes_nothing():

@@ -35,10 +35,17 @@ class Called(Protocol):
 
     parameters: list[Value]
     others: tuple[Value, ...]
-    program: Program
     signature: Signature
     varied: bool
-    cut: "Callable[[int], Cuts]"
+
+    @property
+    def program(self) -> Program:
+        """The scalars, simplified."""
+        ...
+
+    def cut(self, output: int) -> "Cuts":
+        """Return for each parameter, and each number of each argument, whether no path leads to it from an output."""
+        ...
 
     @property
     def theta(self) -> Floats:

@@ -14,6 +14,7 @@ from microgrid.compiler.program import LARGEST, SCAN, SMALLEST, SUM, Program
 from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import Op
 
+OF_ONE = (ops.sum_of(1), ops.maximum_of(1))
 VARIADIC = {SUM: ops.add, LARGEST: ops.maximum, SMALLEST: ops.minimum}
 
 
@@ -254,6 +255,16 @@ def _of_any_length(
                 program.arguments[k : k + 2] = program.arguments[k : k + 2][::-1]
     of_states = {new[c]: states for c, states in classes.chains.items()}
     return Classes(rows, [new[c] for c in classes.of], of_states, new[classes.inside] if classes.inside >= 0 else -1)
+
+
+def of_one_alone(program: Program, classes: Classes) -> list[int]:
+    """Return the sums and maxima of one term that are in no class with some of several: they are that term."""
+    counts = np.diff(program.starts)
+    found: list[int] = []
+    for row, members in zip(classes.rows, classes.members, strict=True):
+        if (row in VARIADIC or row in OF_ONE) and (counts[members] == 1).all():
+            found += members.tolist()
+    return found
 
 
 def _chain(row: Op, frozen: bool) -> Op | None:

@@ -22,7 +22,6 @@ from microgrid.compiler.capture import ADVICE, Capture, Generators
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
-from microgrid.compiler.simplify import simplify
 from microgrid.compiler.structure import (
     Arrays,
     Split,
@@ -273,6 +272,11 @@ class Compiled(Generic[Result]):
         variant = self._called(structure, split)
         return [part.numbers for part in split], variant.kernel
 
+    def kernels(self) -> set[Kernel]:
+        """Return all that it keeps: one for each structure of its arguments, in each of the latest few states."""
+        with self._traces.lock:
+            return {variant.kernel for variants in self._traces.variants.values() for variant in variants}
+
     def boxes(self) -> list[Box]:
         """Return the boxes of its kernel, for a drawing, if it has one so far; see ``Kernel.boxes``.
 
@@ -380,9 +384,7 @@ class Compiled(Generic[Result]):
         if factors:
             signature.names += ("factors of Dropout",)
             signature.shapes += ((factors,),)
-        with without_collector():
-            program = simplify(trace.program)
-            kernel = Kernel(program, trace.parameters, signature, len(trace.program), self.target)
+        kernel = Kernel(trace.program, trace.parameters, signature, target=self.target, simplified=False)
         kernel.modules = capture.modules
         return Variant(kernel, capture, trace.rebuild, trace.arrays, trace.drops)
 
@@ -665,7 +667,7 @@ def _graph_kernel(
     names = tuple(getattr(argument, "label", "") or f"input {k}" for k, argument in enumerate(inputs))
     outputs = None if isinstance(f, Value) else len(numbers)
     signature = Signature(names, tuple(shapes), batch and bool(inputs), reduce, outputs, dtype, threads)
-    return Kernel(simplify(program), parameters, signature, len(program), target)
+    return Kernel(program, parameters, signature, target=target, simplified=False)
 
 
 def _shape_of(argument: Any) -> Shape:

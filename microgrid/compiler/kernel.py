@@ -42,7 +42,6 @@ class Kernel:
     True
 
     Attributes:
-        program: the scalars that were traced, simplified.
         signature: what the kernel takes and gives.
         modules: what returns each module that the function reaches, outer ones first: drawings name parameters by it.
         parameters: the leaves that ``theta`` stands for.
@@ -50,7 +49,6 @@ class Kernel:
         others: those from the third on, which all nodes of its calls share.
         varied: whether some parameter is no leaf: what is being differentiated by, by the caller of the call.
         stages: the function between scalars and target.
-        cut: returns of an output for each parameter, and each number of each argument, whether no path leads to it.
     """
 
     def __init__(
@@ -60,22 +58,35 @@ class Kernel:
         signature: Signature,
         traced: int = 0,
         target: str | None = None,
+        *,
+        simplified: bool = True,
     ) -> None:
-        self.program, self.parameters, self.signature = program, parameters, signature
+        self.parameters, self.signature = parameters, signature
         self.varied = any(parameter.first is not None for parameter in parameters)
         self.others = tuple(parameters[2:])
         self._theta: tuple[Any, Floats | None] = (None, None)
         self._bound: list[tuple[Floats | None, Floats, Floats, Callable[[Sequence[Floats]], None]]] = []
         self.modules: Sequence[Callable[[], Module | None]] = ()
         self.traced = traced or len(program)
-        self.stages, self._insisted = Stages(program, signature), target
+        self.stages, self._insisted = Stages(program, signature, simplified=simplified), target
         self._lock = threading.RLock()
         self._built: dict[Task, tuple[Executable, list[Form], bool]] = {}
         self._parts_of: dict[tuple[int, ...], Kernel] = {}
         self._derivatives: dict[tuple[tuple[int, ...], bool, bool], Derivative] = {}
-        self.cut: Callable[[int], Cuts] = functools.cache(functools.partial(cuts, program))
+        self._cuts: dict[int, Cuts] = {}
         if target is not None:
             Choice(self.stages, target)
+
+    @property
+    def program(self) -> Program:
+        """The scalars that were traced, simplified."""
+        return self.stages.program
+
+    def cut(self, output: int) -> Cuts:
+        """Return for each parameter, and each number of each argument, whether no path leads to it from an output."""
+        if output not in self._cuts:
+            self._cuts[output] = cuts(self.program, output)
+        return self._cuts[output]
 
     def read(self) -> Floats:
         """Return the numbers of the parameters as a flat array."""
@@ -532,7 +543,7 @@ class Kernel:
         found = self._built.get(task)
         if found is None:
             with self._lock:
-                forms = task.forms(self.signature, [len(self.parameters), *self.program.sizes])
+                forms = task.forms(self.signature, [len(self.parameters), *self.stages.recorded.sizes])
                 executable = self._choice.build(task)
                 found = self._built.setdefault(task, (executable, forms, task.takes_seed(self.signature)))
         return found

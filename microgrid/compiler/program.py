@@ -1,9 +1,11 @@
 """Program: a graph of scalars as flat lists, one entry per node: its row of the table, and its arguments' numbers."""
 
 import operator
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
+from hashlib import sha256
 from typing import Any, cast
 
 from microgrid import ops
@@ -12,6 +14,7 @@ from microgrid.compiler.tracing import Traced, TraceError, without_collector
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
 from microgrid.ops import CONSTANT, Op
+from microgrid.ops.op import in_table
 from microgrid.recording import enable_grad
 
 
@@ -88,6 +91,19 @@ class Program:
         for row, end, data in zip(self.rows, self.starts[1:], self.data, strict=True):
             yield row, self.arguments[start:end], data
             start = end
+
+    def digest(self) -> str:
+        """Return a digest of all of it; nothing if a row is not the package's: then its name does not say all."""
+        numbers = {row: number for number, row in enumerate(dict.fromkeys(self.rows))}
+        if self.recurrences or not all(row is CONSTANT or in_table(row) for row in numbers):
+            return ""
+        names = [(row.name, row.recipe and (row.recipe[0].__qualname__, row.recipe[1])) for row in numbers]
+        counts = len(self.rows), len(self.outputs), self.sizes, self.parameters
+        found = sha256(repr((names, counts)).encode())
+        for integers in ([numbers[row] for row in self.rows], self.starts, self.arguments, self.outputs):
+            found.update(array("q", integers))
+        found.update(array("d", self.data))
+        return found.hexdigest()
 
     def dump(self, limit: int = 200) -> str:
         """Return the program as text, one node a line, at most ``limit`` of them."""

@@ -6,7 +6,7 @@ operand is a node of the same step, or of the one before, or stands outside. So 
 recurrence, one node for the recurrence, one for each of its states that is read, and what stands behind.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from microgrid import ops
 from microgrid.compiler.classes import classify
 from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of
-from microgrid.compiler.simplify import without_gradient
-from microgrid.ops import CONSTANT, Op
+from microgrid.compiler.simplify import depths, heights, without_gradient
+from microgrid.ops import CONSTANT
 
 Integers = NDArray[np.intp]
 
@@ -29,18 +29,25 @@ _OWN = 3
 """Steps of fewer operations are chains; see there."""
 _PARTS = (0.5, 0.2)
 """A recurrence is so much of the longest ways at least, or, if none is, so much."""
+_NEAR = 8
+"""Around a place so many steps are looked at before all are."""
 _CUTS = 12
 """So many places where a step may begin are tried."""
 _AROUND = 24
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def folded(program: Program) -> Program | None:
-    """Return a program with each recurrence as one node; None if it has none that is long."""
+def folded(program: Program, depth: Sequence[int]) -> Program | None:
+    """Return a program with each recurrence as one node; None if it has none that is long.
+
+    Args:
+        program: the scalars.
+        depth: how long the longest way to each node is from the leaves.
+    """
     found: Program | None = None
     rest: Program | None = program
     while rest is not None and len(rest) - sum(row is STATE for row in rest.rows) >= SMALLEST:
-        rest = _Search(rest).folded()
+        rest = _Search(rest).folded(depths(rest) if found else depth)
         found = rest or found
     return found
 
@@ -52,25 +59,28 @@ class _Search:
         # Nodes to which no gradient flows back are others than those to which one does: a loop back would give them 0,
         # and 0 times an infinite derivative is nan.
         self.program = program
-        numbers: dict[tuple[Op, bool], int] = {}
         self.frozen = without_gradient(program)
-        kinds = zip(program.rows, self.frozen, strict=True)
-        self.kinds = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds], dtype=np.intp)
-        self.folded_before = np.array([row is SCAN or row is STATE for row in program.rows])
+        numbers = {row: number for number, row in enumerate(dict.fromkeys(program.rows))}
+        rows = np.fromiter(map(numbers.__getitem__, program.rows), np.intp, len(program))
+        self.kinds = 2 * rows + np.array(self.frozen, np.intp)
+        self.folded_before = np.isin(rows, [number for row, number in numbers.items() if row in (SCAN, STATE)])
         self.starts = np.array(program.starts, dtype=np.intp)
         self.operands = np.array(program.arguments, dtype=np.intp)
         self.counts = np.diff(self.starts)
+        self.shorter = False  # whether a stretch was found that is long enough for the last of _PARTS alone
 
-    def folded(self) -> Program | None:
-        """Return the program with its recurrence as one node, if there is one."""
-        depth, height = self._lengths()
-        for part in _PARTS:
+    def folded(self, given: Sequence[int]) -> Program | None:
+        """Return the program with its recurrence as one node, if there is one; given is the depth of each node."""
+        depth, height = np.array(given), np.array(heights(self.program))
+        for part in _PARTS if len(depth) else ():
             for nodes in self._candidates(depth, height, part):
                 found = self._stretch(nodes, part)
                 if found is not None:
                     result = self._outlined(*found)
                     if result is not None:
                         return result
+            if not self.shorter:
+                break
         return None
 
     def _candidates(self, depth: Integers, height: Integers, part: float) -> Iterator[Integers]:
@@ -82,21 +92,6 @@ class _Search:
             for slack in (2 * step, 8 * step):
                 yield self._on_longest(depth, height, slack)
         yield np.flatnonzero((self.counts > 0) & ~self.folded_before)
-
-    def _lengths(self) -> tuple[Integers, Integers]:
-        """How long the longest way to each node is from the leaves, and the longest one from it to an output."""
-        starts, arguments = self.program.starts, self.program.arguments
-        count = len(self.program)
-        depth, height = [0] * count, [0] * count
-        for i, end in enumerate(starts[1:]):
-            if (start := starts[i]) < end:
-                depth[i] = 1 + max([depth[a] for a in arguments[start:end]])
-        for i in range(count - 1, -1, -1):
-            above = height[i] + 1
-            for a in arguments[starts[i] : starts[i + 1]]:
-                if height[a] < above:
-                    height[a] = above
-        return np.array(depth), np.array(height)
 
     def _on_longest(self, depth: Integers, height: Integers, slack: int) -> Integers:
         """The operations on ways that are nearly as long as the longest one, without those near its ends."""
@@ -110,17 +105,27 @@ class _Search:
         place = np.full(len(self.program), -1)
         place[nodes] = np.arange(len(nodes))
         counts = self.counts[nodes]
-        ends = np.cumsum(counts)
-        slots = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+        begins = np.concatenate([[0], np.cumsum(counts)])
+        slots = np.arange(begins[-1]) - np.repeat(begins[:-1], counts)
         at = place[self.operands[slots + np.repeat(self.starts[nodes], counts)]]
         back = np.where(at < 0, 0, np.repeat(np.arange(len(nodes)), counts) - at)
+        slots = slots.astype(np.uint64)
+        alone = _mixed(self.kinds[nodes] * 1024 + counts)
 
-        def looks(farthest: int) -> NDArray[np.uint64]:
-            """How nodes look; an operand that is farther back is as one outside."""
-            mixed = _mixed(_mixed(np.where(back > farthest, 0, back)) + slots.astype(np.uint64))
-            return _mixed(self.kinds[nodes] * 1024 + counts) + np.add.reduceat(mixed, ends - counts)
+        def looks(farthest: int, first: int = 0, last: int = len(nodes)) -> NDArray[np.uint64]:
+            """How nodes from one to another look; an operand that is farther back is as one outside."""
+            mine = slice(begins[first], begins[last])
+            mixed = _mixed(_mixed(np.where(back[mine] > farthest, 0, back[mine])) + slots[mine])
+            return alone[first:last] + np.add.reduceat(mixed, begins[first:last] - begins[first])
 
         for middle, period in _periods(looks(len(nodes) // _REPEATS)):
+            near = min(_NEAR * period, int(_PARTS[-1] * len(nodes) - period) // 2)
+            if near > 0:
+                first = max(middle - near, 0)
+                keys = looks(2 * period, first, min(middle + near + period, len(nodes)))
+                same = keys[period:] == keys[:-period]
+                if not (same[: middle - first].all() or same[middle - first :].all()):
+                    continue
             keys = looks(2 * period)
             same = np.concatenate([keys[period:] == keys[:-period], [False]])
             breaks = np.flatnonzero(~same)
@@ -128,6 +133,7 @@ class _Search:
             start = int(breaks[k - 1]) + 1 if k else 0
             end = int(breaks[k]) + period if k < len(breaks) else len(nodes)
             if end - start < part * len(nodes):
+                self.shorter |= end - start >= _PARTS[-1] * len(nodes)
                 continue
             if period >= _OWN:
                 return nodes, start, period, end, place

@@ -6,6 +6,7 @@ the gradient of equal arguments differently.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import accumulate, compress
 
@@ -82,6 +83,14 @@ def number_values(program: Program) -> Program:
             result_data.append(0)
     result.outputs = [new[output] for output in program.outputs]
     return result
+
+
+def without(program: Program, nodes: Iterable[int]) -> Program:
+    """Return a program in which some nodes are their first operands."""
+    rows = [*program.rows]
+    for node in nodes:
+        rows[node] = ops.identity
+    return number_values(replace(program, rows=rows))
 
 
 def _constant(program: Program, known: dict[object, int], number: float) -> int:
@@ -223,8 +232,8 @@ def uses_of(program: Program) -> list[int]:
     return uses
 
 
-def longest_way(program: Program) -> int:
-    """How many operations depend on each other at most, one on the other."""
+def depths(program: Program) -> list[int]:
+    """For each node, how many operations depend on each other at most, one on the other, up to it."""
     starts, arguments = program.starts, program.arguments
     depth = [0] * len(program)
     for i in range(len(depth)):
@@ -233,7 +242,19 @@ def longest_way(program: Program) -> int:
             if depth[arguments[k]] >= deepest:
                 deepest = depth[arguments[k]] + 1
         depth[i] = deepest
-    return max(depth, default=0)
+    return depth
+
+
+def heights(program: Program) -> list[int]:
+    """For each node, how many operations depend on each other at most, one on the other, from it on."""
+    starts, arguments = program.starts, program.arguments
+    height = [0] * len(program)
+    for i in range(len(height) - 1, -1, -1):
+        above = height[i] + 1
+        for k in range(starts[i], starts[i + 1]):
+            if height[arguments[k]] < above:
+                height[arguments[k]] = above
+    return height
 
 
 def without_gradient(program: Program) -> list[bool]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, SupportsFloat
 
+from microgrid import ops
 from microgrid.engine import Value, topological_order
 from microgrid.node import announce_reads
 from microgrid.ops import LEAF
@@ -130,8 +131,9 @@ def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[A
             )
 
     with without_collector(), enable_grad(), watch(nodes.append), watch_reads(refuse):
-        token = kinds.set(Traced)
+        tokens = kinds.set(Traced), ops.alone.set(True)
         try:
             return function(), nodes
         finally:
-            kinds.reset(token)
+            kinds.reset(tokens[0])
+            ops.alone.reset(tokens[1])

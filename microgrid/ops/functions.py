@@ -10,6 +10,7 @@ from microgrid.ops.op import Op, Operation, T, as_float, is_number, short_repr
 from microgrid.ops.table import (
     absolute,
     add,
+    alone,
     div,
     elu_of,
     exp,
@@ -153,6 +154,8 @@ def total(xs: Any) -> Any:
     6.0
     """
     xs = _as_list(xs)
+    if len(xs) == 1 and alone.get():
+        return sum_of(1)(xs[0])
     if len(xs) == 1:
         return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
     if len(xs) < 3:

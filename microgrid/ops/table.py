@@ -17,6 +17,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import reduce
 from typing import Any
 
@@ -769,7 +770,16 @@ def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> 
     if not xs or isinstance(xs[0], (list, tuple)):
         given = short_repr(xs)
         raise TypeError(f"{name} takes one number or more, and those of a list as {name}(*numbers); got {given}")
+    if name == "maximum" and alone.get():
+        return maximum_of(1)(xs[0])
     return xs[0] if hasattr(type(xs[0]), "__apply__") else as_float(xs[0])
+
+
+alone: ContextVar[bool] = ContextVar("alone", default=False)
+"""Whether a sum and a maximum of one number are operations, and not that number: a trace records them as such.
+
+So the first position of a sequence, which sees itself alone, has the form of those that see several.
+"""
 
 
 @factory((3,))
@@ -785,7 +795,7 @@ def maximum_of(n: int) -> Op:
     return Op(
         f"maximum[{n}]",
         lambda *xs: reduce(ieee.maximum, xs),
-        tuple(map(by, range(n))),
+        tuple(map(by, range(n))) if n > 1 else (1.0,),
         symbol="max",
         kink=lambda *xs: tuple([x == max(xs) for x in xs]),
         expansion=lambda *xs: reduce(maximum, xs),

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 import microgrid as mg
-from microgrid.compiler.targets.native import cache, engine, llvm
+from microgrid.compiler.stages import Stages
+from microgrid.compiler.targets.native import cache, engine, known, llvm
 
 ENGINE = "microgrid.compiler.targets.native"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither modes nor owners of this kind")
@@ -66,6 +68,11 @@ def test_the_function_keeps_its_machine_code(folder):
 def test_a_long_program_is_compiled_in_another_way_and_computes_the_same(folder):
     short, long = engine.load(text()), engine.load(text(), statements=engine.SIMPLE + 1)
     assert product(short) == product(long)
+    assert len([*folder.iterdir()]) == 2
+
+
+def test_a_program_that_runs_shortly_is_compiled_in_another_way_and_computes_the_same(folder):
+    assert product(engine.load(text())) == product(engine.load(text(), thorough=False))
     assert len([*folder.iterdir()]) == 2
 
 
@@ -493,6 +500,95 @@ def test_a_program_in_the_cache_is_not_written_again_before_somebody_asks_for_it
     assert np.array_equal(first, second)
     assert not emitted
     assert again.dump("llvm") == shown
+
+
+def long(scale=1.0, row=mg.sin, reduce="mean", dtype="float64"):
+    """A function of so many scalars that it is recognised by them; what it gives and its gradient by the parameters."""
+    weights = [mg.Value(0.01 * k) for k in range(600)]
+
+    def function(xs):
+        return mg.mean([row(w * x * scale + k % 7) for k, w in enumerate(weights) for x in xs])
+
+    xs = np.linspace(0.5, 2.0, 4).reshape(2, 2)
+    kernel = mg.compile(function, reduce=reduce, dtype=dtype).kernel(xs)
+    value, gradient = kernel.value_and_grad(kernel.read(), xs)
+    samples = [function(x) for x in xs.tolist()]
+    expected = samples[0] + samples[1] if reduce == "sum" else mg.mean(samples)
+    expected.backward()
+    places = {w: k for k, w in enumerate(weights)}
+    exact = [weights[places[p]].grad for p in kernel.parameters]
+    precision = {"float64": 1e-12, "float32": 1e-4}[dtype]
+    assert value == pytest.approx(expected.data, rel=precision)
+    assert kernel.value(kernel.read(), xs) == pytest.approx(expected.data, rel=precision)
+    assert gradient == pytest.approx(exact, rel=precision, abs=precision)
+    return kernel
+
+
+@pytest.fixture
+def analysed(folder, monkeypatch):
+    """A list that grows with each program that is taken apart into classes; code is native."""
+    monkeypatch.setenv("MICROGRID_NATIVE", "")
+    found, analyse = [], Stages._analysed
+    monkeypatch.setattr(Stages, "_analysed", lambda stages: found.append(stages) or analyse(stages))
+    return found
+
+
+def test_a_long_program_in_the_cache_is_not_looked_into_before_somebody_asks_for_it(analysed):
+    shown = long().dump("llvm")
+    seen = len(analysed)
+    again = long()
+    assert len(analysed) == seen
+    assert again.dump("llvm") == shown
+    assert (again.target, again.why_not) == ("native", {})
+
+
+def cosine(name):
+    return mg.Op(name, forward=math.cos, partials=(lambda y, x: -mg.sin(x),), expansion=mg.cos)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"scale": -1.0}, {"row": mg.cos}, {"row": cosine("sin")}, {"reduce": "sum"}, {"dtype": "float32"}],
+    ids=lambda other: next(iter(other)),
+)
+def test_long_programs_that_are_nearly_the_same_are_not_taken_for_each_other(analysed, other):
+    for options in ({}, other, {}, other):
+        assert long(**options).target == "native"
+
+
+def test_a_long_program_with_rows_of_the_users_is_made_anew(analysed):
+    for row in (cosine("mine"), mg.Op("mine", math.sin, (lambda y, x: mg.cos(x),), expansion=mg.sin)):
+        seen = len(analysed)
+        long(row=row)
+        assert len(analysed) == seen + 1
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"foreign")])
+def test_a_long_program_of_which_something_is_not_in_the_cache_is_made_whole(spoil, folder, analysed):
+    long()
+    for name in sorted(file.name for file in folder.iterdir()):
+        spoil(folder / name)
+        long()
+        seen = len(analysed)
+        long()
+        assert len(analysed) == seen
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "other"),
+    [
+        (engine, "processor", lambda: engine.Processor("another", "", 2, False, 16)),
+        (known, "_sources", lambda: "others"),
+        (known.np, "__version__", "another"),
+    ],
+)
+def test_a_long_program_that_was_made_elsewhere_or_otherwise_is_made_anew(analysed, monkeypatch, module, name, other):
+    kernel = long()
+    stages, task = kernel.stages, kernel.stages.own_task
+    before = known.key_of_scalars(stages, task)
+    assert before == known.key_of_scalars(stages, task)
+    monkeypatch.setattr(module, name, other)
+    assert known.key_of_scalars(stages, task) != before
 
 
 def test_making_machine_code_leaves_nothing_of_ours_to_the_garbage_collector():

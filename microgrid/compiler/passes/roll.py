@@ -93,6 +93,8 @@ def _tape(program: Program) -> Tape:
             result.constants.append(data)
         elif not arguments:
             place.append((THETA if row is PARAMETER else ARGUMENT + argument_number(row), int(data)))
+        elif row in VARIADIC and len(arguments) == 1:
+            place.append(place[arguments[0]])
         else:
             pair = VARIADIC.get(row)
             operands = [place[a] for a in arguments]

@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from contextlib import suppress
+from functools import cached_property
 
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.floats import Floats
@@ -13,7 +15,8 @@ from microgrid.compiler.targets.tape import Tape
 from microgrid.compiler.targets.target import Executable, Target
 from microgrid.compiler.task import Task
 
-NATIVE: tuple[Target, ...] = (Native(), NativeTape())
+_LOOPS = Native()
+NATIVE: tuple[Target, ...] = (_LOOPS, NativeTape())
 TARGETS: tuple[Target, ...] = (*NATIVE, Tape(), Loops(), Floats(), NumPy())
 """All of them; a kernel takes the first that suits."""
 
@@ -33,9 +36,7 @@ def named(name: str) -> Target:
 class Choice:
     """What computes a function: the first target that suits, or the one that is insisted on.
 
-    Attributes:
-        target: the target.
-        why_not: why those before it do not, by their names.
+    Native code that is known from before needs no choice: then nothing is looked at before someone asks for it.
     """
 
     def __init__(self, stages: Stages, name: str | None) -> None:
@@ -45,19 +46,31 @@ class Choice:
             ValueError: if the target of the name does not suit.
         """
         self.stages, self.insisted = stages, name
-        self.why_not: dict[str, str] = {}
-        self.target = self._next()
+        self._reasons: dict[str, str] = {}
+        if name is not None:
+            self.target = self._next()
+
+    @cached_property
+    def target(self) -> Target:
+        """The target."""
+        return self._next()
+
+    @property
+    def why_not(self) -> dict[str, str]:
+        """Why those before it do not suit, by their names."""
+        _ = self.target  # they come up on the way to it
+        return self._reasons
 
     def _next(self) -> Target:
         for target in TARGETS if self.insisted is None else [named(self.insisted)]:
-            if target.name not in self.why_not:
+            if target.name not in self._reasons:
                 reason = "MICROGRID_NATIVE is off" if self._is_off(target) else target.suits(self.stages)
                 if reason is None:
                     return target
-                self.why_not[target.name] = reason
+                self._reasons[target.name] = reason
         name = str(self.insisted)
         others = ", ".join(repr(target.name) for target in TARGETS if target.name != name)
-        raise ValueError(f"target {name!r} does not suit this function: {self.why_not[name]}; take {others} or None")
+        raise ValueError(f"target {name!r} does not suit this function: {self._reasons[name]}; take {others} or None")
 
     def _is_off(self, target: Target) -> bool:
         return self.insisted is None and target in NATIVE and os.environ.get("MICROGRID_NATIVE", "").lower() == "off"
@@ -68,16 +81,21 @@ class Choice:
         Raises:
             ValueError: if the target was insisted on.
         """
+        if "target" not in vars(self) and not self._is_off(_LOOPS):
+            with suppress(Exception):  # whatever it is, the code is made anew
+                known = _LOOPS.recalled(self.stages, task)
+                if known is not None:
+                    return known
         if self.target not in NATIVE:
             return self.target.build(self.stages, task)
         try:
             return self.target.build(self.stages, task)
         except Exception as error:  # whatever it is, there is another way to compute the function
-            self.why_not[self.target.name] = f"{type(error).__name__}: {error}"
+            self._reasons[self.target.name] = f"{type(error).__name__}: {error}"
             failed, self.target = self.target, self._next()
             warnings.warn(
                 f"there is no {failed.name} code for this function, which runs by {self.target.name!r} instead: "
-                f"{self.why_not[failed.name]}",
+                f"{self._reasons[failed.name]}",
                 RuntimeWarning,
                 stacklevel=4,
             )

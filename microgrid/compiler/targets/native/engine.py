@@ -21,6 +21,9 @@ SIMPLE = 2000
 _PASSES = {"loop_vectorization": False, "slp_vectorization": True, "loop_unrolling": False}
 """The emitter writes vectors and blocks itself, so what looks for more of them in loops only takes time."""
 
+_LIGHT = ("new_gvn", "instruction_combine")
+"""LLVM's passes for what runs so shortly that the others, which take ten times their time, would not win it back."""
+
 _CODE = {"reloc": "pic", "codemodel": "small"}
 """Objects that can be loaded at any address."""
 
@@ -59,11 +62,11 @@ class Machine:
         cached: whether it was compiled before, by this process or another.
     """
 
-    def __init__(self, text: str | Callable[[], str], level: int, library: Any, cached: bool) -> None:
+    def __init__(self, text: str | Callable[[], str], level: int, thorough: bool, library: Any, cached: bool) -> None:
         self._text = text
         self.processor = processor()
         self.cached = cached
-        self._level = level
+        self._level, self._thorough = level, thorough
         self._library = library
 
     @property
@@ -87,7 +90,7 @@ class Machine:
         """Return the machine code as text, compiled anew."""
         with _lock, _reasons():
             target = _target(self._level)
-            text: str = target.emit_assembly(_optimised(self.text, target))
+            text: str = target.emit_assembly(_optimised(self.text, target, self._thorough))
         return text
 
 
@@ -100,6 +103,7 @@ def load(
     functions: tuple[str, ...] = ("run",),
     symbols: Mapping[str, int] | None = None,
     key: str = "",
+    thorough: bool = True,
 ) -> Machine:
     """Return LLVM text as machine code: that of before if the process has it, or the cache on disk.
 
@@ -109,6 +113,7 @@ def load(
         functions: those whose addresses will be asked for.
         symbols: the addresses of what it declares and does not define.
         key: that of the text, if it is known.
+        thorough: whether it runs so long that all of LLVM's passes are worth their time.
 
     Raises:
         ModuleNotFoundError: without llvmlite, naming the extra.
@@ -116,7 +121,7 @@ def load(
     """
     level, symbols = _level(statements), symbols or {}
     if isinstance(text, str):
-        key = key_of(text, statements)
+        key = key_of(text, statements, thorough)
     wanted = key, functions, *symbols.items()
     with _lock, _reasons():
         machine = _machines.get(wanted)
@@ -125,17 +130,17 @@ def load(
             known = code is not None
             if code is None:
                 target = _target(level)
-                code = target.emit_object(_optimised(text if isinstance(text, str) else text(), target))
+                code = target.emit_object(_optimised(text if isinstance(text, str) else text(), target, thorough))
                 cache.write(key, code)
-            machine = _machines[wanted] = Machine(text, level, _linked(code, functions, symbols), known)
+            machine = _machines[wanted] = Machine(text, level, thorough, _linked(code, functions, symbols), known)
         return machine
 
 
-def key_of(text: str, statements: int = 0) -> str:
+def key_of(text: str, statements: int = 0, thorough: bool = True) -> str:
     """Return a digest of all that machine code depends on: the text, how it is compiled, the processor, versions."""
     llvm = _llvm()
     versions = require("llvmlite", "native code", "native").__version__, llvm.llvm_version_info
-    what = text, _level(statements), _PASSES, _CODE, processor(), versions
+    what = text, _level(statements), _PASSES if thorough else _LIGHT, _CODE, processor(), versions
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
@@ -199,8 +204,8 @@ def _target(level: int) -> Any:
     return target.create_target_machine(cpu=host.name, features=host.features, opt=level, **_CODE)
 
 
-def _optimised(text: str, target: Any) -> Any:
-    """The module of a text after LLVM's standard passes."""
+def _optimised(text: str, target: Any, thorough: bool) -> Any:
+    """The module of a text after LLVM's standard passes, or a few of them."""
     llvm = _llvm()
     module = llvm.parse_assembly(text)
     module.triple = target.triple
@@ -210,7 +215,9 @@ def _optimised(text: str, target: Any) -> Any:
     for name, value in _PASSES.items():
         setattr(options, name, value)
     builder = llvm.create_pass_builder(target, options)
-    manager = builder.getModulePassManager()
+    manager = builder.getModulePassManager() if thorough else llvm.create_new_module_pass_manager()
+    for name in () if thorough else _LIGHT:
+        getattr(manager, f"add_{name}_pass")()
     manager.run(module, builder)
     # llvmlite's managers inherit first from a class that frees nothing: up to 0.50 each leaves 45 KB behind
     llvm.newpassmanagers.NewPassManager._dispose(manager)

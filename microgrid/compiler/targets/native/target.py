@@ -1,7 +1,7 @@
 """The target of native code: loop programs as machine code of this processor, through LLVM."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -61,8 +61,14 @@ class Native:
 
     def build(self, stages: Stages, task: Task) -> "OnMachine":
         """Return the executable of a task."""
-        program = loop_program(stages, task)
-        return (InThreads if stages.signature.threads > 1 and program.tile else OnMachine)(program, stages, task)
+        loops = _Loops(stages, task)
+        return (InThreads if stages.signature.threads > 1 and loops.program.tile else OnMachine)(loops)
+
+    def recalled(self, stages: Stages, task: Task) -> "OnMachine | None":
+        """Return the executable of a task if it is in the cache and known by the scalars."""
+        loops = _Loops(stages, task)
+        found = loops.scalars and known.recalled(loops.scalars, loops.text, ("run",))
+        return OnMachine(loops, found) if found else None
 
 
 def loop_program(stages: Stages, task: Task, packs: bool = True) -> LoopProgram:
@@ -111,34 +117,68 @@ def without_native_form(row: Op) -> str | None:
     return next(filter(None, map(unsupported, used)), None)
 
 
+class _Loops:
+    """The loop program of a task, made when it is asked for."""
+
+    def __init__(self, stages: Stages, task: Task) -> None:
+        self.stages, self.task, self.signature = stages, task, stages.signature
+        self.sizes = [stages.recorded.parameters, *stages.recorded.sizes]
+        self.forms = task.forms(stages.signature, self.sizes)
+        self.scalars = known.key_of_scalars(stages, task)
+
+    @cached_property
+    def program(self) -> LoopProgram:
+        return loop_program(self.stages, self.task)
+
+    @cached_property
+    def tile(self) -> int:
+        """How many samples are worked on at a time."""
+        number = np.dtype(self.program.dtype).itemsize
+        resident = number * sum(b.members for b in self.program.buffers if b.role == "local" and b.batched)
+        return next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]) if resident else UNTILED
+
+    def options(self, divided: bool) -> dict[str, Any]:
+        """Those of ``llvm.emit``."""
+        processor = engine.processor()
+        return {
+            "width": processor.width,
+            "tile": self.tile,
+            "arguments": len(self.sizes) - 1,
+            "outputs": len(self.forms),
+            "fused": processor.fma,
+            "registers": processor.registers,
+            "divided": divided,
+        }
+
+    def written(self, functions: tuple[str, ...], divided: bool) -> known.Written:
+        """Return it as machine code of these functions."""
+        nanoseconds = _nanoseconds(self.program)
+        thorough = bool(self.program.tile) or nanoseconds > entry.LONG
+        return known.written(self.program, functions, nanoseconds, thorough, self.scalars, **self.options(divided))
+
+    def text(self) -> str:
+        """Return it in LLVM's words."""
+        return llvm.emit(self.program, **self.options(False)).text
+
+
 class OnMachine:
     """A loop program as machine code. Several threads may run it at once, each with a workspace of its own."""
 
     phases: tuple[str, ...] = ()
 
-    def __init__(self, program: LoopProgram, stages: Stages, task: Task) -> None:
-        self.program, self.signature = program, stages.signature
-        self._forms = task.forms(stages.signature, [stages.program.parameters, *stages.program.sizes])
-        processor = engine.processor()
-        number = np.dtype(program.dtype).itemsize
-        resident = number * sum(b.members for b in program.buffers if b.role == "local" and b.batched)
-        self._tile = next((tile for tile in TILES if tile * resident <= CACHED), TILES[-1]) if resident else UNTILED
+    def __init__(self, loops: _Loops, found: known.Written | None = None) -> None:
+        self._loops, self.signature, self._forms = loops, loops.signature, loops.forms
         names = tuple([f"run.{phase}" for phase in self.phases]) or ("run",)
-        self._written = known.written(
-            program,
-            names,
-            width=processor.width,
-            tile=self._tile,
-            arguments=len(stages.program.sizes),
-            outputs=len(self._forms),
-            fused=processor.fma,
-            registers=processor.registers,
-            divided=bool(self.phases),
-        )
+        self._written = found or loops.written(names, bool(self.phases))
         self._machine = self._written.machine
-        pointers = 3 + len(stages.program.sizes) + len(self._forms)
+        pointers = 2 + len(loops.sizes) + len(self._forms)
         self._functions = [self._machine.function(pointers, name, 1 + 2 * (name == "run.tiles")) for name in names]
         self._workspaces: list[Floats] = []
+
+    @property
+    def program(self) -> LoopProgram:
+        """The loops."""
+        return self._loops.program
 
     def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
         """Compute the outputs."""
@@ -187,7 +227,7 @@ class OnMachine:
             theta=theta.ctypes.data,
             workspace=workspace.ctypes.data,
             dtype=self.signature.dtype,
-            nanoseconds=_nanoseconds(self.program),
+            nanoseconds=self._written.nanoseconds,
             make=make,
             doc=slow.__doc__ or "",
             keep=(theta, gradient, workspace, self._machine),
@@ -203,7 +243,7 @@ class OnMachine:
             theta=theta.ctypes.data,
             workspace=self._written.workspace * theta.itemsize,
             dtype=self.signature.dtype,
-            nanoseconds=_nanoseconds(self.program),
+            nanoseconds=self._written.nanoseconds,
             doc=slow.__doc__ or "",
             keep=(theta, self._machine),
         )
@@ -216,9 +256,9 @@ class OnMachine:
 
     def _workspace(self) -> Floats:
         """Memory for one run, aligned to a line of the cache."""
-        number = np.dtype(self.program.dtype).itemsize
+        number = np.dtype(self.signature.dtype).itemsize
         line = llvm.LINE // number
-        memory: Floats = np.zeros(self._written.workspace + line, self.program.dtype)
+        memory: Floats = np.zeros(self._written.workspace + line, self.signature.dtype)
         return memory[-memory.ctypes.data % llvm.LINE // number :]
 
 
@@ -231,12 +271,12 @@ class InThreads(OnMachine):
 
     phases = llvm.PHASES
 
-    def __init__(self, program: LoopProgram, stages: Stages, task: Task) -> None:
-        super().__init__(program, stages, task)
-        enough = int(threads.ENOUGH / max(_nanoseconds(program), 1e-3)) + 1
-        step = llvm.LINE if self._tile == UNTILED else self._tile
+    def __init__(self, loops: _Loops) -> None:
+        super().__init__(loops)
+        enough = int(threads.ENOUGH / max(self._written.nanoseconds, 1e-3)) + 1
+        step = llvm.LINE if loops.tile == UNTILED else loops.tile
         self._step = -(-enough // step) * step
-        stores = [s.address.buffer for s in program.walk(program.tile) if isinstance(s, Store)]
+        stores = [s.address.buffer for s in loops.program.walk(loops.program.tile) if isinstance(s, Store)]
         self._sums = [buffer for buffer in dict.fromkeys(stores) if not buffer.batched]
 
     def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
@@ -289,14 +329,14 @@ class InThreads(OnMachine):
 
 def _nanoseconds(program: LoopProgram) -> float:
     """About how long a run takes, for each sample or as a whole: the number of operations, counted by the loops."""
+    return OPERATION * (_work(program.tile) or _work(program.before))
 
-    def work(statements: Sequence[Statement]) -> float:
-        total = 0.0
-        for s in statements:
-            if isinstance(s, For):
-                total += (s.extent if isinstance(s.extent, int) else 1) * (work(s.body) + len(s.carried))
-            elif isinstance(s, Let):
-                total += 1 if llvm.is_cheap(s.op) else llvm.DEAR
-        return total
 
-    return OPERATION * (work(program.tile) or work(program.before))
+def _work(statements: Sequence[Statement]) -> float:
+    total = 0.0
+    for s in statements:
+        if isinstance(s, For):
+            total += (s.extent if isinstance(s.extent, int) else 1) * (_work(s.body) + len(s.carried))
+        elif isinstance(s, Let):
+            total += 1 if llvm.is_cheap(s.op) else llvm.DEAR
+    return total
