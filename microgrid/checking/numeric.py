@@ -684,7 +684,20 @@ class Line:
                 before = slopes
             step /= RATIO
         meet = all(b < 0.75 * a for a, b in itertools.pairwise(spreads[-3:]))
-        return (line, unseen) if meet and len(line.kinks) < len(self.kinks) else None
+        passed = [kink for kink in self.kinks if kink not in line.kinks]
+        # of teeth smaller than the steps these see any but those that meet here
+        same = passed and all(
+            line._branches(passed, step * side) == line._branches(passed, self.nearest * side) for side in (1.0, -1.0)
+        )
+        return (line, unseen) if meet and same else None
+
+    def _branches(self, kinks: Iterable[tuple[Any, ...]], t: float) -> list[Any]:
+        """On which branch each of some kinks is."""
+        values = self.program.values.copy()
+        for i, c in self.direction.items():
+            values[i] += t * c
+        advance(values, self.plan)
+        return [kink(*[values[j] for j in operands]) for _, kink, operands, _ in kinks]
 
     def _change(self, step: float) -> float:
         """How far the number moves to both sides together."""
