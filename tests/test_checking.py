@@ -208,6 +208,12 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
     assert row.reason.endswith("and backward() gives nan: give its derivative there a number, by where()")
 
 
+@pytest.mark.parametrize("period", [1.0, 1e-149, 1e-200, 1e-300, 2.0**-1022])
+@pytest.mark.parametrize("op", [mg.mod, mg.fmod, mg.remainder])
+def test_teeth_that_are_smaller_than_any_step_are_not_taken_for_a_plain(op, period):
+    assert check(lambda x: op(x, period), 0.0)["x"].verdict in (PASS, KINK)
+
+
 @given(st.sampled_from(["ramp", "corner"]), st.floats(1.0, 4.0), st.sampled_from([1e-30, -1e-30, -1e-12, 3e-7]))
 def test_a_right_derivative_just_beside_a_kink_that_no_operation_tells_of_is_never_called_wrong(kind, factor, near):
     left = 0.0 if kind == "ramp" else -1.0

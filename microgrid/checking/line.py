@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from microgrid import ops
 from microgrid.checking.noise import SAMPLES
@@ -88,6 +88,14 @@ class Line:
         if math.isfinite(y):
             return made, y
         return Obstacle(next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
+
+    def branches(self, kinks: Iterable[tuple[Any, ...]], t: float) -> list[Any]:
+        """Return on which branch each of some kinks is."""
+        values = self.program.values.copy()
+        for i, c in self.direction.items():
+            values[i] += t * c
+        advance(values, self.plan)
+        return [kink(*[values[j] for j in operands]) for _, kink, operands, _ in kinks]
 
     def obstacle(self, step: float) -> Obstacle | None:
         """What is in the way on either side, at this distance."""

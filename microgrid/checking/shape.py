@@ -112,7 +112,12 @@ def across(line: Line) -> tuple[Line, float] | None:
             before = slopes
         step /= RATIO
     meet = all(b < 0.75 * a for a, b in itertools.pairwise(spreads[-3:]))
-    return (smooth, unseen) if meet and len(smooth.kinks) < len(line.kinks) else None
+    passed = [kink for kink in line.kinks if kink not in smooth.kinks]
+    # of teeth smaller than the steps these see any but those that meet here
+    same = passed and all(
+        smooth.branches(passed, step * side) == smooth.branches(passed, line.nearest * side) for side in (1.0, -1.0)
+    )
+    return (smooth, unseen) if meet and same else None
 
 
 def _change(line: Line, step: float) -> float:
