@@ -193,7 +193,7 @@ class _Partition:
 
 
 _TERMS = 16
-"""The terms of joined sums, of which each is an array over the samples, for each class that is saved."""
+"""The terms of sums of many lengths, of which each is an array over the samples, for each class that is saved."""
 
 
 def _of_any_length(
@@ -242,7 +242,7 @@ def _of_any_length(
         terms = sum(
             len(inside[c]) * len(classes.members[c])
             for c, number in enumerate(new)
-            if chains[c] and c not in apart and joined[number] > 1
+            if chains[c] and c not in apart and len(lengths[number]) > 1
         )
         if terms > _TERMS * (len(new) - len(known)):
             return None

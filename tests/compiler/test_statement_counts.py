@@ -213,11 +213,17 @@ def gpt(length, width=16, heads=4, letters=27, context=16):
     return loss, [data.normal(size=(length, width)), np.eye(letters)[data.integers(letters, size=length)]], False
 
 
+def gpt_on_a_batch(length):
+    loss, data, _ = gpt(length)
+    return loss, [np.stack([x, x[::-1], x]) for x in data], True
+
+
 COUNTS = {
     neuron: {(): 9}, readme: {(): 51}, moons: {(): 31}, digits: {(): 29}, softmax: {(): 17}, rosenbrock: {(): 15},
     black_scholes: {(): 70}, quotient: {(): 9}, chain: {(): 1399}, convolution: {(): 8}, pairwise_distances: {(): 9},
     gradient_of_a_network: {(): 25}, recurrent: {(4,): 46, (8,): 90}, attention: {(8,): 27},
-    prefix_sums: {(8,): 49, (16,): 17}, triangle: {(8,): 8, (16,): 8}, gpt: {(8,): 109, (16,): 109}, of_one: {(): 17},
+    prefix_sums: {(8,): 49, (16,): 17}, triangle: {(8,): 8, (16,): 8}, gpt: {(8,): 109, (16,): 109},
+    gpt_on_a_batch: {(8,): 118, (16,): 118}, of_one: {(): 17},
     grid: {(4,): 9, (9,): 31},
 }  # fmt: skip
 """For each program, by what it is made with, how many statements it was at most."""
