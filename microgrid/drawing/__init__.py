@@ -12,9 +12,9 @@ from microgrid.drawing.naming import heading_text, name
 from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
 from microgrid.drawing.picture import SCALE, Picture
 from microgrid.drawing.rendering import RendererError
-from microgrid.drawing.theme import THEMES
 from microgrid.engine import Value
 from microgrid.ops import short_repr
+from microgrid.theme import THEMES
 
 __all__ = ["Picture", "RendererError", "draw", "name", "notebook_bundle"]
 

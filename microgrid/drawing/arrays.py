@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeGuard
 
 from microgrid.drawing.dot import PLAIN_SYMBOLS, SANS, SIZE, heading, label_width, markup
 from microgrid.drawing.rounding import significant
-from microgrid.drawing.theme import THEMES
+from microgrid.theme import THEMES
 
 Box = Any
 """``microgrid.compiler.boxes.Box``, which stands on a floor above this one."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from microgrid.drawing.graph import Cluster, Edge, Graph, Node, sibling
 from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine, Room
 from microgrid.drawing.rounding import significant
-from microgrid.drawing.theme import THEMES
 from microgrid.ops import LEAF
+from microgrid.theme import THEMES
 
 SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
 SIZE = 13.0  # points

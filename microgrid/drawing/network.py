@@ -10,7 +10,7 @@ from typing import Any
 from microgrid.calls import walk
 from microgrid.drawing.dot import SANS, SIZE, heading, largest, markup, sign_and_level
 from microgrid.drawing.naming import title_of
-from microgrid.drawing.theme import THEMES
+from microgrid.theme import THEMES
 
 SHOWN = 16
 """The most neurons of a layer that are drawn: of more, the first and the last ones."""

@@ -15,7 +15,7 @@ from typing import Any
 from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
 from microgrid.drawing.naming import heading_text
-from microgrid.drawing.theme import CLASSES, THEMES, dark_room, frame_height
+from microgrid.theme import CLASSES, HALO, THEMES, dark_room, frame_height
 
 _NO_SCRIPTS = "This browser runs no scripts: to play this page, open it in one that does. This is its picture."
 _ONLY_STILL = "body{display:block;overflow:auto}header,main{display:none}noscript img{max-width:100%}"
@@ -147,7 +147,7 @@ def _palette(theme: str) -> str:
     """The colours of all pictures as CSS variables, ``--positive-line-4``, ``--class-0``."""
 
     def variables(name: str) -> str:
-        named = {**THEMES[name], **{f"class {i}": color for i, color in enumerate(CLASSES[name])}}
+        named = {**THEMES[name], "halo": HALO, **{f"class {i}": color for i, color in enumerate(CLASSES[name])}}
         colors = "".join(f"--{key.replace(' ', '-')}:{value};" for key, value in named.items())
         return f":root{{color-scheme:{name};{colors}}}"
 

@@ -15,8 +15,8 @@ from microgrid.atomic import write_file
 from microgrid.drawing.dot import printable
 from microgrid.drawing.placing import DRAW_AS_PLACED, Drawing
 from microgrid.drawing.rendering import HERE, find_renderer, render
-from microgrid.drawing.theme import THEMES, follow_page, follow_viewer
 from microgrid.environment import require
+from microgrid.theme import THEMES, follow_page, follow_viewer
 
 FOREIGN = re.compile("[\u0590-\u1dff\u2400-\u243f\u2e80-\uffff\U00010000-\U0010ffff]")
 """Letters that the fonts inside graphviz-pure lack."""

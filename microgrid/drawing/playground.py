@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from microgrid import losses, nn, ops, optim
 from microgrid.drawing.page import Page
 from microgrid.drawing.program import Json, Program
-from microgrid.drawing.theme import LIGHT, THEMES, follow_viewer
 from microgrid.engine import Value
 from microgrid.ops import as_float, short_repr
 from microgrid.recording import enable_grad
+from microgrid.theme import LIGHT, THEMES, follow_viewer
 
 ASSETS = (
     "replay.css",

@@ -17,10 +17,10 @@ from microgrid.drawing.dot import printable
 from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
 from microgrid.drawing.page import Page
 from microgrid.drawing.program import Program, number
-from microgrid.drawing.theme import LIGHT, THEMES, follow_viewer
 from microgrid.engine import Value
 from microgrid.nn import as_list
 from microgrid.recording import enable_grad, no_grad
+from microgrid.theme import LIGHT, THEMES, follow_viewer
 
 FRAMES = 200
 """The most moments of which a page has the parameters."""

@@ -1,4 +1,4 @@
-"""The colours of a picture, for light and for dark paper.
+"""The colours of what the package shows, for light and for dark paper.
 
 A colour has one name and one value per theme. Blue is a positive gradient and orange a negative one:
 the pair that people with any common colour blindness tell apart. Size is lightness, equal for both, so it
@@ -88,6 +88,21 @@ THEMES = {"light": LIGHT, "dark": DARK}
 
 CURVES = {"training": "#0072b2", "validation": "#d55e00", "minibatch": "#b8c7d6", "grid": "#e6e6e6"}
 """The lines of a learning curve."""
+
+FINDINGS = {
+    "good": "#00735c",
+    "bad": "#c2410c",
+    "odd": "#6d28d9",
+    "unknown": "#475569",
+    "letters": "#ffffff",
+    "stripe": "rgba(234,88,12,.14)",
+    "line": "rgba(128,128,128,.35)",
+    "quote": "rgba(128,128,128,.1)",
+}
+"""A report within a page, whose own paper and ink it takes: each colour can be read on light and on dark paper."""
+
+HALO = "#ffd54a"
+"""The glow around what a page is at."""
 
 CLASSES = {
     "light": [
