@@ -6,6 +6,9 @@ survives greyscale; there the sign is still read from the number and from dashed
 is yellow, and its lines are dotted.
 """
 
+import math
+from collections.abc import Iterable
+
 LIGHT = {
     "paper": "#ffffff",
     "ink": "#1f2328",
@@ -177,3 +180,22 @@ def _darken(svg_class: str, where: str = "") -> str:
         for name in LIGHT
         for attribute in ("fill", "stroke")
     )
+
+
+def largest(numbers: Iterable[float]) -> float:
+    """Return the largest size of a finite number, 0 if there is none."""
+    return max((abs(n) for n in numbers if math.isfinite(n)), default=0.0)
+
+
+def sign_and_level(number: float, largest: float) -> tuple[str, int]:
+    """Return the name of a number's colour, and how strong it is: 0 for nothing, 4 for near the largest."""
+    if number != number:
+        return "undefined", 4
+    size = abs(number)
+    if not size:
+        level = 0
+    elif not size < largest * 0.5:  # infinity too
+        level = 4
+    else:
+        level = 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1
+    return "negative" if number < 0 else "positive", level

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard
 
-from microgrid.drawing.dot import PLAIN_SYMBOLS, SANS, SIZE, heading, label_width, markup
-from microgrid.drawing.rounding import significant
+from microgrid.drawing.labels import PLAIN_SYMBOLS, SANS, SIZE, heading, label_width, markup
+from microgrid.drawing.text import significant
 from microgrid.theme import THEMES
 
 Box = Any

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from microgrid.drawing.rounding import significant
+from microgrid.drawing.text import significant
 from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import as_float, short_repr

@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any
 
 from microgrid.drawing import formulas
-from microgrid.drawing.dot import printable
 from microgrid.drawing.faults import gradients_beyond, out_of_date
 from microgrid.drawing.graph import MANY, Graph, extract
 from microgrid.drawing.layout import Layout
@@ -13,6 +12,7 @@ from microgrid.drawing.page import Page
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
 from microgrid.drawing.rounding import Numbers
+from microgrid.drawing.text import printable
 from microgrid.engine import Value
 from microgrid.reverse import live_nodes
 

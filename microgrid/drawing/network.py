@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from microgrid.calls import walk
-from microgrid.drawing.dot import SANS, SIZE, heading, largest, markup, sign_and_level
+from microgrid.drawing.labels import SANS, SIZE, heading, markup
 from microgrid.drawing.naming import title_of
-from microgrid.theme import THEMES
+from microgrid.theme import THEMES, largest, sign_and_level
 
 SHOWN = 16
 """The most neurons of a layer that are drawn: of more, the first and the last ones."""

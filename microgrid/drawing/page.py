@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from microgrid.atomic import write_file
-from microgrid.drawing.dot import printable
 from microgrid.drawing.naming import heading_text
+from microgrid.drawing.text import printable
 from microgrid.theme import CLASSES, HALO, THEMES, dark_room, frame_height
 
 _NO_SCRIPTS = "This browser runs no scripts: to play this page, open it in one that does. This is its picture."

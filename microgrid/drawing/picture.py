@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from microgrid.atomic import write_file
-from microgrid.drawing.dot import printable
 from microgrid.drawing.placing import DRAW_AS_PLACED, Drawing
 from microgrid.drawing.rendering import HERE, find_renderer, render
+from microgrid.drawing.text import printable
 from microgrid.environment import require
 from microgrid.theme import THEMES, follow_page, follow_viewer
 

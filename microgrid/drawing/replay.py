@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 from microgrid import ops
 from microgrid.calls import Call
 from microgrid.drawing.boundary import MARGIN
-from microgrid.drawing.dot import printable
 from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
 from microgrid.drawing.page import Page
 from microgrid.drawing.program import Program, number
+from microgrid.drawing.text import printable
 from microgrid.engine import Value
 from microgrid.nn import as_list
 from microgrid.recording import enable_grad, no_grad
