@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Any
 
-from microgrid.drawing import formulas
+from microgrid.drawing import draw, formulas
 from microgrid.drawing.faults import gradients_beyond, out_of_date
 from microgrid.drawing.graph import MANY, Graph, extract
 from microgrid.drawing.layout import Layout
@@ -212,8 +212,6 @@ def explore(
             JavaScript expression of an operation.
         RendererError: if no Graphviz is found to draw the still picture.
     """
-    from microgrid.drawing import draw
-
     formula = output if isinstance(output, str) else ""
     if isinstance(output, str):
         title = title or output

@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from microgrid.environment import missing
+
 VARIABLE = "MICROGRID_DOT"
 """The environment variable that names the program to use."""
 
@@ -54,8 +56,8 @@ def find_renderer(choice: str | None = None) -> str:
     found = shutil.which("dot") or _graphviz_pure()
     if not found:
         raise RendererError(
-            "no renderer found: pictures need Graphviz. Install it with: pip install graphviz-pure "
-            "(or the system package graphviz); without it, save('graph.dot') still works"
+            f"{missing('a picture', 'Graphviz', package='graphviz-pure')} (or the system package graphviz); "
+            "without it, save('graph.dot') still works"
         )
     return found
 
