@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any, TextIO
 
 
-def require(module: str, what: str, extra: str) -> Any:
+def require(module: str, what: str, extra: str = "") -> Any:
     """Import a third-party module for ``what``.
 
     Raises:
-        ModuleNotFoundError: if it is not installed, naming the extra that brings it.
+        ModuleNotFoundError: if it is not installed, naming the extra that brings it, or itself.
     """
     try:
         return import_module(module)
@@ -25,7 +25,7 @@ def require(module: str, what: str, extra: str) -> Any:
 
 def missing(what: str, needed: str, *, extra: str = "", package: str = "") -> str:
     """Return the sentence for what is not installed: who needs it, and the extra or the package that brings it."""
-    source = f'"microgrid-autograd[{extra}]"' if extra else package
+    source = f'"microgrid-autograd[{extra}]"' if extra else package or needed
     return f"{what} needs {needed}, which is not installed; run: pip install {source}"
 
 
