@@ -21,8 +21,8 @@ from microgrid.compiler import Kernel, compile
 from microgrid.drawing import draw
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.replay import Watcher, watch
-from microgrid.drawing.theme import LIGHT
 from microgrid.nn import MLP
+from microgrid.theme import LIGHT
 
 FOLDER = Path(__file__).parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any, TextIO
 
 
-def require(module: str, what: str, extra: str) -> Any:
+def require(module: str, what: str, extra: str = "") -> Any:
     """Import a third-party module for ``what``.
 
     Raises:
-        ModuleNotFoundError: if it is not installed, naming the extra that brings it.
+        ModuleNotFoundError: if it is not installed, naming the extra that brings it, or itself.
     """
     try:
         return import_module(module)
@@ -20,10 +20,13 @@ def require(module: str, what: str, extra: str) -> Any:
         package = str(error.name).partition(".")[0]
         if package != module.partition(".")[0]:
             raise  # it is there, but something that it needs itself is not
-        raise ModuleNotFoundError(
-            f'{what} needs {package}, which is not installed; run: pip install "microgrid-autograd[{extra}]"',
-            name=package,
-        ) from None
+        raise ModuleNotFoundError(missing(what, package, extra=extra), name=package) from None
+
+
+def missing(what: str, needed: str, *, extra: str = "", package: str = "") -> str:
+    """Return the sentence for what is not installed: who needs it, and the extra or the package that brings it."""
+    source = f'"microgrid-autograd[{extra}]"' if extra else package or needed
+    return f"{what} needs {needed}, which is not installed; run: pip install {source}"
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -23,16 +23,15 @@ from microgrid.checking.precision import precision
 from microgrid.checking.why import why
 from microgrid.drawing import draw, name, notebook_bundle, picture, rendering
 from microgrid.drawing.boundary import plot_boundary
-from microgrid.drawing.dot import aligned, columns, room_for
 from microgrid.drawing.graph import extract
 from microgrid.drawing.marks import marks_of
 from microgrid.drawing.rendering import RendererError, find_renderer
-from microgrid.drawing.rounding import significant
-from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.drawing.text import aligned, columns, room_for, significant
 from microgrid.engine import Value, topological_order
 from microgrid.losses import cross_entropy
 from microgrid.nn import MLP, Affine, Layer, Module, Neuron, ReLU, Sequential
 from microgrid.ops import Op
+from microgrid.theme import DARK, LIGHT
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -195,3 +195,11 @@ def test_pass_and_fail_are_told_from_arithmetic_in_ascii() -> None:
     assert displayable("✗ FAIL", "ascii") == "! FAIL"
     assert displayable("2 × 3", "ascii") == "2 * 3"
     assert displayable("✓ PASS", "ascii") == "+ PASS"
+
+
+def test_what_no_extra_brings_is_named_itself() -> None:
+    with pytest.raises(ModuleNotFoundError) as caught:
+        require("no_such_package.module", "this picture")
+    assert str(caught.value) == (
+        "this picture needs no_such_package, which is not installed; run: pip install no_such_package"
+    )

@@ -6,11 +6,13 @@ What the page does when it runs is tested in tests/browser.
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
 import microgrid as mg
 from microgrid import ops
+from microgrid.drawing import rounding
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.graph import extract
 from microgrid.drawing.layout import CARD_HEIGHT, Layout
@@ -344,3 +346,12 @@ def test_braces_of_a_name_stay_in_a_formula(name, symbol):
     row = Program(op(mg.Value(1.0), mg.Value(2.0))).json()["rows"][-1]
     for text in (row["formula"], row["derivatives"][1]):  # Python's templates double their braces as the page's do
         assert text.format("a", "b", y="y") == f"{symbol or name}(a, b)"
+
+
+def test_a_page_takes_for_rounding_what_pictures_do():
+    folder = Path(rounding.__file__).parent
+    text = "".join((folder / name).read_text(encoding="utf-8") for name in ("passes.js", "forward.js", "steps.js"))
+    units, sizes = re.findall(r"2 \*\* -(\d+)", text), re.findall(r"< (\S+) \? 0", text)
+    assert len(units) == len(sizes) == 2
+    assert {2.0 ** -int(unit) for unit in units} == {rounding.UNIT}
+    assert {float(size) for size in sizes} == {rounding.SMALL}

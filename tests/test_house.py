@@ -16,7 +16,7 @@ PACKAGE = Path(mg.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 FLOORS = [
-    ["environment", "builds"],
+    ["environment", "builds", "theme"],
     ["ops", "atomic"],
     ["data"],
     ["blocks"],
@@ -130,6 +130,15 @@ def test_inside_the_compiler_each_module_imports_only_from_the_floors_below_it(p
     for imported in imported_neighbours(path):
         if imported.startswith("microgrid.compiler") and room(imported) != room(mine):
             assert floor(imported) < floor(mine), f"{mine} imports {imported}, which is not below it"
+
+
+@pytest.mark.parametrize("suffix", ["py", "css", "js", "html"])
+def test_colours_stand_in_the_theme_alone(suffix):
+    assert not [
+        str(path)
+        for path in PACKAGE.rglob(f"*.{suffix}")
+        if path.name != "theme.py" and re.search(r"#[0-9a-f]{6}\b|rgba?\(\d", path.read_text(encoding="utf-8"), re.I)
+    ]
 
 
 def test_there_are_no_more_anys_than_contributing_says():

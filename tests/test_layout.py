@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from microgrid import losses, ops
 from microgrid.drawing import draw
-from microgrid.drawing.dot import columns
 from microgrid.drawing.graph import Cluster, Graph, Node, extract
 from microgrid.drawing.layering import Box, Frame, Line, Spacing, place
 from microgrid.drawing.layout import Layout
+from microgrid.drawing.text import columns
 from microgrid.engine import Value
 from microgrid.nn import MLP, Layer, Module, Neuron
 

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from string import Template
 from typing import Any, ClassVar, NamedTuple
 
 from microgrid import engine, recording
 from microgrid.checking.program import restored
 from microgrid.engine import Value
 from microgrid.environment import displayable
+from microgrid.theme import FINDINGS
 
 
 class Badge(NamedTuple):
@@ -22,10 +24,10 @@ class Badge(NamedTuple):
     colour: str
 
 
-GOOD = Badge("", "green", "#00735c")
-BAD = Badge("", "bold red", "#c2410c")
-ODD = Badge("", "yellow", "#6d28d9")
-UNKNOWN = Badge("", "yellow", "#475569")
+GOOD = Badge("", "green", FINDINGS["good"])
+BAD = Badge("", "bold red", FINDINGS["bad"])
+ODD = Badge("", "yellow", FINDINGS["odd"])
+UNKNOWN = Badge("", "yellow", FINDINGS["unknown"])
 PLAIN = Badge("", "", "")
 
 
@@ -215,27 +217,27 @@ def _span(text: str, badge: Badge) -> str:
 
 
 # The page's own colours are inherited, so it reads on light and dark; the badges carry their own contrast.
-STYLE = """<style>
+STYLE = Template("""<style>
 .microgrid-report{font-size:1.05rem;line-height:1.5;overflow-x:auto;container-type:inline-size}
 .microgrid-report .summary{font-size:1.3em;font-weight:700;margin:.4em 0}
 .microgrid-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:inherit}
 .microgrid-report th,.microgrid-report td{padding:.3em .8em;text-align:right;white-space:nowrap;
-border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit}
+border-bottom:1px solid $line;background:transparent;color:inherit}
 .microgrid-report th:first-child,.microgrid-report td:first-child{text-align:left;font-weight:600}
 .microgrid-report th:last-child,.microgrid-report td:last-child{text-align:left}
-.microgrid-report td span,.microgrid-report .summary span{color:#fff;border-radius:.3em;padding:.1em .55em;
+.microgrid-report td span,.microgrid-report .summary span{color:$letters;border-radius:.3em;padding:.1em .55em;
 font-weight:600;white-space:nowrap}
 .microgrid-report .summary span{font-size:.75em;margin-left:.7em;vertical-align:.1em}
-.microgrid-report tr.fail td{background:rgba(234,88,12,.14)}
-.microgrid-report blockquote{border-left:.3em solid #c2410c;padding:.6em 1em;margin:1em 0;
-background:rgba(128,128,128,.1);color:inherit}
-.microgrid-report blockquote.calm{border-left-color:#00735c}
+.microgrid-report tr.fail td{background:$stripe}
+.microgrid-report blockquote{border-left:.3em solid $bad;padding:.6em 1em;margin:1em 0;
+background:$quote;color:inherit}
+.microgrid-report blockquote.calm{border-left-color:$good}
 .microgrid-report blockquote div{margin-top:.35em}
 .microgrid-report code{white-space:pre-wrap;background:none;color:inherit;font-size:.95em}
 .microgrid-report .picture{zoom:1.25}
 @container (max-width:45rem){.microgrid-report table{font-size:.9rem}
 .microgrid-report th,.microgrid-report td{padding:.3em .5em}}
-</style>"""
+</style>""").substitute(FINDINGS)
 
 
 def with_progress(items: Sequence[Any], what: str, progress: bool) -> Iterator[Any]:

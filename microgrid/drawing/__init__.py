@@ -4,19 +4,21 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from microgrid.drawing.arrays import arrays_descriptions, arrays_dot, is_kernel
-from microgrid.drawing.dot import descriptions, drawing
-from microgrid.drawing.graph import Graph, check_whole, exceeds, extract
-from microgrid.drawing.marks import Mark, Marks, marks_of
-from microgrid.drawing.naming import heading_text, name
-from microgrid.drawing.network import is_model, network_descriptions, network_dot, network_of
+from microgrid.drawing import arrays, network, values
+from microgrid.drawing.drawable import Drawable, Options
+from microgrid.drawing.graph import exceeds
+from microgrid.drawing.marks import Mark
+from microgrid.drawing.naming import heading_text, name, one_of
 from microgrid.drawing.picture import SCALE, Picture
 from microgrid.drawing.rendering import RendererError
-from microgrid.drawing.theme import THEMES
 from microgrid.engine import Value
 from microgrid.ops import short_repr
+from microgrid.theme import THEMES
 
 __all__ = ["Picture", "RendererError", "draw", "name", "notebook_bundle"]
+
+KINDS: tuple[Drawable, ...] = (network, arrays, values)
+"""The kinds of things that are drawn, in the order in which they are asked."""
 
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 NOTEBOOK_LIMIT = 64
@@ -96,53 +98,30 @@ def draw(
             a model whose layers do not follow one another, a kernel that has no arrays or more boxes than ``limit``,
             or a compiled function that has not one kernel so far.
     """
-    if direction is None:
-        direction = "TB" if is_kernel(what) else "LR"
-    _one_of("direction", direction, DIRECTIONS)
-    _one_of("theme", theme, ("auto", *THEMES))
+    if direction is not None:
+        one_of("direction", direction, DIRECTIONS)
+    one_of("theme", theme, ("auto", *THEMES))
     heading_text(title)
     if like is not None and not isinstance(like, Picture):
         raise TypeError(f"like must be a picture, which draw() returned for the same graph; got {short_repr(like)}")
-    paper = "dark" if theme == "dark" else "light"
     if not (isinstance(scale, (int, float)) and 0.0 < scale < math.inf):
         raise ValueError(f"scale must be a number of pixels to a point, above 0; got {scale!r}")
-    options: dict[str, Any] = {"title": title, "theme": theme, "scale": scale, "renderer": renderer}
-    if is_model(what):
-        network = network_of(what)
-        dot = network_dot(network, title=title, theme=paper, legend=legend)
-        return Picture(dot, network_descriptions(network), **options)
-    if is_kernel(what):
-        boxes = what.boxes()
-        if limit is not None:
-            check_whole("limit", limit, 1, "None to draw the whole program")
-        if limit is not None and len(boxes) > limit:
-            raise ValueError(
-                f"this kernel has {len(boxes):,} boxes, and a picture shows up to limit={limit:,}: draw(kernel, "
-                "limit=None) draws them all; kernel.source and kernel.dump() are the program as text"
-            )
-        dot = arrays_dot(boxes, what.traced, title=title, direction=direction, theme=paper, legend=legend)
-        return Picture(dot, arrays_descriptions(boxes), **options)
-    outputs = _outputs(what)
-    marks = marks_of(mark, outputs)
-    graph = extract(outputs, depth=depth, focus=focus, radius=radius, fold=fold, limit=limit, marks=marks.at)
-    earlier = None if like is None else like.drawing
-    drawn = drawing(
-        graph, title=title, direction=direction, theme=paper, note=_note(graph, marks), legend=legend, like=earlier
+    options = Options(
+        title=title,
+        direction=direction,
+        depth=depth,
+        focus=focus,
+        radius=radius,
+        fold=fold,
+        limit=limit,
+        mark=mark,
+        theme=theme,
+        legend=legend,
+        scale=scale,
+        like=like,
+        renderer=renderer,
     )
-    if like is not None and (earlier is None or not drawn.is_like(earlier)):
-        raise ValueError(f"like must be a picture of the same graph, drawn with the same options; got {like!r}")
-    return Picture(drawn.dot, descriptions(graph), **options, drawing=drawn)
-
-
-def _note(graph: Graph, marks: Marks) -> str:
-    if graph.is_out_of_date:
-        return "An operand was changed since its results were computed: y.forward() computes them anew"
-    if not graph.is_outline:
-        return marks.summary
-    return (
-        f"{graph.total:,} nodes in outline. To see more: draw(y, focus=v, radius=2) draws what is around\n"
-        "the Value v, draw(y, limit=1000) draws up to 1000 boxes"
-    )
+    return next(kind for kind in KINDS if kind.suits(what)).picture(what, options)
 
 
 def notebook_bundle(value: Value, mark: Value | None = None) -> dict[str, str] | None:
@@ -164,21 +143,3 @@ def notebook_bundle(value: Value, mark: Value | None = None) -> dict[str, str] |
         return {**picture._repr_mimebundle_(), "text/plain": repr(value)}
     except Exception:  # a value must show in any notebook, with or without a working renderer
         return None
-
-
-def _outputs(what: Any) -> tuple[Value, ...]:
-    outputs = (what,) if isinstance(what, Value) else tuple(what) if isinstance(what, Iterable) else (what,)
-    for output in outputs:
-        if not isinstance(output, Value):
-            raise TypeError(
-                f"draw() draws a Value, a list of them, a model, or a kernel; got {output!r:.60} of type "
-                f"{type(output).__name__}"
-            )
-    if not outputs:
-        raise ValueError("draw() got an empty sequence: give at least one Value")
-    return outputs
-
-
-def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {given!r}")

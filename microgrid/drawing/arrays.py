@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard
 
-from microgrid.drawing.dot import PLAIN_SYMBOLS, SANS, SIZE, heading, label_width, markup
-from microgrid.drawing.rounding import significant
-from microgrid.drawing.theme import THEMES
+from microgrid.drawing.drawable import Options
+from microgrid.drawing.graph import check_whole
+from microgrid.drawing.labels import PLAIN_SYMBOLS, SANS, SIZE, heading, label_width, markup
+from microgrid.drawing.picture import Picture
+from microgrid.drawing.text import significant
+from microgrid.theme import THEMES
 
 Box = Any
 """``microgrid.compiler.boxes.Box``, which stands on a floor above this one."""
@@ -14,7 +17,7 @@ ANY_ORDER = {"add", "mul", "maximum", "minimum", "equal", "not_equal", "hypot", 
 """Operations of which it does not matter which operand comes first."""
 
 
-class Drawable(Protocol):
+class Boxed(Protocol):
     """What a kernel is to a drawing, and a compiled function too."""
 
     def boxes(self) -> list[Box]:
@@ -25,9 +28,35 @@ class Drawable(Protocol):
         """How many nodes of scalars they were."""
 
 
-def is_kernel(what: Any) -> TypeGuard[Drawable]:
+def suits(what: Any) -> TypeGuard[Boxed]:
     """Return whether something describes itself as boxes, as a kernel does and a compiled function."""
     return callable(getattr(what, "boxes", None)) and not isinstance(what, type)
+
+
+def picture(kernel: Boxed, options: Options) -> Picture:
+    """Draw the array program of a kernel.
+
+    Raises:
+        ValueError: if it has more boxes than ``limit``.
+    """
+    boxes, limit = kernel.boxes(), options.limit
+    if limit is not None:
+        check_whole("limit", limit, 1, "None to draw the whole program")
+        if len(boxes) > limit:
+            raise ValueError(
+                f"this kernel has {len(boxes):,} boxes, and a picture shows up to limit={limit:,}: draw(kernel, "
+                "limit=None) draws them all; kernel.source and kernel.dump() are the program as text"
+            )
+    direction = options.direction or "TB"
+    dot = arrays_dot(
+        boxes,
+        kernel.traced,
+        title=options.title,
+        direction=direction,
+        theme=options.paper,
+        legend=options.legend,
+    )
+    return options.picture(dot, arrays_descriptions(boxes))
 
 
 def arrays_dot(boxes: Sequence[Box], traced: int, *, title: str, direction: str, theme: str, legend: bool) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from microgrid.drawing.rounding import significant
-from microgrid.drawing.theme import CLASSES, LIGHT
+from microgrid.drawing.text import significant
 from microgrid.engine import Value
 from microgrid.environment import require
 from microgrid.ops import as_float, short_repr
 from microgrid.recording import no_grad
+from microgrid.theme import CLASSES, LIGHT
 
 MARKERS = "os^DpvHX<*"  # classes differ in shape too, those that the page of watch shows
 SHADES = 8  # how many steps of sureness there are

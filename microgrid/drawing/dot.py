@@ -1,23 +1,17 @@
 """A graph as DOT text: what each node, edge and cluster looks like."""
 
-import math
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from microgrid.drawing.graph import Cluster, Edge, Graph, Node, sibling
-from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine, Room
-from microgrid.drawing.rounding import significant
-from microgrid.drawing.theme import THEMES
+from microgrid.drawing.labels import MONO, PLAIN_SYMBOLS, SANS, SIZE, escape, heading_table, label_width, markup
+from microgrid.drawing.placing import Drawing, DrawnBox, DrawnFrame, DrawnLine
+from microgrid.drawing.text import aligned, room_for, typed
 from microgrid.ops import LEAF
+from microgrid.theme import THEMES, largest, sign_and_level
 
-SANS, MONO = "Helvetica", "Courier"  # the two families whose widths every Graphviz knows
-SIZE = 13.0  # points
-LABEL_COLUMNS, TITLE_COLUMNS, LABEL_LINES = 40, 100, 4  # longer texts are cut; the tooltip has them whole
 BACK = {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}
 """Where the gradient goes, for each direction of the forward pass."""
-PLAIN_SYMBOLS = {"⌊x⌋": "floor", "⌈x⌉": "ceil", "∛": "³√"}
-"""Symbols that the fonts of graphviz-pure lack, in letters that they have."""
 
 
 def drawing(
@@ -43,21 +37,6 @@ def drawing(
     """
     writer = _Writer(graph, direction, theme, like)
     return writer.drawing(title, [*note.splitlines(), *writer.legend() * legend])
-
-
-def heading(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
-    """Return the attribute that puts a title over a picture, and smaller lines under it."""
-    table = heading_table(title, notes, color)
-    return f"label=<{table}>" if table else ""
-
-
-def heading_table(title: str, notes: Iterable[str], color: dict[str, str]) -> str:
-    """Return a title, and smaller lines under it, as an HTML-like table; nothing if there is neither."""
-    rows = [f"<B>{markup(title, limit=TITLE_COLUMNS)}</B>"] if title else []
-    rows += [f'<FONT COLOR="{color["muted"]}" POINT-SIZE="{SIZE - 2:g}">{escape(note)}</FONT>' for note in notes]
-    table = "".join(f"<TR><TD>{row}</TD></TR>" for row in rows)
-    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{table}</TABLE>'
-    return f'<FONT POINT-SIZE="{SIZE + 3:g}">{table}</FONT>' if rows else ""
 
 
 def descriptions(graph: Graph) -> dict[str, str]:
@@ -290,30 +269,6 @@ class _Writer:
         return DrawnLine(edge.source, edge.target, attributes, label)
 
 
-# -- numbers -----------------------------------------------------------------------------------------
-
-
-def typed(number: float) -> str:
-    """Return a number with a typewriter's minus, whose width every Graphviz knows; an SVG gets the true one for it."""
-    return significant(number).replace("−", "-")
-
-
-def room_for(texts: Iterable[str], least: Room = (0, 0)) -> Room:
-    """Return how many letters numbers have before their decimal points, and from there on."""
-    parts = [text.partition(".") for text in texts]
-    return (
-        max([least[0], *[len(whole) for whole, _, _ in parts]]),
-        max([least[1], *[len(point + fraction) for _, point, fraction in parts]]),
-    )
-
-
-def aligned(texts: Sequence[str], room: Room) -> list[str]:
-    """Return numbers in texts of one width whose decimal points stand under one another."""
-    before, after = room
-    parts = [text.partition(".") for text in texts]
-    return [f"{whole:>{before}}{point + fraction:<{after}}" for whole, point, fraction in parts]
-
-
 def _range(pair: tuple[float, float], text: Callable[[float], str]) -> str:
     low, high = pair
     return text(low) if _same(low, high) else f"{text(low)} … {text(high)}"
@@ -321,75 +276,3 @@ def _range(pair: tuple[float, float], text: Callable[[float], str]) -> str:
 
 def _same(a: float, b: float) -> bool:
     return a == b or (a != a and b != b)
-
-
-def largest(numbers: Iterable[float]) -> float:
-    """Return the largest size of a finite number, 0 if there is none."""
-    return max((abs(n) for n in numbers if math.isfinite(n)), default=0.0)
-
-
-def sign_and_level(number: float, largest: float) -> tuple[str, int]:
-    """Return the name of a number's colour, and how strong it is: 0 for nothing, 4 for near the largest."""
-    if number != number:
-        return "undefined", 4
-    size = abs(number)
-    if not size:
-        level = 0
-    elif not size < largest * 0.5:  # infinity too
-        level = 4
-    else:
-        level = 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1
-    return "negative" if number < 0 else "positive", level
-
-
-# -- text --------------------------------------------------------------------------------------------
-
-
-def printable(text: str) -> str:
-    """Replace what XML cannot hold: control characters by their pictures, half characters by �."""
-    return "".join(
-        chr(0x2400 + ord(c)) if c < " " else "␡" if c == "\x7f" else "�" if _unprintable(c) else c for c in text
-    )
-
-
-def _unprintable(c: str) -> bool:
-    return unicodedata.category(c) in ("Cc", "Cs") or ord(c) & 0xFFFE == 0xFFFE
-
-
-def _lines(label: str, limit: int = LABEL_COLUMNS) -> list[str]:
-    lines = label.splitlines() or [""]
-    if len(lines) > LABEL_LINES:
-        lines = [*lines[: LABEL_LINES - 1], "…"]
-    return [printable(line if columns(line) <= limit else _cut(line, limit)) for line in lines]
-
-
-def _cut(line: str, limit: int) -> str:
-    line = line[:limit]
-    while columns(line) >= limit:
-        line = line[:-1]
-    return line + "…"
-
-
-def columns(text: str) -> int:
-    """Return how wide a text is, in half widths of a Korean letter."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def label_width(label: str) -> int:
-    """Return the least width in points of a cell with this text, of which Graphviz measures Korean too narrow."""
-    return math.ceil(max(columns(line) for line in _lines(label)) * SIZE * 0.54) + 6
-
-
-def markup(text: str, align: str = "LEFT", limit: int = LABEL_COLUMNS) -> str:
-    """Return any text for an HTML-like label: its lines, escaped."""
-    lines = [escape(line) or " " for line in _lines(text, limit)]
-    return lines[0] if len(lines) == 1 else "".join(f'{line}<BR ALIGN="{align}"/>' for line in lines)
-
-
-def escape(text: str) -> str:
-    """Escape for an HTML-like label, where a backslash and an N would be the name of the node."""
-    # Graphviz 2.43 refuses a text that is "]" alone: its XML parser waits for "]]>".
-    return "".join([ESCAPES.get(character, character) for character in text])
-
-
-ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\\": "\\\\", "]": "&#93;"}

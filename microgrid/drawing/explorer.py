@@ -3,8 +3,7 @@
 from functools import cached_property
 from typing import Any
 
-from microgrid.drawing import formulas
-from microgrid.drawing.dot import printable
+from microgrid.drawing import draw, formulas
 from microgrid.drawing.faults import gradients_beyond, out_of_date
 from microgrid.drawing.graph import MANY, Graph, extract
 from microgrid.drawing.layout import Layout
@@ -13,6 +12,7 @@ from microgrid.drawing.page import Page
 from microgrid.drawing.picture import Picture
 from microgrid.drawing.program import Program
 from microgrid.drawing.rounding import Numbers
+from microgrid.drawing.text import printable
 from microgrid.engine import Value
 from microgrid.reverse import live_nodes
 
@@ -226,8 +226,6 @@ def explore(
             JavaScript expression of an operation.
         RendererError: if no Graphviz is found to draw the still picture.
     """
-    from microgrid.drawing import draw
-
     formula = output if isinstance(output, str) else ""
     if isinstance(output, str):
         title = title or output

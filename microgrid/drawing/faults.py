@@ -6,7 +6,8 @@ Each is a function of the graph alone; the words are those that a picture or a p
 import math
 from collections.abc import Sequence
 
-from microgrid.drawing.rounding import Numbers, significant
+from microgrid.drawing.rounding import Numbers
+from microgrid.drawing.text import significant
 from microgrid.engine import Value
 from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, CONSTANT

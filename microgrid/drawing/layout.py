@@ -7,9 +7,9 @@ for too long a few lines.
 import math
 from typing import Any
 
-from microgrid.drawing.dot import columns
 from microgrid.drawing.graph import Cluster, Edge, Graph, Node, sibling
 from microgrid.drawing.layering import Box, Frame, Line, Point, Spacing, place
+from microgrid.drawing.text import columns
 
 LABELLED_EDGES = 300
 """Up to so many edges, each has room of its own for its two numbers; beyond, only the active ones show them."""

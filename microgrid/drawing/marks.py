@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from microgrid.drawing.rounding import significant
+from microgrid.drawing.text import significant
 from microgrid.engine import Value, topological_order
 from microgrid.ops import short_repr
 

@@ -1,6 +1,6 @@
 """What pictures call things: a Value as the variable that holds it, a module by its class and place."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from microgrid.engine import Value
@@ -48,6 +48,13 @@ def heading_text(title: Any) -> str:
     if not isinstance(title, str):
         raise TypeError(f"title must be text, the heading; got {short_repr(title)}: give title={str(title)[:60]!r}")
     return title
+
+
+def one_of(name: str, given: Any, known: Iterable[str]) -> None:
+    """Raise a ``ValueError`` for what is not one of the known names."""
+    known = [*known]
+    if not isinstance(given, str) or given not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {short_repr(given)}")
 
 
 def title_of(kind: str, name: str) -> str:

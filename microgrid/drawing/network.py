@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from microgrid.calls import walk
-from microgrid.drawing.dot import SANS, SIZE, heading, largest, markup, sign_and_level
+from microgrid.drawing.drawable import Options
+from microgrid.drawing.labels import SANS, SIZE, heading, markup
 from microgrid.drawing.naming import title_of
-from microgrid.drawing.theme import THEMES
+from microgrid.drawing.picture import Picture
+from microgrid.theme import THEMES, largest, sign_and_level
 
 SHOWN = 16
 """The most neurons of a layer that are drawn: of more, the first and the last ones."""
@@ -47,9 +49,16 @@ class Network:
     others: int
 
 
-def is_model(what: Any) -> bool:
+def suits(what: Any) -> bool:
     """Return whether something has parameters with names, as every module has."""
     return callable(getattr(what, "named_parameters", None)) and not isinstance(what, type)
+
+
+def picture(model: Any, options: Options) -> Picture:
+    """Draw the layers of a model."""
+    network = network_of(model)
+    dot = network_dot(network, title=options.title, theme=options.paper, legend=options.legend)
+    return options.picture(dot, network_descriptions(network))
 
 
 def network_of(model: Any) -> Network:

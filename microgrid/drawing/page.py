@@ -6,21 +6,25 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from microgrid.atomic import write_file
-from microgrid.drawing.dot import printable
-from microgrid.drawing.naming import heading_text
-from microgrid.drawing.theme import CLASSES, THEMES, dark_room, frame_height
+from microgrid.drawing.naming import heading_text, one_of
+from microgrid.drawing.text import printable
+from microgrid.theme import CLASSES, HALO, LIGHT, THEMES, dark_room, follow_viewer, frame_height
 
 _NO_SCRIPTS = "This browser runs no scripts: to play this page, open it in one that does. This is its picture."
 _ONLY_STILL = "body{display:block;overflow:auto}header,main{display:none}noscript img{max-width:100%}"
 
 FRAME_HEIGHT = 683  # of the page within a notebook; no usual window is so high (see ``dark_room``)
+
+
+SvgText = tuple[int, int, int, str, str]
+"""A line of text: x, y, the size, the name of the colour, and what it says."""
 
 
 class Page(ABC):
@@ -29,9 +33,14 @@ class Page(ABC):
     Args:
         title: the heading.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
+
+    Raises:
+        ValueError: for an unknown theme.
+        TypeError: if the title is not text.
     """
 
     def __init__(self, title: str, theme: str) -> None:
+        one_of("theme", theme, ("auto", *THEMES))
         self._title = printable(" ".join(heading_text(title).split()))
         self._theme = theme
 
@@ -128,6 +137,30 @@ class Page(ABC):
         return fill(_asset("page.html"))
 
 
+def svg(width: int, height: int, theme: str, content: Iterable[str], texts: Iterable[SvgText]) -> str:
+    """Return the picture of a page that has no graph: its paper, what stands on it, and lines of text.
+
+    Args:
+        width: in pixels.
+        height: the same.
+        theme: that of the page.
+        content: elements.
+        texts: each with its place, its size and the name of its colour.
+    """
+    color = THEMES.get(theme, LIGHT)
+    name = "microgrid-still-picture"
+    style = f"<style>{follow_viewer(name)}</style>" if theme == "auto" else ""
+    written = [
+        f'<text x="{x}" y="{y}" font-size="{size}" fill="{color[ink]}">{html.escape(printable(text))}</text>'
+        for x, y, size, ink, text in texts
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" class="{name}" '
+        f'font-family="Helvetica,Arial,sans-serif">{style}'
+        f'<rect width="{width}" height="{height}" fill="{color["paper"]}"/>{"".join([*content, *written])}</svg>'
+    )
+
+
 def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
@@ -147,7 +180,7 @@ def _palette(theme: str) -> str:
     """The colours of all pictures as CSS variables, ``--positive-line-4``, ``--class-0``."""
 
     def variables(name: str) -> str:
-        named = {**THEMES[name], **{f"class {i}": color for i, color in enumerate(CLASSES[name])}}
+        named = {**THEMES[name], "halo": HALO, **{f"class {i}": color for i, color in enumerate(CLASSES[name])}}
         colors = "".join(f"--{key.replace(' ', '-')}:{value};" for key, value in named.items())
         return f":root{{color-scheme:{name};{colors}}}"
 

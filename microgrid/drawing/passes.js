@@ -157,7 +157,7 @@ class Passes {
   // rule of all pictures: errors move along the graph as tangents do, forward and back.
   settle() {
     const { data, gradient, parents, first, derivative, flow } = this;
-    const unit = 2 ** -53;
+    const unit = 2 ** -52; // as in rounding.py
     const settled = (/** @type {number} */ x, /** @type {number} */ error) => (Math.abs(x) <= error && Math.abs(x) < 1e-12 ? 0 : x);
     const dataError = new Float64Array(this.count);
     const gradientError = new Float64Array(this.count);

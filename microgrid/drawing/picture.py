@@ -6,17 +6,18 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from microgrid.atomic import write_file
-from microgrid.drawing.dot import printable
 from microgrid.drawing.placing import DRAW_AS_PLACED, Drawing
 from microgrid.drawing.rendering import HERE, find_renderer, render
-from microgrid.drawing.theme import THEMES, follow_page, follow_viewer
-from microgrid.environment import require
+from microgrid.drawing.text import printable
+from microgrid.environment import missing, require
+from microgrid.theme import THEMES, follow_page, follow_viewer
 
 FOREIGN = re.compile("[\u0590-\u1dff\u2400-\u243f\u2e80-\uffff\U00010000-\U0010ffff]")
 """Letters that the fonts inside graphviz-pure lack."""
@@ -26,10 +27,6 @@ KOREAN_FONT = {"darwin": "Apple SD Gothic Neo", "win32": "Malgun Gothic"}.get(sy
 READABLE = 0.6  # of its own size, to which a picture may shrink in a narrow column
 
 SCALE = 2.0  # pixels of a PNG to a point: sharp on a projector
-
-
-FORMATS = ("svg", "png", "pdf", "html", "dot")
-"""What a picture is saved as: each is a property of ``Picture``."""
 
 
 class Picture:
@@ -81,7 +78,7 @@ class Picture:
             letters = "".join(dict.fromkeys(FOREIGN.findall(self.dot)))
             warnings.warn(
                 f"the fonts inside graphviz-pure lack {letters:.20}: this PNG shows boxes for them. SVG and HTML show "
-                'them; for PNG, pip install "microgrid-autograd[pdf]" or install the system package graphviz',
+                f"them. {missing('PNG with them', 'cairosvg', extra='pdf')} (or install the system package graphviz)",
                 stacklevel=2,
             )
         return self._render("png", f"-Gdpi={self._dpi:g}")
@@ -148,7 +145,7 @@ class Picture:
         """Write the picture to a file, whole or not at all, and return its path.
 
         Args:
-            path: its suffix says the format, one of ``FORMATS``: ``.svg``, ``.png``, ``.pdf``, ``.html``, ``.dot``.
+            path: its suffix says the format: ``.svg``, ``.png``, ``.pdf``, ``.html``, ``.dot``.
 
         Raises:
             ValueError: for another suffix.
@@ -159,9 +156,10 @@ class Picture:
         path = Path(path)
         kind = path.suffix.lower().removeprefix(".")
         if kind not in FORMATS:
-            known = f"{', '.join([f'.{name}' for name in FORMATS[:-1]])} or .{FORMATS[-1]}"
+            *others, last = [f".{name}" for name in FORMATS]
+            known = f"{', '.join(others)} or {last}"
             raise ValueError(f"cannot tell the format of a picture from {str(path)!r}: end the name in {known}")
-        content: str | bytes = getattr(self, kind)
+        content = FORMATS[kind](self)
         write_file(path, content.encode() if isinstance(content, str) else content)
         return path
 
@@ -185,6 +183,16 @@ class Picture:
         if find_renderer(self._renderer) != HERE and not self._needs_fonts:
             bundle["image/png"] = base64.b64encode(self._render("png", "-Gdpi=96")).decode()
         return bundle
+
+
+FORMATS: dict[str, Callable[[Picture], str | bytes]] = {
+    "svg": lambda picture: picture.svg,
+    "png": lambda picture: picture.png,
+    "pdf": lambda picture: picture.pdf,
+    "html": lambda picture: picture.html,
+    "dot": lambda picture: picture.dot,
+}
+"""What a picture is saved as, by the suffix of the file."""
 
 
 def _with_minus(text: str) -> str:

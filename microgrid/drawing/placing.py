@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from microgrid.drawing.graph import Sibling
 from microgrid.drawing.layering import Box, Frame, Line, Places, Point, Size, Spacing, place
 from microgrid.drawing.rendering import render
+from microgrid.drawing.text import Room
 
 DRAW_AS_PLACED = ("-Kneato", "-n2")
 """What tells Graphviz to draw everything where the text says."""
@@ -17,8 +18,6 @@ DRAW_AS_PLACED = ("-Kneato", "-n2")
 MARGIN = 9.0  # points, around what a frame holds
 ARROW = 7.0  # the length of an arrow's head
 SPACINGS = {"LR": Spacing(34.0, 13.0, 3.0, 1), "TB": Spacing(34.0, 13.0, 3.0, -1)}
-Room = tuple[int, int]
-"""Letters of a number before its decimal point, and from there on."""
 
 ACROSS = {"LR": "LR", "RL": "LR", "TB": "TB", "BT": "TB"}
 

@@ -5,17 +5,17 @@ optimiser are it learns as graphs, which the classes of ``nn``, ``losses`` and `
 ``mg.fit``'s, number by number, and no derivative is written in JavaScript.
 """
 
-import html
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from microgrid import losses, nn, ops, optim
-from microgrid.drawing.page import Page
+from microgrid.drawing.naming import one_of
+from microgrid.drawing.page import Page, svg
 from microgrid.drawing.program import Json, Program
-from microgrid.drawing.theme import LIGHT, THEMES, follow_viewer
 from microgrid.engine import Value
 from microgrid.ops import as_float, short_repr
 from microgrid.recording import enable_grad
+from microgrid.theme import LIGHT, THEMES
 
 ASSETS = (
     "replay.css",
@@ -118,7 +118,6 @@ class Playground(Page):
         return f"<Playground {self._title!r}: .save('playground.html'), .html>"
 
     def _still(self) -> str:
-        style = follow_viewer("microgrid-still-set") if self._theme == "auto" else ""
         shown, side, color = self._sets[self._settings["data"]], 280, THEMES.get(self._theme, LIGHT)
         columns = [*zip(*shown["points"], strict=True), shown["targets"]][:2]
         ends = [(min(column), max(column)) for column in columns]
@@ -126,23 +125,12 @@ class Playground(Page):
             [20 + (side - 40) * (x - a) / (b - a) for x in column] for column, (a, b) in zip(columns, ends, strict=True)
         ]
         classes = [0 if shown["isCurve"] else target for target in shown["targets"]]
-        marks = "".join(
+        marks = [
             f'<circle cx="{x:.1f}" cy="{side - y:.1f}" r="3.5" fill="{color[f"{SIGNS[kind]} line 4"]}"/>'
             for x, y, kind in zip(*places, classes, strict=True)
-        )
+        ]
         lines = enumerate((self._title, f"{COUNT} samples: {self._settings['data']}"))
-        ink = color["ink"]
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{side}" class="microgrid-still-set" '
-            'font-family="Helvetica,Arial,sans-serif">'
-            + (f"<style>{style}</style>" if style else "")
-            + f'<rect width="640" height="{side}" fill="{color["paper"]}"/>{marks}'
-            + "".join(
-                f'<text x="300" y="{40 + 22 * i}" font-size="{15 - 2 * i}" fill="{ink}">{html.escape(line)}</text>'
-                for i, line in lines
-            )
-            + "</svg>"
-        )
+        return svg(640, side, self._theme, marks, [(300, 40 + 22 * i, 15 - 2 * i, "ink", line) for i, line in lines])
 
 
 def playground(
@@ -194,10 +182,8 @@ def playground(
         ("activation", activation, ACTIVATIONS),
         ("loss", loss, ["squared error"] if is_curve else LOSSES),
         ("optimizer", optimizer, OPTIMIZERS),
-        ("theme", theme, ("auto", *THEMES)),
     ):
-        if not isinstance(given, str) or given not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {short_repr(given)}")
+        one_of(name, given, known)
     if not isinstance(layers, Sequence) or isinstance(layers, (str, bytes)) or len(layers) > DEEPEST:
         raise ValueError(
             f"layers must be a list with the sizes of at most {DEEPEST} hidden layers, as [4, 4]; got "

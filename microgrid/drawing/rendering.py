@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from microgrid.environment import missing, require
 
 VARIABLE = "MICROGRID_DOT"
 """The environment variable that names the program to use."""
@@ -54,8 +55,8 @@ def find_renderer(choice: str | None = None) -> str:
     found = shutil.which("dot") or _graphviz_pure()
     if not found:
         raise RendererError(
-            "no renderer found: pictures need Graphviz. Install it with: pip install graphviz-pure "
-            "(or the system package graphviz); without it, save('graph.dot') still works"
+            f"{missing('a picture', 'Graphviz', package='graphviz-pure')} (or the system package graphviz); "
+            "without it, save('graph.dot') still works"
         )
     return found
 
@@ -81,9 +82,9 @@ def lend_to_graphviz() -> None:
     Raises:
         ModuleNotFoundError: if the package is not installed: ``pip install graphviz``.
     """
-    commands = import_module("graphviz.backend.dot_command")
+    commands = require("graphviz.backend.dot_command", "lend_to_graphviz()")
     if shutil.which("dot") is None and (program := _graphviz_pure()):
-        commands.DOT_BINARY = Path(program)  # type: ignore[attr-defined]
+        commands.DOT_BINARY = Path(program)
 
 
 def render(dot: str, kind: str, program: str, *options: str) -> bytes:

@@ -1,7 +1,6 @@
 """The replay: a page that plays back a training that was recorded, with its curve, weights and boundary."""
 
 import base64
-import html
 import math
 import re
 import struct
@@ -13,14 +12,14 @@ from typing import Any, Generic, TypeVar
 from microgrid import ops
 from microgrid.calls import Call
 from microgrid.drawing.boundary import MARGIN
-from microgrid.drawing.dot import printable
 from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
-from microgrid.drawing.page import Page
+from microgrid.drawing.page import Page, svg
 from microgrid.drawing.program import Program, number
-from microgrid.drawing.theme import LIGHT, THEMES, follow_viewer
+from microgrid.drawing.text import printable
 from microgrid.engine import Value
 from microgrid.nn import as_list
 from microgrid.recording import enable_grad, no_grad
+from microgrid.theme import LIGHT, THEMES
 
 FRAMES = 200
 """The most moments of which a page has the parameters."""
@@ -268,8 +267,6 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
         ValueError: if the model has no parameters, there is not one target per sample, the samples have
             different lengths, or the model does not take them; or for an unknown theme.
     """
-    if theme not in ("auto", *THEMES):
-        raise ValueError(f"theme must be one of {', '.join(('auto', *THEMES))}; got {theme!r}")
     return Watcher(model, X, y, title=title, theme=theme)
 
 
@@ -503,16 +500,5 @@ def _curve_svg(title: str, unit: str, moments: list[tuple[int, dict[str, float]]
             lines.append(f'<polyline fill="none" stroke="{color[name]}" stroke-width="2" points="{path}"/>')
             texts.append((120 + 170 * len(lines), 48, 12, name, f"{kind} {curve[-1][1]:.4g}"))
     texts += [(8, top + 5, 11, "muted", f"{high:.3g}"), (8, height - 36, 11, "muted", f"{low:.3g}")] if lines else []
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" class="microgrid-curve" '
-        f'font-family="Helvetica,Arial,sans-serif">'
-        + (f"<style>{follow_viewer('microgrid-curve')}</style>" if theme == "auto" else "")
-        + f'<rect width="{width}" height="{height}" fill="{color["paper"]}"/>'
-        + f'<path fill="none" stroke="{color["faint"]}" d="M{left},{top}V{height - 40}H{width - 20}"/>'
-        + "".join(lines)
-        + "".join(
-            f'<text x="{x}" y="{y}" font-size="{size}" fill="{color[name]}">{html.escape(printable(text))}</text>'
-            for x, y, size, name, text in texts
-        )
-        + "</svg>"
-    )
+    axes = f'<path fill="none" stroke="{color["faint"]}" d="M{left},{top}V{height - 40}H{width - 20}"/>'
+    return svg(width, height, theme, [axes, *lines], texts)

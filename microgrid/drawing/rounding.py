@@ -105,14 +105,3 @@ def _derivatives(node: Value) -> tuple[float, ...]:
 
 def _settled(number: float, error: float) -> float:
     return 0.0 if abs(number) <= error and abs(number) < SMALL else number
-
-
-def significant(number: float, digits: int = 4) -> str:
-    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full, a true minus."""
-    if not math.isfinite(number):
-        text = str(number)
-    elif number == int(number) and abs(number) < 1e6:
-        text = str(int(number))
-    else:
-        text = f"{number:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    return text.replace("-", "−")

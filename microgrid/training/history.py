@@ -10,6 +10,7 @@ from typing import Any
 from microgrid.atomic import write_file
 from microgrid.environment import require
 from microgrid.steps import Measured
+from microgrid.theme import CURVES
 
 
 @dataclass(repr=False)
@@ -100,8 +101,6 @@ class History:
         return None
 
     def _draw(self, figure: Any) -> None:
-        from microgrid.drawing.theme import CURVES  # here: learning draws nothing
-
         charts = [("loss", self.loss, self.validation_loss)]
         if self.accuracy or self.validation_accuracy:
             training, validation = ([100.0 * x for x in xs] for xs in (self.accuracy, self.validation_accuracy))

@@ -13,7 +13,7 @@ from tools import reused
 
 import microgrid as mg
 from microgrid.drawing.explorer import explore
-from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.theme import DARK, LIGHT
 
 
 def frames_of(path):

@@ -18,8 +18,8 @@ from microgrid import ops
 from microgrid.drawing import explorer, playground, replay
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.program import number
-from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.nn import MLP
+from microgrid.theme import DARK, LIGHT
 
 
 def example():

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser
 
 import microgrid as mg
 from microgrid.drawing import draw
-from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.theme import DARK, LIGHT
 
 SEEN = """() => {
   const svg = document.querySelector("svg");

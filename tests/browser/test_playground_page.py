@@ -12,7 +12,7 @@ from waiting import wait_until
 import microgrid as mg
 from microgrid import data
 from microgrid.drawing import playground as module
-from microgrid.drawing.theme import DARK, LIGHT
+from microgrid.theme import DARK, LIGHT
 
 EPOCHS = 12
 

@@ -13,8 +13,8 @@ import microgrid as mg
 from microgrid import losses
 from microgrid.data import moons, spirals
 from microgrid.drawing.replay import watch
-from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.nn import MLP, Affine, Module, Neuron, ReLU, Sequential, Tanh
+from microgrid.theme import DARK, LIGHT
 
 X, Y = moons(40, seed=1)
 EPOCHS = 8

@@ -11,8 +11,8 @@ from programs import cases, formed
 
 import microgrid as mg
 from microgrid.compiler import compile
-from microgrid.drawing.theme import DARK, LIGHT
 from microgrid.nn import MLP, Affine, ReLU, Sequential
+from microgrid.theme import DARK, LIGHT
 
 SVG = "{http://www.w3.org/2000/svg}"
 

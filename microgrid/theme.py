@@ -1,10 +1,13 @@
-"""The colours of a picture, for light and for dark paper.
+"""The colours of what the package shows, for light and for dark paper.
 
 A colour has one name and one value per theme. Blue is a positive gradient and orange a negative one:
 the pair that people with any common colour blindness tell apart. Size is lightness, equal for both, so it
 survives greyscale; there the sign is still read from the number and from dashed lines. What is not a number
 is yellow, and its lines are dotted.
 """
+
+import math
+from collections.abc import Iterable
 
 LIGHT = {
     "paper": "#ffffff",
@@ -89,6 +92,21 @@ THEMES = {"light": LIGHT, "dark": DARK}
 CURVES = {"training": "#0072b2", "validation": "#d55e00", "minibatch": "#b8c7d6", "grid": "#e6e6e6"}
 """The lines of a learning curve."""
 
+FINDINGS = {
+    "good": "#00735c",
+    "bad": "#c2410c",
+    "odd": "#6d28d9",
+    "unknown": "#475569",
+    "letters": "#ffffff",
+    "stripe": "rgba(234,88,12,.14)",
+    "line": "rgba(128,128,128,.35)",
+    "quote": "rgba(128,128,128,.1)",
+}
+"""A report within a page, whose own paper and ink it takes: each colour can be read on light and on dark paper."""
+
+HALO = "#ffd54a"
+"""The glow around what a page is at."""
+
 CLASSES = {
     "light": [
         "#964a08",
@@ -162,3 +180,22 @@ def _darken(svg_class: str, where: str = "") -> str:
         for name in LIGHT
         for attribute in ("fill", "stroke")
     )
+
+
+def largest(numbers: Iterable[float]) -> float:
+    """Return the largest size of a finite number, 0 if there is none."""
+    return max((abs(n) for n in numbers if math.isfinite(n)), default=0.0)
+
+
+def sign_and_level(number: float, largest: float) -> tuple[str, int]:
+    """Return the name of a number's colour, and how strong it is: 0 for nothing, 4 for near the largest."""
+    if number != number:
+        return "undefined", 4
+    size = abs(number)
+    if not size:
+        level = 0
+    elif not size < largest * 0.5:  # infinity too
+        level = 4
+    else:
+        level = 3 if size >= largest * 0.1 else 2 if size >= largest * 0.01 else 1
+    return "negative" if number < 0 else "positive", level
