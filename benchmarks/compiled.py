@@ -186,7 +186,7 @@ def main() -> None:
     if options.micrograd:
         from eager import in_a_process
 
-        print(f"\nmicrograd's step on the moons takes {in_a_process('moons_step', 'micrograd')['milliseconds']:.0f} ms")
+        print(f"\nmicrograd's step on the moons takes {in_a_process('moons_step', 'micrograd')['step']:.0f} ms")
     if "growth" in parts:
         print(
             "\n| graph | by | nodes | trace s | lift and differentiate s | first run s | second run s | bytes a node |"

@@ -65,6 +65,7 @@ def on_files(files: Any, config: Any, **_: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Run the blocks of a page in order, in a folder of their own; put below each what it shows."""
     markdown = markdown.replace("<!-- operations -->", operations.table())
+    markdown = markdown.replace("<!-- micrograd -->", of_readme("| | micrograd"))
     names: dict[str, Any] = {"__name__": "__main__"}
     place = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,6 +74,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return BLOCK.sub(lambda block: f"{block[0]}\n\n{shown(block[1], names, page.file.src_uri)}\n", markdown)
         finally:
             os.chdir(place)
+
+
+def of_readme(begin: str) -> str:
+    """Return the table of the README that begins so, without its links."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", begin + text.partition(begin)[2].partition("\n\n")[0])
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

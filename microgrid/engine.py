@@ -43,9 +43,9 @@ class Value(Node):
         parents: the operands, if you computed the number yourself: ``Value(t, (x,), "sin")``. Then give the local
             derivatives too: assign ``out._backward`` a function that adds to the gradients of the parents, or give
             them in place of ``op``, a number or a function (y, *xs) for each parent. An ``mg.Op`` does more: it
-            can be computed again, compiled, and differentiated twice.
-        op: the name of the operation, or the local derivatives.
-        _children, children, _op, local_grads: the same by the names that other programs have for them.
+            can be computed again, compiled, and differentiated twice. Other programs call it ``_children`` or
+            ``children``, and these names are taken, too.
+        op: the name of the operation, or the local derivatives; also as ``_op`` or ``local_grads``.
         label: free text that drawings and reports show; may be assigned later, and given as second argument.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Eight exercises, from a ``Value`` of one's own to attention: each takes your function and answers.
+"""Eight exercises, from a ``Value`` of your own to attention: each takes your function and answers.
 
 >>> from microgrid import exercises
 >>> def backward(x, dout):
@@ -8,8 +8,8 @@
 
 An answer is true if all is right, so ``assert exercises.relu(backward)`` is a test. If not, it shows the first case
 that differs, of cases that grow from the smallest: its inputs, your numbers and the right ones, and a hint; in a
-notebook also the graph, with what is wrong marked. They follow chapter 5 of *Deep Learning from Scratch* (K. Saitoh,
-O'Reilly), 6.1 for momentum, and Vaswani et al. (2017) for attention.
+notebook also the graph, where there is one, with your number at the place where it is wrong. They follow chapter 5 of
+*Deep Learning from Scratch* (K. Saitoh, O'Reilly), 6.1 for momentum, and Vaswani et al. (2017) for attention.
 """
 
 import html
@@ -39,8 +39,9 @@ class Answer:
         yours: what your function gave there, or the error that it raised.
         right: what it should have given.
         hint: what to think about.
-        graph: the output of the graph of that case, if it has one.
-        wrong: the Value whose gradient is wrong, if it is known.
+        graph: what that case computes, the output or several, if it is a graph.
+        wrong: the Value whose number or gradient is wrong, if it is known.
+        said: your number there.
     """
 
     exercise: str
@@ -49,8 +50,9 @@ class Answer:
     yours: str = ""
     right: str = ""
     hint: str = ""
-    graph: Value | None = None
+    graph: Value | list[Value] | None = None
     wrong: Value | None = None
+    said: str = ""
 
     def __bool__(self) -> bool:
         return not self.case
@@ -62,11 +64,12 @@ class Answer:
         return "\n".join([*lines, f"  {self.hint}"])
 
     def _repr_html_(self) -> str:
-        """The same for a notebook, with the picture of the graph, where what is wrong has a thick outline."""
+        """The same for a notebook, with the picture of the graph, where your number stands at the wrong place."""
         from microgrid.drawing import draw
 
         text = f"<pre>{html.escape(repr(self))}</pre>"
-        return text if self.graph is None else text + draw(self.graph, mark=self.wrong).svg
+        mark = None if self.wrong is None else {self.wrong: f"yours: {self.said}"}
+        return text if self.graph is None else text + draw(self.graph, mark=mark).svg
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ class _Case:
     arguments: tuple[Any, ...]
     right: Any
     hint: str
-    graph: Value | None = None
-    leaves: Sequence[Value] = ()
+    graph: Value | list[Value] | None = None
+    places: Sequence[Value] = ()  # for each number of the answer the node that it is about
+    call: str = ""  # how the case reads, unless as the call of a function
 
 
 def _judged(exercise: str, function: Callable[..., Any], cases: Iterable[_Case]) -> Answer:
@@ -86,17 +90,20 @@ def _judged(exercise: str, function: Callable[..., Any], cases: Iterable[_Case])
     if not callable(function):
         raise TypeError(f"exercises.{exercise} takes your function or class itself; got {short_repr(function)}")
     for count, case in enumerate(cases, 1):
-        call = f"{getattr(function, '__name__', 'yours')}({', '.join(map(_text, case.arguments))})"
+        call = case.call or f"{getattr(function, '__name__', 'yours')}({', '.join(map(_text, case.arguments))})"
         try:
             yours = _plain(function(*case.arguments))
         except Exception as error:  # whatever a learner's function raises is part of the answer
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            raised = f"{type(error).__name__}: {error} (line {place.lineno}: {place.line})"
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+            place = f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+            raised = f"{type(error).__name__}: {error}{place}"
             return Answer(exercise, count, call, raised, _text(case.right), case.hint, case.graph)
         different = _different(yours, case.right)
         if different is not None:
-            wrong = case.leaves[different] if 0 <= different < len(case.leaves) else None
-            return Answer(exercise, count, call, _text(yours), _text(case.right), case.hint, case.graph, wrong)
+            known = 0 <= different < len(case.places)
+            wrong, said = (case.places[different], _text(_flat(yours)[different])) if known else (None, "")
+            shown = "None: is there a return?" if yours is None else _text(yours)
+            return Answer(exercise, count, call, shown, _text(case.right), case.hint, case.graph, wrong, said)
     return Answer(exercise, count)
 
 
@@ -106,10 +113,14 @@ def _plain(x: Any) -> Any:
         return x.data
     if hasattr(x, "tolist"):
         return x.tolist()
+    if isinstance(x, dict):
+        return {name: _plain(part) for name, part in x.items()}
     return [_plain(part) for part in x] if isinstance(x, (list, tuple, set)) else x
 
 
 def _flat(x: Any) -> list[Any]:
+    if isinstance(x, dict):
+        return _flat(list(x.values()))
     return [number for part in x for number in _flat(part)] if isinstance(x, list) else [x]
 
 
@@ -128,6 +139,8 @@ def _different(yours: Any, right: Any) -> int | None:
 def _text(x: Any) -> str:
     if isinstance(x, (list, tuple)):
         return f"[{', '.join(map(_text, x))}]"
+    if isinstance(x, dict):
+        return ", ".join(f"{name} = {_text(part)}" for name, part in x.items())
     if isinstance(x, float):
         return f"{x:.6g}"
     return getattr(x, "name", "") or getattr(x, "__name__", str(x)).lstrip("_")
@@ -142,33 +155,28 @@ def value(yours: Callable[[float], Any]) -> Answer:
 
     Each case is a formula of one or two Values, whose result and gradients are compared.
     """
+    sort = "A node may send back only when all that use it have sent: sort the graph."
     formulas: list[tuple[str, Callable[..., Any], str]] = [
         ("a + b", lambda a, b: a + b, "Addition hands its gradient on to both."),
         ("a * b", lambda a, b: a * b, "Each factor gets the gradient times the other factor."),
         ("a * b + a", lambda a, b: a * b + a, "A number that is used twice gets both gradients: add, do not assign."),
         ("a * a", lambda a, b: a * a, "Both factors are the same number: it gets two contributions."),
-        (
-            "c = a * b; (c + a) * c",
-            lambda a, b: (lambda c: (c + a) * c)(a * b),
-            "A node may send back only when all that use it have sent: sort the graph.",
-        ),
+        ("c = a * b; (c + a) * c", lambda a, b: (lambda c: (c + a) * c)(a * b), sort),
+        ("c = a * b; c * (c + a)", lambda a, b: (lambda c: c * (c + a))(a * b), sort),
     ]
 
-    def run(formula: str, a: float, b: float) -> list[Any]:
-        function = next(function for name, function, _ in formulas if name == formula)
-        x, y = yours(a), yours(b)
-        z = function(x, y)
-        z.backward()
-        return [z.data, x.grad, y.grad]
-
-    run.__name__ = getattr(yours, "__name__", "Value")
-    cases = []
-    for name, function, hint in formulas:
-        a, b = Value(3.0, "a"), Value(-2.0, "b")
+    def run(make: Callable[[float], Any], function: Callable[..., Any]) -> tuple[dict[str, Any], list[Any]]:
+        a, b = make(3.0), make(-2.0)
         z = function(a, b)
         z.backward()
-        cases.append(_Case((name, 3.0, -2.0), [z.data, a.grad, b.grad], hint, z, (z, a, b)))
-    return _judged("value", run, cases) if callable(yours) else _judged("value", yours, ())
+        return {"data": z.data, "a.grad": a.grad, "b.grad": b.grad}, [z, a, b]
+
+    cases = []
+    for formula, function, hint in formulas:
+        right, places = run(Value, function)
+        places[1].label, places[2].label = "a", "b"
+        cases.append(_Case((function,), right, hint, places[0], places, f"{formula} for a = 3, b = -2"))
+    return _judged("value", (lambda function: run(yours, function)[0]) if callable(yours) else yours, cases)
 
 
 def by_hand(backward: Callable[[float, float, float], Any]) -> Answer:
@@ -223,21 +231,32 @@ def momentum(step: Callable[[float, float, float, float, float], Any]) -> Answer
         (1.0, -0.5, 2.0, 0.01, 0.5),
         (-3.0, 1.0, -4.0, 0.1, 0.0),
     ):
-        after = kept * v - rate * gradient
+        new_v = kept * Value(v, "v") - rate * Value(gradient, "gradient")
+        new_x = Value(x, "x") + new_v
+        new_v.label, new_x.label = "new v", "new x"
+        right = [new_x.data, new_v.data]
         hint = "First the velocity, from the old one and against the gradient; then x moves by the new velocity."
-        cases.append(_Case((x, v, gradient, rate, kept), [x + after, after], hint))
+        cases.append(_Case((x, v, gradient, rate, kept), right, hint, new_x, (new_x, new_v)))
     return _judged("momentum", step, cases)
 
 
 def gradient_check(numerical: Callable[[Callable[[float], float], float], Any]) -> Answer:
     """Write ``numerical(f, x)``: the derivative of f at x by differences (chapter 4.3), right to six digits."""
+    large = "Where x is large, so must h be, near 1e-5·|x|: else the difference is rounding."
     functions: list[tuple[Callable[[Any], Any], float, str]] = [
         (_line, 2.0, "Rise over run: (f(x + h) − f(x − h)) / 2h."),
         (_parabola, 1.0, "The difference on one side is off by h; the central one, (f(x + h) − f(x − h)) / 2h, by h²."),
         (ops.TABLE["exp"], 3.0, "An h near 1e-5: much smaller, and the subtraction loses its digits."),
-        (ops.TABLE["log"], 1e8, "Where x is large, so must h be, near 1e-5·|x|: else the difference is rounding."),
+        (ops.TABLE["sin"], 0.0, "At x = 0, too, h must not be 0: take 1e-5·max(1, |x|)."),
+        (ops.TABLE["log"], 1e8, large),
+        (_parabola, -1e8, large),
     ]
-    cases = [_Case((function, x), float(grad(function)(x)), hint) for function, x, hint in functions]
+    cases = []
+    for function, x, hint in functions:
+        leaf = Value(x, "x")
+        y = function(leaf)
+        y.backward()
+        cases.append(_Case((function, x), leaf.grad, hint, y, (leaf,)))
 
     def rounded(function: Callable[[float], float], x: float) -> Any:
         """Six digits are asked for: an estimate that has them counts as the derivative itself."""
@@ -284,13 +303,14 @@ def attention(attend: Callable[[list[float], list[list[float]], list[list[float]
         ([1.0, 1.0], [[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]),
         ([2.0, -1.0, 0.0, 3.0], [[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 1.0, 0.5]], [[1.0], [2.0]]),
     ):
-        fit = [ops.dot(query, key) / math.sqrt(len(query)) for key in keys]
-        weights = [float(w) for w in ops.softmax(fit)]
-        right = [sum(w * value[j] for w, value in zip(weights, values, strict=True)) for j in range(len(values[0]))]
+        asked = [Value(q, f"q{j}") for j, q in enumerate(query)]
+        fit = [ops.dot(asked, key) / math.sqrt(len(query)) for key in keys]
+        weights = ops.softmax(fit)
+        out = [ops.dot(weights, column) for column in zip(*values, strict=True)]
         hint = (
             "One key: its weight is 1, and its value comes out whole."
             if len(keys) == 1
             else "Weights are the softmax of query · key / √d over the positions; forgotten √d? They must sum to 1."
         )
-        cases.append(_Case((query, keys, values), right, hint))
+        cases.append(_Case((query, keys, values), [y.data for y in out], hint, out, out))
     return _judged("attention", attend, cases)

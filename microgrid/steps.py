@@ -342,7 +342,7 @@ class CompiledStep(ArrayStep):
 
 
 class TrainingStep(ArrayStep):
-    """A step of learning for a loop of one's own; see ``training_step``.
+    """A step of learning for a loop of your own; see ``training_step``.
 
     Attributes:
         loss: the compiled function.

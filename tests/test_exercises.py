@@ -25,8 +25,8 @@ def momentum(x, v, gradient, rate, kept):
     return x + v, v
 
 
-def central(f, x):
-    h = 1e-5 * max(1.0, abs(x))
+def central(f, x, scale=None):
+    h = 1e-5 * (max(1.0, abs(x)) if scale is None else scale)
     return (f(x + h) - f(x - h)) / (2 * h)
 
 
@@ -60,6 +60,53 @@ class Assigns:
             parent.backward(gradient * derivative)
 
 
+class Breadth:
+    """A Value of a learner's, whose nodes send in the order in which a search in breadth finds them."""
+
+    def __init__(self, data, parents=()):
+        self.data, self.grad, self.parents = data, 0.0, parents
+
+    def __add__(self, other):
+        return Breadth(self.data + other.data, ((self, 1.0), (other, 1.0)))
+
+    def __mul__(self, other):
+        return Breadth(self.data * other.data, ((self, other.data), (other, self.data)))
+
+    def backward(self):
+        found = [self]
+        self.grad = 1.0
+        for node in found:
+            for parent, derivative in node.parents:
+                parent.grad += node.grad * derivative
+                if parent not in found:
+                    found.append(parent)
+
+
+class Depth(Breadth):
+    """The same, in the order of a search in depth."""
+
+    def __add__(self, other):
+        return Depth(self.data + other.data, ((self, 1.0), (other, 1.0)))
+
+    def __mul__(self, other):
+        return Depth(self.data * other.data, ((self, other.data), (other, self.data)))
+
+    def backward(self):
+        found = []
+
+        def visit(node):
+            if node not in found:
+                found.append(node)
+                for parent, _ in node.parents:
+                    visit(parent)
+
+        visit(self)
+        self.grad = 1.0
+        for node in found:
+            for parent, derivative in node.parents:
+                parent.grad += node.grad * derivative
+
+
 @pytest.mark.parametrize(
     ("exercise", "solution"),
     [
@@ -91,6 +138,13 @@ def test_a_right_function_passes_all_cases(exercise, solution):
         (exercises.momentum, lambda x, v, g, r, m: (x - r * g, v), "(0, 0, 1, 0.1, 0.9)", "First the velocity"),
         (exercises.gradient_check, lambda f, x: (f(x + 1e-5) - f(x)) / 1e-5, "(parabola, 1)", "central"),
         (exercises.gradient_check, lambda f, x: (f(x + 1e-5) - f(x - 1e-5)) / 2e-5, "(log, 1e+08)", "large"),
+        (
+            exercises.gradient_check,
+            lambda f, x: central(f, x, x),
+            "(sin, 0)",
+            "At x = 0",
+        ),
+        (exercises.gradient_check, lambda f, x: central(f, x, max(1.0, x)), "(parabola, -1e+08)", "large"),
         (exercises.dead_neurons, lambda o: [i for i, x in enumerate(o[0]) if x == 0], "([[0, 1], [2, 0]])", "column"),
         (exercises.attention, lambda q, k, v: attend(q, k, v, scale=False), "([1, 1]", "√d"),
     ],
@@ -108,6 +162,38 @@ def test_a_value_that_assigns_gradients_is_told_to_add_them_and_the_wrong_leaf_i
     assert "add, do not assign" in answer.hint
     assert answer.wrong.label == "a"
     assert "<svg" in answer._repr_html_()
+
+
+@pytest.mark.parametrize("searched", [Breadth, Depth])
+def test_a_value_whose_nodes_send_before_all_have_sent_to_them_is_told_to_sort_the_graph(searched):
+    answer = exercises.value(searched)
+    assert "sort the graph" in answer.hint
+    assert answer.yours.startswith("data = 18, a.grad = ")
+
+
+@pytest.mark.parametrize(
+    ("exercise", "mistake", "label"),
+    [
+        (exercises.by_hand, lambda a, n, t: (n * t, n * t, a * n), "apples"),
+        (exercises.momentum, lambda x, v, g, r, m: (x + v, m * v - r * g), "new x"),
+        (exercises.gradient_check, lambda f, x: (f(x + 1e-5) - f(x)) / 1e-5, "x"),
+        (exercises.attention, lambda q, k, v: attend(q, k, v, scale=False), ""),
+    ],
+)
+def test_the_picture_has_your_number_at_the_wrong_place(exercise, mistake, label):
+    answer = exercise(mistake)
+    assert answer.wrong.label == label
+    assert f"yours: {answer.said}" in answer._repr_html_().partition("<svg")[2]
+
+
+def test_a_function_that_returns_nothing_is_asked_for_its_return():
+    assert exercises.relu(lambda x, dout: None).yours == "None: is there a return?"
+
+
+def test_a_function_of_other_arguments_is_answered_without_a_line_of_the_exercise():
+    answer = exercises.by_hand(lambda price: price)
+    assert answer.yours.startswith("TypeError")
+    assert "(line" not in answer.yours
 
 
 def test_an_error_of_the_function_is_the_answer_with_its_line():

@@ -238,6 +238,7 @@ GOOD = MLP(2, [2], seed=0)
     ("arguments", "error", "said"),
     [
         ({"X": []}, ValueError, r"X must have one row of numbers for each sample; got an array of shape \(0,\)"),
+        ({"X": [1.0, 2.0], "y": [0, 1]}, ValueError, r"got an array of shape \(2,\); .* np\.reshape\(X, \(-1, 1\)\)"),
         ({"X": np.zeros((0, 2)), "y": []}, ValueError, "X and y are empty"),
         ({"X": [[1.0, 2.0], [3.0]]}, ValueError, "X and y must have one row per sample; got 2 and 40 rows"),
         ({"X": [[1.0, 2.0], [3.0]], "y": [0, 1]}, ValueError, r"takes 2 input\(s\), got 1"),

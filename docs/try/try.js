@@ -30,6 +30,13 @@ from microgrid import Value
 a, w = Value(1.0, "a"), Value(-8.0, "w")
 mg.why(mg.relu(a * w) * 3)
 `,
+  "An exercise of the course": `from microgrid import exercises
+
+def backward(x, dout):  # of ReLU: what goes back to x when dout comes?
+    return 1.0 if x > 0 else 0.0  # not right yet
+
+exercises.relu(backward)
+`,
   "A line, learned": `import random
 from microgrid import Value, losses, optim
 

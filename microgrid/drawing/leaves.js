@@ -158,7 +158,7 @@ function editorOf(i) {
   const input = element("input", { id, type: "number", step: "any", inputmode: "decimal" });
   const handle = element("span", { class: "handle", role: "slider", tabindex: "0", "aria-label": `Drag ${fullName(i)}`, title: "Drag, or use the arrow keys" }, "↔");
   const gradient = element("span", { class: "leaf-gradient" });
-  const box = element("div", { class: `leaf ${[...name].length > 4 ? "long" : ""} ${name.includes("▢") ? "formula" : ""}` }, element("label", { for: id, title: fullName(i) }, name), handle, input, gradient);
+  const box = element("div", { class: `leaf ${columns(name) > 4 ? "long" : ""} ${name.includes("▢") ? "formula" : ""}` }, element("label", { for: id, title: fullName(i) }, name), handle, input, gradient);
   if (isLocked(i)) {
     input.disabled = true;
     handle.setAttribute("aria-disabled", "true");

@@ -92,7 +92,8 @@ def _each(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
         return [_of_one(f"{name}[{k}]", one, dimensions) for k, one in enumerate(data)]
     if array.ndim not in dimensions and array.dtype.kind in "biuf":
         expected = "one row of numbers" if 1 not in dimensions else "one number, or one row of numbers,"
-        raise ValueError(f"{name} must have {expected} for each sample; got an array of shape {array.shape}")
+        remedy = f"; samples of one number are the rows of np.reshape({name}, (-1, 1))" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have {expected} for each sample; got an array of shape {array.shape}{remedy}")
     return _numbers(name, array)
 
 

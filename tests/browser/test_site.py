@@ -87,6 +87,7 @@ def test_python_in_the_page_draws_checks_explains_and_learns(python, opened, add
     assert "<svg" in shown["A neuron"]
     assert "srcdoc" in shown["The price of apples"]
     assert "FAIL" in shown["A wrong derivative is named"]
+    assert "yours: 1" in shown["An exercise of the course"].partition("<svg")[2]
     assert "The ReLU is off" in shown["Why is this gradient zero?"]
     assert "a = 3.0000" in shown["A line, learned"]
     assert "right 9" in shown["Two moons, learned"]
