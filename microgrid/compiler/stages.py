@@ -6,6 +6,7 @@ from functools import cached_property
 from microgrid.compiler.chains import chains
 from microgrid.compiler.classes import VARIADIC, Classes, classify
 from microgrid.compiler.ir import ArrayProgram
+from microgrid.compiler.iterations import with_loops
 from microgrid.compiler.passes.lift import Lifted, lift, unroll
 from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
@@ -49,8 +50,11 @@ class Stages:
         """
         self.program, self.signature = program, signature
         times = 1 if signature.batched else ON_FLOATS
-        given, self._found = found, None
         apart: Classes | None = None
+        program = with_loops(program)
+        if found is None and program is not self.program:
+            found = folded(program) or program
+        given, self._found = found, None
         if found is None and longest_way(program) >= SHALLOW:
             found = folded(program)
             if found is not None and chains(program):  # these need no loop around statements

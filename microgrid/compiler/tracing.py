@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, SupportsFloat
 
+from microgrid import ops
 from microgrid.engine import Value, topological_order
 from microgrid.node import announce_reads
 from microgrid.ops import LEAF
@@ -88,6 +89,42 @@ class Traced(Value):
 
 
 Traced.__name__ = "traced value"  # as Python's own messages call it: unsupported operand type for <<
+
+
+class Compared(Traced):
+    """A traced Value in the condition of a loop: there a comparison is an operation, not a branch."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: Any) -> Any:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return ops.greater_equal(self, other)
+
+    def __eq__(self, other: object) -> Any:
+        return ops.equal(self, other)  # type: ignore[call-overload]
+
+    def __ne__(self, other: object) -> Any:
+        return ops.not_equal(self, other)  # type: ignore[call-overload]
+
+    def __bool__(self) -> NoReturn:
+        self._refuse(
+            "a traced comparison was asked whether it holds, as and, or, not, max and all do",
+            "join conditions by mg.minimum(a, b) for and, mg.maximum(a, b) for or, 1 - a for not, and take "
+            "mg.maximum(*numbers) for the largest",
+        )
+
+    __hash__ = Value.__hash__
+
+
+Compared.__name__ = Traced.__name__
 
 
 def traced_leaf(number: float) -> Traced:

@@ -428,7 +428,7 @@ class _Writer:
         start = self._operand(x.start, x.batched)
         inputs = ", ".join([*[self._operand(y, False) for y in x.inputs], ""])
         constants = ", ".join([*[self._operand(y, False) for y in x.constants], ""])
-        ends = f"{x.backward}, {start}, ({inputs}), ({constants})"
+        ends = f"{x.backward}, {start}, ({inputs}), ({constants}), {x.idle}"
         self.lines.append(f"scan({out}, step_{out}, state_{out}, new_{out}, {ends})")
 
     def _row(self, op: Op, texts: Sequence[str]) -> str:
