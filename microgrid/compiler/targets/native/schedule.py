@@ -830,8 +830,32 @@ class _Step(_Schedule):
         first = _Nest(self.outer, _Group(scan.shape[1:], scan.batched), set(), phase)
         first.store(home.part(scan.end(last=False)).address(first.names), first.read(scan.start))
         self.written()
-        body = tuple(itertools.chain(*self.parts))
-        return [*first.closed(), For(self.step, scan.steps, body, backward=scan.backward)]
+        body = list(itertools.chain(*self.parts))
+        if scan.idle is not None:
+            body = self._unless_idle(scan.idle, body, phase)
+        return [*first.closed(), For(self.step, scan.steps, tuple(body), backward=scan.backward)]
+
+    def _unless_idle(self, idle: tuple[int, int], body: list[Statement], phase: int) -> list[Statement]:
+        """Return a step that copies the last state where it is idle in all samples of the tile."""
+        scan, (slot, member) = self.scan, idle
+        (given,) = {x for x in scan.body.nodes if isinstance(x, Slot) and x.position == slot}
+        lowest, is_idle, is_busy, copied = [self.fresh(stem) for stem in "svvl"]
+        address = self.member(given, Map((), member), ())
+        assert isinstance(address, Address)
+        asked: list[Statement] = [Load(lowest, address)]
+        if address.buffer.batched:
+            flag = self.fresh("l")
+            lanes = Carried(lowest, "smallest", (flag,), _START["smallest"])
+            asked = [For(SAMPLES, "samples", (Load(flag, address),), (lanes,), lanes=True)]
+        asked += [Let(is_idle, ops.not_equal, (lowest, 0.0)), Let(is_busy, ops.equal, (lowest, 0.0))]
+        copy = _Nest(self.outer, _Group(scan.shape[1:], scan.batched), set(), phase)
+        whole = Map.whole(scan.shape[1:]).each(scan.steps, size_of(scan.shape[1:]))
+        last = self.outer.member(scan, whole.after(scan.rows(behind=False)), (self.step, *copy.names))
+        assert isinstance(last, Address)
+        copy.levels[-1].append(Load(copied, last))
+        copy.store(self.target(0).address(copy.names), copied)
+        return [*asked, *[For(self.fresh("i"), 1, tuple(what), when=mask)
+                          for mask, what in ((is_busy, body), (is_idle, copy.closed()))]]  # fmt: skip
 
     def target(self, k: int) -> _Home:
         """Return where the new state is to be."""
