@@ -1,7 +1,8 @@
 """Loops that end by a condition: their number of steps depends on numbers, and in a batch on the sample."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from operator import index
 from typing import Any, TypeVar
 
 from microgrid import ops
@@ -10,6 +11,11 @@ from microgrid.engine import Value
 from microgrid.recording import loops, no_grad
 
 State = TypeVar("State")
+Number = Any
+"""A float or a Value."""
+Numbers = list[Number]
+Step = Callable[[Numbers], Numbers]
+Condition = Callable[[Numbers, Numbers], Number]
 
 _ORDERS = 3
 """Up to this order the derivatives of a solution are exact: so many steps of Newton's method are recorded."""
@@ -29,8 +35,8 @@ def iterate(
     1.414213562373095
 
     Eagerly it is an ordinary loop. Compiled it is one operation, of which a step is traced once: each sample of a
-    batch stops when its own condition holds, and the loop when it holds for all. In a compiled ``until`` comparisons are
-    operations; join them by ``mg.minimum`` and ``mg.maximum``, not by ``and`` and ``or``.
+    batch stops when its own condition holds, and the loop when it holds for all. In a compiled ``until`` comparisons
+    are operations; join them by ``mg.minimum`` and ``mg.maximum``, not by ``and`` and ``or``.
 
     Derivatives go through the steps that were made, whose number is a constant to them. *Implicit* ones are those of
     the solution x of x = F(x, θ), however it was found: ẋ = (I − ∂F/∂x)⁻¹ · ∂F/∂θ · θ̇. No step is stored for them, and
@@ -56,7 +62,7 @@ def iterate(
     if not callable(step):
         raise TypeError(f"iterate() takes a function from a state to the next one; got {ops.short_repr(step)}")
     looks_back = _looks_back(until)
-    if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1:
+    if isinstance(at_most, bool) or not hasattr(type(at_most), "__index__") or (at_most := index(at_most)) < 1:
         raise ValueError(f"at_most must be a positive integer, the largest number of steps; got {at_most!r}")
     numbers, rebuild = flatten(state)
     for number in numbers:
@@ -67,7 +73,7 @@ def iterate(
 
     structure = repr(rebuild(range(len(numbers))))
 
-    def advance(before: Sequence[Any]) -> list[Any]:
+    def advance(before: Numbers) -> Numbers:
         found = step(rebuild(before))
         after, again = flatten(found)
         if len(after) != len(numbers) or repr(again(range(len(after)))) != structure:
@@ -77,8 +83,8 @@ def iterate(
             )
         return after
 
-    def ends(before: Sequence[Any], after: Sequence[Any]) -> Any:
-        return until(rebuild(before), rebuild(after)) if looks_back else until(rebuild(before))
+    def ends(before: Numbers, after: Numbers) -> Number:
+        return until(rebuild(before), rebuild(after)) if looks_back else until(rebuild(after))
 
     recorded = loops.get()
     if not implicit:
@@ -99,44 +105,43 @@ def iterate(
     return rebuild(_solved(advance, solution))  # type: ignore[no-any-return]
 
 
-def _looks_back(until: Any) -> bool:
+def _looks_back(until: object) -> bool:
     """Whether a condition takes the states before and behind a step."""
     if not callable(until):
-        raise TypeError(f"until must be a function of a state, or of the last and the next; got {ops.short_repr(until)}")
-    places = [
-        place
-        for place in inspect.signature(until).parameters.values()
-        if place.kind in (place.POSITIONAL_ONLY, place.POSITIONAL_OR_KEYWORD) and place.default is place.empty
-    ]
-    if len(places) not in (1, 2):
         raise TypeError(
-            f"until must take one argument, the state, or two, the last and the next one; {ops.short_repr(until)} "
-            f"takes {len(places)}"
+            f"until must be a function of a state, or of the last and the next; got {ops.short_repr(until)}"
         )
-    return len(places) == 2
+    try:
+        parameters = [*inspect.signature(until).parameters.values()]
+    except ValueError:  # of what is written in C
+        parameters = []
+    named = [x for x in parameters if x.kind in (x.POSITIONAL_ONLY, x.POSITIONAL_OR_KEYWORD) and x.default is x.empty]
+    if len(named) not in (1, 2):
+        raise TypeError(
+            "until must take one argument, the state, or two, the last and the next one, without defaults; "
+            f"{ops.short_repr(until)} does not"
+        )
+    return len(named) == 2
 
 
-def _run(
-    step: Callable[[Any], list[Any]], ends: Callable[..., Any], looks_back: bool, state: list[Any], at_most: int
-) -> tuple[list[Any], bool]:
+def _run(step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most: int) -> tuple[Numbers, bool]:
     """Return the last state, and whether the condition holds there: an ordinary loop."""
-    ended = False
+    ended = not looks_back and _holds(ends, state, state)
     for _ in range(at_most):
-        if not looks_back and _holds(ends, state, state):
-            return state, True
-        before, state = state, step(state)
-        if looks_back and (ended := _holds(ends, before, state)):
+        if ended:
             break
-    return state, ended if looks_back else _holds(ends, state, state)
+        before, state = state, step(state)
+        ended = _holds(ends, before, state)
+    return state, ended
 
 
-def _holds(ends: Callable[..., Any], before: list[Any], after: list[Any]) -> bool:
+def _holds(ends: Condition, before: Numbers, after: Numbers) -> bool:
     """Whether a condition holds; what it computes is in no graph."""
     with no_grad():
         return bool(ends(before, after))
 
 
-def _solved(step: Callable[[Any], list[Any]], solution: list[Any]) -> list[Any]:
+def _solved(step: Step, solution: Numbers) -> Numbers:
     """Return a solution of x = step(x), a constant, with its derivatives by what else a step reads."""
     slopes = [[_still(x) for x in row] for row in jacobian(step)(solution)]
     inverse = _inverse([[float(i == j) - x for j, x in enumerate(row)] for i, row in enumerate(slopes)])
@@ -147,12 +152,12 @@ def _solved(step: Callable[[Any], list[Any]], solution: list[Any]) -> list[Any]:
     return state
 
 
-def _still(x: Any) -> Any:
+def _still(x: Number) -> Number:
     """A number that is a constant to derivatives; a plain one where it is known."""
     return ops.stop_gradient(x) if loops.get() is not None else getattr(x, "_data", x)
 
 
-def _inverse(matrix: list[list[Any]]) -> list[list[Any]]:
+def _inverse(matrix: list[Numbers]) -> list[Numbers]:
     """Return the inverse of a matrix of floats or Values: elimination with the largest pivots, without a branch."""
     size = len(matrix)
     rows = [[*row, *[float(i == j) for j in range(size)]] for i, row in enumerate(matrix)]

@@ -16,7 +16,7 @@ from microgrid.compiler.simplify import without_gradient
 from microgrid.compiler.structure import Split
 from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
-from microgrid.ops import Op, Operation
+from microgrid.ops import Operation
 from microgrid.recording import is_recording, is_watched, pending
 from microgrid.reverse import add_gradients
 

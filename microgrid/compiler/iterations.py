@@ -1,8 +1,8 @@
 """Loops that end by a condition, in programs of scalars: each number of the last state is an operation of the table.
 
-Its operands are the numbers of the first state and what else a step reads; the step is traced once. On floats and on
-Values it is a loop that stops; a program of arrays has a recurrence in its place, of which the steps behind the last
-one change nothing.
+Its operands are the numbers of the first state, whether the loop ends there, and what else a step reads; the step is
+traced once. On floats and on Values it is a loop that stops; a program of arrays has a recurrence in its place, whose
+steps behind the last one change nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,12 @@ from microgrid.engine import Value
 from microgrid.ops import CONSTANT, Op
 from microgrid.recording import kinds, loops, watch_apart
 
-Step = Callable[[list[Any]], list[Any]]
+Number = Any
+"""A float or a Value."""
+State = list[Number]
+Step = Callable[[State], State]
 """Returns the numbers of the next state."""
-Condition = Callable[[list[Any], list[Any]], Any]
+Condition = Callable[[State, State], Number]
 """Says of two successive states whether the loop ends."""
 
 
@@ -34,24 +37,24 @@ class Iteration:
         at_most: after how many steps it ends anyway.
     """
 
-    def __init__(self, body: Program, at_most: int, key: tuple[Any, ...]) -> None:
+    def __init__(self, body: Program, at_most: int, key: tuple[object, ...]) -> None:
         self.body, self.at_most, self._key = body, at_most, key
-        self.size = body.sizes[0] - 1
-        self._last: tuple[Any, Any] = ((), ())
-        self._derivatives: tuple[Any, Any] = ((), ())
+        self.size = body.sizes[0]
+        self._last: tuple[Sequence[Number], State] = (), []
+        self._derivatives: tuple[Sequence[Number], State] = (), []
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return _known, self._key
 
-    def run(self, operands: Sequence[Any]) -> list[Any]:
-        """Return the last state, and whether the condition holds there, of floats or Values; traced, without a stop."""
-        state, others = [*operands[: self.size], 0.0], operands[self.size :]
+    def run(self, operands: Sequence[Number]) -> State:
+        """Return the last state, and whether the loop has ended, of floats or Values; traced, without a stop."""
+        state, others = [*operands[: self.size]], operands[self.size :]
         stops = not any(isinstance(x, Traced) for x in operands)
         for _ in range(self.at_most):
-            values = values_of(self.body, (), [state, (), others])
-            state = [values[output] for output in self.body.outputs]
             if stops and getattr(state[-1], "_data", state[-1]):
                 break
+            values = values_of(self.body, (), [state, (), others])
+            state = [values[output] for output in self.body.outputs]
         return state
 
     def result(self, k: int, operands: Sequence[float]) -> float:
@@ -62,7 +65,7 @@ class Iteration:
             self._last = operands, found
         return float(found[k])
 
-    def derivative(self, k: int, i: int, operands: Sequence[Any]) -> Any:
+    def derivative(self, k: int, i: int, operands: Sequence[Number]) -> Number:
         """Return the derivative of a number of the last state by an operand, through the steps."""
         last, found = self._derivatives
         if len(last) != 1 + len(operands) or not all(a is b for a, b in zip(last, (k, *operands), strict=True)):
@@ -125,7 +128,7 @@ def _known(*key: Any) -> Iteration:
     return Iteration(body, at_most, key)
 
 
-def recorded(step: Step, ends: Condition, looks_back: bool, state: Sequence[Any], at_most: int) -> tuple[list[Any], Any]:
+def recorded(step: Step, ends: Condition, looks_back: bool, state: State, at_most: int) -> tuple[State, Number]:
     """Record a loop while a function is traced.
 
     Args:
@@ -143,7 +146,7 @@ def recorded(step: Step, ends: Condition, looks_back: bool, state: Sequence[Any]
     token = loops.set(_written_out)
     try:
         with watch_apart(nodes.append):
-            new = _one_step(step, ends, looks_back, leaves)
+            new = _one_step(step, ends, leaves)
     finally:
         loops.reset(token)
     inside = {*nodes, *leaves}
@@ -152,49 +155,43 @@ def recorded(step: Step, ends: Condition, looks_back: bool, state: Sequence[Any]
     )
     body = simplify(from_values(nodes, new, [leaves, [], [*others]])[0])
     numbers = tuple([float(x).hex() for x in body.data])
-    lists = body.rows, body.starts, body.arguments, numbers, body.outputs, body.sizes
-    loop = _known(*map(tuple, lists), at_most)
-    operands = [*[x if isinstance(x, Value) else engine.constant(x) for x in state], *others]
-    found = [_node(row_of(loop, k), operands) for k in range(len(new))]
-    if not looks_back:
-        found[-1] = _met(ends, found[:-1], found[:-1])
-    return found[:-1], found[-1]
+    lists = tuple(body.rows), tuple(body.starts), tuple(body.arguments), numbers, tuple(body.outputs)
+    loop = _known(*lists, tuple(body.sizes), at_most)
+    given = [*state, 0.0 if looks_back else _met(ends, state, state)]
+    operands = [*[x if isinstance(x, Value) else engine.constant(x) for x in given], *others]
+    *found, ended = [_node(row_of(loop, k), operands) for k in range(len(new))]
+    return found, ended
 
 
 def _node(row: Op, operands: Sequence[Value]) -> Value:
-    """The node of a row whose number is not known."""
-    second, *others = operands[1:] or [None]
-    return engine.record(row, ops.nan, operands[0], second, tuple(others))  # type: ignore[arg-type]
+    """The node of a row whose number is not known; it has two operands at least."""
+    return engine.record(row, ops.nan, operands[0], operands[1], tuple(operands[2:]))
 
 
-def _one_step(step: Step, ends: Condition, looks_back: bool, state: Sequence[Any]) -> list[Any]:
+def _one_step(step: Step, ends: Condition, state: State) -> State:
     """The state behind a step, with a number behind it that is 1 when the loop has ended: then it is the same one."""
     *before, ended = state
-    if not looks_back:
-        ended = ops.where(_met(ends, before, before), 1.0, ended)
     new = step(before)
-    kept = [ops.where(ended, x, y) for x, y in zip(before, new, strict=True)]
-    if looks_back:
-        ended = ops.where(_met(ends, before, new), 1.0, ended)
-    return [*kept, ended]
+    met = _met(ends, before, new)
+    return [*[ops.where(ended, x, y) for x, y in zip(before, new, strict=True)], ops.where(met, 1.0, ended)]
 
 
-def _met(ends: Condition, before: Sequence[Any], after: Sequence[Any]) -> Any:
+def _met(ends: Condition, before: State, after: State) -> Number:
     """A condition, in which comparisons are operations."""
     token = kinds.set(Compared)
     try:
-        sides = [[ops.identity(x) if isinstance(x, Value) else x for x in side] for side in (before, after)]
-        return ends(*sides)
+        first, second = [[ops.identity(x) if isinstance(x, Value) else x for x in side] for side in (before, after)]
+        return ends(first, second)
     finally:
         kinds.reset(token)
 
 
-def _written_out(step: Step, ends: Condition, looks_back: bool, state: Sequence[Any], at_most: int) -> Any:
+def _written_out(step: Step, ends: Condition, looks_back: bool, state: State, at_most: int) -> tuple[State, Number]:
     """A loop within a step of another one: all of its steps."""
-    found = [*state, 0.0]
+    found = [*state, 0.0 if looks_back else _met(ends, state, state)]
     for _ in range(at_most):
-        found = _one_step(step, ends, looks_back, found)
-    return found[:-1], found[-1] if looks_back else _met(ends, found[:-1], found[:-1])
+        found = _one_step(step, ends, found)
+    return found[:-1], found[-1]
 
 
 def with_loops(program: Program) -> Program:
@@ -212,10 +209,9 @@ def with_loops(program: Program) -> Program:
             continue
         key = loop, tuple(operands)
         if key not in scans:
-            given = [*operands[: loop.size], result.append(CONSTANT, (), 0.0), *operands[loop.size :]]
-            scans[key] = result.append(SCAN, given, len(result.recurrences))
+            scans[key] = result.append(SCAN, operands, len(result.recurrences))
             result.recurrences.append(Recurrence(loop.body, loop.at_most, stops=True))
-        place = loop.at_most * (loop.size + 1) + int(row.recipe[1][1])  # type: ignore[index]
+        place = loop.at_most * loop.size + int(row.recipe[1][1])  # type: ignore[index]
         new.append(result.append(STATE, (scans[key],), place))
     result.outputs = [new[output] for output in program.outputs]
     return result

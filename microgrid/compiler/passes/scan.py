@@ -179,7 +179,15 @@ def scan(
     program = ArrayProgram.of([new], [(state.shape, batched)])
     shape = (steps + 1, *state.shape)
     return build.make(
-        Scan, shape, batched, backward, program, start, tuple(inputs), tuple(constants), idle and _idle(idle, state, body)
+        Scan,
+        shape,
+        batched,
+        backward,
+        program,
+        start,
+        tuple(inputs),
+        tuple(constants),
+        idle and _idle(idle, state, body),
     )
 
 

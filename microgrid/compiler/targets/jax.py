@@ -389,7 +389,14 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         return jnp.concatenate([states, first[None]] if backward else [first[None], states])
 
     def scan(
-        step: Any, backward: bool, count: int, shape: Any, idle: Any, inputs: int, start: Array, *operands: Array
+        step: Any,
+        backward: bool,
+        count: int,
+        shape: Any,
+        idle: tuple[int, int] | None,
+        inputs: int,
+        start: Array,
+        *operands: Array,
     ) -> Array:
         def made(state: Array, xs: Any) -> Array:
             return jnp.broadcast_to(jnp.asarray(step(state, *xs, *operands[inputs:]), dtype), shape)
