@@ -4,6 +4,7 @@ So the loop over the steps has the recurrence alone in it: of the gradient of a 
 the local derivatives, which are computed before.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -196,6 +197,44 @@ def _idle(idle: tuple[Leaf, int], state: Leaf, body: Writer) -> tuple[int, int]:
     slot = body.known[idle[0].number]
     assert isinstance(slot, Slot)
     return slot.position, idle[1]
+
+
+def leaders(program: ArrayProgram) -> dict[int, Scan]:
+    """Return for scans with idle steps the one that says how many steps are made: itself, or of which it reads states.
+
+    They are those whose states in idle steps nobody reads, but for the last one: these need not be written.
+    """
+    found: dict[int, Scan] = {}
+    spoiled: set[int] = set()
+
+    def read(x: Node, reader: Node | None) -> None:
+        scan, index = (x.source, x.map) if isinstance(x, View) else (x, Map.whole(x.shape))
+        if not isinstance(scan, Scan) or scan.number not in found:
+            return
+        leader, end = found[scan.number], scan.end(last=True)
+        by_steps = isinstance(reader, Scan) and found.get(reader.number) is leader and x in reader.inputs
+        points = index.points()
+        if not (by_steps and index in (scan.rows(behind=False), scan.rows(behind=True))) and not (
+            end.base <= points.min() and points.max() < end.base + math.prod(end.shape)
+        ):
+            spoiled.add(leader.number)
+
+    for x in program.nodes:
+        if isinstance(x, Scan) and x.idle is not None:
+            given = x.inputs[x.idle[0] - 1] if x.idle[0] else None
+            if given is None and not x.backward:
+                found[x.number] = x
+            elif isinstance(given, View) and isinstance(given.source, Scan) and given.source.batched == x.batched:
+                first = given.source
+                if found.get(first.number) is first and given.map == first.rows(behind=False):
+                    found[x.number] = first
+        if not isinstance(x, View):
+            for operand in x.arrays():
+                read(operand, x)
+    for output in program.outputs:
+        if isinstance(output, Node):
+            read(output, None)
+    return {number: leader for number, leader in found.items() if leader.number not in spoiled}
 
 
 def rewritten(x: Scan, body: ArrayProgram) -> Scan:
