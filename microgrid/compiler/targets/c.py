@@ -711,7 +711,7 @@ def _needed(program: LoopProgram) -> set[Name]:
             case Pack():
                 todo.append(COPIED)
             case For():
-                todo.append(statement.when)
+                todo += [statement.when] * bool(statement.when)
                 for carried in statement.carried:
                     for name in (carried.name, carried.before):
                         reads.setdefault(name, set()).update((*carried.values, carried.start))
