@@ -50,7 +50,7 @@ def iterate(
         state: the first one: a number, or lists, tuples, dicts of numbers, nested as you like.
         until: the condition: a comparison of numbers.
         at_most: after so many steps the loop ends anyway, and the result is the state then. To notice, ask ``until`` of
-            the result, or count in the state: ``(x, n)``. Compiled, memory and the gradient's time grow with it.
+            the result, or count in the state: ``(x, n)``. Compiled there is memory for as many states.
         implicit: take the derivatives of a fixed point of ``step``, which must be found to its last digits or nearly.
 
     Raises:
