@@ -57,7 +57,7 @@ ON_ARRAYS = FORMS[:4]
 def formed(kernel, form):
     """The kernel, made to run in a form, whether it suits or not."""
     if form == "ragged":
-        kernel.stages.classes = classify(kernel.stages.program, of_any_length=True)
+        kernel.stages.classes = classify(kernel.stages.folded, of_any_length=True)
     kernel.stages.unrolled = form not in ("lifted", "ragged", "native")
     target = named(form if form in ("native", "floats", "loops") else "numpy")
     lacking = form == "native" and target.suits(kernel.stages)  # a row without a native form
