@@ -55,6 +55,9 @@ readers: ContextVar[tuple[Hook, ...]] = ContextVar("readers", default=())
 kinds: ContextVar[Any] = ContextVar("kinds", default=None)
 """The class of the nodes that are recorded, if it is another than ``Value``: a trace has one of its own."""
 
+loops: ContextVar[Any] = ContextVar("loops", default=None)
+"""What records a loop that ends by a condition as one operation, where a function is traced: see ``iteration``."""
+
 pending: ContextVar[dict[Any, Any]] = ContextVar("pending")
 """The gradients sent to each compiled call during a backward pass: its kernel runs once, at the end."""
 
@@ -103,6 +106,13 @@ def watch(hook: Hook) -> Iterator[None]:
     A hook may raise, note an ``origin``, or change the node; hooks run from the inmost block outwards.
     """
     with _calling((hook, *hooks.get())):
+        yield
+
+
+@contextmanager
+def watch_apart(hook: Hook) -> Iterator[None]:
+    """Call ``hook(node)`` for every node that this thread records in the block, and no hook of an outer block."""
+    with _calling((hook,)):
         yield
 
 

@@ -238,6 +238,10 @@ CALLS = {
     "logsumexp": (mg.logsumexp, [[x, 1.0]]),
     "softmax": (mg.softmax, [[x, 1.0]]),
     "take": (mg.take, [[x, 1.0], 0]),
+    "iterate": (
+        lambda step, state, until, at_most: mg.iterate(step, state, until=until, at_most=at_most),
+        [lambda x: x, 1.0, lambda x: x > 0.0, 3],
+    ),
     "take by a Value": (lambda values: mg.take(values, Value(0.0)), [[x, 1.0]]),
     "Embedding": (nn.Embedding, [3, 2]),
     "Embedding(token)": (nn.Embedding(3, 2), [1]),

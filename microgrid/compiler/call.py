@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
-from functools import reduce
 from itertools import compress
 from typing import Any, Protocol
 
@@ -11,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from microgrid import engine, ops
 from microgrid.calculus import gradient_graph
-from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, argument_of
+from microgrid.compiler.program import PARAMETER, Program, argument_of, values_of
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.simplify import without_gradient
 from microgrid.compiler.structure import Split
 from microgrid.compiler.task import PULLBACK, VALUE, Task
 from microgrid.engine import Value
-from microgrid.ops import Op, Operation
+from microgrid.ops import Operation
 from microgrid.recording import is_recording, is_watched, pending
 from microgrid.reverse import add_gradients
 
@@ -440,29 +439,6 @@ def is_of_parameters(node: Value, kernel: Called) -> bool:
     """Whether the parents of a node are the parameters of a kernel: those of a graph that was stored are others."""
     parameters = [*kernel.parameters[:2], None, None]
     return node.others is kernel.others and node.first is parameters[0] and node.second is parameters[1]
-
-
-_PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
-    SUM: ops.total,
-    LARGEST: lambda xs: reduce(ops.maximum, xs),
-    SMALLEST: lambda xs: reduce(ops.minimum, xs),
-}
-
-
-def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[Any]]) -> list[Any]:
-    """Return what each node of a program is, computed on Values of the parameters and of each argument of a sample."""
-    values: list[Any] = []
-    for row, arguments, data in program.nodes():
-        if arguments:
-            mine = [values[a] for a in arguments]
-            values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
-        elif row is PARAMETER:
-            values.append(theta[int(data)])
-        elif row.recipe is not None and row.recipe[0] is argument_of:
-            values.append(sample[int(row.recipe[1][0])][int(data)])
-        else:
-            values.append(data)
-    return values
 
 
 def played_back(kernel: Called, theta: Sequence[Any], batch: Sequence[Sequence[Any]], output: int) -> Any:

@@ -19,6 +19,7 @@ from microgrid.calculus import flatten, under_way
 from microgrid.compiler.boxes import Box
 from microgrid.compiler.call import called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
+from microgrid.compiler.iterations import recorded
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
@@ -40,7 +41,7 @@ from microgrid.compiler.tracing import Traced, TraceError, trace, traced_leaf, w
 from microgrid.engine import Value, topological_order
 from microgrid.nn import Dropout, Module, factors_of, mode
 from microgrid.node import announce_reads
-from microgrid.recording import kinds, no_grad, open_blocks
+from microgrid.recording import kinds, loops, no_grad, open_blocks
 
 Result = TypeVar("Result")
 
@@ -626,11 +627,12 @@ class _Trace:
             factors.extend(new := [traced_leaf(1.0) for _ in range(count)])
             return new
 
-        token = factors_of.set(new_factors)
+        token, recording = factors_of.set(new_factors), loops.set(recorded)
         try:
             result, nodes = trace(lambda: function(*positional, **named), known)
         finally:
             factors_of.reset(token)
+            loops.reset(recording)
         numbers, rebuild = flatten(result)
         outputs = _output_values(numbers, getattr(function, "__name__", "the function"))
         self.alone = numbers[0] is result

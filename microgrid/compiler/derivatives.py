@@ -16,10 +16,9 @@ import numpy as np
 
 from microgrid import ops
 from microgrid.calculus import gradient_graph
-from microgrid.compiler.call import values_of
 from microgrid.compiler.ir import ArrayProgram, Contract, Indices
 from microgrid.compiler.passes.lift import argument_number
-from microgrid.compiler.program import PARAMETER, Program
+from microgrid.compiler.program import PARAMETER, Program, values_of
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.sparsity import colours, entries, hessian_pattern, jacobian_pattern, transposed
 from microgrid.compiler.stages import Stages

@@ -449,12 +449,15 @@ class Scan(States):
         start: of the shape of a state.
         inputs: arrays with an entry of the first axis for each step.
         constants: arrays that are the same in each step.
+        idle: a slot and one of its members: a step in which that is not 0, in a sample, leaves the state as it is.
+            Of the state it stays so in all later steps.
     """
 
     body: "ArrayProgram"
     start: Node
     inputs: tuple[Node, ...]
     constants: tuple[Node, ...]
+    idle: tuple[int, int] | None = None
 
     @property
     def operands(self) -> tuple[Operand, ...]:
@@ -632,6 +635,9 @@ def _verify_node(x: Node) -> None:
                 raise _misfit(x, "its body must read its slots alone, in their forms")
             fits = x.start.shape == shape[1:] and x.body.forms == ((shape[1:], x.batched),) and x.steps > 0
             fits = fits and all(operand.shape[:1] == (x.steps,) for operand in x.inputs)
+            if x.idle is not None:
+                slot, member = x.idle
+                fits = fits and slot <= len(x.inputs) and len(slots[slot][0]) == 1 and member < slots[slot][0][0]
         case _:
             raise _misfit(x, "it is of no kind that a program has")
     if not fits or x.batched != batched:
@@ -746,7 +752,8 @@ def _line(x: Node) -> str:
         case Slot():
             detail = f" {x.position}"
         case Scan():
-            detail = f" of {len(x.inputs)} inputs by" + " backward" * x.backward
+            idle = "" if x.idle is None else f" where member {x.idle[1]} of slot {x.idle[0]} is 0"
+            detail = f" of {len(x.inputs)} inputs{idle} by" + " backward" * x.backward
         case _:
             detail = ""
     return f"%{x.number}: {_form(x.shape, x.batched)} = {x.name}({', '.join(map(_text, x.operands))}){detail}"

@@ -127,10 +127,35 @@ class Recurrence:
         body: the program of a step, of three arguments: the states, the inputs of the step, the constants. It
             computes the new states.
         steps: how many steps there are.
+        stops: whether a step changes nothing where the last state is not 0, as it stays then.
     """
 
     body: Program
     steps: int
+    stops: bool = False
+
+
+_PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
+    SUM: ops.total,
+    LARGEST: lambda xs: reduce(ops.maximum, xs),
+    SMALLEST: lambda xs: reduce(ops.minimum, xs),
+}
+
+
+def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return what each node of a program is, computed on Values of the parameters and of each argument of a sample."""
+    values: list[Any] = []
+    for row, arguments, data in program.nodes():
+        if arguments:
+            mine = [values[a] for a in arguments]
+            values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+        elif row is PARAMETER:
+            values.append(theta[int(data)])
+        elif row.recipe is not None and row.recipe[0] is argument_of:
+            values.append(sample[int(row.recipe[1][0])][int(data)])
+        else:
+            values.append(data)
+    return values
 
 
 def from_values(

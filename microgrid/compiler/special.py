@@ -214,14 +214,37 @@ def _scan(
     start: Array,
     inputs: Sequence[Array],
     constants: Sequence[Array],
+    idle: tuple[int, int] | None,
+    made: NDArray[np.intp] | None,
 ) -> None:
-    """Write the states of a recurrence, along the first axis, of which a step computes the new state from the state."""
+    """Write the states of a recurrence, along the first axis, of which a step computes the new state from the state.
+
+    Steps that are idle in all samples are not made: see ``Scan``. How many are stands in ``made``, of a recurrence that
+    ends by itself and of those that read its states; then nobody reads the states of idle steps but the last one, and
+    they are not written.
+    """
     if backward:
         out, inputs = out[::-1], [x[::-1] for x in inputs]
     out[0] = state[...] = start
-    for target, *xs in zip(out[1:], *inputs, strict=True):
+    first, last, ended = 0, len(out) - 1, None
+    if idle is not None and idle[0] and made is not None:
+        first, last = (last - int(made[0]), last) if backward else (0, int(made[0]))
+    elif idle is not None and idle[0]:
+        flags = inputs[idle[0] - 1][:, idle[1]]
+        busy = np.flatnonzero(~flags.reshape(len(flags), -1).all(axis=1))
+        first, last = (int(busy[0]), int(busy[-1]) + 1) if len(busy) else (0, 0)
+    elif idle is not None:
+        ended = state[idle[1] : idle[1] + 1]
+    out[1 if made is None else first : first + 1] = state
+    for k, (target, *xs) in enumerate(zip(out[first + 1 : last + 1], *[x[first:last] for x in inputs], strict=True)):
+        if ended is not None and ended.all():
+            last = k
+            break
         step(*xs, *constants)
         target[...] = state[...] = new
+    out[last + 1 if made is None else -1 :] = state
+    if made is not None:
+        made[0] = last - first
 
 
 _BLOCK = 256

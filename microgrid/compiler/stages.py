@@ -7,6 +7,7 @@ from functools import cached_property
 from microgrid.compiler.chains import chains
 from microgrid.compiler.classes import OF_ONE, VARIADIC, Classes, classify, of_one_alone
 from microgrid.compiler.ir import ArrayProgram
+from microgrid.compiler.iterations import with_loops
 from microgrid.compiler.passes.lift import Lifted, lift, unroll
 from microgrid.compiler.passes.roll import PERIODS, Rolled, roll
 from microgrid.compiler.program import Program
@@ -100,8 +101,11 @@ class Stages:
         return self._structure.unrolled
 
     def _analysed(self) -> "_Structure":
-        program, signature, found = self.program, self.signature, self.given
-        apart = self._apart
+        signature, given, apart = self.signature, self.given, self._apart
+        program = with_loops(self.program)
+        if given is None and program is not self.program:
+            given = folded(program, depths(program)) or program
+        found = given
         times = 1 if signature.batched else ON_FLOATS
         cheaper: Program | None = None
         if found is None and max(depth := depths(program), default=0) >= SHALLOW:
@@ -116,7 +120,7 @@ class Stages:
                 rows = classify(recurrence.body, batched=signature.batched).rows
                 statements += recurrence.steps * sum(row.arity > 0 or row in VARIADIC for row in rows)
             better_apart = self._is_better_apart(statements, sum(x.steps for x in found.recurrences))
-            if self.given is None and (statements <= FEW or better_apart):
+            if given is None and (statements <= FEW or better_apart):
                 cheaper, found = found, None
         if found is None:
             classes = apart or classify(program, batched=signature.batched)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, SupportsFloat
 from microgrid import ops
 from microgrid.engine import Value, topological_order
 from microgrid.node import announce_reads
-from microgrid.ops import LEAF
+from microgrid.ops import LEAF, Op
 from microgrid.recording import enable_grad, kinds, user_line, watch, watch_reads
 
 
@@ -89,6 +89,32 @@ class Traced(Value):
 
 
 Traced.__name__ = "traced value"  # as Python's own messages call it: unsupported operand type for <<
+
+
+def _comparison(row: Op) -> Callable[[Value, object], Value]:
+    return lambda self, other: row(self, other)  # type: ignore[call-overload]
+
+
+class Compared(Traced):
+    """A traced Value in the condition of a loop: there a comparison is an operation, not a branch."""
+
+    __slots__ = ()
+
+    __lt__, __le__ = _comparison(ops.less), _comparison(ops.less_equal)  # type: ignore[assignment]
+    __gt__, __ge__ = _comparison(ops.greater), _comparison(ops.greater_equal)  # type: ignore[assignment]
+    __eq__, __ne__ = _comparison(ops.equal), _comparison(ops.not_equal)  # type: ignore[assignment]
+
+    def __bool__(self) -> NoReturn:
+        self._refuse(
+            "a traced comparison was asked whether it holds, as and, or, not, max and all do",
+            "join conditions by mg.minimum(a, b) for and, mg.maximum(a, b) for or, 1 - a for not, and take "
+            "mg.maximum(*numbers) for the largest",
+        )
+
+    __hash__ = Value.__hash__
+
+
+Compared.__name__ = Traced.__name__
 
 
 def traced_leaf(number: float) -> Traced:

@@ -113,6 +113,8 @@ class _Run:
         return array, ((sample, member) if address.buffer.role == "argument" else (member, sample))
 
     def loop(self, loop: For):
+        if loop.when and not self.names[loop.when]:
+            return
         extent = self.size if loop.extent == SAMPLES else loop.extent
         carried = {x.name: self.value(STARTS.get(x.kind, x.start)) for x in loop.carried}
         outer = dict(self.names)

@@ -29,7 +29,10 @@ FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "
         "fold(lambda s, t: s - t * t, {a}, {v} * 5)", "fold(mg.maximum, {a}, {v} + {w} * 4)", "mg.maximum(*({v} * 3))",
         "fold(lambda s, t: mg.minimum(t, s), {a}, {v} * 9)", "fold(lambda s, t: s * t, {a}, ({v} + {w})[:9])",
         "fold(lambda s, t: {b} * s + t, 0.5, {v} * 5)", "fold(lambda s, t: t - s * {b}, {a}, {v} * 5)",
-        "fold(lambda s, t: mg.where(mg.less(t, {b}), t * t, s), {a}, {v} * 9)"]  # fmt: skip
+        "fold(lambda s, t: mg.where(mg.less(t, {b}), t * t, s), {a}, {v} * 9)",
+        "mg.iterate(lambda s: mg.sin(s) * {b} + 0.7, {a}, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)",
+        "mg.iterate(lambda s: (s[1] * 0.5, s[0] - {b}), ({a}, {v}[0]), until=lambda s: s[0] < 0.3142, at_most=6)[1]",
+        ]  # fmt: skip
 MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * {a} + {c} for t in {v}]",
         "mg.softmax({v})", "{v}[::-1]", "[s - t for s, t in zip({v}[1:], {v})] + [{a}]",
         "[mg.dot([p[(k + j) % len(p)] for j in range(len({v}))], {v}) for k in range(len({v}))]",
@@ -55,7 +58,7 @@ ON_ARRAYS = FORMS[:5]
 def formed(kernel, form):
     """The kernel, made to run in a form, whether it suits or not."""
     if form == "ragged":
-        kernel.stages.classes = classify(kernel.stages.program, of_any_length=True)
+        kernel.stages.classes = classify(kernel.stages.folded, of_any_length=True)
     kernel.stages.unrolled = form not in ("lifted", "ragged", "native")
     target = named("numpy" if form in FORMS[:3] else form)
     lacking = target in NATIVE and (native_tape.lacking if form == "native tape" else target.suits)(kernel.stages)

@@ -354,6 +354,10 @@ def recurrent():
     return f
 
 
+def root(a):
+    return mg.iterate(lambda x: (x + a / x) / 2.0, 1.0, until=lambda x, y: abs(y - x) < 0.01, at_most=30)
+
+
 def workloads():
     """Functions of scalars, as kernels, each with a batch."""
     random.seed(1)
@@ -376,11 +380,12 @@ def workloads():
     for batch in (True, False):
         steps = rng.normal(size=(4, 60) if batch else 60)
         yield "recurrent", mg.compile(recurrent(), batch=batch), [steps], "both"
+    yield "root", mg.compile(root, reduce=None), [np.array([0.3, 2.0, 900.0, 1.0])], "arguments"
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
 @pytest.mark.parametrize("tile", [1, 3])
-@pytest.mark.parametrize("which", range(10))
+@pytest.mark.parametrize("which", range(11))
 def test_an_exported_kernel_agrees_with_numpy_and_touches_no_memory_but_its_own(tmp_path, which, tile, real):
     name, function, batch, by = list(workloads())[which]
     text = function.kernel(*batch).to_c(name, by, real=real, tile=tile, batch=batch)

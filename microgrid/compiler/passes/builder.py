@@ -118,7 +118,8 @@ class Builder:
             case Scan():
                 start, *rest = operands
                 inputs, constants = rest[: len(x.inputs)], rest[len(x.inputs) :]
-                return self.make(Scan, x.shape, batched, x.backward, x.body, start, tuple(inputs), tuple(constants))
+                given = tuple(inputs), tuple(constants), x.idle
+                return self.make(Scan, x.shape, batched, x.backward, x.body, start, *given)
             case _:
                 return self.make(type(x), x.shape, batched, *[getattr(x, own.name) for own in fields(x)[_COMMON:]])
 

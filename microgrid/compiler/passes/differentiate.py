@@ -9,7 +9,7 @@ scalars come the products of matrices that its gradient is.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial, reduce
-from itertools import compress
+from itertools import accumulate, compress
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from microgrid.compiler.ir import (
     Accumulate,
     Elementwise,
     Gather,
+    Leaf,
     Map,
     Node,
     Operand,
@@ -98,7 +99,8 @@ def gradients(
                     send_back(x, operand, Map.whole(operand.shape), product)
             continue
         if isinstance(x, Scan):
-            start, rest = _through_scan(build, x, pieces.pop(x.number), active, per_sample)
+            through = _through_scan if x.idle is None else _through_idle_scan
+            start, rest = through(build, x, pieces.pop(x.number), active, per_sample)
             if x.start.number in active:
                 send_back(x, x.start, Map.whole(x.start.shape), start)
             for operand, product in rest:
@@ -296,8 +298,10 @@ def _pushed_through_scan(build: Builder, x: Scan, along: Callable[[Operand], Ope
     body = Writer(inner, known_slots(x, slots))
     body.write(x.body.nodes)
     (step,) = tangents(inner, [body.now(x.body.outputs[0])], directions)
-    step = inner.stored(step, x.shape[1:])
-    return scan(build, step, state, given, has_entries, first, x.steps, x.backward)
+    if x.idle is None:
+        return scan(build, inner.stored(step, state.shape), state, given, has_entries, first, x.steps, x.backward)
+    step, idle = _unless_idle(inner, x, slots, step, state), (slots[x.idle[0]], x.idle[1])
+    return scan(build, step, state, given, has_entries, first, x.steps, x.backward, idle)
 
 
 def _repeated(x: Reduce) -> Map:
@@ -392,6 +396,62 @@ def _through_scan(
     written.write(reachable(found))
     rest = [(outside[k], written.now(product)) for k, product in zip(wanted, found, strict=True)]
     return start, rest  # type: ignore[return-value]
+
+
+def _through_idle_scan(
+    build: Builder, x: Scan, pieces: list[tuple[Map, Operand]], active: set[int], per_sample: bool
+) -> tuple[Operand, list[tuple[Node, Operand]]]:
+    """Do what ``_through_scan`` does where some steps are idle: nothing is computed but in the others.
+
+    What flows back to the constants is added up on the way: it is in the state of the scan backward, behind λ. An idle
+    step leaves all of it as it is, so no 0·∞ comes from one.
+    """
+    assert x.idle is not None
+    end, outside = x.end(last=True), [x.start, *x.inputs, *x.constants]
+    wanted = [k for k, operand in enumerate(outside) if k and operand.number in active]
+    if any(k <= len(x.inputs) for k in wanted) or not all(_inside(index, end) for index, _ in pieces):
+        return _through_scan(build, x, pieces, active, per_sample)
+    last = _collected(build, end.shape, [(Map.of(index.points() - end.base), value) for index, value in pieces])
+    sizes = [outside[k].size for k in (0, *wanted)]
+    size = sum(sizes)
+    places = [
+        Map(outside[k].shape, first, Map.whole(outside[k].shape).strides)
+        for k, first in zip((0, *wanted), accumulate(sizes, initial=0), strict=False)
+    ]
+
+    inner = Builder(build.rules)
+    slots = slots_of(x, inner)
+    later = inner.slot(len(slots), (size,), x.batched)
+    body = Writer(inner, known_slots(x, slots))
+    body.write(x.body.nodes)
+    (step,) = x.body.outputs
+    parts = [inner.view(later, place) for place in places]
+    back = gradients(inner, [(body.now(step), parts[0])], [slots[k] for k in (0, *wanted)], per_sample=True)
+    added = [back[0], *[inner.apply(ops.add, a, b) for a, b in zip(parts[1:], back[1:], strict=True)]]
+    new = _unless_idle(inner, x, slots, inner.scatter((size,), [*zip(places, added, strict=True)]), later)
+    given: dict[int, Operand] = {slot.number: operand for slot, operand in zip(slots[1:], outside[1:], strict=True)}
+    given[slots[0].number] = build.view(x, x.rows(behind=False))
+    entries = [slot.number for slot in slots[: 1 + len(x.inputs)]]
+    start = build.stored(build.scatter((size,), [(places[0], last)]), (size,))
+    idle = slots[x.idle[0]], x.idle[1]
+    states = scan(build, new, later, given, entries, start, x.steps, not x.backward, idle)
+    assert isinstance(states, Scan)
+    whole = states.end(last=True)
+    first, *found = [build.view(states, place.after(whole)) for place in places]
+    if states.batched and not per_sample:
+        found = [
+            product if outside[k].batched else build.sum_samples(product)
+            for k, product in zip(wanted, found, strict=True)
+        ]
+    return first, [(outside[k], product) for k, product in zip(wanted, found, strict=True)]
+
+
+def _unless_idle(build: Builder, x: Scan, slots: Sequence[Leaf], new: Operand, state: Node) -> Operand:
+    """A new state of a scan along the steps of another one, whose slots are given: in its idle steps the last one."""
+    assert x.idle is not None
+    slot, member = x.idle
+    idle = build.view(slots[slot], Map(state.shape, member, (0,) * len(state.shape)))
+    return build.apply(ops.where, idle, state, new)
 
 
 def _inside(index: Map, end: Map) -> bool:

@@ -114,7 +114,7 @@ class _Fusion:
             outputs = [writer.now(output) for output in outputs]
         body = ArrayProgram.of(fuse(outputs, outputs, self.build.rules), [(x.shape[1:], batched)])
         rest = body, given[0], tuple(given[1:count]), tuple(given[count:])
-        return self.build.make(Scan, x.shape, batched, x.backward, *rest)
+        return self.build.make(Scan, x.shape, batched, x.backward, *rest, x.idle)
 
     # -- products -------------------------------------------------------------------------------------
 

@@ -317,6 +317,7 @@ class _Lift:
                 first,
                 steps,
                 backward=False,
+                idle=(leaves[0], states - 1) if recurrence.stops else None,
             ),
             (steps + 1, states),
         )

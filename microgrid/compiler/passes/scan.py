@@ -4,7 +4,9 @@ So the loop over the steps has the recurrence alone in it: of the gradient of a 
 the local derivatives, which are computed before.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -125,6 +127,7 @@ def scan(
     start: Node,
     steps: int,
     backward: bool,
+    idle: tuple[Leaf, int] | None = None,
 ) -> Operand:
     """Return the states of a recurrence.
 
@@ -137,11 +140,13 @@ def scan(
         start: the first state.
         steps: how many steps there are.
         backward: whether the last state is the first.
+        idle: a member of the state, or of a node that has an entry for each step: see ``Scan``. Then nothing is
+            computed for all steps at once, for few of them may be made.
     """
     outside = Writer(build, given, steps, along)
     inner = Builder(build.rules)
     nodes = [x for x in reachable([step]) if x.number not in given and x is not state]
-    depends = {state.number}
+    depends = {state.number, *([] if idle is None else outside.along)}
     for x in nodes:
         if any(operand.number in depends for operand in x.arrays()):
             depends.add(x.number)
@@ -149,7 +154,8 @@ def scan(
     slots: dict[tuple[int, bool], Node] = {}
     inputs: list[Node] = []
     constants: list[Node] = []
-    wanted = [operand for x in nodes if x.number in depends for operand in x.arrays() if operand.number not in depends]
+    outer = {x.number for x in nodes if x.number not in depends}.union(given)
+    wanted = [operand for x in nodes if x.number in depends for operand in x.arrays() if operand.number in outer]
     known: dict[int, Operand] = {}
     for x in [*wanted, *([step] if isinstance(step, Node) and step.number not in depends else [])]:
         now = build.apply(NUMBER, outside.now(x)) if isinstance(outside.now(x), Node) else outside.now(x)
@@ -173,15 +179,70 @@ def scan(
     new = body.now(step)
     program = ArrayProgram.of([new], [(state.shape, batched)])
     shape = (steps + 1, *state.shape)
-    return build.make(Scan, shape, batched, backward, program, start, tuple(inputs), tuple(constants))
+    return build.make(
+        Scan,
+        shape,
+        batched,
+        backward,
+        program,
+        start,
+        tuple(inputs),
+        tuple(constants),
+        idle and _idle(idle, state, body),
+    )
+
+
+def _idle(idle: tuple[Leaf, int], state: Leaf, body: Writer) -> tuple[int, int]:
+    """The slot of a leaf, and a member of it."""
+    slot = body.known[idle[0].number]
+    assert isinstance(slot, Slot)
+    return slot.position, idle[1]
+
+
+def leaders(program: ArrayProgram) -> dict[int, Scan]:
+    """Return for scans with idle steps the one that says how many steps are made: itself, or of which it reads states.
+
+    They are those whose states in idle steps nobody reads, but for the last one: these need not be written.
+    """
+    found: dict[int, Scan] = {}
+    spoiled: set[int] = set()
+
+    def read(x: Node, reader: Node | None) -> None:
+        scan, index = (x.source, x.map) if isinstance(x, View) else (x, Map.whole(x.shape))
+        if not isinstance(scan, Scan) or scan.number not in found:
+            return
+        leader, end = found[scan.number], scan.end(last=True)
+        by_steps = isinstance(reader, Scan) and found.get(reader.number) is leader and x in reader.inputs
+        points = index.points()
+        if not (by_steps and index in (scan.rows(behind=False), scan.rows(behind=True))) and not (
+            end.base <= points.min() and points.max() < end.base + math.prod(end.shape)
+        ):
+            spoiled.add(leader.number)
+
+    for x in program.nodes:
+        if isinstance(x, Scan) and x.idle is not None:
+            given = x.inputs[x.idle[0] - 1] if x.idle[0] else None
+            if given is None and not x.backward:
+                found[x.number] = x
+            elif isinstance(given, View) and isinstance(given.source, Scan) and given.source.batched == x.batched:
+                first = given.source
+                if found.get(first.number) is first and given.map == first.rows(behind=False):
+                    found[x.number] = first
+        if not isinstance(x, View):
+            for operand in x.arrays():
+                read(operand, x)
+    for output in program.outputs:
+        if isinstance(output, Node):
+            read(output, None)
+    return {number: leader for number, leader in found.items() if leader.number not in spoiled}
 
 
 def rewritten(x: Scan, body: ArrayProgram) -> Scan:
     """Return a scan with another body."""
-    return Scan(x.number, x.shape, x.batched, x.backward, body, x.start, x.inputs, x.constants)
+    return replace(x, body=body)
 
 
-def slots_of(x: Scan, build: Builder, entries: int = 0) -> list[Node]:
+def slots_of(x: Scan, build: Builder, entries: int = 0) -> list[Leaf]:
     """Return the slots of a scan in another builder; with a number of steps, those of states and inputs for each."""
     count = 1 + len(x.inputs)
     return [

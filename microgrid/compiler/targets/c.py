@@ -606,6 +606,10 @@ int main(void)
         return f"{', '.join(places) or 'for what follows'}: {', '.join(kinds) or moved}"
 
     def _for(self, loop: For) -> None:
+        if loop.when:
+            with self._block(f"if ({self._operand(loop.when).text})"):
+                self._statements(loop.body, ())
+            return
         carried = [x for x in loop.carried if {x.name, x.before} & self.needed]
         if loop.extent == SAMPLES and self.tile == 1 and all(x.start == NEUTRAL.get(x.kind) for x in carried):
             self._one_sample(loop, carried)
@@ -682,7 +686,7 @@ def _reads(statement: Statement) -> list[Operand]:
         case Store(address, value):
             return [value, *_chosen(address)]
         case For():
-            return [value for x in statement.carried for value in (*x.values, x.start)]
+            return [statement.when, *[value for x in statement.carried for value in (*x.values, x.start)]]
     return []
 
 
@@ -707,6 +711,7 @@ def _needed(program: LoopProgram) -> set[Name]:
             case Pack():
                 todo.append(COPIED)
             case For():
+                todo += [statement.when] * bool(statement.when)
                 for carried in statement.carried:
                     for name in (carried.name, carried.before):
                         reads.setdefault(name, set()).update((*carried.values, carried.start))

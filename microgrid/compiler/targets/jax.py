@@ -219,11 +219,14 @@ class _Writer:
         operands = [self._operand(x.start, x.batched), *[self._operand(x.inputs[k], False) for k in order]]
         operands += [self._operand(y, False) for y in x.constants]
         state = f"{(*x.shape[1:], *['B'] * x.batched)}".replace("'", "")
+        idle = x.idle
+        if idle is not None and idle[0]:
+            idle = 1 + order.index(idle[0] - 1), idle[1]
         self.lines += [
             f"def step_{out}({slots}):",
             *["    " + line for line in inner.lines],
             f"    return {result}",
-            f"{out} = scan(step_{out}, {x.backward}, {x.steps}, {state}, {len(order)}, {', '.join(operands)})",
+            f"{out} = scan(step_{out}, {x.backward}, {x.steps}, {state}, {idle}, {len(order)}, {', '.join(operands)})",
         ]
 
     def _choice(self, x: Gather | ScatterAdd, array: Node) -> str:
@@ -385,9 +388,25 @@ def _namespace(names: dict[str, Any], dtype: Any) -> dict[str, Any]:
         _, states = jax.lax.scan(following, first, tuple(steps), reverse=backward)
         return jnp.concatenate([states, first[None]] if backward else [first[None], states])
 
-    def scan(step: Any, backward: bool, count: int, shape: Any, inputs: int, start: Array, *operands: Array) -> Array:
+    def scan(
+        step: Any,
+        backward: bool,
+        count: int,
+        shape: Any,
+        idle: tuple[int, int] | None,
+        inputs: int,
+        start: Array,
+        *operands: Array,
+    ) -> Array:
+        def made(state: Array, xs: Any) -> Array:
+            return jnp.broadcast_to(jnp.asarray(step(state, *xs, *operands[inputs:]), dtype), shape)
+
         def following(state: Array, xs: Any) -> Any:
-            new = jnp.broadcast_to(jnp.asarray(step(state, *xs, *operands[inputs:]), dtype), shape)
+            if idle is None:
+                new = made(state, xs)
+            else:
+                ended = jnp.all((state, *xs)[idle[0]][idle[1]] != 0.0)
+                new = jax.lax.cond(ended, lambda state, xs: state, made, state, xs)
             return new, new
 
         first = jnp.broadcast_to(jnp.asarray(start, dtype), shape)

@@ -35,6 +35,7 @@ from microgrid.compiler.ir import (
 from microgrid.compiler.passes.expand import expanded
 from microgrid.compiler.passes.memory import BufferPlan, is_computed, plan_buffers
 from microgrid.compiler.passes.rules import LAST
+from microgrid.compiler.passes.scan import leaders
 from microgrid.compiler.signature import Floats, Signature
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets import python
@@ -234,6 +235,7 @@ class _Writer:
     def __init__(self, program: ArrayProgram, plan: BufferPlan) -> None:
         self.program, self.plan = program, plan
         self.names = Names(program.nodes)
+        self.leaders = leaders(program)
         self.bound: list[str] = []
         self.prologue: list[str] = []
         self.lines: list[str] = []
@@ -428,7 +430,11 @@ class _Writer:
         start = self._operand(x.start, x.batched)
         inputs = ", ".join([*[self._operand(y, False) for y in x.inputs], ""])
         constants = ", ".join([*[self._operand(y, False) for y in x.constants], ""])
-        ends = f"{x.backward}, {start}, ({inputs}), ({constants})"
+        leader = self.leaders.get(x.number)
+        made = None if leader is None else f"made_{self.names.of[leader.number]}"
+        if leader is x:
+            self.bound.append(f"{made} = zeros(1, 'intp')")
+        ends = f"{x.backward}, {start}, ({inputs}), ({constants}), {x.idle}, {made}"
         self.lines.append(f"scan({out}, step_{out}, state_{out}, new_{out}, {ends})")
 
     def _row(self, op: Op, texts: Sequence[str]) -> str:

@@ -654,6 +654,10 @@ class _Body:
     def loop(self, loop: For) -> None:
         """Write a loop, piece by piece, and what it carries through all of them."""
         f, own = self.function, loop.index
+        if loop.when:
+            with f.only_if(self.names[loop.when].at({})), self.scope():
+                self.loop(replace(loop, when=""))
+            return
         extent: Index = loop.extent if isinstance(loop.extent, int) else self.size
         in_order = (not loop.lanes and loop.unroll == 1) or any(x.kind == "state" for x in loop.carried)
         lanes = self.program.width if loop.lanes and not self.lanes and not in_order else 1
@@ -872,8 +876,8 @@ def _operands(statement: Statement) -> Iterator[Name]:
         case Store():
             operands = (statement.value, *_chosen(statement.address))
         case For():
-            operands = itertools.chain.from_iterable((*x.values, x.start) for x in statement.carried)
-    return (x for x in operands if isinstance(x, str))
+            operands = (statement.when, *itertools.chain(*[(*x.values, x.start) for x in statement.carried]))
+    return (x for x in operands if isinstance(x, str) and x)
 
 
 def _outside(statements: Sequence[Statement]) -> list[Statement]:
@@ -896,6 +900,7 @@ def _outside(statements: Sequence[Statement]) -> list[Statement]:
                     stays = not changes.isdisjoint(_operands(x))
                 case _:
                     stays = True
+            stays = stays or bool(statement.when)
             (inside if stays or statement.extent == 0 else result).append(x)
             if stays:
                 changes.update(_defined(x))

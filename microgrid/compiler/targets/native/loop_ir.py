@@ -169,6 +169,7 @@ class For:
         lanes: whether iterations may be run several at a time, as the lanes of vectors.
         unroll: of how many iterations a block may be made, each with its own registers.
         backward: whether it counts down.
+        when: the name of a mask, without which it is not run; such a loop carries nothing.
     """
 
     index: Name
@@ -178,6 +179,7 @@ class For:
     lanes: bool = False
     unroll: int = 1
     backward: bool = False
+    when: Name = ""
 
 
 Statement = Load | Let | Store | Pack | For
@@ -226,7 +228,7 @@ def _lines(statements: Sequence[Statement], indent: str) -> list[str]:
                 lines.append(f"{indent}pack {source.name} into {target.name}")
             case For():
                 marks = [" in lanes"] * statement.lanes + [f" by {statement.unroll}"] * (statement.unroll > 1)
-                marks += [" backward"] * statement.backward
+                marks += [" backward"] * statement.backward + [f" when {statement.when}"] * bool(statement.when)
                 lines.append(f"{indent}for {statement.index} of {statement.extent}{''.join(marks)}:")
                 lines += _lines(statement.body, indent + "    ")
                 for x in statement.carried:

@@ -44,6 +44,7 @@ from microgrid.compiler.ir import (
     View,
     source_of,
 )
+from microgrid.compiler.passes.scan import leaders
 from microgrid.compiler.targets.native.loop_ir import (
     COUNT,
     SAMPLES,
@@ -161,6 +162,7 @@ class _Schedule:
         self.uses = Counter(x.number for node in self.nodes for x in node.arrays())
         self.uses.update(x.number for x in program.outputs if isinstance(x, Node))
         self.buffers: dict[str, Buffer] = {}
+        self.leaders = leaders(program)
         self.homes: dict[int, _Home] = {}
         self.parts: tuple[list[Statement], ...] = ([], [], [])
         self.adding: set[tuple[int, int]] = set()  # which pieces of which scatter meet others
@@ -827,11 +829,98 @@ class _Step(_Schedule):
     def loops_of_steps(self, phase: int) -> list[Statement]:
         """Return the loop over the steps, behind what puts its start."""
         scan, home = self.scan, self.outer.homes[self.scan.number]
-        first = _Nest(self.outer, _Group(scan.shape[1:], scan.batched), set(), phase)
-        first.store(home.part(scan.end(last=False)).address(first.names), first.read(scan.start))
+        first = self._put(home.part(scan.end(last=False)), phase, scan.start)
         self.written()
-        body = tuple(itertools.chain(*self.parts))
-        return [*first.closed(), For(self.step, scan.steps, body, backward=scan.backward)]
+        body = list(itertools.chain(*self.parts))
+        leader = self.outer.leaders.get(scan.number)
+        before: list[Statement] = []
+        if leader is scan:
+            before, body = self._until_idle(body, phase)
+        elif leader is not None:
+            before, body = self._along(leader, body, phase)
+        elif scan.idle is not None:
+            body = self._unless_idle(body, phase)
+        return [*first, *before, For(self.step, scan.steps, tuple(body), backward=scan.backward)]
+
+    def _put(self, where: _Home, phase: int, state: Node | None = None) -> list[Statement]:
+        """Return what stores the last state, or another one, somewhere."""
+        scan, copied = self.scan, self.fresh("l")
+        nest = _Nest(self.outer, _Group(scan.shape[1:], scan.batched), set(), phase)
+        if state is not None:
+            nest.store(where.address(nest.names), nest.read(state))
+            return nest.closed()
+        whole = Map.whole(scan.shape[1:]).each(scan.steps, size_of(scan.shape[1:]))
+        last = self.outer.member(scan, whole.after(scan.rows(behind=False)), (self.step, *nest.names))
+        assert isinstance(last, Address)
+        nest.levels[-1].append(Load(copied, last))
+        nest.store(where.address(nest.names), copied)
+        return nest.closed()
+
+    def _number(self, name: str, scan: Scan) -> Address:
+        """Where a number stands that says how far a scan is."""
+        return Address(self.outer.buffer(f"{name}{self.outer.label(scan)}", "local", 1), Affine())
+
+    def _if(self, mask: Name, what: Sequence[Statement]) -> For:
+        return For(self.fresh("i"), 1, tuple(what), when=mask)
+
+    def _is_idle(self) -> tuple[Name, list[Statement]]:
+        """The name of a number that is 0 unless the step is idle in all samples of the tile, and what computes it."""
+        assert self.scan.idle is not None
+        slot, member = self.scan.idle
+        (given,) = {x for x in self.scan.body.nodes if isinstance(x, Slot) and x.position == slot}
+        lowest, flag = self.fresh("s"), self.fresh("l")
+        address = self.member(given, Map((), member), ())
+        assert isinstance(address, Address)
+        if not address.buffer.batched:
+            return lowest, [Load(lowest, address)]
+        carried = Carried(lowest, "smallest", (flag,), _START["smallest"])
+        return lowest, [For(SAMPLES, "samples", (Load(flag, address),), (carried,), lanes=True)]
+
+    def _unless_idle(self, body: list[Statement], phase: int) -> list[Statement]:
+        """Return a step that copies the last state where it is idle in all samples of the tile."""
+        (lowest, asked), idle, busy = self._is_idle(), self.fresh("v"), self.fresh("v")
+        asked += [Let(idle, ops.not_equal, (lowest, 0.0)), Let(busy, ops.equal, (lowest, 0.0))]
+        return [*asked, self._if(busy, body), self._if(idle, self._put(self.target(0), phase))]
+
+    def _until_idle(self, body: list[Statement], phase: int) -> tuple[list[Statement], list[Statement]]:
+        """Return a step that counts those that are made, and does nothing behind the first that is idle in all samples.
+
+        In that one the last state is put where the states end.
+        """
+        end = self.outer.homes[self.scan.number].part(self.scan.end(last=True))
+        made, ended = self._number("made", self.scan), self._number("ended", self.scan)
+        (lowest, asked), stopped = self._is_idle(), self.fresh("l")
+        goes, idle, busy = (self.fresh("v") for _ in range(3))
+        step: list[Statement] = [
+            *asked,
+            Let(idle, ops.not_equal, (lowest, 0.0)),
+            Let(busy, ops.equal, (lowest, 0.0)),
+            self._if(busy, [*body, Store(made, 1.0, adds=True)]),
+            self._if(idle, [Store(ended, 1.0), *self._put(end, phase)]),
+        ]
+        asks: list[Statement] = [Load(stopped, ended), Let(goes, ops.equal, (stopped, 0.0))]
+        return [Store(made, 0.0), Store(ended, 0.0)], [*asks, self._if(goes, step)]
+
+    def _along(self, leader: Scan, body: list[Statement], phase: int) -> tuple[list[Statement], list[Statement]]:
+        """Return a step that is made if the recurrence makes it whose states are read; the first other one copies."""
+        scan = self.scan
+        here, made = self._number("here", scan), self._number("made", leader)
+        count, place = self.fresh("l"), self.fresh("l")
+        busy, beside = self.fresh("v"), self.fresh("v")
+        if scan.backward:
+            other = self._put(self.target(0), phase, scan.start)
+        else:
+            other = self._put(self.outer.homes[scan.number].part(scan.end(last=True)), phase)
+        step: list[Statement] = [
+            Load(count, made),
+            Load(place, here),
+            Let(busy, ops.less, (place, count)),
+            Let(beside, ops.equal, (place, count)),
+            self._if(busy, body),
+            self._if(beside, other),
+            Store(here, -1.0 if scan.backward else 1.0, adds=True),
+        ]
+        return [Store(here, scan.steps - 1.0 if scan.backward else 0.0)], step
 
     def target(self, k: int) -> _Home:
         """Return where the new state is to be."""

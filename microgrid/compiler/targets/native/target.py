@@ -56,7 +56,9 @@ class Native:
             count = sum(not isinstance(x, Leaf | View) for x in reachable(stages.lifted.outputs))
             if count > MOST:
                 return f"it is {count} statements on arrays: more than {MOST} are not written out"
-        rows = sorted({row for row in {*stages.program.rows} if row.arity or row in VARIADIC}, key=lambda row: row.name)
+        programs = stages.folded, *[recurrence.body for recurrence in stages.folded.recurrences]
+        used = {row for program in programs for row in program.rows}
+        rows = sorted({row for row in used if row.arity or row in VARIADIC}, key=lambda row: row.name)
         return next(filter(None, map(without_native_form, rows)), None)
 
     def build(self, stages: Stages, task: Task) -> "OnMachine":

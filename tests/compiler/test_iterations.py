@@ -1,0 +1,192 @@
+"""Loops that end by a condition, compiled: each sample stops when its own condition holds."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import microgrid as mg
+from microgrid.compiler import TraceError
+
+TARGETS = ["numpy", "native"]
+STARTS = np.array([2.0, 3.0, 1e6, 1e-4, 1.0])
+
+
+def root(a):
+    return mg.iterate(lambda x: (x + a / x) / 2.0, 1.0, until=lambda x, y: abs(y - x) < 1e-14, at_most=50)
+
+
+def of_two_numbers(a):
+    """Of two numbers; the condition, of the state alone, holds of some starts at once."""
+
+    def step(s):
+        return {"x": s["x"] * 0.7 + mg.sin(s["n"]), "n": s["n"] + a}
+
+    return mg.iterate(step, {"x": a, "n": 0.0}, until=lambda s: s["x"] < 1.5, at_most=9)["x"]
+
+
+def power(a):
+    matrix = [[2.0, a], [a, 1.0]]
+
+    def step(v):
+        image = [mg.dot(row, v) for row in matrix]
+        return [x / mg.sqrt(mg.dot(image, image)) for x in image]
+
+    return mg.iterate(step, [1.0, 1.0], until=lambda u, v: mg.dist(u, v) < 1e-9, at_most=200)[0]
+
+
+def fixed(a):
+    return mg.iterate(lambda x: mg.cos(a * x), 1.0, until=lambda x, y: abs(x - y) < 3e-16, at_most=900, implicit=True)
+
+
+def two_loops(a):
+    first = root(a + 1.0)
+    return root(first) * mg.iterate(lambda x: x * first, a, until=lambda x: x > 5.0, at_most=4)
+
+
+def within(a):
+    """A loop in a step of a loop."""
+
+    def inner(x):
+        return mg.iterate(lambda y: y * 0.5, x, until=lambda y: y < 0.3, at_most=4)
+
+    return mg.iterate(lambda x: inner(x) + a, a, until=lambda x, y: abs(x - y) < 1e-3, at_most=6)
+
+
+FUNCTIONS = {
+    "root": (root, STARTS),
+    "state": (of_two_numbers, np.array([0.5, 1.7, 2.9, 40.0, 1.5])),
+    "power": (power, np.array([0.1, 0.5, 0.9])),
+    "fixed": (fixed, np.array([0.1, 0.5, 0.97])),
+    "two": (two_loops, np.array([0.3, 2.5, 7.0])),
+    "within": (within, np.array([0.1, 1.1, 0.4])),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compiled_is_eager_sample_by_sample(name, target):
+    f, xs = FUNCTIONS[name]
+    compiled = mg.compile(f, reduce=None, target=target)
+    np.testing.assert_allclose(compiled.predict(xs), [f(x) for x in xs.tolist()], rtol=1e-14)
+    _, (gradient,) = compiled.kernel(xs).value_and_grad([], xs, by="arguments")
+    np.testing.assert_allclose(gradient, [mg.grad(f)(x) for x in xs.tolist()], rtol=1e-9)
+    one = mg.compile(f, batch=False, target=target)
+    for x in xs[:2].tolist():
+        assert mg.jvp(one, x, 1.0)[1] == pytest.approx(mg.grad(f)(x), rel=1e-9)
+        assert mg.hessian(one)(x) == pytest.approx(mg.hessian(f)(x), rel=1e-8)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_parameters_of_a_step_get_the_gradient_of_all_samples(target):
+    def f(q, p, a):
+        return q * mg.iterate(lambda x: (x + p * a / x) / 2.0, q, until=lambda x, y: abs(y - x) < 1e-14, at_most=50)
+
+    p, q = mg.Value(0.8, "p"), mg.Value(1.5, "q")
+    kernel = mg.compile(lambda a: f(q, p, a), target=target).kernel(STARTS)
+    assert kernel.parameters == [q, p]
+
+    def eager(w):
+        return mg.mean([f(*w, a) for a in STARTS.tolist()])
+
+    value, gradient = kernel.value_and_grad([1.5, 0.8], STARTS)
+    np.testing.assert_allclose(value, eager([1.5, 0.8]), rtol=1e-14)
+    np.testing.assert_allclose(gradient, mg.grad(eager)([1.5, 0.8]), rtol=1e-12)
+    np.testing.assert_allclose(kernel.hessian([1.5, 0.8], STARTS), mg.hessian(eager)([1.5, 0.8]), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_infinite_derivative_behind_the_end_sends_nothing_back(target):
+    """√x at the state 0, where the loop ended, has the derivative ∞."""
+
+    def f(a):
+        return mg.iterate(lambda x: mg.sqrt(x) - 1.0, a, until=lambda x: x <= 0.0, at_most=5)
+
+    xs = np.array([4.0, 1.0, 9.0, 25.0])
+    _, (gradient,) = mg.compile(f, reduce=None, target=target).kernel(xs).value_and_grad([], xs, by="arguments")
+    np.testing.assert_allclose(gradient, [mg.grad(f)(x) for x in xs.tolist()])
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_derivatives_within_a_compiled_function_go_through_the_steps(target):
+    slope = mg.compile(lambda a: mg.grad(root)(a) * a, reduce=None, target=target)
+    np.testing.assert_allclose(slope.predict(STARTS), np.sqrt(STARTS) / 2.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_implicit_solution_that_was_not_found_is_nan(target):
+    def f(a):
+        return mg.iterate(lambda x: x / 2.0 + a, 0.0, until=lambda x, y: abs(x - y) < 1e-9, at_most=5, implicit=True)
+
+    found = mg.compile(f, reduce=None, target=target).predict(np.array([1.0, 1e-9]))
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(2e-9)
+
+
+def test_a_step_is_traced_once_however_many_there_may_be():
+    calls = []
+
+    def f(a):
+        def step(x):
+            calls.append(x)
+            return (x + a / x) / 2.0
+
+        return mg.iterate(step, 1.0, until=lambda x, y: abs(y - x) < 1e-14, at_most=10_000)
+
+    kernel = mg.compile(f).kernel(STARTS)
+    assert len(calls) <= 2  # a function is traced twice, to see that it does the same again
+    assert len(kernel.dump("arrays").splitlines()) < 30
+
+
+def test_numpy_makes_as_many_steps_as_the_slowest_sample_needs():
+    steps = []
+    probe = mg.Op("probe", lambda x: steps.append(x) or x, (1.0,))
+
+    def f(a):
+        return mg.iterate(lambda x: probe(x) / 2.0, a, until=lambda x: x < 1.0, at_most=1000)
+
+    compiled = mg.compile(f, reduce=None, target="numpy")
+    kernel = compiled.kernel(np.array([8.0, 1.5]))
+    steps.clear()
+    kernel.value([], np.array([8.0, 1.5]))
+    assert len(steps) <= 2 * 5
+
+
+def test_a_function_with_a_loop_is_pickled():
+    loss = mg.compile(root).kernel(STARTS)
+    assert pickle.loads(pickle.dumps(loss)).value([], STARTS) == loss.value([], STARTS)
+
+
+def test_what_is_the_same_loop_is_traced_to_the_same_program():
+    kernels = [mg.compile(root).kernel(STARTS) for _ in range(2)]
+    assert kernels[0].program == kernels[1].program
+
+
+def test_conditions_are_joined_by_functions_and_and_or_are_refused_with_the_remedy():
+    def f(a, until):
+        return mg.iterate(lambda x: x / 2.0, a, until=until, at_most=9)
+
+    both = mg.compile(lambda a: f(a, lambda x: mg.minimum(x < 2.0, x < 1.0)), reduce=None)
+    assert both.predict(np.array([8.0])) == 0.5
+    with pytest.raises(TraceError, match=r"whether it holds, as and, or, not.*join conditions by mg.minimum"):
+        mg.compile(lambda a: f(a, lambda x: x < 2.0 and x < 1.0))(STARTS)
+
+
+def test_jax_runs_and_differentiates_loops():
+    jax = pytest.importorskip("jax")
+    p = mg.Value(0.5)
+    kernel = mg.compile(lambda a: root(a * p)).kernel(STARTS)
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        f, theta, xs = kernel.to_jax(), jax.numpy.array([0.5]), jax.numpy.array(STARTS)
+        value, gradients = jax.value_and_grad(f, argnums=(0, 1))(theta, xs)
+        hessian = jax.hessian(f)(theta, xs)
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    expected, (by_p, (by_a,)) = kernel.value_and_grad([0.5], STARTS, by="both")
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradients[0], by_p, rtol=1e-12)
+    np.testing.assert_allclose(gradients[1], by_a, rtol=1e-12)
+    np.testing.assert_allclose(hessian, kernel.hessian([0.5], STARTS), rtol=1e-9)
