@@ -93,9 +93,14 @@ class Program:
             start = end
 
     def digest(self) -> str:
-        """Return a digest of all of it; nothing if a row is not the package's: then its name does not say all."""
+        """Return a digest of all of it; nothing if a row is not the package's: then its name does not say all.
+
+        Nor do name and constants of a row whose constants are not all numbers: a loop that ends by a condition.
+        """
         numbers = {row: number for number, row in enumerate(dict.fromkeys(self.rows))}
         if self.recurrences or not all(row is CONSTANT or in_table(row) for row in numbers):
+            return ""
+        if not all(isinstance(x, int | float | str) for row in numbers if row.recipe for x in row.recipe[1]):
             return ""
         names = [(row.name, row.recipe and (row.recipe[0].__qualname__, row.recipe[1])) for row in numbers]
         counts = len(self.rows), len(self.outputs), self.sizes, self.parameters

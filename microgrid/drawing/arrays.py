@@ -28,7 +28,7 @@ class Boxed(Protocol):
         """How many nodes of scalars they were."""
 
 
-def suits(what: Any) -> TypeGuard[Boxed]:
+def suits(what: object) -> TypeGuard[Boxed]:
     """Return whether something describes itself as boxes, as a kernel does and a compiled function."""
     return callable(getattr(what, "boxes", None)) and not isinstance(what, type)
 

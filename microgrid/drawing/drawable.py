@@ -48,7 +48,7 @@ class Options:
 class Drawable(Protocol):
     """A kind of thing that can be drawn: a module with these two functions, and its name in ``KINDS``."""
 
-    def suits(self, what: Any, /) -> bool:
+    def suits(self, what: object, /) -> bool:
         """Return whether something is of this kind."""
 
     def picture(self, what: Any, options: Options, /) -> Picture:

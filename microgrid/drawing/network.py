@@ -49,7 +49,7 @@ class Network:
     others: int
 
 
-def suits(what: Any) -> bool:
+def suits(what: object) -> bool:
     """Return whether something has parameters with names, as every module has."""
     return callable(getattr(what, "named_parameters", None)) and not isinstance(what, type)
 

@@ -11,7 +11,7 @@ from microgrid.drawing.picture import Picture
 from microgrid.engine import Value
 
 
-def suits(what: Any) -> bool:
+def suits(what: object) -> bool:
     """Return whether to draw it as a graph: that is asked last, and ``picture`` says what else there is."""
     return True
 
