@@ -11,11 +11,11 @@ from microgrid.engine import Value
 from microgrid.recording import loops, no_grad
 
 State = TypeVar("State")
-Number = Any
+_Number = Any
 """A float or a Value."""
-Numbers = list[Number]
-Step = Callable[[Numbers], Numbers]
-Condition = Callable[[Numbers, Numbers], Number]
+_Numbers = list[_Number]
+_Step = Callable[[_Numbers], _Numbers]
+_Condition = Callable[[_Numbers, _Numbers], _Number]
 
 _ORDERS = 3
 """Up to this order the derivatives of a solution are exact: so many steps of Newton's method are recorded."""
@@ -73,7 +73,7 @@ def iterate(
 
     structure = repr(rebuild(range(len(numbers))))
 
-    def advance(before: Numbers) -> Numbers:
+    def advance(before: _Numbers) -> _Numbers:
         found = step(rebuild(before))
         after, again = flatten(found)
         if len(after) != len(numbers) or repr(again(range(len(after)))) != structure:
@@ -83,7 +83,7 @@ def iterate(
             )
         return after
 
-    def ends(before: Numbers, after: Numbers) -> Number:
+    def ends(before: _Numbers, after: _Numbers) -> _Number:
         return until(rebuild(before), rebuild(after)) if looks_back else until(rebuild(after))
 
     recorded = loops.get()
@@ -124,7 +124,7 @@ def _looks_back(until: object) -> bool:
     return len(named) == 2
 
 
-def _run(step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most: int) -> tuple[Numbers, bool]:
+def _run(step: _Step, ends: _Condition, looks_back: bool, state: _Numbers, at_most: int) -> tuple[_Numbers, bool]:
     """Return the last state, and whether the condition holds there: an ordinary loop."""
     ended = not looks_back and _holds(ends, state, state)
     for _ in range(at_most):
@@ -135,13 +135,13 @@ def _run(step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most:
     return state, ended
 
 
-def _holds(ends: Condition, before: Numbers, after: Numbers) -> bool:
+def _holds(ends: _Condition, before: _Numbers, after: _Numbers) -> bool:
     """Whether a condition holds; what it computes is in no graph."""
     with no_grad():
         return bool(ends(before, after))
 
 
-def _solved(step: Step, solution: Numbers) -> Numbers:
+def _solved(step: _Step, solution: _Numbers) -> _Numbers:
     """Return a solution of x = step(x), a constant, with its derivatives by what else a step reads."""
     slopes = [[_still(x) for x in row] for row in jacobian(step)(solution)]
     inverse = _inverse([[float(i == j) - x for j, x in enumerate(row)] for i, row in enumerate(slopes)])
@@ -152,12 +152,12 @@ def _solved(step: Step, solution: Numbers) -> Numbers:
     return state
 
 
-def _still(x: Number) -> Number:
+def _still(x: _Number) -> _Number:
     """A number that is a constant to derivatives; a plain one where it is known."""
     return ops.stop_gradient(x) if loops.get() is not None else getattr(x, "_data", x)
 
 
-def _inverse(matrix: list[Numbers]) -> list[Numbers]:
+def _inverse(matrix: list[_Numbers]) -> list[_Numbers]:
     """Return the inverse of a matrix of floats or Values: elimination with the largest pivots, without a branch."""
     size = len(matrix)
     rows = [[*row, *[float(i == j) for j in range(size)]] for i, row in enumerate(matrix)]
