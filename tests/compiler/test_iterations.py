@@ -163,6 +163,13 @@ def test_what_is_the_same_loop_is_traced_to_the_same_program():
     assert kernels[0].program == kernels[1].program
 
 
+def test_a_program_with_a_loop_is_not_known_by_its_rows_names():
+    stages = mg.compile(root).kernel([2.0]).stages
+    assert stages.recorded.rows
+    assert not stages.digest
+    assert mg.compile(lambda x: x * x + 1.0).kernel([2.0]).stages.digest
+
+
 def test_conditions_are_joined_by_functions_and_and_or_are_refused_with_the_remedy():
     def f(a, until):
         return mg.iterate(lambda x: x / 2.0, a, until=until, at_most=9)
