@@ -442,6 +442,8 @@ def _traits_of(op: Operation) -> _Traits:
     return _Traits(Rounding.OPERANDS if constant and op.arity > 2 else Rounding.RESULT, constant, forward)
 
 
+Kink = tuple[int, Callable[..., object], tuple[int, ...], object]
+"""The position of a node, what tells its branch, the positions of its operands, and the branch at the point."""
 Step = tuple[int, Callable[..., float], tuple[int, ...], Rounding]
 """The position of a node, its forward function, the positions of its operands, and how it rounds."""
 Plan = list[Step]
@@ -691,7 +693,7 @@ class Line:
         )
         return (line, unseen) if meet and same else None
 
-    def _branches(self, kinks: Iterable[tuple[Any, ...]], t: float) -> list[Any]:
+    def _branches(self, kinks: Iterable[Kink], t: float) -> list[object]:
         """On which branch each of some kinks is."""
         values = self.program.values.copy()
         for i, c in self.direction.items():
