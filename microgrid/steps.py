@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from copy import copy
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
@@ -365,7 +365,7 @@ class TrainingStep(ArrayStep):
         self._state = self._values, {}
         self._pull()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise TypeError(
             "a training step cannot be copied or pickled, for its loss and its optimizer would not share their "
             "parameters: copy the model and optimizer.state_dict(), and make a training_step of the copies"

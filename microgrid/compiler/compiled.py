@@ -246,7 +246,7 @@ class Compiled(Generic[Result]):
     def __reduce__(self) -> Any:
         """A copy, or a pickle, is the function compiled anew; one that a module or an object has is found there."""
         path = getattr(self.function, "__qualname__", "")
-        found: Any = sys.modules.get(getattr(self.function, "__module__", ""))
+        found: object = sys.modules.get(getattr(self.function, "__module__", ""))
         for name in path.split("."):
             found = getattr(found, name, None)
         if found is self:
