@@ -188,7 +188,7 @@ def anything_folds(monkeypatch):
     """Whatever repeats itself is a loop."""
     monkeypatch.setattr(recurrences, "SMALLEST", 40)
     monkeypatch.setattr(stages, "FEW", 0)
-    monkeypatch.setattr(stages.Stages, "_is_better_apart", lambda self, steps: False)
+    monkeypatch.setattr(stages.Stages, "_is_better_apart", lambda self, statements, steps: False)
 
 
 def numbers(count, seed=0):
