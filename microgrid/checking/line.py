@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from microgrid import ops
 from microgrid.checking.noise import SAMPLES
@@ -33,6 +33,10 @@ Measure = Callable[[list[float], Random | None], float]
 def output_of(values: list[float], random: Random | None) -> float:
     """The output itself."""
     return values[-1]
+
+
+Kink = tuple[int, Callable[..., object], tuple[int, ...], object]
+"""The position of a node, what tells its branch, the positions of its operands, and the branch at the point."""
 
 
 class Line:
@@ -89,7 +93,7 @@ class Line:
             return made, y
         return Obstacle(next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
-    def branches(self, kinks: Iterable[tuple[Any, ...]], t: float) -> list[Any]:
+    def branches(self, kinks: Iterable[Kink], t: float) -> list[object]:
         """Return on which branch each of some kinks is."""
         values = self.program.values.copy()
         for i, c in self.direction.items():
