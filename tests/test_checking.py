@@ -208,6 +208,28 @@ def test_a_kink_that_no_operation_tells_of_is_seen(at, curvature, left, right):
     assert row.reason.endswith("and backward() gives nan: give its derivative there a number, by where()")
 
 
+@pytest.mark.parametrize(
+    ("at", "left", "right", "side"),
+    [
+        (1e3, 0.9, 1.0, lambda d: d - 3 * d * d),
+        (3e5, -1.24, -2.24, lambda d: d + d * d),
+        (0.4011, 0.45, -0.55, lambda d: d + 100 * d * d),
+        (1.0, 0.7235601616329039, 0.7245601616329039, lambda d: d),  # the steps are rounded to different lengths
+        (1.0, -1.77, -2.77, lambda d: math.tanh(10 * d) / 10),
+        (3e5, -1.95, 3.05, lambda d: math.atan(13 * d) / 13),  # flat farther off
+    ],
+)
+def test_a_slope_of_one_side_of_a_kink_is_never_called_wrong_however_the_sides_curve(at, left, right, side):
+    def own(slope):
+        return mg.Op("own", lambda x: (right if x > at else left) * side(x - at), (slope,))
+
+    for slope in (left, right):
+        row = check(own(slope), at)["x"]
+        assert row.verdict is KINK
+        assert f"the slope is {left:.4g} on the left and {right:.4g} on the right".replace("-", "−") in row.reason
+    assert check(own(max(left, right) + 1.0), at).fault.op == "own"
+
+
 @pytest.mark.parametrize("period", [1.0, 1e-149, 1e-200, 1e-300, 2.0**-1022])
 @pytest.mark.parametrize("op", [mg.mod, mg.fmod, mg.remainder])
 def test_teeth_that_are_smaller_than_any_step_are_not_taken_for_a_plain(op, period):

@@ -11,7 +11,7 @@ from microgrid.checking.noise import UNIT, local_derivative, rounded
 from microgrid.checking.numeric import NEGLIGIBLE, Estimate, Method, better, complex_step, difference
 from microgrid.checking.program import Program
 from microgrid.checking.report import Derivative, Verdict, number, operation, where
-from microgrid.checking.shape import across, bend, is_flat, one_sided
+from microgrid.checking.shape import Side, across, bend, is_flat, one_sided
 from microgrid.engine import Value
 from microgrid.ops import Operation
 from microgrid.recording import enable_grad
@@ -196,7 +196,8 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
         if obstacle.position is None:
             return "the slope is not a finite number beside this point"
         return f"{_node(line, obstacle)} is not a finite number on both sides of this point"
-    sides = (before, left), (after, right) = one_sided(line, estimate.distance)
+    sides = one_sided(line, estimate.distance)
+    (before, left, _), (after, right, _) = sides
     near = "at this very point"
     if estimate.distance > 1e-9 * max(line.scale, 1e-3):
         near = f"within ±{number(estimate.distance, 2)} of this point"
@@ -221,10 +222,10 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
     return reason
 
 
-def _lies_outside(sides: list[tuple[float, float]], backward: float) -> bool:
-    """Whether a derivative at a kink is a number that is not between the slopes of its sides, to four digits."""
-    low, high = sorted([slope for _, slope in sides])
-    margin = 5e-5 * (abs(low) + abs(high))
+def _lies_outside(sides: list[Side], backward: float) -> bool:
+    """Whether a derivative at a kink is a number that is not between the slopes of its sides, as far as these show."""
+    low, high = sorted([side.slope for side in sides])
+    margin = 5e-5 * (abs(low) + abs(high)) + max(side.error for side in sides)
     return backward < low - margin or backward > high + margin
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from copy import copy
+from typing import NamedTuple
 
 from microgrid.checking.line import LEVELS, RATIO, Line, Obstacle
 from microgrid.checking.noise import UNIT
@@ -12,6 +13,7 @@ WIDENINGS = 40
 DIGITS = 53
 BISECTIONS = 12
 CUSP = 6
+SIDES = 8
 GRADUAL = 2.0**20
 """What begins to move by fewer units in the last place than this, saturates; by more, it jumps or bends."""
 
@@ -72,12 +74,16 @@ def bend(line: Line, step: float) -> float:
     0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
     """
     bends: list[float] = []
-    step = min(step, line.beside)
+    step = max(min(step, line.beside), 16.0 * RATIO**CUSP * line.smallest)  # there must be as many as it takes
     for _ in range(LEVELS):
-        change = abs(_change(line, step))
-        if step < 16.0 * line.smallest or not change > 4.0 * line.noise:  # a step must not be rounded much
+        if step < 16.0 * line.smallest:  # a step must not be rounded much
             break
-        bends.append(change / step)
+        sides = [side for side in (line.at(step), line.at(-step)) if not isinstance(side, Obstacle)]
+        if len(sides) == 2:
+            right, left = [(y - line.base) / made for made, y in sides]  # over the steps that were really made
+            if not abs(right - left) * step > 4.0 * line.noise:
+                break
+            bends.append(abs(right - left))
         step /= RATIO
     for last in (bends[-3:], bends[-4:-1]):  # the last step may end just beyond a kink beside the point
         if len(last) == 3 and max(last) < 2.0 * min(last):
@@ -120,23 +126,40 @@ def across(line: Line) -> tuple[Line, float] | None:
     return (smooth, unseen) if meet and same else None
 
 
-def _change(line: Line, step: float) -> float:
-    """How far the number moves to both sides together."""
-    sides = [line.at(step), line.at(-step)]
-    return sum(side[1] - line.base for side in sides if not isinstance(side, Obstacle))
+class Side(NamedTuple):
+    """The number and the slope on one side of a point, continued to it, and how far the slope may be off."""
+
+    number: float = math.nan
+    slope: float = math.nan
+    error: float = math.inf
 
 
-def one_sided(line: Line, distance: float) -> list[tuple[float, float]]:
-    """The number and the slope on the left and on the right, continued to the point from this distance on."""
-    step = max(line.beside, distance)
+def one_sided(line: Line, distance: float) -> list[Side]:
+    """The function on the left and on the right, continued to the point from this distance on."""
     through = copy(line)
     through.kinks = []
-    points = [through.at(t) for t in (-2.0 * step, -step, step, 2.0 * step)]
-    found = []
-    for near, far in ((points[1], points[0]), (points[2], points[3])):
-        if isinstance(near, Obstacle) or isinstance(far, Obstacle):
-            found.append((math.nan, math.nan))
-        else:
-            slope = (far[1] - near[1]) / (far[0] - near[0])
-            found.append((near[1] - slope * near[0], slope))
-    return found
+    return [_continued(through, distance, side) for side in (-1.0, 1.0)]
+
+
+def _continued(line: Line, distance: float, side: float) -> Side:
+    """A side as a parabola through three points continues it: a straight line takes its curvature for slope.
+
+    The steps fall, though not below the distance, until the two agree to six digits and reach the number at the point
+    (a curve that is flat farther off does not), or rounding takes over. Beside a jump the largest step tells most.
+    """
+    best, least, step = Side(), math.inf, max(line.beside, distance)
+    for _ in range(SIDES):
+        points = [point for k in (1.0, 2.0, 3.0) if not isinstance(point := line.at(k * side * step), Obstacle)]
+        if len(points) == 3:
+            (a, fa), (b, fb), (c, fc) = points
+            straight = (fb - fa) / (b - a)  # Newton's form
+            curvature = ((fc - fb) / (c - b) - straight) / (c - a)
+            error = abs(curvature * (a + b)) + 4.0 * line.noise / step
+            found = Side(fa - straight * a + curvature * a * b, straight - curvature * (a + b), error)
+            doubt = error + abs(found.number - line.base) / step
+            if doubt < least:
+                best, least = found, doubt
+        step /= RATIO**3
+        if least <= 1e-6 * abs(best.slope) or step < max(distance, 16.0 * line.smallest):
+            break
+    return best
