@@ -97,7 +97,7 @@ def complex_step(line: Line) -> Estimate | None:
         if forward is None:
             return None
         plan.append((i, forward, operands, rounding))
-    step = min(COMPLEX_STEP, UNIT * line.scale or COMPLEX_STEP)
+    step = min(COMPLEX_STEP, UNIT * line.scale) if line.scale else COMPLEX_STEP  # the product may underflow to 0
     if step < SMALLEST_STEP:
         return None
     try:
