@@ -230,6 +230,27 @@ def test_a_slope_of_one_side_of_a_kink_is_never_called_wrong_however_the_sides_c
     assert check(own(max(left, right) + 1.0), at).fault.op == "own"
 
 
+@pytest.mark.parametrize(
+    ("forward", "slope", "at"),
+    [
+        # beside 0 steps by a power of 2 lose the same digits, so that their slopes agree
+        *[(lambda x, c=c: (x * c + x) - x * c, 1.0, 0.0) for c in (1549.066, 14188.27, 1841234.09, 170775825.67)],
+        (lambda x: (x * x + 14188.272384269869) - 14188.272384269869, 2.492113829067069, 1.2460569145335345),
+        # it moves in stairs, of few steps
+        (lambda x: math.hypot(18194931666705.297, x) - 18194931666705.297, -1.176e-22, -2.14e-9),
+        (lambda x: (math.exp(-x * x) + 146220536041544.25) - 146220536041544.25, -0.52754, 1.2460569145335345),
+    ],
+)
+def test_a_right_slope_is_never_called_wrong_for_digits_that_are_lost_inside_a_function(forward, slope, at):
+    assert check(Op("lossy", forward, (slope,)), at)["x"].verdict in (PASS, UNRESOLVED)
+
+
+@pytest.mark.parametrize("c", [1549.066, 14188.27, 1841234.09])
+def test_digits_lost_inside_a_function_do_not_excuse_a_wrong_slope(c):
+    for slope in (-1.0, 1.001):
+        assert check(Op("lossy", lambda x: (x * c + x) - x * c, (slope,)), 0.0).fault.op == "lossy"
+
+
 @pytest.mark.parametrize("period", [1.0, 1e-149, 1e-200, 1e-300, 2.0**-1022])
 @pytest.mark.parametrize("op", [mg.mod, mg.fmod, mg.remainder])
 def test_teeth_that_are_smaller_than_any_step_are_not_taken_for_a_plain(op, period):

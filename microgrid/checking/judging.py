@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -110,8 +111,18 @@ def _confirmed_failure(
             found = difference(line, negligible, largest)
             if found.contradicts(estimate):
                 heard.append((compare(found), found))
-            largest /= 32.0
-    row, estimate = min(heard or [(row, estimate)], key=lambda pair: pair[1].rank(negligible))
+            largest /= 27.0  # no power of 2: beside 0 the same digits are rounded the same
+    claims = [estimate, *[other for _, other in heard]]
+    # one from beyond a period may by chance claim the most digits: what agrees from nearer by comes before it
+    row, estimate = min(
+        heard or [(row, estimate)],
+        key=lambda pair: (pair[0].verdict is Verdict.FAIL, pair[1].rank(negligible)),
+    )
+    # Where some share fewer digits than each of them claims, none has more than these.
+    off = [abs(other.value - estimate.value) for other in claims]
+    spread = max([distance for distance in off if distance <= SHARED * abs(estimate.value)], default=0.0)
+    if row.error <= 2.0 * spread:
+        row = compare(replace(estimate, error=max(estimate.error, spread)))
     if row.verdict is Verdict.FAIL and not estimate.is_known(negligible):
         row.verdict = Verdict.UNRESOLVED
         row.reason = "no difference shows four digits of the slope: the function is too rough or fast for floats"
@@ -234,6 +245,9 @@ JUMP = 1e-6
 
 ACCURACY = 1e-12
 """The relative error that a row's derivative may have of its own."""
+
+SHARED = 1e-2
+"""Numeric derivatives that differ by no more than this fraction are of the same slope."""
 
 WITNESSES = 12
 """From how many distances a derivative is looked at before it is called wrong."""

@@ -148,17 +148,21 @@ def _hidden_rounding(line: Line) -> float:
     """
     step = _first_to_move(line)
     found: list[float] = []
+    seen = {line.base}
     for _ in range(ROWS):
         values = line.samples(range(9), step)  # to one side: the function may be even, or have a kink here
+        seen.update(values)
         if len(set(values)) >= 7:
             sixth = _differences(values, 6)
             found.append(math.hypot(*sixth) / math.sqrt(924.0 * len(sixth)))
         step = 5.0 * step + 2.0 * line.smallest
         if len(found) == 8 or step >= 1e6 * line.size:
             break
-    if not found:  # what does not move at all may have been lost beside a number like 1
-        return math.ulp(max(abs(line.base), 1.0))
-    return 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))])
+    hidden = 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))]) if found else 0.0
+    if len(found) < 4:  # what moves in stairs is rounded to their height, what does not move beside a number like 1
+        stairs = [b - a for a, b in itertools.pairwise(sorted(seen))]
+        hidden = max(hidden, min(stairs) if len(stairs) > 2 else 0.0)
+    return hidden if found else max(hidden, math.ulp(max(abs(line.base), 1.0)))
 
 
 def _first_to_move(line: Line) -> float:
