@@ -180,20 +180,16 @@ def test_conditions_are_joined_by_functions_and_and_or_are_refused_with_the_reme
         mg.compile(lambda a: f(a, lambda x: x < 2.0 and x < 1.0))(STARTS)
 
 
-def test_jax_runs_and_differentiates_loops():
-    jax = pytest.importorskip("jax")
-    p = mg.Value(0.5)
-    kernel = mg.compile(lambda a: root(a * p)).kernel(STARTS)
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    try:
-        f, theta, xs = kernel.to_jax(), jax.numpy.array([0.5]), jax.numpy.array(STARTS)
-        value, gradients = jax.value_and_grad(f, argnums=(0, 1))(theta, xs)
-        hessian = jax.hessian(f)(theta, xs)
-    finally:
-        jax.config.update("jax_enable_x64", before)
-    expected, (by_p, (by_a,)) = kernel.value_and_grad([0.5], STARTS, by="both")
-    np.testing.assert_allclose(value, expected, rtol=1e-12)
-    np.testing.assert_allclose(gradients[0], by_p, rtol=1e-12)
-    np.testing.assert_allclose(gradients[1], by_a, rtol=1e-12)
-    np.testing.assert_allclose(hessian, kernel.hessian([0.5], STARTS), rtol=1e-9)
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_what_stands_beside_a_loop_of_any_condition_runs_natively(reduce):
+    """Names that the schedule makes are no node's."""
+    p = mg.Value(0.3)
+
+    def f(x):
+        loop = mg.iterate(lambda s: mg.sin(s) * x + 0.7, p, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)
+        return mg.maximum(p, x) - x + loop + p * x
+
+    kernels = [mg.compile(f, reduce=reduce, target=target).kernel(STARTS) for target in TARGETS]
+    for by in ("parameters", "arguments"):
+        for mine, its in zip(*[kernel.value_and_grad([0.3], STARTS, by=by) for kernel in kernels], strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-12)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_iterations as iterations
 import test_lookups as lookups
 import test_scans as scans
 from bounds import Graph
@@ -313,3 +314,15 @@ def test_jax_runs_the_loop_and_differentiates_it_twice(case):
     scans.close(gradient, [g.data for g in by_parameters])
     along = mg.total([g * d for g, d in zip(by_parameters, direction.tolist(), strict=True)])
     scans.close(product, [g.data for g in mg.gradient_graph(along, leaves)])
+
+
+def test_jax_runs_and_differentiates_loops_that_end_by_a_condition():
+    p = mg.Value(0.5)
+    kernel = compile(lambda a: iterations.root(a * p)).kernel(iterations.STARTS)
+    f, theta, xs = kernel.to_jax(), jnp.array([0.5]), jnp.array(iterations.STARTS)
+    value, gradients = jax.value_and_grad(f, argnums=(0, 1))(theta, xs)
+    expected, (by_p, (by_a,)) = kernel.value_and_grad([0.5], iterations.STARTS, by="both")
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradients[0], by_p, rtol=1e-12)
+    np.testing.assert_allclose(gradients[1], by_a, rtol=1e-12)
+    np.testing.assert_allclose(jax.hessian(f)(theta, xs), kernel.hessian([0.5], iterations.STARTS), rtol=1e-9)

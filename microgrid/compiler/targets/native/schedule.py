@@ -878,7 +878,7 @@ class _Step(_Schedule):
 
     def _unless_idle(self, body: list[Statement], phase: int) -> list[Statement]:
         """Return a step that copies the last state where it is idle in all samples of the tile."""
-        (lowest, asked), idle, busy = self._is_idle(), self.fresh("v"), self.fresh("v")
+        (lowest, asked), idle, busy = self._is_idle(), self.fresh("m"), self.fresh("m")
         asked += [Let(idle, ops.not_equal, (lowest, 0.0)), Let(busy, ops.equal, (lowest, 0.0))]
         return [*asked, self._if(busy, body), self._if(idle, self._put(self.target(0), phase))]
 
@@ -890,7 +890,7 @@ class _Step(_Schedule):
         end = self.outer.homes[self.scan.number].part(self.scan.end(last=True))
         made, ended = self._number("made", self.scan), self._number("ended", self.scan)
         (lowest, asked), stopped = self._is_idle(), self.fresh("l")
-        goes, idle, busy = (self.fresh("v") for _ in range(3))
+        goes, idle, busy = (self.fresh("m") for _ in range(3))
         step: list[Statement] = [
             *asked,
             Let(idle, ops.not_equal, (lowest, 0.0)),
@@ -906,7 +906,7 @@ class _Step(_Schedule):
         scan = self.scan
         here, made = self._number("here", scan), self._number("made", leader)
         count, place = self.fresh("l"), self.fresh("l")
-        busy, beside = self.fresh("v"), self.fresh("v")
+        busy, beside = self.fresh("m"), self.fresh("m")
         if scan.backward:
             other = self._put(self.target(0), phase, scan.start)
         else:
