@@ -185,11 +185,19 @@ def test_what_stands_beside_a_loop_of_any_condition_runs_natively(reduce):
     """Names that the schedule makes are no node's."""
     p = mg.Value(0.3)
 
-    def f(x):
-        loop = mg.iterate(lambda s: mg.sin(s) * x + 0.7, p, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)
-        return mg.maximum(p, x) - x + loop + p * x
+    def f(x, y):
+        loop = mg.iterate(lambda s: mg.sin(s) * x[0] + 0.7, p, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)
+        return mg.maximum(p, x[0]) + -x[0] + loop + p * x[0]
 
-    kernels = [mg.compile(f, reduce=reduce, target=target).kernel(STARTS) for target in TARGETS]
-    for by in ("parameters", "arguments"):
-        for mine, its in zip(*[kernel.value_and_grad([0.3], STARTS, by=by) for kernel in kernels], strict=True):
-            np.testing.assert_allclose(mine, its, rtol=1e-12)
+    batch = STARTS[:, None], STARTS[:, None]
+    kernels = [mg.compile(f, reduce=reduce, target=target).kernel(*batch) for target in TARGETS]
+    for by in ("parameters", "arguments", "both"):
+        value, gradients = zip(*[kernel.value_and_grad([0.3], *batch, by=by) for kernel in kernels], strict=True)
+        np.testing.assert_allclose(*value, rtol=1e-12)
+        parts = [np.concatenate([part.ravel() for part in flat(gradient)]) for gradient in gradients]
+        np.testing.assert_allclose(*parts, rtol=1e-12)
+
+
+def flat(gradient):
+    """The arrays of a gradient, one after the other."""
+    return [part for x in gradient for part in flat(x)] if isinstance(gradient, tuple) else [gradient]
