@@ -200,4 +200,4 @@ def test_what_stands_beside_a_loop_of_any_condition_runs_natively(reduce):
 
 def flat(gradient):
     """The arrays of a gradient, one after the other."""
-    return [part for x in gradient for part in flat(x)] if isinstance(gradient, tuple) else [gradient]
+    return [part for x in gradient for part in flat(x)] if isinstance(gradient, tuple | list) else [gradient]
