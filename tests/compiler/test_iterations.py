@@ -186,8 +186,9 @@ def test_what_stands_beside_a_loop_of_any_condition_runs_natively(reduce):
     p = mg.Value(0.3)
 
     def f(x, y):
+        larger, negative = mg.maximum(p, x[0]), -x[0]
         loop = mg.iterate(lambda s: mg.sin(s) * x[0] + 0.7, p, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)
-        return mg.maximum(p, x[0]) + -x[0] + loop + p * x[0]
+        return larger + negative + loop + p * x[0]
 
     batch = STARTS[:, None], STARTS[:, None]
     kernels = [mg.compile(f, reduce=reduce, target=target).kernel(*batch) for target in TARGETS]
