@@ -100,8 +100,10 @@ class Program:
         numbers = {row: number for number, row in enumerate(dict.fromkeys(self.rows))}
         if self.recurrences or not all(row is CONSTANT or in_table(row) for row in numbers):
             return ""
-        if not all(isinstance(x, int | float | str) for row in numbers if row.recipe for x in row.recipe[1]):
-            return ""
+        for row in numbers:
+            constants: tuple[object, ...] = () if row.recipe is None else row.recipe[1]
+            if not all(isinstance(x, int | float | str) for x in constants):
+                return ""
         names = [(row.name, row.recipe and (row.recipe[0].__qualname__, row.recipe[1])) for row in numbers]
         counts = len(self.rows), len(self.outputs), self.sizes, self.parameters
         found = sha256(repr((names, counts)).encode())

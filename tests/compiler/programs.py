@@ -53,6 +53,7 @@ FORMS = ["lifted", "ragged", "spelled out", "native", "native tape", "floats", "
 """How a program may be written: on arrays, a node for many numbers, sums of many lengths among them, or for each, in
 machine code, as records for machine code, on plain floats."""
 ON_ARRAYS = FORMS[:5]
+AS_PYTHON = [form for form in FORMS if not form.startswith("native")]
 
 
 def formed(kernel, form):

@@ -12,7 +12,7 @@ import pytest
 from bounds import Ball, Graph
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import FORMS, ON_ARRAYS, ROWS, any_number, formed, max_of, wild_cases
+from programs import AS_PYTHON, FORMS, ON_ARRAYS, ROWS, any_number, formed, max_of, wild_cases
 
 import microgrid as mg
 from microgrid.compiler import compile
@@ -146,8 +146,7 @@ def check_kernel(case, form, reduce, name, by, tally):
         tally.check([x.data for x in played], at(row, [*mine, *wanted]), "graph of gradients of a call")
 
 
-@pytest.mark.parametrize("lines", [2000, 3])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "lines"), [*[(form, 2000) for form in FORMS], *[(form, 3) for form in AS_PYTHON]])
 def test_a_kernel_of_any_form_agrees_with_the_model(form, lines, monkeypatch):
     monkeypatch.setattr(python, "LINES", lines)
     tally = Tally()
