@@ -12,7 +12,6 @@ from test_scans import anything_folds  # noqa: F401 - a fixture
 import microgrid as mg
 from microgrid.calculus import gradient_graph
 from microgrid.compiler.derivatives import Derivative
-from microgrid.compiler.iterations import iteration_of
 
 pytest.importorskip("scipy")
 
@@ -51,9 +50,7 @@ def formed(kernel, form, by, kind, **options):
         kernel.stages, kernel.leaves(by), second=kind == "second", weighted="seed" in options, target=form[0]
     )
     derivative._kind = kind
-    stages = derivative.product(kind)[0]
-    # One with a loop that ends by a condition never is.
-    stages.unrolled = form[1] and not any(map(iteration_of, stages.program.rows))
+    derivative.product(kind)[0].unrolled = form[1]
     kernel._derivatives[kernel.leaves(by), kind == "second", "seed" in options] = derivative
 
 
