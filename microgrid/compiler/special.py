@@ -26,7 +26,8 @@ def mapped(forward: Any, arguments: int) -> Any:
     def function(*xs: Array, out: Array = None) -> Array:
         result = by_number(*xs)
         if out is None:
-            return np.asarray(result, dtype=np.result_type(*xs, np.float32))
+            types = [x.dtype for x in xs if hasattr(x, "dtype")]  # NumPy 1 would look at the values of single numbers
+            return np.asarray(result, dtype=np.result_type(*types, np.float32))
         out[...] = result
         return out
 

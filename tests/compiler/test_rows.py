@@ -129,6 +129,11 @@ def test_an_operation_of_the_user_has_its_numbers_and_its_own_derivatives_in_eve
     assert np.ravel(slopes).tolist() == np.ravel(7.0 * np.array(xs)).tolist()
 
 
+def test_an_operation_of_the_user_keeps_all_digits_of_a_single_number_on_arrays():
+    kernel = compile(lambda x: swish()(x), batch=False, target="numpy").kernel(0.1)
+    assert kernel.value([], 0.1) == 0.1 * math.tanh(0.1)
+
+
 @pytest.mark.parametrize(
     ("form", "line"),
     [

@@ -180,40 +180,23 @@ class OnRecords(Plain):
         return lambda arguments: self.run(theta, seed, arguments, outs)
 
 
-class OnSamples(Plain):
-    """Records with what runs them for some samples of a batch at a time. Several threads may do so at once.
+class OnSamples(OnRecords):
+    """Records with what runs them for some samples of a batch at a time: arrays have a column for each.
 
     Args:
-        records: the program.
-        task: what is computed of it.
-        forward: computes the values of every record, ``forward(values)``, of an array with a column for each sample.
-        reverse: adds up the adjoints of all operands, ``reverse(values, adjoints)``.
-        text: returns a stage as text.
+        *given: as for ``OnRecords``.
         signature: what the function takes and gives.
         lanes: how many samples it takes at a time.
     """
 
-    def __init__(
-        self,
-        records: Records,
-        task: Task,
-        forward: Callable[[Numbers], None],
-        reverse: Callable[[Numbers, Numbers], None],
-        text: Callable[[str], str],
-        signature: Signature,
-        lanes: int,
-    ) -> None:
-        self.records, self.task, self.text, self.signature, self.lanes = records, task, text, signature, lanes
-        self._forward, self._reverse = forward, reverse
-        parameters, *arguments = records.leaves()
-        self._leaves = parameters, arguments
-        self._wanted = [parameters] * task.by_parameters + arguments * task.by_arguments
-        self._apart = [batched for _, batched in task.forms(signature, records.sizes)]
-        self._spare: list[tuple[Numbers, Numbers]] = []
+    def __init__(self, *given: Any, signature: Signature, lanes: int) -> None:
+        super().__init__(*given)
+        self.signature, self.lanes = signature, lanes
+        self._apart = [batched for _, batched in self.task.forms(signature, self.records.sizes)]
 
     def run(self, theta: Floats, seed: Floats, arguments: Sequence[Floats], outs: Sequence[Floats]) -> None:
         """Compute the outputs, and the derivatives of their weighted sum."""
-        records, size, (parameters, places) = self.records, len(arguments[0]), self._leaves
+        records, size, (parameters, *places) = self.records, len(arguments[0]), self._leaves
         try:
             values, adjoints = self._spare.pop()
         except IndexError:
@@ -256,12 +239,6 @@ class OnSamples(Plain):
         weights = seed.reshape(count, -1) if seed.size else np.ones((count, 1))
         return weights / size if self.signature.reduce == "mean" else weights
 
-    def bind(
-        self, size: int, theta: Floats, seed: Floats, outs: Sequence[Floats]
-    ) -> Callable[[Sequence[Floats]], None]:
-        """Return a function of the arguments that reads and writes these arrays."""
-        return lambda arguments: self.run(theta, seed, arguments, outs)
-
 
 class Tape:
     """The target of large programs of single numbers that do not repeat themselves."""
@@ -286,7 +263,7 @@ class Tape:
             return "it repeats itself: loops do in a few statements what takes a record for each number here"
         return None
 
-    def build(self, stages: Stages, task: Task) -> OnRecords | OnSamples:
+    def build(self, stages: Stages, task: Task) -> OnRecords:
         """Return the executable of a task."""
         made = records(stages.program, task.by_parameters, task.by_arguments)
         return OnRecords(made, task, partial(forward, made), partial(reverse, made), lambda stage: made.dump())

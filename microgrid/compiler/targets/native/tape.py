@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class NativeTape(Tape):
             reason = "it repeats itself: vectors of native code do what takes a record for each number here"
         return lacking(stages) if reason is None else reason
 
-    def build(self, stages: Stages, task: Task) -> OnRecords | OnSamples:
+    def build(self, stages: Stages, task: Task) -> OnRecords:
         """Return the executable of a task."""
         made, processor = records(stages.program, task.by_parameters, task.by_arguments), engine.processor()
         lanes = processor.width if stages.signature.batched else 1
@@ -74,7 +74,7 @@ class NativeTape(Tape):
             return made.dump() if stage == "records" else text
 
         if stages.signature.batched:
-            return OnSamples(made, task, forward, reverse, text_of, stages.signature, lanes)
+            return OnSamples(made, task, forward, reverse, text_of, signature=stages.signature, lanes=lanes)
         return OnRecords(made, task, forward, reverse, text_of, padding=_LANES)
 
 
@@ -239,8 +239,7 @@ class _Samples(_Lanes):
         """The place of operand ``j`` of the first sample."""
         function = self.builder.function
         base = function.plus(function.plus(self.run.place, function.times(self.run.count, j)), self.first)
-        place = function.times(function.load_index(_OPERANDS, base, 32), self.builder.width)
-        return [place] if isinstance(place, Vector) else []
+        return [cast(Vector, function.times(function.load_index(_OPERANDS, base, 32), self.builder.width))]
 
     def at(self, places: Sequence[Vector]) -> Vector:
         """The values from this place on."""
