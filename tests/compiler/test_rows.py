@@ -173,7 +173,7 @@ def test_an_expansion_that_leaves_the_table_is_refused_with_the_name_of_its_oper
 def test_a_type_error_of_another_row_within_an_expansion_names_that_row_alone():
     inner = mg.Op("inner", abs, (mg.ops.sign,), expansion=lambda x: len(x))
     outer = mg.Op("outer", abs, (mg.ops.sign,), expansion=lambda x: inner(x) + 1.0)
-    with pytest.raises(TypeError, match="^operation 'inner': its expansion raises TypeError: .* has no len") as caught:
+    with pytest.raises(TypeError, match=r"^operation 'inner': its expansion raises TypeError: .* has no len") as caught:
         compile(outer, reduce=None)([1.0, 2.0])
     assert "outer" not in str(caught.value)
 
