@@ -264,8 +264,25 @@ def check_backward(node: Any) -> None:
 
 
 def _call(node: Any) -> str:
-    """The operation with its operands, as in ``log(p=0.0)``."""
-    operands = [f"{p.label}={p._data!r}" if p.label else repr(p._data) for p in node.parents]
-    if len(operands) > 8:
-        operands[8:] = [f"and {len(operands) - 8} more"]
-    return f"{node.op.name}({', '.join(operands)})" if operands else f"the leaf {node!r}"
+    return call_text(node) if node.parents else f"the leaf {node!r}"
+
+
+def call_text(
+    node: Any,
+    number: Callable[[float], str] = repr,
+    name: Callable[[Any], str] = lambda operand: str(operand.label),
+    most: int = 8,
+) -> str:
+    """Return the operation of a node with its operands, as in ``log(p=0.0)``: for errors and reports.
+
+    Args:
+        node: the result of an operation.
+        number: how the numbers of operands are written.
+        name: the name of an operand; empty for none.
+        most: the largest number of operands that are written.
+    """
+    written = [(name(operand), number(operand._data)) for operand in node.parents[:most]]
+    operands = [f"{label}={text}" if label else text for label, text in written]
+    if len(node.parents) > most:
+        operands.append(f"… {len(node.parents) - most} more")
+    return f"{node.op.name}({', '.join(operands)})"

@@ -4,10 +4,11 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from microgrid.checking.sheet import BAD, GOOD, ODD, UNKNOWN, Badge, Quote, Row, Sheet, picture_of
 from microgrid.engine import Value
-from microgrid.recording import Origin
+from microgrid.recording import Origin, call_text
 
 
 class Verdict(StrEnum):
@@ -150,12 +151,8 @@ def operation(node: Value) -> str:
     """The operation with its operands, as in ``mul(exp(w)=2, x=3)``; the label or the number of a leaf."""
     if node.is_leaf:
         return node.label or number(node.data)
-    depth = 2 if len(node.parents) < 3 else 0  # a long sum of expressions is not read
-    operands = [f"{_named(parent, depth)}={number(parent.data, 6)}".removeprefix("=") for parent in node.parents[:4]]
-    more = len(node.parents) - len(operands)
-    if more:
-        operands.append(f"… {more} more")
-    return f"{node.op.name}({', '.join(operands)})"
+    depth = 2 if len(node.parents) < 3 else 0  # a long sum of expressions is hard to read
+    return call_text(node, partial(number, digits=6), partial(_named, depth=depth), most=4)
 
 
 def _named(node: Value, depth: int) -> str:

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from microgrid import ops
 from microgrid.engine import Value, topological_order
-from microgrid.ops import Operation, Operators, expand
+from microgrid.ops import Operation, expand
+from microgrid.ops.expansion import Symbolic
 
 Json = dict[str, Any]
 
 
-class Symbol(Operators):
+class Symbol(Symbolic):
     """An unknown number: an operation on it is recorded on its tape, not computed."""
 
     __slots__ = ("slot", "tape")
@@ -31,18 +32,6 @@ class Symbol(Operators):
         slots = [_slot(tape, argument) for argument in arguments]
         tape.append((op, slots))
         return cls(tape, len(tape) - 1)
-
-    def __bool__(self) -> bool:
-        raise TypeError("it chooses by the number itself; where(condition, a, b) keeps the choice in the program")
-
-    def __lt__(self, other: Any) -> bool:
-        return bool(self)
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self)
-
-    __le__ = __gt__ = __ge__ = __lt__
-    __hash__ = object.__hash__
 
 
 Entry = str | float | tuple[Operation, list[int]]

@@ -47,7 +47,25 @@ def expand(op: Operation, meaning: Meaning, arguments: Sequence[Any]) -> Any:
     return result.content if isinstance(result, _Symbol) else number(op, result, "expansion")
 
 
-class _Symbol(Operators):
+class Symbolic(Operators):
+    """A number that is unknown while operations are recorded: a branch on it is a ``TypeError``."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError("it chooses by the number itself; write where(condition, a, b)")
+
+    def __lt__(self, other: object) -> bool:
+        return bool(self)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self)
+
+    __le__ = __gt__ = __ge__ = __lt__
+    __hash__ = object.__hash__
+
+
+class _Symbol(Symbolic):
     """Stands for a number while a row is expanded."""
 
     __slots__ = ("content", "meaning")
@@ -60,24 +78,3 @@ class _Symbol(Operators):
     def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "_Symbol":
         meaning = next(x.meaning for x in arguments if isinstance(x, _Symbol))
         return cls(meaning(op, [x.content if isinstance(x, _Symbol) else as_float(x) for x in arguments]), meaning)
-
-    def __bool__(self) -> bool:
-        raise TypeError("it chooses by the number itself; write where(condition, a, b)")
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self)
-
-    def __lt__(self, other: object) -> bool:
-        return bool(self)
-
-    def __le__(self, other: object) -> bool:
-        return bool(self)
-
-    def __gt__(self, other: object) -> bool:
-        return bool(self)
-
-    def __ge__(self, other: object) -> bool:
-        return bool(self)
-
-    def __hash__(self) -> int:
-        return id(self)
