@@ -134,7 +134,7 @@ def on_jax() -> None:
         return seconds(lambda: train(9), 1) - seconds(lambda: train(1), 1)
 
     ratios = [of_epochs(fit) / of_epochs(example) for _ in range(5)]
-    print(f"fit(mesh=…) on 8 virtual devices: {statistics.median(ratios):.2f} times a loop of one's own on JAX (1.3)")
+    print(f"fit(mesh=…) on 8 virtual devices: {statistics.median(ratios):.2f} times a hand-written loop on JAX (1.3)")
 
 
 def main() -> None:
@@ -195,7 +195,7 @@ def main() -> None:
         pairs.append((fit, seconds(loops, 1) / fit))
     fit, ratio = (statistics.median(x) for x in zip(*pairs, strict=True))
     steps = 10 * -(-len(X) // 32)
-    print(f"a loop of one's own, Adam, batches of 32: {ratio:.2f} times fit's {1e6 * fit / steps:.0f} µs a step (1.2)")
+    print(f"a hand-written loop, Adam, batches of 32: {ratio:.2f} times fit's {1e6 * fit / steps:.0f} µs a step (1.2)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How often check() is right about derivatives of one's own, right and wrong ones.
+"""How often check() is right about user-defined derivatives, right and wrong ones.
 
     python benchmarks/checking.py
 

@@ -328,7 +328,7 @@ def test_a_derivative_that_is_too_long_for_a_formula_is_said_in_words(show):
 
 
 @pytest.mark.parametrize("function", [mg.maximum, mg.minimum, lambda a, b: mg.maximum(a, b, 0.0)])
-def test_a_derivative_that_tells_cases_apart_is_said_in_words(show, function):
+def test_a_derivative_with_cases_is_said_in_words(show, function):
     page = show(explore(function(mg.Value(1.0, "a"), mg.Value(2.0, "b"))))
     page.evaluate("goTo(lastStep); select(outputNode)")
     expect(page.locator("#node")).to_contain_text("the derivative is 1 for the")
@@ -550,7 +550,7 @@ def test_leaves_that_are_numbered_are_listed_in_order(show, given, listed):
     assert [text.split(" = ")[0] for text in page.locator("#now p").first.inner_text().split(", ")] == listed
 
 
-def test_inputs_are_told_from_other_numbers(show):
+def test_inputs_are_distinguished_from_other_numbers(show):
     page = show(explore(MLP(2, [2, 1], seed=1)([0.5, -1.0]) * 3.0))
     groups = page.locator("details:has(summary)")
     assert groups.nth(0).locator("label").all_inner_texts() == ["x0", "x1"]

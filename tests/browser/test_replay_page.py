@@ -141,7 +141,7 @@ def test_slider_is_read_aloud(page, training):
     expect(page.locator("#slider")).to_have_attribute("aria-valuetext", f"Step 0 of {EPOCHS}: untrained")
 
 
-def test_a_mean_during_an_epoch_and_what_holds_after_it_are_told_apart(show):
+def test_a_mean_during_an_epoch_and_a_measurement_after_it_are_distinguished(show):
     model = MLP(2, [8, 2], seed=0)
     watcher = watch(model, X, Y)
     optimizer = mg.optim.Adam(model.parameters(), 0.02)
@@ -383,7 +383,7 @@ def test_without_colours_the_sign_of_a_field_is_seen_by_its_hatching(page):
     assert page.evaluate(shades_of_grey, -1) == 2
 
 
-def test_without_colours_the_regions_of_two_classes_are_told_apart(show):
+def test_without_colours_the_regions_of_two_classes_are_distinguished(show):
     model = MLP(2, [2], seed=0)
     page = show(recorded(model, X=X, y=Y))
     hatched = page.evaluate(

@@ -651,7 +651,7 @@ FINDINGS = {
         {"": "9 digits lost", "y": "7 digits right"},
         "Precision of y = 1.000000083: 7 digits are right",
     ),
-    "words of one's own": (apples, lambda y: {leaf(y, "tax"): "look", y: ""}, {"tax": "look", "total": ""}, ""),
+    "the user's words": (apples, lambda y: {leaf(y, "tax"): "look", y: ""}, {"tax": "look", "total": ""}, ""),
 }
 
 
@@ -694,7 +694,7 @@ def test_a_large_network_is_drawn_as_its_outline_with_counts_per_layer():
     assert "4,000 uses" in note
 
 
-def test_operations_before_the_modules_and_after_them_are_told_apart():
+def test_operations_before_the_modules_and_after_them_are_distinguished():
     xs = [Value(0.1 * i, f"x{i}") * 2.0 for i in range(30)]
     outputs = Sequential(Affine(30, 20, seed=0), Affine(20, 5, seed=1))(xs)
     y = ops.total([o * o for o in outputs])

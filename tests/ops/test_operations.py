@@ -268,7 +268,7 @@ def test_a_kink_is_only_where_a_row_or_a_derivative_jumps(op: Op) -> None:
         (ops.power_of(0.0), (-1.0,), (1.0,)),
     ],
 )
-def test_no_kink_is_told_of_where_a_row_is_smooth(op: Op, a: tuple[float, ...], b: tuple[float, ...]) -> None:
+def test_no_kink_is_declared_where_a_row_is_smooth(op: Op, a: tuple[float, ...], b: tuple[float, ...]) -> None:
     assert op.kink is None or op.kink(*a) == op.kink(*b)
 
 
