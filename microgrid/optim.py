@@ -29,7 +29,6 @@ from microgrid.engine import Value
 from microgrid.ops import LEAF, as_float, short_repr
 from microgrid.recording import written
 
-
 MANY = 64
 """So many parameters are moved as arrays, which takes less time than one after the other."""
 
