@@ -460,6 +460,8 @@ class _Walk:
                 self._guard(_itself if type(x) is list else _members, x)
             if not kinds <= _ATOMS:
                 self._stack += members
+            elif kinds == {Value}:
+                self.values.update(members)
             elif Value in kinds or Traced in kinds:
                 self.values.update([member for member in members if isinstance(member, Value)])
 
