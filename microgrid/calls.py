@@ -162,6 +162,7 @@ def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
 
 
 _open: Final = open_blocks
+_sum_of: Final = ops.sum_of
 
 
 def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
@@ -178,7 +179,7 @@ def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any
         products.append(
             record(MUL, product, w, x) if watching is None else watched(kind, watching, MUL, product, w, x, ())
         )
-    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+    op = ADD if len(products) == 1 else _sum_of(len(products) + 1)
     return record(op, total, start, products[0], tuple(products[1:]))
 
 
