@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import mul
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 from microgrid import ops
 from microgrid.builds import mypyc_attr
 from microgrid.engine import ADD, MUL, Value, record
-from microgrid.recording import Origin
+from microgrid.node import watched
+from microgrid.recording import Origin, hooks, kinds, open_blocks
 
 
 @mypyc_attr(native_class=False)
@@ -160,18 +161,25 @@ def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
     return a
 
 
+_open: Final = open_blocks
+_sum_of: Final = ops.sum_of
+
+
 def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
     """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
     total = start._data
     products: list[Value] = []
+    watching, kind = (hooks.get(), kinds.get() or Value) if _open else (None, Value)  # asked once, not for each product
     for i, x in enumerate(xs):
         if not isinstance(x, Value):  # a number type of the user's
             return ops.total([start, *map(mul, weights, xs)])
         w = weights[i]
         product = w._data * x._data
         total += product
-        products.append(record(MUL, product, w, x))
-    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+        products.append(
+            record(MUL, product, w, x) if watching is None else watched(kind, watching, MUL, product, w, x, ())
+        )
+    op = ADD if len(products) == 1 else _sum_of(len(products) + 1)
     return record(op, total, start, products[0], tuple(products[1:]))
 
 

@@ -233,7 +233,9 @@ class _Numbering:
 
     def add(self, nodes: Iterable[Value]) -> None:
         """Add nodes, parents before children."""
-        (rows, starts, arguments, data), number, varied = self.program.columns, self.number, self.varied
+        (rows, starts, arguments, data), varied = self.program.columns, self.varied
+        number: dict[Value, Any] = self.number  # Any: what mypyc knows as int it makes anew for each list
+        nothing: Any = 0.0
         for node in nodes:
             if node in number:
                 continue
@@ -265,7 +267,7 @@ class _Numbering:
             number[node] = len(rows)
             rows.append(op)
             starts.append(len(arguments))
-            data.append(0)
+            data.append(nothing)
 
 
 def _spelled_out(node: Value) -> Value:
