@@ -14,7 +14,7 @@ from microgrid.recording import Origin, hooks, kinds, open_blocks
 
 @mypyc_attr(native_class=False)
 class Container:
-    """What holds parameters through its attributes: a module is one."""
+    """A class that holds parameters through its attributes: the base of modules."""
 
     _called_as = ""
 
@@ -53,7 +53,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """What the module is called in the one that called it, ``"neurons.3"``; its kind if the user called it.
+        """The name of the module in the one that called it, ``"neurons.3"``; its kind if the user called it.
 
         The name is found when the module is first called, and kept.
         """
@@ -66,7 +66,7 @@ class Call:
 
     @property
     def inputs(self) -> tuple[Value, ...]:
-        """The Values that the module was given, out of lists of any depth."""
+        """The Values among the inputs of the module, out of lists of any depth."""
         return tuple(values_in(self._arguments))
 
     def __repr__(self) -> str:
@@ -80,7 +80,7 @@ _running = threading.local()
 
 
 def _name_within(outer: Any, module: Any) -> str:
-    """Return what a module is called in the one that called it, and note the names of its neighbours."""
+    """Return the name of a module in the one that called it, and note the names of its neighbours."""
     for name, item in walk(outer, into_modules=False):
         if name and isinstance(item, _container):
             item._called_as = name
@@ -90,7 +90,7 @@ def _name_within(outer: Any, module: Any) -> str:
 
 
 def call(module: Any, forward: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Return ``forward(*inputs, **options)`` of a module, and note in its nodes which module made them."""
+    """Return ``forward(*inputs, **options)`` of a module, and note the module in the nodes that it made."""
     outer: Call | None = getattr(_running, "call", None)
     name = "" if outer is None else module._called_as or _name_within(outer._module, module)
     one = len(inputs) == 1 and not options
@@ -122,7 +122,7 @@ def _note(node: Value, made: Call) -> None:
 def makers(order: Sequence[Value]) -> dict[Value, Call | None]:
     """Return, for each node of a graph, the innermost call of a module that it belongs to.
 
-    A call owns what lies between its outputs and its inputs, its parameters too. A node that several
+    A call owns the nodes between its outputs and its inputs, and its parameters. A node that several
     calls use belongs to the innermost module that holds them all (calls of one path count as one).
 
     Args:
@@ -166,12 +166,12 @@ _sum_of: Final = ops.sum_of
 
 
 def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
-    """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
+    """Return start + Σ wᵢ·xᵢ, the sum of a neuron, as one sum of products, as ``ops.total`` does."""
     total = start._data
     products: list[Value] = []
     watching, kind = (hooks.get(), kinds.get() or Value) if _open else (None, Value)  # asked once, not for each product
     for i, x in enumerate(xs):
-        if not isinstance(x, Value):  # a number type of the user's
+        if not isinstance(x, Value):  # a user-defined number type
             return ops.total([start, *map(mul, weights, xs)])
         w = weights[i]
         product = w._data * x._data
@@ -184,7 +184,7 @@ def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any
 
 
 def walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
-    """Yield what modules, lists, tuples and dicts hold, each once and in order, with its dotted name."""
+    """Yield the content of modules, lists, tuples and dicts, each once and in order, with its dotted name."""
     stack: list[tuple[str, Any]] = [("", root)]
     seen = set()
     while stack:

@@ -1,4 +1,4 @@
-"""Loops that end by a condition: their number of steps depends on numbers, and in a batch on the sample."""
+"""Loops that end by a condition: the number of steps depends on the data, and in a batch on the sample."""
 
 import inspect
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _Step = Callable[[_Numbers], _Numbers]
 _Condition = Callable[[_Numbers, _Numbers], _Number]
 
 _ORDERS = 3
-"""Up to this order the derivatives of a solution are exact: so many steps of Newton's method are recorded."""
+"""The number of recorded steps of Newton's method: up to this order the derivatives of a solution are exact."""
 
 
 def iterate(
@@ -26,22 +26,22 @@ def iterate(
 ) -> State:
     """Return the state in which a loop ends: ``state = step(state)``, again and again, until a condition holds.
 
-    ``until`` of one argument, the state, is asked before each step, as ``while`` asks: a start that it holds of is
-    the result. Of two arguments, the states before and behind a step, it is asked behind each.
+    An ``until`` of one argument, the state, is tested before each step, as ``while`` does: a start that satisfies it is
+    the result. One of two arguments, the states before and after a step, is tested after each step.
 
     >>> def newton(x):
     ...     return (x + 2.0 / x) / 2.0
     >>> mg.iterate(newton, 1.0, until=lambda before, after: abs(after - before) < 1e-15, at_most=50)
     1.414213562373095
 
-    Eagerly it is an ordinary loop. Compiled it is one operation, of which a step is traced once: each sample of a
+    Eagerly it is an ordinary loop. Compiled it is one operation, whose step is traced once: each sample of a
     batch stops when its own condition holds, and the loop when it holds for all. In a compiled ``until`` comparisons
     are operations; join them by ``mg.minimum`` and ``mg.maximum``, not by ``and`` and ``or``.
 
-    Derivatives go through the steps that were made, whose number is a constant to them. *Implicit* ones are those of
-    the solution x of x = F(x, θ), however it was found: ẋ = (I − ∂F/∂x)⁻¹ · ∂F/∂θ · θ̇. No step is stored for them, and
-    none flow back to the start. They are exact up to the third order: behind the loop, which is a constant then, are
-    three steps x + (I − ∂F/∂x)⁻¹ (F(x, θ) − x) with a constant inverse, of which each makes one more order exact
+    Derivatives go through the steps that were made and treat their number as a constant. *Implicit* ones are those of
+    the solution x of x = F(x, θ), however it was found: ẋ = (I − ∂F/∂x)⁻¹ · ∂F/∂θ · θ̇. They store no step, and
+    nothing flows back to the start. They are exact up to the third order: the loop is then a constant, followed by
+    three steps x + (I − ∂F/∂x)⁻¹ (F(x, θ) − x) with a constant inverse, each of which makes one more order exact
     (A. Griewank, A. Walther, *Evaluating Derivatives*, 2008, chapter 15; B. Christianson, *Reverse accumulation and
     attractive fixed points*, 1994). The inverse takes a small multiple of n³ operations for n numbers.
 
@@ -49,8 +49,8 @@ def iterate(
         step: the next state from a state, of the same structure. It may use any Values from outside.
         state: the first one: a number, or lists, tuples, dicts of numbers, nested as you like.
         until: the condition: a comparison of numbers.
-        at_most: after so many steps the loop ends anyway, and the result is the state then. To notice, ask ``until`` of
-            the result, or count in the state: ``(x, n)``. Compiled there is memory for as many states.
+        at_most: the largest number of steps; the loop then ends with the present state. To notice that, test ``until``
+            on the result, or count in the state: ``(x, n)``. Compiled code has memory for so many states.
         implicit: take the derivatives of a fixed point of ``step``, which must be found to its last digits or nearly.
 
     Raises:
@@ -106,14 +106,14 @@ def iterate(
 
 
 def _looks_back(until: object) -> bool:
-    """Whether a condition takes the states before and behind a step."""
+    """Whether a condition takes the states before and after a step."""
     if not callable(until):
         raise TypeError(
             f"until must be a function of a state, or of the last and the next; got {ops.short_repr(until)}"
         )
     try:
         parameters = [*inspect.signature(until).parameters.values()]
-    except ValueError:  # of what is written in C
+    except ValueError:  # a function written in C
         parameters = []
     named = [x for x in parameters if x.kind in (x.POSITIONAL_ONLY, x.POSITIONAL_OR_KEYWORD) and x.default is x.empty]
     if len(named) not in (1, 2):
@@ -136,13 +136,13 @@ def _run(step: _Step, ends: _Condition, looks_back: bool, state: _Numbers, at_mo
 
 
 def _holds(ends: _Condition, before: _Numbers, after: _Numbers) -> bool:
-    """Whether a condition holds; what it computes is in no graph."""
+    """Whether a condition holds, computed without a graph."""
     with no_grad():
         return bool(ends(before, after))
 
 
 def _solved(step: _Step, solution: _Numbers) -> _Numbers:
-    """Return a solution of x = step(x), a constant, with its derivatives by what else a step reads."""
+    """Return a constant solution of x = step(x) with its derivatives by everything else that a step reads."""
     slopes = [[_still(x) for x in row] for row in jacobian(step)(solution)]
     inverse = _inverse([[float(i == j) - x for j, x in enumerate(row)] for i, row in enumerate(slopes)])
     state = solution
@@ -153,7 +153,7 @@ def _solved(step: _Step, solution: _Numbers) -> _Numbers:
 
 
 def _still(x: _Number) -> _Number:
-    """A number that is a constant to derivatives; a plain one where it is known."""
+    """The number as a constant to derivatives; a float if it is known."""
     return ops.stop_gradient(x) if loops.get() is not None else getattr(x, "_data", x)
 
 

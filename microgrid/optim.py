@@ -1,8 +1,8 @@
 """Optimisers: how the parameters of a model move along their gradients (chapter 6.1).
 
-Each formula stands once, as arithmetic on a parameter, its gradient and what the optimiser remembers of it.
+Each formula is written once, as arithmetic on a parameter, its gradient and the optimiser's memory of it.
 The same lines update Values one by one in ``step()`` and, in ``update()``, all the numbers of an array at
-once, with the same results and the same memory; the two may take turns.
+once, with the same results and the same memory; the two may alternate.
 
 >>> from microgrid.engine import Value
 >>> w = Value(1.0)
@@ -34,13 +34,13 @@ MANY = 64
 
 
 class Optimizer(ABC):
-    """What every optimiser does; η is the learning rate, g the gradient, λ the weight decay.
+    """The base of every optimiser; η is the learning rate, g the gradient, λ the weight decay.
 
     Args:
         parameters: the Values to move: ``model.parameters()``.
         learning_rate: η, above 0; may be changed between steps.
         weight_decay: λ, at least 0. It adds λ·parameter to the gradient, as if the loss had the term
-            ½ λ Σ parameter² (chapter 6.4.2, and PyTorch); AdamW has a way of its own.
+            ½ λ Σ parameter² (chapter 6.4.2, and PyTorch); AdamW decays differently.
 
     Attributes:
         parameters: as given, a list.
@@ -49,15 +49,15 @@ class Optimizer(ABC):
         steps: how many steps have been taken.
 
     Raises:
-        TypeError: if the parameters are no leaf Values, or something else is no real number.
+        TypeError: if the parameters are not leaf Values, or a setting is not a real number.
         ValueError: if there are no parameters, one is given twice, or a number is out of its range.
     """
 
     memory: ClassVar[tuple[str, ...]] = ()
-    """The names of what it remembers of each parameter; all of it is 0 at first. Squares are never negative."""
+    """The names of the numbers that it remembers for each parameter, 0 at first. Squares are never negative."""
 
     def __new__(cls, *arguments: Any, **settings: Any) -> Self:
-        """Name the settings that there are, if there is no such setting."""
+        """Refuse unknown settings, listing the valid ones."""
         known = signature(cls.__init__).parameters if settings else {}
         unknown = [name for name in settings if name not in known]
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
@@ -76,8 +76,8 @@ class Optimizer(ABC):
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return the new parameter and the new memory: of floats, or of arrays elementwise.
 
-        ``steps`` counts this step already, so it is 1 in the first. What it is given stays as it is: a step
-        that is cut short must leave no trace.
+        ``steps`` counts this step already, so it is 1 in the first. It must not modify its arguments: a step
+        that is cut short leaves no trace.
         """
 
     def step(self) -> None:
@@ -109,9 +109,9 @@ class Optimizer(ABC):
         )
 
     def update(self, parameters: Any, gradients: Any) -> Any:
-        """Return the array that the parameters become; for all of them at once, in the optimiser's order.
+        """Return the new array of all parameters, in the optimiser's order.
 
-        It takes one step and remembers as ``step()`` does, but leaves the Values as they are.
+        It takes one step and remembers as ``step()`` does, but does not change the Values.
 
         Args:
             parameters: a flat array of NumPy or JAX, with a number for each of ``self.parameters``.
@@ -142,7 +142,7 @@ class Optimizer(ABC):
         return moved
 
     def _become(self, after: Self, numbers: Sequence[float] = ()) -> None:
-        """Take over the whole of a step at once: what a copy has become, and the numbers of the parameters."""
+        """Take over a whole step at once: the attributes of a copy, and the numbers of the parameters."""
         attributes = {**vars(self), **changes(vars(self), vars(after))}
         moved = self.parameters[: len(numbers)], "_data", numbers
         atomic.assign(moved, ([self], "__dict__", [attributes]), written())
@@ -157,13 +157,13 @@ class Optimizer(ABC):
         atomic.assign((self.parameters, "_grad", [0.0] * len(self.parameters)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it remembers and its settings, as plain numbers and lists."""
+        """Return its memory and its settings, as plain numbers and lists."""
         settings = {name: value for name, value in vars(self).items() if isinstance(value, (int, float))}
         memory = {name: list(map(float, m)) for name, m in zip(self.memory, self._memory, strict=True)}
         return {"optimizer": type(self).__name__, **settings, "memory": memory}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict()`` gave.
+        """Continue from a ``state_dict()``.
 
         Raises:
             ValueError: if it is of another kind of optimiser or another number of parameters, or if a number
@@ -204,7 +204,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{name} cannot be negative; got {min(numbers)!r}")
             restored["_memory"].append(numbers)
         for name, present in expected.items():
-            # A class of the user's may use the name for something else, which the present number then shows.
+            # A user's class may use the name for something else, as its present number shows.
             is_setting = name in RANGES and RANGES[name][1](present)
             number = (_setting if is_setting else _number)(name, state[name])
             if isinstance(present, int) and not number.is_integer():
@@ -403,7 +403,7 @@ def _root(squares: Any) -> Any:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that are other objects than before, or new."""
+    """Return the attributes that are new or no longer the same object."""
     return {name: value for name, value in after.items() if name not in before or before[name] is not value}
 
 
@@ -432,7 +432,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("weight_decay", "steps"), ("at least 0 and finite", lambda x: 0.0 <= x < inf)),
     **dict.fromkeys(("momentum", "decay", "beta1", "beta2"), ("at least 0 and below 1", lambda x: 0.0 <= x < 1.0)),
 }
-"""What each setting must be."""
+"""The range of each setting."""
 
 
 def _setting(name: str, number: Any) -> float:

@@ -13,7 +13,7 @@ AnyNode = TypeVar("AnyNode", bound=Node)
 
 
 def sent_to_leaves(output: Node, gradient: float) -> bool:
-    """Whether an output's own operation did all that a sweep would: a compiled call of many leaves can."""
+    """Whether the operation of an output replaced the whole sweep, as a compiled call of many leaves can."""
     if type(output.op) is Op or open_blocks:
         return False
     send: Any = getattr(output.op, "send_to_leaves", None)
@@ -21,7 +21,7 @@ def sent_to_leaves(output: Node, gradient: float) -> bool:
 
 
 def add_gradients(leaves: list[AnyNode], more: list[float]) -> None:
-    """Add a number to the gradient of each leaf: to all or, if Ctrl-C comes, to none."""
+    """Add a number to the gradient of each leaf: to all, or to none if Ctrl-C comes."""
     before = [leaf._grad for leaf in leaves]
     try:
         for leaf, addend in zip(leaves, more, strict=True):
@@ -35,8 +35,8 @@ def add_gradients(leaves: list[AnyNode], more: list[float]) -> None:
 def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode]:
     """Return the nodes of a topological order that a gradient can reach from the outputs.
 
-    Behind a local derivative that is 0 by definition, as that of ``stop_gradient``, nothing flows back:
-    not 0 times an infinite local derivative either, which would be nan.
+    Nothing flows back through a local derivative that is 0 by definition, as that of ``stop_gradient``:
+    not even 0 times an infinite local derivative, which would be nan.
     """
     for node in order:
         op = node.op
@@ -65,9 +65,9 @@ def sweep(nodes: list[AnyNode]) -> None:
     """Apply the chain rule to nodes in topological order, the last one first.
 
     Each adds its gradient, times its local derivatives, to the gradients of its parents. The row says which form
-    these have; the common forms are spelled out here, because this is where the time goes.
+    these have; the common forms are written out here, because this loop takes most of the time.
     """
-    no_row = CONSTANT  # it stands for an operation that is no row: its form is none of these
+    no_row = CONSTANT  # an operation that is not a row has none of these forms
     anomalies = bool(open_blocks) and check_forward in hooks.get()
     for node in reversed(nodes):
         if anomalies:

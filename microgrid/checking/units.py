@@ -1,4 +1,4 @@
-"""Which module made the nodes of a graph: its units, and the layers that these are in."""
+"""Which module made the nodes of a graph: its units, and their layers."""
 
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
@@ -18,7 +18,7 @@ class Units:
 
     @cached_property
     def calls(self) -> list[Any]:
-        """For each node the call of a module that made it or what is computed from it; empty where there are none."""
+        """For each node the module call that made it or a node computed from it; empty without modules."""
         flow = self.flow
         if all(node.origin is None or node.origin.module is None for node in flow.nodes):
             return []
@@ -56,7 +56,7 @@ class Units:
 
     @cached_property
     def layers(self) -> dict[str, dict[Any, list[int]]]:
-        """For each module the ReLUs of each of its units: of those that it applies itself, or that its neurons do."""
+        """For each module the ReLUs of each of its units, applied by it or by its neurons."""
         by_call: dict[Any, list[int]] = {}
         for i, node in enumerate(self.flow.nodes):
             if node.op is relu and (call := self.call(i)) is not None:
@@ -70,5 +70,5 @@ class Units:
 
     @cached_property
     def layer_of(self) -> dict[int, str]:
-        """The module in whose units a ReLU is."""
+        """The module whose units have a ReLU."""
         return {i: layer for layer, units in self.layers.items() for relus in units.values() for i in relus}

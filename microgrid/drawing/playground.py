@@ -1,8 +1,8 @@
 """The playground: a page in which a network learns a toy set, and every number of it can be seen.
 
-The page computes with the operations of the table alone. What a neuron, an activation, a loss and a step of an
-optimiser are it learns as graphs, which the classes of ``nn``, ``losses`` and ``optim`` made here; so its training is
-``mg.fit``'s, number by number, and no derivative is written in JavaScript.
+The page computes with the operations of the table alone. It gets neurons, activations, losses and steps of
+optimisers as graphs, made here by the classes of ``nn``, ``losses`` and ``optim``; so its training is
+that of ``mg.fit``, number by number, and no derivative is written in JavaScript.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ ASSETS = (
 )
 
 COUNT, TRAINED = 200, 150
-"""How many samples a set has, and how many of them, the first ones, are learned from; the others are for the test."""
+"""The number of samples of a set, and of those to learn from, the first ones; the others are for the test."""
 
 
 WIDEST, DEEPEST = 8, 4
@@ -42,7 +42,7 @@ WIDEST, DEEPEST = 8, 4
 
 
 class Activation(NamedTuple):
-    """What follows each hidden layer: a module, its name in Python, and how weights before it are drawn."""
+    """The activation after each hidden layer: a module, its name in Python, and the init of weights before it."""
 
     module: Callable[[Any], Any] | None
     python: str
@@ -50,7 +50,7 @@ class Activation(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss, its name in Python, and what it takes as targets: signs (−1, 1), classes (0, 1) or numbers."""
+    """A loss, its name in Python, and its targets: signs (−1, 1), classes (0, 1) or numbers."""
 
     function: Callable[[Any, Any], Any]
     python: str
@@ -83,7 +83,7 @@ SETS = {"moons": 0.1, "circles": 0.1, "xor": 0.3, "spirals": 0.02, "sine": 0.1}
 
 
 SIGNS = ("negative", "positive")
-"""Whose colours the classes have."""
+"""The signs whose colours the classes have."""
 
 
 class Playground(Page):
@@ -159,12 +159,12 @@ def playground(
         data: a set of ``microgrid.data``: ``"moons"``, ``"circles"``, ``"xor"``, ``"spirals"`` or ``"sine"``, a
             curve of one variable.
         layers: the numbers of neurons of the hidden layers, at most 4 of 8; the last layer has one.
-        activation: what follows each hidden layer: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"none"``.
+        activation: after each hidden layer: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"none"``.
         loss: ``"binary cross-entropy"``, ``"hinge"`` or ``"squared error"``; unless given the first, or for a curve
             the last, which is the only one there.
         optimizer: ``"SGD"``, ``"Momentum"``, ``"Nesterov"``, ``"AdaGrad"``, ``"RMSprop"`` or ``"Adam"``.
         learning_rate: η.
-        batch_size: the number of samples in a minibatch, of the 150 that are learned from.
+        batch_size: the number of samples in a minibatch, of the 150 to learn from.
         noise: the standard deviation of the noise in the data; unless given, that of the set.
         seed: of the data, the initial weights and the minibatches.
         title: the page's heading.
@@ -173,7 +173,7 @@ def playground(
     Raises:
         ImportError: without NumPy, naming the extra that brings it.
         ValueError: for a name that is none of these, or a number out of its range.
-        TypeError: for something that is no number, or no text, where one belongs.
+        TypeError: for a setting that should be a number or text and is not.
     """
     is_curve = data == "sine"
     loss = loss or ("squared error" if is_curve else "binary cross-entropy")
@@ -221,7 +221,7 @@ def _positive(name: str, number: Any, most: float, least: float = 1e-9) -> float
 
 
 def _toy(name: str) -> Json:
-    """Return a set without noise, as it is before its samples are put in random order; the page does the rest."""
+    """Return a set without noise, before its samples are put in random order; the page does the rest."""
     from microgrid import data  # not above: it needs NumPy, and other pictures do not
 
     more = {"classes": 2} if name == "spirals" else {}
@@ -238,7 +238,7 @@ def _toy(name: str) -> Json:
 
 
 def _library() -> tuple[Program, dict[str, list[list[int]]]]:
-    """Return a program that holds every piece, and of each piece the nodes that go in and come out."""
+    """Return a program that holds every piece, and the input and output nodes of each piece."""
     pieces: dict[str, tuple[list[Value], list[Value]]] = {}
     x, target = Value(0.5, "x"), Value(1.0, "target")
     with enable_grad():

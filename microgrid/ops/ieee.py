@@ -26,7 +26,7 @@ def guarded(function: Callable[[float], float], overflow: Callable[[float], floa
 
 
 def wrapping(function: Callable[..., float], forward: Callable[..., float]) -> Callable[..., float]:
-    """Note that ``forward`` is ``function`` wherever that one does not raise: programs may call it directly."""
+    """Note that ``forward`` is ``function`` wherever the latter does not raise: programs may call it directly."""
     forward.__wrapped__ = function  # type: ignore[attr-defined]  # the attribute functools.wraps sets, too
     return forward
 
@@ -64,7 +64,7 @@ def add_up(*xs: float) -> float:
 
 
 def taken(index: float, *xs: float) -> float:
-    """The number that a whole index counts, from 0 or, if it is negative, from the end; nan where there is none."""
+    """The number at a whole index, from 0 or, if negative, from the end; nan for any other index."""
     return xs[int(index)] if -len(xs) <= index < len(xs) and index.is_integer() else math.nan
 
 
@@ -112,7 +112,7 @@ def rounding(function: Callable[[float], int]) -> Callable[[float], float]:
 
 
 def nan_outside(function: Callable[[float, float], float]) -> Callable[[float, float], float]:
-    """Wrap a function of the math module that raises where it is not defined: there it is nan."""
+    """Wrap a function of the math module that raises outside its domain: it is nan there."""
 
     def forward(a: float, b: float) -> float:
         try:
@@ -174,12 +174,12 @@ def sigmoid(x: float) -> float:
 
 
 def sigmoid_slope(x: float, y: float) -> float:
-    """σ′ where σ(x) is y: y(1 − y), as long as 1 − y loses no digit."""
+    """σ′(x) for y = σ(x): y(1 − y), as long as 1 − y loses no digit."""
     return y * (1.0 - y) if y < 0.75 else y * sigmoid(-x)
 
 
 def sech2(x: float, y: float) -> float:
-    """sech² x where tanh x is y: 1 − y², as long as that loses no digit."""
+    """sech² x for y = tanh x: 1 − y², as long as that loses no digit."""
     if abs(y) < 0.75:
         return 1.0 - y * y
     try:
@@ -250,7 +250,7 @@ def polygamma(n: int, x: float) -> float:
 
 
 def pole_to_the_left(x: float) -> Hashable:
-    """Between which two poles of Γ a number lies."""
+    """Identify the interval between two poles of Γ in which a number lies."""
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
