@@ -864,6 +864,29 @@ def take_of(n: int) -> Op:
     )
 
 
+chosen: Op = _hidden(
+    "chosen",
+    lambda mask, x: x if mask else 0.0,
+    0.0,
+    lambda y, mask, x: mask,
+    symbol="xₖ",
+    kink=lambda mask, x: bool(mask),
+    expansion=lambda mask, x: where(mask, x, 0.0),
+    chooses=True,
+    doc="x where the mask is 1, 0 where it is 0, from where nothing flows back to x: not 0·∞ either",
+)
+gated: Op = _hidden(
+    "gated",
+    lambda mask, x: x,
+    0.0,
+    lambda y, mask, x: mask,
+    kink=lambda mask, x: bool(mask),
+    expansion=lambda mask, x: where(mask, x, stop_gradient(x)),
+    chooses=True,
+    doc="x, to which something flows back where the mask is 1, and nothing where it is 0: not 0·∞ either",
+)
+
+
 def is_take(op: Op) -> bool:
     """Return whether a row is of ``take_of``: then its first argument is an index into the others."""
     return op.recipe is not None and op.recipe[0] is take_of
