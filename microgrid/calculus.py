@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar, overload
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op, Operation
+from microgrid.ops.op import shared
 from microgrid.recording import enable_grad, watch
 from microgrid.reverse import conditions
 
@@ -82,14 +83,20 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
             if gradient is None or node not in needed:
                 continue
             parents, mask = node.parents, reached and reached.mask(node)
-            for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
-                if parent not in needed or not connected:
-                    continue
-                derivative = ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
-                product = _sent(node.op, gradient, derivative)
-                if mask is not None and callable(partial):  # times a plain number, 0 is 0
-                    product = ops.chosen(mask, product)
-                gradients[parent] = gradients[parent] + product if parent in gradients else product
+            token = shared.set({})
+            try:
+                for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
+                    if parent not in needed or not connected:
+                        continue
+                    derivative = (
+                        ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
+                    )
+                    product = _sent(node.op, gradient, derivative)
+                    if mask is not None and callable(partial):  # times a plain number, 0 is 0
+                        product = ops.chosen(mask, product)
+                    gradients[parent] = gradients[parent] + product if parent in gradients else product
+            finally:
+                shared.reset(token)
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]
 
 

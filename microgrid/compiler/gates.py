@@ -48,7 +48,10 @@ def with_gates(program: Program) -> Program:
         mine = [new[a] for a in operands[i]]
         choices = reached.get(i)
         if choices and _may_be_infinite(row):
-            mine = [gate(choices, x) if program.rows[a] is not CONSTANT else x for a, x in zip(operands[i], mine, strict=True)]
+            mine = [
+                gate(choices, x) if program.rows[a] is not CONSTANT else x
+                for a, x in zip(operands[i], mine, strict=True)
+            ]
         if mine != operands[i]:
             new[i] = result.append(row, mine, program.data[i])
     result.outputs = [new[output] for output in program.outputs]

@@ -33,6 +33,7 @@ from microgrid.ops.op import (
     Partial,
     as_float,
     first_operand,
+    once,
     second_operand,
     short_repr,
 )
@@ -789,8 +790,11 @@ def maximum_of(n: int) -> Op:
     Of equals each gets the same share of the gradient. A chain of ``maximum`` would halve it again and again.
     """
 
+    def equals(y: Any, xs: tuple[Any, ...]) -> Any:
+        return once(y, lambda: reduce(operator.add, [equal(x, y) for x in xs]))
+
     def by(i: int) -> Partial:
-        return lambda y, *xs: div(equal(xs[i], y), reduce(operator.add, [equal(x, y) for x in xs]))
+        return lambda y, *xs: div(equal(xs[i], y), equals(y, xs))
 
     return Op(
         f"maximum[{n}]",
@@ -868,22 +872,22 @@ chosen: Op = _hidden(
     "chosen",
     lambda mask, x: x if mask else 0.0,
     0.0,
-    lambda y, mask, x: mask,
+    lambda y, mask, x: not_equal(mask, 0.0),
     symbol="xₖ",
     kink=lambda mask, x: bool(mask),
     expansion=lambda mask, x: where(mask, x, 0.0),
     chooses=True,
-    doc="x where the mask is 1, 0 where it is 0, from where nothing flows back to x: not 0·∞ either",
+    doc="x where the mask is not 0, else 0, from where nothing flows back to x: not 0·∞ either",
 )
 gated: Op = _hidden(
     "gated",
     lambda mask, x: x,
     0.0,
-    lambda y, mask, x: mask,
+    lambda y, mask, x: not_equal(mask, 0.0),
     kink=lambda mask, x: bool(mask),
     expansion=lambda mask, x: where(mask, x, stop_gradient(x)),
     chooses=True,
-    doc="x, to which something flows back where the mask is 1, and nothing where it is 0: not 0·∞ either",
+    doc="x, to which something flows back where the mask is not 0, and nothing elsewhere: not 0·∞ either",
 )
 
 

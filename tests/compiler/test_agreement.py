@@ -40,7 +40,7 @@ class Eager:
             rows.append([value_of(x) for x in (outputs if name == "g" else [outputs])])
         if reduce is not None and batched:
             folded = [mg.total(column) for column in zip(*rows, strict=True)]
-            rows = [[x * (1.0 / samples) if reduce == "mean" else x for x in folded]]
+            rows = [[x / samples if reduce == "mean" else x for x in folded]]
         self.rows = rows
         self.weighted = [mg.total([x * weight for x, weight in zip(row, WEIGHTS, strict=False)]) for row in rows]
         self.graph = Graph([output for row in rows for output in row])
