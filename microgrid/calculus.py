@@ -23,7 +23,7 @@ from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op, Operation
 from microgrid.ops.op import shared
 from microgrid.recording import enable_grad, watch
-from microgrid.reverse import conditions
+from microgrid.reverse import Choices, conditions
 
 Function = Callable[..., Any]
 Structure = TypeVar("Structure")
@@ -75,7 +75,7 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
         if node not in needed and not needed.isdisjoint(node.parents):
             needed.add(node)
     gradients: dict[Value, Value | float] = {output: 1.0}
-    choosing = any([isinstance(node.op, Op) and node.op.chooses for node in order])
+    choosing = any(isinstance(node.op, Op) and node.op.chooses for node in order)
     reached = _Reached(order, output) if choosing else None
     with enable_grad():
         for node in reversed(order):
@@ -108,9 +108,9 @@ class _Reached:
         self.place = {node: k for k, node in enumerate(order)}
         operands = [[self.place.get(parent, -1) for parent in node.parents] for node in order]
         self.conditions = conditions([node.op for node in order], operands, [self.place.get(output, -1)])
-        self.masks: dict[Any, Any] = {}
+        self.masks: dict[Choices | tuple[int, int], Value] = {}
 
-    def mask(self, node: Value) -> Any:
+    def mask(self, node: Value) -> Value | None:
         """1 where a gradient reaches a node, and 0 where none does; ``None`` if one does whatever is chosen."""
         choices = self.conditions.get(self.place[node])
         if choices is None:
@@ -119,7 +119,7 @@ class _Reached:
             self.masks[choices] = ops.maximum(*[self._made(*choice) for choice in sorted(choices)])
         return self.masks[choices]
 
-    def _made(self, chooses: int, k: int) -> Any:
+    def _made(self, chooses: int, k: int) -> Value:
         """Whether a node that a gradient reaches chose its operand ``k``."""
         if (chooses, k) not in self.masks:
             node = self.order[chooses]

@@ -6,7 +6,7 @@ from itertools import compress
 from typing import Any, TypeVar
 
 from microgrid.node import Node
-from microgrid.ops import CONSTANT, Op, Operation, is_take
+from microgrid.ops import CONSTANT, Op, Operation, take_of
 from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, PRODUCT, SUM, TWO_FUNCTIONS, number
 from microgrid.recording import check_backward, check_forward, hooks, open_blocks
 
@@ -65,7 +65,7 @@ def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode
 def receivers(node: Node) -> Sequence[bool]:
     """Return for each parent whether something flows back to it: of a row that chooses, to what it chose alone."""
     op = node.op
-    if type(op) is not Op or not op.chooses or all([parent.first is None for parent in node.parents]):
+    if type(op) is not Op or not op.chooses or all(parent.first is None for parent in node.parents):
         return op.connected  # a leaf sends nothing on, whether it was chosen or not
     return [bool(derivative) for derivative in node.local_derivatives()]
 
@@ -92,7 +92,7 @@ def conditions(
         if i not in found:
             continue
         mine = found[i]
-        while mine and (whole := _whole(mine, ops, operands)):
+        while mine and (whole := _whole(mine, ops)):
             rest: Choices | None = frozenset([pair for pair in mine if pair[0] not in whole])
             for above in [found[u] for u in whole]:
                 rest = None if rest is None or above is None else rest | above
@@ -108,10 +108,10 @@ def conditions(
     return found
 
 
-def _whole(choices: Choices, ops: Sequence[Operation], operands: Sequence[Sequence[int]]) -> list[int]:
+def _whole(choices: Choices, ops: Sequence[Operation]) -> list[int]:
     """The takes of which every operand is among some choices: one of these is made."""
     counts = Counter([u for u, _ in choices])
-    return [u for u, count in counts.items() if is_take(ops[u]) and count == len(operands[u]) - 1]
+    return [u for u, count in counts.items() if ops[u].recipe == (take_of, (count,))]
 
 
 def sweep(nodes: list[AnyNode]) -> None:

@@ -20,7 +20,9 @@ def with_gates(program: Program) -> Program:
         return program
     operands = [mine for _, mine, _ in program.nodes()]
     reached = conditions(program.rows, operands, program.outputs)
-    result = Program(*[[*column] for column in program.columns], sizes=program.sizes, parameters=program.parameters)
+    result = Program(sizes=program.sizes, parameters=program.parameters)
+    for row, mine, data in program.nodes():
+        result.append(row, mine, data)
 
     @cache
     def mask(choices: Choices) -> int:

@@ -5,10 +5,13 @@
 
 import math
 from collections.abc import Callable, Hashable
-from functools import reduce
+from functools import cache, reduce
+from typing import Any, TypeVar
 
 inf = math.inf
 nan = math.nan
+
+Number = TypeVar("Number", bound=Any)
 
 
 def guarded(function: Callable[[float], float], overflow: Callable[[float], float]) -> Callable[[float], float]:
@@ -275,8 +278,27 @@ def cotangent_derivative(n: int, x: float) -> float:
 
 
 def lgamma(x: float) -> float:
-    """The logarithm of |Γ(x)|; inf at the poles."""
+    """The logarithm of |Γ(x)|; inf at the poles.
+
+    Between ½ and 2½ it comes of its Taylor series at 2: Python's loses all digits beside the zeros at 1 and 2.
+    """
+    if 0.5 < x < 2.5:
+        return lgamma_from_2(x - 2.0) if x > 1.5 else lgamma_from_2(x - 1.0) - math.log1p(x - 1.0)
     try:
         return math.lgamma(x)
     except (OverflowError, ValueError):
         return inf
+
+
+def lgamma_from_2(w: Number) -> Number:
+    """Return log Γ(2 + w) for |w| ≤ ½, of a number or of an array: its Taylor series, exact beside 0."""
+    total = 0.0 * w
+    for coefficient in _coefficients_at_2():
+        total = total * w + coefficient
+    return total * w
+
+
+@cache
+def _coefficients_at_2() -> list[float]:
+    """The coefficients ψ⁽ᵏ⁻¹⁾(2) / k! of that series, the last one first."""
+    return [polygamma(k - 1, 2.0) / math.factorial(k) for k in range(30, 0, -1)]

@@ -85,11 +85,11 @@ def _form(partials: Sequence[Partial | float]) -> int:
     return {0: CONSTANTS, len(partials): ONE_FUNCTION if len(partials) == 1 else TWO_FUNCTIONS}.get(functions, OTHER)
 
 
-shared: ContextVar[dict[int, tuple[Any, Any]] | None] = ContextVar("shared", default=None)
+shared: ContextVar[dict[int, tuple[object, object]] | None] = ContextVar("shared", default=None)
 """What the partials of one node have computed by ``once`` so far, while all of them are called, one by one."""
 
 
-def once(y: Any, compute: Callable[[], Any]) -> Any:
+def once(y: object, compute: Callable[[], object]) -> object:
     """Return what the partials of one result ``y`` share: of n arguments it would be n times as much."""
     found = shared.get()
     if found is None:

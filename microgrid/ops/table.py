@@ -579,7 +579,8 @@ lgamma = _row(
     symbol="log|Γ|",
     kink=ieee.pole_to_the_left,
     javascript="mg.lgamma({0})",
-    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
+    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …; all digits are right beside its zeros at 1 and 2, "
+    "beside those left of −2 only as many as the terms of the reflection leave",
 )
 gamma: Op = _row(
     "gamma",
@@ -790,7 +791,7 @@ def maximum_of(n: int) -> Op:
     Of equals each gets the same share of the gradient. A chain of ``maximum`` would halve it again and again.
     """
 
-    def equals(y: Any, xs: tuple[Any, ...]) -> Any:
+    def equals(y: object, xs: tuple[Any, ...]) -> object:
         return once(y, lambda: reduce(operator.add, [equal(x, y) for x in xs]))
 
     def by(i: int) -> Partial:

@@ -12,9 +12,9 @@ from microgrid import ops
 from microgrid.compiler.classes import classify
 from microgrid.compiler.targets import NATIVE, named
 from microgrid.compiler.targets.native import tape as native_tape
+from microgrid.strategies import Expression, Step, expressions
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
-from microgrid.strategies import Expression, Step, expressions
 
 UNARY = ["-{a}", "mg.sin({a})", "mg.tanh({a})", "mg.exp({a} * 0.1)", "mg.relu({a})", "mg.sigmoid({a})", "abs({a})",
          "{a} ** 2", "{a} ** 3", "mg.softplus({a})", "mg.sqrt({a} * {a} + 1.0)", "{a} * {c}", "{a} + {c}", "{c} - {a}",
@@ -182,7 +182,8 @@ INDICES = ["0.0", "-2.0", "mg.sign(z)", "mg.floor(p[1])", "mg.floor(x[0])", "z"]
 ROWS += 3 * [ops.take_of(2)]
 ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
 ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)", "mg.mean({v})",
-             "mg.total([{a}, *{v}, {b}])", "mg.take([mg.sqrt({a}), mg.log({b}), {v}[0] * {b}], mg.less({a}, 0.5) + 1.0)",
+             "mg.total([{a}, *{v}, {b}])",
+             "mg.take([mg.sqrt({a}), mg.log({b}), {v}[0] * {b}], mg.less({a}, 0.5) + 1.0)",
              "mg.take([mg.sqrt(t) for t in {v}] + [{a}], mg.floor(mg.clip({b}, -1.0, 0.0)))",
              "mg.take([mg.sqrt({v}[0]), mg.sqrt({v}[0]) + {a}, {b}], 2.0 * mg.less({a}, 0.5)) * {b}",
              "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
@@ -201,8 +202,8 @@ def choices(draw):
     steps = [*program.steps]
     node = lambda: draw(st.integers(0, len(at) + len(steps) - 1))  # noqa: E731
     for _ in range(draw(st.integers(1, 2))):
-        for op in draw(st.lists(st.sampled_from(ROOTS), min_size=1, max_size=2)):
-            steps.append(Step(op, tuple(node() for _ in range(op.arity))))
+        roots = draw(st.lists(st.sampled_from(ROOTS), min_size=1, max_size=2))
+        steps += [Step(op, tuple(node() for _ in range(op.arity))) for op in roots]
         latest = len(at) + len(steps) - 1
         if draw(st.booleans()):
             steps.append(Step(ops.less, (node(), 0.5)))
