@@ -5,7 +5,7 @@ Programs call them as ``special.sigmoid(x, out=y)``; ``numpy_namespace`` holds w
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise, repeat
 from typing import Any
 
@@ -63,8 +63,8 @@ def lgamma_beside_zeros(xp: Any, x: Array, other: Array) -> Array:
     """
     above, between = x > 1.5, (x > 0.5) & (x < 2.5)
     w = xp.where(between, xp.where(above, x - 2.0, x - 1.0), 0.0)
-    series = ieee.lgamma_from_2(w) - xp.where(above, 0.0, xp.log1p(w))
-    return xp.where(between, series, other)
+    series = w * reduce(lambda total, a: total * w + a, ieee.lgamma_series())
+    return xp.where(between, series - xp.where(above, 0.0, xp.log1p(w)), other)
 
 
 class NumPySpecial:

@@ -6,12 +6,9 @@
 import math
 from collections.abc import Callable, Hashable
 from functools import cache, reduce
-from typing import Any, TypeVar
 
 inf = math.inf
 nan = math.nan
-
-Number = TypeVar("Number", bound=Any)
 
 
 def guarded(function: Callable[[float], float], overflow: Callable[[float], float]) -> Callable[[float], float]:
@@ -290,15 +287,12 @@ def lgamma(x: float) -> float:
         return inf
 
 
-def lgamma_from_2(w: Number) -> Number:
-    """Return log Γ(2 + w) for |w| ≤ ½, of a number or of an array: its Taylor series, exact beside 0."""
-    total = 0.0 * w
-    for coefficient in _coefficients_at_2():
-        total = total * w + coefficient
-    return total * w
+def lgamma_from_2(w: float) -> float:
+    """Return log Γ(2 + w) for |w| ≤ ½ by its Taylor series, exact beside 0."""
+    return w * reduce(lambda total, a: total * w + a, lgamma_series())
 
 
 @cache
-def _coefficients_at_2() -> list[float]:
-    """The coefficients ψ⁽ᵏ⁻¹⁾(2) / k! of that series, the last one first."""
+def lgamma_series() -> list[float]:
+    """Return the coefficients ψ⁽ᵏ⁻¹⁾(2) / k! of the Taylor series of log Γ(2 + w), the last one first, of w at the end."""
     return [polygamma(k - 1, 2.0) / math.factorial(k) for k in range(30, 0, -1)]

@@ -791,11 +791,8 @@ def maximum_of(n: int) -> Op:
     Of equals each gets the same share of the gradient. A chain of ``maximum`` would halve it again and again.
     """
 
-    def equals(y: object, xs: tuple[Any, ...]) -> object:
-        return once(y, lambda: reduce(operator.add, [equal(x, y) for x in xs]))
-
     def by(i: int) -> Partial:
-        return lambda y, *xs: div(equal(xs[i], y), equals(y, xs))
+        return lambda y, *xs: div(equal(xs[i], y), once(y, lambda: reduce(operator.add, [equal(x, y) for x in xs])))
 
     return Op(
         f"maximum[{n}]",
