@@ -294,5 +294,5 @@ def lgamma_from_2(w: float) -> float:
 
 @cache
 def lgamma_series() -> list[float]:
-    """Return the coefficients ψ⁽ᵏ⁻¹⁾(2) / k! of the Taylor series of log Γ(2 + w), the last one first, of w at the end."""
+    """Return the coefficients ψ⁽ᵏ⁻¹⁾(2) / k! of the powers wᵏ of that series, of w itself at the end."""
     return [polygamma(k - 1, 2.0) / math.factorial(k) for k in range(30, 0, -1)]
