@@ -11,6 +11,7 @@ from typing import Any
 
 from microgrid import engine, ops
 from microgrid.calculus import gradient_graph
+from microgrid.compiler.gates import with_gates
 from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of, from_values, values_of
 from microgrid.compiler.simplify import simplify, without_gradient
 from microgrid.compiler.tracing import Compared, Traced, traced_leaf
@@ -153,7 +154,7 @@ def recorded(step: Step, ends: Condition, looks_back: bool, state: State, at_mos
     others = dict.fromkeys(
         parent for node in nodes for parent in node.parents if parent not in inside and parent.op is not CONSTANT
     )
-    body = simplify(from_values(nodes, new, [leaves, [], [*others]])[0])
+    body = with_gates(simplify(from_values(nodes, new, [leaves, [], [*others]])[0]))
     numbers = tuple([float(x).hex() for x in body.data])
     lists = tuple(body.rows), tuple(body.starts), tuple(body.arguments), numbers, tuple(body.outputs)
     loop = _known(*lists, tuple(body.sizes), at_most)

@@ -12,6 +12,7 @@ from microgrid import ops
 from microgrid.compiler.classes import classify
 from microgrid.compiler.targets import NATIVE, named
 from microgrid.compiler.targets.native import tape as native_tape
+from microgrid.strategies import Expression, Step, expressions
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
 
@@ -178,16 +179,43 @@ def assert_close(actual, expected, nudged):
 ROWS = [ops.add, ops.mul, *[op for op in ops.rows() if op not in (ops.add, ops.mul)]]
 INDICES = ["0.0", "-2.0", "mg.sign(z)", "mg.floor(p[1])", "mg.floor(x[0])", "z"]
 """What ``take_of`` gets as an index: other numbers are seldom whole, and plain ones that are not are errors."""
-ROWS += [ops.take_of(2)]
+ROWS += 3 * [ops.take_of(2)]
 ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
 ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)", "mg.mean({v})",
              "mg.total([{a}, *{v}, {b}])",
+             "mg.take([mg.sqrt({a}), mg.log({b}), {v}[0] * {b}], mg.less({a}, 0.5) + 1.0)",
+             "mg.take([mg.sqrt(t) for t in {v}] + [{a}], mg.floor(mg.clip({b}, -1.0, 0.0)))",
+             "mg.take([mg.sqrt({v}[0]), mg.sqrt({v}[0]) + {a}, {b}], 2.0 * mg.less({a}, 0.5)) * {b}",
              "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
              "mg.total([mg.sqrt(t) for t in {v}[1:]]) + mg.floor(mg.sqrt({v}[0]))"]  # fmt: skip
 
 ordinary = st.sampled_from([0.0, 1.0, -1.0, 2.0, 0.5, -0.5, 3.0]) | st.floats(-3, 3).map(lambda x: round(x, 3))
 special = st.sampled_from([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-300, -1e-300, 1e300, -1e300, 30.0, -700.0])
 any_number = st.integers(0, 7).flatmap(lambda k: ordinary if k else special)
+
+
+@st.composite
+def choices(draw):
+    """Programs that choose among what they compute, of which some has infinite derivatives at 0."""
+    program = draw(expressions(ROWS, max_steps=3, data=any_number, largest=math.inf))
+    at = tuple(draw(st.sampled_from([0.0, 0.0, x])) for x in program.at)
+    steps = [*program.steps]
+    node = lambda: draw(st.integers(0, len(at) + len(steps) - 1))  # noqa: E731
+    for _ in range(draw(st.integers(1, 2))):
+        roots = draw(st.lists(st.sampled_from(ROOTS), min_size=1, max_size=2))
+        steps += [Step(op, tuple(node() for _ in range(op.arity))) for op in roots]
+        latest = len(at) + len(steps) - 1
+        if draw(st.booleans()):
+            steps.append(Step(ops.less, (node(), 0.5)))
+            index = len(at) + len(steps) - 1
+        else:
+            index = draw(st.sampled_from([0.0, 1.0, 2.0, -1.0]))
+        steps.append(Step(ops.take_of(3), (index, *draw(st.permutations([latest, node(), node()])))))
+    steps += draw(st.sampled_from([[], [Step(ops.sqrt, (len(at) + len(steps) - 1,))]]))
+    return Expression(at, tuple(steps))
+
+
+ROOTS = [ops.sqrt, ops.log, ops.div, ops.mul, ops.sin, ops.power_of(1.5), ops.hypot]
 
 
 @st.composite
