@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar, overload
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op, Operation
-from microgrid.recording import enable_grad, watch
+from microgrid.recording import enable_grad, loops, watch
 
 Function = Callable[..., Any]
 Structure = TypeVar("Structure")
@@ -63,6 +63,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
         raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
+    recorded = loops.get()
+    if recorded is not None:
+        with enable_grad():
+            output, inputs = recorded.written_out(output, inputs)
+        order = topological_order(output)
     return _sweep(order, output, inputs)
 
 

@@ -14,6 +14,7 @@ from microgrid.engine import Value
 from microgrid.recording import loops, no_grad
 
 State = TypeVar("State")
+Output = TypeVar("Output")
 _Number = Any
 """A float or a Value."""
 _Numbers = list[_Number]
@@ -25,8 +26,8 @@ _ORDERS = 3
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]], state: State, inputs: Iterable[Any]
-) -> tuple[State, list[Any]]:
+    step: Callable[[Any, Any], tuple[Any, Output]], state: State, inputs: Iterable[object]
+) -> tuple[State, list[Output]]:
     """Return the last state of a loop over inputs, and what each step gives: ``state, output = step(state, input)``.
 
     >>> def decay(level, dose):
@@ -55,7 +56,8 @@ def scan(
             several, ``range(n)`` to count.
 
     Raises:
-        TypeError: if ``step`` is no function, ``inputs`` has no entries to go through, or what is to be a number is none.
+        TypeError: if ``step`` is no function, ``inputs`` are none that one can go through, or what is to be a number is
+            none.
         ValueError: if ``step`` returns anything but a state of the structure that it is given, and an output; or if the
             inputs of a loop that is compiled differ in structure.
     """
@@ -68,9 +70,9 @@ def scan(
         )
     entries = [*inputs]
     numbers, rebuild, structure = _parts(state)
-    gives: list[Any] = [None]
+    put_together: list[Callable[[_Numbers], Output]] = []
 
-    def advance(before: _Numbers, given: Any) -> tuple[_Numbers, Any]:
+    def advance(before: _Numbers, given: object) -> tuple[_Numbers, Output]:
         found = step(rebuild(before), given)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise ValueError(f"step must return a pair, (state, output); it returned {ops.short_repr(found)}")
@@ -96,14 +98,15 @@ def scan(
 
     def traced(before: _Numbers, given: _Numbers) -> tuple[_Numbers, _Numbers]:
         after, output = advance(before, again(given))
-        mine, gives[0], _ = _parts(output)
+        mine, rebuild_output, _ = _parts(output)
+        put_together.append(rebuild_output)
         return after, mine
 
     numbers, given = recorded.scan(traced, numbers, rows)
-    return rebuild(numbers), [gives[0](mine) for mine in given]
+    return rebuild(numbers), [put_together[-1](mine) for mine in given]
 
 
-def _parts(structure: Any) -> tuple[_Numbers, Callable[[_Numbers], Any], str]:
+def _parts(structure: object) -> tuple[_Numbers, Callable[[_Numbers], Any], str]:
     """Return the numbers of a structure, what puts others in their place, and what it looks like; None has none."""
     if structure is None:
         return [], lambda _: None, "None"
@@ -114,7 +117,7 @@ def _parts(structure: Any) -> tuple[_Numbers, Callable[[_Numbers], Any], str]:
     return numbers, rebuild, repr(rebuild(range(len(numbers))))
 
 
-def _of_structure(structure: str, found: Any, like: Any) -> _Numbers:
+def _of_structure(structure: str, found: object, like: object) -> _Numbers:
     """Return the numbers of a state that a step returned, if it is of the structure that the step was given."""
     after, _, its = _parts(found)
     if its != structure:

@@ -6,9 +6,9 @@ arrays has a recurrence in its place. One that ends by a condition has a number 
 whether it has ended: then a step changes nothing.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 from microgrid import engine, ops
 from microgrid.calculus import under_way
@@ -16,6 +16,7 @@ from microgrid.compiler.program import (
     PICK,
     SCAN,
     STATE,
+    Number,
     Program,
     Recurrence,
     argument_of,
@@ -23,16 +24,15 @@ from microgrid.compiler.program import (
     known,
     not_within,
     recurrence_of,
+    states_of,
 )
 from microgrid.compiler.simplify import simplify, without_gradient
 from microgrid.compiler.tracing import Compared, traced_leaf
-from microgrid.engine import Value
+from microgrid.engine import Value, topological_order
 from microgrid.nn import Dropout, factors_of
-from microgrid.ops import CONSTANT, Op
-from microgrid.recording import kinds, loops, watch_apart
+from microgrid.ops import CONSTANT, Op, Operation
+from microgrid.recording import kinds, watch_apart
 
-Number = Any
-"""A float or a Value."""
 Numbers = list[Number]
 Step = Callable[[Numbers], Numbers]
 """Returns the numbers of the next state."""
@@ -51,10 +51,6 @@ class Loops:
     def __init__(self) -> None:
         self._around = under_way.get()
         self._inside = False
-
-    def scan(self, step: Both, state: Numbers, inputs: Sequence[Numbers]) -> tuple[Numbers, list[Numbers]]:
-        """Record a loop over inputs; return the numbers of the last state, and what each step gives."""
-        return self._recorded(step, state, inputs)
 
     def iterate(
         self, step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most: int
@@ -80,25 +76,36 @@ class Loops:
             return [*kept, ops.where(met, 1.0, ended)], []
 
         first = [*state, 0.0 if looks_back else _met(ends, state, state)]
-        (*found, ended), _ = self._recorded(unless_ended, first, [[]] * at_most, stops=True)
+        (*found, ended), _ = self.scan(unless_ended, first, [[]] * at_most, stops=True)
         return found, ended
 
-    def _recorded(
+    def scan(
         self, step: Both, state: Numbers, inputs: Sequence[Numbers], stops: bool = False
     ) -> tuple[Numbers, list[Numbers]]:
+        """Record a loop over inputs.
+
+        Args:
+            step: returns the numbers of the next state, and those that a step gives.
+            state: the numbers of the first state.
+            inputs: those of the input of each step.
+            stops: whether a step changes nothing where the last number of the state is not 0, as it stays then.
+
+        Returns:
+            The numbers of the last state, and what each step gives.
+        """
         if self._inside or under_way.get() != self._around:
             given = []
             for x in inputs:
                 state, output = step(state, x)
                 given.append(output)
             return state, given
-        before, entry = [traced_leaf(0.0) for _ in state], [traced_leaf(0.0) for _ in inputs[0]]
+        before, entry = _leaves(len(state)), _leaves(len(inputs[0]))
         nodes: list[Value] = []
         drawn: list[tuple[Dropout, list[Value]]] = []
         draw = factors_of.get()
 
         def drawn_anew(module: Dropout, count: int) -> Sequence[Value]:
-            drawn.append((module, [traced_leaf(1.0) for _ in range(count)]))
+            drawn.append((module, _leaves(count)))
             return drawn[-1][1]
 
         token = factors_of.set(drawn_anew)
@@ -116,14 +123,15 @@ class Loops:
         read = [*[parent for node in nodes for parent in node.parents], *new]
         others = dict.fromkeys(x for x in read if x not in inside and x.op is not CONSTANT)
         slot = {x: k for k, x in reversed([*enumerate(new)])}  # of what a step gives, too, if it is not there already
-        more = dict.fromkeys(x for x in output if x in inside.difference(slot, before, entry))
+        made = inside.difference(slot, before, entry)
+        more = dict.fromkeys(x for x in output if x in made)
         slot.update((x, k) for k, x in enumerate(more, start=len(new)))
         new += more
-        body = simplify(from_values(nodes, new, [[*before, *[traced_leaf(0.0) for _ in more]], entry, [*others]])[0])
+        body = simplify(from_values(nodes, new, [[*before, *_leaves(len(more))], entry, [*others]])[0])
         recurrence = known(*Recurrence(body, len(inputs), stops).key)
         start = [*state, *[0.0] * len(more)]
         operands = [*map(_as_value, [*start, *[y for x in inputs for y in x]]), *others]
-        loop = _node(loop_of(recurrence), operands) if new else None
+        loop = _node(loop_of(recurrence), operands) if new else engine.constant(0.0)  # there is nothing to compute
 
         def at(k: int, s: int) -> Value:
             return _node(PICK, [loop, engine.constant(k * len(new) + s)])
@@ -140,12 +148,33 @@ class Loops:
         last = [at(len(inputs), s) for s in range(len(state))]
         return last, [[given_by(k, x) for x in output] for k in range(len(inputs))]
 
+    @staticmethod
+    def written_out(output: Value, inputs: Sequence[Value]) -> tuple[Value, list[Value]]:
+        """Return an output, and nodes on which it depends, in a graph that has all steps of its loops."""
+        new: dict[Value, Numbers] = {}
+        for node in topological_order(output):
+            parents = [new[x][0] if x in new else x for x in node.parents]
+            recurrence = recurrence_of(node.op) if isinstance(node.op, Op) else None
+            if recurrence is not None:
+                new[node] = [*map(_as_value, states_of(recurrence, parents))]
+            elif node.op is PICK:
+                loop, place = node.parents
+                new[node] = [new[loop][int(place._data)]]
+            elif any(x in new for x in node.parents):
+                new[node] = [_node(node.op, parents)]
+        found, *others = [new[x][0] if x in new else x for x in (output, *inputs)]
+        return found, others
+
+
+def _leaves(count: int) -> list[Value]:
+    return [traced_leaf(0.0) for _ in range(count)]
+
 
 def _as_value(x: Number) -> Value:
     return x if isinstance(x, Value) else engine.constant(x)
 
 
-def _node(row: Op, operands: Sequence[Value]) -> Value:
+def _node(row: Operation, operands: Sequence[Value]) -> Value:
     """The node of a row whose number is not known."""
     return engine.record(row, ops.nan, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
 
@@ -160,7 +189,7 @@ def _met(ends: Condition, before: Numbers, after: Numbers) -> Number:
         kinds.reset(token)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def loop_of(recurrence: Recurrence) -> Op:
     """Return the row that is all states of a recurrence, of its operands: ``PICK`` reads them."""
     body, reached = recurrence.body, [[False] * size for size in recurrence.body.sizes]
@@ -180,19 +209,111 @@ def loop_of(recurrence: Recurrence) -> Op:
 
 
 def with_loops(program: Program) -> Program:
-    """Return a program with a recurrence for each loop; the program itself if it has none."""
+    """Return a program with a recurrence for each loop; the program itself if it has none.
+
+    A number of the state that no step reads, and of which a gradient comes from some steps alone, is computed behind
+    the loop where it is used: in the loop a gradient of 0 would come from the other steps, and be nan at a pole.
+    """
     if PICK not in {*program.rows}:
         return program
+    used: dict[int, dict[int, set[int]]] = {}
+    for row, mine, frozen in zip(program.rows, _operands(program), without_gradient(program), strict=True):
+        if row is PICK and not frozen:
+            step, slot = _place(program, mine)
+            used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new: list[int] = []
-    for row, mine, data in program.nodes():
+    loops_of: dict[int, _Unrolled] = {}
+    for i, (row, mine, data) in enumerate(program.nodes()):
         operands, recurrence = [new[a] for a in mine], recurrence_of(row)
         if recurrence is not None:
+            inside, apart = _parted(recurrence, used.get(i, {}))
             new.append(result.append(SCAN, operands, len(result.recurrences)))
-            result.recurrences.append(recurrence)
+            result.recurrences.append(inside)
+            loops_of[i] = _Unrolled(result, recurrence.body, inside.steps, operands, new[i], apart)
         elif row is PICK:
-            new.append(result.append(STATE, operands[:1], program.data[mine[1]]))
+            step, slot = _place(program, mine)
+            new.append(loops_of[mine[0]].number(step, slot))
         else:
             new.append(result.append(row, operands, data))
     result.outputs = [new[output] for output in program.outputs]
     return result
+
+
+def _operands(program: Program) -> list[list[int]]:
+    return [mine for _, mine, _ in program.nodes()]
+
+
+def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
+    """Of which state a node of ``PICK`` is which number."""
+    recurrence = recurrence_of(program.rows[mine[0]])
+    assert recurrence is not None
+    return divmod(int(program.data[mine[1]]), recurrence.body.sizes[0])
+
+
+def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recurrence, set[int]]:
+    """Return a recurrence through which gradients of all steps flow, and the numbers of its states used otherwise."""
+    body, steps = recurrence.body, recurrence.steps
+    cut: set[int] = set()
+    while True:
+        inside = replace(body, rows=[*body.rows], starts=[*body.starts], arguments=[*body.arguments], data=[*body.data])
+        outputs = enumerate(body.outputs)
+        inside.outputs = [inside.append(ops.stop_gradient, (x,)) if s in cut else x for s, x in outputs]
+        rows = zip(inside.rows, inside.data, without_gradient(inside), strict=True)
+        read = {int(place) for row, place, frozen in rows if row is argument_of(0) and not frozen}
+        more = {s for s in range(body.sizes[0]) if s not in read and len(used.get(s, ())) < steps} - cut
+        if not more:
+            return (Recurrence(inside, steps, recurrence.stops) if cut else recurrence), cut
+        cut |= more
+
+
+class _Unrolled:
+    """The numbers of a loop's states in a program: those of the recurrence, and some that are computed apart.
+
+    Args:
+        program: the program, to which nodes are added.
+        body: a step.
+        steps: how many there are.
+        operands: those of the recurrence.
+        scan: the recurrence.
+        apart: the numbers of a state that are computed apart.
+    """
+
+    def __init__(
+        self, program: Program, body: Program, steps: int, operands: Sequence[int], scan: int, apart: Collection[int]
+    ) -> None:
+        self.program, self.body, self.steps, self.scan, self.apart = program, body, steps, scan, apart
+        size, inputs, _ = body.sizes
+        first = size + steps * inputs
+        self.given = operands[:size], operands[size:first], operands[first:]
+        self.known: dict[int, dict[int, int]] = {}
+
+    def number(self, step: int, slot: int) -> int:
+        """Return the node of a number of the state behind so many steps."""
+        if not step:
+            return self.given[0][slot]
+        if slot not in self.apart:
+            return self.program.append(STATE, (self.scan,), step * self.body.sizes[0] + slot)
+        return self._written(step, self.body.outputs[slot])
+
+    def _written(self, step: int, output: int) -> int:
+        """A node of the body of a step, with what it needs."""
+        body, known, stack = self.body, self.known.setdefault(step, {}), [output]
+        while stack:
+            node = stack[-1]
+            row, place = body.rows[node], int(body.data[node]) if body.rows[node] is not CONSTANT else 0
+            mine = body.arguments[body.starts[node] : body.starts[node + 1]]
+            waiting = [a for a in mine if a not in known]
+            stack += waiting
+            if waiting:
+                continue
+            stack.pop()
+            if row is argument_of(0):
+                known[node] = self.number(step - 1, place)
+            elif row is argument_of(1):
+                known[node] = self.given[1][(step - 1) * body.sizes[1] + place]
+            elif row is argument_of(2):
+                known[node] = self.given[2][place]
+            else:
+                known[node] = self.program.append(row, [known[a] for a in mine], body.data[node])
+        return known[output]

@@ -35,15 +35,15 @@ SCAN = _row("scan", lambda *xs: ops.nan, "A recurrence, of its start, its inputs
 STATE = _row("state", lambda scan: ops.nan, "A number of a recurrence's states, the start the first; data: its place.")
 
 
-def not_within(*_: Any) -> float:
+def not_within(*_: object) -> float:
     """Refuse a derivative of a loop that is one operation.
 
     Raises:
         TraceError: always.
     """
     raise TraceError(
-        "gradient_graph() of what a loop of mg.scan or mg.iterate computes: while a function is compiled such a loop is "
-        "one operation; take the derivative by mg.grad(f) of the function f that has the loop in it"
+        "gradient_graph() of what a loop of mg.scan or mg.iterate computes: while a function is compiled such a loop "
+        "is one operation; take the derivative by mg.grad(f) of the function f that has the loop in it"
     )
 
 
@@ -163,14 +163,14 @@ class Recurrence:
     stops: bool = False
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[object, ...]:
         """What ``known`` makes it of."""
         rows, starts, arguments, data = self.body.columns
         numbers = tuple([float(x).hex() for x in data])
         lists = tuple(rows), tuple(starts), tuple(arguments), numbers, tuple(self.body.outputs), tuple(self.body.sizes)
         return (*lists, self.steps, self.stops)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return known, self.key
 
 
@@ -188,7 +188,10 @@ def recurrence_of(row: Op) -> Recurrence | None:
     return constant if isinstance(constant, Recurrence) else None
 
 
-_PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
+Number = Any
+"""A float or a Value."""
+
+_PLAYED: dict[Op, Callable[[list[Number]], Number]] = {
     SUM: ops.total,
     LARGEST: lambda xs: reduce(ops.maximum, xs),
     SMALLEST: lambda xs: reduce(ops.minimum, xs),
@@ -196,15 +199,15 @@ _PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
 }
 
 
-def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[Any]]) -> list[Any]:
+def values_of(program: Program, theta: Sequence[Number], sample: Sequence[Sequence[Number]]) -> list[Number]:
     """Return what each node of a program is, computed on Values of the parameters and of each argument of a sample."""
-    values: list[Any] = []
+    values: list[Number] = []
     for row, arguments, data in program.nodes():
         if arguments:
             mine = [values[a] for a in arguments]
             recurrence = recurrence_of(row)
             if recurrence is not None:
-                values.append(_states(recurrence, mine))
+                values.append(states_of(recurrence, mine))
             else:
                 values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
         elif row is PARAMETER:
@@ -216,8 +219,8 @@ def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[
     return values
 
 
-def _states(recurrence: Recurrence, operands: Sequence[Any]) -> list[Any]:
-    """The numbers of all states, on Values; traced, without a stop."""
+def states_of(recurrence: Recurrence, operands: Sequence[Number]) -> list[Number]:
+    """Return the numbers of all states of a recurrence, on Values; traced, without a stop."""
     (size, count, _), steps = recurrence.body.sizes, recurrence.steps
     first, constants = size + steps * count, operands[size + steps * count :]
     stops = recurrence.stops and not any(isinstance(x, Traced) for x in operands)
