@@ -254,17 +254,25 @@ def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
 def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recurrence, set[int]]:
     """Return a recurrence through which gradients of all steps flow, and the numbers of its states used otherwise."""
     body, steps = recurrence.body, recurrence.steps
-    cut: set[int] = set()
-    while True:
-        inside = replace(body, rows=[*body.rows], starts=[*body.starts], arguments=[*body.arguments], data=[*body.data])
-        outputs = enumerate(body.outputs)
-        inside.outputs = [inside.append(ops.stop_gradient, (x,)) if s in cut else x for s, x in outputs]
-        rows = zip(inside.rows, inside.data, without_gradient(inside), strict=True)
-        read = {int(place) for row, place, frozen in rows if row is argument_of(0) and not frozen}
-        more = {s for s in range(body.sizes[0]) if s not in read and len(used.get(s, ())) < steps} - cut
-        if not more:
-            return (Recurrence(inside, steps, recurrence.stops) if cut else recurrence), cut
-        cut |= more
+    alive = {*used}  # these, and what they depend on
+    while more := _read(body, alive) - alive:
+        alive |= more
+    apart: set[int] = set()
+    while more := {s for s in alive - _read(body, alive) if len(used.get(s, ())) < steps}:
+        alive, apart = alive - more, apart | more
+    if len(alive) == len(body.outputs):
+        return recurrence, apart
+    inside = replace(body, rows=[*body.rows], starts=[*body.starts], arguments=[*body.arguments], data=[*body.data])
+    outputs = enumerate(body.outputs)
+    inside.outputs = [x if s in alive else inside.append(ops.stop_gradient, (x,)) for s, x in outputs]
+    return Recurrence(inside, steps, recurrence.stops), apart
+
+
+def _read(body: Program, slots: Collection[int]) -> set[int]:
+    """The numbers of the last state to which a gradient flows back from some of the next one."""
+    part = replace(body, outputs=[body.outputs[s] for s in slots])
+    rows = zip(body.rows, body.data, without_gradient(part), strict=True)
+    return {int(place) for row, place, frozen in rows if row is argument_of(0) and not frozen}
 
 
 class _Unrolled:

@@ -69,8 +69,13 @@ def filtered(a):
 
 def of_some_steps(a):
     """Steps of which a gradient comes from some alone, and would be infinite at others: √ at 0 behind the third."""
-    (last, late, _), given = mg.scan(lambda s, _: ((s[0] - 1.0, s[0] * s[2], a), mg.sqrt(s[0])), (a, a, a), range(4))
-    return given[0] * last + mg.stop_gradient(given[2]) + late
+
+    def step(s, _):
+        root = mg.sqrt(s[0])
+        return (s[0] - 1.0, s[0] * s[2], a, s[3] + root), root
+
+    (last, late, _, count), given = mg.scan(step, (a, a, a, 0.0), range(4))
+    return given[0] * last + mg.stop_gradient(given[2] + count) + late
 
 
 def around_and_within(a):
@@ -86,7 +91,7 @@ def around_and_within(a):
 
 FUNCTIONS = {
     "filtered": (filtered, np.array([0.4, 1.7])),
-    "some steps": (of_some_steps, np.array([2.0, 3.0, 5.5])),
+    "some steps": (of_some_steps, np.array([3.0, 4.0, 5.5])),
     "around and within": (around_and_within, np.array([0.4, 0.9])),
     "root": (root, STARTS),
     "state": (of_two_numbers, np.array([0.5, 1.7, 2.9, 40.0, 1.5])),
