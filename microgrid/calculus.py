@@ -22,7 +22,7 @@ from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op, Operation
 from microgrid.ops.op import shared
-from microgrid.recording import enable_grad, watch
+from microgrid.recording import enable_grad, loops, watch
 from microgrid.reverse import Choices, conditions
 
 Function = Callable[..., Any]
@@ -65,6 +65,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
         raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
+    recorded = loops.get()
+    if recorded is not None:
+        with enable_grad():
+            output, inputs = recorded.written_out(output, inputs)
+        order = topological_order(output)
     return _sweep(order, output, inputs)
 
 

@@ -19,7 +19,7 @@ from microgrid.calculus import flatten, under_way
 from microgrid.compiler.boxes import Box
 from microgrid.compiler.call import called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
-from microgrid.compiler.iterations import recorded
+from microgrid.compiler.iterations import Loops
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
@@ -628,7 +628,7 @@ class _Trace:
             factors.extend(new := [traced_leaf(1.0) for _ in range(count)])
             return new
 
-        token, recording = factors_of.set(new_factors), loops.set(recorded)
+        token, recording = factors_of.set(new_factors), loops.set(Loops())
         try:
             result, nodes = trace(lambda: function(*positional, **named), known)
         finally:

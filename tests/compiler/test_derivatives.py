@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from programs import assert_close, cases, wild_cases
+from programs import assert_close, cases, wild_cases, written_out
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph
@@ -50,7 +50,10 @@ def formed(kernel, form, by, kind, **options):
         kernel.stages, kernel.leaves(by), second=kind == "second", weighted="seed" in options, target=form[0]
     )
     derivative._kind = kind
-    derivative.product(kind)[0].unrolled = form[1]
+    stages = derivative.product(kind)[0]
+    stages.unrolled = form[1]
+    if form[1]:
+        stages.program = written_out(stages.program)
     kernel._derivatives[kernel.leaves(by), kind == "second", "seed" in options] = derivative
 
 

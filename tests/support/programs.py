@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 import microgrid as mg
 from microgrid import ops
 from microgrid.compiler.classes import classify
+from microgrid.compiler.program import PARAMETER, argument_of, from_values, values_of
+from microgrid.compiler.simplify import simplify
 from microgrid.compiler.targets import NATIVE, named
 from microgrid.compiler.targets.native import tape as native_tape
+from microgrid.compiler.tracing import trace, traced_leaf
+from microgrid.engine import constant
 from microgrid.strategies import Expression, Step, expressions
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
@@ -31,6 +35,8 @@ FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "
         "fold(lambda s, t: mg.minimum(t, s), {a}, {v} * 9)", "fold(lambda s, t: s * t, {a}, ({v} + {w})[:9])",
         "fold(lambda s, t: {b} * s + t, 0.5, {v} * 5)", "fold(lambda s, t: t - s * {b}, {a}, {v} * 5)",
         "fold(lambda s, t: mg.where(mg.less(t, {b}), t * t, s), {a}, {v} * 9)",
+        "mg.scan(lambda s, t: (mg.sin(s) * {b} + t, None), {a}, {v})[0]",
+        "mg.scan(lambda s, t: ((s[1] * 0.5, t[0] - s[0]), None), ({a}, {b}), [*zip({v}, {w})])[0][1]",
         "mg.iterate(lambda s: mg.sin(s) * {b} + 0.7, {a}, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)",
         "mg.iterate(lambda s: (s[1] * 0.5, s[0] - {b}), ({a}, {v}[0]), until=lambda s: s[0] < 0.3142, at_most=6)[1]",
         ]  # fmt: skip
@@ -47,7 +53,10 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "[mg.dot(mg.softmax([s * t for t in {w}[: k + 1]]), {v}[: k + 1]) for k, s in enumerate({v})]",
         "[mg.total([s * t for s in {v}[:k] for t in {w}[k:]]) for k in range(1, len({v}))] + [{a}]",
         "states(lambda s, t: s + t, {a}, {v} * 5)[-len({v}):]", "states(mg.maximum, {v}[0], {w} * 9)[:len({v})]",
-        "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]"]  # fmt: skip
+        "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]",
+        "mg.scan(lambda s, t: (mg.tanh(s * {a} + t), s * t), {c}, {v})[1]",
+        "[s + t for s, t in mg.scan(lambda s, k: ({{'n': s['n'] * 0.5 + k}}, (s['n'], {a})), {{'n': {c}}},"
+        " range(len({v})))[1]]"]  # fmt: skip
 
 
 FORMS = ["lifted", "ragged", "spelled out", "native", "native tape", "floats", "loops"]
@@ -62,10 +71,24 @@ def formed(kernel, form):
     if form == "ragged":
         kernel.stages.classes = classify(kernel.stages.folded, of_any_length=True)
     kernel.stages.unrolled = form not in ("lifted", "ragged", "native")
+    if kernel.stages.unrolled:
+        kernel.stages.program = written_out(kernel.stages.program)
     target = named("numpy" if form in FORMS[:3] else form)
     lacking = target in NATIVE and (native_tape.lacking if form == "native tape" else target.suits)(kernel.stages)
     kernel._choice.target = named("numpy") if lacking else target
     return kernel
+
+
+def written_out(program):
+    """A program with each loop that is one node as all of its steps."""
+    leaves = [[traced_leaf(0.0) for _ in range(size)] for size in (program.parameters, *program.sizes)]
+    values, nodes = trace(lambda: values_of(program, leaves[0], leaves[1:]))
+    outputs = [x if isinstance(x, mg.Value) else constant(x) for x in map(values.__getitem__, program.outputs)]
+    found, _ = from_values(nodes, outputs, [*leaves[1:], leaves[0]])
+    found.rows = [PARAMETER if row is argument_of(len(program.sizes)) else row for row in found.rows]
+    found.sizes.pop()
+    found.parameters = program.parameters
+    return simplify(found)
 
 
 @dataclass
