@@ -204,7 +204,7 @@ function showSettings() {
   byId("noise").value = String(settings.noise);
   byId("noise-now").textContent = settings.noise.toFixed(2);
   Object.assign(byId("train"), { min: page.fewest, max: page.most, value: settings.train });
-  byId("train-now").textContent = `${settings.train} / ${toys[settings.data].points.length - settings.train}`;
+  byId("train-now").textContent = `${settings.train} : ${toys[settings.data].points.length - settings.train}`;
   for (const radio of byId("sets").querySelectorAll("input")) radio.checked = radio.value === settings.data;
   byId("sizes").replaceChildren(
     ...settings.layers.map((size, k) => {

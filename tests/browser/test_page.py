@@ -1417,3 +1417,35 @@ def test_where_no_script_runs_there_is_a_sentence_and_a_picture_and_no_dead_butt
     assert picture["y"] + picture["height"] <= 720, "all of it is in sight"
     assert page.get_by_role("button").count() == 0
     page.close()
+
+
+def test_search_finds_nodes_by_name_module_operation_and_number_and_opens_the_boxes_around_them(show):
+    model = MLP(2, [16, 8, 1], seed=0)
+    model.layers[1].neurons[5].w[3].data = -0.123456
+    page = show(explore(model([mg.Value(0.5, "height"), mg.Value(-1.0)]), depth=1))
+    assert page.evaluate("nodes.length") < 10
+    for text, expected in {
+        "layer 1 neuron 5 w3": "1 of 1 node: Layer 1 · Neuron 5 · w3 = −0.1235",
+        "-0.123456": "1 of 1 node: Layer 1 · Neuron 5 · w3 = −0.1235",
+        "layer 0 relu": "1 of 16 nodes: Layer 0 · Neuron 0",
+        "height": "1 of 1 node: height = 0.5",
+    }.items():
+        page.evaluate("document.activeElement.blur(); openTo(1); redraw()")
+        page.keyboard.press("/")
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        expect(page.locator("#search-says")).to_contain_text(expected)
+        assert page.evaluate("selected.single && selected.values[0] === found[0]"), text
+        expect(page.locator("#nodes .selected")).to_be_in_viewport(ratio=1)
+        assert page.evaluate("view.scale >= FAR"), "it can be read"
+    page.fill("#search", "layer 0 relu")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator("#search-says")).to_contain_text("16 of 16 nodes: Layer 0 · Neuron 15")
+    page.click("#search-on")
+    expect(page.locator("#search-says")).to_contain_text("1 of 16 nodes: Layer 0 · Neuron 0")
+    page.fill("#search", "nothing like it")
+    expect(page.locator("#search-says")).to_have_text("0 nodes")
+    expect(page.locator("#search-on")).to_be_disabled()
+    page.focus("#search")
+    page.keyboard.press("Escape")
+    expect(page.locator("#tool")).to_be_hidden()

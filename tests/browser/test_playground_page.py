@@ -257,7 +257,7 @@ def test_weight_decay_holds_weights_small(page):
 def test_the_split_is_chosen_by_a_slider_and_both_losses_have_curves(page):
     page.focus("#train")
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("#train-now")).to_have_text("140 / 60")
+    expect(page.locator("#train-now")).to_have_text("140 : 60")
     assert page.evaluate("[learner.steps, learner.train.length, learner.test.length]") == [0, 140, 60]
     assert page.locator(".playground-test").count() == 60
     page.click("#epoch")
