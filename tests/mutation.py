@@ -282,7 +282,7 @@ def try_room(name: str, lines: range, sample: int | None, seed: int, jobs: int, 
     place = ROOT / "microgrid" / name
     paths = [path for path in sorted(place.glob("*.py")) if path.stem != "__init__"] or [place.with_suffix(".py")]
     sources = {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text("utf-8") for path in paths}
-    files = [f"tests/test_{test}.py" for test in TESTS[name.split("/")[0]].split()]
+    files = [next(ROOT.glob(f"tests/**/test_{test}.py")) for test in TESTS[name.split("/")[0]].split()]
     with ProcessPoolExecutor(1, FORK) as once:
         room = once.submit(record, sources, files).result()
     for imported in room.imported:  # before any fork, that no child need do it

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_programs import loop_programs
-from test_rows import HIDDEN, columns, function, same
 
 import microgrid as mg
 from microgrid import losses, ops
@@ -35,6 +34,7 @@ from microgrid.compiler.targets.native.loop_ir import (
     Store,
 )
 from microgrid.nn import MLP
+from tests.compiler.test_rows import HIDDEN, columns, function, same
 
 # A machine without gcc has no use for C; where all must pass, it is missing.
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None and "CI" not in os.environ, reason="gcc is not installed")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from programs import assert_close, cases, wild_cases
-from test_scans import CASES as RECURRENCES
-from test_scans import anything_folds  # noqa: F401 - a fixture
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph
 from microgrid.compiler.derivatives import Derivative
+from tests.compiler.test_scans import CASES as RECURRENCES
+from tests.compiler.test_scans import anything_folds  # noqa: F401 - a fixture
 
 pytest.importorskip("scipy")
 

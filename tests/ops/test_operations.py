@@ -549,7 +549,7 @@ def special_values(text: str) -> dict[str, list[float]]:
     return {point: [float(x) for x in re.split("[;,]", numbers)] for point, numbers in lines}
 
 
-PYTORCH = special_values((Path(__file__).parent / "special_values.txt").read_text())
+PYTORCH = special_values((Path(__file__).parents[1] / "support" / "special_values.txt").read_text())
 OURS = special_values("".join(DIFFERENCES.values()))
 
 

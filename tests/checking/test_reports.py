@@ -3,8 +3,9 @@
 ``checking/reports/`` has some reports as users read them, a file each: a change of one is to be read like one of a
 text. ``checking/reports.tsv`` has a line for every case: its verdicts, its numbers with how far they may be off, how
 often its operations of one's own were evaluated, which is what a check costs, and a hash of its words.
-``python tests/test_reports.py`` writes both anew and prints what changed: verdicts, allowed errors, evaluations. With
-the name of a folder it writes there every case as users read it, for a ``diff`` with what another commit wrote.
+``python -m tests.checking.test_reports`` writes both anew and prints what changed: verdicts, allowed errors,
+evaluations. With the name of a folder it writes there every case as users read it, for a ``diff`` with what another
+commit wrote.
 How far a derivative may be off is itself computed, by random rounding and extrapolation; other tests hold that it is
 far enough, this one that it is no further.
 Every function here is made of operations that IEEE 754 rounds in one way, or is shown with so few digits that those of
@@ -23,8 +24,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
-from test_why import cases as gradients
-from test_why import chain, leaves, network, samples
 
 import microgrid as mg
 from microgrid import Interval, Op, Value, nn, ops
@@ -32,8 +31,10 @@ from microgrid.checking import Report, check, check_op
 from microgrid.checking.precision import Precision
 from microgrid.checking.why import Explanation
 from microgrid.ops import POSITIVE, REALS
+from tests.checking.test_why import cases as gradients
+from tests.checking.test_why import chain, leaves, network, samples
 
-TABLE = Path(__file__).parent / "checking/reports.tsv"
+TABLE = Path(__file__).with_name("reports.tsv")
 TEXTS = TABLE.with_suffix("")
 
 
@@ -602,7 +603,7 @@ def recorded() -> dict[str, Row]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_users_are_told_what_they_were_told_before(name: str) -> None:
-    """If a change is meant, run python tests/test_reports.py and read what it prints."""
+    """If a change is meant, run python -m tests.checking.test_reports and read what it prints."""
     row, text = told(name)
     if name in READ:
         assert text == file_of(name).read_text("utf-8").strip()
