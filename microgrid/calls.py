@@ -86,7 +86,7 @@ def title_of(kind: str, name: str) -> str:
     return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"
 
 
-def titles(model: Any) -> dict[str, str]:
+def titles(model: object) -> dict[str, str]:
     """Return what people read in the place of the dotted name of each module: ``"Layer 0 · Neuron 3"``."""
     found: dict[str, str] = {}
     for name, item in walk(model):

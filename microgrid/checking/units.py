@@ -1,6 +1,6 @@
 """Which module made the nodes of a graph: its units, and the layers that these are in."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -44,7 +44,7 @@ class Units:
 
         An outermost module that holds all others is left out.
         """
-        chains = [_around(call) for call in {*self.calls} if call is not None]
+        chains = [self.around(call) for call in {*self.calls} if call is not None]
         first = int(len({chain[0].path for chain in chains}) == 1)
         return {
             chain[k].path: " · ".join(call.title for call in chain[min(first, k) : k + 1])
@@ -61,10 +61,14 @@ class Units:
         """What the module that made a node is called; empty for none."""
         return self.titles.get(self.unit(i), "")
 
+    def around(self, call: Any) -> Sequence[Any]:
+        """A call and the calls around it, the outermost first."""
+        return [] if call is None else [*self.around(call.outer), call]
+
     def home(self, leaves: Iterable[int]) -> str:
         """What the module is called that holds all of some labelled leaves; empty for none."""
         calls = {self.call(i) if self.flow.nodes[i].label else None for i in leaves}
-        held = set.intersection(*[{each.path for each in _around(call)} for call in calls])
+        held = set.intersection(*[{each.path for each in self.around(call)} for call in calls])
         return self.titles[max(held, key=len)] if held else ""
 
     @cached_property
@@ -85,12 +89,3 @@ class Units:
     def layer_of(self) -> dict[int, str]:
         """The module in whose units a ReLU is."""
         return {i: layer for layer, units in self.layers.items() for relus in units.values() for i in relus}
-
-
-def _around(call: Any) -> list[Any]:
-    """A call and the calls around it, the outermost first."""
-    found: list[Any] = []
-    while call is not None:
-        found.insert(0, call)
-        call = call.outer
-    return found
