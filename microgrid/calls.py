@@ -1,7 +1,7 @@
 """Calls of modules: which module made which node of a graph."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
 from typing import Any, ClassVar, Final, final
 
@@ -65,6 +65,11 @@ class Call:
         return self.name if self.outer is None else f"{self.outer.path}.{self.name}"
 
     @property
+    def title(self) -> str:
+        """What people read in the place of its name, ``"Neuron 3"``."""
+        return title_of(self.kind, self.name)
+
+    @property
     def inputs(self) -> tuple[Value, ...]:
         """The Values among the inputs of the module, out of lists of any depth."""
         return tuple(values_in(self._arguments))
@@ -74,6 +79,33 @@ class Call:
 
     def __str__(self) -> str:
         return repr(self)
+
+
+def title_of(kind: str, name: str) -> str:
+    """Return ``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
+    last = name.rpartition(".")[2]
+    return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"
+
+
+def titles(model: object) -> dict[str, str]:
+    """Return what people read in the place of the dotted name of each module: ``"Layer 0 · Neuron 3"``."""
+    found: dict[str, str] = {}
+    for name, item in walk(model):
+        if name and isinstance(item, _container):
+            outer, _ = within(found, name)
+            found[name] = " · ".join(filter(None, [outer, title_of(type(item).__name__, name)]))
+    return {"": type(model).__name__, **found}
+
+
+def within(titles: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Return the title of the innermost module around what has a dotted name, and what it is called there.
+
+    The model itself is left out: it is the same for all.
+    """
+    outer = name
+    while outer and outer not in titles:
+        outer = outer.rpartition(".")[0]
+    return titles[outer] if outer else "", name[len(outer) :].removeprefix(".")
 
 
 _running = threading.local()
