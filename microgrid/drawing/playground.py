@@ -223,7 +223,7 @@ def _whole(name: str, number: Any, least: int, most: int) -> int:
     return int(number)
 
 
-def _within(name: str, number: Any, least: float, most: float) -> float:
+def _within(name: str, number: object, least: float, most: float) -> float:
     try:
         x = as_float(number)
     except TypeError as error:
