@@ -316,7 +316,11 @@ def test_jax_runs_the_loop_and_differentiates_it_twice(case):
     scans.close(product, [g.data for g in mg.gradient_graph(along, leaves)])
 
 
-@pytest.mark.parametrize("loop", [iterations.root, iterations.filtered])
+@pytest.mark.parametrize(
+    "loop",
+    [iterations.root, lambda a: mg.scan(lambda s, x: (mg.sin(s) * a + x, s * a), 0.3, [a, 0.2, 0.7])[1][2]],
+    ids=["until", "inputs"],
+)
 def test_jax_runs_and_differentiates_loops_that_are_one_operation(loop):
     p = mg.Value(0.5)
     kernel = compile(lambda a: loop(a * p)).kernel(iterations.STARTS)
