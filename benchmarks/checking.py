@@ -1,4 +1,4 @@
-"""How often check() is right about derivatives of one's own, right and wrong ones.
+"""How often check() is right about user-defined derivatives, right and wrong ones.
 
     python benchmarks/checking.py
 
@@ -31,7 +31,7 @@ from microgrid import Op, Value, losses, nn, ops
 from microgrid.checking import Derivative, Verdict, check
 from microgrid.strategies import Expression, expressions
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from exact import definition
 
 LOSSY: dict[str, tuple[Callable[[float, float], float], Callable[[Value, float], Any]]] = {

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
+from machine import assembly, compiled
 
 from microgrid import ops
 from microgrid.compiler.targets.native import rows
-from tests.compiler.machine import assembly, compiled
 
 COUNT = 4096
 DOMAINS = {

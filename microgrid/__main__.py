@@ -37,7 +37,7 @@ SHOWN_PRODUCTS = 6
 """How many products of the drawn neuron are shown one by one: a picture of all 32 is too tall to read."""
 
 CHECKED_PARAMETERS = 20
-"""How many parameters are checked one by one; as many random directions over all of them are, too."""
+"""How many parameters are checked one by one; as many random directions over all of them are checked, too."""
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: the work went wrong; the input is wrong and nothing was begun; Ctrl-C."""
@@ -216,7 +216,7 @@ def _numbers(assignments: list[str]) -> dict[str, float]:
 def _train(options: argparse.Namespace) -> int:
     # Its matrices are small: NumPy's threads would wait for each other longer than they compute.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # What could be missing at the end is looked for before the work.
+    # Packages that the end of the work needs are required before it begins.
     for module in ("numpy", "scipy", "sklearn", "matplotlib"):
         require(module, "this command", "demo")
     find_renderer()
@@ -296,7 +296,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _draw_neuron(model: MLP, image: list[float], digit: int, out: Path) -> list[str]:
-    """Draw the output neuron of a digit with what it makes of an image: its largest products, the others as one."""
+    """Draw the output neuron of a digit for an image: its largest products, the others as one."""
     neuron = model.layers[1].neurons[digit]
     with no_grad():
         hidden = model.layers[0](image)

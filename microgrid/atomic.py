@@ -32,10 +32,10 @@ def assign(*assignments: Assignments) -> None:
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that it is complete or, whatever goes wrong, as it was before.
 
-    The content is written to a draft in the same folder, whose name nobody else uses, and the draft is put in
-    the file's place, with its permissions. A link stays a link: the file that it leads to is replaced. What is
-    not a regular file, such as ``/dev/stdout``, is written to directly. A draft is left behind only if the process is
-    killed; the next time that the file is written, after ``ABANDONED`` seconds, it is removed.
+    The content is written to a draft of unique name in the same folder, which then replaces the file and takes its
+    permissions. A link stays a link: its target is replaced. Anything but a regular file, such as ``/dev/stdout``, is
+    written directly. A draft is left behind only if the process is killed; a later write of the file removes it after
+    ``ABANDONED`` seconds.
 
     Raises:
         OSError: naming the path and what to do.

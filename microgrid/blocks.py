@@ -12,10 +12,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Block(AbstractContextManager[None]):
-    """A block that ``with`` opens. It also decorates a function, which then runs in a block of its own.
+    """A block that ``with`` opens. It also decorates a function, each call of which then runs in a block of its own.
 
-    A generator runs in the block whenever it is resumed, and the code that takes its items does not; a coroutine
-    runs in it, and what runs while it waits does not.
+    A generator runs in the block whenever it is resumed, the code that takes its items does not; a coroutine runs in
+    it, other tasks that run while it waits do not.
     """
 
     def __init__(self, manager: Callable[[], AbstractContextManager[None]]) -> None:
@@ -68,6 +68,6 @@ class Block(AbstractContextManager[None]):
 
 
 def block(manage: Callable[[], Iterator[None]]) -> Callable[[], Block]:
-    """Like ``contextmanager``, but a generator or a coroutine that it decorates is in the block as long as it runs."""
+    """Like ``contextmanager``, but a decorated generator or coroutine is in the block as long as it runs."""
     manager = contextmanager(manage)
     return wraps(manage)(lambda: Block(manager))

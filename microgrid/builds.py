@@ -1,7 +1,7 @@
-"""Two builds of one source: what a module says to mypyc, which compiles it, and which build runs.
+"""Two builds of one source: the attribute of classes that mypyc reads, and the choice of the build that runs.
 
-An extension module that mypyc made stands beside its source, and Python would always take it. It runs only if it was
-compiled from the source as it is now; ``MICROGRID_PURE=1`` in the environment asks for the sources.
+An extension module that mypyc made lies beside its source, and Python would always prefer it. It runs only if it was
+compiled from the present source; ``MICROGRID_PURE=1`` in the environment selects the sources.
 """
 
 import os
@@ -39,7 +39,7 @@ class Sources:
 
 
 def changed_sources() -> list[str]:
-    """Return the sources that are not what the extension modules were compiled from, by path."""
+    """Return the paths of the sources that changed since the extension modules were compiled from them."""
     from importlib.util import source_hash
 
     try:
@@ -57,7 +57,7 @@ def changed_sources() -> list[str]:
 
 
 def choose() -> bool:
-    """Return whether the compiled modules run, after seeing to it that else none of them is loaded."""
+    """Return whether the compiled modules run; if not, make Python load none of them."""
     if not any(os.path.exists(os.path.join(PACKAGE, f"engine{suffix}")) for suffix in EXTENSION_SUFFIXES):
         return False
     if os.environ.get("MICROGRID_PURE", "0") in ("", "0"):

@@ -4,8 +4,8 @@
 rows of the table: its results are graphs themselves and can be differentiated again. The rest is built on
 it: ``grad``, ``value_and_grad``, ``jacobian`` and ``hessian``; ``jvp`` and ``hvp`` push tangents forward.
 
-The functions to differentiate take floats, or lists, tuples, dicts and NumPy arrays of floats, nested as
-they like, and may be any Python: while they run, the numbers are Values.
+The functions to differentiate take floats, or lists, tuples, dicts and NumPy arrays of floats, nested in
+any way, and may be any Python: while they run, the numbers are Values.
 
 >>> grad(grad(lambda x: x**3))(2.0)
 12.0
@@ -21,7 +21,9 @@ from typing import Any, Protocol, TypeVar, overload
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op, Operation
-from microgrid.recording import enable_grad, watch
+from microgrid.ops.op import shared
+from microgrid.recording import enable_grad, loops, watch
+from microgrid.reverse import Choices, conditions
 
 Function = Callable[..., Any]
 Structure = TypeVar("Structure")
@@ -46,7 +48,7 @@ class ValueAndGradient(Protocol):
 
 
 under_way: ContextVar[frozenset[Value]] = ContextVar("under_way", default=frozenset())
-"""By what the functions that run are being differentiated; what another derivative within may have a long history."""
+"""The Values by which the running functions are differentiated."""
 
 
 def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
@@ -63,33 +65,77 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
         raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
+    recorded = loops.get()
+    if recorded is not None:
+        with enable_grad():
+            output, inputs = recorded.written_out(output, inputs)
+        order = topological_order(output)
     return _sweep(order, output, inputs)
 
 
 def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> list[Value]:
-    """The reverse sweep over nodes in topological order, of which those that need the inputs are visited."""
+    """The reverse sweep over nodes in topological order; it visits those that depend on the inputs."""
     needed = set(inputs)
     for node in order:
         if node not in needed and not needed.isdisjoint(node.parents):
             needed.add(node)
     gradients: dict[Value, Value | float] = {output: 1.0}
+    choosing = any(isinstance(node.op, Op) and node.op.chooses for node in order)
+    reached = _Reached(order, output) if choosing else None
     with enable_grad():
         for node in reversed(order):
             gradient = gradients.get(node)
             if gradient is None or node not in needed:
                 continue
-            parents = node.parents
-            for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
-                if parent not in needed or not connected:
-                    continue
-                derivative = ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
-                product = _sent(node.op, gradient, derivative)
-                gradients[parent] = gradients[parent] + product if parent in gradients else product
+            parents, mask = node.parents, reached and reached.mask(node)
+            token = shared.set({})
+            try:
+                for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
+                    if parent not in needed or not connected:
+                        continue
+                    derivative = (
+                        ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
+                    )
+                    product = _sent(node.op, gradient, derivative)
+                    if mask is not None and callable(partial):  # times a plain number, 0 is 0
+                        product = ops.chosen(mask, product)
+                    gradients[parent] = gradients[parent] + product if parent in gradients else product
+            finally:
+                shared.reset(token)
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]
 
 
+class _Reached:
+    """Which nodes a gradient of the output reaches, where that is a question of what is chosen."""
+
+    def __init__(self, order: Sequence[Value], output: Value) -> None:
+        self.order = order
+        self.place = {node: k for k, node in enumerate(order)}
+        operands = [[self.place.get(parent, -1) for parent in node.parents] for node in order]
+        self.conditions = conditions([node.op for node in order], operands, [self.place.get(output, -1)])
+        self.masks: dict[Choices | tuple[int, int], Value] = {}
+
+    def mask(self, node: Value) -> Value | None:
+        """1 where a gradient reaches a node, and 0 where none does; ``None`` if one does whatever is chosen."""
+        choices = self.conditions.get(self.place[node])
+        if choices is None:
+            return None
+        if choices not in self.masks:
+            self.masks[choices] = ops.maximum(*[self._made(*choice) for choice in sorted(choices)])
+        return self.masks[choices]
+
+    def _made(self, chooses: int, k: int) -> Value:
+        """Whether a node that a gradient reaches chose its operand ``k``."""
+        if (chooses, k) not in self.masks:
+            node = self.order[chooses]
+            is_chosen = ops.local_derivative(node.op, node.op.partials[k], node, *node.parents)  # type: ignore[arg-type]
+            above = self.mask(node)
+            self.masks[chooses, k] = is_chosen if above is None else ops.mul(is_chosen, above)
+        return self.masks[chooses, k]
+
+
 def _sent(op: Operation, gradient: Any, derivative: Any) -> Any:
-    """What flows through a local derivative, without a node for a factor of 1 or −1, which most of them are."""
+    """Return gradient · derivative, without a node for a factor of 1 or −1, which most local derivatives are."""
     for factor, other in ((gradient, derivative), (derivative, gradient)):
         if not isinstance(factor, Value):
             if factor == 1:
@@ -108,7 +154,7 @@ def value_and_grad(f: Function) -> ValueAndGradient: ...
 @overload
 def value_and_grad(f: Function, argnums: int | tuple[int, ...]) -> Function: ...
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
-    """Return the function that gives ``(f(*args), gradient)``; see ``grad``.
+    """Return the function that returns ``(f(*args), gradient)``; see ``grad``.
 
     >>> mg.value_and_grad(lambda x: x * x)(3.0)
     (9.0, 6.0)
@@ -128,7 +174,7 @@ def grad(f: Function) -> Gradient: ...
 @overload
 def grad(f: Function, argnums: int | tuple[int, ...]) -> Function: ...
 def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
-    """Return the function that gives the gradient of ``f`` by one of its arguments, or by several.
+    """Return the function that computes the gradient of ``f`` by one of its arguments, or by several.
 
     >>> mg.grad(mg.dot, argnums=(0, 1))([1.0, 2.0], [3.0, 4.0])
     ([3.0, 4.0], [1.0, 2.0])
@@ -150,11 +196,11 @@ def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
 
 
 def jacobian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function:
-    """Return the function that gives every ∂outputᵢ/∂inputⱼ of ``f``.
+    """Return the function that computes every ∂outputᵢ/∂inputⱼ of ``f``.
 
     The result has the structure of ``f``'s result, with each number replaced by the structure of the
-    argument: for a list of m numbers by a list of n it is m rows of n. One sweep in reverse per output, or one forward
-    per input, whichever visits fewer nodes; of a compiled function what ``Compiled.jacobian`` computes.
+    argument: for a list of m numbers by a list of n it is m rows of n. It takes one reverse sweep per output, or one
+    forward sweep per input, whichever visits fewer nodes; for a compiled function it is ``Compiled.jacobian``.
 
     >>> mg.jacobian(lambda x: [x[0] * x[1], x[0] - x[1]])([2.0, 3.0])
     [[3.0, 2.0], [1.0, -1.0]]
@@ -162,11 +208,11 @@ def jacobian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function
     Args:
         f: the function; its result may have any structure.
         argnums: the position of the argument.
-        sparse: of a compiled function of one sample: give a sparse matrix, ``scipy.sparse.csr_array``, for which only
-            what is not 0 by structure is computed: ``jacobian(compile(f, batch=False), sparse=True)``.
+        sparse: of a compiled function of one sample: a sparse matrix, ``scipy.sparse.csr_array``, of the entries
+            that are not 0 by structure: ``jacobian(compile(f, batch=False), sparse=True)``.
 
     Raises:
-        TypeError: if ``sparse`` is asked of a function that is not compiled.
+        TypeError: if ``sparse`` is true for a function that is not compiled.
     """
     _check_function(f, argnums)
     if sparse:
@@ -186,7 +232,7 @@ def jacobian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function
 
 
 def hessian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function:
-    """Return the function that gives every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``.
+    """Return the function that computes every second derivative ∂²f/∂xᵢ∂xⱼ of a scalar ``f``.
 
     The arguments are those of ``jacobian``.
 
@@ -210,7 +256,7 @@ def hessian(f: Function, argnums: int = 0, *, sparse: bool = False) -> Function:
 
 
 def _sparse(f: Any, name: str, argnums: int) -> Function:
-    """The method of a compiled function that gives a sparse matrix."""
+    """The method of a compiled function that returns a sparse matrix."""
     if not hasattr(f, name):
         raise TypeError(
             f"sparse=True is for a compiled function, whose structure is known: {name}(mg.compile(f, batch=False), "
@@ -223,9 +269,8 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """Return ``f`` at a point and its derivative along a direction, in one pass forward.
 
     The tangent of a node is Σ ∂node/∂parent · tangent of the parent, over its parents; it is computed
-    node by node in topological order, next to the value: forward-mode differentiation. A node that is
-    constant, as behind ``stop_gradient`` or a comparison, or where ``take`` chose what is, has no tangent and sends
-    none on.
+    node by node in topological order, next to the value: forward-mode differentiation. A constant node, as behind
+    ``stop_gradient`` or a comparison, or a constant chosen by ``take``, has no tangent and sends none on.
 
     >>> mg.jvp(lambda x: x * x, 3.0, 1.0)
     (9.0, 6.0)
@@ -262,9 +307,9 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
 def _push_forward(
     order: Sequence[Value], outputs: list[Any], tangents: dict[Value, Any], keep_graph: bool
 ) -> list[Any]:
-    """The tangents of the outputs, from those of the inputs; as graphs themselves if that is asked for.
+    """The tangents of the outputs, from those of the inputs; optionally as graphs.
 
-    Behind a row that chooses, whether a node moves depends on what was chosen: it is 1 or 0, and a node with the index.
+    After a row that chooses, whether a node moves depends on the choice: the flag, 1 or 0, is a node with the index.
     """
     moves: dict[Value, Any] = {}
     with enable_grad():
@@ -286,7 +331,7 @@ def _push_forward(
             elif moves:
                 masks = [moves.get(parent) for parent, _ in known]
                 products = [
-                    product if mask is None else ops.where(mask, product, 0.0)
+                    product if mask is None else ops.chosen(mask, product)
                     for mask, product in zip(masks, products, strict=True)
                 ]
                 if None not in masks:
@@ -314,8 +359,8 @@ def hvp(f: Function, primals: Any = None, tangents: Any = None) -> Any:
         tangents: the direction, in the same structure.
 
     Returns:
-        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``. Of ``f`` alone, the function of point,
-        direction and what else ``f`` takes, as SciPy wants it:
+        Σⱼ ∂²f/∂xᵢ∂xⱼ · tangentⱼ, in the structure of ``primals``. For ``f`` alone, the function of point,
+        direction and further arguments of ``f``, as SciPy calls it:
         ``minimize(f, x, method="Newton-CG", jac=grad(f), hessp=hvp(f))``.
 
     Raises:
@@ -358,16 +403,16 @@ def _chosen(f: Function, argnums: int | tuple[int, ...], args: tuple[Any, ...]) 
 
 
 _LOOKED_AT = 8
-"""Of so many outputs, spread over all, the nodes are counted."""
+"""The number of outputs, spread over all, whose nodes are counted."""
 
 
 class _Call:
     """One call of ``f`` on fresh Values in place of the numbers of the chosen arguments.
 
-    The Values are fresh even where a Value was given: a node of its own, linked by ``identity``. So the
+    The Values are fresh even in place of a Value: a new node, linked by ``identity``. So the
     inner of two nested derivatives sees only the paths that lead through its own argument, and the outer
-    still sees all of them. What the call records is noted: only that can depend on its fresh Values, so a
-    derivative costs what the call does, however long the history of what it uses.
+    still sees all of them. The call notes the nodes that it records: only these can depend on its fresh Values, so a
+    derivative costs as much as the call, however long the history of its other operands.
     """
 
     def __init__(self, f: Function, positions: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,19 +1,20 @@
 """Calls of modules: which module made which node of a graph."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 from microgrid import ops
 from microgrid.builds import mypyc_attr
 from microgrid.engine import ADD, MUL, Value, record
-from microgrid.recording import Origin
+from microgrid.node import watched
+from microgrid.recording import Origin, hooks, kinds, open_blocks
 
 
 @mypyc_attr(native_class=False)
 class Container:
-    """What holds parameters through its attributes: a module is one."""
+    """A class that holds parameters through its attributes: the base of modules."""
 
     _called_as = ""
 
@@ -52,7 +53,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """What the module is called in the one that called it, ``"neurons.3"``; its kind if the user called it.
+        """The name of the module in the one that called it, ``"neurons.3"``; its kind if the user called it.
 
         The name is found when the module is first called, and kept.
         """
@@ -64,8 +65,13 @@ class Call:
         return self.name if self.outer is None else f"{self.outer.path}.{self.name}"
 
     @property
+    def title(self) -> str:
+        """What people read in the place of its name, ``"Neuron 3"``."""
+        return title_of(self.kind, self.name)
+
+    @property
     def inputs(self) -> tuple[Value, ...]:
-        """The Values that the module was given, out of lists of any depth."""
+        """The Values among the inputs of the module, out of lists of any depth."""
         return tuple(values_in(self._arguments))
 
     def __repr__(self) -> str:
@@ -75,11 +81,38 @@ class Call:
         return repr(self)
 
 
+def title_of(kind: str, name: str) -> str:
+    """Return ``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
+    last = name.rpartition(".")[2]
+    return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"
+
+
+def titles(model: object) -> dict[str, str]:
+    """Return what people read in the place of the dotted name of each module: ``"Layer 0 · Neuron 3"``."""
+    found: dict[str, str] = {}
+    for name, item in walk(model):
+        if name and isinstance(item, _container):
+            outer, _ = within(found, name)
+            found[name] = " · ".join(filter(None, [outer, title_of(type(item).__name__, name)]))
+    return {"": type(model).__name__, **found}
+
+
+def within(titles: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Return the title of the innermost module around what has a dotted name, and what it is called there.
+
+    The model itself is left out: it is the same for all.
+    """
+    outer = name
+    while outer and outer not in titles:
+        outer = outer.rpartition(".")[0]
+    return titles[outer] if outer else "", name[len(outer) :].removeprefix(".")
+
+
 _running = threading.local()
 
 
 def _name_within(outer: Any, module: Any) -> str:
-    """Return what a module is called in the one that called it, and note the names of its neighbours."""
+    """Return the name of a module in the one that called it, and note the names of its neighbours."""
     for name, item in walk(outer, into_modules=False):
         if name and isinstance(item, _container):
             item._called_as = name
@@ -89,7 +122,7 @@ def _name_within(outer: Any, module: Any) -> str:
 
 
 def call(module: Any, forward: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Return ``forward(*inputs, **options)`` of a module, and note in its nodes which module made them."""
+    """Return ``forward(*inputs, **options)`` of a module, and note the module in the nodes that it made."""
     outer: Call | None = getattr(_running, "call", None)
     name = "" if outer is None else module._called_as or _name_within(outer._module, module)
     one = len(inputs) == 1 and not options
@@ -121,7 +154,7 @@ def _note(node: Value, made: Call) -> None:
 def makers(order: Sequence[Value]) -> dict[Value, Call | None]:
     """Return, for each node of a graph, the innermost call of a module that it belongs to.
 
-    A call owns what lies between its outputs and its inputs, its parameters too. A node that several
+    A call owns the nodes between its outputs and its inputs, and its parameters. A node that several
     calls use belongs to the innermost module that holds them all (calls of one path count as one).
 
     Args:
@@ -160,23 +193,30 @@ def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
     return a
 
 
+_open: Final = open_blocks
+_sum_of: Final = ops.sum_of
+
+
 def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
-    """Return start + Σ wᵢ·xᵢ as one sum of products, as ``ops.total`` gives it: what a neuron computes."""
+    """Return start + Σ wᵢ·xᵢ, the sum of a neuron, as one sum of products, as ``ops.total`` does."""
     total = start._data
     products: list[Value] = []
+    watching, kind = (hooks.get(), kinds.get() or Value) if _open else (None, Value)  # asked once, not for each product
     for i, x in enumerate(xs):
-        if not isinstance(x, Value):  # a number type of the user's
+        if not isinstance(x, Value):  # a user-defined number type
             return ops.total([start, *map(mul, weights, xs)])
         w = weights[i]
         product = w._data * x._data
         total += product
-        products.append(record(MUL, product, w, x))
-    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+        products.append(
+            record(MUL, product, w, x) if watching is None else watched(kind, watching, MUL, product, w, x, ())
+        )
+    op = ADD if len(products) == 1 else _sum_of(len(products) + 1)
     return record(op, total, start, products[0], tuple(products[1:]))
 
 
 def walk(root: Any, into_modules: bool = True) -> Iterator[tuple[str, Any]]:
-    """Yield what modules, lists, tuples and dicts hold, each once and in order, with its dotted name."""
+    """Yield the content of modules, lists, tuples and dicts, each once and in order, with its dotted name."""
     stack: list[tuple[str, Any]] = [("", root)]
     seen = set()
     while stack:

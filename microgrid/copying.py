@@ -1,12 +1,12 @@
-"""How graphs are copied and pickled: node by node in topological order, never by recursion.
+"""Copies and pickles of graphs: node by node in topological order, never by recursion.
 
 Pickle and ``copy.deepcopy`` follow references by recursion, which a deep graph does not survive. So the
 first node that they meet hands them the list of all the nodes below it, parents first: each of these finds
-its parents stored already. Nodes keep their identity: what was shared is shared in the copy, also between
+its parents stored already. Nodes keep their identity: shared nodes are shared in the copy, also between
 several values that are stored together.
 
-Local derivatives that the user gave are stored as the numbers that they are: a closure would go on to read the
-operands, and to fill the gradients, of the graph that it was written in.
+Local derivatives that the user gave are stored as numbers: a closure would go on to read the operands, and to fill the
+gradients, of the original graph.
 """
 
 import copyreg
@@ -21,10 +21,10 @@ _unfolding = threading.local()
 
 
 class _Unfold:
-    """Stands first and last in the list of the nodes below a value.
+    """The first and the last entry of the list of the nodes below a value.
 
-    While the list is being stored, its nodes store themselves alone. The pickler asks these two for their
-    state just before the first node and just after the last one: that is how the nodes know.
+    While the list is being stored, each of its nodes stores only itself. The nodes know, because the pickler
+    asks these two entries for their state just before the first node and just after the last one.
     """
 
     def __init__(self, nodes: frozenset[Value] = frozenset()) -> None:

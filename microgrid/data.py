@@ -156,7 +156,7 @@ _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0
 
 
 BELIEVED, PACKED = 2**26, 100
-"""A compressed file is unpacked if its header asks for so many bytes at most, or for so many times its own size."""
+"""A compressed file is unpacked up to so many bytes, or up to so many times its own size."""
 
 
 def load_idx(path: str | PathLike[str]) -> Any:
@@ -259,7 +259,7 @@ def minibatches(X: Any, y: Any, size: int, seed: Any = 0) -> Iterator[tuple[Any,
 
 
 def generator_of(seed: Any) -> Any:
-    """Return a ``numpy.random.Generator``: a given one as it is, or one that begins at a seed.
+    """Return a ``numpy.random.Generator``: the given one, or a new one from a seed.
 
     Raises:
         TypeError: if it is neither.

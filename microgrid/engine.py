@@ -8,16 +8,16 @@ derivative by a parent, is added to the gradient of that parent.
 # Operators return what those of the base class do, which mypy knows as Any.
 # mypy: disable-error-code="no-any-return"
 
-from typing import Any, Final, Never, SupportsFloat, TypeAlias
+from typing import Any, Final, Never, SupportsFloat, TypeAlias, cast
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.node import Node, watched
+from microgrid.node import BLANK, Node, watched
 from microgrid.ops import CONSTANT, Op, Operation, as_float
 from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import is_number
 from microgrid.ops.operators import METHODS
-from microgrid.recording import kinds, open_blocks, pending
+from microgrid.recording import hooks, kinds, open_blocks, pending
 from microgrid.reverse import live_nodes, require_numbers, sent_to_leaves, sweep
 
 ADD: Final = ops.add
@@ -26,7 +26,7 @@ MUL: Final = ops.mul
 DIV: Final = ops.div
 
 Result: TypeAlias = "Value | Never"  # noqa: RUF020 - in a union mypyc lets NotImplemented pass
-"""What an operator returns: a Value, or ``NotImplemented`` for what is no number."""
+"""The result of an operator: a Value, or ``NotImplemented`` for an operand that is not a number."""
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
@@ -43,8 +43,8 @@ class Value(Node):
         parents: the operands, if you computed the number yourself: ``Value(t, (x,), "sin")``. Then give the local
             derivatives too: assign ``out._backward`` a function that adds to the gradients of the parents, or give
             them in place of ``op``, a number or a function (y, *xs) for each parent. An ``mg.Op`` does more: it
-            can be computed again, compiled, and differentiated twice. Other programs call it ``_children`` or
-            ``children``, and these names are taken, too.
+            can be computed again, compiled, and differentiated twice. Also accepted as ``_children`` or ``children``,
+            its names in other programs.
         op: the name of the operation, or the local derivatives; also as ``_op`` or ``local_grads``.
         label: free text that drawings and reports show; may be assigned later, and given as second argument.
 
@@ -54,7 +54,7 @@ class Value(Node):
         op: the operation that computed this value, usually a row of the table of operations, which holds the local
             derivatives; ``ops.LEAF`` if the user gave the number, ``ops.CONSTANT`` for the 2 in ``2 * x``.
         label: free text.
-        origin: where the node was made, if something asked to record it; else ``None``.
+        origin: where the node was made, if that was recorded; else ``None``.
 
     Raises:
         TypeError: if ``data`` is not a real number, ``label`` not text, or a parent not a Value.
@@ -65,8 +65,8 @@ class Value(Node):
     def backward(self, gradient: SupportsFloat = 1.0) -> None:
         """Compute the gradient of this value by every value that it depends on (chapter 5.2).
 
-        Interior nodes get ∂self/∂node. Leaves get it **added**, so that the gradients of several
-        outputs, or of several samples, sum up; a second call gives them exactly twice the first.
+        It sets the gradient of interior nodes to ∂self/∂node and **adds** it to that of leaves, so that the gradients
+        of several outputs, or of several samples, sum up; a second call gives leaves exactly twice the first.
         To start afresh set ``leaf.grad = 0.0``, or call ``zero_grad()`` of a module or an optimiser.
         A node all of whose paths to this value are constant, as behind ``stop_gradient`` or a comparison,
         has gradient 0 and sends nothing back.
@@ -126,7 +126,7 @@ class Value(Node):
         return self
 
     # -- arithmetic ----------------------------------------------------------------------------------
-    # The rest of Python's operators, and the operations as methods, stand in Operators. In-place operators are not
+    # The rest of Python's operators, and the operations as methods, are in Operators. In-place operators are not
     # defined, so Python rebinds: ``x += 1`` is ``x = x + 1``, as for floats.
 
     def __add__(self, other: SupportsFloat) -> Result:
@@ -167,7 +167,7 @@ class Value(Node):
         op = ops.power_of(as_float(exponent))
         return record(op, op.forward(self._data), self)
 
-    # -- what others see of a Value ------------------------------------------------------------------
+    # -- the protocol of the table -------------------------------------------------------------------
 
     @classmethod
     def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "Value":
@@ -188,14 +188,13 @@ def topological_order(*roots: Value) -> list[Value]:
 
     It is a depth-first search that places a node after all of its parents. The stack is a list, not
     Python's own, so the depth of a graph has no limit. ``None`` on the stack marks that the node
-    below it comes up for the second time: its parents have been placed. What has been seen stands in a
-    set or, in the compiled build, carries the number of this search: nothing else runs meanwhile there.
+    below it comes up for the second time: its parents have been placed. Visited nodes are in a
+    set or, in the compiled build, carry the number of this search: nothing else runs meanwhile there.
 
     >>> [node.data for node in mg.topological_order(mg.Value(2.0) * mg.Value(3.0))]
     [2.0, 3.0, 6.0]
     """
-    given_roots: tuple[Any, ...] = roots  # Any, because what is given need not be a Value
-    for root in given_roots:
+    for root in cast(Any, roots):  # Any, because what is given need not be a Value
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     global _searches
@@ -217,17 +216,19 @@ def topological_order(*roots: Value) -> list[Value]:
                 node._mark = mark  # type: ignore[misc]
             else:
                 seen.add(node)
-            if node.first is None:
+            first, second = node.first, node.second
+            if first is None:
                 order.append(node)
                 continue
             stack.append(node)
             stack.append(None)
-            if node.second is not None:
-                if node.others and id(node.others) not in shared:
-                    shared.add(id(node.others))
-                    stack.extend(reversed(node.others))
-                stack.append(node.second)
-            stack.append(node.first)
+            if node.others and id(node.others) not in shared:
+                shared.add(id(node.others))
+                stack.extend(reversed(node.others))
+            if second is not None and ((second._mark != mark) if _compiled else (second not in seen)):
+                stack.append(second)
+            if (first._mark != mark) if _compiled else (first not in seen):
+                stack.append(first)
     if _compiled and search != _searches:  # a finaliser has searched meanwhile, and marked nodes
         return topological_order(*roots)
     return order
@@ -241,11 +242,11 @@ _open: Final = open_blocks
 def record(
     op: Operation, data: float, first: Value | None, second: Value | None = None, others: tuple[Value, ...] = ()
 ) -> Value:
-    """Make the node of an operation whose result is known: in Python in a third of the time of ``Value(data)``."""
+    """Make the node of an operation whose result is known, in Python in a third of the time of ``Value(data)``."""
     if _open:
-        node: Value = watched(kinds.get() or Value, op, data, first, second, others)
+        node: Value = watched(kinds.get() or Value, hooks.get(), op, data, first, second, others)
         return node
-    node = Value(data) if _compiled else _new(Value)
+    node = Value(BLANK) if _compiled else _new(Value)
     node._data = data
     node._grad = 0.0
     node.op = op
@@ -275,7 +276,7 @@ def constant(number: SupportsFloat) -> Value:
 
 
 def _with_number(op: Op, a: Any, b: Any) -> Any:
-    """Record an operation one of whose operands is not a Value: a plain number, or what may know better itself."""
+    """Record an operation with one operand that is not a Value: a plain number, or an object with its own operator."""
     if not isinstance(a, Value):
         if not is_number(a):
             return NotImplemented

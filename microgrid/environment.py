@@ -1,4 +1,4 @@
-"""What the package finds around it: other packages, which may be missing, and outputs that cannot show every letter."""
+"""The environment of the package: other packages, which may be missing, and outputs that cannot show every letter."""
 
 import codecs
 import re
@@ -19,18 +19,18 @@ def require(module: str, what: str, extra: str = "") -> Any:
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package != module.partition(".")[0]:
-            raise  # it is there, but something that it needs itself is not
+            raise  # it is installed, but something that it needs is not
         raise ModuleNotFoundError(missing(what, package, extra=extra), name=package) from None
 
 
 def missing(what: str, needed: str, *, extra: str = "", package: str = "") -> str:
-    """Return the sentence for what is not installed: who needs it, and the extra or the package that brings it."""
+    """Return the sentence for a missing package: who needs it, and the extra or the package to install."""
     source = f'"microgrid-autograd[{extra}]"' if extra else package or needed
     return f"{what} needs {needed}, which is not installed; run: pip install {source}"
 
 
 # ---------------------------------------------------------------------------------------------------
-# Output in an encoding that has not every letter, such as cp949 on a Korean Windows
+# Output in an encoding that lacks letters, such as cp949 on a Korean Windows
 
 PLAIN: dict[int, Any] = {
     **str.maketrans("−–—─×·•‘’′“”″✓✗∠⊘≈∂÷⌊⌋⌈⌉⁄�", "----***'''\"\"\"+!<o~d/[][]/?"),
@@ -43,7 +43,7 @@ _HANDLER = "microgrid.plain"
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Replace what cannot be encoded, in the way of an error handler of ``codecs``."""
+    """Replace what cannot be encoded: an error handler of ``codecs``."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿˣ]+", r"^\g<0>", text).translate(PLAIN)
@@ -63,16 +63,16 @@ codecs.register_error(_HANDLER, _plain)
 
 
 def displayable(text: str, encoding: str | None = None) -> str:
-    """Return a text as an output can show it, by default ``sys.stdout``: what it lacks is replaced by ASCII.
+    """Return a text as an output can show it, by default ``sys.stdout``: letters that it lacks become ASCII.
 
-    For ``__str__`` and ``__repr__``, which ``print`` calls without saying where it prints to.
+    For ``__str__`` and ``__repr__``, because ``print`` does not tell them its output.
     """
     encoding = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, _HANDLER).decode(encoding)
 
 
 def replace_what_cannot_be_shown(stream: TextIO | None) -> None:
-    """Make an output of this process replace by ASCII what its encoding lacks, where it would raise."""
+    """Make an output of this process replace letters that its encoding lacks by ASCII, instead of raising."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors=_HANDLER)

@@ -25,21 +25,21 @@ from microgrid.engine import Value
 from microgrid.ops import short_repr
 
 _TOLERANCE = 1e-9
-"""The error that is forgiven, relative to the largest number: other formulas for the same round otherwise."""
+"""The allowed error, relative to the largest number: equivalent formulas round differently."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an exercise says; true if all is right.
+    """The answer of an exercise; true if all is right.
 
     Attributes:
         exercise: its name.
         cases: how many were tried.
         case: the smallest case that went wrong, as a call; empty if none did.
-        yours: what your function gave there, or the error that it raised.
-        right: what it should have given.
-        hint: what to think about.
-        graph: what that case computes, the output or several, if it is a graph.
+        yours: the result of your function there, or the error that it raised.
+        right: the right result.
+        hint: a hint.
+        graph: the output of that case, or several, if it is a graph.
         wrong: the Value whose number or gradient is wrong, if it is known.
         said: your number there.
     """
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Case:
-    """One call: its arguments as numbers or lists of numbers, what is right, a hint, and the graph behind it."""
+    """One call: its arguments as numbers or lists of numbers, the right result, a hint, and the graph behind it."""
 
     arguments: tuple[Any, ...]
     right: Any
@@ -192,7 +192,7 @@ def by_hand(backward: Callable[[float, float, float], Any]) -> Answer:
 
 
 def relu(backward: Callable[[float, float], Any]) -> Answer:
-    """Write ``backward(x, dout)`` of y = max(x, 0): what goes back to x when dout comes (chapter 5.5.1)."""
+    """Write ``backward(x, dout)`` of y = max(x, 0): the gradient at x for the gradient dout at y (chapter 5.5.1)."""
     cases = []
     for x, dout in ((2.0, 1.0), (-2.0, 1.0), (3.0, -0.5), (-3.0, 4.0), (0.0, 1.0)):
         leaf = Value(x, "x")
@@ -279,7 +279,7 @@ def _parabola(x: Any) -> Any:
 def dead_neurons(dead: Callable[[list[list[float]]], Any]) -> Answer:
     """Write ``dead(outputs)``: which ReLU neurons are off for every sample, as their numbers, ascending.
 
-    ``outputs[k][i]`` is what neuron i says of sample k. No gradient reaches the weights of such a neuron.
+    ``outputs[k][i]`` is the output of neuron i for sample k. No gradient reaches the weights of such a neuron.
     """
     hint = "A neuron is dead if its output is 0 for all samples, not for one: look down a column."
     return _judged(

@@ -61,7 +61,7 @@ class ExpressionError(ValueError):
     """A formula cannot be read or computed; the message shows the place.
 
     Attributes:
-        column: where, counted in characters from 1; 0 if the error is about the whole.
+        column: the place, counted in characters from 1; 0 if the error is about the whole.
     """
 
     def __init__(self, message: str, text: str = "", column: int = 0) -> None:
@@ -81,7 +81,7 @@ class Expression:
     Attributes:
         text: the formula.
         names: its names in the order of first appearance, each with its column.
-        program: what to do, operands first: push a number, push the number of a name, or replace the last
+        program: the instructions, operands first: push a number, push the number of a name, or replace the last
             ``count`` numbers by a function of them.
     """
 
@@ -152,7 +152,7 @@ def parse(text: str) -> Expression:
 
 
 def normal_name(name: str) -> str:
-    """Return a name as Python's reader has it, which takes letters that look alike as one (NFKC)."""
+    """Return a name as Python's parser reads it, which identifies letters that look alike (NFKC)."""
     return unicodedata.normalize("NFKC", name)
 
 
@@ -187,7 +187,7 @@ def _tree(text: str) -> ast.expr:
 
 
 def _step(node: ast.expr, text: str) -> tuple[float | str | Callable[..., Any], list[ast.expr]]:
-    """Return what a node of the tree does, and the nodes that it does it with."""
+    """Return the instruction of a node of the tree, and its operands."""
     match node:
         case ast.Constant(value=int() | float() as number):
             return ops.as_float(number), []

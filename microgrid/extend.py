@@ -1,4 +1,4 @@
-"""The door for those who extend microgrid: operations of your own, and number types of your own.
+"""Extend microgrid: operations of your own, and number types of your own.
 
 An operation is one row. It is called with floats and with Values, differentiated to any order, checked, drawn,
 compiled and computed on pages, like those of the package:
@@ -40,8 +40,8 @@ A row with constants is made by a factory, which gives the same row for the same
 >>> shifted_of(2.0) is shifted_of(2.0), shifted_of(2.0)(1.0)
 (True, 3.0)
 
-A number type of your own takes part in all of this if it derives from ``Operators`` and says in ``__apply__``
-what an operation of it is; ``expand`` tells it what a row is in terms of others.
+A number type of your own takes part in all of this if it derives from ``Operators`` and computes operations in
+``__apply__``; ``expand`` writes a row in terms of others.
 """
 
 from microgrid.checking import check_op

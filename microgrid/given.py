@@ -1,4 +1,4 @@
-"""Nodes whose local derivatives the user gives, as programs written for micrograd and its like do.
+"""Nodes whose local derivatives the user gives, as in programs written for micrograd and similar engines.
 
 >>> from microgrid.engine import Value
 >>> x = Value(3.0)
@@ -26,12 +26,11 @@ from microgrid.recording import hooks, is_recording, open_blocks
 class Given:
     """An operation of one node: its name, and the local derivatives as numbers, as functions or as a closure.
 
-    A closure reads ``out.grad`` and adds to the gradients of the parents. It is kept as it is and run at each
-    ``backward()``; but what it knows of its node it gets only while it runs, so that the graph has no cycle and dies
-    with its last reference.
+    A closure reads ``out.grad`` and adds to the gradients of the parents. It is kept and run at each ``backward()``,
+    but holds its node only while it runs, so the graph has no cycle and dies with its last reference.
 
     Args:
-        name: what drawings and reports call it.
+        name: its name in drawings and reports.
         y: the result.
         xs: the operands.
         partials: for each operand its local derivative: a number, a function of (y, *xs) as in an ``Op``, or one
@@ -93,17 +92,17 @@ class Given:
 
     @property
     def connected(self) -> tuple[bool, ...]:
-        """True for each operand: a derivative that is 0 here may be another elsewhere."""
+        """True for each operand: a derivative that is 0 here may differ elsewhere."""
         return (True,) * self.arity
 
     @property
     def is_known(self) -> bool:
-        """Whether there are local derivatives: not between the making of a node and its ``_backward``."""
+        """Whether there are local derivatives: not yet between making a node and assigning its ``_backward``."""
         return self.closure is not None or bool(self._partials) or not self.arity
 
     @property
     def partials(self) -> tuple[Partial | float, ...]:
-        """For each operand a function of (y, *xs), which raises if the derivative is known at one point only."""
+        """For each operand a function of (y, *xs), which raises if the derivative is known at only one point."""
         if not self._partials:
             return (self._refuse,) * self.arity
         return tuple([
@@ -114,12 +113,12 @@ class Given:
         """Return dy/dx for each operand, for floats or Values.
 
         Raises:
-            ValueError: unless all are functions of (y, *xs): numbers, and what a closure adds, are of one point.
+            ValueError: unless all are functions of (y, *xs): numbers and closures hold at one point only.
         """
         return tuple([local_derivative(self, partial, y, *xs) for partial in self.partials if callable(partial)])
 
     def derivatives_at(self, node: Any) -> tuple[float, ...]:
-        """Return dy/dx for each parent of the node at the present data; of a closure, what it adds for a gradient of 1.
+        """Return dy/dx for each parent of the node at the present data; a closure is run with the gradient 1.
 
         Raises:
             TypeError: if none were given yet.
@@ -155,11 +154,11 @@ class Given:
 
     @property
     def remedy(self) -> str:
-        """What to write instead, where a number and its derivatives at one point do not suffice."""
+        """The remedy where a number and its derivatives at one point do not suffice."""
         return f"write it as a row: {self.name} = mg.Op({self.name!r}, forward, partials)"
 
     def settled(self, node: Any) -> "Given":
-        """Return the same with the local derivatives as the numbers that they are now: what a copy can carry."""
+        """Return a copy with the local derivatives as numbers, at the present data."""
         return Given(self.name, node._data, self._xs, self.derivatives_at(node) if self.is_known else ())
 
     def __reduce__(self) -> Any:
@@ -227,7 +226,7 @@ class Given:
                 function.__defaults__ = self._defaults
 
     def misuse(self, node: Any) -> str:
-        """What is wrong with how the closure uses the gradients, whatever the local derivatives; empty if nothing."""
+        """Say how the closure misuses gradients, whatever the local derivatives; empty if it does not."""
         if self.closure is None:
             return ""
         once, rule = self._added(node), "the chain rule has x.grad += derivative * out.grad"
@@ -240,7 +239,7 @@ class Given:
         return ""
 
     def _added(self, node: Any, seed: float = 1.0, start: float = 0.0) -> tuple[float, ...]:
-        """What the closure adds to each parent's gradient; all of it at the first place of one that occurs twice."""
+        """The closure's contribution to each parent's gradient; to the first place of a parent that occurs twice."""
         parents = node.parents
         before, gradient = [parent._grad for parent in parents], node._grad
         try:
@@ -347,7 +346,7 @@ def give(node: Any, parents: Any, how: tuple[Any, ...]) -> None:
     Args:
         node: a leaf.
         parents: the operands; text is the label.
-        how: by each name that they have in programs, the operation's name, the local derivatives, or ``None``.
+        how: the operation's name, the local derivatives, or ``None``, for each keyword of such programs.
     """
     if isinstance(parents, str):
         node.label = parents

@@ -1,7 +1,10 @@
-"""Loops that end by a condition: their number of steps depends on numbers, and in a batch on the sample."""
+"""Loops of which a step is traced once where they are compiled: over inputs, or until a condition holds.
+
+The number of steps of a loop with a condition depends on the data, and in a batch on the sample.
+"""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any, TypeVar
 
@@ -11,6 +14,7 @@ from microgrid.engine import Value
 from microgrid.recording import loops, no_grad
 
 State = TypeVar("State")
+Output = TypeVar("Output")
 _Number = Any
 """A float or a Value."""
 _Numbers = list[_Number]
@@ -18,7 +22,110 @@ _Step = Callable[[_Numbers], _Numbers]
 _Condition = Callable[[_Numbers, _Numbers], _Number]
 
 _ORDERS = 3
-"""Up to this order the derivatives of a solution are exact: so many steps of Newton's method are recorded."""
+"""The number of recorded steps of Newton's method: up to this order the derivatives of a solution are exact."""
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Output]], state: State, inputs: Iterable[object]
+) -> tuple[State, list[Output]]:
+    """Return the last state of a loop over inputs, and what each step gives: ``state, output = step(state, input)``.
+
+    >>> def decay(level, dose):
+    ...     level = 0.5 * level + dose
+    ...     return level, level
+    >>> mg.scan(decay, 0.0, [8.0, 0.0, 4.0])
+    (6.0, [8.0, 4.0, 6.0])
+
+    Eagerly it is this loop::
+
+        outputs = []
+        for x in inputs:
+            state, output = step(state, x)
+            outputs.append(output)
+
+    An ordinary ``for`` compiles to a loop, too, but all of its steps are traced. Here one is, whatever the number of
+    inputs: so a long loop compiles quickly, and in memory linear in steps times state. Derivatives of any order go
+    through all steps, by parameters, the state and the inputs. Within a step of another loop, and where a derivative is
+    taken within the compiled function, it is traced step by step.
+
+    Args:
+        step: the next state, of the structure of ``state``, and an output, from a state and an input. It may use any
+            Values from outside. Output that is not needed is ``None``.
+        state: the first one: a number, or lists, tuples, dicts of numbers, nested as you like.
+        inputs: one for each step, all of one structure of numbers: a list, an array's first axis, ``zip(xs, ys)`` of
+            several, ``range(n)`` to count.
+
+    Raises:
+        TypeError: if ``step`` is no function, ``inputs`` are none that one can go through, or what is to be a number is
+            none.
+        ValueError: if ``step`` returns anything but a state of the structure that it is given, and an output; or if the
+            inputs of a loop that is compiled differ in structure.
+    """
+    if not callable(step):
+        raise TypeError(f"scan() takes a function from a state and an input; got {ops.short_repr(step)}")
+    if not hasattr(type(inputs), "__iter__") and not hasattr(type(inputs), "__getitem__"):
+        raise TypeError(
+            f"scan() takes an input for each step, as a list has them; got {ops.short_repr(inputs)}: for n steps "
+            "without one take range(n)"
+        )
+    entries = [*inputs]
+    numbers, rebuild, structure = _parts(state)
+    put_together: list[Callable[[_Numbers], Output]] = []
+
+    def advance(before: _Numbers, given: object) -> tuple[_Numbers, Output]:
+        found = step(rebuild(before), given)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise ValueError(f"step must return a pair, (state, output); it returned {ops.short_repr(found)}")
+        return _of_structure(structure, found[0], state), found[1]
+
+    recorded = loops.get()
+    if recorded is None or not entries:
+        outputs = []
+        for entry in entries:
+            numbers, output = advance(numbers, entry)
+            outputs.append(output)
+        return rebuild(numbers), outputs
+
+    rows, again, first = [], *_parts(entries[0])[1:]
+    for entry in entries:
+        mine, _, its = _parts(entry)
+        if its != first:
+            raise ValueError(
+                "scan() takes inputs of one structure where it is compiled; got "
+                f"{ops.short_repr(entries[0])} and {ops.short_repr(entry)}"
+            )
+        rows.append(mine)
+
+    def traced(before: _Numbers, given: _Numbers) -> tuple[_Numbers, _Numbers]:
+        after, output = advance(before, again(given))
+        mine, rebuild_output, _ = _parts(output)
+        put_together.append(rebuild_output)
+        return after, mine
+
+    numbers, given = recorded.scan(traced, numbers, rows)
+    return rebuild(numbers), [put_together[-1](mine) for mine in given]
+
+
+def _parts(structure: object) -> tuple[_Numbers, Callable[[_Numbers], Any], str]:
+    """Return the numbers of a structure, what puts others in their place, and what it looks like; None has none."""
+    if structure is None:
+        return [], lambda _: None, "None"
+    numbers, rebuild = flatten(structure)
+    for number in numbers:
+        if not isinstance(number, Value):
+            ops.as_float(number)
+    return numbers, rebuild, repr(rebuild(range(len(numbers))))
+
+
+def _of_structure(structure: str, found: object, like: object) -> _Numbers:
+    """Return the numbers of a state that a step returned, if it is of the structure that the step was given."""
+    after, _, its = _parts(found)
+    if its != structure:
+        raise ValueError(
+            f"step must return a state of the structure that it is given, as {ops.short_repr(like)}; it returned "
+            f"{ops.short_repr(found)}"
+        )
+    return after
 
 
 def iterate(
@@ -26,22 +133,22 @@ def iterate(
 ) -> State:
     """Return the state in which a loop ends: ``state = step(state)``, again and again, until a condition holds.
 
-    ``until`` of one argument, the state, is asked before each step, as ``while`` asks: a start that it holds of is
-    the result. Of two arguments, the states before and behind a step, it is asked behind each.
+    An ``until`` of one argument, the state, is tested before each step, as ``while`` does: a start that satisfies it is
+    the result. One of two arguments, the states before and after a step, is tested after each step.
 
     >>> def newton(x):
     ...     return (x + 2.0 / x) / 2.0
     >>> mg.iterate(newton, 1.0, until=lambda before, after: abs(after - before) < 1e-15, at_most=50)
     1.414213562373095
 
-    Eagerly it is an ordinary loop. Compiled it is one operation, of which a step is traced once: each sample of a
+    Eagerly it is an ordinary loop. Compiled it is one operation, whose step is traced once: each sample of a
     batch stops when its own condition holds, and the loop when it holds for all. In a compiled ``until`` comparisons
     are operations; join them by ``mg.minimum`` and ``mg.maximum``, not by ``and`` and ``or``.
 
-    Derivatives go through the steps that were made, whose number is a constant to them. *Implicit* ones are those of
-    the solution x of x = F(x, θ), however it was found: ẋ = (I − ∂F/∂x)⁻¹ · ∂F/∂θ · θ̇. No step is stored for them, and
-    none flow back to the start. They are exact up to the third order: behind the loop, which is a constant then, are
-    three steps x + (I − ∂F/∂x)⁻¹ (F(x, θ) − x) with a constant inverse, of which each makes one more order exact
+    Derivatives go through the steps that were made and treat their number as a constant. *Implicit* ones are those of
+    the solution x of x = F(x, θ), however it was found: ẋ = (I − ∂F/∂x)⁻¹ · ∂F/∂θ · θ̇. They store no step, and
+    nothing flows back to the start. They are exact up to the third order: the loop is then a constant, followed by
+    three steps x + (I − ∂F/∂x)⁻¹ (F(x, θ) − x) with a constant inverse, each of which makes one more order exact
     (A. Griewank, A. Walther, *Evaluating Derivatives*, 2008, chapter 15; B. Christianson, *Reverse accumulation and
     attractive fixed points*, 1994). The inverse takes a small multiple of n³ operations for n numbers.
 
@@ -49,8 +156,8 @@ def iterate(
         step: the next state from a state, of the same structure. It may use any Values from outside.
         state: the first one: a number, or lists, tuples, dicts of numbers, nested as you like.
         until: the condition: a comparison of numbers.
-        at_most: after so many steps the loop ends anyway, and the result is the state then. To notice, ask ``until`` of
-            the result, or count in the state: ``(x, n)``. Compiled there is memory for as many states.
+        at_most: the largest number of steps; the loop then ends with the present state. To notice that, test ``until``
+            on the result, or count in the state: ``(x, n)``. Compiled code has memory for so many states.
         implicit: take the derivatives of a fixed point of ``step``, which must be found to its last digits or nearly.
 
     Raises:
@@ -64,33 +171,21 @@ def iterate(
     looks_back = _looks_back(until)
     if isinstance(at_most, bool) or not hasattr(type(at_most), "__index__") or (at_most := index(at_most)) < 1:
         raise ValueError(f"at_most must be a positive integer, the largest number of steps; got {at_most!r}")
-    numbers, rebuild = flatten(state)
-    for number in numbers:
-        if not isinstance(number, Value):
-            ops.as_float(number)
+    numbers, rebuild, structure = _parts(state)
     if not numbers:
         raise ValueError(f"iterate() takes a state of one number or more; got {state!r}")
 
-    structure = repr(rebuild(range(len(numbers))))
-
     def advance(before: _Numbers) -> _Numbers:
-        found = step(rebuild(before))
-        after, again = flatten(found)
-        if len(after) != len(numbers) or repr(again(range(len(after)))) != structure:
-            raise ValueError(
-                f"step must return a state of the structure that it is given, as {ops.short_repr(state)}; it returned "
-                f"{ops.short_repr(found)}"
-            )
-        return after
+        return _of_structure(structure, step(rebuild(before)), state)
 
     def ends(before: _Numbers, after: _Numbers) -> _Number:
         return until(rebuild(before), rebuild(after)) if looks_back else until(rebuild(after))
 
     recorded = loops.get()
     if not implicit:
-        return rebuild((recorded or _run)(advance, ends, looks_back, numbers, at_most)[0])  # type: ignore[no-any-return]
+        return rebuild((recorded.iterate if recorded else _run)(advance, ends, looks_back, numbers, at_most)[0])  # type: ignore[no-any-return]
     if recorded is not None:
-        found, ended = recorded(advance, ends, looks_back, numbers, at_most)
+        found, ended = recorded.iterate(advance, ends, looks_back, numbers, at_most)
         solution = [ops.where(ended, ops.stop_gradient(x), ops.nan) for x in found]
     else:
         with no_grad():
@@ -106,14 +201,14 @@ def iterate(
 
 
 def _looks_back(until: object) -> bool:
-    """Whether a condition takes the states before and behind a step."""
+    """Whether a condition takes the states before and after a step."""
     if not callable(until):
         raise TypeError(
             f"until must be a function of a state, or of the last and the next; got {ops.short_repr(until)}"
         )
     try:
         parameters = [*inspect.signature(until).parameters.values()]
-    except ValueError:  # of what is written in C
+    except ValueError:  # a function written in C
         parameters = []
     named = [x for x in parameters if x.kind in (x.POSITIONAL_ONLY, x.POSITIONAL_OR_KEYWORD) and x.default is x.empty]
     if len(named) not in (1, 2):
@@ -136,13 +231,13 @@ def _run(step: _Step, ends: _Condition, looks_back: bool, state: _Numbers, at_mo
 
 
 def _holds(ends: _Condition, before: _Numbers, after: _Numbers) -> bool:
-    """Whether a condition holds; what it computes is in no graph."""
+    """Whether a condition holds, computed without a graph."""
     with no_grad():
         return bool(ends(before, after))
 
 
 def _solved(step: _Step, solution: _Numbers) -> _Numbers:
-    """Return a solution of x = step(x), a constant, with its derivatives by what else a step reads."""
+    """Return a constant solution of x = step(x) with its derivatives by everything else that a step reads."""
     slopes = [[_still(x) for x in row] for row in jacobian(step)(solution)]
     inverse = _inverse([[float(i == j) - x for j, x in enumerate(row)] for i, row in enumerate(slopes)])
     state = solution
@@ -153,7 +248,7 @@ def _solved(step: _Step, solution: _Numbers) -> _Numbers:
 
 
 def _still(x: _Number) -> _Number:
-    """A number that is a constant to derivatives; a plain one where it is known."""
+    """The number as a constant to derivatives; a float if it is known."""
     return ops.stop_gradient(x) if loops.get() is not None else getattr(x, "_data", x)
 
 

@@ -1,8 +1,8 @@
 """Losses for one sample: how far the outputs of a network are from their targets, as one Value.
 
-Outputs are Values or numbers, in a list or, where there is one, bare. Targets are numbers, or Values:
-then what the loss does with them is part of the graph, so a compiled loss takes them as arguments, and
-their values cannot be checked beforehand. For a minibatch take the mean of its samples:
+Outputs are Values or numbers, in a list, or bare if there is one. Targets are numbers or Values. Values become
+part of the graph, as in a compiled loss, which takes targets as arguments, so their numbers cannot be checked.
+For a minibatch take the mean of its samples:
 
 >>> from microgrid.ops import mean
 >>> mean(sum_of_squares(output, target) for output, target in [([0.5, 1.0], [0.0, 1.0]), (2.0, 1.0)])
@@ -30,13 +30,13 @@ def cross_entropy(logits: Any, target: Any) -> Any:
 
     The gradient at the logits is y − t. The loss is computed as Σ tᵢ (logsumexp(logits) − logitᵢ), so
     large logits do not overflow and small probabilities do not become log(0); the book adds 1e-7 instead.
-    The same as PyTorch's ``cross_entropy`` of one sample. For a class given by a plain number it is
-    softplus(logsumexp(other logits) − logit), which keeps all digits where that class is nearly certain.
+    It equals PyTorch's ``cross_entropy`` of one sample. For a class given by a plain number it is
+    softplus(logsumexp(other logits) − logit), which keeps all digits if that class is nearly certain.
 
     Args:
         logits: the scores of the n classes, before softmax.
         target: the index of the right class, from 0 to n − 1; or n probabilities that sum to 1 (one-hot
-            or soft labels); a class of probability 0 adds nothing, though its logit be −inf. An index may be a
+            or soft labels); a class of probability 0 adds nothing, even if its logit is −inf. An index may be a
             Value too; the loss is nan if it is not a whole number from 0 to n − 1.
 
     Raises:
@@ -68,14 +68,14 @@ def binary_cross_entropy(logits: Any, targets: Any) -> Any: ...
 def binary_cross_entropy(logits: Any, targets: Any) -> Any:
     """Return −t log y − (1 − t) log(1 − y) with y = sigmoid(logit), in nats; of several outputs their mean.
 
-    The gradient at a logit is y − t, divided by the number of outputs. It takes logits, not probabilities:
-    log y is then exact where y would round to 0 or 1. The same as PyTorch's
+    The gradient at a logit is y − t, divided by the number of outputs. It takes logits, not probabilities,
+    so that log y is exact even if y would round to 0 or 1. It equals PyTorch's
     ``binary_cross_entropy_with_logits``; the loss of a probability p is that of log(p / (1 − p)).
 
     Args:
         logits: one score, or a list, before sigmoid.
-        targets: the probability of each, from 0 to 1; usually 0 or 1. At 0 and 1 the certain side adds 0, though
-            the logit be infinite.
+        targets: the probability of each, from 0 to 1; usually 0 or 1. At 0 and 1 the certain side adds 0, even for
+            an infinite logit.
 
     Raises:
         ValueError: if there are no logits, if the lengths differ, or if a target is not between 0 and 1.
@@ -149,7 +149,7 @@ def hinge(scores: Any, targets: Any) -> Any:
 
 
 def _surprise(logit: Any, others: list[Any]) -> Any:
-    """Return −log of the share of a logit in a softmax with others, which may all be −inf; of none it is 0."""
+    """Return −log of the share of a logit in a softmax with others, which may all be −inf; 0 without others."""
     if len(others) == 1:
         return ops.softplus(others[0] - logit)
     shift = ops.stop_gradient(ops.finite(ops.maximum(*others or [-math.inf])))
@@ -158,10 +158,10 @@ def _surprise(logit: Any, others: list[Any]) -> Any:
 
 
 def _weighted(terms: list[tuple[Any, Any]]) -> Any:
-    """Return Σ w·x over pairs (w, x) with x ≥ 0. Where a weight is 0 nothing is added, though x may be inf or nan."""
+    """Return Σ w·x over pairs (w, x) with x ≥ 0. A weight of 0 adds nothing, even if x is inf or nan."""
     products = []
     for w, x in terms:
-        if _is_variable(w):  # a where() around the product would send back 0 · inf: x must be finite before it is met
+        if _is_variable(w):  # a where() around the product would send back 0 · inf: x must be finite before the product
             products.append(w * ops.where(ops.equal(w, 0.0) * (1.0 - ops.less(x, math.inf)), 0.0, x))
         elif w:
             products.append(x if w == 1.0 else w * x)
@@ -174,7 +174,7 @@ def _squares(pairs: list[tuple[Any, Any]]) -> list[Any]:
 
 
 def _is_variable(x: Any) -> bool:
-    """Whether x flows through the table: then its number must decide nothing here."""
+    """Whether x flows through the table: then no branch here may depend on its number."""
     return hasattr(type(x), "__apply__")
 
 

@@ -12,7 +12,7 @@ from microgrid.steps import Accuracy, Bound, Bucket, CompiledStep, Loss
 
 
 class Mesh:
-    """All devices of a mesh in one row, and where arrays stand on them.
+    """All devices of a mesh in one row, and the placement of arrays on them.
 
     Raises:
         ModuleNotFoundError: without JAX, naming the extra that brings it.
@@ -41,7 +41,7 @@ class Mesh:
         return bool(jax.process_index() == 0)
 
     def put(self, array: Any, where: Any) -> Any:
-        """Return an array, which every process has as a whole, on the devices."""
+        """Put an array, of which every process has the whole, on the devices; return it."""
         import jax
 
         if where.is_fully_addressable:
@@ -51,7 +51,7 @@ class Mesh:
     def divided(self, batch: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Return the weight of each sample in their mean, and the batch, on the devices.
 
-        Each has as many samples: the first one stands for those that are lacking, with weight 0.
+        All devices get equally many samples: the batch is filled up with its first one, at weight 0.
         """
         count = len(batch[0])
         lacking = -count % self.size
@@ -99,11 +99,11 @@ class MeshStep(CompiledStep):
         return np.asarray(numbers)[: len(batch[0])]
 
     def _runs(self, kernel: Kernel, theta: Any, gradient: Any, in_kernel: Any, here: Any) -> Callable[..., Any]:
-        """What computes on the devices: a row of numbers for each sample, the gradient, and whether it is finite."""
+        """The function for the devices: a row of numbers for each sample, the gradient, and whether it is finite."""
         import jax
         import jax.numpy as jnp
 
-        loss = kernel.of((0,)).to_jax()  # nothing flows back from the outputs on their own, not even 0·∞
+        loss = kernel.of((0,)).to_jax()  # nothing flows back from the outputs themselves, not even 0·∞
         outputs = kernel.to_jax() if self.accuracy else loss
 
         def step(moved: Any, fixed: Any, weights: Any, *batch: Any) -> Any:
@@ -131,7 +131,7 @@ class MeshStep(CompiledStep):
 
 
 def _at_home(value: Any) -> Any:
-    """What the optimiser remembers, as arrays of NumPy."""
+    """The optimiser's memory as arrays of NumPy."""
     if isinstance(value, list):
         return [_at_home(x) for x in value]
     return np.asarray(value) if hasattr(value, "sharding") else value

@@ -1,7 +1,7 @@
-"""Neural networks out of scalar nodes: a neuron is a sum of products, a layer is a list of neurons.
+"""Neural networks of scalar nodes: a neuron is a sum of products, a layer is a list of neurons.
 
 The classes of micrograd are here under their names, with their arguments, attributes, reprs and, for the
-same ``random.seed``, their very numbers:
+same ``random.seed``, the same numbers:
 
 >>> import random; random.seed(1337)
 >>> model = MLP(2, [16, 16, 1])
@@ -9,7 +9,7 @@ same ``random.seed``, their very numbers:
 'sum[17]'
 
 Everything composes: a module takes a list of Values and numbers (or a bare one) and returns a list, or a
-bare Value where there is one output. A class of your own needs a ``forward``:
+bare Value if there is one output. A class of your own needs a ``forward``:
 
 >>> class Residual(Module):
 ...     def __init__(self, inner):
@@ -43,10 +43,10 @@ Seed = int | random.Random | None
 
 
 class Module(Container):
-    """What has parameters and computes: a neuron, a layer, a network.
+    """A function with parameters: a neuron, a layer, a network.
 
-    Its parameters are the leaf Values found through its attributes, also within lists, tuples, dicts and
-    modules there; a name that begins with ``_`` keeps an attribute out. Each has a dotted name, such as
+    Its parameters are the leaf Values in its attributes, also within lists, tuples, dicts and
+    modules there, except attributes whose names begin with ``_``. Each has a dotted name, such as
     ``layers.0.neurons.3.w.1``; a parameter that is used in two places has its first name only.
 
     Attributes:
@@ -56,7 +56,7 @@ class Module(Container):
     training = True
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Return ``forward(*inputs, **options)``, and note in its nodes which module made them."""
+        """Return ``forward(*inputs, **options)``, and note the module in the nodes that it made."""
         return call(self, self.forward, inputs, options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -64,23 +64,23 @@ class Module(Container):
         raise NotImplementedError(f"{type(self).__name__} has no forward(): define forward(self, x) in the class")
 
     def predict(self, *batch: Any, **named: Any) -> Any:
-        """Return the outputs for each sample as arrays, a row for each: no Values, no graph, nothing is dropped.
+        """Return the outputs as arrays, a row for each sample: no Values, no graph, nothing is dropped.
 
-        It is compiled when it is first needed and again when the module is another; what does not compile is computed
-        sample by sample. Outputs that are no list keep their structure: see ``mg.compile(…).predict``.
+        It is compiled at the first call, and again after the module has changed; a module that does not compile is
+        computed sample by sample. Outputs that are no list keep their structure: see ``mg.compile(…).predict``.
 
         >>> MLP(2, [3], seed=0).predict([[1.0, 2.0], [3.0, 4.0]]).shape
         (2, 3)
 
         Args:
-            *batch: what the module takes, an array each, with an axis over the samples in front.
-            **named: the same by name.
+            *batch: the arguments of the module, an array each, with an axis over the samples in front.
+            **named: arguments by name, likewise.
 
         Raises:
             ModuleNotFoundError: without NumPy, naming the extra that brings it.
             ValueError: if the inputs do not fit the module.
         """
-        return import_module("microgrid.compiler").predict(self, *batch, **named)  # it stands above, and loads NumPy
+        return import_module("microgrid.compiler").predict(self, *batch, **named)  # a higher layer, which loads NumPy
 
     # -- parameters ----------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Module(Container):
         return self
 
     def eval(self) -> Self:
-        """Set this module and those within to the mode for use: nothing is dropped; return it."""
+        """Set this module and those within to evaluation mode: nothing is dropped; return it."""
         return self.train(False)
 
     # -- the numbers, in memory and in files ---------------------------------------------------------
@@ -118,7 +118,7 @@ class Module(Container):
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, float]) -> Self:
-        """Set every parameter from what ``state_dict()`` gave; return the module.
+        """Set every parameter from a ``state_dict()``; return the module.
 
         Raises:
             ValueError: if the names are not exactly those of this module's parameters.
@@ -162,8 +162,8 @@ class Module(Container):
     def load(self, path: str | os.PathLike[str]) -> Self:
         """Set every parameter from a file that ``save()`` wrote; return the module.
 
-        No more is read than a file for this module may have. A pickle of a module is Python's affair: it runs
-        whatever its writer wants, so load none that you do not trust.
+        It reads at most as many bytes as a file for this module can have. A pickle of a module is different: Python
+        runs whatever its writer wants, so load none that you do not trust.
 
         Raises:
             OSError: if the file cannot be read.
@@ -235,7 +235,7 @@ def modules(root: Any) -> Iterator[Module]:
 
 @contextmanager
 def mode(model: Any, *, training: bool) -> Iterator[None]:
-    """Have a model in training mode or not, for Dropout; a model without modes stays as it is."""
+    """Put a model into training mode or not, for Dropout, in a block; a model without modes is left alone."""
     before = getattr(model, "training", None)
     if before is None:
         yield
@@ -290,9 +290,9 @@ INITIALIZATIONS: dict[str, Callable[[Any, int], float]] = {
     "he": lambda generator, nin: generator.gauss(0.0, math.sqrt(2.0 / nin)),
     "xavier": lambda generator, nin: generator.gauss(0.0, math.sqrt(1.0 / nin)),
 }
-"""How a weight of a neuron with ``nin`` inputs is drawn: evenly between −1 and 1 (micrograd), or normally
-with the standard deviation √(2/nin) (He et al. 2015, for ReLU) or √(1/nin) (Xavier as chapter 6.2 has it,
-for sigmoid and tanh; Glorot & Bengio 2010 put nout beside nin). Biases start at 0."""
+"""The distribution of a weight of a neuron with ``nin`` inputs: uniform between −1 and 1 (micrograd), or normal
+with the standard deviation √(2/nin) (He et al. 2015, for ReLU) or √(1/nin) (Xavier as in chapter 6.2,
+for sigmoid and tanh; Glorot & Bengio 2010 use nin + nout). Biases start at 0."""
 
 
 def _initialization(init: str | float) -> Callable[[Any, int], float]:
@@ -308,11 +308,11 @@ class Neuron(Module):
     """y = relu(b + Σ wᵢ·xᵢ), or b + Σ wᵢ·xᵢ if not ``nonlin``.
 
     Args:
-        nin: how many inputs it takes.
+        nin: the number of inputs.
         nonlin: whether the sum goes through ReLU.
-        init: how the weights are drawn, a key of ``INITIALIZATIONS``, or the standard deviation of normal ones,
+        init: the distribution of the weights, a key of ``INITIALIZATIONS``, or the standard deviation of a normal one,
             as in chapter 5.7's ``weight_init_std=0.01``.
-        seed: where from; with none, ``random.seed(1337)`` before gives the numbers that micrograd gets.
+        seed: of the weights; without one, ``random.seed(1337)`` before gives the numbers of micrograd.
 
     Attributes:
         w: the weights, a list of ``nin`` Values.
@@ -320,7 +320,7 @@ class Neuron(Module):
         nonlin: as given.
 
     Raises:
-        ValueError: if ``nin`` is less than 1 or ``init`` is none of these; when called with another number of inputs.
+        ValueError: if ``nin`` is less than 1 or ``init`` is invalid; when called with another number of inputs.
     """
 
     def __init__(self, nin: int, nonlin: bool = True, *, init: str | float = "uniform", seed: Seed = None) -> None:
@@ -347,7 +347,7 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """``nout`` neurons side by side, each of which takes all the inputs; arguments as for ``Neuron``.
+    """``nout`` neurons side by side, each with all the inputs; arguments as for ``Neuron``.
 
     Attributes:
         neurons: a list of ``nout`` neurons.
@@ -387,9 +387,9 @@ class Embedding(Module):
     """A table of ``count`` rows of ``width`` parameters: a row for each token, drawn from N(0, 1) as PyTorch's.
 
     Args:
-        count: how many tokens there are.
-        width: how many numbers stand for each.
-        seed: where they are drawn from, as for ``Neuron``.
+        count: the number of tokens.
+        width: the number of parameters of each.
+        seed: as for ``Neuron``.
 
     Attributes:
         table: the rows, lists of Values.
@@ -409,7 +409,7 @@ class Embedding(Module):
             """Return ``forward(token)``."""
 
     def forward(self, token: Any) -> list[Any]:
-        """Return the row of a token, a whole number from 0, also in a Value; of a list of tokens a list of rows.
+        """Return the row of a token, a whole number from 0, also as a Value; for a list of tokens a list of rows.
 
         Raises:
             IndexError: if there is no such row; in a compiled function the row is nan.
@@ -426,7 +426,7 @@ class MLP(Module):
     """A multi-layer perceptron: layers one after the other, all but the last with ReLU.
 
     Args:
-        nin: how many inputs it takes.
+        nin: the number of inputs.
         nouts: the number of neurons of each layer, as in ``MLP(2, [16, 16, 1])``.
         init: as for ``Neuron``.
         seed: as for ``Neuron``.
@@ -461,7 +461,7 @@ class MLP(Module):
 
 
 class Sequential(Module):
-    """Modules (or any functions) one after the other: each takes what the one before gave.
+    """Modules (or any functions) one after the other: each takes the output of the one before.
 
     Attributes:
         modules: a list of them.
@@ -482,7 +482,7 @@ class Sequential(Module):
         self.modules = list(modules)
 
     def forward(self, x: Any) -> Any:
-        """Return what the last one gives."""
+        """Return the output of the last one."""
         for module in self.modules:
             x = module(x)
         return x
@@ -531,7 +531,7 @@ class Tanh(_Elementwise):
 
 
 class Softmax(Module):
-    """yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ): probabilities, for looking at; ``cross_entropy`` takes what comes before."""
+    """yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ): probabilities, to look at; ``cross_entropy`` takes the scores before it."""
 
     if TYPE_CHECKING:
 
@@ -554,7 +554,7 @@ class Dropout(Module):
 
     Args:
         rate: the probability, at least 0 and below 1.
-        seed: where the choice is drawn from, as for ``Neuron``.
+        seed: of the choice, as for ``Neuron``.
 
     Raises:
         ValueError: for another rate.
@@ -585,7 +585,7 @@ class Dropout(Module):
 
 
 factors_of: ContextVar[Callable[[Dropout, int], Sequence[Any]]] = ContextVar("factors_of", default=Dropout.draw)
-"""Where ``Dropout`` takes its factors from: while a function is compiled, numbers that each call draws for itself."""
+"""The source of ``Dropout``'s factors: while a function is compiled, numbers that each call will draw."""
 
 
 def _generator(seed: Seed) -> random.Random | None:

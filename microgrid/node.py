@@ -1,25 +1,28 @@
-"""What a node of a graph stores, how it compares and what it shows: all of a ``Value`` but its mathematics."""
+"""The storage, comparison and display of a node: everything of a ``Value`` but its mathematics."""
 
-# Comparisons return what a float's do with what is no float.
+# Comparisons with other types return what those of a float return.
 # mypy: disable-error-code="no-any-return"
 
-from typing import Any, NoReturn, Self, SupportsFloat
+from typing import Any, Final, NoReturn, Self, SupportsFloat
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
 from microgrid.given import Familiar, Given, give
 from microgrid.ops import LEAF, Operation, as_float
 from microgrid.ops.op import is_number
-from microgrid.recording import hooks, open_blocks, pictures, readers, writes
+from microgrid.recording import Hook, open_blocks, pictures, readers, writes
+
+BLANK: Final[Any] = object()
+"""As the number of a new node: whoever makes it sets all attributes."""
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
 class Node(Familiar):
     """A number, its gradient, the operation that computed it and the operands. ``Value`` says what they mean."""
 
-    # The parents stand in slots of their own, not in a tuple: less memory, and half as many objects for
+    # The parents have slots, not a tuple: less memory, and half as many objects for
     # the garbage collector, whose visits would otherwise take most of the time. For the same reason the
-    # derivatives live in the shared row, not in a closure per node: nothing points back from a parent
+    # derivatives are in the shared row, not in a closure per node: nothing points back from a parent
     # to its child, there are no cycles, and a graph dies with its last reference.
     __slots__ = ("_data", "_grad", "first", "label", "op", "origin", "others", "second")
 
@@ -40,6 +43,8 @@ class Node(Familiar):
         children: Any = None,
         local_grads: Any = None,
     ) -> None:
+        if data is BLANK:
+            return
         if isinstance(data, Node):
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
@@ -93,7 +98,7 @@ class Node(Familiar):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether nothing computes this value: it was given, or is a constant."""
+        """Whether no operation computed this value: it was given, or is a constant."""
         return self.first is None
 
     def local_derivatives(self) -> tuple[float, ...]:
@@ -163,23 +168,30 @@ class Node(Familiar):
         return f"Value(data={self._data!r}, grad={self.grad!r}{label})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str] | None:
-        """What a notebook shows of a cell that ends in this value; ``None`` for its repr alone."""
+        """The display of a notebook cell that ends in this value; ``None`` for its repr alone."""
         return pictures[-1](self, None) if pictures else None
 
 
-def watched(kind: Any, op: Operation, data: float, first: Any, second: Any, others: Any) -> Any:
-    """Make a node of a class where something may be watching."""
-    node = kind.__new__(kind)
-    node._data, node._grad, node.op = data, 0.0, op
-    node.first, node.second, node.others = first, second, others
-    node.label, node.origin = "", None
-    for hook in hooks.get():
+def watched(
+    kind: Any, watching: tuple[Hook, ...], op: Operation, data: float, first: Any, second: Any, others: Any
+) -> Any:
+    """Make a node of a class when hooks may be watching."""
+    node: Node = kind.__new__(kind)
+    node._data = data
+    node._grad = 0.0
+    node.op = op
+    node.first = first
+    node.second = second
+    node.others = others
+    node.label = ""
+    node.origin = None
+    for hook in watching:
         hook(node)
     return node
 
 
 def announce_reads(*read: Any) -> None:
-    """Call the hooks of ``watch_reads`` for each Value among what is about to be read."""
+    """Call the hooks of ``watch_reads`` for each Value among the objects about to be read."""
     for hook in readers.get():
         for value in read:
             if isinstance(value, Node):

@@ -1,8 +1,8 @@
 """Optimisers: how the parameters of a model move along their gradients (chapter 6.1).
 
-Each formula stands once, as arithmetic on a parameter, its gradient and what the optimiser remembers of it.
+Each formula is written once, as arithmetic on a parameter, its gradient and the optimiser's memory of it.
 The same lines update Values one by one in ``step()`` and, in ``update()``, all the numbers of an array at
-once, with the same results and the same memory; the two may take turns.
+once, with the same results and the same memory; the two may alternate.
 
 >>> from microgrid.engine import Value
 >>> w = Value(1.0)
@@ -15,12 +15,13 @@ once, with the same results and the same memory; the two may take turns.
 0.46
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from inspect import signature
-from math import inf
+from math import inf, sqrt
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic
@@ -28,15 +29,18 @@ from microgrid.engine import Value
 from microgrid.ops import LEAF, as_float, short_repr
 from microgrid.recording import written
 
+MANY = 64
+"""So many parameters are moved as arrays, which takes less time than one after the other."""
+
 
 class Optimizer(ABC):
-    """What every optimiser does; η is the learning rate, g the gradient, λ the weight decay.
+    """The base of every optimiser; η is the learning rate, g the gradient, λ the weight decay.
 
     Args:
         parameters: the Values to move: ``model.parameters()``.
         learning_rate: η, above 0; may be changed between steps.
         weight_decay: λ, at least 0. It adds λ·parameter to the gradient, as if the loss had the term
-            ½ λ Σ parameter² (chapter 6.4.2, and PyTorch); AdamW has a way of its own.
+            ½ λ Σ parameter² (chapter 6.4.2, and PyTorch); AdamW decays differently.
 
     Attributes:
         parameters: as given, a list.
@@ -45,15 +49,15 @@ class Optimizer(ABC):
         steps: how many steps have been taken.
 
     Raises:
-        TypeError: if the parameters are no leaf Values, or something else is no real number.
+        TypeError: if the parameters are not leaf Values, or a setting is not a real number.
         ValueError: if there are no parameters, one is given twice, or a number is out of its range.
     """
 
     memory: ClassVar[tuple[str, ...]] = ()
-    """The names of what it remembers of each parameter; all of it is 0 at first. Squares are never negative."""
+    """The names of the numbers that it remembers for each parameter, 0 at first. Squares are never negative."""
 
     def __new__(cls, *arguments: Any, **settings: Any) -> Self:
-        """Name the settings that there are, if there is no such setting."""
+        """Refuse unknown settings, listing the valid ones."""
         known = signature(cls.__init__).parameters if settings else {}
         unknown = [name for name in settings if name not in known]
         if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
@@ -72,28 +76,42 @@ class Optimizer(ABC):
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return the new parameter and the new memory: of floats, or of arrays elementwise.
 
-        ``steps`` counts this step already, so it is 1 in the first. What it is given stays as it is: a step
-        that is cut short must leave no trace.
+        ``steps`` counts this step already, so it is 1 in the first. It must not modify its arguments: a step
+        that is cut short leaves no trace.
         """
 
     def step(self) -> None:
         """Move every parameter, by its ``grad``. A step that Ctrl-C or an error cuts short changes nothing."""
         after = copy(self)
+        present = [parameter.data for parameter in self.parameters]
+        gradients = [parameter.grad for parameter in self.parameters]
+        if len(present) >= MANY and "numpy" in sys.modules and self._is_same_on_arrays():
+            import numpy as np
+
+            after._memory = [np.array(m, float) for m in self._memory]
+            with np.errstate(all="ignore"):
+                arrays = after._advance(np.array(present), np.array(gradients))
+            self._become(after, arrays.tolist())
+            return
         after.steps += 1
         memory = [m if isinstance(m, list) else m.tolist() for m in self._memory]
-        gradients = [parameter.grad for parameter in self.parameters]
-        moved = [
-            after._decayed(parameter.data, gradient, *remembered)
-            for parameter, gradient, *remembered in zip(self.parameters, gradients, *memory, strict=True)
-        ]
+        moved = [after._decayed(*numbers) for numbers in zip(present, gradients, *memory, strict=True)]
         numbers, *memories = zip(*moved, strict=True)
         after._memory = list(map(list, memories))
         self._become(after, list(map(as_float, numbers)))
 
-    def update(self, parameters: Any, gradients: Any) -> Any:
-        """Return the array that the parameters become; for all of them at once, in the optimiser's order.
+    def _is_same_on_arrays(self) -> bool:
+        """Whether arrays give the same to the last digit: by a formula from here, with floats as settings."""
+        kind = type(self)
+        settings = vars(self).keys() - {"parameters", "steps", "_memory"}
+        return {kind.formula.__module__, kind._decayed.__module__, kind._advance.__module__} == {__name__} and all(
+            type(vars(self)[name]) is float for name in settings
+        )
 
-        It takes one step and remembers as ``step()`` does, but leaves the Values as they are.
+    def update(self, parameters: Any, gradients: Any) -> Any:
+        """Return the new array of all parameters, in the optimiser's order.
+
+        It takes one step and remembers as ``step()`` does, but does not change the Values.
 
         Args:
             parameters: a flat array of NumPy or JAX, with a number for each of ``self.parameters``.
@@ -124,7 +142,7 @@ class Optimizer(ABC):
         return moved
 
     def _become(self, after: Self, numbers: Sequence[float] = ()) -> None:
-        """Take over the whole of a step at once: what a copy has become, and the numbers of the parameters."""
+        """Take over a whole step at once: the attributes of a copy, and the numbers of the parameters."""
         attributes = {**vars(self), **changes(vars(self), vars(after))}
         moved = self.parameters[: len(numbers)], "_data", numbers
         atomic.assign(moved, ([self], "__dict__", [attributes]), written())
@@ -136,17 +154,16 @@ class Optimizer(ABC):
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0: ``backward()`` adds to it."""
-        for parameter in self.parameters:
-            parameter.grad = 0.0
+        atomic.assign((self.parameters, "_grad", [0.0] * len(self.parameters)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it remembers and its settings, as plain numbers and lists."""
+        """Return its memory and its settings, as plain numbers and lists."""
         settings = {name: value for name, value in vars(self).items() if isinstance(value, (int, float))}
         memory = {name: list(map(float, m)) for name, m in zip(self.memory, self._memory, strict=True)}
         return {"optimizer": type(self).__name__, **settings, "memory": memory}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict()`` gave.
+        """Continue from a ``state_dict()``.
 
         Raises:
             ValueError: if it is of another kind of optimiser or another number of parameters, or if a number
@@ -187,7 +204,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{name} cannot be negative; got {min(numbers)!r}")
             restored["_memory"].append(numbers)
         for name, present in expected.items():
-            # A class of the user's may use the name for something else, which the present number then shows.
+            # A user's class may use the name for something else, as its present number shows.
             is_setting = name in RANGES and RANGES[name][1](present)
             number = (_setting if is_setting else _number)(name, state[name])
             if isinstance(present, int) and not number.is_integer():
@@ -281,7 +298,7 @@ class AdaGrad(Optimizer):
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return W − η g / (√h + ε), and h."""
         squares = memory[0] + gradient * gradient
-        return parameter - self.learning_rate * gradient / (squares**0.5 + self.epsilon), squares
+        return parameter - self.learning_rate * gradient / (_root(squares) + self.epsilon), squares
 
 
 class RMSprop(Optimizer):
@@ -313,7 +330,7 @@ class RMSprop(Optimizer):
     def formula(self, parameter: Any, gradient: Any, *memory: Any) -> tuple[Any, ...]:
         """Return W − η g / (√h + ε), and h."""
         squares = self.decay * memory[0] + (1.0 - self.decay) * (gradient * gradient)
-        return parameter - self.learning_rate * gradient / (squares**0.5 + self.epsilon), squares
+        return parameter - self.learning_rate * gradient / (_root(squares) + self.epsilon), squares
 
 
 class Adam(Optimizer):
@@ -354,7 +371,7 @@ class Adam(Optimizer):
         mean = self.beta1 * memory[0] + (1.0 - self.beta1) * gradient
         squares = self.beta2 * memory[1] + (1.0 - self.beta2) * (gradient * gradient)
         rate = self.learning_rate / (1.0 - self.beta1**self.steps)
-        scale = (squares / (1.0 - self.beta2**self.steps)) ** 0.5 + self.epsilon
+        scale = _root(squares / (1.0 - self.beta2**self.steps)) + self.epsilon
         return parameter - rate * mean / scale, mean, squares
 
 
@@ -380,8 +397,13 @@ class AdamW(Adam):
         return self.formula(parameter - self.learning_rate * self.weight_decay * parameter, gradient, *memory)
 
 
+def _root(squares: Any) -> Any:
+    # a float to the power of 0.5 may be off by a last digit, where arrays are not
+    return sqrt(squares) if type(squares) is float else squares**0.5
+
+
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that are other objects than before, or new."""
+    """Return the attributes that are new or no longer the same object."""
     return {name: value for name, value in after.items() if name not in before or before[name] is not value}
 
 
@@ -410,7 +432,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("weight_decay", "steps"), ("at least 0 and finite", lambda x: 0.0 <= x < inf)),
     **dict.fromkeys(("momentum", "decay", "beta1", "beta2"), ("at least 0 and below 1", lambda x: 0.0 <= x < 1.0)),
 }
-"""What each setting must be."""
+"""The range of each setting."""
 
 
 def _setting(name: str, number: Any) -> float:

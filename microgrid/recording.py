@@ -1,7 +1,7 @@
-"""What watches the nodes of a graph as they are recorded, and the blocks in which it does.
+"""Hooks that watch the nodes of a graph as they are recorded, and the blocks that install them.
 
 A hook is called with each node that is recorded while its block is open. So ``no_grad``, ``record_lines`` and
-``detect_anomaly`` are hooks, and the engine knows nothing of them but when to call them.
+``detect_anomaly`` are hooks, and the engine only knows when to call them.
 """
 
 import linecache
@@ -34,7 +34,7 @@ class Origin:
         return self._place() + (f": {text}" if text else "")
 
     def _place(self) -> str:
-        """The file, from the working directory on, and the line; in a notebook the cell, as its tracebacks have it."""
+        """The file, relative to the working directory, and the line; in a notebook the cell, as in its tracebacks."""
         notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         cell = notebook and notebook.compile.format_code_name(self.file)
         file = self.file
@@ -44,29 +44,29 @@ class Origin:
 
 
 Hook = Callable[[Any], None]
-"""What is called with a Value."""
+"""A function called with a Value."""
 
 hooks: ContextVar[tuple[Hook, ...]] = ContextVar("hooks", default=())
-"""What is called with each node that is recorded."""
+"""The hooks called with each node that is recorded."""
 
 readers: ContextVar[tuple[Hook, ...]] = ContextVar("readers", default=())
-"""What is called with each value whose number is read."""
+"""The hooks called with each value whose number is read."""
 
 kinds: ContextVar[Any] = ContextVar("kinds", default=None)
-"""The class of the nodes that are recorded, if it is another than ``Value``: a trace has one of its own."""
+"""The class of the recorded nodes, if it is not ``Value``: a trace has its own."""
 
 loops: ContextVar[Any] = ContextVar("loops", default=None)
-"""What records a loop that ends by a condition as one operation, where a function is traced: see ``iteration``."""
+"""The function that records a loop that ends by a condition as one operation, in a trace: see ``iteration``."""
 
 pending: ContextVar[dict[Any, Any]] = ContextVar("pending")
 """The gradients sent to each compiled call during a backward pass: its kernel runs once, at the end."""
 
 pictures: list[Callable[[Any, Any], dict[str, str] | None]] = []
-"""What a notebook shows of a value, given the value and a node to mark or ``None``; the last one counts."""
+"""The functions that draw a value for a notebook, given a node to mark or ``None``; the last one counts."""
 
 
 class Writes:
-    """The latest write to the number of a node that existed: an object of its own, which can be compared by ``is``."""
+    """The latest write to the number of an existing node: a new object, which can be compared by ``is``."""
 
     latest: Any = None
 
@@ -76,7 +76,7 @@ writes = Writes()
 
 
 def written() -> tuple[list[Any], str, list[Any]]:
-    """Return what ``atomic.assign`` takes to note a write: last, after the numbers."""
+    """Return the assignment by which ``atomic.assign`` notes a write: last, after the numbers."""
     return [writes], "latest", [object()]
 
 
@@ -124,12 +124,12 @@ def watch_reads(hook: Hook) -> Iterator[None]:
 
 
 def is_recording() -> bool:
-    """Return whether what this thread computes is recorded: not within ``no_grad``."""
+    """Return whether this thread records its computations: not within ``no_grad``."""
     return _cut not in hooks.get()
 
 
 def is_watched() -> bool:
-    """Return whether anything but ``no_grad`` looks at the nodes that this thread records."""
+    """Return whether any hook but ``no_grad`` watches the nodes that this thread records."""
     return any(hook is not _cut for hook in hooks.get())
 
 
@@ -151,7 +151,7 @@ def no_grad() -> Iterator[None]:
 
 @block
 def enable_grad() -> Iterator[None]:
-    """Record although an outer block says ``no_grad()``.
+    """Record even within an outer ``no_grad()``.
 
     >>> x = mg.Value(2.0)
     >>> with mg.no_grad(), mg.enable_grad():
@@ -186,7 +186,7 @@ def _note_line(node: Any) -> None:
 
 
 def user_line() -> Origin:
-    """Return the line outside of this package that led to the present call."""
+    """Return the line outside this package that led to the present call."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
@@ -218,8 +218,8 @@ class AnomalyError(ArithmeticError):
 def detect_anomaly() -> Iterator[None]:
     """Raise ``AnomalyError`` at the operation that first makes a nan or an infinity. Also a decorator.
 
-    Both passes are watched: a result that is not finite though all operands are, or a nan from operands
-    of which none is nan; and in ``backward()`` a gradient that is not finite where the one before it was.
+    It watches both passes: a result that is not finite though all operands are, or a nan though no operand is nan;
+    and in ``backward()`` the first gradient that is not finite.
     The error names the operation, its operands and the line of the code that called it.
 
     >>> with mg.detect_anomaly():

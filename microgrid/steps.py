@@ -1,4 +1,4 @@
-"""One step of learning and one measurement, each in two ways: on Values, sample by sample, or compiled."""
+"""A step of learning and a measurement, either on Values, sample by sample, or compiled."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -22,14 +22,14 @@ from microgrid.optim import Optimizer, changes
 from microgrid.recording import is_watched, kinds, no_grad, unwritten, user_line, watch, watch_reads, writes, written
 
 Loss = Callable[[Any, Any], Any]
-"""``loss(output, target)`` of one sample: what the model gave and what it should have given; a Value."""
+"""``loss(output, target)`` of one sample: a Value, from the output of the model and its target."""
 
 Accuracy = Callable[[Any, Any], bool]
-"""``accuracy(output, target)`` of one sample: whether what the model gave is right."""
+"""``accuracy(output, target)`` of one sample: whether the output of the model is right."""
 
 
 class Measured(NamedTuple):
-    """How well a model does: means over samples. The accuracy is nan where no answer is right or wrong."""
+    """Loss and accuracy of a model: means over samples. The accuracy is nan if answers are not right or wrong."""
 
     loss: float
     accuracy: float
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 def is_right(output: Any, target: Any) -> bool:
     """Return whether the largest output is that of the target, which is a class or one-hot.
 
-    A single output is right if it is positive where the target is, and only there.
+    A single output is right if it is positive exactly when the target is.
     """
     outputs = [getattr(number, "data", number) for number in as_list(output)]
     targets = as_list(target)
@@ -57,12 +57,12 @@ def _are_right(outputs: Any, targets: Any) -> Any:
 
 
 class Bucket(NamedTuple):
-    """The samples of one shape, with targets of one shape: those of sequences as long as each other.
+    """The samples of one shape, with targets of one shape: sequences of one length.
 
     Attributes:
         X: the samples.
         y: their targets.
-        places: where they stand among all samples.
+        places: their positions among all samples.
     """
 
     X: Any
@@ -85,11 +85,11 @@ def shape_of(X: Any, y: Any) -> tuple[Any, Any]:
 
 
 State = tuple[Any, dict[str, Any]]
-"""What a step changes: the numbers of the parameters, a list or an array, and the attributes of the optimiser."""
+"""The state that a step changes: the parameters, as a list or an array, and the attributes of the optimiser."""
 
 
 class Step(Protocol):
-    """One step of learning, whichever way it is computed."""
+    """One step of learning, however it is computed."""
 
     def gradients(self, X: Any, y: Any) -> Measured:
         """Compute the gradients of the mean loss of a minibatch; return how the model did on it."""
@@ -113,10 +113,10 @@ class Step(Protocol):
         """
 
     def resume(self) -> None:
-        """Go on from the Values, and from whatever else someone may have changed.
+        """Continue from the Values, after any changes by others.
 
         Raises:
-            TraceError: if what is there now does not compile.
+            TraceError: if the changed model does not compile.
         """
 
 
@@ -171,20 +171,20 @@ class EagerStep:
         atomic.assign((self.parameters, "_data", numbers), _to(self.optimizer, attributes), undone, written())
 
     def publish(self) -> None:
-        """Undo an update that was cut short; else the Values are what is computed on."""
+        """Undo an update that was cut short; otherwise the Values are up to date."""
         if self._before is not None:
             self.write(self._before)
 
     def resume(self) -> None:
-        """Do nothing: whatever there is now is computed on."""
+        """Do nothing: each step reads the present Values."""
 
 
 class ArrayStep:
     """A step on arrays: a kernel computes the gradients of a minibatch, the optimiser moves them all at once.
 
-    The parameters are one flat array here. Their Values, and what the optimiser remembers, are as they were
-    until ``publish()``, so whenever it is cut short they fit together. An optimiser that has no way to move
-    arrays, or fails at it, moves the Values instead, by its ``step()``.
+    The parameters are one flat array here. Their Values and the optimiser's memory stay unchanged
+    until ``publish()``, so they fit together whenever it is cut short. An optimiser that cannot move
+    arrays, or fails to, moves the Values instead, by its ``step()``.
     """
 
     _state: State  # the parameters, and those attributes of the optimiser that it does not have yet
@@ -197,7 +197,7 @@ class ArrayStep:
         self._published = True
 
     def _descend(self, bound: "Bound", *batch: Any) -> Any:
-        """Compute the gradients of a minibatch; return what the kernel does."""
+        """Compute the gradients of a minibatch; return the result of the kernel."""
         bound.theta[bound.in_kernel] = self._theta[bound.here]
         numbers = bound.run(*batch)
         # A new array each time: an optimiser may remember the one that it got.
@@ -225,7 +225,7 @@ class ArrayStep:
                 self.write((self._with(self._theta, moved), changes(vars(self.optimizer), vars(after))))
                 return before
         self.publish()
-        self.write((self._theta, _attributes(self.optimizer)))  # until the step is whole, this is what holds
+        self.write((self._theta, _attributes(self.optimizer)))  # these hold until the step is whole
         self.optimizer.step()
         self._pull()
         return before
@@ -262,19 +262,19 @@ class ArrayStep:
         return Bound(self._runs(kernel, theta, gradient, in_kernel, here), theta, gradient, in_kernel, here)
 
     def _runs(self, kernel: Kernel, theta: Any, gradient: Any, in_kernel: Any, here: Any) -> Callable[..., Any]:
-        """What computes the gradient of a minibatch."""
+        """The function that computes the gradient of a minibatch."""
         return kernel.bind(theta, gradient)
 
     def _array(self, numbers: Sequence[float]) -> Any:
-        """The numbers of the parameters as an array of the kind that is computed on."""
+        """The parameters as an array of the backend."""
         return np.array(numbers)
 
     def _of_moved(self, numbers: Any) -> Any:
-        """Those of the numbers of all parameters that belong to the ones that the optimiser moves."""
+        """The part of an array of all parameters that the optimiser moves."""
         return numbers[self._moved]
 
     def _with(self, theta: Any, moved: Any) -> Any:
-        """The parameters, of which some have moved."""
+        """All parameters, with new numbers for those that the optimiser moves."""
         theta = theta.copy()
         theta[self._moved] = moved
         return theta
@@ -324,7 +324,7 @@ class CompiledStep(ArrayStep):
         return compiled.measured(numbers, y, self.accuracy)
 
     def resume(self) -> None:
-        """Go on from the Values, and from whatever else someone may have changed."""
+        """Continue from the Values, after any changes by others."""
         renewed = [compiled.renew() for compiled in self.compiled.values()]  # all of them
         if any(renewed):
             self._bind()
@@ -346,7 +346,7 @@ class TrainingStep(ArrayStep):
 
     Attributes:
         loss: the compiled function.
-        optimizer: what moves the parameters.
+        optimizer: the optimiser of the parameters.
     """
 
     def __init__(self, loss: Any, optimizer: Optimizer) -> None:
@@ -433,7 +433,7 @@ class TrainingStep(ArrayStep):
         self._values, self._seen = self._theta, writes.latest
 
     def _pull(self) -> None:
-        """Take over what others have written to the Values."""
+        """Take over numbers that others have written to the Values."""
         latest = writes.latest
         now = np.array([parameter._data for parameter in self.parameters])
         written_to = (now != self._values) & ~(np.isnan(now) & np.isnan(self._values))
@@ -459,10 +459,10 @@ class TrainingStep(ArrayStep):
 def training_step(loss: Any, optimizer: Optimizer) -> TrainingStep:
     """Return a step of learning for a loop of your own: ``step(X, y)`` returns the loss of a batch and descends.
 
-    It computes the gradients by the compiled loss and lets the optimiser move all parameters at once, as arrays; both
-    are the same as ``loss(X, y).backward()`` and ``optimizer.step()`` give. Each call leaves the Values up to date.
-    That takes longer than the step itself where there are many; so in a ``with`` block it is done at the end, and
-    whenever their numbers are asked for: by ``.data``, a prediction, ``state_dict()``. ``publish()`` does it, too.
+    It computes the gradients by the compiled loss and lets the optimiser move all parameters at once, as arrays, with
+    the results of ``loss(X, y).backward()`` and ``optimizer.step()``. Each call leaves the Values up to date. For many
+    parameters that takes longer than the step itself; so in a ``with`` block they are updated only at the end, and
+    whenever their numbers are read: by ``.data``, a prediction, ``state_dict()``. ``publish()`` does it, too.
 
     >>> from microgrid.optim import SGD
     >>> w = Value(1.0)
@@ -474,7 +474,7 @@ def training_step(loss: Any, optimizer: Optimizer) -> TrainingStep:
 
     Args:
         loss: a compiled function of a batch, with one number as its result; or a function of one sample.
-        optimizer: what moves the parameters. Its settings may be changed between steps.
+        optimizer: the optimiser of the parameters. Its settings may be changed between steps.
 
     Raises:
         TypeError: if the optimiser is none of ``mg.optim``, or the loss no function.
@@ -487,10 +487,10 @@ class Bound(NamedTuple):
 
     Attributes:
         run: computes the gradient of a minibatch.
-        theta: where it reads its parameters.
-        gradient: where it writes.
-        in_kernel: the places in these of the parameters that are trained.
-        here: their places among all that are trained.
+        theta: the array from which it reads its parameters.
+        gradient: the array to which it writes.
+        in_kernel: the positions in these of the parameters that are trained.
+        here: their positions among all that are trained.
     """
 
     run: Callable[..., Any]
@@ -505,13 +505,13 @@ def _attributes(optimizer: Any) -> dict[str, Any]:
 
 
 def _to(optimizer: Any, attributes: dict[str, Any]) -> atomic.Assignments:
-    """Give the optimiser these attributes and no others; one of the user's may have slots, and is left alone."""
+    """Give the optimiser exactly these attributes; a user's optimiser with slots is left alone."""
     own = [optimizer] * hasattr(optimizer, "__dict__")
     return own, "__dict__", [dict(attributes) for _ in own]
 
 
 def _index(places: list[int], length: int) -> Any:
-    """An index into an array; where it is all of it in order, one that makes no copy."""
+    """An index into an array; a slice, which makes no copy, if it is all of it in order."""
     return slice(None) if places == list(range(length)) else np.array(places, int)
 
 
@@ -520,7 +520,7 @@ def _index(places: list[int], length: int) -> Any:
 
 
 class Evaluation:
-    """How a model does on a data set: measured as often as wanted, compiled unless that is impossible.
+    """Measurements of a model on a data set, compiled unless that is impossible.
 
     Attributes:
         not_compiled: why it runs on Values; empty if it runs compiled.
@@ -567,7 +567,7 @@ class Evaluation:
         return Measured(total / len(bucket.X), right / len(bucket.X) if self.accuracy else math.nan)
 
     def resume(self) -> None:
-        """Take over whatever the user may have changed about the model."""
+        """Take over any changes of the model."""
         for compiled in self._compiled or ():
             _, self.not_compiled = compiled_or_why_not(compiled.renew, self.compile)
             if self.not_compiled:
@@ -576,7 +576,7 @@ class Evaluation:
 
 
 SAMPLES_AT_ONCE = 1000
-"""A data set is measured in pieces: its intermediate results need not fit into memory all at once."""
+"""A data set is measured in pieces of this size, so that not all intermediate results must fit into memory."""
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -586,7 +586,7 @@ T = TypeVar("T")
 
 
 def compiled_or_why_not(make: Callable[[], T], compile: bool | None) -> tuple[T | None, str]:  # noqa: A002 - as above
-    """Return what ``make()`` compiles and no reason, or nothing and the reason.
+    """Return the result of ``make()`` and no reason, or nothing and the reason why it does not compile.
 
     Raises:
         TraceError: if ``compile`` is true and there is a reason.
@@ -602,15 +602,15 @@ def compiled_or_why_not(make: Callable[[], T], compile: bool | None) -> tuple[T 
 
 
 COMPARED = 4
-"""On so many samples the program must give what the model gives; their targets are spread over all."""
+"""The number of samples on which the program is compared with the model; their targets are spread over all."""
 
 
 class CompiledModel:
     """A model and its loss as one kernel, whose outputs are the loss and then the model's outputs, per sample.
 
-    The kernel repeats what the model did in one trace. So a model that does something else for another
-    sample, or in another call, must be found out: the tracer refuses what it sees, and what the program
-    computes is compared with what the model computes.
+    The kernel repeats one trace of the model. So a model that behaves differently for another sample, or in
+    another call, must be detected: the tracer refuses what it sees, and the results of the program are
+    compared with those of the model.
 
     Raises:
         TraceError: if the model does not compile, with the reason.
@@ -629,11 +629,11 @@ class CompiledModel:
 
     @property
     def kernel(self) -> Kernel:
-        """The program; where the model drops at random, its last argument is what ``drawn`` gives."""
+        """The program; if the model drops at random, its last argument is the result of ``drawn``."""
         return self._variant.kernel
 
     def drawn(self, samples: int) -> list[Any]:
-        """Draw the factors of ``Dropout``, as the model would for so many samples; nothing where it has none."""
+        """Draw the factors of ``Dropout``, as the model would for so many samples; nothing if it has none."""
         return [self._variant.factors(samples)] if self._variant.drops else []
 
     def values(self, theta: Any, X: Any, y: Any) -> Any:
@@ -641,7 +641,7 @@ class CompiledModel:
         return self.kernel.value(theta, X, y, *self.drawn(len(X)))
 
     def measured(self, numbers: Any, y: Any, accuracy: Accuracy | None) -> Measured:
-        """Return the means over samples of what the kernel gave: a row for each."""
+        """Return the means over samples of the kernel's result, which has a row for each."""
         with np.errstate(all="ignore"):
             loss = float(numbers[:, 0].mean())
         if accuracy is None:
@@ -657,7 +657,7 @@ class CompiledModel:
         return self._variant.rebuild(map(constant, (0.0, *numbers)))[1]
 
     def renew(self) -> bool:
-        """Compile anew if the model is no longer what was compiled; return whether it was necessary."""
+        """Compile anew if the model has changed since; return whether it has."""
         _refuse_watched_nodes()
         before = self._variant
         self._next = (self._next + 1) % len(self._places)
@@ -683,13 +683,13 @@ class CompiledModel:
                 raise TraceError(difference)
 
     def _trace(self) -> Variant:
-        """Trace the model, unless it has been in the state that it is in now."""
+        """Trace the model, unless its present state was traced before."""
         with mode(self.model, training=self.training):
             try:
                 self._variant = self._compiled.variant(self._X[:1], self._y[:1])
             except TraceError:
                 raise
-            except Exception as error:  # whatever the user's code raises when it meets traced numbers
+            except Exception as error:  # any error of the user's code with traced numbers
                 raise TraceError(f"{type(error).__name__} with traced numbers in place of floats: {error}") from error
         return self._variant
 

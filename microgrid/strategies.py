@@ -8,11 +8,11 @@
 ...     assert output.data == expression(*expression.at)
 >>> test_graph_and_plain_numbers_agree()
 
-Random graphs are straight-line programs over earlier results, not trees: a fault in how gradients
-accumulate shows only where a result is *shared*. A program prints as runnable code and shrinks to
+Random graphs are straight-line programs over earlier results, not trees: a fault in the accumulation of
+gradients shows only where a result is *shared*. A program prints as runnable code and shrinks to
 fewer steps, to additions and products and to simple numbers, so a failure is a bug report.
 
-Hypothesis finds this module by itself: ``st.from_type(mg.Value)`` works wherever it is installed.
+Hypothesis finds this module automatically: ``st.from_type(mg.Value)`` works wherever it is installed.
 """
 
 import math
@@ -31,7 +31,7 @@ from microgrid.ops import Op
 
 
 def _register() -> None:
-    """Tell Hypothesis how to draw Values; called by Hypothesis itself, through its entry point."""
+    """Register how to draw Values; Hypothesis calls it through its entry point."""
     from hypothesis.strategies import register_type_strategy
 
     register_type_strategy(Value, lambda _: values())
@@ -45,7 +45,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 SMOOTH: tuple[Op, ...] = tuple(op for op in ops.rows() if op.kink is None and op not in (ops.stop_gradient, ops.clip))
-"""The rows of the table without a kink: what programs for numerical differentiation are made of."""
+"""The rows of the table without a kink, for programs that are differentiated numerically."""
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -53,13 +53,13 @@ SMOOTH: tuple[Op, ...] = tuple(op for op in ops.rows() if op.kink is None and op
 
 
 def scalars(op: Op | None = None, *, argument: int = 0, near: bool = False) -> SearchStrategy[float]:
-    """Draw floats where an operation's argument is defined: half of them ordinary, half from the whole range.
+    """Draw floats from the domain of an operation's argument: half of them ordinary, half from the whole range.
 
     Args:
         op: the operation; without one, any finite float.
         argument: which of its arguments.
-        near: draw also close to where kinks and poles like to be: the ends of the domain, whole numbers
-            and multiples of π/2, from the number itself to its neighbouring floats and 10⁻¹⁶ … 10⁻¹ away.
+        near: draw also near the usual places of kinks and poles: the ends of the domain, whole numbers
+            and multiples of π/2, these numbers themselves, their neighbouring floats, and 10⁻¹⁶ … 10⁻¹ away.
 
     Raises:
         ValueError: if the operation has no such argument.
@@ -117,7 +117,7 @@ def arguments(draw: DrawFn, op: Op, *, near: bool = False) -> tuple[float, ...]:
 
 
 def _bisect_kink(op: Op, xs: list[float], i: int, other: float) -> float:
-    """Return, for argument i, a float next to which the branch changes; any, if it does not."""
+    """Return, for argument i, a float next to which the branch changes; any float, if it does not."""
     assert op.kink is not None
 
     def branch(x: float) -> Any:
@@ -156,7 +156,7 @@ def values(data: SearchStrategy[float] | None = None) -> SearchStrategy[Value]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a program: an operation of earlier results (by their number) and constants (floats)."""
+    """One line of a program: an operation of earlier results (by position) and constants (floats)."""
 
     op: Op
     operands: tuple[int | float, ...]
@@ -184,7 +184,7 @@ class Expression:
 
     @property
     def __signature__(self) -> Signature:
-        """The leaves by their names in the code: what reports call them."""
+        """The leaves by their names in the code, which reports use."""
         return Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in self._names()[: len(self.at)]])
 
     def results(self, *leaves: Any) -> list[Any]:
@@ -207,7 +207,7 @@ class Expression:
 
     @classmethod
     def of(cls, output: Value) -> "Expression":
-        """Return the program that computes a Value: the way back from pasted code, or from any graph."""
+        """Return the program that computes a Value, from pasted code or any graph."""
         order = [node for node in topological_order(output) if node.op is not ops.CONSTANT]
         order.sort(key=lambda node: not node.is_leaf)
         number = {node: i for i, node in enumerate(order)}
@@ -245,7 +245,7 @@ def _code(op: Op, operands: list[str]) -> str:
         if op.operator in ops.ARITHMETIC_OPERATORS:
             return op.operator + operands[0] if op.arity == 1 else f" {op.operator} ".join(operands)
         if op is ops.power and all(operand.isidentifier() for operand in operands):
-            return f"{operands[0]} ** {operands[1]}"  # with a constant it would be a row of its own
+            return f"{operands[0]} ** {operands[1]}"  # with a constant it would be another row
     if op.recipe is not None:
         factory, constants = op.recipe
         home = "mg.ops." if ops.in_table(op) else ""
@@ -274,7 +274,7 @@ def expressions(
 ) -> Expression:
     """Draw programs of one to ``max_steps`` operations of up to ``leaves`` leaves, sharing earlier results.
 
-    Every line of a program counts: its output is the result that needs most lines, the others are left out.
+    Every line of a program is used: its output is the result that needs most lines, unused lines are removed.
 
     Args:
         draw: given by Hypothesis.
@@ -283,8 +283,8 @@ def expressions(
         max_steps: the largest number of operations.
         leaves: the largest number of leaves.
         data: the numbers of the leaves and of the constants; by default −3 to 3.
-        largest: no result and no local derivative is larger in magnitude, all operands are inside the
-            domains, so gradients are finite; ``math.inf`` lets everything through, nan and inf too.
+        largest: bounds the magnitude of every result and local derivative; all operands are inside the
+            domains, so gradients are finite. ``math.inf`` allows everything, nan and inf too.
 
     Raises:
         ValueError: for an empty choice of operations, steps or leaves.
@@ -300,8 +300,8 @@ def expressions(
     constants = draw(st.lists(numbers, max_size=2))
     results, steps, used = list(at), list[Step](), set[int]()
     for first, references in draw(st.lists(_raw_step(choice), min_size=1, max_size=max_steps)):
-        # half of the references go to what nothing uses yet, the latest as 0, to which Hypothesis shrinks:
-        # so few lines are idle
+        # half of the references go to unused results, the latest as 0, to which Hypothesis shrinks:
+        # so few lines are unused
         anything: list[int | float] = [*reversed(range(len(results))), *constants]
         idle = [x for x in anything if x not in used and isinstance(x, int)] or anything
         # from the drawn operation down to the simplest: the first that these operands allow
@@ -331,7 +331,7 @@ def _raw_step(draw: DrawFn, choice: list[Op]) -> tuple[int, list[int]]:
 
 
 _FAR = 6
-"""From here on a drawn reference is to any result or constant, below to one that nothing uses yet."""
+"""From here on a drawn reference is to any result or constant, below to an unused one."""
 
 
 def _all_rows() -> list[Op]:

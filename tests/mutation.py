@@ -1,10 +1,10 @@
-"""Mutation testing: does a test fail for every small change of the rooms that derivatives rest on?
+"""Mutation testing: does a test fail for every small change of the modules that derivatives rest on?
 
     pip install -e ".[test,mutation]" && python tests/mutation.py ops engine recording calculus checking
 
-changes one thing at a time (a number, a sign, a comparison, a condition), runs the tests of that room, and
+changes one thing at a time (a number, a sign, a comparison, a condition), runs the tests of that module, and
 prints the changes that no test noticed: CONTRIBUTING.md lists them, with the reasons. ``checking/numeric`` is
-one file of a room; ``--lines 120-140`` tries the changes of these lines only, ``--sample 250`` so many of them at
+one module of a package; ``--lines 120-140`` tries the changes of these lines only, ``--sample 250`` so many of them at
 random, ``--minutes 20`` as many as that time allows; ``--seed 1`` takes them in another order.
 
 The changes are cosmic-ray's. What makes a run of thousands short: one pass under coverage tells which tests run
@@ -70,7 +70,7 @@ off or, as ``<<``, raise for every float, so almost any test that runs the line 
 
 @dataclass(frozen=True)
 class Change:
-    """What cosmic-ray calls a mutation: an operator, and at which of the places where it applies."""
+    """A mutation, in cosmic-ray's words: an operator, and at which of its places in a module it applies."""
 
     module: str
     operator: str
@@ -82,14 +82,14 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Room:
-    """What is known of a room before anything in it is changed."""
+class Baseline:
+    """The sources, and the tests that run them, before anything is changed."""
 
     sources: dict[str, str]
     asked: dict[str, dict[int, set[str]]]
     """By module and line, the tests that run it; "" for what runs on import, or when a fixture is made."""
     seconds: dict[str, float]
-    """What each test takes under coverage."""
+    """The duration of each test under coverage."""
     imported: list[str]
     """The modules of others that the tests import."""
 
@@ -174,7 +174,7 @@ def run_pytest(files: list[str], profile: str, plugin: Plugin) -> int:
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
-def record(sources: dict[str, str], files: list[str]) -> Room:
+def record(sources: dict[str, str], files: list[str]) -> Baseline:
     paths = {module: str(path_of(module)) for module in sources}
     tracer = coverage.Coverage(data_file=None, config_file=False, include=list(paths.values()))
     recording = Recording(tracer)
@@ -185,7 +185,7 @@ def record(sources: dict[str, str], files: list[str]) -> Room:
     data = tracer.get_data()
     lines = {module: data.contexts_by_lineno(path).items() for module, path in paths.items()}
     imported = [name for name, thing in sys.modules.items() if str(ROOT) not in str(getattr(thing, "__file__", ROOT))]
-    return Room(
+    return Baseline(
         sources, {m: {line: set(tests) for line, tests in lines[m]} for m in paths}, recording.seconds, imported
     )
 
@@ -218,26 +218,26 @@ def outcome_of(module: str, source: str, profile: str, seconds: dict[str, float]
     return process.exitcode if process.exitcode in (SURVIVED, NO_CHANGE) else NOTICED  # other codes: it crashed
 
 
-def attempt(room: Room, change: Change) -> int:
+def attempt(baseline: Baseline, change: Change) -> int:
     """Ask the tests that run the line; then, if it has its effect on import, all others that are quick."""
-    source = change.apply(room.sources[change.module])
-    if is_same(source, room.sources[change.module]):
+    source = change.apply(baseline.sources[change.module])
+    if is_same(source, baseline.sources[change.module]):
         return NO_CHANGE
-    asked = room.asked[change.module]
-    tests = asked.get(change.line) or asked.get(first_line(room.sources[change.module], change.line), set())
+    asked = baseline.asked[change.module]
+    tests = asked.get(change.line) or asked.get(first_line(baseline.sources[change.module], change.line), set())
     steps = [(profile, tests - {""}) for profile in (QUICK, USUAL)]
     if "" in tests:
-        steps.append((QUICK, {test for test, seconds in room.seconds.items() if seconds < 0.2} - tests))
+        steps.append((QUICK, {test for test, seconds in baseline.seconds.items() if seconds < 0.2} - tests))
     for profile, some in steps:
         if some and (
-            outcome := outcome_of(change.module, source, profile, {test: room.seconds[test] for test in some})
+            outcome := outcome_of(change.module, source, profile, {test: baseline.seconds[test] for test in some})
         ):
             return outcome
     return SURVIVED
 
 
 def is_same(a: str, b: str) -> bool:
-    """Whether two sources are one program, as where 1 was added to 1e308."""
+    """Whether two sources are the same program, as when 1 is added to 1e308."""
     with suppress(SyntaxError):
         return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
     return False
@@ -277,28 +277,29 @@ def changes(module: str, source: str) -> Iterator[Change]:
                 yield Change(module, name, occurrence, place[0])
 
 
-def try_room(name: str, lines: range, sample: int | None, seed: int, jobs: int, deadline: float) -> None:
+def try_module(name: str, lines: range, sample: int | None, seed: int, jobs: int, deadline: float) -> None:
     started = time.monotonic()
     place = ROOT / "microgrid" / name
     paths = [path for path in sorted(place.glob("*.py")) if path.stem != "__init__"] or [place.with_suffix(".py")]
     sources = {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text("utf-8") for path in paths}
-    files = [f"tests/test_{test}.py" for test in TESTS[name.split("/")[0]].split()]
+    files = [next(ROOT.glob(f"tests/**/test_{test}.py")) for test in TESTS[name.split("/")[0]].split()]
     with ProcessPoolExecutor(1, FORK) as once:
-        room = once.submit(record, sources, files).result()
-    for imported in room.imported:  # before any fork, that no child need do it
+        baseline = once.submit(record, sources, files).result()
+    for imported in baseline.imported:  # before any fork, that no child need do it
         with suppress(ImportError):
             import_module(imported)
     assert "microgrid" not in sys.modules
-    assert outcome_of(*next(iter(sources.items())), QUICK, room.seconds) == SURVIVED
+    assert outcome_of(*next(iter(sources.items())), QUICK, baseline.seconds) == SURVIVED
     for module, source in sources.items():
-        assert outcome_of(module, f"{source}\nraise ValueError", USUAL, room.seconds) == NOTICED
+        assert outcome_of(module, f"{source}\nraise ValueError", USUAL, baseline.seconds) == NOTICED
     every = [change for module in sources for change in changes(module, sources[module]) if change.line in lines]
     random.Random(seed).shuffle(every)  # those that take long lie together
-    print(f"{name}: {len(room.seconds)} tests, {len(every)} changes", flush=True)
+    print(f"{name}: {len(baseline.seconds)} tests, {len(every)} changes", flush=True)
     every = every[:sample]
     count = Counter[int]()
     with ProcessPoolExecutor(jobs, FORK) as workers:
-        for change, outcome in zip(every, workers.map(attempt, [room] * len(every), every), strict=True):
+        outcomes = workers.map(attempt, [baseline] * len(every), every)
+        for change, outcome in zip(every, outcomes, strict=True):
             count[outcome] += 1
             if outcome == SURVIVED:
                 source = sources[change.module]
@@ -315,7 +316,7 @@ def try_room(name: str, lines: range, sample: int | None, seed: int, jobs: int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+")
+    parser.add_argument("modules", nargs="+")
     parser.add_argument("--lines", default="1-1000000")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -324,9 +325,9 @@ def main() -> None:
     options = parser.parse_args()
     first, _, last = options.lines.partition("-")
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # one of which imports microgrid
-    for room in options.rooms:
+    for module in options.modules:
         lines, deadline = range(int(first), int(last) + 1), time.monotonic() + 60 * options.minutes
-        try_room(room, lines, options.sample, options.seed, options.jobs, deadline)
+        try_module(module, lines, options.sample, options.seed, options.jobs, deadline)
 
 
 if __name__ == "__main__":

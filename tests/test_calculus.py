@@ -215,7 +215,7 @@ def test_a_chain_of_a_hundred_thousand_nodes_has_second_derivatives():
         (lambda: mg.jvp(mg.hypot, (1.0, 2.0), (1.0,)), ValueError, r"2 number\(s\) and tangents 1"),
     ],
 )
-def test_wrong_calls_are_told_what_was_expected(call, error, message):
+def test_wrong_calls_name_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
 

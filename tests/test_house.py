@@ -1,4 +1,4 @@
-"""The house: imports point down only, and opening the front door loads nothing from outside."""
+"""The layers of the package: imports point down only, and `import microgrid` loads no third-party package."""
 
 import ast
 import graphlib
@@ -15,7 +15,7 @@ from microgrid import ops
 PACKAGE = Path(mg.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
-FLOORS = [
+LAYERS = [
     ["environment", "builds", "theme"],
     ["ops", "atomic"],
     ["data"],
@@ -43,18 +43,18 @@ FLOORS = [
     ["__init__"],
     ["__main__"],
 ]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 
 
-def room_of(path):
+def part_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path):
-    """The rooms that a module imports from, at its top and inside its functions alike."""
+def imported_parts(path):
+    """The modules and packages of LAYERS that a module imports, at its top or inside its functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "microgrid":
-            yield from (alias.name if alias.name in FLOOR_OF else "__init__" for alias in node.names)
+            yield from (alias.name if alias.name in LAYER_OF else "__init__" for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("microgrid."):
             yield node.module.split(".")[1]
         elif isinstance(node, ast.Import):
@@ -63,11 +63,11 @@ def imported_rooms(path):
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_each_module_imports_only_from_the_floors_below_it(path):
-    room = room_of(path)
-    for imported in imported_rooms(path):
-        if room != imported:
-            assert FLOOR_OF[imported] < FLOOR_OF[room], f"{room} imports {imported}, which is not below it"
+def test_each_module_imports_only_from_the_layers_below_it(path):
+    part = part_of(path)
+    for imported in imported_parts(path):
+        if part != imported:
+            assert LAYER_OF[imported] < LAYER_OF[part], f"{part} imports {imported}, which is not below it"
 
 
 def module_of(path):
@@ -79,7 +79,7 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def imported_neighbours(path):
-    """The modules of the same room that a module imports; those for type checkers alone are not run."""
+    """The modules of the package that a module imports when it runs: not those for type checkers alone."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -101,6 +101,7 @@ COMPILER = [
     ["tracing", "ir", "signature", "special"],
     ["program", "structure"],
     ["simplify"],
+    ["gates"],
     ["iterations"],
     ["chains"],
     ["classes"],
@@ -116,26 +117,26 @@ COMPILER = [
     ["compiled"],
     ["__init__"],
 ]
-"""The floors inside the compiler: scalars, array programs, what a kernel is asked for, what computes it, the user's."""
+"""The layers inside the compiler: scalars, array programs, tasks, targets, the names that users call."""
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "compiler").rglob("*.py")), ids=module_of)
-def test_inside_the_compiler_each_module_imports_only_from_the_floors_below_it(path):
-    def floor(module):
+def test_inside_the_compiler_each_module_imports_only_from_the_layers_below_it(path):
+    def layer(module):
         name = module.removeprefix("microgrid.compiler").removeprefix(".") or "__init__"
-        return max((k for k, rooms in enumerate(COMPILER) for room in rooms if f"{name}.".startswith(f"{room}.")))
+        return max((k for k, names in enumerate(COMPILER) for part in names if f"{name}.".startswith(f"{part}.")))
 
-    def room(module):
+    def part(module):
         return module.split(".")[2:3]
 
     mine = module_of(path)
     for imported in imported_neighbours(path):
-        if imported.startswith("microgrid.compiler") and room(imported) != room(mine):
-            assert floor(imported) < floor(mine), f"{mine} imports {imported}, which is not below it"
+        if imported.startswith("microgrid.compiler") and part(imported) != part(mine):
+            assert layer(imported) < layer(mine), f"{mine} imports {imported}, which is not below it"
 
 
 @pytest.mark.parametrize("suffix", ["py", "css", "js", "html"])
-def test_colours_stand_in_the_theme_alone(suffix):
+def test_only_the_theme_has_colours(suffix):
     assert not [
         str(path)
         for path in PACKAGE.rglob(f"*.{suffix}")

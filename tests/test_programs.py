@@ -26,7 +26,7 @@ from microgrid.ops import Op
 GPT = pathlib.Path(__file__).parents[1] / "benchmarks" / "gpt.py"
 
 
-# -- operations of one's own -----------------------------------------------------------------------------
+# -- user-defined operations ------------------------------------------------------------------------------
 
 
 def sine(x):
@@ -821,7 +821,7 @@ def test_check_says_what_is_wrong_with_a_closure_and_names_its_line(send, says):
         report.raise_()
 
 
-def test_check_tells_of_derivatives_that_are_wrong_together():
+def test_check_reports_derivatives_that_are_wrong_together():
     times = own("times", lambda a, b: a * b, swapped)
     report = mg.check(lambda x: times(x * 2, mg.exp(x)) + 1, 0.5, progress=False)
     assert "along x they add up to" in str(report.fault)

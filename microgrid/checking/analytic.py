@@ -2,17 +2,17 @@
 
 An analytic function continues from the real line into the plane: f(x + ih) = f(x) + ih·f′(x) + O(h²). So
 Im f(x + ih) / h is the derivative with no subtraction and hence no cancellation, for h as small as 1e-100
-(Squire and Trapp, 1998). Every function here is computed from its definition, never from a derivative: it
-is a witness that knows nothing of the table's local derivatives.
+(Squire and Trapp, 1998). Every function here is computed from its definition, never from a derivative, so it
+is independent of the table's local derivatives.
 
 Where an operation chooses a branch, the real part decides: with a step of 1e-100 the branch is the one at
 the point itself.
 
 Every operation of the table continues, and so do those that only derivatives use, but for ``stop_gradient``,
-which never moves. Where a continuation does not exist or would be inexact it raises ``ValueError`` or an
-``ArithmeticError``, and the graph is left to differences: at a branch point, where intermediate results
-overflow, and for the functions of Γ left of −1000, where their recurrence grows long. Derivatives below 1e-208
-vanish, as times the step they underflow.
+which never moves. A continuation that does not exist or would be inexact raises ``ValueError`` or an
+``ArithmeticError``, and ``check`` takes differences instead: at a branch point, where intermediate results
+overflow, and for Γ and its kin left of −1000, where their recurrence grows long. Derivatives below 1e-208
+vanish, because they underflow times the step.
 """
 
 import cmath
@@ -30,15 +30,15 @@ from microgrid.ops.ieee import BERNOULLI
 Forward = Callable[..., complex]
 
 TERMS = 180
-"""How many terms of a series or of a continued fraction are taken: beyond, none changes the last digit."""
+"""The number of terms of a series or of a continued fraction: further ones do not change the last digit."""
 
 
 def complex_forward(op: Operation) -> Forward | None:
     """Return the operation on complex numbers, ``None`` if it has no continuation here.
 
-    A row that has none of its own has that of its expansion. A user's row has that of the row of the table with the
-    same ``forward``, or with what this one wraps, such as ``math.tanh``: it is the same function, whatever its name.
-    Other functions have no known continuation.
+    A row without a continuation takes that of its expansion. A user's row takes that of the row of the table with the
+    same ``forward``, or with the function that it wraps, such as ``math.tanh``: it is the same function, whatever its
+    name. Other functions have no known continuation.
     """
     if op.recipe is not None:
         factory, constants = op.recipe
@@ -51,7 +51,7 @@ def complex_forward(op: Operation) -> Forward | None:
 
 @lru_cache(maxsize=1024)
 def _expanded(op: Op) -> Forward | None:
-    """The continuation that the rows of an expansion make, if all of these have one."""
+    """The continuation composed of those of the rows of an expansion, if all have one."""
     missing = False
 
     def meaning(row: Op, operands: Sequence[Any]) -> Any:
@@ -223,7 +223,7 @@ _real = attrgetter("real")
 
 
 def _by_real_part(op: Op) -> Forward:
-    """An operation that is constant on each of its branches: what it says of the real parts."""
+    """The continuation of an operation that is constant on each of its branches: its value for the real parts."""
     return lambda *zs: op.forward(*[z.real for z in zs])
 
 

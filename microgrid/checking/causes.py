@@ -1,4 +1,4 @@
-"""Where gradients become 0, infinite or nan on their way back, and by what cause."""
+"""Where gradients become 0, infinite or nan in the backward pass, and the cause."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from microgrid.ops import Op, Operation, absolute, mul, relu, stop_gradient
 
 
 class Cause(StrEnum):
-    """What makes a gradient what it is."""
+    """The cause of a gradient that is 0, small, large, infinite or nan."""
 
     NOTHING = "nothing wrong"
     NO_PATH = "no path"
@@ -41,7 +41,7 @@ class Cause(StrEnum):
 
 
 OF_ROWS: dict[Operation, Cause] = {relu: Cause.OFF, absolute: Cause.KINK, mul: Cause.ZERO_FACTOR}
-"""What a slope of 0 means of these."""
+"""The cause of a slope of 0 of these operations."""
 
 
 class Causes:
@@ -53,7 +53,7 @@ class Causes:
 
     @cached_property
     def first_not_finite(self) -> Callable[[int], int | None]:
-        """The function of a node that finds where what makes it infinite, or nan, came up."""
+        """The function of a node that finds the origin of its infinity or nan."""
         return first_not_finite(self.flow.values, self.flow.operands)
 
     @cached_property
@@ -62,10 +62,10 @@ class Causes:
         return {op: _saturation(op) for op in {node.op for node in self.flow.nodes}}
 
     def deaths(self, start: int) -> list[Edge]:
-        """The edges at which what flows to a node becomes 0, nearest the output first.
+        """The edges at which the flow to a node becomes 0, nearest the output first.
 
-        Of all that are 0 on some path these are the first seen from the output, or the first seen from the node,
-        whichever are fewer kinds: if its own ReLU is off, it does not matter which others are, later on.
+        Of all edges with 0 on some path these are the first seen from the output, or the first seen from the node,
+        whichever are fewer kinds: if its own ReLU is off, other ReLUs further on do not matter.
         """
         flow, depends = self.flow, self.flow.depends(start)
         later = [i for i in range(start, len(flow.nodes)) if depends[i] and flow.alive[i]]
@@ -92,7 +92,7 @@ class Causes:
         return sorted(chosen, reverse=True)
 
     def births(self, start: int) -> list[Edge]:
-        """The edges, nearest the output first, at which what flows to a node becomes infinite, or nan."""
+        """The edges, nearest the output first, at which the flow to a node becomes infinite or nan."""
         flow, found = self.flow, []
         depends = flow.depends(start)
         arrived: dict[int, float] = {}
@@ -116,7 +116,7 @@ class Causes:
         return found
 
     def key(self, edge: Edge, layers: bool = False) -> tuple[Cause, str, str]:
-        """What is alike at edges that belong together: the cause, the operation, and the unit, or the layer."""
+        """The key by which edges are grouped: the cause, the operation, and the unit or the layer."""
         cause, i = self.cause(edge), edge.node
         if cause is Cause.ZERO_FACTOR:  # what comes of one 0 belongs together
             i = self.zero_source(self.other(edge))
@@ -124,7 +124,7 @@ class Causes:
         return cause, self.flow.nodes[i].op.name, module or self.units.unit(i)
 
     def cause(self, edge: Edge) -> Cause:
-        """What makes the flow along an edge 0, infinite or nan."""
+        """The cause of a flow along an edge that is 0, infinite or nan."""
         flow, (i, k) = self.flow, edge
         gradient, along = flow.gradients[i], flow.along(edge)
         if k < 0:
@@ -132,6 +132,8 @@ class Causes:
                 return Cause.INFINITIES_CANCEL
             return Cause.LARGE_FACTORS if math.isinf(gradient) else Cause.CANCELLED
         if flow.is_cut(i, k):
+            if flow.nodes[i].op.connected[k]:
+                return Cause.NOT_CHOSEN
             return Cause.STOPPED if flow.nodes[i].op is stop_gradient else Cause.STEP
         op, derivative = flow.nodes[i].op, flow.locals[i][k]
         if math.isfinite(along):
@@ -153,13 +155,13 @@ class Causes:
         return Cause.INFINITE_DERIVATIVE if of_its_own or self.is_pole(at) else Cause.OVERFLOW
 
     def place(self, edge: Edge) -> int:
-        """The node where it happens: if the local derivative is not finite, where the first such number came up."""
+        """The node of the cause: if the local derivative is not finite, the one with the first such number."""
         flow, (i, k) = self.flow, edge
         place = None if k < 0 or math.isfinite(flow.locals[i][k]) else self.first_not_finite(i)
         return i if place is None else place
 
     def stays(self, edge: Edge) -> bool:
-        """Whether an operand moves nothing, on one side at least: as where it is not chosen."""
+        """Whether moving an operand changes nothing, on one side at least, as if it is not chosen."""
         (i, k), values = edge, self.flow.values
         xs = [values[j] for j in self.flow.operands[i]]
         step = 1e-3 * max(1.0, abs(xs[k]))
@@ -167,13 +169,13 @@ class Causes:
         return any(forward(*xs[:k], x, *xs[k + 1 :]) == values[i] for x in (xs[k] - step, xs[k] + step))
 
     def is_pole(self, i: int) -> bool:
-        """Whether an infinity is the function's own, at 0 or an end of its domain, and not of too large a number."""
+        """Whether an infinity is a pole of the function, at 0 or an end of its domain, and not an overflow."""
         node = self.flow.nodes[i]
         pairs = zip(node.parents, node.op.domain, strict=True)
         return any(not x.data or x.data not in domain for x, domain in pairs)
 
     def zero_source(self, i: int) -> int:
-        """Follow a 0 up through products to where it came up."""
+        """Follow a 0 up through products to its origin."""
         while self.flow.nodes[i].op is mul:
             zero = next((j for j in self.flow.operands[i] if not self.flow.values[j]), None)
             if zero is None:
@@ -187,10 +189,10 @@ class Causes:
 
 
 def _saturation(op: Operation) -> float:
-    """One that saturates tends to a limit at an end of the line, and its slope to 0."""
+    """The logarithm of its slope at 0, if it tends to a limit at an end of the line and its slope to 0; else −∞."""
     if not isinstance(op, Op) or op.arity != 1:
         return -math.inf
-    with suppress(Exception):  # a row of a user's own may not take infinities
+    with suppress(Exception):  # a user-defined row may not take infinities
         found = {x: (op(x), abs(op.local_derivatives(op(x), x)[0])) for x in (0.0, math.inf, -math.inf)}
         slope = found.pop(0.0)[1]
         if 0.0 < slope < math.inf and any(math.isfinite(y) and not flat for y, flat in found.values()):

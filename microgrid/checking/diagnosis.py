@@ -1,4 +1,4 @@
-"""Why a derivative is wrong: the first wrong operation, or what else there is to say instead of ``FAIL``."""
+"""Why a derivative is wrong: the first wrong operation, or another verdict instead of ``FAIL``."""
 
 import itertools
 import math
@@ -18,19 +18,19 @@ from microgrid.given import Given
 from microgrid.ops import Interval
 
 Cause = Fault | Derivative
-"""A fault, or the row with the verdict that it deserves in place of ``FAIL``."""
+"""A fault, or the row with its verdict in place of ``FAIL``."""
 
 
 @dataclass
 class Findings:
-    """What a check has found: rows, faults and notes for its report."""
+    """The rows, faults and notes that a check has found, for its report."""
 
     rows: list[Derivative] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, row: Derivative, cause: Cause | None) -> None:
-        """Add a row as its cause has it."""
+        """Add a row with the verdict of its cause."""
         if isinstance(cause, Fault):
             self.faults.append(cause)
             row = replace(row, verdict=Verdict.FAIL, reason=cause.what)
@@ -39,7 +39,7 @@ class Findings:
 
 @dataclass
 class _Suspect:
-    """A row that failed, the line along which it did, what moves along that, and the kinks found on the way."""
+    """A row that failed, the line along which it did, the nodes that move along it, and the kinks found on the way."""
 
     row: Derivative
     line: Line
@@ -59,7 +59,7 @@ class Diagnosis:
     """Local derivatives, by node and operand."""
 
     def cause(self, row: Derivative, line: Line, confirm: Callable[[], Derivative]) -> Cause:
-        """Find the cause; where there is none, it is the numeric derivative that is in doubt."""
+        """Find the cause; if there is none, the numeric derivative is in doubt."""
         program = self.runs.program
         relevant = program.relevant(second=True)
         suspect = _Suspect(row, line, {*line.direction, *[i for i, *_ in line.plan]})
@@ -123,7 +123,7 @@ class Diagnosis:
         return self._judged[i, k]
 
     def _fault(self, suspect: _Suspect, node: Value, k: int, local: Derivative) -> Cause:
-        """The fault of a wrong local derivative; that of a compiled function is the operation within that is wrong."""
+        """The fault of a wrong local derivative; for a compiled function, the wrong operation within it."""
         what, within = _wrong_slope(node, k, local), None
         if is_program(node.op):
             kinks: list[Value] = []
@@ -192,10 +192,10 @@ class Diagnosis:
         return Fault(node, None, given, local.numeric, what)
 
     def _not_finite(self, suspect: _Suspect) -> Cause | None:
-        """Find the first operation that makes something infinite or nan out of finite operands.
+        """Find the first operation whose result or derivative is infinite or nan though its operands are finite.
 
-        If that is one on a kink, or right after one, nothing is wrong. It may be one that does not move: the infinite
-        operand of one that does. If there is none, the gradient overflows on its way back.
+        If it is on a kink, or right after one, nothing is wrong. It may be constant along the line, as the infinite
+        operand of one that moves. If there is none, the gradient overflows in the backward pass.
         """
         row, program = suspect.row, self.runs.program
         for i, *_ in filter(self._is_finite, [*suspect.line.plan, *program.plan]):
@@ -245,7 +245,7 @@ class Diagnosis:
 
 
 def on_kink(row: Derivative, kink: Value) -> Derivative:
-    """The row with the verdict that a node stands on its kink."""
+    """The row with the verdict that a node is on its kink."""
     reason = (
         f"{operation(kink)} ({where(kink)}) stands on a kink; backward() takes its derivatives there "
         "by convention, and they do not add up to the slope of the whole"
@@ -274,7 +274,7 @@ def _wrong_slope(node: Value, k: int, local: Derivative) -> str:
 
 
 def _off(given: float, right: float) -> str:
-    """In which way a derivative is wrong, in brackets."""
+    """The kind of error of a derivative, in brackets."""
     if not right or not math.isfinite(given):
         return ""
     ratio = given / right

@@ -1,4 +1,4 @@
-"""First derivatives: by which leaves and along which directions they are checked, and what is found of each."""
+"""First derivatives: the leaves and directions by which they are checked, and the verdict on each."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from microgrid.checking.runs import Runs
 from microgrid.checking.sheet import with_progress
 
 DIRECTION = 250
-"""The fewest leaves, if there are so many, that one direction moves."""
+"""The smallest number of leaves that one direction moves, if there are so many."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ def check_first(runs: Runs, inside: Inside, options: Options, findings: Findings
 
 
 def _that_matter(leaves: Leaves, sweep: Sweep, twice: list[float], seed: int, findings: Findings) -> Leaves:
-    """Take out, of the leaves whose gradient is 0, those of which nothing can come."""
+    """Remove the leaves with gradient 0 that cannot matter."""
     program = sweep.program
     moved = [program.position[leaf] for _, leaf in leaves]
     if all(sweep.gradients[i] or twice[i] for i in moved):
@@ -79,13 +79,13 @@ def _that_matter(leaves: Leaves, sweep: Sweep, twice: list[float], seed: int, fi
 
 
 def _jumps(program: Program, i: int, seed: int) -> bool:
-    """Whether a comparison or a step that depends on a node changes right beside it."""
+    """Whether a comparison or a step that depends on a node changes right beside its present number."""
     line = Line(program, {i: 1.0}, seed=seed)
     if line.kinks and line.obstacle(line.nearest) is not None:
         return True
     if not any(is_program(program.nodes[j].op) for j, *_ in line.plan):
         return False
-    beside = [line.at(t) for t in (-line.nearest, line.nearest)]  # a compiled function does not tell its kinks
+    beside = [line.at(t) for t in (-line.nearest, line.nearest)]  # a compiled function does not declare its kinks
     return any(isinstance(point, Obstacle) or point[1] != line.base for point in beside)
 
 

@@ -1,4 +1,4 @@
-"""What flows along the edges of a graph in a backward pass, as flat lists: what ``why`` works on."""
+"""The flow along the edges of a graph in a backward pass, as flat lists, for ``why``."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,13 +9,14 @@ from typing import NamedTuple
 from microgrid.engine import Value, topological_order
 from microgrid.ops import Op, mul
 from microgrid.ops.op import SUM
+from microgrid.reverse import receivers
 
 OWN = -1
 """In the place of an argument: the node's own sum of flows. Arguments themselves are 0 or more."""
 
 
 class Edge(NamedTuple):
-    """The edge from a node to its operand ``argument``, or with ``OWN`` the sum of what flows to the node."""
+    """The edge from a node to its operand ``argument``, or with ``OWN`` the sum of the flows to the node."""
 
     node: int
     argument: int
@@ -31,12 +32,12 @@ class Flow:
         locals: its local derivatives, one for each parent.
         values: the number at each node.
         gradients: ∂(Σ outputs)/∂node.
-        sizes: Σ |flow| of what comes in to each node: far above the gradient where paths cancel.
-        open: whether anything flows to each; ``None`` if it does to all.
+        sizes: Σ |flow| into each node: far above the gradient where paths cancel.
+        open: whether anything flows to each node; ``None`` if something flows to all.
         alive: whether a path that is not cut by a constant 0 leads to an output.
-        zero: for each node to which a 0 flows, an edge on its way that makes it so, the nearest to it.
-        cut: for each node the edge nearest the output at which a constant 0 cuts what would flow to it.
-        bad: the same for what became infinite, or nan.
+        zero: for each node to which a 0 flows, the nearest edge that makes it 0.
+        cut: for each node the edge nearest the output at which a constant 0 cuts the flow to it.
+        bad: the same for a flow that became infinite or nan.
     """
 
     def __init__(self, outputs: Sequence[Value]) -> None:
@@ -46,7 +47,7 @@ class Flow:
         self.values = [node._data for node in self.nodes]
         self.operands = [tuple([position[parent] for parent in node.parents]) for node in self.nodes]
         self.locals = [self._locals(node, operands) for node, operands in zip(self.nodes, self.operands, strict=True)]
-        self.open = [node.op.connected if node.op.cuts else None for node in self.nodes]
+        self.open = [receivers(node) if node.op.cuts else None for node in self.nodes]
         count = len(self.nodes)
         self.gradients, self.sizes, self.alive = [0.0] * count, [0.0] * count, [False] * count
         self.zero: list[Edge | None] = [None] * count
@@ -91,11 +92,11 @@ class Flow:
                     zero[j] = zero[i] if derivative and not gradient else Edge(i, k)
 
     def first_zero(self, i: int) -> Edge | None:
-        """An edge at which what flows to a node became 0: where it was cut, if all of it was."""
+        """An edge at which the flow to a node became 0: where it was cut, if all of it was."""
         return self.zero[i] if self.alive[i] else self.cut[i]
 
     def depends(self, start: int) -> list[bool]:
-        """For each node whether it depends on this one, itself included, along paths that matter.
+        """For each node whether it depends on the start, itself included, along paths that matter.
 
         Edges that the constant 0 cuts matter only if no other path leads to an output.
         """
@@ -108,7 +109,7 @@ class Flow:
         return depends
 
     def arriving(self, i: int) -> list[float]:
-        """What flows to a node along each edge."""
+        """The flows to a node along each edge."""
         return [
             self.gradients[c] * self.locals[c][k]
             for c in range(i, len(self.nodes))
@@ -119,7 +120,7 @@ class Flow:
 
     @cached_property
     def child(self) -> list[int | None]:
-        """For each node the first that is computed from it."""
+        """For each node the first node computed from it."""
         child: list[int | None] = [None] * len(self.nodes)
         for i in reversed(range(len(self.nodes))):
             for j in self.operands[i]:
@@ -159,7 +160,7 @@ class Flow:
         return found[::-1]
 
     def along(self, edge: Edge) -> float:
-        """What flows along an edge; the gradient itself for the sum of flows."""
+        """The flow along an edge; the gradient itself for the sum of flows."""
         gradient = self.gradients[edge.node]
         return gradient if edge.argument < 0 else gradient * self.locals[edge.node][edge.argument]
 
@@ -170,10 +171,9 @@ class Flow:
 
 
 def first_not_finite(values: Sequence[float], operands: Sequence[tuple[int, ...]]) -> Callable[[int], int | None]:
-    """Return the function of a node i that gives the node at which nan, or else an infinity, first came up of those
-    that make node i or its operands so.
+    """Return a function of a node i that finds the origin of a nan, or else of an infinity, in it or its operands.
 
-    It gives ``None`` if all of these are finite. A nan that comes of infinities is followed to the first of them.
+    It returns ``None`` if all of these are finite. A nan made of infinities is followed to the first of them.
     """
     kinds = []
     for like in (math.isnan, math.isinf):

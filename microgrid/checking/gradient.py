@@ -17,8 +17,8 @@ from microgrid.engine import Value
 from microgrid.ops import short_repr
 
 EVALUATIONS = 4000
-"""The most evaluations that one derivative takes: those of a few ladders of LEVELS steps to both sides, of as many
-to look from nearer by before anything is called wrong, and of the search for hidden rounding. Usual are 40."""
+"""The most evaluations for one derivative: a few ladders of LEVELS steps to both sides, as many again at smaller steps
+before anything is called wrong, and the search for hidden rounding. Usual are 40."""
 
 
 def check(
@@ -37,7 +37,7 @@ def check(
 ) -> Report:
     """Check every derivative that ``backward()`` gives, against a numeric one whose error is known.
 
-    It takes a function and a point, a graph that is there already, or a model with a loss:
+    It takes a function and a point, an existing graph, or a model with a loss:
 
         check(lambda x: x.tanh() * 2, 0.5)
         check(f, (2.0, -3.0))            # f(2.0, -3.0); a list is one argument that is a list
@@ -50,26 +50,26 @@ def check(
     ``check(lambda: compiled_loss(X, y), model)``. If one is wrong, it is run as it is written, on some samples, and
     the wrong operation within is named with its line.
 
-    The numeric derivative is ∂f/∂x ≈ Im f(x + ih) / h where every operation on the way is analytic, else
+    The numeric derivative is ∂f/∂x ≈ Im f(x + ih) / h if every operation on the way is analytic, else
     the central difference (f(x + h) − f(x − h)) / 2h extrapolated to h = 0. Its error, and that of
-    ``backward()`` itself, come from computing again with random rounding; the *allowed* error of a row is
-    what they add up to. A row passes if backward and numeric agree within it, and if it leaves at least
-    four digits, or nothing that matters beside the terms that cancel in the sum over the paths. A derivative of 0
-    passes where the numeric one is known to a billionth of the slope beside the point, or where the function stands
-    still. Leaves that cannot matter at this point, because every path from them ends at a comparison, a step,
+    ``backward()`` itself, are estimated by repeating the computation with random rounding; their sum is the
+    *allowed* error of a row. A row passes if backward and numeric agree within it, and if it leaves at least
+    four digits, or is negligible beside the terms that cancel in the sum over the paths. A derivative of 0
+    passes if the numeric one is known to a billionth of the slope beside the point, or if the function is constant
+    there. Leaves that cannot matter at this point, because every path from them ends at a comparison, a step,
     ``stop_gradient`` or a product with 0, have no row: they are counted in the notes. A point where branches meet is
     a kink only if the slopes on its sides differ, or if rounding hides whether they do: that of ``elu`` at 0 is 1.
 
-    Before a row is called ``FAIL`` its cause is found: each node's local derivatives are checked in turn,
+    Before a row is called ``FAIL`` its cause is sought: each node's local derivatives are checked in turn,
     and the first wrong operation is named with its operands and its line; if all are right, the gradients
     are accumulated anew to find the node where they went wrong; a number that was taken out of the graph
     (``x.data``) is found by running ``f`` again nearby. A second ``backward()`` must add exactly the same.
 
     It always ends: every row takes at most ``EVALUATIONS`` evaluations of the graph (or of ``f`` itself, if numbers
-    were taken out of it), and if rows fail, so does every local derivative on the way, of its operation alone. So
-    r rows by a graph of a edges take at most 4,000 (r + a) evaluations; some 40 r are usual.
+    were taken out of it); if rows fail, every local derivative on the way takes as many of its operation alone. So
+    r rows of a graph with a edges take at most 4,000 (r + a) evaluations; some 40 r are usual.
 
-    Nothing is left behind: the data and gradients of leaves and graph are as before.
+    The data and gradients of leaves and graph are restored.
 
     >>> report = mg.check(lambda x, w: mg.tanh(x * w), (2.0, -3.0))
     >>> bool(report), report.derivatives[0].name

@@ -1,4 +1,4 @@
-"""What the call of a compiled function computes, operation by operation."""
+"""The operations within the call of a compiled function."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from microgrid.ops import in_table, stop_gradient, total
 from microgrid.recording import enable_grad, record_lines
 
 INNER = 2000
-"""So many operations within a compiled function are looked at, if its derivative is wrong, those of a user's own first.
+"""The most operations within a compiled function that are checked if its derivative is wrong, user-defined ones first.
 """
 
 
 @dataclass
 class Inside:
-    """The operations within compiled calls: those that depend on some leaves, first."""
+    """The operations within compiled calls that depend on some leaves."""
 
     problem: Problem
     seed: int
@@ -34,16 +34,16 @@ class Inside:
         return self._programs[call]
 
     def _depending(self, call: Value, leaves: list[Value]) -> tuple[Program, Plan, set[int]]:
-        """The program of a call, the steps of it that depend on some leaves, and all that moves with them."""
+        """The program of a call, its steps that depend on some leaves, and all nodes that move with these."""
         program = self._program(call)
         moved = [program.position[leaf] for leaf in leaves if leaf in program.position]
         steps = program.plan_from(moved)
         return program, steps, {*moved, *[i for i, *_ in steps]}
 
     def operations(self, call: Value, leaves: list[Value]) -> Iterator[tuple[Value, Primitive, list[int]]]:
-        """Yield what depends on some leaves: the node, its operation there, and which of its operands move."""
+        """Yield each node that depends on some leaves, with its operation there and the operands that move."""
         program, steps, moving = self._depending(call, leaves)
-        steps.sort(key=lambda step: in_table(program.nodes[step[0]].op))  # rows of a user's own are wrong more often
+        steps.sort(key=lambda step: in_table(program.nodes[step[0]].op))  # user-defined rows are wrong more often
         for i, _, operands, _ in steps[:INNER]:
             node, xs = program.nodes[i], tuple([program.values[j] for j in operands])
             if not is_program(node.op):

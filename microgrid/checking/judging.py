@@ -40,8 +40,8 @@ def judge(
         terms: the size of the terms that cancel in ``backward``.
         method: of the numeric derivative.
         step: the largest step; a kink within it is a verdict, not an obstacle to step around.
-        stop_at_first: whether to call a derivative wrong by the first estimate, but for what looks like a kink: for a
-            caller that looks for the cause.
+        stop_at_first: whether the first estimate suffices to call a derivative wrong, unless it shows a kink: for a
+            caller that searches for the cause.
     """
     if not math.isfinite(line.scale):
         reason = "an infinite number, or nan, has none beside it to take a difference with"
@@ -81,20 +81,20 @@ def judge(
 
 
 _TINY = 1e-3
-"""Arguments of such a scale are smaller than the steps that a difference begins with."""
+"""Arguments below this scale are smaller than the first steps of a difference."""
 
 
 def _confirmed_failure(
     row: Derivative, estimate: Estimate, line: Line, negligible: float, compare: Callable[..., Derivative]
 ) -> Derivative:
     """Before anything is called wrong, compare with differences of smaller steps: one estimate may err."""
-    # What is smooth at the size of 1 may have all its features at the size of the argument.
+    # A function that looks smooth at the size of 1 may have all its features at the size of the argument.
     narrower = estimate.step / 20.0 if estimate.method is Method.DIFFERENCE else None
     for largest in (narrower, 0.1 * line.scale or None):
         found = difference(line, negligible, largest)
         other = compare(found)
         saw_nothing = other.verdict is Verdict.UNRESOLVED and not found.contradicts(estimate)
-        # rounding that grows with the step spoils the last digits of what is known, not the first
+        # rounding that grows with the step spoils the last known digits, not the first
         if other.verdict is Verdict.FAIL or (saw_nothing and estimate.is_known(negligible) and row.relative > 0.01):
             continue
         # an infinite derivative is right if the slope overflows nearer by, not if nothing is seen there
@@ -234,7 +234,7 @@ def _in_the_way(line: Line, estimate: Estimate, obstacle: Obstacle, backward: fl
 
 
 def _lies_outside(sides: list[Side], backward: float) -> bool:
-    """Whether a derivative at a kink is a number that is not between the slopes of its sides, as far as these show."""
+    """Whether a derivative at a kink lies outside the slopes of its sides, as far as these are known."""
     low, high = sorted([side.slope for side in sides])
     margin = 5e-5 * (abs(low) + abs(high)) + max(side.error for side in sides)
     return backward < low - margin or backward > high + margin
@@ -244,13 +244,13 @@ JUMP = 1e-6
 """Two sides of a kink that differ by this fraction of their size jump."""
 
 ACCURACY = 1e-12
-"""The relative error that a row's derivative may have of its own."""
+"""The relative error allowed to the derivative of a row itself."""
 
 SHARED = 1e-2
 """Numeric derivatives that differ by no more than this fraction are of the same slope."""
 
 WITNESSES = 12
-"""From how many distances a derivative is looked at before it is called wrong."""
+"""The number of step sizes from which a derivative is estimated before it is called wrong."""
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Primitive:
         self.y = self.program.values[-1]
 
     def first(self, i: int, name: str = "", own: bool = False) -> Derivative:
-        """Check ∂y/∂xs[i]; with ``own``, what the row itself rounds away does not excuse it."""
+        """Check ∂y/∂xs[i]; with ``own``, rounding within the row is no excuse."""
         line = Line(self.program, {self.positions[i]: 1.0}, seed=self.seed)
         given = local_derivative(self.op, i, self.y, self.xs)
         rounding = ACCURACY * abs(given) + self._excused(i) if own else self._rounding(i, given)
@@ -280,7 +280,7 @@ class Primitive:
     def second(self, i: int, j: int, name: str = "") -> Derivative:
         """Check ∂²y/∂xs[i]∂xs[j]: the derivative, by Values, of a local derivative.
 
-        The witness is the difference quotient of the same local derivative on floats.
+        It is compared with the difference quotient of the same local derivative on floats.
         """
         given, rounding, terms = 0.0, 0.0, 0.0
         program = self._slope_on_values(i)

@@ -19,7 +19,7 @@ STRIDE = 6
 
 
 class Obstacle(NamedTuple):
-    """Why the function cannot be used at some point: another smooth branch, or not a finite number."""
+    """Why the function cannot be used at some point: another smooth branch, or a number that is not finite."""
 
     position: int | None
     """of the node in the program; ``None`` for the slope itself, or for a kink that no operation declares"""
@@ -40,15 +40,15 @@ Kink = tuple[int, Callable[..., object], tuple[int, ...], object]
 
 
 class Line:
-    """A number of a program as a function of t, where the nodes of a direction are moved by t times it.
+    """A number of a program as a function of t, with the nodes of a direction moved by t times their part of it.
 
     Attributes:
         base: the number at t = 0.
-        scale: the size of what is moved.
+        scale: the size of the numbers that are moved.
         size: the same, or 1 if that is more.
-        smallest: the smallest step that moves it.
-        nearest: the step to look for a kink at the point itself.
-        beside: the step to tell the slopes of its sides.
+        smallest: the smallest step that moves them.
+        nearest: the step at which a kink at the point itself shows.
+        beside: the step for the slopes of its sides.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Line:
                 self.kinks.append((i, kink, operands, kink(*[program.values[j] for j in operands])))
 
     def at(self, t: float, random: Random | None = None) -> tuple[float, float] | Obstacle:
-        """Return the step that was really made, after rounding, and the number there; or what is in the way."""
+        """Return the actual step, after rounding, and the number there; or the obstacle."""
         values, made = self.program.values.copy(), 0.0
         for i, c in self.direction.items():
             values[i] += t * c
@@ -94,7 +94,7 @@ class Line:
         return Obstacle(next((i for i, *_ in self.plan if not math.isfinite(values[i])), None))
 
     def branches(self, kinks: Iterable[Kink], t: float) -> list[object]:
-        """Return on which branch each of some kinks is."""
+        """Return the present branch of each of some kinks."""
         values = self.program.values.copy()
         for i, c in self.direction.items():
             values[i] += t * c
@@ -102,12 +102,12 @@ class Line:
         return [kink(*[values[j] for j in operands]) for _, kink, operands, _ in kinks]
 
     def obstacle(self, step: float) -> Obstacle | None:
-        """What is in the way on either side, at this distance."""
+        """The obstacle on either side, at this distance."""
         sides = [self.at(step), self.at(-step)]
         return next((side for side in sides if isinstance(side, Obstacle)), None)
 
     def samples(self, multiples: Iterable[int], step: float) -> list[float]:
-        """The numbers at these multiples of a step; none if something is in the way of one of them."""
+        """The numbers at these multiples of a step; none if there is an obstacle at one of them."""
         numbers = []
         for k in multiples:
             point = self.at(k * step)
@@ -118,7 +118,7 @@ class Line:
 
     @cached_property
     def may_hide_kinks(self) -> bool:
-        """Whether some operation on the way is no row of the table: these declare all kinks."""
+        """Whether some operation on the way is not a row of the table: only those declare all their kinks."""
         return any(not ops.in_table(self.program.nodes[i].op) for i, *_ in self.plan)
 
     @cached_property
@@ -127,10 +127,10 @@ class Line:
         spread = self.visible_rounding()
         if self.may_hide_kinks:
             spread = max(spread, _hidden_rounding(self))
-        return 2.0 * spread + math.ulp(self.base)  # ulp(0) is what underflow may lose
+        return 2.0 * spread + math.ulp(self.base)  # ulp(0) is the error of underflow
 
     def visible_rounding(self) -> float:
-        """How much the outcome spreads by random rounding."""
+        """The spread of the outcome under random rounding."""
         random = Random(self.seed)
         points = [self.at(0.0, random) for _ in range(SAMPLES)]
         numbers = [self.base, *[point[1] for point in points if not isinstance(point, Obstacle)]]
@@ -140,11 +140,11 @@ class Line:
 def _hidden_rounding(line: Line) -> float:
     """The rounding inside a user's forward function, where random rounding cannot reach: of ``(x + 1e6) - 1e6``.
 
-    Differences of sixth order leave nothing of what is smooth over a few small steps, and √(12!) / 6! times
-    the deviation of what is not (Hamming, 1962; Moré & Wild, 2011). The steps are odd multiples of the smallest,
-    so that no argument is rounded, and few of them fall in with the grid that results are rounded to, whose
-    width is a power of two: these show none of the rounding. The widest may show the function itself. So of
-    four steps in a row the largest deviation counts, and of all such rows the smallest.
+    Differences of sixth order remove what is smooth over a few small steps, and leave √(12!) / 6! times
+    the deviation of the noise (Hamming, 1962; Moré & Wild, 2011). The steps are odd multiples of the smallest,
+    so that no argument is rounded. Some may match the grid of the rounded results, whose width is a power of two,
+    and show no noise; the widest may show the function itself. So of four steps in a row the largest deviation
+    counts, and of all such rows the smallest.
     """
     step = _first_to_move(line)
     found: list[float] = []
@@ -159,7 +159,7 @@ def _hidden_rounding(line: Line) -> float:
         if len(found) == 8 or step >= 1e6 * line.size:
             break
     hidden = 3.0 * min([max(found[i : i + 4]) for i in range(max(len(found) - 3, 1))]) if found else 0.0
-    if len(found) < 4:  # what moves in stairs is rounded to their height, what does not move beside a number like 1
+    if len(found) < 4:  # a staircase is rounded to the height of its steps
         stairs = [b - a for a, b in itertools.pairwise(sorted(seen))]
         hidden = max(hidden, min(stairs) if len(stairs) > 2 else 0.0)
     return hidden if found else max(hidden, math.ulp(max(abs(line.base), 1.0)))

@@ -2,7 +2,7 @@
 
 The computation is repeated with each result moved by a random fraction of its last place, and the spread of the
 outcomes is the noise of the outcome (Vignes, 1978; Parker, 1997). It needs no derivative, and it sees the cancellation
-in 1e16 + x − 1e16. It does not see inside a forward function of a user.
+in 1e16 + x − 1e16. It does not see inside a user's forward function.
 """
 
 import math
@@ -26,7 +26,7 @@ def rounded(y: float, random: Random, size: float = 0.0) -> float:
 
 
 class Noisy(Operators):
-    """A number whose every operation rounds at random: it flows through the table as a Value does."""
+    """A number whose operations round at random: it flows through the table as a Value does."""
 
     __slots__ = ("data", "random")
 
@@ -88,8 +88,8 @@ def local_derivative(op: Operation, i: int, y: float, xs: list[float], random: R
 def local_derivatives(op: Operation, y: float, xs: list[float], random: Random | None = None) -> tuple[float, ...]:
     """Return ∂y/∂xs as the row gives it.
 
-    An operation that is a whole program, as a compiled function is, gives all of them at once; its rounding is that of
-    its operands.
+    An operation that is a whole program, as a compiled function is, gives all of them at once, with the rounding of its
+    operands only.
     """
     if not is_program(op):
         noisy = () if random is None else [Noisy(x, random) for x in (y, *xs)]
@@ -117,7 +117,7 @@ def same(a: float, b: float) -> bool:
 
 
 def agree(op: Operation, a: float, b: float) -> bool:
-    """Whether a node's number is the same; of a compiled function up to the order of its sums, which is the batch's."""
+    """Whether a node's number is the same; for a compiled call up to the order of its sums, which a batch changes."""
     unit: float = getattr(op, "unit", 0.0)  # which a compiled call has
     if not unit or not math.isfinite(a - b):
         return same(a, b)

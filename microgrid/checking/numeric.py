@@ -3,7 +3,7 @@
 A tolerance that is guessed is either too tight for ``sin(1e6·x)`` or too loose for ``x⁹`` at 0.001. Here
 each number that takes part says how far it can be trusted:
 
-* **the function's own rounding** by random rounding, see ``noise``; inside a forward function of a user, where that
+* **the function's own rounding** by random rounding, see ``noise``; inside a user's forward function, which that
   does not reach, by differences of sixth order, see ``line``;
 * **the truncation of a difference** by extrapolation: central differences over a ladder of steps,
   extrapolated to step 0 (Richardson, 1911); how much two neighbours in the tableau differ is the error
@@ -29,7 +29,7 @@ COLUMNS = 6
 RESOLVED = 1e-4
 """A derivative is known if its error is below this fraction of it: four digits tell wrong from right."""
 NEGLIGIBLE = 1e-9
-"""What is this fraction of the terms that cancel in a derivative, or of its own size beside the point, is nothing."""
+"""A derivative below this fraction of the terms that cancel in it, or of its size beside the point, counts as 0."""
 
 COMPLEX_STEP = float.fromhex("0x1p-332")  # about 1e-100: its square vanishes beside any number
 LARGEST = float.fromhex("0x1p1000")
@@ -49,7 +49,7 @@ class Method(StrEnum):
 
 @dataclass
 class Estimate:
-    """A numeric derivative, how far it may be off, and what was in the way of a better one."""
+    """A numeric derivative, its error, and the obstacle to a better one."""
 
     value: float = math.nan
     error: float = math.inf
@@ -62,9 +62,9 @@ class Estimate:
     """The size of the slope as far beside the point as the argument is from 0, and no farther than the step."""
 
     def worth(self, negligible: float) -> float:
-        """The error in units of what may be left for the derivative to be known: the smaller the better.
+        """The error relative to the largest with which the derivative counts as known: the smaller the better.
 
-        Errors as such do not compare: far from a pole the slope is small, and so is the error of a wrong one.
+        Absolute errors cannot be compared: far from a pole the slope is small, and so is the error of a wrong one.
         """
         return self.error / self.resolution(negligible)
 
@@ -74,7 +74,7 @@ class Estimate:
         return max(negligible, RESOLVED * size, NEGLIGIBLE * self.beside, math.ulp(0.0))
 
     def is_known(self, negligible: float) -> bool:
-        """Whether it shows as many digits as it takes to tell wrong from right."""
+        """Whether it has enough digits to distinguish wrong from right."""
         return self.worth(negligible) <= 1.0
 
     def contradicts(self, other: "Estimate") -> bool:
@@ -82,7 +82,7 @@ class Estimate:
         return abs(self.value - other.value) > self.error + other.error
 
     def rank(self, negligible: float) -> tuple[bool, float]:
-        """The better, the smaller: by worth; of those that show too few digits, by the error alone."""
+        """The sort key, smaller if better: by worth; among those with too few digits, by the error alone."""
         return (False, self.worth(negligible)) if self.is_known(negligible) else (True, self.error)
 
 
@@ -138,14 +138,14 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
     """Return the derivative from central differences, extrapolated to step 0, with its error.
 
     The steps fall from ``largest``, or from a tenth of the size of the argument and of 1, until rounding
-    takes over. Steps that meet a kink or leave the domain are passed over. If rounding leaves too few
-    digits, larger steps are tried, which for functions near a straight line give more.
+    dominates. Steps that meet a kink or leave the domain are skipped. If rounding leaves too few
+    digits, larger steps are tried, which give more for functions near a straight line.
     """
     start = largest or 0.1 * line.size
     best = _ladder(line, start, negligible)
     if largest is not None:
         return best
-    if line.scale < 1e-3:  # steps beyond 0 take what is even, or has a pole there, for something else
+    if line.scale < 1e-3:  # steps beyond 0 mislead if the function is even, or has a pole there
         nearby = _ladder(line, 0.1 * line.scale, negligible)
         best = nearby if nearby.contradicts(best) else better(best, nearby, negligible)  # far off it may be a line
     for other in (1e3 * start, 1e6 * start):
@@ -153,13 +153,13 @@ def difference(line: Line, negligible: float, largest: float | None) -> Estimate
             wider = _ladder(line, other, negligible)
             # what is in the way of larger steps only is no reason against a derivative here
             wider.obstacle, wider.distance = best.obstacle, best.distance
-            if not wider.contradicts(best):  # beyond all that happens, any function is at rest
+            if not wider.contradicts(best):  # far beyond its features, any function is flat
                 best = better(best, wider, negligible)
     return best
 
 
 def better(one: Estimate, other: Estimate, negligible: float) -> Estimate:
-    """Return the one of the two that shows more digits."""
+    """Return the one with more digits."""
     return min(one, other, key=lambda found: found.rank(negligible))
 
 

@@ -18,10 +18,10 @@ from microgrid.recording import Origin
 
 inf, nan = math.inf, math.nan
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, inf, -inf, nan, 1e308, -1e308, 1e17, 5e-324, -5e-324, 1e-200)
-"""The values at which forward functions and derivatives written in haste raise."""
+"""The values at which hastily written forward functions and derivatives raise."""
 
 ULPS = 16.0
-"""How many units in the last place two computations of one function may differ by."""
+"""By how many units in the last place two computations of one function may differ."""
 
 FAR = (7.0, 14.0, 21.0, 39.0)
 """How far from 0, on both sides, derivatives are taken where a function may be saturated."""
@@ -37,17 +37,17 @@ def check_op(
     seed: int = 0,
     special: Any = None,
 ) -> Report:
-    """Check one operation over its domain: what to call once for each row of your own.
+    """Check one operation over its domain; call it once for each row of your own.
 
     - ``forward``: a number everywhere in the domain; equal to the reference, if one is given, to 16 units
       in the last place.
-    - ``∂y/∂x``: each local derivative against the numeric derivative of ``forward``. It is a row's own accuracy that
-      is judged: beyond what the numeric derivative may be off, a relative error of 1e-12 is allowed, and what half a
-      unit in the last place of each argument changes, 4 · 2⁻⁵³ · Σ |xⱼ ∂²y/∂x∂xⱼ|. What the row itself rounds away,
-      as 1 − y² does where y is nearly 1, is a fault. The complex step shows all digits where ``forward`` is a
+    - ``∂y/∂x``: each local derivative against the numeric derivative of ``forward``. It judges the accuracy of the row
+      itself: beyond the error of the numeric derivative it allows a relative error of 1e-12, and the effect of half a
+      unit in the last place of each argument, 4 · 2⁻⁵³ · Σ |xⱼ ∂²y/∂x∂xⱼ|. Digits that the row itself rounds away,
+      as 1 − y² does if y is nearly 1, are a fault. The complex step shows all digits if ``forward`` is a
       function of the math module or of the table, differences some ten.
     - ``∂²y/∂x²``: the local derivatives, computed on Values and differentiated, against differences of
-      themselves on floats: what gradients of gradients rely on.
+      themselves on floats: gradients of gradients rely on these.
     - ``special values``: at ±0, ±inf, nan, huge and tiny numbers ``forward`` returns a float, and neither it
       nor a derivative nor ``kink`` raises.
     - ``kink``: within one branch, as ``kink`` tells them apart, neither ``forward`` nor a derivative jumps.
@@ -61,13 +61,13 @@ def check_op(
     Args:
         op: the row.
         reference: the definition to compare ``forward`` with, a function of floats.
-        points: at how many points of the domain the first derivatives are taken; a few far from 0 come on top.
+        points: the number of points of the domain for the first derivatives; a few far from 0 are added.
         seed: for the choice of points.
-        special: the functions on arrays that NumPy lacks, as attributes: what ``special`` in a template stands for.
+        special: the functions on arrays that NumPy lacks, as attributes: ``special`` in a template.
 
     Returns:
         The report: one row for each of these, at the worst point. A row passes if no point fails and at least
-        half of the points could be decided.
+        half of the points are decided.
 
     Raises:
         TypeError: if ``op`` is not an operation, ``reference`` not a function, or ``seed`` not a whole number.
@@ -165,7 +165,7 @@ class _OperationCheck:
     def _guarded(self, name: str, xs: Point, judged: Callable[[], Derivative]) -> Derivative:
         try:
             return judged()
-        except Exception as error:  # whatever a user's partial raises is a finding, not a crash
+        except Exception as error:  # an exception of a user's partial is a finding, not a crash
             reason = f"at {_call(xs)} it raises {type(error).__name__}: {error}"
             return Derivative(name, xs, nan, nan, inf, Verdict.FAIL, reason)
 
@@ -199,7 +199,7 @@ class _OperationCheck:
         allowed: float = inf,
         argument: int | None = None,
     ) -> Derivative:
-        """A row that fails; the first such is the fault of the report."""
+        """A row that fails; the first one is the fault of the report."""
         if self.fault is None:
             node = Value(self._y(xs))
             node.op = self.op
@@ -241,7 +241,7 @@ class _OperationCheck:
     # -- kinks ---------------------------------------------------------------------------------------------
 
     def _kinks(self) -> Derivative:
-        """Look for a jump of the function or of a derivative where the predicate declares none."""
+        """Search for a jump of the function or of a derivative that the predicate does not declare."""
         for xs in self._points(6):
             for i, interval in enumerate(self.op.domain):
                 line = sorted(itertools.islice(_points_of(interval, Random(self.seed)), 40))
@@ -256,10 +256,10 @@ class _OperationCheck:
         return Derivative("kink", (), nan, nan, 0.0, Verdict.PASS)
 
     def _jump(self, xs: Point, i: int, low: float, high: float, quantity: int) -> float | None:
-        """Where a quantity (−1: the function, k: its local derivative by argument k) jumps in an interval.
+        """Find where a quantity (−1: the function, k: its local derivative by argument k) jumps in an interval.
 
-        Bisection keeps the half with the larger change: of a smooth quantity nothing is left of it between two
-        neighbouring floats, of a jump all. Beyond a million it is a pole, not a kink.
+        Bisection keeps the half with the larger change. Between two neighbouring floats the change of a smooth quantity
+        vanishes, a jump remains. Beyond a million it is a pole, not a kink.
         """
 
         def at(x: float) -> tuple[float, Any]:
@@ -276,12 +276,12 @@ class _OperationCheck:
                 if middle in (low, high):
                     return min(low, high, key=lambda x: len(repr(x))) if max(abs(left), abs(right)) < 1e6 else None
                 value, between = at(middle)
-                size = max(size, abs(left), abs(value), abs(right))  # of what is large a jump of 1e-6 may be rounding
+                size = max(size, abs(left), abs(value), abs(right))  # of a large number a jump of 1e-6 may be rounding
                 if abs(value - left) >= abs(right - value):
                     high, right, other = middle, value, between
                 else:
                     low, left, branch = middle, value, between
-        except Exception:  # special values and derivatives report what raises
+        except Exception:  # special values and derivatives report exceptions
             pass
         return None
 
@@ -323,7 +323,7 @@ def _on_arrays(op: Op, columns: Sequence[Any], numpy: Any, special: Any) -> Any:
     """Compute a row on arrays as a compiled program does.
 
     Raises:
-        LookupError: if that takes functions that neither NumPy has nor ``special``, in words.
+        LookupError: if that takes functions that neither NumPy nor ``special`` has, naming them.
     """
     if op.array:
         if special is None and "special" in op.array:

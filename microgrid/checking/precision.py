@@ -1,15 +1,15 @@
 """How many digits of a result are right, and which operations lost the others?
 
 Each operation rounds its result v by at most half a unit in its last place, |v|·2⁻⁵³. To first order that moves the
-output by |∂y/∂v · v|·2⁻⁵³, so one backward pass gives what every rounding costs (Bauer, 1974; Linnainmaa, 1976). What
-is exact costs nothing: the rounding errors of +, −, ×, ÷ and √ are themselves computed (Dekker, 1971; Knuth, 1969), so
-that b − a of neighbours, or a product by a power of two, is known to be exact at this point. Roundings are as likely to
-go up as down, so their effects are added as squares; where what is known of them adds up to more, that counts.
+output by |∂y/∂v · v|·2⁻⁵³, so one backward pass gives the cost of every rounding (Bauer, 1974; Linnainmaa, 1976). Exact
+operations cost nothing: the rounding errors of +, −, ×, ÷ and √ are themselves computed (Dekker, 1971; Knuth, 1969), so
+b − a of neighbours, or a product by a power of two, is known to be exact at this point. Roundings are as likely to go
+up as down, so their effects are added as squares; if their known values add up to more, that sum counts.
 
-An operation that is exact may still be the culprit, as it makes the errors of its operands large beside its result:
+An exact operation may still be the culprit, because it makes the errors of its operands large beside its result:
 a − b of numbers that agree in ten digits has lost ten. A forward pass shows how much each operation amplifies.
 
-The first order is not trusted by itself: the graph is run again with random rounding, and the worse of the two counts.
+The first order is not trusted alone: the graph is run again with random rounding, and the worse of the two counts.
 """
 
 import math
@@ -38,13 +38,13 @@ RUNS = 3
 """How often the graph is run with random rounding."""
 
 NOISE = 1.6
-"""How much more random rounding moves a result than rounding does: ±2 units in the last place, by ±½."""
+"""The ratio of random rounding to rounding: ±2 units in the last place to ±½."""
 
 TINY = 2.0**-960
 """Below this the error of a product is itself rounded away."""
 
 LEAST = math.ulp(0.0)
-"""What underflow may cost."""
+"""The largest error by underflow."""
 
 MANY_JUMPS = 8
 """How many jumps nearby are tried at most."""
@@ -55,14 +55,14 @@ SHOWN = 6
 
 @dataclass(eq=False)
 class Loss:
-    """What one operation costs.
+    """The cost of one operation.
 
     Attributes:
         node: the node that it made.
         rounding: by how much its own rounding may move the output.
-        amplified: by how much errors of its operands move the output, where it makes them larger beside its result.
-        digits: how many digits it takes off its operands: the logarithm of that amplification; 0 for none.
-        rewrite: what says the same and loses nothing, ``"exp(x) - 1 as expm1(x)"``; empty where none is known.
+        amplified: by how much errors of its operands move the output, if it makes them larger beside its result.
+        digits: how many digits of its operands it loses: the logarithm of that amplification; 0 for none.
+        rewrite: an equivalent form that loses nothing, ``"exp(x) - 1 as expm1(x)"``; empty if none is known.
     """
 
     node: Value
@@ -78,16 +78,16 @@ class Loss:
 
     @property
     def is_culprit(self) -> bool:
-        """Whether it is worth speaking of: it loses digits, or its result is beyond the floats."""
+        """Whether it deserves a sentence: it loses digits, or its result is beyond the floats."""
         return self.digits >= 0.5 or not math.isfinite(self.cost) or bool(self.rewrite)
 
 
 @dataclass(repr=False)
 class Precision(Sheet):
-    """How many digits of a number are right, and where the others were lost: what ``precision`` returns.
+    """The result of ``precision``: how many digits of a number are right, and where the others were lost.
 
     Attributes:
-        title: of what.
+        title: the expression and its number.
         output: the number.
         digits: how many of its decimal digits are right, up to 15.95: the fewer of ``first_order`` and ``confirmed``.
         first_order: how many by the sum over all roundings.
@@ -95,7 +95,7 @@ class Precision(Sheet):
         error: how far the output may be off.
         of_inputs: how many digits could be right if the inputs were known to half a unit in their last place only.
         losses: the operations that cost most, the worst first.
-        notes: what else there is to know.
+        notes: further remarks.
     """
 
     columns = ("", "value", "moves the output by", "digits lost here")
@@ -117,12 +117,12 @@ class Precision(Sheet):
 
     @property
     def rewrite(self) -> str:
-        """What to write in the place of that; empty where nothing better is known."""
+        """The better form of that operation; empty if none is known."""
         return self.losses[0].rewrite if self.losses else ""
 
     @property
     def sentences(self) -> list[str]:
-        """What there is to say of the operations that lost digits, the worst first."""
+        """A sentence for each operation that lost digits, the worst first."""
         return [self._sentence(loss) for loss in self._culprits()]
 
     def _culprits(self) -> list[Loss]:
@@ -170,12 +170,11 @@ class Precision(Sheet):
 
 
 def precision(output: Value, *more: Any) -> Precision:
-    """Tell how many digits of a number are right, and which operations lost the others.
+    """Return how many digits of a number are right, and which operations lost the others.
 
-    The inputs, and plain numbers in the graph, are taken as exact; ``of_inputs`` says what half a unit in their last
-    place would cost. An operation of your own, and a call of a compiled function, counts as one rounding, whatever
-    happens inside. No data and no gradient is changed. Lines are told of
-    what was computed within ``record_lines()``.
+    The inputs, and plain numbers in the graph, are taken as exact; ``of_inputs`` has the cost of half a unit in their
+    last place. An operation of your own, or a call of a compiled function, counts as one rounding, whatever
+    happens inside. No data and no gradient is changed. Lines are given for nodes made within ``record_lines()``.
 
     >>> x = mg.Value(1e-8)
     >>> round(mg.precision((1.0 + x) - 1.0).digits)  # of 16
@@ -205,9 +204,9 @@ class _Roundings:
 
     Attributes:
         own: how far each node may be off by the rounding of its own operation; 0 where that is exact.
-        short: what its operation is short of the exact result, as far as that is known.
+        short: the exact result of its operation minus its number, as far as that is known.
         errors: how far it may be off by all roundings up to it.
-        incoming: the same without its own.
+        incoming: the same without its own rounding.
         plan: the operations to run again, with how they round.
         gradients: ∂output/∂node, through ``stop_gradient``: rounding does not stop there.
     """
@@ -288,10 +287,10 @@ class _Roundings:
         return report
 
     def spread(self) -> float:
-        """How far runs with random rounding lie apart, as the first order has it: the root of the mean of squares.
+        """The spread of runs with random rounding, as in the first order: the root of the mean of squares.
 
-        Where rounding may carry an operand to the other side of a jump, which random rounding need not hit upon, the
-        graph is run with the other side, too.
+        If rounding may carry an operand to the other side of a jump, which random rounding need not do, the graph
+        is run with the other side, too.
         """
         random, y = Random(0), self.values[-1]
 
@@ -324,7 +323,7 @@ class _Roundings:
         return found
 
     def overflow(self) -> int | None:
-        """The node at which the number that is not finite came up, if the output has to do with one."""
+        """The node with the first number that is not finite, if the output depends on one."""
         if all(map(math.isfinite, self.values)):
             return None
         relevant = [False] * len(self.nodes)
@@ -350,14 +349,14 @@ class _Roundings:
             if not max(rounding, through) >= least:
                 continue
             digits = self.amplification(i)
-            if digits > 0.0:  # no more than the output has lost
+            if digits > 0.0:  # at most those that the output has lost
                 digits = min(digits, math.log10(max(through / size, 1.0)) if size else DIGITS)
             found.append(Loss(self.nodes[i], rounding, through if digits >= 0.5 else 0.0, digits))
         found = [loss for loss in found if loss.cost]
         return sorted(found, key=lambda loss: -loss.cost * (1.0 + loss.digits))[:SHOWN]
 
     def amplification(self, i: int) -> float:
-        """How many digits an operation takes off its operands; at most those that are right."""
+        """How many digits of its operands an operation loses; at most those that are right."""
         incoming = self.incoming[i]
         before = max((self.errors[j] / abs(self.values[j]) for j in self.operands[i] if self.values[j]), default=0.0)
         if not before or not incoming:
@@ -368,7 +367,7 @@ class _Roundings:
 
     @cached_property
     def users(self) -> dict[Value, Value]:
-        """For each node the first that is computed from it."""
+        """For each node the first node computed from it."""
         return {parent: node for node in reversed(self.nodes) for parent in node.parents}
 
     def notes(self, report: Precision, overflow: int | None) -> list[str]:
@@ -401,8 +400,8 @@ class _Roundings:
 
 
 Rule = Callable[[float, list[float]], tuple[float, float]]
-"""``rule(y, xs)`` is how far y may be off by the rounding of its own operation, 0 where that is exact at this point,
-and what it is short of the exact result as far as that is known."""
+"""``rule(y, xs)`` is how far y may be off by the rounding of its own operation, 0 if that is exact at this point,
+and the exact result minus y as far as that is known."""
 
 EXACT = 0.0, 0.0
 
@@ -443,7 +442,7 @@ def _sum(y: float, xs: list[float]) -> tuple[float, float]:
 
 
 def _product(y: float, a: float, b: float) -> float:
-    """What y is short of a·b, 0 where it is that exactly; nan where the difference is below the floats."""
+    """Return a·b − y exactly, 0 if y is exact; nan if the difference underflows."""
     if TINY < abs(y) < 1.0 / TINY:
         return (a * b - y) + product_error(a, b)
     return math.nan if y or (a and b) else 0.0

@@ -1,4 +1,4 @@
-"""What a call of ``check`` asks for: the leaves to move, and the graph that depends on them."""
+"""The problem that a call of ``check`` poses: the leaves to move, and the graph that depends on them."""
 
 import inspect
 import itertools
@@ -20,7 +20,7 @@ Leaves = list[tuple[str, Value]]
 
 @dataclass
 class Problem:
-    """What a call asks to check: the leaves, and how to build the graph (``None`` for one that is there)."""
+    """The leaves to check, and how to build the graph (``None`` if it exists)."""
 
     title: str
     leaves: Leaves
@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Options:
-    """How a call asks to check it: see ``check``."""
+    """The options of a check: see ``check``."""
 
     order: int
     method: Method
@@ -41,7 +41,7 @@ class Options:
 
 
 def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
-    """Return what ``check(f, at, **named)`` asks for; see there for the forms, and for what is raised."""
+    """Return the problem of ``check(f, at, **named)``; see there for its forms and errors."""
     if isinstance(f, Value):
         if named:
             raise TypeError(f"a graph has no arguments to set, and {', '.join(named)} was given: check(y, leaves)")
@@ -73,7 +73,7 @@ def problem_of(f: Any, at: Any, named: dict[str, Any]) -> Problem:
     if given is not None:
         leaves = given
     elif not leaves:
-        again = set(Program(build()).nodes)  # leaves that f makes anew in each call are its constants
+        again = set(Program(build()).nodes)  # leaves that f makes in each call are constants
         leaves = [(name, leaf) for name, leaf in _leaves_of_graph(output, None) if leaf in again]
     return Problem(title, leaves, output, build)
 
@@ -109,7 +109,7 @@ def _leaves_of_graph(output: Value, at: Any) -> Leaves:
 
 
 def _given_leaves(at: Any) -> Leaves | None:
-    """The Values that ``at`` gives, with their names; ``None`` if it gives something else."""
+    """The Values in ``at``, with their names; ``None`` if it holds something else."""
     pairs = at.named_parameters() if hasattr(at, "named_parameters") else at
     if isinstance(pairs, Value):
         pairs = [pairs]

@@ -14,10 +14,11 @@ from microgrid.checking.noise import SAMPLES, UNIT, is_program, local_derivative
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, Op, Operation, as_float
+from microgrid.reverse import receivers
 
 
 class Rounding(Enum):
-    """How an operation rounds its result."""
+    """The rounding of an operation's result."""
 
     RESULT = auto()
     """in the last place of the result"""
@@ -28,13 +29,13 @@ class Rounding(Enum):
 
 
 class _Traits(NamedTuple):
-    """What is the same at every node of an operation."""
+    """The traits that all nodes of an operation share."""
 
     rounding: Rounding
     constant: tuple[float, ...]
     """the local derivatives, if all are plain numbers"""
     forward: Callable[..., float]
-    """computes it; of a row of a user's own it is the row, which says so if its forward function raises"""
+    """computes it; for a user-defined row it is the row, which names itself if its forward function raises"""
 
 
 def _traits_of(op: Operation) -> _Traits:
@@ -60,7 +61,7 @@ def advance(values: list[float], plan: Plan, random: Random | None = None) -> No
     for i, forward, operands, rounding in plan:
         xs = [values[j] for j in operands]
         y = forward(*xs)
-        if rounding is Rounding.RESULT and y not in xs:  # what only chooses among its operands does not round
+        if rounding is Rounding.RESULT and y not in xs:  # a choice among operands does not round
             y = rounded(y, random)
         elif rounding is Rounding.OPERANDS:
             y = rounded(y, random, max(map(abs, xs)))
@@ -137,7 +138,7 @@ class Program:
         return constant or local_derivatives(op, values[i], [values[j] for j in self.operands[i]], random)
 
     def plan_from(self, moved: Iterable[int]) -> Plan:
-        """The steps that compute again whatever depends on the moved nodes, and nothing else."""
+        """The steps that compute only the nodes that depend on the moved ones."""
         found: set[int] = set()
         stack = list(moved)
         while stack:
@@ -150,8 +151,8 @@ class Program:
     def relevant(self, second: bool) -> list[bool]:
         """For each node, whether a change there reaches the output to first order.
 
-        An edge whose local derivative is 0 at this point stops it: the branch that ``where`` did not
-        choose has no say. For second derivatives, only edges whose derivative is the constant 0 do.
+        An edge whose local derivative is 0 at this point stops it, as to the branch that ``where`` did not
+        choose. For second derivatives, only edges whose derivative is the constant 0 do.
         """
         return self._structure if second else self._relevant
 
@@ -161,10 +162,10 @@ class Program:
 
     @cached_property
     def _structure(self) -> list[bool]:
-        return self._reached(lambda i: self.nodes[i].op.connected)
+        return self._reached(lambda i: receivers(self.nodes[i]))
 
     def _reached(self, edges: Callable[[int], Sequence[bool]]) -> list[bool]:
-        """Which nodes the output is reached from, along the edges of each node that are open."""
+        """For each node, whether it reaches the output along open edges."""
         reached = [False] * len(self.nodes)
         reached[-1] = True
         for i in reversed(range(len(self.nodes))):
@@ -175,11 +176,11 @@ class Program:
         return reached
 
     def live(self, moved: Iterable[int], steps: bool) -> list[bool]:
-        """For each node, whether anything can come of moving it: what the rows of the table say before any number.
+        """For each node, whether moving it can matter, by the rows of the table alone, whatever the numbers.
 
-        Nothing passes a comparison, a step or ``stop_gradient``, nor a product with a 0 that does not move. What
-        rows of a user's own say is to be checked, so it counts for nothing here. With ``steps``, comparisons and
-        steps count as if something passed.
+        Nothing passes a comparison, a step or ``stop_gradient``, nor a product with a 0 that does not move.
+        User-defined rows are what is checked, so they are not trusted here. With ``steps``, comparisons and steps count
+        as if something passed.
         """
         moving = {*moved, *[i for i, *_ in self.plan_from(moved)]}
 
@@ -222,12 +223,12 @@ class Program:
                 yield i, self.locals[i] if values is None else self._locals(i, values, random)
 
     def _carrying(self, i: int) -> Iterable[tuple[int, int]]:
-        """The operands that a gradient flows to: their numbers and positions."""
-        op, pairs = self.nodes[i].op, enumerate(self.operands[i])
-        return itertools.compress(pairs, op.connected) if op.cuts else pairs
+        """The operands to which a gradient flows: their argument numbers and positions."""
+        node, pairs = self.nodes[i], enumerate(self.operands[i])
+        return itertools.compress(pairs, receivers(node)) if node.op.cuts else pairs
 
     def tangents(self, direction: Mapping[int, float]) -> list[float]:
-        """How fast each node changes along a direction, by its local derivatives: the forward sweep."""
+        """The rate of change of each node along a direction, by local derivatives: the forward sweep."""
         tangents = [0.0] * len(self.nodes)
         for i, speed in direction.items():
             tangents[i] = speed
@@ -247,7 +248,7 @@ class Program:
         return terms
 
     def gradients_in_another_order(self) -> list[float]:
-        """The same sweep, visiting the nodes breadth first: what must not matter."""
+        """The same sweep, visiting the nodes breadth first, which must not matter."""
         live = self._structure
         waiting = [0] * len(self.nodes)
         for i, operands in enumerate(self.operands):
@@ -302,7 +303,7 @@ class Sweep:
 
 
 def backward(program: Program, seed: int) -> Sweep:
-    """Call ``backward()`` on the output of a graph whose gradients are set to 0 before."""
+    """Call ``backward()`` on the output of a graph after setting its gradients to 0."""
     for node in program.nodes:
         node.grad = 0.0
     try:
@@ -318,8 +319,8 @@ def backward(program: Program, seed: int) -> Sweep:
 def forward_of(node: Value) -> Callable[..., float]:
     """The forward function of a node.
 
-    One that was given as a number has none. Its tangent at its operands is as good where random rounding moves these;
-    elsewhere only the function that made the node can be run again.
+    A node given as a number has none. Its tangent plane at its operands replaces it for random rounding; otherwise only
+    the function that made the node can be run again.
     """
     if not isinstance(node.op, Given):
         return node.op.forward
@@ -329,7 +330,7 @@ def forward_of(node: Value) -> Callable[..., float]:
 
 @contextmanager
 def restored(values: Iterable[Value]) -> Iterator[None]:
-    """Put back the data and the gradients of these Values at the end, come what may."""
+    """Restore the data and the gradients of these Values at the end, even after an error."""
     before = [(value, value.data, value.grad) for value in values]
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a check found: a table for the terminal, for a test's message and for a notebook."""
+"""The result of a check: a table for the terminal, for the message of a test and for a notebook."""
 
 import math
 from collections.abc import Collection
@@ -11,14 +11,14 @@ from microgrid.recording import Origin
 
 
 class Verdict(StrEnum):
-    """What is known of one derivative; every verdict but ``PASS`` says why in the row's ``reason``.
+    """The verdict on one derivative; the row's ``reason`` explains every verdict but ``PASS``.
 
     >>> mg.check(mg.relu, 0.0).derivatives[0].verdict == mg.Verdict.KINK
     True
     """
 
     PASS = "PASS"
-    """backward and numeric agree within the allowed error, which is small enough to mean something"""
+    """backward and numeric agree within the allowed error, which is small enough to be meaningful"""
     FAIL = "FAIL"
     """they differ by more than the allowed error, and the cause was found"""
     KINK = "KINK"
@@ -50,14 +50,14 @@ class Derivative:
     """One row of a report: a derivative as ``backward()`` gives it, beside the numeric one.
 
     Attributes:
-        name: what it is taken by: the leaf's label, argument name or parameter name.
+        name: the variable: the leaf's label, argument name or parameter name.
         value: the point; several numbers for an operation of several arguments.
-        backward: what is checked.
-        numeric: what it should be.
+        backward: the derivative to check.
+        numeric: the numeric derivative.
         error: |backward − numeric|.
-        allowed: how large the error may be by rounding and truncation alone.
-        verdict: whether the derivative is right, and if that cannot be said, why not.
-        reason: the verdict in words; may also say something of interest about a derivative that passes.
+        allowed: the largest error by rounding and truncation alone.
+        verdict: whether the derivative is right, or why that cannot be decided.
+        reason: the verdict in words; may also remark on a derivative that passes.
         method: how the numeric derivative was computed: ``"complex"`` or ``"difference"``.
     """
 
@@ -90,10 +90,10 @@ class Fault:
     Attributes:
         node: the node that it made.
         argument: the position of the operand whose local derivative is wrong; ``None`` if all are right.
-        given: the local derivative, or the gradient, as it was computed.
-        right: as it should be.
+        given: the local derivative, or the gradient, that was computed.
+        right: its right value.
         what: the fault in one sentence.
-        within: the call of a compiled function, if the node is one of what that computes.
+        within: the call of a compiled function, if the node is inside it.
     """
 
     node: Value
@@ -132,7 +132,7 @@ class Fault:
 
     @property
     def details(self) -> list[tuple[str, str]]:
-        """What there is to know of the place, each with what it is: the operation, its line, the line of the row."""
+        """The place, as pairs of name and text: the operation, its line, the line of the row."""
         found = []
         if not self.node.is_leaf:
             found.append(("", f"{operation(self.node)} = {number(self.node.data)}"))
@@ -159,7 +159,7 @@ def operation(node: Value) -> str:
 
 
 def _named(node: Value, depth: int) -> str:
-    """The label, or a short expression of labels, so deep, as ``relu(sub(x, 1))``; empty if there is none."""
+    """The label, or an expression of labels up to a depth, as ``relu(sub(x, 1))``; empty if there is none."""
     if node.label or node.is_leaf or not depth or len(node.parents) > 2:
         return str(node.label)
     names = [_named(parent, depth - 1) for parent in node.parents]
@@ -183,7 +183,7 @@ def listed(names: list[str]) -> str:
 
 
 def number(x: float, digits: int = 10) -> str:
-    """A number as people write it: the digits asked for, 105 rather than 1e+02, a true minus sign, and no −0."""
+    """A number as people write it, with so many digits: 105, not 1e+02, with a true minus sign, and no −0."""
     x = x or 0.0
     if abs(x) < 1e6:
         digits = max(digits, len(str(int(abs(x)))))
@@ -204,7 +204,7 @@ class Report(Sheet):
     """The result of a check. It is true if every derivative was verified: nothing passes in silence.
 
     A verdict other than ``PASS`` makes the report false, unless it is among ``allow``; ``FAIL`` always
-    does. A report with nothing in it is false as well.
+    does. An empty report is false as well.
 
     >>> report = mg.check(mg.relu, 0.0)
     >>> bool(report), report.derivatives[0].verdict.value
@@ -215,7 +215,7 @@ class Report(Sheet):
         derivatives: one row per leaf, per direction, or per property of an operation.
         fault: the first wrong operation, if there is one.
         output: the root of the graph that was checked.
-        notes: what else there is to know.
+        notes: further remarks.
         allow: the verdicts that the user accepts beside ``PASS``.
     """
 
@@ -243,7 +243,7 @@ class Report(Sheet):
         """The row of this name.
 
         Raises:
-            KeyError: if there is none; names those that there are.
+            KeyError: if there is none, listing the valid names.
         """
         for row in self.derivatives:
             if row.name == name:
@@ -298,7 +298,7 @@ class Report(Sheet):
         return [Quote(fact + dot.strip(), advice, self.fault.details, picture)]
 
     def _remarks(self) -> list[str]:
-        """Each reason once, with the names of the rows that it holds for."""
+        """Each reason once, with the names of its rows."""
         names: dict[str, list[str]] = {}
         for row in self.derivatives:
             if row.reason and not (self.fault and row.reason == self.fault.what):

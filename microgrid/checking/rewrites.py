@@ -1,4 +1,4 @@
-"""What loses digits, or overflows, and what to write in its place."""
+"""Formulas that lose digits or overflow, and their replacements."""
 
 import ast
 import math
@@ -39,7 +39,7 @@ REWRITES = (
     ("exp(x) / (exp(x) + exp(y))", "sigmoid(x - y)"),
     ("exp(x) / (1 + exp(x))", "sigmoid(x)"),
 )
-"""What loses digits, or overflows, and what says the same and does not; x and y stand for any part of a graph."""
+"""A formula that loses digits or overflows, and an equivalent one that does not; x and y are any parts of a graph."""
 
 
 def _patterns() -> Iterator[tuple[ast.expr, str, str]]:
@@ -55,11 +55,11 @@ PATTERNS = list(_patterns())
 
 
 def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
-    """Return what to write for a node, or for one of the next three that are computed from it; empty for nothing known.
+    """Return the better form of a node, or of one of the next three computed from it; empty if none is known.
 
     Args:
         node: an operation that loses digits.
-        users: for each node one that is computed from it.
+        users: for each node one that uses it.
     """
     at: Value | None = node
     for _ in range(4):
@@ -76,11 +76,11 @@ def rewrite(node: Value, users: Mapping[Value, Value]) -> str:
 
 
 Found = dict[str, tuple[Value, ...]]
-"""For each name the parts of a graph that it stands for: one, or within ``total`` one for each term."""
+"""For each name the parts of a graph that it matched: one, or within ``total`` one for each term."""
 
 
 def _named(text: str, found: Found) -> str:
-    """The text with the labels of parts in the place of x and y, if they are words that tell the parts apart."""
+    """The text with the labels of parts in the place of x and y, if these are words and differ."""
     words = {name: name if others else part.label for name, (part, *others) in found.items()}
     words = {name: word if word.isidentifier() else name for name, word in words.items()}
     if len(set(words.values())) < len(words):
@@ -89,7 +89,7 @@ def _named(text: str, found: Found) -> str:
 
 
 def _helps(after: str, found: Found, node: Value) -> bool:
-    """Whether the remedy is one here: terms shifted by their maximum are logsumexp's own, and a pole stays a pole."""
+    """Whether the remedy helps here: terms shifted by their maximum are inside logsumexp, and a pole stays a pole."""
     parts = [part.data for several in found.values() for part in several]
     if after.startswith("logsumexp") and not max(parts):
         return False
@@ -103,7 +103,7 @@ def _helps(after: str, found: Found, node: Value) -> bool:
 
 
 def match(pattern: ast.expr, node: Value, found: Found) -> Found | None:
-    """Return which parts of the graph the names of a pattern stand for; ``None`` if the node is not of its form."""
+    """Return the parts of the graph that the names of a pattern match; ``None`` if the node is not of its form."""
     match pattern:
         case ast.Name(id=name):
             return _bound(name, (node,), found)

@@ -1,4 +1,4 @@
-"""``f`` as Python code: whether it records the same graph elsewhere, and what it gives there."""
+"""``f`` as Python code: whether it records the same graph at other points, and its values there."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Runs:
     """The graph that ``f`` recorded at the point, and ``f`` itself, to be run at others.
 
     Attributes:
-        problem: what is checked.
+        problem: the function, the leaves and the point.
         program: the graph at the point.
         branches: whether ``f`` records another graph beside the point.
         detached: the first node whose number follows the leaves, though its operands and operation do not say so.
@@ -38,7 +38,7 @@ class Runs:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the graph alone says how the output follows from the leaves; else ``f`` is run anew for it."""
+        """Whether the graph alone computes the output from the leaves; else ``f`` is run again."""
         return self.detached is None and not self.given
 
     @property
@@ -51,13 +51,13 @@ class Runs:
         return lambda values, random: values[i] if random is not None else self.recorded_for(values).recorded[i]
 
     def recorded_for(self, values: list[float]) -> Program:
-        """The graph of ``f`` where the leaves have these values."""
+        """The graph of ``f`` for these values of the leaves."""
         return self.recorded_at(
             {leaf: values[self.program.position[leaf]] - leaf.data for _, leaf in self.problem.leaves}
         )
 
     def recorded_at(self, moves: dict[Value, float]) -> Program:
-        """The graph of ``f`` where leaves are moved."""
+        """The graph of ``f`` after moving leaves."""
         assert self.problem.build is not None
         leaves = [leaf for _, leaf in self.problem.leaves]
         with restored(leaves):
@@ -94,7 +94,7 @@ class Runs:
                 self.detached = self._first_detached(there)
 
     def _first_detached(self, there: Program) -> Value | None:
-        """The first node that another graph of the same shape does not compute from its operands as this one does."""
+        """The first node whose number in another graph of the same shape does not follow from its operands."""
         leaves = {leaf for _, leaf in self.problem.leaves}
         for node, operands, here, y in zip(
             self.program.nodes, there.operands, self.program.recorded, there.recorded, strict=True
@@ -106,7 +106,7 @@ class Runs:
         return None
 
     def control_flow_differs(self, line: Line, step: float | None) -> str:
-        """Say where ``f`` takes another path through its Python code right beside the point; empty if it does not."""
+        """Say where ``f`` takes another path through its code right beside the point; empty if it does not."""
         if not self.branches:
             return ""
         shape, near = self.shape(self.program), step or line.nearest
@@ -125,7 +125,7 @@ class Runs:
 
 
 def refuse_what_cannot_be_run(runs: Runs) -> None:
-    """Raise ``ValueError`` for a graph that alone cannot be computed for other leaves, or whose data is out of date."""
+    """Raise ``ValueError`` for a graph that cannot be computed for other leaves, or whose data is out of date."""
     program = runs.program
     if runs.given and not runs.problem.build:
         raise ValueError(

@@ -74,7 +74,7 @@ _Found = tuple[tuple[int, int], Derivative]
 
 
 def _fault(node: Value, found: _Found, inside: Inside, leaves: list[Value]) -> Fault:
-    """The fault of a wrong second derivative; of a compiled function, the operation within that is wrong."""
+    """The fault of a wrong second derivative; for a compiled function, the wrong operation within it."""
     within = None
     if is_program(node.op):
         for inner, primitive, moving in inside.operations(node, leaves):

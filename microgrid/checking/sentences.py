@@ -1,4 +1,4 @@
-"""What ``why`` says: a sentence for each cause, and what helps."""
+"""The sentences of ``why``: one for each cause, and a remedy."""
 
 import math
 import sys
@@ -86,27 +86,27 @@ WORDS: dict[Cause, tuple[str, str]] = {
         "Keep the arguments within the domain; mg.detect_anomaly() stops at the line that makes the first nan.",
     ),
 }
-"""For each cause what to say of it, and what helps."""
+"""For each cause its sentence and its remedy."""
 
 TENTH = math.log(0.1)
 """An operation is saturated where its slope is below this part of that at 0, as a logarithm."""
 
 
 class Sentences:
-    """The words for what happens in a graph."""
+    """The words for causes in a graph."""
 
     def __init__(self, causes: Causes) -> None:
         self.causes, self.flow, self.units = causes, causes.flow, causes.units
 
     def name(self, i: int) -> str:
-        """A node, or the module that it is a parameter of."""
+        """A node, or the module of which it is a parameter."""
         node = self.flow.nodes[i]
-        unit = "" if node.label else self.units.unit(i)
+        unit = "" if node.label else self.units.title(i)
         return f"a parameter of {unit}" if unit and node.op is LEAF else named(node)
 
     def at(self, i: int) -> str:
         """An operation, with the module that it belongs to."""
-        unit = self.units.unit(i)
+        unit = self.units.title(i)
         return named(self.flow.nodes[i]) + (f" in {unit}" if unit else "")
 
     def source(self, edge: Edge) -> str:
@@ -119,7 +119,7 @@ class Sentences:
         return f", since {self.birth_clause(at)}"
 
     def birth_clause(self, i: int) -> str:
-        """How a number came to be infinite or nan, as a clause."""
+        """How a number became infinite or nan, as a clause."""
         node, value = self.flow.nodes[i], self.flow.values[i]
         if node.is_leaf:
             return f"{self.at(i)} was given as {number(value)}"
@@ -128,7 +128,7 @@ class Sentences:
         return f"{self.at(i)} {'is' if self.causes.is_pole(i) else 'overflows to'} {number(value)}"
 
     def sentence(self, cause: Cause, edges: list[Edge], start: int) -> str:
-        """What happens at these edges, which are alike."""
+        """The sentence for edges of one kind."""
         flow, (i, k) = self.flow, edges[0]
         if cause is Cause.OFF:
             return self.relus_sentence(edges, start)
@@ -165,7 +165,7 @@ class Sentences:
         source = self.causes.zero_source(i)
         if self.flow.nodes[source].op is not relu:
             return f"{self.name(source)} is 0"
-        unit, below = self.units.unit(source), self.flow.operands[source][0]
+        unit, below = self.units.title(source), self.flow.operands[source][0]
         return f"the ReLU{f' of {unit}' if unit else ''} is off, its input being {number(self.flow.values[below], 6)}"
 
     def relus_sentence(self, edges: list[Edge], start: int) -> str:
@@ -177,7 +177,7 @@ class Sentences:
         inputs = sorted(flow.values[flow.operands[i][0]] for i in off)
         low, high = number(inputs[0], 6), number(inputs[-1], 6)
         given = f"with inputs from {low} to {high}" if low != high else f"with the input {low}"
-        which = f"The ReLU of {unit}" if unit else "The ReLU"
+        which = f"The ReLU of {self.units.titles[unit]}" if unit else "The ReLU"
         if count == 1:
             return f"{which} is off, {given}."
         if len(off) < count:
@@ -187,7 +187,7 @@ class Sentences:
         return f"All {count} ReLUs that it leads to are off, {given}: if they are one unit's, the unit is dead."
 
     def layer_sentence(self, layer: str) -> str:
-        """How many units of a layer are off for every sample; empty if it is one at most."""
+        """How many units of a layer are off for every sample; empty for one at most."""
         units, values = self.units.layers.get(layer, {}), self.flow.values
         dead = [relus for relus in units.values() if not any(values[i] for i in relus)]
         if len(dead) < 2:
@@ -197,10 +197,10 @@ class Sentences:
         count = max(map(len, dead))
         samples, fate = (f" for all {count} samples", ": they are dead") if count > 1 else ("", "")
         given = f"with inputs from {number(inputs[0], 6)} to {number(inputs[-1], 6)}"
-        return f"{which} units of {layer} are off{samples}, {given}{fate}."
+        return f"{which} units of {self.units.titles[layer]} are off{samples}, {given}{fate}."
 
     def saturated_sentence(self, path: list[Edge], factors: list[float]) -> str:
-        """Which operations of a path are saturated, and how far; empty if that is not what makes the product small."""
+        """Which operations of a path are saturated, and how far; empty if they do not make the product small."""
         flow = self.flow
         names = [plain(flow.nodes[i].op.name) for i, _ in path]
         far = [m for m, (i, _) in enumerate(path) if factors[m] < TENTH + self.causes.saturation[flow.nodes[i].op]]
@@ -223,7 +223,7 @@ class Sentences:
         kinds: dict[str, list[float]] = {}
         for i, k in path:
             factor = math.log(abs(flow.locals[i][k]))
-            name = self.units.unit(i) or named(flow.nodes[i])
+            name = self.units.title(i) or named(flow.nodes[i])
             before = steps.pop()[1] if steps and steps[-1][0] == name else 0.0
             steps.append((name, before + factor))
             kinds.setdefault(plain(flow.nodes[i].op.name), []).append(factor)
@@ -241,7 +241,7 @@ class Sentences:
         return text
 
     def advice(self, edge: Edge) -> str:
-        """What helps here, where that is known: a formula that stays finite, or not to compute what is left out."""
+        """The remedy here, if known: a formula that stays finite, or not computing what is left out."""
         flow, grown = self.flow, self.flow.bad[edge.node]
         places = [flow.nodes[self.causes.place(at)] for at in (edge, grown) if at is not None]
         for place in [place for place in places if not math.isfinite(place.data)]:

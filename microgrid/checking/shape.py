@@ -1,4 +1,4 @@
-"""What a function looks like along a line, near by: whether it is flat, bends, or goes on smoothly past a branch."""
+"""The shape of a function along a line, near the point: flat, bent, or smooth past a branch."""
 
 import itertools
 import math
@@ -15,17 +15,16 @@ BISECTIONS = 12
 CUSP = 6
 SIDES = 8
 GRADUAL = 2.0**20
-"""What begins to move by fewer units in the last place than this, saturates; by more, it jumps or bends."""
+"""A number that begins to move by fewer units in the last place than this saturates; by more, it jumps or bends."""
 
 
 def is_flat(line: Line, distance: float) -> bool:
-    """Whether the number does not move at all, by a hundredth of the size of what is moved or of 1.
+    """Whether the number is constant over a hundredth of the size of the argument or of 1.
 
-    Or as far as there is nothing in the way, if something is at this distance. Beside an argument that is tiny
-    beside 1 nothing moves that is not tiny too.
+    An obstacle at this distance limits that. Beside an argument much smaller than 1, only tiny numbers move.
 
-    A number that saturates does not move either, and its slope is not 0: it sets in with the last place, and
-    grows little by little. What is flat jumps, or bends, or stays.
+    A number that saturates is constant too, but its slope is not 0: its change begins in the last place and
+    grows little by little. A flat function jumps, or bends, or stays constant.
     """
     here = {line.base}
     sizes = [size for size in (line.size, line.scale) if size > 1e-12]
@@ -45,7 +44,7 @@ def is_flat(line: Line, distance: float) -> bool:
 
 
 def _sets_in(line: Line, steps: Iterable[float]) -> bool:
-    """Whether the number is seen to begin to move along these steps by little more than its last place."""
+    """Whether the number begins to move along these steps by little more than its last place."""
     still = 0.0
     for step in steps:
         if _moves(line, step):
@@ -63,24 +62,24 @@ def _sets_in(line: Line, steps: Iterable[float]) -> bool:
 
 
 def _moves(line: Line, step: float) -> float:
-    """How far the number moves by a step; not at all if something is in the way."""
+    """How far the number moves by a step; 0 if there is an obstacle."""
     point = line.at(step)
     return 0.0 if isinstance(point, Obstacle) else abs(point[1] - line.base)
 
 
 def bend(line: Line, step: float) -> float:
-    """How much the slopes on both sides differ, from as near by as can be seen: at a kink that nothing declares.
+    """How much the slopes on both sides differ, as near the point as can be resolved: at an undeclared kink.
 
-    0 if they do not, as beside a point where all is smooth; infinity if they differ the more, the nearer: a cusp.
+    0 if they do not, as at a smooth point; infinity if they differ more, the nearer: a cusp.
     """
     bends: list[float] = []
-    step = max(min(step, line.beside), 16.0 * RATIO**CUSP * line.smallest)  # there must be as many as it takes
+    step = max(min(step, line.beside), 16.0 * RATIO**CUSP * line.smallest)  # all of them are needed
     for _ in range(LEVELS):
         if step < 16.0 * line.smallest:  # a step must not be rounded much
             break
         sides = [side for side in (line.at(step), line.at(-step)) if not isinstance(side, Obstacle)]
         if len(sides) == 2:
-            right, left = [(y - line.base) / made for made, y in sides]  # over the steps that were really made
+            right, left = [(y - line.base) / made for made, y in sides]  # over the actual steps
             if not abs(right - left) * step > 4.0 * line.noise:
                 break
             bends.append(abs(right - left))
@@ -89,7 +88,7 @@ def bend(line: Line, step: float) -> float:
         if len(last) == 3 and max(last) < 2.0 * min(last):
             return last[-1]
     growing = itertools.pairwise(bends[-CUSP:])
-    # what changes at random by as much at each step grows by the ratio of the steps
+    # noise of constant size grows by the ratio of the steps
     return math.inf if len(bends) >= CUSP and all(a < b < 0.8 * RATIO * a for a, b in growing) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""How a finding is shown: one table with remarks, as text, in colour in a terminal, and in a notebook."""
+"""The display of a finding: one table with remarks, as text, in colour in a terminal, and in a notebook."""
 
 import html
 import sys
@@ -32,7 +32,7 @@ PLAIN = Badge("", "", "")
 
 
 class Row(NamedTuple):
-    """A line of the table: its cells, how its last cell is coloured, and whether the line is to stand out."""
+    """A line of the table: its cells, the colour of its last cell, and whether the line stands out."""
 
     cells: Sequence[str]
     badge: Badge
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Quote:
-    """What was found: the fact in bold, what there is to say of it, and places, each with what it is."""
+    """A finding: the fact in bold, its explanation, and places, each with its kind."""
 
     fact: str
     text: str = ""
@@ -51,17 +51,17 @@ class Quote:
 
     @property
     def mark(self) -> str:
-        """What stands before it."""
+        """The sign before it."""
         return "✓" if self.is_calm else "✗"
 
 
 def printable(text: str) -> str:
-    """Return the text with characters that steer a terminal, or the direction of writing, spelled out."""
+    """Return the text with escapes for characters that control a terminal or the direction of writing."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def picture_of(output: Value, node: Value) -> str:
-    """The graph with its gradients and a node marked, as SVG or HTML; nothing where no picture can be made."""
+    """The graph with its gradients and a marked node, as SVG or HTML; empty if no picture can be made."""
     nodes = engine.topological_order(output)
     with restored(nodes):
         for each in nodes:
@@ -73,19 +73,19 @@ def picture_of(output: Value, node: Value) -> str:
 
 
 class Sheet:
-    """A title with badges, a table, quotes and remarks; subclasses say what is in them."""
+    """A title with badges, a table, quotes and remarks, which subclasses define."""
 
     columns: ClassVar[tuple[str, ...]]
     spare: ClassVar[tuple[str, ...]] = ()
-    """the columns that go where the terminal is narrow"""
+    """the columns to leave out in a narrow terminal"""
     nothing: ClassVar[str] = ""
-    """what stands in the place of badges where there are none"""
+    """the text in the place of badges if there are none"""
 
     title: str
 
     @property
     def _words(self) -> tuple[str, str]:
-        """The columns that are not of numbers: the first and the last."""
+        """The columns of words: the first and the last."""
         return self.columns[0], self.columns[-1]
 
     def _badges(self) -> list[Badge]:
@@ -130,7 +130,7 @@ class Sheet:
     __repr__ = __str__
 
     def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
-        """The sheet in colour, for ``rich.print(sheet)``; without the ``spare`` columns where it is narrow."""
+        """The sheet in colour, for ``rich.print(sheet)``; without the ``spare`` columns if it is narrow."""
         from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
@@ -139,7 +139,7 @@ class Sheet:
             return Text(displayable(printable(text), console.encoding), style)
 
         def listed(mark: str, text: Text) -> Table:
-            """A text behind its mark, under which no line of it falls."""
+            """A text behind its mark, with a hanging indent."""
             grid = Table.grid()
             grid.add_row(shown(f"{mark} ", str(text.style)), text)
             return grid

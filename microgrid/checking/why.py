@@ -2,8 +2,8 @@
 
 A gradient is a sum over the paths from a value to the output, of the product of the local derivatives along each.
 So there are few ways for it to go wrong: a factor of 0 on every path, a long product of small or of large factors,
-paths that cancel, or a number that is not finite. ``why`` finds the places where that happens, in a number of steps
-that is proportional to the size of the graph, however many paths there are.
+paths that cancel, or a number that is not finite. ``why`` finds the places where that happens, in time proportional to
+the size of the graph, however many paths there are.
 """
 
 import math
@@ -22,14 +22,14 @@ from microgrid.engine import Value
 from microgrid.ops import LEAF, relu, short_repr
 
 VANISHING, EXPLODING = 1e-6, 1e6
-"""A gradient below the one is called vanishing, one above the other exploding."""
+"""A gradient below the first is called vanishing, one above the second exploding."""
 
 CANCELLED = 1e-9
 """Paths cancel if less than this fraction of their sizes is left."""
 
 
 class Size(StrEnum):
-    """What is the matter with a gradient, the worst first."""
+    """The kinds of suspicious gradients, the worst first."""
 
     NAN = "nan"
     INFINITE = "infinite"
@@ -51,19 +51,19 @@ class Size(StrEnum):
 
 @dataclass
 class Finding:
-    """What is the matter with the gradients of some leaves, and where it comes from.
+    """Suspicious gradients of some leaves, and their cause.
 
     Attributes:
         leaves: the values with this gradient and this cause.
-        names: what they are called.
+        names: their names.
         home: the module that holds them all; empty for none.
         gradient: the gradient of the first of them.
-        size: what is the matter with it.
-        cause: what makes it so, the one nearest the output first.
+        size: the kind of gradient: zero, vanishing, and so on.
+        cause: the cause, the one nearest the output.
         places: the nodes at which it happens, the one nearest the output first.
-        sentences: what happens there.
-        advice: what helps in this case, where more is known than what helps in general.
-        remedy: what helps.
+        sentences: the explanation.
+        advice: the remedy for this case, if there is a better one than that of the cause.
+        remedy: the remedy.
     """
 
     leaves: list[Value]
@@ -92,14 +92,14 @@ _BADGES = {Size.FINE: GOOD, Size.EXPLODING: ODD, Size.VANISHING: ODD}
 
 @dataclass(repr=False)
 class Explanation(Sheet):
-    """Why gradients are what they are: what ``why`` returns.
+    """The result of ``why``: the causes of suspicious gradients.
 
     Attributes:
-        title: of what.
+        title: which gradients.
         output: the output; the first of several.
         findings: one for each cause, the worst first; empty if no gradient is suspicious.
         counts: how many of the gradients are of each suspicious size.
-        notes: what else there is to know.
+        notes: further remarks.
     """
 
     columns = ("", "value", "gradient", "because")
@@ -113,7 +113,7 @@ class Explanation(Sheet):
 
     @property
     def size(self) -> Size:
-        """What is the matter with the worst gradient."""
+        """The kind of the worst gradient."""
         return self.findings[0].size if self.findings else Size.FINE
 
     @property
@@ -169,10 +169,10 @@ class Explanation(Sheet):
 
 
 def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanation:
-    """Explain gradients that are zero, vanishing, exploding, infinite or nan: where it happens, why, and what helps.
+    """Explain gradients that are zero, vanishing, exploding, infinite or nan: the place, the cause and a remedy.
 
     It computes the gradients anew; ``backward()`` need not have been called, and no ``grad`` is changed.
-    Lines are told of what was computed within ``record_lines()``.
+    Lines are given for nodes made within ``record_lines()``.
 
     >>> x = mg.Value(-2.0, "x")
     >>> finding = mg.why(mg.relu(x)).findings[0]
@@ -180,8 +180,8 @@ def why(output: Value | Iterable[Value], leaf: Value | None = None) -> Explanati
     ('zero', 'off')
 
     Args:
-        output: what is differentiated; several, such as the loss of each sample, stand for their sum.
-        leaf: whose gradient is to be explained, whatever it is; any node of the graph will do. Without it the
+        output: the output; several, such as the loss of each sample, count as their sum.
+        leaf: the node whose gradient is explained, suspicious or not; it need not be a leaf. Without it the
             suspicious gradients of all leaves are explained, the worst first: those that are not finite, are 0, or are
             below 1e-6 or above 1e6.
 

@@ -18,7 +18,7 @@ from microgrid.theme import THEMES
 __all__ = ["Picture", "RendererError", "draw", "name", "notebook_bundle"]
 
 KINDS: tuple[Drawable, ...] = (network, arrays, values)
-"""The kinds of things that are drawn, in the order in which they are asked."""
+"""The kinds of objects that are drawn, in the order in which they are tried."""
 
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 NOTEBOOK_LIMIT = 64
@@ -46,15 +46,15 @@ def draw(
 
     A node shows label, data and gradient. An edge shows the local derivative ∂result/∂operand, and under
     it the gradient that flows back along it: the gradient of the result times the local derivative. The
-    gradients are those of the last ``backward()``; before one they are left out, and so are those that came from
-    another output, while that of this one is 0.
+    gradients are those of the last ``backward()``. They are left out before one, and if they came from another
+    output and that of this one is 0.
 
     A model, such as ``MLP(2, [4, 4, 1])``, is drawn as the classic diagram: a circle per neuron, and a line
     per weight, whose width is its size and whose colour is its sign. Only ``title``, ``theme``, ``legend``,
     ``scale`` and ``renderer`` are for it.
 
-    A kernel, what ``compile`` makes of a function, is drawn as its array program: a box per statement, with its
-    operation and its shape. The forward and the backward pass stand side by side and go opposite ways. Only
+    A kernel, made by ``compile``, is drawn as its array program: a box per statement, with its
+    operation and its shape. The forward and the backward pass are side by side and run in opposite directions. Only
     ``title``, ``direction``, ``limit``, ``theme``, ``legend``, ``scale`` and ``renderer`` are for it. A compiled
     function is drawn as its kernel if it has one so far; ``draw(f.kernel(X, Y))`` draws that for arguments like these.
 
@@ -75,11 +75,11 @@ def draw(
         fold: alike operands of one operation beyond this many share a box, as in w₀x₀ + ⋯ + w₆₃x₆₃;
             ``None`` draws every one.
         limit: a graph of more boxes is drawn as its outline, with counts; ``None`` draws it whole.
-        mark: what to point out by a thick outline: a Value, ``focus`` unless given; a dict of Values and what to say
-            of each; or what ``why(y)`` or ``precision(y)`` found, with its words at each place.
+        mark: the nodes to mark by a thick outline: a Value, ``focus`` unless given; a dict of Values and a text for
+            each; or the result of ``why(y)`` or ``precision(y)``, with its words at each place.
         theme: ``"light"``, ``"dark"``, or ``"auto"``: SVG is dark within a dark page (of JupyterLab, VS Code, Colab,
             documentation), HTML for viewers who prefer it; else they are light, and so is PNG.
-        legend: whether to say what stands on the edges.
+        legend: whether to explain the numbers on the edges.
         scale: pixels of a PNG to a point; there are 72 points to an inch.
         like: another picture of this graph. Its numbers have as much room here, so in a series that is drawn before,
             between and after the passes nothing moves but the numbers.
@@ -91,8 +91,7 @@ def draw(
         were when it was drawn.
 
     Raises:
-        TypeError: if something that is drawn is neither a Value nor a model nor a kernel, or an argument is of a
-            wrong type.
+        TypeError: if ``what`` is neither Values nor a model nor a kernel, or an argument is of a wrong type.
         ValueError: for an unknown direction or theme, nothing to draw, a number below its least, a ``focus`` or a
             ``mark`` outside of the graph, a picture ``like`` that is of another graph, a scale that is not above 0,
             a model whose layers do not follow one another, a kernel that has no arrays or more boxes than ``limit``,
@@ -125,13 +124,13 @@ def draw(
 
 
 def notebook_bundle(value: Value, mark: Value | None = None) -> dict[str, str] | None:
-    """Return what a notebook shows for a cell that ends in a Value: a picture of a graph of up to 64 nodes.
+    """Return the display of a notebook cell that ends in a Value: a picture of a graph of up to 64 nodes.
 
-    For a larger graph, or where no picture can be made, it is ``None``: the notebook shows the repr.
+    For a larger graph, or if no picture can be made, it is ``None``: the notebook shows the repr.
 
     Args:
         value: the root of the graph.
-        mark: a node to point out; then of a larger graph the part around it is shown.
+        mark: a node to mark; then the part of a larger graph around it is shown.
     """
     try:
         if not exceeds(value, NOTEBOOK_LIMIT):

@@ -1,4 +1,4 @@
-"""What a compiler found: the array program of a kernel, a box per statement, forward and backward side by side."""
+"""The array program of a kernel: a box per statement, forward and backward side by side."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard
@@ -11,21 +11,21 @@ from microgrid.drawing.text import significant
 from microgrid.theme import THEMES
 
 Box = Any
-"""``microgrid.compiler.boxes.Box``, which stands on a floor above this one."""
+"""``microgrid.compiler.boxes.Box``, from a layer above this one."""
 
 ANY_ORDER = {"add", "mul", "maximum", "minimum", "equal", "not_equal", "hypot", "contract", "scatter"}
-"""Operations of which it does not matter which operand comes first."""
+"""Commutative operations."""
 
 
 class Boxed(Protocol):
-    """What a kernel is to a drawing, and a compiled function too."""
+    """The interface of a kernel, or a compiled function, for a drawing."""
 
     def boxes(self) -> list[Box]:
         """Return leaves and statements, operands first."""
 
     @property
     def traced(self) -> int:
-        """How many nodes of scalars they were."""
+        """The number of scalar nodes that the program was made from."""
 
 
 def suits(what: object) -> TypeGuard[Boxed]:
@@ -62,21 +62,21 @@ def picture(kernel: Boxed, options: Options) -> Picture:
 def arrays_dot(boxes: Sequence[Box], traced: int, *, title: str, direction: str, theme: str, legend: bool) -> str:
     """Return the DOT text of an array program.
 
-    Forward goes in the direction given and backward against it, so that a gradient stands beside its array.
+    Forward goes in the given direction and backward against it, so that a gradient is beside its array.
 
     Args:
         boxes: leaves and statements, operands first.
-        traced: how many nodes of scalars they were.
+        traced: the number of scalar nodes.
         title: a heading.
         direction: of the forward pass.
         theme: ``"light"`` or ``"dark"``.
-        legend: whether to say what dashed lines are.
+        legend: whether to explain dashed lines.
     """
     return _Writer(boxes, direction, theme, legend).write(title, traced)
 
 
 def arrays_descriptions(boxes: Sequence[Box]) -> dict[str, str]:
-    """Return, for the id of each box and edge, what it is in words."""
+    """Return a description for the id of each box and edge."""
     texts = {}
     for i, box in enumerate(boxes):
         part = f" ({box.note})" * bool(box.note and not box.operands)
@@ -97,7 +97,7 @@ class _Writer:
         self.legend = legend
         self.boxes = boxes
         self.direction = direction
-        self.upright = direction in ("LR", "RL")  # narrow boxes, for they stand in a long row
+        self.upright = direction in ("LR", "RL")  # narrow boxes, for a long row
         self.color = THEMES[theme]
         outputs = [i for i, box in enumerate(boxes) if any(result.startswith("output") for result in box.results)]
         self.forward = _needed(boxes, outputs)
@@ -224,7 +224,7 @@ class _Writer:
         return f"{symbol}({', '.join(text or 'a' for text in texts)})"
 
     def letters(self, box: Box) -> dict[int, str]:
-        """What the operands are called in the formula, where it matters which is which."""
+        """The names of the operands in the formula, if their order matters."""
         drawn = self.drawn(box)
         if len(drawn) < 2 or box.name in ANY_ORDER:
             return {}

@@ -1,4 +1,4 @@
-"""Where a classifier of points in the plane changes its mind."""
+"""The decision boundary of a classifier of points in the plane."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,8 +26,8 @@ def plot_boundary(
 ) -> Any:
     """Draw the regions that a model assigns to classes in the plane, with the points it learned from.
 
-    A model with one output decides by its sign, one with several for the largest. The shade is how sure it is:
-    how far the output is from 0, or the largest from the next. The line is where it changes its mind.
+    A model with one output decides by its sign, one with several for the largest. The shade shows the confidence:
+    how far the output is from 0, or the largest from the next. The line is the decision boundary.
 
     >>> figure = mg.plot_boundary(lambda p: p[0] - p[1], [[0.0, 1.0], [1.0, 0.0]], [-1, 1], title="a line")
     >>> figure.axes[0].get_title()
@@ -37,7 +37,7 @@ def plot_boundary(
         model: takes two numbers and returns an output, or a list of them.
         points: pairs of numbers: rows of a list, an array or a data frame.
         classes: the class of each point: −1 and 1, or 0 and 1, or 0, 1, 2, …; or names.
-        resolution: how many places the model is asked at, in each direction.
+        resolution: the number of places, in each direction, at which the model is evaluated.
         title: a heading.
         axes: matplotlib axes to draw on; unless given, a new figure.
 

@@ -1,4 +1,4 @@
-"""A graph as DOT text: what each node, edge and cluster looks like."""
+"""A graph as DOT text: the look of each node, edge and cluster."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from microgrid.ops import LEAF
 from microgrid.theme import THEMES, largest, sign_and_level
 
 BACK = {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}
-"""Where the gradient goes, for each direction of the forward pass."""
+"""The direction of the gradient, for each direction of the forward pass."""
 
 
 def drawing(
@@ -27,12 +27,12 @@ def drawing(
     """Return the picture of a graph, box by box. It depends on the arguments alone.
 
     Args:
-        graph: what to draw.
+        graph: the graph to draw.
         title: a heading.
-        direction: where the forward pass goes.
+        direction: of the forward pass.
         theme: ``"light"`` or ``"dark"``.
         note: lines under the heading.
-        legend: whether to say what stands on the edges.
+        legend: whether to explain the numbers on the edges.
         like: a picture of the same graph, whose numbers have as much room here.
     """
     writer = _Writer(graph, direction, theme, like)
@@ -40,7 +40,7 @@ def drawing(
 
 
 def descriptions(graph: Graph) -> dict[str, str]:
-    """Return, for the id of each node and edge, what it is in words, with every digit."""
+    """Return a description for the id of each node and edge, with every digit."""
     names, has_gradients = [_name(node) for node in graph.nodes], graph.has_gradients
     texts = {f"v{i}": _describe(node, has_gradients) for i, node in enumerate(graph.nodes)}
     for i, edge in enumerate(graph.edges):
@@ -172,13 +172,13 @@ class _Writer:
         )
 
     def aligned(self, name: str, numbers: Sequence[float]) -> list[str]:
-        """Return the numbers of a node or an edge aligned, in the room that they have had, or more."""
+        """Return the numbers of a node or an edge aligned, in at least the room that they had before."""
         texts = list(map(typed, numbers))
         self.rooms[name] = room_for(texts, self.rooms.get(name, (0, 0)))
         return aligned(texts, self.rooms[name])
 
     def aligned_ranges(self, name: str, pairs: Sequence[tuple[float, float] | None]) -> list[str]:
-        """Return one number, or ``least … greatest``, for each pair, and room for what is not known yet."""
+        """Return one number, or ``least … greatest``, for each pair, and room for numbers not known yet."""
         known = [pair for pair in pairs if pair]
         if all(_same(low, high) for low, high in known):
             texts = self.aligned(name, [low for low, _ in known])
@@ -189,7 +189,7 @@ class _Writer:
         return texts + [" " * len(texts[0])] * (len(pairs) - len(known))
 
     def contents(self, node: Node) -> list[str]:
-        """What a group holds, in a few words."""
+        """The content of a group, in a few words."""
         lines = [f"{len(node.values):,} nodes"]
         if self.graph.is_outline:
             counts = Counter(value.op.symbol for value in node.values if value.first is not None)
@@ -217,7 +217,7 @@ class _Writer:
         return self.color[f"{sign} {level}"] if level else ""
 
     def add_stubs(self, index: int, node: Node, boxes: list[DrawnBox], lines: list[DrawnLine]) -> None:
-        """Add what stands for edges that lead out of the picture."""
+        """Add stubs for edges that lead out of the picture."""
         color = self.color
         for count, what in ((node.hidden_operands, "operand"), (node.hidden_uses, "use")):
             if count:

@@ -1,4 +1,4 @@
-"""What each kind of thing that ``draw`` draws has in common: how it is recognised, and what the user asks for."""
+"""The protocol of the kinds of objects that ``draw`` draws, and the options of the user."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from microgrid.engine import Value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The options of ``draw``, of which a kind of picture reads those that are for it."""
+    """The options of ``draw``; each kind of picture reads those that apply to it."""
 
     title: str
     direction: str | None
@@ -29,11 +29,11 @@ class Options:
 
     @property
     def paper(self) -> str:
-        """The theme in which a picture is drawn; with ``"auto"`` a page turns light into dark."""
+        """The theme in which a picture is drawn; for ``"auto"`` it is light, and a dark page recolours it."""
         return "dark" if self.theme == "dark" else "light"
 
     def picture(self, dot: str, descriptions: dict[str, str], drawing: Drawing | None = None) -> Picture:
-        """Return a DOT text, and what each of its elements is in words, as a picture."""
+        """Return a picture of a DOT text, with a description of each of its elements."""
         return Picture(
             dot,
             descriptions,
@@ -46,7 +46,7 @@ class Options:
 
 
 class Drawable(Protocol):
-    """A kind of thing that can be drawn: a module with these two functions, and its name in ``KINDS``."""
+    """A kind of object that can be drawn: a module with these two functions, and its name in ``KINDS``."""
 
     def suits(self, what: object, /) -> bool:
         """Return whether something is of this kind."""

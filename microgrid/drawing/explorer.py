@@ -1,4 +1,4 @@
-"""The explorer: a page that plays backpropagation, and recomputes both passes when a leaf is edited."""
+"""The explorer: a page that steps through backpropagation, and recomputes both passes when a leaf is edited."""
 
 from functools import cached_property
 from typing import Any
@@ -50,6 +50,7 @@ ASSETS = (
     "quiz.js",  # gradients asked one by one
     "forward.js",  # tangents, and what a nudge does
     "worksheet.js",  # the steps as text, and on paper
+    "search.js",  # finding nodes
     "explorer.js",  # start, and what a step changes
 )
 
@@ -126,7 +127,7 @@ class Explorer(Page):
         }
 
     def _remarks(self) -> dict[int, str]:
-        """What Python's numbers show to be wrong, which the page computes anew."""
+        """The faults shown by Python's numbers, which the page computes anew."""
         order, output = self._program.order, self._program.order[-1]
         if len(order) > MANY:
             return {}
@@ -140,7 +141,7 @@ class Explorer(Page):
         return {"marks": {index[value]: texts for value, texts in self._marks.at.items()}} if self._marks.at else {}
 
     def _lines(self) -> dict[str, Any]:
-        """The lines of Python that ``record_lines`` noted, each once, and which made which value."""
+        """The lines of Python that ``record_lines`` noted, each once, and the line of each value."""
         order = self._program.order
         made = {i: str(value.origin) for i, value in enumerate(order) if value.origin and value.origin.file}
         texts = list(dict.fromkeys(made.values()))
@@ -158,9 +159,9 @@ class Explorer(Page):
         return {"findings": {"summary": self._marks.summary, "pass": self._marks.found_in, "quotes": quotes}}
 
     def _picture(self, has_modules: bool) -> dict[str, Any]:
-        """What to show; and where the boxes stand, if the page does not lay them out itself.
+        """The graph to show, and the places of boxes if the page does not lay them out itself.
 
-        It does, as boxes open and close. But a large graph that no module made is folded, as ``Layout`` does it.
+        The page does so as boxes open and close, except for a large graph without modules, which ``Layout`` folds.
         """
         note = f"{self._graph.total:,} nodes in outline" if self._graph.is_outline else ""
         view = {"direction": self._direction, "depth": self._depth, "limit": self._limit, "note": note}
@@ -196,23 +197,23 @@ def explore(
     theme: str = "auto",
     renderer: str | None = None,
 ) -> Explorer:
-    """Make the page that plays backpropagation on the graph of an output.
+    """Make the page that steps through backpropagation on the graph of an output.
 
     >>> page = mg.explore("tanh(x*w + b)")
     >>> "<script" in page.html
     True
 
     Args:
-        output: what ``backward()`` would be called on. Its gradients are computed anew in the page, from 0. A text
-            is read as a formula, such as ``"tanh(x*w + b)"``, whose names have small numbers to begin with; every
-            page has a box in which formulas are typed.
+        output: the Value to differentiate. Its gradients are computed anew in the page, from 0. A text
+            is read as a formula, such as ``"tanh(x*w + b)"``, whose names start with small numbers; every
+            page has a box for typing formulas.
         title: the page's heading; the output's label, or the formula, unless given.
         direction: where the forward pass goes: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``. Unless given
             it goes to the right, or down if the graph is small otherwise and larger so.
         depth: how many levels of modules to open, as for ``draw``: with 1 each layer is one box.
-        limit: a graph of more boxes is played on its outline: all of its nodes are computed, in a few boxes.
-        mark: what to point out, as for ``draw``: a Value, a dict of Values and what to say of each, or what ``why(y)``
-            or ``precision(y)`` found, whose sentences the page has, too. It goes when a leaf is changed.
+        limit: a graph of more boxes is shown as its outline: all of its nodes are computed, in a few boxes.
+        mark: the nodes to mark, as for ``draw``: a Value, a dict of Values and a text for each, or the result of
+            ``why(y)`` or ``precision(y)``, whose sentences the page shows, too, until a leaf is changed.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
         renderer: a Graphviz program's name or path, as for ``draw``.
 

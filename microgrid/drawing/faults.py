@@ -1,6 +1,6 @@
-"""What a graph's own numbers show to be wrong: gradients from elsewhere, numbers out of date, where nan begins.
+"""The faults that a graph's own numbers show: gradients from elsewhere, numbers out of date, where nan begins.
 
-Each is a function of the graph alone; the words are those that a picture or a page shows.
+Each is a function of the graph alone; pictures and pages show its words.
 """
 
 import math
@@ -13,14 +13,14 @@ from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, CONSTANT
 
 CLOSE = 1e-9
-"""Relative: sums in another order differ by less, and nothing that a reader should know of does."""
+"""The relative tolerance: sums in another order differ by less, real faults by more."""
 
 
 def gradients_beyond(order: Sequence[Value], outputs: Sequence[Value], numbers: Numbers) -> dict[Value, str]:
-    """Say of which gradients a part does not flow in along the edges of this graph, and where it comes from.
+    """Find the gradients of which a part does not flow in along the edges of this graph, and say where it comes from.
 
     ``backward()`` adds to leaves, so after a second one without zeroing they hold the gradient of the first too. It
-    sets what is between; so if that holds more, or less, this graph was not the last, or is a part of one.
+    sets interior nodes; if these hold more, or less, this graph was not the last, or is a part of another.
     """
     arrived = dict.fromkeys(order, 0.0)
     sizes = dict.fromkeys(order, 0.0)
@@ -41,13 +41,13 @@ def gradients_beyond(order: Sequence[Value], outputs: Sequence[Value], numbers: 
         flow, gradient = arrived[node], numbers.gradient(node)
         if 0.0 < gradient * flow < flow * flow:
             found[node] = f"of {significant(flow)} on its edges"
-        elif gradient:  # what is 0 was set to 0, or waits for what flows back
+        elif gradient:  # a 0 was set, or waits for the backward pass
             found[node] = f"= {significant(flow)} {'−' if rest < 0 else '+'} {significant(abs(rest))} from {source}"
     return found
 
 
 def out_of_date(order: Sequence[Value]) -> dict[Value, str]:
-    """Say which numbers are not what their operation gives for the numbers of the operands, and what that is."""
+    """Find the numbers that are not those of their operation at the present operands, and say the right ones."""
     found = {}
     for node in order:
         if node.first is not None and not isinstance(node.op, Given):
@@ -61,7 +61,7 @@ def out_of_date(order: Sequence[Value]) -> dict[Value, str]:
 
 
 def begins_not_finite(order: Sequence[Value], numbers: Numbers) -> dict[Value, str]:
-    """Say of the first node whose number, and the first whose gradient, is nan or infinite, that it begins there.
+    """Mark the first node whose number, and the first whose gradient, is nan or infinite.
 
     Nodes are in the order of the passes. A constant may be infinite.
     """

@@ -1,7 +1,7 @@
-"""What the explorer's page needs to read formulas by itself: the functions and operators that they may use.
+"""The functions and operators that the explorer's page needs to read formulas itself.
 
-Nothing is written twice: each of ``expressions.FUNCTIONS`` is run on symbols once, and its tape of rows is what the
-page runs. A row with a constant, as in ``x ** 2``, goes there for the constants that people write.
+Nothing is written twice: each of ``expressions.FUNCTIONS`` is run on symbols once, and the page runs its tape of rows.
+A row with a constant, as in ``x ** 2``, is exported for the usual constants.
 """
 
 import math
@@ -24,7 +24,7 @@ BASES = (2.0, 10.0, math.e)
 """The constants whose powers are rows of their own on the page; of others the page takes ``power`` of two numbers."""
 
 NUMBERS = (2.0, -0.5, 1.0, 0.5, -1.0, 1.5)
-"""What the names of a formula are at first, in their order; without signs where the result would be no number."""
+"""The initial numbers of the names of a formula, in order; all positive if the result would otherwise be nan."""
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": ops.add,
@@ -122,7 +122,7 @@ def table(program: Program) -> Json:
 
 
 def value_of(text: str) -> Value:
-    """Return a formula's result, of names with numbers to begin with.
+    """Return the result of a formula, with initial numbers for its names.
 
     Raises:
         ExpressionError: if it cannot be read, or has no name.

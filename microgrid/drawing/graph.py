@@ -1,8 +1,8 @@
-"""What a picture of a computation graph is made of: nodes, edges and clusters, as plain data.
+"""The nodes, edges and clusters of a picture of a computation graph, as plain data.
 
-Nothing here knows of Graphviz, SVG or HTML: the static picture and the interactive page are both
-made from a ``Graph``. A picture need not show every Value by itself: ``extract`` can draw many as one box.
-To do so it only says which Values share a box; the numbers on the edges follow by the chain rule.
+Nothing here depends on Graphviz, SVG or HTML: the static picture and the interactive page are both
+made from a ``Graph``. A picture need not show every Value separately: ``extract`` can draw many as one box.
+To do so it only decides which Values share a box; the numbers on the edges follow by the chain rule.
 """
 
 from collections import Counter
@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
-from microgrid.drawing.naming import title_of
 from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT, short_repr
@@ -22,15 +21,15 @@ OUTLINE_MODULES = 24
 """The most modules that an outline opens; with more, it shows the modules around them."""
 
 MANY = 20_000
-"""With more Values than this, what takes time for each is left out: folding, and finding what is rounding."""
+"""With more Values than this, slow steps are left out: folding, and finding numbers that are mere rounding."""
 
 REMARKS = 2
-"""So many remarks a box has room for."""
+"""The most remarks in a box."""
 
 OUTSIDE = -1
 
 OUTLINE_STAGES = 10
-"""Into how many stages the outline divides a graph that no module made."""
+"""The number of stages into which the outline divides a graph without modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,15 @@ class Node:
         exits: those of them that are used outside the box, or are outputs; for one Value, itself.
         kind: ``"input"`` (a leaf), ``"parameter"`` (a leaf that a module trains), ``"constant"``,
             ``"operation"``, or ``"group"`` for several Values drawn as one.
-        title: what a group is called; empty for a single Value, which has its own label.
+        title: the name of a group; empty for a single Value, which has its own label.
         path: the dotted name of the module that a group stands for; empty if it stands for none.
         cluster: the index in ``Graph.clusters`` of the inmost cluster around it, or ``None``.
-        is_output: whether the picture was asked of a Value in it.
-        is_marked: whether it is to be pointed out.
+        is_output: whether it holds an output of the picture.
+        is_marked: whether it is marked.
         hidden_operands, hidden_uses: how many edges from and to this node lie outside the picture.
         data: the least and the largest number among the exits, with mere rounding noise as 0.
         gradient: the same of the gradients.
-        remarks: what is known to be wrong with them, in words.
+        remarks: their known faults, in words.
     """
 
     values: tuple[Value, ...]
@@ -75,7 +74,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One use of an operand: ``x * x`` has two edges from ``x``. Next to a group, all uses in one.
+    """One use of an operand: ``x * x`` has two edges from ``x``. Next to a group, all uses form one edge.
 
     Attributes:
         source: the index of the operand in ``Graph.nodes``.
@@ -97,7 +96,7 @@ class Edge:
 
 
 Sibling = tuple[str, int]
-"""What modules are siblings in, by its dotted name, and which of them one is."""
+"""The dotted name of the list that holds sibling modules, and the place of one in it."""
 
 
 def sibling(path: str) -> Sibling | None:
@@ -111,7 +110,7 @@ class Cluster:
     """A frame around the nodes of a neuron, a layer or a network.
 
     Attributes:
-        title: what it is called, ``"Neuron 3"``.
+        title: its name, ``"Neuron 3"``.
         path: its dotted name from the module that the user called, ``"MLP.layers.0.neurons.3"``.
         parent: the index in ``Graph.clusters`` of the frame around it, or ``None``.
     """
@@ -123,14 +122,14 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What a picture shows.
+    """The content of a picture.
 
     Attributes:
         nodes: in topological order: every edge leads to a later node (unless groups make a cycle).
         edges: in the order of their targets, and of the arguments of these; into groups, of first use.
         clusters: outer ones first.
         total: how many Values the whole computation graph has, drawn or not.
-        is_outline: whether it was too large to be drawn as asked, and groups stand for its parts.
+        is_outline: whether it was too large, and groups stand for its parts.
         is_out_of_date: whether the data of an operand was changed since its results were computed.
     """
 
@@ -188,7 +187,7 @@ def extract(
         radius: see ``focus``.
         fold: of an operation with more operands than this, draw alike ones as one box; ``None``: never.
         limit: with more boxes than this, return the outline instead; ``None``: never.
-        marks: Values to point out, and what to say at each; ``focus`` unless there are any.
+        marks: Values to mark, with a text for each; ``focus`` unless there are any.
 
     Raises:
         ValueError: if the outputs do not depend on ``focus``, or a number is below its least.
@@ -224,7 +223,7 @@ def extract(
 
 
 def check_whole(name: str, given: Any, least: int, remedy: str) -> None:
-    """Raise an error, with a remedy, for what is not a whole number of at least ``least``."""
+    """Raise an error, with a remedy, unless ``given`` is a whole number of at least ``least``."""
     is_whole = hasattr(type(given), "__index__") and not isinstance(given, bool)
     if not is_whole or given < least:
         error = ValueError if is_whole else TypeError
@@ -254,12 +253,12 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
         chain = [call]
         while chain[-1].outer is not None:
             chain.append(chain[-1].outer)
-        known[call] = tuple([_Frame(each.path, title_of(each.kind, each.name)) for each in reversed(chain)])
+        known[call] = tuple([_Frame(each.path, each.title) for each in reversed(chain)])
     return {node: known[call] for node, call in made_by.items() if call is not None}
 
 
 # ---------------------------------------------------------------------------------------------------
-# What is drawn, and which Values share a box
+# The Values that are drawn, and those that share a box
 
 
 def _neighborhood(order: list[Value], focus: Value, radius: int) -> list[Value]:
@@ -275,7 +274,7 @@ def _neighborhood(order: list[Value], focus: Value, radius: int) -> list[Value]:
 
 
 def _collapse(order: Sequence[Value], frames: _Frames, depth: int) -> _Groups:
-    """Put what modules below a depth made into one box for each."""
+    """Put the nodes of each module below a depth into one box."""
     boxes: dict[_Frame, _Group] = {}
     groups = {}
     for node in order:
@@ -292,8 +291,8 @@ def _fold(order: Sequence[Value], groups: _Groups, frames: _Frames, most: int) -
     """Put alike operands of one operation into one box: of w₀x₀ + ⋯ + w₆₃x₆₃ the middle.
 
     Operands are alike if the same operation made them from the same kinds of operands, and nothing else
-    uses them. What only they use goes with them, so a term takes its weight along. Then the operands of
-    what was put away share a box too, unless something that is still drawn uses them.
+    uses them. Nodes that only they use go with them, so a term takes its weight along. Then the operands of
+    the folded nodes share a box too, unless something that is still drawn uses them.
     """
     users: dict[Value, list[Value]] = {node: [] for node in order}
     for node in order:
@@ -360,7 +359,7 @@ def _outline(order: Sequence[Value], outputs: Sequence[Value], frames: _Frames, 
                 groups[node] = before if behind.isdisjoint([groups.get(p, inputs) for p in node.parents]) else after
             elif node not in groups and node.op is not CONSTANT:
                 groups[node] = inputs
-    for node in reversed(order):  # a constant goes with what uses it
+    for node in reversed(order):  # a constant goes with its use
         for parent in node.parents:
             if parent.op is CONSTANT and node in groups:
                 groups.setdefault(parent, groups[node])
@@ -393,7 +392,7 @@ def _stages(order: Sequence[Value]) -> _Groups:
 
 
 class _Builder:
-    """Makes nodes, edges and clusters, once it is known what is drawn and what shares a box."""
+    """Makes nodes, edges and clusters of the Values that are drawn and the groups that share a box."""
 
     def __init__(self, order: Sequence[Value], groups: _Groups, frames: _Frames) -> None:
         self.order = order
@@ -402,7 +401,7 @@ class _Builder:
         self.members: dict[Value | _Group, list[Value]] = {}
         for node in order:
             self.members.setdefault(groups.get(node, node), []).append(node)
-        # A box stands where its last member does: after all that it uses.
+        # A box takes the place of its last member: after all its operands.
         place = {node: i for i, node in enumerate(order)}
         boxes = sorted(self.members, key=lambda box: place[self.members[box][-1]])
         self.index = {box: i for i, box in enumerate(boxes)}

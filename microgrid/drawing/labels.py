@@ -1,4 +1,4 @@
-"""Any text as Graphviz reads it: its HTML-like labels, which no label of a user breaks out of."""
+"""Any text as Graphviz's HTML-like labels, which no label of a user can break."""
 
 import math
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def _cut(line: str, limit: int) -> str:
 
 
 def label_width(label: str) -> int:
-    """Return the least width in points of a cell with this text, of which Graphviz measures Korean too narrow."""
+    """Return the least width in points of a cell with this text, because Graphviz measures Korean too narrow."""
     return math.ceil(max(columns(line) for line in _lines(label)) * SIZE * 0.54) + 6
 
 

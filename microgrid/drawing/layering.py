@@ -1,12 +1,12 @@
 """A layered layout: operands before results, siblings by index, arguments in order, frames within frames.
 
 The steps are those of Sugiyama, Tagawa and Toda (Methods for visual understanding of hierarchical system
-structures, 1981): ranks, an order in each rank that has few crossings, then places. A frame is laid out by
-itself and stands in the one around it as a box. So a frame holds its own and nothing else, and alike modules
-look alike. The order of a rank begins with that of the arguments, and gives it up only to cross fewer edges.
+structures, 1981): ranks, an order in each rank that has few crossings, then places. A frame is laid out
+separately and is a box in the frame around it. So a frame holds only its own boxes, and alike modules
+look alike. The order of a rank starts with that of the arguments, and departs from it only to cross fewer edges.
 
-An edge has a place in every rank that it passes, and its numbers one in a rank of their own, beside the line.
-Edges from one box share a line for as long as they go the same way.
+An edge has a place in every rank that it passes, and its numbers have one in a separate rank, beside the line.
+Edges from one box share a line as long as they go the same way.
 
 Here *along* is the way of the forward pass and *across* the other one; both grow from 0.
 """
@@ -26,7 +26,7 @@ SWEEPS = 6  # that look for an order with fewer crossings
 SETTLING = 8  # passes that move boxes towards what they are joined to
 STRAIGHT = 4.0  # how much more a bend weighs on the way of an edge, and before its label, than at its end
 TALLEST, LONGEST, PLEASANT = 2.2, 7.0, 0.6
-"""How much larger a graph may be across than along, and along than across, before it is folded; and the aim."""
+"""The largest ratios of across to along, and of along to across, of a graph that is not folded; and the aim."""
 
 FOLDED = 40  # boxes, at least, are in what is folded
 CROWDED = 10_000  # ranks that edges pass, all together: beyond, there is no room for them
@@ -57,7 +57,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Box:
-    """A box to lay out: its size, the number of the frame that it stands in, its place among its siblings."""
+    """A box to lay out: its size, the number of its frame, its place among its siblings."""
 
     size: Size
     frame: int | None = None
@@ -75,14 +75,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """How far apart things stand.
+    """The distances between items.
 
     Attributes:
         along: the least room between ranks.
         across: the room between neighbours in a rank.
         label: the room around a label.
-        side: where the line runs: 1 at the far side of its label across, −1 at the near one.
-        folds: whether what is much larger one way than the other is folded.
+        side: the side of a label on which its line runs: 1 the far side across, −1 the near one.
+        folds: whether a layout much larger one way than the other is folded.
     """
 
     along: float
@@ -94,7 +94,7 @@ class Spacing:
 
 @dataclass(slots=True)
 class Places:
-    """Where everything stands.
+    """The places of boxes, edges and frames.
 
     Attributes:
         at: the middle of each box.
@@ -115,7 +115,7 @@ class Places:
 
 @dataclass(eq=False, slots=True)
 class _Item:
-    """What has a place in a rank: a box, a frame, a label, or an edge that passes."""
+    """An item with a place in a rank: a box, a frame, a label, or an edge that passes."""
 
     along: float
     across: float
@@ -148,22 +148,22 @@ class _Link:
 
 
 def place(boxes: Sequence[Box], lines: Sequence[Line], frames: Sequence[Frame], spacing: Spacing) -> Places:
-    """Return where boxes, edges and frames stand; an outer frame comes before those in it."""
+    """Return the places of boxes, edges and frames; an outer frame comes before those in it."""
     return _Layout(boxes, lines, frames, spacing).places()
 
 
 class _Inside:
-    """What one frame holds, or the whole picture: items in layers, where labels have layers between the boxes.
+    """The content of one frame, or of the whole picture: items in layers, with layers of labels between the boxes.
 
     Attributes:
         items: the item of each box and inner frame; the numbers of frames follow those of boxes.
         pieces: the edges in it, each with the items that it joins here: ``None`` if the end is outside.
-        ways: what each edge passes in it, labels too.
-        enters, leaves: for the source of edges that cross its border, where, across.
+        ways: the items that each edge passes in it, labels too.
+        enters, leaves: for the source of edges that cross its border, the place across.
         layers: the items of each layer, in order.
         starts, widths: of the layers, along.
-        size: of what it holds.
-        corner: where that begins, in the whole picture.
+        size: of its content.
+        corner: of its content, in the whole picture.
         is_folded: whether its ranks are folded, and edges go straight.
     """
 
@@ -325,7 +325,7 @@ class _Layout:
         return sum(known) / len(known)
 
     def _settle(self, layers: list[list[_Item]]) -> None:
-        """Give items their places across: near what they are joined to, and apart from one another."""
+        """Give items their places across: near their neighbours along edges, and apart from one another."""
         gaps = []
         for layer in layers:
             steps = [(a.across + b.across) / 2 + self._gap(a, b) for a, b in pairwise(layer)]
@@ -475,10 +475,10 @@ class _Layout:
         return Places(at, routes, labels, corners, self.insides[None].size, is_folded)
 
     def _stops(self, edge: int, across: float) -> list[_Stop]:
-        """Return what an edge passes that begins there, across: it bends between layers only.
+        """Return the stops of an edge that begins there, across: it bends between layers only.
 
-        So it goes straight on to the end of the layer that it comes from, and from the beginning of the one that it
-        goes to: beside what comes then, which is ``None`` here.
+        So it goes straight on to the end of its first layer, and from the beginning of its last one; these stops have
+        no item: ``None``.
         """
         stops: list[_Stop] = []
         for frame, source, target in self.courses[edge]:
@@ -649,7 +649,7 @@ def _use(leaf: _Item) -> _Item:
 
 
 def _center(links: Sequence[_Link], place: int, back: bool) -> float:
-    """Return the mean place of what an item is joined to on one side; its own if that is nothing."""
+    """Return the mean place of an item's neighbours along edges on one side; its own if it has none."""
     places = [_spot(link.target, link.meets) if back else _spot(link.source, link.leaves) for link in links]
     return sum(places) / len(places) if places else float(place)
 
@@ -677,7 +677,7 @@ def _crossings(layers: Sequence[Sequence[_Item]]) -> int:
 
 
 def _pull(layer: Sequence[_Item], offsets: Sequence[float], *, into: bool, out: bool) -> None:
-    """Move the items of a layer towards what they are joined to, before and after."""
+    """Move the items of a layer towards their neighbours along edges, before and after."""
     wishes = []
     for item in layer:
         weight = wish = 0.0
@@ -692,7 +692,7 @@ def _pull(layer: Sequence[_Item], offsets: Sequence[float], *, into: bool, out: 
 
 
 def _straighten(layer: Sequence[_Item], offsets: Sequence[float]) -> None:
-    """Move what has one edge from before to where that is straight; the rest only to make room."""
+    """Move items with one edge from before to where that is straight; the others only to make room."""
     wishes = []
     for item in layer:
         if len(item.into) == 1:
@@ -704,7 +704,7 @@ def _straighten(layer: Sequence[_Item], offsets: Sequence[float]) -> None:
 
 
 def _move(layer: Sequence[_Item], offsets: Sequence[float], wishes: Sequence[tuple[float, float]]) -> None:
-    """Move items as near to where they wish as neighbours let them: weighted, squared, and in their order.
+    """Move items towards their wishes in order: the minimum of the weighted sum of squared distances.
 
     With the room between neighbours subtracted, places need only grow; so the best ones are an isotonic
     regression, found by pooling neighbours that would overtake each other (Barlow et al., Statistical inference

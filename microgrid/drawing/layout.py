@@ -1,7 +1,6 @@
-"""Where the boxes of the explorer's page stand, which has cards of known sizes.
+"""The places of the boxes of the explorer's page, which has cards of known sizes.
 
-A graph with hundreds of boxes side by side is folded: what stands in one rank becomes a block, what runs on
-for too long a few lines.
+A graph with hundreds of boxes side by side is folded: a rank becomes a block, a long row a few lines.
 """
 
 import math
@@ -12,7 +11,7 @@ from microgrid.drawing.layering import Box, Frame, Line, Point, Spacing, place
 from microgrid.drawing.text import columns
 
 LABELLED_EDGES = 300
-"""Up to so many edges, each has room of its own for its two numbers; beyond, only the active ones show them."""
+"""Up to so many edges, each has room for its two numbers; beyond, only the active ones show them."""
 
 LABEL = (80, 34)  # of an edge's two numbers, in pixels, as everything on the page
 COUNT = (58, 18)  # of how many uses are drawn as one edge
@@ -72,7 +71,7 @@ class Layout:
             self.frames.append([left, top, right, bottom])
 
     def json(self) -> dict[str, Any]:
-        """Return what the page draws of it, one entry per box, edge and frame."""
+        """Return the places for the page, one entry per box, edge and frame."""
         return {
             "labelled": self.labelled,
             "at": self.at,
@@ -86,7 +85,7 @@ class Layout:
         }
 
     def _room(self, edge: Edge) -> Size | None:
-        """The room for what stands on an edge: two numbers, how many uses it is, or nothing."""
+        """The room for the text on an edge: two numbers, a number of uses, or nothing."""
         kinds = {self.graph.nodes[edge.source].kind, self.graph.nodes[edge.target].kind}
         if "constant" in kinds or ("group" in kinds and edge.count == 1):
             return None

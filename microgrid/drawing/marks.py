@@ -1,4 +1,4 @@
-"""What a picture or a page points out: a Value, Values with words, or what ``why`` and ``precision`` have found."""
+"""The marks of a picture or a page: a Value, Values with words, or the findings of ``why`` and ``precision``."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from microgrid.checking.why import Explanation
 
 Mark: TypeAlias = "Value | Mapping[Value, str] | Explanation | Precision"
-"""What ``draw`` and ``explore`` take as ``mark``."""
+"""The type of ``mark`` for ``draw`` and ``explore``."""
 
 FEW = 8
 """Of a finding about more leaves than this only the places are marked, not the leaves."""
@@ -29,12 +29,12 @@ class Quote(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What is pointed out.
+    """The marked Values.
 
     Attributes:
-        at: for each Value the words that stand at it; none if it is only pointed out.
+        at: for each Value the words beside it; none if it is only marked.
         summary: all of it in one line.
-        found_in: which pass computes what is said, ``"forward"`` or ``"backward"``; empty if it is neither.
+        found_in: the pass that the words are about, ``"forward"`` or ``"backward"``; empty for neither.
         quotes: the findings, the worst first.
     """
 
@@ -45,11 +45,11 @@ class Marks:
 
 
 def marks_of(mark: "Mark | None", outputs: Iterable[Value]) -> Marks:
-    """Return what is to be pointed out in the graph of some outputs.
+    """Return the marks in the graph of some outputs.
 
     Raises:
-        TypeError: if it is nothing that can be.
-        ValueError: if it is not in the graph.
+        TypeError: if ``mark`` is none of these.
+        ValueError: if a Value is not in the graph.
     """
     if mark is None:
         return Marks()
@@ -69,7 +69,7 @@ def _found(mark: Mark) -> Marks:
         return Marks({mark: []})
     if isinstance(mark, Mapping) and all(isinstance(v, Value) and isinstance(text, str) for v, text in mark.items()):
         return Marks({value: [text] if text else [] for value, text in mark.items()})
-    from microgrid.checking.precision import Precision  # most pictures need none of what checks
+    from microgrid.checking.precision import Precision  # most pictures do not need the checking package
     from microgrid.checking.why import Explanation
 
     if isinstance(mark, Explanation):

@@ -1,4 +1,4 @@
-"""What pictures call things: a Value as the variable that holds it, a module by its class and place."""
+"""Names in pictures: of a Value that of its variable, of a module its class and place."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from microgrid.ops import short_repr
 
 
 def name(variables: Mapping[str, Any]) -> None:
-    """Label the Values among variables by the names of these: ``mg.name(locals())``.
+    """Label Values by the names of their variables: ``mg.name(locals())``.
 
     >>> a = Value(2.0)
     >>> weights = [Value(0.5), Value(-1.0)]
@@ -16,11 +16,11 @@ def name(variables: Mapping[str, Any]) -> None:
     >>> a.label, weights[1].label
     ('a', 'weights[1]')
 
-    Lists, tuples and dicts are looked into. A label that is there stays, so the first name of a Value wins,
-    and names that begin with ``_`` are passed over.
+    It also labels Values in lists, tuples and dicts. An existing label stays, so the first name of a Value wins.
+    Names that begin with ``_`` are skipped.
 
     Args:
-        variables: what ``locals()``, ``globals()`` or ``vars(object)`` returns.
+        variables: the result of ``locals()``, ``globals()`` or ``vars(object)``.
 
     Raises:
         TypeError: if it is not a mapping.
@@ -40,7 +40,7 @@ def name(variables: Mapping[str, Any]) -> None:
 
 
 def heading_text(title: Any) -> str:
-    """Return the title of a picture or a page as it was given.
+    """Return the title of a picture or a page.
 
     Raises:
         TypeError: if it is not text.
@@ -51,13 +51,7 @@ def heading_text(title: Any) -> str:
 
 
 def one_of(name: str, given: Any, known: Iterable[str]) -> None:
-    """Raise a ``ValueError`` for what is not one of the known names."""
+    """Raise a ``ValueError`` unless ``given`` is one of the known names."""
     known = [*known]
     if not isinstance(given, str) or given not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {short_repr(given)}")
-
-
-def title_of(kind: str, name: str) -> str:
-    """Return ``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
-    last = name.rpartition(".")[2]
-    return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"

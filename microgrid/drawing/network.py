@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from microgrid.calls import walk
+from microgrid.calls import titles
 from microgrid.drawing.drawable import Options
 from microgrid.drawing.labels import SANS, SIZE, heading, markup
-from microgrid.drawing.naming import title_of
 from microgrid.drawing.picture import Picture
 from microgrid.theme import THEMES, largest, sign_and_level
 
@@ -27,7 +26,7 @@ PARAMETER = re.compile(r"(?:(?P<layer>.*?)\.?neurons\.(?P<neuron>\d+)\.)?(?:w\.(
 class Layer:
     """Neurons side by side: ``weights[j][i]`` leads from unit ``i`` of the layer before to neuron ``j``.
 
-    ``name`` is the dotted one, empty for the model itself; ``title`` is what all pictures call the layer.
+    ``name`` is the dotted one, empty for the model itself; ``title`` is the name of the layer in all pictures.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Layer:
 
     @property
     def inputs(self) -> int:
-        """How many numbers a neuron takes."""
+        """The number of inputs of a neuron."""
         return len(self.weights[0])
 
 
@@ -65,28 +64,28 @@ def network_of(model: Any) -> Network:
     """Return the layers of neurons of a model, in the order in which it holds them.
 
     Raises:
-        ValueError: if it has none, or one does not take what the one before gives.
+        ValueError: if it has none, or one does not fit the outputs of the one before.
     """
     return stack(model, ((name, parameter.data) for name, parameter in model.named_parameters()))
 
 
 def parameter_groups(model: Any) -> Iterable[tuple[Any, str]]:
-    """Yield the parameters of neurons, each with what it belongs to: ``"Layer 0 · w"``."""
-    kinds = {name: type(module).__name__ for name, module in walk(model)}
+    """Yield the parameters of neurons, each with the name of its group: ``"Layer 0 · w"``."""
+    called = titles(model)
     for name, parameter in model.named_parameters():
         if match := PARAMETER.fullmatch(name):
             path = match["layer"] or ""
-            yield parameter, f"{title_of(kinds.get(path, path), path)} · {'b' if match['input'] is None else 'w'}"
+            yield parameter, f"{called.get(path, path)} · {'b' if match['input'] is None else 'w'}"
 
 
 def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
-    """Return the layers of neurons that named numbers of a model make up.
+    """Return the layers of neurons formed by named numbers of a model.
 
     Raises:
-        ValueError: if there is no neuron, or a layer does not take what the one before gives.
+        ValueError: if there is no neuron, or a layer does not fit the outputs of the one before.
     """
     layers: dict[str, Layer] = {}
-    kinds = {name: type(module).__name__ for name, module in walk(model)}
+    called = titles(model)
     others = 0
     for name, number in parameters:
         match = PARAMETER.fullmatch(name)
@@ -94,7 +93,7 @@ def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
             others += 1
             continue
         path = match["layer"] or ""
-        layer = layers.setdefault(path, Layer(path, title_of(kinds.get(path, path), path), {}, {}))
+        layer = layers.setdefault(path, Layer(path, called.get(path, path), {}, {}))
         neuron = int(match["neuron"] or 0)
         if match["input"] is None:
             layer.biases[neuron] = number
@@ -116,7 +115,7 @@ def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
 
 
 def network_dot(network: Network, *, title: str, theme: str, legend: bool = True) -> str:
-    """Return the DOT text of the diagram, in which every position is given."""
+    """Return the DOT text of the diagram, with every position."""
     color = THEMES[theme]
     layers = network.layers
     sizes = [layers[0].inputs, *[len(layer.weights) for layer in layers]]
@@ -177,18 +176,20 @@ def network_dot(network: Network, *, title: str, theme: str, legend: bool = True
 
 
 def network_descriptions(network: Network) -> dict[str, str]:
-    """Return, for the id of each circle and line, what it is in words."""
+    """Return a description for the id of each circle and line."""
     texts = {f"u0_{i}": f"input {i}" for i in range(network.layers[0].inputs)}
     for column, layer in enumerate(network.layers):
         for neuron, weights in layer.weights.items():
-            texts[f"u{column + 1}_{neuron}"] = f"{layer.title}, neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
+            texts[f"u{column + 1}_{neuron}"] = (
+                f"{layer.title} · Neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
+            )
             for unit, weight in weights.items():
-                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.title}, neuron {neuron}: weight {unit} = {weight!r}"
+                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.title} · Neuron {neuron}: weight {unit} = {weight!r}"
     return texts
 
 
 def shown_of(size: int) -> list[int]:
-    """Return which of so many neurons of a layer are drawn."""
+    """Return the numbers of the neurons that are drawn in a layer of this size."""
     return list(range(size)) if size <= SHOWN else [*range(SHOWN // 2), *range(size - SHOWN // 2, size)]
 
 

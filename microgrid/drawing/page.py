@@ -1,4 +1,4 @@
-"""A page that stands on its own: one file, played by a slider, that asks the network for nothing."""
+"""A self-contained page: one file with a slider, which makes no request."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ FRAME_HEIGHT = 683  # of the page within a notebook; no usual window is so high 
 
 
 SvgText = tuple[int, int, int, str, str]
-"""A line of text: x, y, the size, the name of the colour, and what it says."""
+"""A line of text: x, y, the size, the name of the colour, and the text."""
 
 
 class Page(ABC):
@@ -96,14 +96,14 @@ class Page(ABC):
         ends: tuple[str, str] = ("", ""),
         header: str = "playback.html",
     ) -> str:
-        """Put together what all pages share, the assets of one, the data and the functions of operations.
+        """Put together the parts shared by all pages, the assets of one, the data and the functions of operations.
 
         Args:
             assets: the names of its files: the ``.js`` in the order in which they run, the ``.css`` and ``.html``.
-            data: what the scripts find in ``page``, besides the title.
-            functions: statements that fill ``operations``, each a script of its own: one that cannot be read
-                leaves the others whole.
-            ends: what stands under the two ends of the slider.
+            data: the content of ``page`` for the scripts, besides the title.
+            functions: statements that fill ``operations``, each a separate script, so that a malformed one leaves
+                the others whole.
+            ends: the texts under the two ends of the slider.
             header: the name of the file with the controls beside the title.
         """
 
@@ -138,7 +138,7 @@ class Page(ABC):
 
 
 def svg(width: int, height: int, theme: str, content: Iterable[str], texts: Iterable[SvgText]) -> str:
-    """Return the picture of a page that has no graph: its paper, what stands on it, and lines of text.
+    """Return the picture of a page that has no graph: its paper, the elements on it, and lines of text.
 
     Args:
         width: in pixels.
@@ -172,7 +172,7 @@ def _json(data: Any) -> str:
 
 
 def _hashes(texts: list[str]) -> str:
-    """What a Content-Security-Policy allows: exactly these scripts or styles, none that a label smuggled in."""
+    """The sources of a Content-Security-Policy: exactly these scripts or styles, none that a label smuggles in."""
     return " ".join(f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" for text in texts)
 
 

@@ -1,4 +1,4 @@
-"""A picture: DOT text that becomes SVG, PNG, PDF or a page when someone asks for it."""
+"""A picture: DOT text that becomes SVG, PNG, PDF or a page on demand."""
 
 import base64
 import html
@@ -37,7 +37,7 @@ class Picture:
 
     Attributes:
         dot: the picture as DOT text, Graphviz's language.
-        drawing: the picture of a graph, box by box; ``None`` of anything else.
+        drawing: the picture of a graph, box by box; ``None`` for anything else.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Picture:
 
     @cached_property
     def svg(self) -> str:
-        """The picture as SVG text. With ``theme="auto"`` it is dark in a page that is, light by itself."""
+        """The picture as SVG text. With ``theme="auto"`` it is dark in a dark page, light on its own."""
         return _finish(self._graphviz_svg, self._title or "computation graph", self._tooltips, self._theme)
 
     @cached_property
@@ -69,8 +69,8 @@ class Picture:
         """The picture as PNG, on light paper unless ``theme="dark"``.
 
         The fonts inside ``graphviz-pure`` have no Korean letters, nor Chinese or Japanese ones, nor emoji.
-        A picture with such labels is made with CairoSVG and the fonts of the system, if it is installed; if
-        not, they are boxes, and a warning says so. SVG and HTML need neither.
+        CairoSVG, if installed, draws such labels with the fonts of the system; if not, they are boxes, and a
+        warning says so. SVG and HTML need neither.
         """
         if self._needs_fonts:
             if find_spec("cairosvg"):
@@ -128,7 +128,7 @@ class Picture:
 
     @property
     def html(self) -> str:
-        """The picture as a page that stands on its own."""
+        """The picture as a self-contained page."""
         title = html.escape(printable(self._title or "computation graph"))
         paper = {name: colors["paper"] for name, colors in THEMES.items()}
         light, dark = (paper[self._theme],) * 2 if self._theme in paper else (paper["light"], paper["dark"])
@@ -164,7 +164,7 @@ class Picture:
         return path
 
     def __str__(self) -> str:
-        """The DOT text; what ``sys.stdout`` cannot show stands in it as ``&#8722;``, which Graphviz reads."""
+        """The DOT text; letters that ``sys.stdout`` lacks are entities such as ``&#8722;``."""
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         return self.dot.encode(encoding, "xmlcharrefreplace").decode(encoding)
 
@@ -175,9 +175,9 @@ class Picture:
         return self.svg
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """SVG, and PNG for where SVG is not shown: an untrusted notebook, some web pages.
+        """SVG, and PNG for viewers that show no SVG: an untrusted notebook, some web pages.
 
-        The PNG has one pixel for each of the page's, whatever the picture's scale: notebooks stay small.
+        The PNG has one pixel for each of the page's, whatever the picture's scale, so that notebooks stay small.
         """
         bundle = {"image/svg+xml": self.svg, "text/plain": repr(self)}
         if find_renderer(self._renderer) != HERE and not self._needs_fonts:
@@ -192,7 +192,7 @@ FORMATS: dict[str, Callable[[Picture], str | bytes]] = {
     "html": lambda picture: picture.html,
     "dot": lambda picture: picture.dot,
 }
-"""What a picture is saved as, by the suffix of the file."""
+"""The file formats of pictures, by the suffix of the file."""
 
 
 def _with_minus(text: str) -> str:
@@ -205,7 +205,7 @@ def _svg_class(theme: str) -> str:
 
 
 def _finish(svg: str, title: str, tooltips: dict[str, str], theme: str) -> str:
-    """Make Graphviz's SVG fit to stand in a page: no prologue, sizes in pixels, names, fonts, dark mode."""
+    """Make Graphviz's SVG fit for a page: no prologue, sizes in pixels, names, fonts, dark mode."""
     svg = re.sub(r"<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(
         r'(<g id="([^"]*)"[^>]*>\s*<title>)[^<]*',

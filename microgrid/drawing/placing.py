@@ -1,7 +1,7 @@
-"""A picture box by box: its DOT text, and the same with the places that our own layout gives.
+"""A picture box by box: its DOT text, and the same with the places of our own layout.
 
-Graphviz would lay the graph out too, but not with siblings by index, nor each label by its own edge. So it is asked how
-large the texts are, then to draw everything where it is told to (its engine ``neato`` with ``-n2``).
+Graphviz would lay the graph out too, but not with siblings by index, nor each label by its own edge. So it first
+measures the texts, then draws everything at the given places (its engine ``neato`` with ``-n2``).
 """
 
 import json
@@ -13,7 +13,7 @@ from microgrid.drawing.rendering import render
 from microgrid.drawing.text import Room
 
 DRAW_AS_PLACED = ("-Kneato", "-n2")
-"""What tells Graphviz to draw everything where the text says."""
+"""The options by which Graphviz draws everything at the places in the text."""
 
 MARGIN = 9.0  # points, around what a frame holds
 ARROW = 7.0  # the length of an arrow's head
@@ -58,10 +58,10 @@ class Drawing:
     """A graph in Graphviz's language.
 
     Attributes:
-        defaults: what holds for the graph, all nodes and all edges.
-        heading: what stands over the picture, as an HTML-like table, or nothing.
-        direction: where the forward pass goes.
-        rooms: how much room the numbers of each node and edge have, by its name.
+        defaults: the attributes of the graph, of all nodes and of all edges.
+        heading: the text over the picture, as an HTML-like table, or nothing.
+        direction: of the forward pass.
+        rooms: the room for the numbers of each node and edge, by its name.
         has_gradients: whether there is room for gradients.
     """
 

@@ -1,8 +1,8 @@
 """The playground: a page in which a network learns a toy set, and every number of it can be seen.
 
-The page computes with the operations of the table alone. What a neuron, an activation, a loss and a step of an
-optimiser are it learns as graphs, which the classes of ``nn``, ``losses`` and ``optim`` made here; so its training is
-``mg.fit``'s, number by number, and no derivative is written in JavaScript.
+The page computes with the operations of the table alone. It gets neurons, activations, losses and steps of
+optimisers as graphs, made here by the classes of ``nn``, ``losses`` and ``optim``; so its training is
+that of ``mg.fit``, number by number, and no derivative is written in JavaScript.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,8 +33,11 @@ ASSETS = (
     "playground.js",  # the settings, and how it is played
 )
 
-COUNT, TRAINED = 200, 150
-"""How many samples a set has, and how many of them, the first ones, are learned from; the others are for the test."""
+COUNT = 200
+"""The number of samples of a set: the first ones are learned from, the others are for the test."""
+
+LEAST, MOST = 20, 180
+"""The limits of the number of samples that are learned from."""
 
 
 WIDEST, DEEPEST = 8, 4
@@ -42,7 +45,7 @@ WIDEST, DEEPEST = 8, 4
 
 
 class Activation(NamedTuple):
-    """What follows each hidden layer: a module, its name in Python, and how weights before it are drawn."""
+    """The activation after each hidden layer: a module, its name in Python, and the init of weights before it."""
 
     module: Callable[[Any], Any] | None
     python: str
@@ -50,7 +53,7 @@ class Activation(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss, its name in Python, and what it takes as targets: signs (−1, 1), classes (0, 1) or numbers."""
+    """A loss, its name in Python, and its targets: signs (−1, 1), classes (0, 1) or numbers."""
 
     function: Callable[[Any, Any], Any]
     python: str
@@ -76,14 +79,15 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-BATCH_SIZES = (1, 5, 10, 25, 50, TRAINED)
+DECAYS = (0.0, 0.0001, 0.001, 0.01, 0.1, 1.0)
+BATCH_SIZES = (1, 5, 10, 25, 50)
 
 SETS = {"moons": 0.1, "circles": 0.1, "xor": 0.3, "spirals": 0.02, "sine": 0.1}
 """The data sets with their usual noise."""
 
 
 SIGNS = ("negative", "positive")
-"""Whose colours the classes have."""
+"""The signs whose colours the classes have."""
 
 
 class Playground(Page):
@@ -102,10 +106,12 @@ class Playground(Page):
             "library": program.json(),
             "pieces": pieces,
             "sets": self._sets,
-            "trained": TRAINED,
+            "fewest": LEAST,
+            "most": MOST,
             "widest": WIDEST,
             "deepest": DEEPEST,
             "rates": RATES,
+            "decays": DECAYS,
             "batches": BATCH_SIZES,
             "activations": {name: activation[1:] for name, activation in ACTIVATIONS.items()},
             "losses": {name: loss[1:] for name, loss in LOSSES.items()},
@@ -141,7 +147,9 @@ def playground(
     loss: str = "",
     optimizer: str = "Adam",
     learning_rate: float = 0.03,
+    weight_decay: float = 0.0,
     batch_size: int = 10,
+    train_size: int = 150,
     noise: float | None = None,
     seed: int = 1,
     title: str = "",
@@ -159,12 +167,14 @@ def playground(
         data: a set of ``microgrid.data``: ``"moons"``, ``"circles"``, ``"xor"``, ``"spirals"`` or ``"sine"``, a
             curve of one variable.
         layers: the numbers of neurons of the hidden layers, at most 4 of 8; the last layer has one.
-        activation: what follows each hidden layer: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"none"``.
+        activation: after each hidden layer: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"none"``.
         loss: ``"binary cross-entropy"``, ``"hinge"`` or ``"squared error"``; unless given the first, or for a curve
             the last, which is the only one there.
         optimizer: ``"SGD"``, ``"Momentum"``, ``"Nesterov"``, ``"AdaGrad"``, ``"RMSprop"`` or ``"Adam"``.
         learning_rate: η.
-        batch_size: the number of samples in a minibatch, of the 150 that are learned from.
+        weight_decay: λ of the optimiser, from 0 to 100.
+        batch_size: the number of samples in a minibatch.
+        train_size: the number of samples, of the 200, that are learned from: 20 to 180; the others are for the test.
         noise: the standard deviation of the noise in the data; unless given, that of the set.
         seed: of the data, the initial weights and the minibatches.
         title: the page's heading.
@@ -173,7 +183,7 @@ def playground(
     Raises:
         ImportError: without NumPy, naming the extra that brings it.
         ValueError: for a name that is none of these, or a number out of its range.
-        TypeError: for something that is no number, or no text, where one belongs.
+        TypeError: for a setting that should be a number or text and is not.
     """
     is_curve = data == "sine"
     loss = loss or ("squared error" if is_curve else "binary cross-entropy")
@@ -190,15 +200,18 @@ def playground(
             f"{short_repr(layers)}"
         )
     widths = [_whole("the size of a layer", width, 1, WIDEST) for width in layers]
+    size = _whole("train_size", train_size, LEAST, MOST)
     settings = {
         "data": data,
         "layers": widths,
         "activation": activation,
         "loss": loss,
         "optimizer": optimizer,
-        "rate": _positive("learning_rate", learning_rate, 100.0),
-        "batch": _whole("batch_size", batch_size, 1, TRAINED),
-        "noise": SETS[data] if noise is None else _positive("noise", noise, 1.0, least=0.0),
+        "rate": _within("learning_rate", learning_rate, 1e-9, 100.0),
+        "decay": _within("weight_decay", weight_decay, 0.0, 100.0),
+        "batch": _whole("batch_size", batch_size, 1, size),
+        "train": size,
+        "noise": SETS[data] if noise is None else _within("noise", noise, 0.0, 1.0),
         "seed": _whole("seed", seed, 0, 2**32 - 1),
     }
     return Playground(settings, title=title, theme=theme)
@@ -210,7 +223,7 @@ def _whole(name: str, number: Any, least: int, most: int) -> int:
     return int(number)
 
 
-def _positive(name: str, number: Any, most: float, least: float = 1e-9) -> float:
+def _within(name: str, number: object, least: float, most: float) -> float:
     try:
         x = as_float(number)
     except TypeError as error:
@@ -221,7 +234,7 @@ def _positive(name: str, number: Any, most: float, least: float = 1e-9) -> float
 
 
 def _toy(name: str) -> Json:
-    """Return a set without noise, as it is before its samples are put in random order; the page does the rest."""
+    """Return a set without noise, before its samples are put in random order; the page does the rest."""
     from microgrid import data  # not above: it needs NumPy, and other pictures do not
 
     more = {"classes": 2} if name == "spirals" else {}
@@ -238,7 +251,7 @@ def _toy(name: str) -> Json:
 
 
 def _library() -> tuple[Program, dict[str, list[list[int]]]]:
-    """Return a program that holds every piece, and of each piece the nodes that go in and come out."""
+    """Return a program that holds every piece, and the input and output nodes of each piece."""
     pieces: dict[str, tuple[list[Value], list[Value]]] = {}
     x, target = Value(0.5, "x"), Value(1.0, "target")
     with enable_grad():
@@ -255,10 +268,12 @@ def _library() -> tuple[Program, dict[str, list[list[int]]]]:
             else:
                 pieces[name] = [x, target], [loss.function(x, target)]
         for name, make in OPTIMIZERS.items():
-            optimizer, rate, steps = make([Value(0.0)]), Value(0.1, "rate"), Value(1.0, "steps")
-            vars(optimizer).update(learning_rate=rate, steps=steps)
-            given = [Value(1.0) for _ in range(2 + len(optimizer.memory))]
-            pieces[name] = [rate, steps, *given], [*optimizer.formula(*given)]
+            settings = {key: Value(0.1, key) for key in ("learning_rate", "weight_decay", "steps")}
+            optimizer = make([Value(0.0)])
+            vars(optimizer).update(settings)
+            parameter, gradient, *memory = (Value(1.0) for _ in range(2 + len(optimizer.memory)))
+            given = parameter, gradient, *memory
+            pieces[name] = [*settings.values(), *given], [*optimizer._decayed(*given)]
         program = Program(ops.total([result for _, results in pieces.values() for result in results]))
     index = program.index
     return program, {

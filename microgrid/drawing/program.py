@@ -1,7 +1,7 @@
 """A computation graph as plain data: the program that the explorer's page runs.
 
-The page can compute operations and nothing else. So a row goes there with its JavaScript expression, and
-with its local derivatives as short programs of the same kind, found by running the row's own partials on
+The page can only compute operations. So a row is exported as its JavaScript expression, and
+its local derivatives as short programs of the same kind, recorded by running the row's own partials on
 symbols. No derivative is written in JavaScript.
 """
 
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 class Symbol(Operators):
-    """A number that is not known yet: an operation on it is written down on its tape, not computed."""
+    """An unknown number: an operation on it is recorded on its tape, not computed."""
 
     __slots__ = ("slot", "tape")
 
@@ -57,12 +57,12 @@ def _slot(tape: list[Entry], argument: Any) -> int:
 
 
 class Row:
-    """What the page needs to know of one row of the table.
+    """The export of one row of the table to the page.
 
     Attributes:
         javascript: its function in JavaScript; empty if it has none.
-        tape: the slots of the local derivatives' program: y, the arguments, then what it computes.
-        is_users: whether it is the user's, so that the page checks its JavaScript against Python's numbers.
+        tape: the slots of the local derivatives' program: y, the arguments, then the computed ones.
+        is_users: whether it is user-defined, so that the page checks its JavaScript against Python's numbers.
         results: for each argument the slot of its local derivative; ``None`` if nothing ever flows back.
         problem: why the page cannot compute the row, in words; empty if it can.
     """
@@ -81,7 +81,7 @@ class Row:
             if callable(partial):
                 try:
                     self.results.append(_slot(self.tape, partial(y, *xs)))
-                except Exception as error:  # the function is the user's: whatever it raises, the page says so
+                except Exception as error:  # a user's function: the page shows any exception
                     self.results.append(None)
                     self.problem = (
                         f"the local derivative of {op.name} is not written with operations of the table ({error})"
@@ -144,7 +144,7 @@ class Program:
         order: every Value, parents before children, in the order of ``backward()``.
         index: the position of each in ``order``.
         rows: the operations of the graph, and those that the page may need besides.
-        numbers: of each operation, in the page's list; what local derivatives are computed with is there, too.
+        numbers: of each operation, in the page's list, which includes those of local derivatives.
     """
 
     def __init__(self, output: Value, besides: Iterable[Operation] = ()) -> None:
@@ -198,7 +198,7 @@ def number(x: float) -> float | str:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Formulas for people. A text goes with the strength that holds it together, to know where parentheses go.
+# Formulas for people. Each text has a strength, its precedence, which decides on parentheses.
 
 COMPARISON, SUM, PRODUCT, PREFIX, POWER, ATOM = range(6)
 STRENGTHS = {"+": SUM, "-": SUM} | dict.fromkeys(("*", "/", "//", "%"), PRODUCT)
@@ -206,13 +206,13 @@ FORMULA_LENGTH = 160
 
 
 class Text(NamedTuple):
-    """A formula, and how tightly it holds together."""
+    """A formula, and its precedence."""
 
     text: str
     strength: int
 
     def held(self, strength: int) -> str:
-        """Return it so that it holds as tightly, in parentheses if need be."""
+        """Return it with at least this precedence, in parentheses if need be."""
         return self.text if self.strength >= strength else f"({self.text})"
 
     def __format__(self, specification: str) -> str:

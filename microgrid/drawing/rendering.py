@@ -1,4 +1,4 @@
-"""Graphviz: which program lays a graph out, and how it is called.
+"""Graphviz: the program that lays a graph out, and its call.
 
 The ``graphviz-pure`` wheel holds a program and no module, so it is found through the wheel's list of files.
 """
@@ -21,8 +21,8 @@ TIME_LIMIT = 120.0
 
 HERE = "here"
 draw_here: Callable[[str, str, bool], bytes] | None = None
-"""What draws where no program can be run, as in a browser: a DOT text, in the format ``"svg"`` or ``"json0"``,
-and whether everything stands where the text says."""
+"""The function that draws where no program can be run, as in a browser: it takes a DOT text, the format ``"svg"`` or
+``"json0"``, and whether the text has all places."""
 
 
 class RendererError(RuntimeError):
@@ -74,10 +74,10 @@ def _graphviz_pure() -> str | None:
 
 
 def lend_to_graphviz() -> None:
-    """Let the package ``graphviz`` draw with graphviz-pure where there is no system ``dot``: for whoever asks for it.
+    """Let the package ``graphviz`` draw with graphviz-pure if there is no system ``dot``.
 
-    Notebooks written for micrograd draw with that package, which looks for a program called ``dot`` and no other. It is
-    no dependency: no module of ours imports it.
+    Notebooks written for micrograd draw with that package, which only looks for a program called ``dot``. It is
+    no dependency: no module of ours imports it, and only this call changes it.
 
     Raises:
         ModuleNotFoundError: if the package is not installed: ``pip install graphviz``.

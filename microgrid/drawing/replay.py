@@ -1,4 +1,4 @@
-"""The replay: a page that plays back a training that was recorded, with its curve, weights and boundary."""
+"""The replay: a page that replays a recorded training, with its curve, weights and boundary."""
 
 import base64
 import math
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from microgrid import ops
-from microgrid.calls import Call
+from microgrid.calls import Call, titles, within
 from microgrid.drawing.boundary import MARGIN
 from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
 from microgrid.drawing.page import Page, svg
@@ -90,7 +90,7 @@ class Thinned(Generic[Item]):
         self.count += 1
 
     def items(self) -> list[Item]:
-        """Return what is kept, in order."""
+        """Return the kept items, in order."""
         return self._kept if self._last is None else [*self._kept, self._last]
 
 
@@ -172,7 +172,7 @@ class Watcher(Page):
             },
             "network": _diagram(network) if network and not side else None,
             "images": _images(network, side) if network and side else None,
-            "groups": _groups(self._names),
+            "groups": _groups(self._names, titles(self._model)),
             "boundary": self._boundary(network),
         }
         functions = self._trace.program.functions() if self._trace and self._trace.program else []
@@ -209,7 +209,7 @@ class Watcher(Page):
         self._moments.append((at, measures))
 
     def _boundary(self, network: Network | None) -> dict[str, Any] | None:
-        """Return what the page needs to compute the model all over the plane, or for each image."""
+        """Return the data with which the page computes the model all over the plane, or for each image."""
         if self._trace is None:
             return None
         if self._trace.program is None:
@@ -237,23 +237,23 @@ class Watcher(Page):
 
 
 def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: str = "auto") -> Watcher:
-    """Watch a model learn: the page plays its training back, with a slider.
+    """Watch a model learn: the page replays its training, with a slider.
 
     >>> (X, y), model = mg.data.moons(20), mg.nn.MLP(2, [3, 1])
     >>> watcher = mg.watch(model, X, y)  # watcher.save("training.html") writes the page
     >>> history = mg.fit(model, X, y, loss=mg.losses.binary_cross_entropy, epochs=2, after_epoch=watcher, quiet=True)
 
     The page shows the learning curves and, of neurons in layers, the weights: as the width and colour of
-    lines, or as images where the inputs make a square, such as 64 pixels; of any other model the statistics
+    lines, or as images if the inputs form a square, such as 64 pixels; for any other model the statistics
     of its parameters. If the model takes two numbers, the page computes it all over the plane; if one, it draws
-    the curve of its answers through the points, over those of earlier moments; of an image it shows the scores, and
+    the curve of its outputs through the points, over those of earlier moments; for an image it shows the scores, and
     the gradient of a score at each pixel.
-    It is of bounded size: of a long training it has about 200 moments, evenly spaced.
+    Its size is bounded: it keeps about 200 evenly spaced moments of a long training.
 
     Args:
         model: a module, or anything that has ``parameters()``. It is noted as it is now, as moment 0.
-        X: the samples: of two numbers, points on a plane; of one, points of a curve; images where the numbers make a
-            square. Of others the page shows nothing.
+        X: the samples: two numbers are points on a plane, one a point of a curve, and numbers that form a square an
+            image. The page does not show others.
         y: the target of each: a class, 0 and 1 or −1 and 1 or 0, 1, 2, …, or one-hot; or a number.
         title: the page's heading.
         theme: ``"light"``, ``"dark"``, or ``"auto"`` to follow the viewer.
@@ -275,7 +275,7 @@ def watch(model: Any, X: Any = None, y: Any = None, *, title: str = "", theme: s
 
 
 def _data(X: Any, y: Any) -> tuple[list[list[float]], list[float]]:
-    """Return the points of a line or a plane, or images, and their targets; of other samples no points."""
+    """Return the points of a line or a plane, or images, and their targets; no points for other samples."""
     if X is None:
         if y is not None:
             raise ValueError("watch() got targets y without samples: give both, watch(model, X, y)")
@@ -311,7 +311,7 @@ def _number(name: str, place: int, given: Any) -> float:
 
 
 def _side(inputs: int) -> int:
-    """Return the side of the square that so many inputs make; 0 if they are no image."""
+    """Return the side of the square that so many inputs form; 0 if they are no image."""
     side = math.isqrt(inputs)
     return side if side >= 4 and side * side == inputs else 0
 
@@ -358,7 +358,7 @@ class _Trace:
             return [y.data if isinstance(y, Value) else float(y) for y in self._run(point)]
 
     def json(self, network: Network | None) -> dict[str, Any]:
-        """Return the program, and which of its nodes are inputs, parameters, outputs and neurons."""
+        """Return the program, and the places of its inputs, parameters, outputs and neurons."""
         assert self.program is not None
         program, index = self.program.json(), self.program.index
         made = {
@@ -372,7 +372,7 @@ class _Trace:
                 children.setdefault(index[parent], []).append(i)
 
         def answer_of(path: str) -> int | None:
-            """Return the node of a neuron, or of the activation that it goes through and nothing else takes."""
+            """Return the node of a neuron, or of the activation that alone uses it."""
             i = made.get(path)
             while i is not None and len(after := children.get(i, [])) == 1 and len(program["parents"][after[0]]) == 1:
                 i = after[0]
@@ -397,7 +397,7 @@ class _Trace:
     def _run(self, x: Sequence[Any]) -> list[Any]:
         is_training = getattr(self.model, "training", False)
         if is_training:
-            self.model.eval()  # no dropout: what is shown is the model in use
+            self.model.eval()  # no dropout: the page shows the model in evaluation mode
         try:
             return as_list(self.model(x))
         finally:
@@ -406,7 +406,7 @@ class _Trace:
 
 
 # ---------------------------------------------------------------------------------------------------
-# The parameters: where each stands in a frame
+# The parameters: the position of each in a frame
 
 
 def _base64(frames: Iterable["array[float]"]) -> str:
@@ -414,7 +414,7 @@ def _base64(frames: Iterable["array[float]"]) -> str:
 
 
 def _network(model: Any, names: list[str]) -> Network | None:
-    """Return the layers of neurons, with the position of each parameter in the place of its number."""
+    """Return the layers of neurons, with the position of each parameter instead of its number."""
     try:
         network = stack(model, ((name, float(i)) for i, name in enumerate(names)))
     except ValueError:
@@ -454,14 +454,17 @@ def _weights(weights: dict[int, dict[int, float]], neurons: Iterable[int]) -> li
     return [int(weights[j][0]) for j in neurons]
 
 
-def _groups(names: list[str]) -> list[tuple[str, list[list[int]]]]:
+def _groups(names: list[str], called: dict[str, str]) -> list[tuple[str, list[list[int]]]]:
     """Return parameters that belong together: the name of the group, and runs of positions, first and length."""
 
     def group_of(name: str) -> str:
         match = PARAMETER.fullmatch(name)
         if match is None:
-            return re.sub(r"(\.\d+)+$", "", name)
-        return f"{match['layer'] or ''} {'weights' if match['input'] else 'biases'}".strip()
+            module, own = within(called, re.sub(r"(\.\d+)+$", "", name))
+        else:
+            module = called.get(match["layer"], match["layer"]) if match["layer"] else ""
+            own = "weights" if match["input"] else "biases"
+        return " · ".join(filter(None, [module, own]))
 
     groups: dict[str, list[list[int]]] = {}
     position = 0

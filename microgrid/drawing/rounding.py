@@ -1,9 +1,9 @@
-"""The numbers of a picture, and which of them are nothing but rounding: it shows 0, not 1.1102e-16.
+"""The numbers of a picture, and which of them are mere rounding noise: the picture shows 0, not 1.1102e-16.
 
 Every result is rounded to 53 bits, and every operation passes on the errors of its operands times its
 local derivatives. Added up along the graph, once forward and once back, this bounds the error of each number
-to first order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, chapter 3). A number that is
-smaller than its own bound says nothing; ``sin(math.pi)`` is one, a vanishing gradient of 1e-20 is not.
+to first order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, chapter 3). A number
+smaller than its own bound means nothing; ``sin(math.pi)`` is one, a vanishing gradient of 1e-20 is not.
 """
 
 import math
@@ -13,18 +13,18 @@ from microgrid.engine import Value
 from microgrid.given import Given
 
 UNIT = 2.0**-52
-"""The distance from 1 to the next float: a little more than the error of one rounding, so that it moves a number."""
+"""The distance from 1 to the next float: twice the error of one rounding, so that it moves a number."""
 
 SMALL = 1e-12
-"""Only below this may a number be called nothing, whatever the bound: near a kink the bound is too wide."""
+"""Only numbers below this count as noise, whatever the bound: near a kink the bound is too wide."""
 
 
 class Numbers:
-    """What a picture says of each Value.
+    """The numbers of a picture for each Value.
 
     Args:
-        order: the nodes of which to find what is rounding, as ``topological_order`` gives them. Their
-            operands beyond it count as right to the last bit. Of all other nodes the numbers are as they are.
+        order: the nodes whose rounding noise is found, as ``topological_order`` gives them. Their
+            operands beyond it count as exact. The numbers of all other nodes are shown as they are.
         live: the nodes that send gradients back.
     """
 
@@ -63,7 +63,7 @@ class Numbers:
         return tuple(map(_settled, derivatives, errors)) if errors else derivatives
 
     def flows(self, node: Value) -> tuple[float, ...]:
-        """Return what ``backward()`` sends to each parent: the gradient times the local derivative."""
+        """Return the flow of ``backward()`` to each parent: the gradient times the local derivative."""
         # What is always 0 sends nothing back, not 0 × inf.
         flows = [
             node.grad * derivative if node in self._live and connected else 0.0
@@ -75,7 +75,7 @@ class Numbers:
         return self._data_errors.get(node, _rounding(node.data))
 
     def _moved(self, node: Value) -> tuple[float, ...]:
-        """The local derivatives where every number is off by its error: how well they are known."""
+        """The local derivatives with every number off by its error, to see how well they are known."""
         try:
             return node.op.local_derivatives(
                 node.data + self._data_error(node), *[parent.data + self._data_error(parent) for parent in node.parents]

@@ -1,4 +1,4 @@
-"""Numbers and labels as text: how many digits, how wide, and what can be printed at all."""
+"""Numbers and labels as text: digits, widths, and printable characters."""
 
 import math
 import unicodedata
@@ -9,7 +9,7 @@ Room = tuple[int, int]
 
 
 def significant(number: float, digits: int = 4) -> str:
-    """Return a number as a picture shows it: ``digits`` significant digits, whole numbers in full, a true minus."""
+    """Return a number for a picture: ``digits`` significant digits, whole numbers in full, a true minus."""
     if not math.isfinite(number):
         text = str(number)
     elif number == int(number) and abs(number) < 1e6:
@@ -34,14 +34,14 @@ def room_for(texts: Iterable[str], least: Room = (0, 0)) -> Room:
 
 
 def aligned(texts: Sequence[str], room: Room) -> list[str]:
-    """Return numbers in texts of one width whose decimal points stand under one another."""
+    """Return numbers as texts of one width with aligned decimal points."""
     before, after = room
     parts = [text.partition(".") for text in texts]
     return [f"{whole:>{before}}{point + fraction:<{after}}" for whole, point, fraction in parts]
 
 
 def printable(text: str) -> str:
-    """Replace what XML cannot hold: control characters by their pictures, half characters by �."""
+    """Replace characters that XML cannot hold: control characters by their pictures, half characters by �."""
     return "".join(
         chr(0x2400 + ord(c)) if c < " " else "␡" if c == "\x7f" else "�" if _unprintable(c) else c for c in text
     )

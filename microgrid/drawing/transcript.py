@@ -1,4 +1,4 @@
-"""Both passes in words: a line for each step, as the explorer's page plays them."""
+"""Both passes in words: a line for each step of the explorer's page."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def transcript(output: Value) -> str:
-    """Return what the forward pass computes and what the backward pass adds, a line for each step.
+    """Return the results of the forward pass and the terms of the backward pass, a line for each step.
 
     Gradients begin at 0, whatever the nodes have. A node without a label is v with a number, as on the page.
     """
@@ -60,7 +60,7 @@ def _is_constant(value: Value) -> bool:
 
 
 def _operand(x: Value | float) -> str:
-    """Return a number as it stands within a formula: in parentheses if it is negative."""
+    """Return a number for a formula: in parentheses if it is negative."""
     text = _number(x.data if isinstance(x, Value) else x)
     return f"({text})" if text.startswith("−") else text
 

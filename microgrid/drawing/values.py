@@ -12,7 +12,7 @@ from microgrid.engine import Value
 
 
 def suits(what: object) -> bool:
-    """Return whether to draw it as a graph: that is asked last, and ``picture`` says what else there is."""
+    """Return whether to draw it as a graph: always, as the last kind; ``picture`` refuses other objects."""
     return True
 
 

@@ -1,9 +1,8 @@
 """The table of operations: one row per operation, and nothing about an operation anywhere else.
 
-``op`` says what a row is, ``ieee`` holds the forward functions that Python lacks, ``table`` the rows, ``factories``
-those with constants, ``functions``
-what is made of several rows: softmax, mean, dot; ``expansion`` says a row in terms of others; ``operators`` gives a
-number type of your own Python's operators.
+``op`` defines a row, ``ieee`` the forward functions that Python lacks; ``table`` holds the rows, ``factories`` makes
+those with constants, ``functions`` combines several: softmax, mean, dot; ``expansion`` writes a row in terms of others;
+``operators`` gives Python's operators to a number type of your own.
 """
 
 from microgrid.ops.expansion import expand as expand

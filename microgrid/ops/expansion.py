@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from microgrid.ops.op import Operation, as_float
+from microgrid.ops.op import Operation, as_float, number
 from microgrid.ops.operators import Operators
 
 Meaning = Callable[[Any, Sequence[Any]], Any]
-"""``meaning(op, arguments)`` is a row of what stands for numbers."""
+"""``meaning(op, operands)`` computes a row of whatever stands for numbers."""
 
 
 def expand(op: Operation, meaning: Meaning, arguments: Sequence[Any]) -> Any:
-    """Return a row as its expansion in other rows says, whatever these mean.
+    """Return the expansion of a row in other rows, each computed by ``meaning``.
 
     >>> from microgrid.ops import relu
     >>> expand(relu, lambda op, xs: f"{op.name}({xs[0]}, {xs[1]})", ["x"])
@@ -19,24 +19,36 @@ def expand(op: Operation, meaning: Meaning, arguments: Sequence[Any]) -> Any:
 
     Args:
         op: a row that has an ``expansion``.
-        meaning: what another row is of what stands for numbers: texts, arrays, complex numbers.
-        arguments: what stands for the numbers that the row is given.
+        meaning: computes another row of texts, arrays or complex numbers in the place of numbers.
+        arguments: the texts, arrays or complex numbers in the place of the row's arguments.
 
     Raises:
-        TypeError: if the expansion is not written with operators and operations of the table.
+        TypeError: if the expansion raises one, naming the operation, or gives no number. Those of ``meaning`` pass.
     """
     assert op.expansion is not None, op.name
+    of_meaning: list[TypeError] = []
+
+    def compute(row: Operation, operands: Sequence[Any]) -> Any:
+        try:
+            return meaning(row, operands)
+        except TypeError as error:
+            of_meaning.append(error)
+            raise
+
     try:
-        result = op.expansion(*[_Standing(argument, meaning) for argument in arguments])
+        result = op.expansion(*[_Symbol(argument, compute) for argument in arguments])
     except TypeError as error:
+        if error in of_meaning:
+            raise
         raise TypeError(
-            f"operation {op.name!r}: its expansion is not written with operators and operations of the table: {error}"
+            f"operation {op.name!r}: its expansion raises TypeError: {error}; write it for {op.arity} argument(s) with "
+            "operators and operations of the table"
         ) from error
-    return result.content if isinstance(result, _Standing) else result
+    return result.content if isinstance(result, _Symbol) else number(op, result, "expansion")
 
 
-class _Standing(Operators):
-    """What stands for a number while a row is expanded."""
+class _Symbol(Operators):
+    """Stands for a number while a row is expanded."""
 
     __slots__ = ("content", "meaning")
 
@@ -45,9 +57,9 @@ class _Standing(Operators):
         self.meaning = meaning
 
     @classmethod
-    def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "_Standing":
-        meaning = next(x.meaning for x in arguments if isinstance(x, _Standing))
-        return cls(meaning(op, [x.content if isinstance(x, _Standing) else as_float(x) for x in arguments]), meaning)
+    def __apply__(cls, op: Operation, arguments: tuple[Any, ...]) -> "_Symbol":
+        meaning = next(x.meaning for x in arguments if isinstance(x, _Symbol))
+        return cls(meaning(op, [x.content if isinstance(x, _Symbol) else as_float(x) for x in arguments]), meaning)
 
     def __bool__(self) -> bool:
         raise TypeError("it chooses by the number itself; write where(condition, a, b)")

@@ -11,9 +11,9 @@ SAMPLES: list[Callable[[], Op]] = []
 
 
 def factory(*samples: tuple[float, ...], signed: bool = False) -> Callable[[Callable[..., Op]], Callable[..., Op]]:
-    """Cache a function that makes a row from constants; ``samples`` stand for it among ``rows()``.
+    """Cache a function that makes a row from constants; ``rows()`` includes those of ``samples``.
 
-    Of a ``signed`` one 0.0 and −0.0, which are equal as keys, make different rows.
+    If it is ``signed``, 0.0 and −0.0, which are equal as keys, make different rows.
     """
 
     def decorate(make: Callable[..., Op]) -> Callable[..., Op]:

@@ -1,4 +1,4 @@
-"""Functions with options or with many arguments, out of the rows."""
+"""Functions with options or with many arguments, made of the rows."""
 
 import math
 import operator
@@ -11,6 +11,7 @@ from microgrid.ops.table import (
     absolute,
     add,
     alone,
+    chosen,
     div,
     elu_of,
     exp,
@@ -25,7 +26,6 @@ from microgrid.ops.table import (
     sub,
     sum_of,
     take_of,
-    where,
 )
 
 Entry = TypeVar("Entry")
@@ -110,7 +110,7 @@ def dist(p: Iterable[T], q: Iterable[Any]) -> T: ...
 @overload
 def dist(p: Iterable[Any], q: Iterable[Any]) -> Any: ...
 def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
-    """Return the distance √Σ (pᵢ − qᵢ)² of two points; where they are one, its derivatives are nan.
+    """Return the distance √Σ (pᵢ − qᵢ)² of two points; its derivatives are nan where the points coincide.
 
     >>> mg.dist([0.0, 0.0], [3.0, 4.0])
     5.0
@@ -217,7 +217,7 @@ def logsumexp(xs: Any) -> Any:
     """Return log Σ exp(xᵢ), computed as m + log Σ exp(xᵢ − m) with m = max xᵢ, so nothing overflows.
 
     The maximum is held constant (``stop_gradient``), so the derivative is softmax(xs), free of its noise.
-    An infinite maximum is the result, −inf if all are; as in PyTorch, the derivative by it is nan there.
+    An infinite maximum is the result, −inf if all are −inf; as in PyTorch, the derivatives are nan there.
 
     >>> mg.logsumexp([1000.0, 1000.0])
     1000.6931471805599
@@ -239,7 +239,7 @@ def softmax(xs: Iterable[Any]) -> list[Any]: ...
 def softmax(xs: Any) -> list[Any]:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) for each i (chapter 3.5), shifted by the maximum so nothing overflows.
 
-    An infinite maximum gives nan (inf − inf), as in PyTorch: what the shares of several would be has no limit.
+    An infinite maximum gives nan (inf − inf), as in PyTorch: the shares of several have no limit.
 
     >>> mg.softmax([1000.0, 1000.0])
     [0.5, 0.5]
@@ -261,19 +261,19 @@ def take(values: Sequence[Entry], index: Any) -> Entry: ...
 def take(values: Sequence[Any], index: Any) -> Any:
     """Return one of several values by its index: ``values[index]``, also where the index is a Value.
 
-    Indices are those of Python's lists: from 0, and from the end if they are negative, as −1. By a plain number the
-    result is the entry itself, whatever it is: no node is made. By a Value it is an operation on the index and all
-    entries, whose gradient goes to the chosen one; the index has none. It is nan where the index is not a whole number
-    or there is no such entry: a compiled function cannot stop there. Of a table, a list of rows, it is a list: the row.
+    Indices are those of Python's lists: from 0, or from the end if negative, as −1. A plain index gives the entry
+    itself, whatever it is, and makes no node. A Value as the index makes an operation on the index and all entries,
+    whose gradient goes to the chosen one; the index has none. The result is nan if that index is not a whole number or
+    out of range, because a compiled function cannot raise. Of a table, a list of rows, the result is a list: the row.
 
     >>> table = [[1.0, 2.0], [3.0, 4.0]]
     >>> take(table, 1), take(table[0], -1)
     ([3.0, 4.0], 2.0)
 
     Raises:
-        IndexError: if there is no entry of a plain index, naming it and how many there are.
+        IndexError: if a plain index is out of range, naming it and the number of entries.
         TypeError: if the values are no sequence, or the index is no number.
-        ValueError: if there are no entries; or, by a Value, if the rows of a table differ in length.
+        ValueError: if there are no entries; or, for a Value, if the rows of a table differ in length.
     """
     if not _is_row(values):
         raise TypeError(f"take() takes a list of values and an index; got {short_repr(values)} as the list")
@@ -305,9 +305,9 @@ def _is_row(x: Any) -> bool:
 
 
 def sent(op: Operation, gradient: Any, derivative: Any) -> Any:
-    """Return what flows through a local derivative: the product; nothing to what a row that chooses does not choose."""
+    """Return gradient · derivative; for a row that chooses, exactly 0 to the arguments that are not chosen."""
     if isinstance(op, Op) and op.chooses:
-        return where(derivative, gradient, 0.0)
+        return chosen(derivative, gradient)
     return mul(gradient, derivative)
 
 

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Callable, Hashable
-from functools import reduce
+from functools import cache, reduce
 
 inf = math.inf
 nan = math.nan
@@ -26,7 +26,7 @@ def guarded(function: Callable[[float], float], overflow: Callable[[float], floa
 
 
 def wrapping(function: Callable[..., float], forward: Callable[..., float]) -> Callable[..., float]:
-    """Note that ``forward`` is ``function`` wherever that one does not raise: programs may call it directly."""
+    """Note that ``forward`` is ``function`` wherever the latter does not raise: programs may call it directly."""
     forward.__wrapped__ = function  # type: ignore[attr-defined]  # the attribute functools.wraps sets, too
     return forward
 
@@ -64,7 +64,7 @@ def add_up(*xs: float) -> float:
 
 
 def taken(index: float, *xs: float) -> float:
-    """The number that a whole index counts, from 0 or, if it is negative, from the end; nan where there is none."""
+    """The number at a whole index, from 0 or, if negative, from the end; nan for any other index."""
     return xs[int(index)] if -len(xs) <= index < len(xs) and index.is_integer() else math.nan
 
 
@@ -112,7 +112,7 @@ def rounding(function: Callable[[float], int]) -> Callable[[float], float]:
 
 
 def nan_outside(function: Callable[[float, float], float]) -> Callable[[float, float], float]:
-    """Wrap a function of the math module that raises where it is not defined: there it is nan."""
+    """Wrap a function of the math module that raises outside its domain: it is nan there."""
 
     def forward(a: float, b: float) -> float:
         try:
@@ -174,12 +174,12 @@ def sigmoid(x: float) -> float:
 
 
 def sigmoid_slope(x: float, y: float) -> float:
-    """σ′ where σ(x) is y: y(1 − y), as long as 1 − y loses no digit."""
+    """σ′(x) for y = σ(x): y(1 − y), as long as 1 − y loses no digit."""
     return y * (1.0 - y) if y < 0.75 else y * sigmoid(-x)
 
 
 def sech2(x: float, y: float) -> float:
-    """sech² x where tanh x is y: 1 − y², as long as that loses no digit."""
+    """sech² x for y = tanh x: 1 − y², as long as that loses no digit."""
     if abs(y) < 0.75:
         return 1.0 - y * y
     try:
@@ -250,7 +250,7 @@ def polygamma(n: int, x: float) -> float:
 
 
 def pole_to_the_left(x: float) -> Hashable:
-    """Between which two poles of Γ a number lies."""
+    """Identify the interval between two poles of Γ in which a number lies."""
     return x > 0 or (math.floor(x) if math.isfinite(x) else x)
 
 
@@ -275,8 +275,24 @@ def cotangent_derivative(n: int, x: float) -> float:
 
 
 def lgamma(x: float) -> float:
-    """The logarithm of |Γ(x)|; inf at the poles."""
+    """The logarithm of |Γ(x)|; inf at the poles.
+
+    Between ½ and 2½ it comes of its Taylor series at 2: Python's loses all digits beside the zeros at 1 and 2.
+    """
+    if 0.5 < x < 2.5:
+        return lgamma_from_2(x - 2.0) if x > 1.5 else lgamma_from_2(x - 1.0) - math.log1p(x - 1.0)
     try:
         return math.lgamma(x)
     except (OverflowError, ValueError):
         return inf
+
+
+def lgamma_from_2(w: float) -> float:
+    """Return log Γ(2 + w) for |w| ≤ ½ by its Taylor series, exact beside 0."""
+    return w * reduce(lambda total, a: total * w + a, lgamma_series())
+
+
+@cache
+def lgamma_series() -> list[float]:
+    """Return the coefficients ψ⁽ᵏ⁻¹⁾(2) / k! of the powers wᵏ of that series, of w itself at the end."""
+    return [polygamma(k - 1, 2.0) / math.factorial(k) for k in range(30, 0, -1)]

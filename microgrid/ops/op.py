@@ -1,7 +1,8 @@
-"""What a row of the table of operations is, and how it is called with floats, Values and other numbers."""
+"""A row of the table of operations, and how it is called with floats, Values and other numbers."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from importlib import import_module
@@ -25,7 +26,7 @@ class Dispatching(Protocol):
 T = TypeVar("T", bound=Dispatching)
 
 ARITHMETIC = (ArithmeticError, ValueError)
-"""What Python raises where IEEE 754 has an infinity or nan."""
+"""The exceptions of Python where IEEE 754 has an infinity or nan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ PRODUCT: Final = 2
 ONE_FUNCTION: Final = 3
 TWO_FUNCTIONS: Final = 4
 CONSTANTS: Final = 5
-"""The forms of the partials that the reverse sweep tells apart, of at least one: all are 1; each is the other of two
-operands; a function, of one operand or of two; other numbers than 0, of at most two; whatever else."""
+"""The forms of the partials that the reverse sweep distinguishes: all are 1; each is the other of two operands; a
+function, of one operand or of two; one or two numbers other than 0; anything else."""
 
 
 def first_operand(y: Any, a: Any, b: Any) -> Any:
@@ -84,8 +85,22 @@ def _form(partials: Sequence[Partial | float]) -> int:
     return {0: CONSTANTS, len(partials): ONE_FUNCTION if len(partials) == 1 else TWO_FUNCTIONS}.get(functions, OTHER)
 
 
+shared: ContextVar[dict[int, tuple[object, object]] | None] = ContextVar("shared", default=None)
+"""What the partials of one node have computed by ``once`` so far, while all of them are called, one by one."""
+
+
+def once(y: object, compute: Callable[[], object]) -> object:
+    """Return what the partials of one result ``y`` share: of n arguments it would be n times as much."""
+    found = shared.get()
+    if found is None:
+        return compute()
+    if id(y) not in found:
+        found[id(y)] = y, compute()
+    return found[id(y)][1]
+
+
 class Operation(Protocol):
-    """What ``node.op`` offers: a row of the table does, a call of a compiled function, and what a user gave.
+    """The interface of ``node.op``: a row of the table, a call of a compiled function, or an operation given by a user.
 
     The attributes are those of ``Op``; an operation that is no row computes its local derivatives all at once.
     """
@@ -155,28 +170,28 @@ class Op:
             operations of the table so that it works on floats and on Values; a plain number where the
             derivative is constant. The number 0 says that there is no path: nothing flows to that argument,
             not even 0·∞.
-        symbol: what a drawing shows, ``"×"``; the name unless given.
+        symbol: the sign in a drawing, ``"×"``; the name unless given.
         domain: per argument, where the operation is defined; all reals unless given.
-        kink: which smooth branch the arguments are on, as any hashable; ``None`` if smooth everywhere.
+        kink: identifies the smooth branch of the arguments by any hashable; ``None`` if smooth everywhere.
             Two points on one branch have no kink between them.
-        array: the operation on arrays as a text of your own: ``"xp.tanh({0})"``, where ``xp`` is NumPy or
-            ``jax.numpy`` and ``special`` holds what they lack. A ``ufunc`` or an ``expansion`` makes faster programs.
+        array: the operation on arrays as code: ``"xp.tanh({0})"``, where ``xp`` is NumPy or ``jax.numpy`` and
+            ``special`` has the functions that they lack. A ``ufunc`` or an ``expansion`` makes faster programs.
         javascript: the same for JavaScript numbers, ``"Math.tanh({0})"``.
         doc: the formula in words, and the convention at kinks and poles.
         recipe: the cached factory and the constants that made this row, ``(power_of, (3.0,))``;
             ``None`` for a row that stands on its own.
-        otherwise: what it is of another number of arguments, as a function of other rows: log(x, base).
+        otherwise: the function of other rows that computes it for another number of arguments: log(x, base).
         ufunc: the name of its function on arrays, ``"arctan"``, which takes the constants of the recipe, then the
             arguments; of a row of the table its own name unless given.
-        operator: the operator before its one argument or between its arguments, ``"+"``: that of Python and of arrays,
-            and one of ``+ - * /`` that of JavaScript, too.
-        expansion: the row in terms of other rows, ``lambda x: maximum(x, 0.0)``. Where a program, a page or the complex
-            step does not know the row itself it takes these. Its values must be those of ``forward``; derivatives stay
-            those of ``partials``. What has no ``expansion`` either is computed by ``forward``, number by number.
-        formula: how formulas show it, ``"|{0}|"``; ``{0:atom}`` has parentheses where its operand is not one name.
-        python: the code that a user writes for it, ``"round({0})"``, where that is no operator or call of its name.
-        chooses: whether it is one of its arguments, with the local derivative 1 by that one and 0 by the others. To
-            these nothing flows back then: not 0·∞ either.
+        operator: the operator before its one argument or between its arguments, ``"+"``, in Python and on arrays, and
+            ``+ - * /`` in JavaScript, too.
+        expansion: the row in terms of other rows, ``lambda x: maximum(x, 0.0)``. A program, a page or the complex step
+            that does not know the row itself uses these. Its values must be those of ``forward``; derivatives stay
+            those of ``partials``. A row without a form on arrays is computed by ``forward``, number by number.
+        formula: its form in formulas, ``"|{0}|"``; ``{0:atom}`` puts an operand that is not one name in parentheses.
+        python: its code in Python, ``"round({0})"``, unless that is an operator or a call of its name.
+        chooses: whether the result is one of the arguments, with the local derivative 1 by that one and 0 by the
+            others. Then nothing flows back to the others, not even 0·∞.
     """
 
     name: str
@@ -199,7 +214,7 @@ class Op:
     arity: int = field(init=False)
     """The number of arguments."""
     form: int = field(init=False)
-    """Which of the forms that the reverse sweep knows the partials have: ``SUM``, ``PRODUCT``, …"""
+    """The form of the partials for the reverse sweep: ``SUM``, ``PRODUCT``, …"""
     by_first: Any = field(init=False)
     by_second: Any = field(init=False)
     """The first two partials."""
@@ -247,7 +262,7 @@ class Op:
     @overload
     def __call__(self, *arguments: T | float) -> T: ...
     def __call__(self, *arguments: Any) -> Any:
-        """Return the operation of floats as a float; of anything with a Value among it as a Value."""
+        """Return a float if all arguments are plain numbers, a Value if one of them is a Value."""
         if len(arguments) != self.arity:
             if self.otherwise is not None:
                 return self.otherwise(*arguments)
@@ -273,22 +288,30 @@ class Op:
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([local_derivative(self, p, y, *xs) if callable(p) else p for p in self.partials])
+        token = shared.set({})
+        try:
+            return tuple([local_derivative(self, p, y, *xs) if callable(p) else p for p in self.partials])
+        finally:
+            shared.reset(token)
 
     def backpropagate(self, node: Any) -> None:
         """Add a node's gradient, times each local derivative, to the gradients of its parents.
 
-        The reverse sweep of the engine asks for it where the partials have none of the forms that it knows.
+        The reverse sweep of the engine calls it if the partials have none of the forms that it knows.
         """
         gradient, parents = node.grad, node.parents
         xs = [parent._data for parent in parents]
-        for parent, partial in zip(parents, self.partials, strict=True):
-            if callable(partial):
-                derivative = partial(node._data, *xs)
-                if derivative or not self.chooses:
-                    parent._grad += gradient * derivative
-            elif partial:  # 0 sends nothing back, not 0 · gradient, which is nan for an infinite one
-                parent._grad += gradient * partial
+        token = shared.set({})
+        try:
+            for parent, partial in zip(parents, self.partials, strict=True):
+                if callable(partial):
+                    derivative = partial(node._data, *xs)
+                    if derivative or not self.chooses:
+                        parent._grad += gradient * derivative
+                elif partial:  # 0 sends nothing back, not 0 · gradient, which is nan for an infinite one
+                    parent._grad += gradient * partial
+        finally:
+            shared.reset(token)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"
@@ -300,7 +323,7 @@ class Op:
 
 
 def _before_init(kind: Any, ask: Callable[[dict[str, Any]], None]) -> None:
-    """Ask about the fields of a class by their names; where it is compiled, their types refuse them in fewer words."""
+    """Check the fields of a class by name before ``__init__``: a compiled one refuses wrong types in fewer words."""
     plain, names = kind.__init__, [part.name for part in fields(kind) if part.init]
 
     @wraps(plain)
@@ -337,7 +360,7 @@ _before_init(Op, _ask_op)
 
 
 class Words:
-    """The words of a row, where it has some, in place of those of its class: what ``help(mg.tanh)`` shows."""
+    """The docstring of a row, if it has one, in place of that of its class: ``help(mg.tanh)`` shows it."""
 
     def __init__(self, of_class: str | None) -> None:
         self.of_class = of_class
@@ -347,7 +370,7 @@ class Words:
 
 
 def spell(op: Operation, kind: Literal["array", "formula", "javascript", "python"], *arguments: Any) -> str:
-    """Return the operation as code, its template with these texts in the places of the arguments.
+    """Return the operation as code: its template with these texts for the arguments.
 
     Raises:
         ValueError: if the user's template does not fit the number of arguments.
@@ -363,14 +386,14 @@ def spell(op: Operation, kind: Literal["array", "formula", "javascript", "python
 
 
 def _blame(op: Operation, error: Exception, fault: str, remedy: str) -> None:
-    """Raise an error of Python's own arithmetic again, naming the operation, unless one within has done so."""
+    """Raise an error of Python's arithmetic again with the name of the operation, unless it has one already."""
     kind = type(error)
     if kind in (ValueError, OverflowError, ZeroDivisionError) and not str(error).startswith("operation "):
         raise kind(f"operation {op.name!r}: {fault} {kind.__name__}: {error}; {remedy}") from error
 
 
 def number(op: Operation, result: Any, what: str = "result") -> float:
-    """Return what ``forward`` or a partial gave, as a float.
+    """Return the result of ``forward`` or of a partial as a float.
 
     Raises:
         TypeError: if it is no real number, naming the operation.
@@ -385,7 +408,7 @@ def number(op: Operation, result: Any, what: str = "result") -> float:
 
 
 def local_derivative(op: Operation, partial: Partial, y: Any, *xs: Any) -> Any:
-    """Return what one of the partials gives, which must be a number or a Value."""
+    """Return the result of one of the partials, which must be a number or a Value."""
     try:
         derivative = partial(y, *xs)
     except ARITHMETIC as error:
@@ -393,7 +416,7 @@ def local_derivative(op: Operation, partial: Partial, y: Any, *xs: Any) -> Any:
         _blame(op, error, "a partial, called with (y, *xs), raises", remedy)
         raise
     except TypeError as error:
-        if type(error) is not TypeError:  # but one that says more, as of a branch on a traced number
+        if type(error) is not TypeError:  # a subclass says more, as for a branch on a traced number
             raise
         raise TypeError(f"operation {op.name!r}: a partial, called with (y, *xs): {error}") from error
     if type(derivative) is float or hasattr(type(derivative), "__apply__"):
@@ -432,7 +455,7 @@ def is_number(x: Any) -> bool:
 
 
 def short_repr(thing: Any) -> str:
-    """Return the repr, of which an error message shows at most 80 characters."""
+    """Return the repr for an error message: at most 80 characters of it."""
     text = repr(thing)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -456,7 +479,7 @@ CONSTANT = Op("constant", lambda: nan, (), doc="A plain number that met a Value 
 
 
 def _home(op: Op) -> str:
-    """The module in which a row is found again under its name: what a pickle stores of it."""
+    """The module where a pickle finds a row again under its name."""
     if in_table(op) or op in (LEAF, CONSTANT):
         return "microgrid.ops"
     functions = [op.forward, *[p for p in op.partials if callable(p)]]

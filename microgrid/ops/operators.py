@@ -26,7 +26,7 @@ class Method:
 class Operators:
     """Python's operators as operations of the table, for a number type of your own: give it ``__apply__``.
 
-    Every row is a method, too. What is no number may know better itself: an array adds element by element.
+    Every row is a method, too. An operand that is not a number, such as an array, may handle the operator itself.
     A constant exponent or base is not differentiated.
     """
 
@@ -112,7 +112,7 @@ class Operators:
         return round(self, digits)
 
     def conjugate(self) -> Any:
-        """Return the number itself, which is real; NumPy's variance asks for it."""
+        """Return the number itself, which is real; NumPy's variance calls it."""
         return self
 
     # Methods that type checkers know. A new row is one, too; NumPy looks for names of its own when np.arctan meets

@@ -1,16 +1,15 @@
 """The table of operations: one row per operation, and nothing about an operation anywhere else.
 
-A row says how to compute an operation, what its local derivatives are, where it is defined, where it
-has a kink, how a drawing shows it, and what it is on arrays and in JavaScript: a function of its name there,
-or an expansion in other rows. The local derivatives are written with operations of this same table, so one row
-serves plain floats, gradients, gradients of gradients, forward mode, the compiled program and the page in the
-browser.
+A row has the forward function of an operation, its local derivatives, domain, kinks, sign in drawings, and its form on
+arrays and in JavaScript: a function of its name there, or an expansion in other rows. The local derivatives are written
+with operations of this same table, so one row serves plain floats, gradients, gradients of gradients, forward mode,
+compiled programs and the page in the browser.
 
 Arithmetic is IEEE 754's, as in NumPy, PyTorch and JAX: ``div(1.0, 0.0)`` is ``inf``, ``log(-1.0)`` is
 ``nan``, ``exp(1000.0)`` is ``inf``. Python's own ``/`` and ``**`` raise instead, which is why the
 derivatives below say ``div`` and ``power``; ``+``, ``-`` and ``*`` never raise.
 
-To add an operation, add one row. The tests, the drawing, the checker and the compiler find it there.
+To add an operation, add one row. The tests, drawings, the checker and the compiler find it here.
 """
 
 import math
@@ -33,6 +32,7 @@ from microgrid.ops.op import (
     Partial,
     as_float,
     first_operand,
+    once,
     second_operand,
     short_repr,
 )
@@ -52,7 +52,7 @@ def _hidden(name: str, forward: Callable[..., float], *partials: Partial | float
 
 
 def rows() -> Iterator[Op]:
-    """Yield every row, with a few of each kind that has a constant: what a test of the table runs over."""
+    """Yield every row, with a few of each kind that has a constant: tests of the table run over these."""
     yield from TABLE.values()
     for sample in SAMPLES:
         yield sample()
@@ -155,7 +155,7 @@ def _power_by_base(x: Any, n: Any) -> Any:
 
 
 def _away_from_flat(x: Any, n: Any) -> tuple[Any, Any]:
-    """Whether n is 0 and x⁻¹ is inf, and x, but 1 there: xⁿ is flat only there, as ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
+    """Whether n is 0 and x⁻¹ is inf, and x, but 1 if so: xⁿ is flat only there, for ∂²xⁿ/∂x∂n at n = 0 is 1/x."""
     flat = equal(n, 0.0) * (1.0 - greater(absolute(x), _SMALLEST_NORMAL))
     return flat, where(flat, 1.0, x)
 
@@ -531,7 +531,7 @@ def direction_of(n: int) -> Op:
 
 
 def _bounded(x: Any) -> Any:
-    """Hold x within ±1e20: what it is a factor of is 0 long before, and beyond, 0·∞ would come up in derivatives."""
+    """Hold x within ±1e20: products with it vanish long before, and beyond it derivatives would meet 0·∞."""
     return clip(x, -1e20, 1e20)
 
 
@@ -547,7 +547,7 @@ def _weighted_density(x: Any) -> Any:
 
 
 def _gamma_slope(x: Any) -> Any:
-    """Γ(x)·ψ(x). Where Γ overflows it is exp(x²), all of whose derivatives are ∞ there, and not ∞·0 or ∞ − ∞."""
+    """Γ(x)·ψ(x). Where Γ overflows it is exp(x²), whose derivatives are all ∞ there, never ∞·0 or ∞ − ∞."""
     overflows = greater(x, 171.7)
     beyond, x = where(overflows, x, 0.0), where(overflows, 1.0, x)
     return where(overflows, exp(beyond * beyond), gamma(x) * digamma(x))
@@ -578,7 +578,8 @@ lgamma = _row(
     symbol="log|Γ|",
     kink=ieee.pole_to_the_left,
     javascript="mg.lgamma({0})",
-    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
+    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …; all digits are right beside its zeros at 1 and 2, "
+    "beside those left of −2 only as many as the terms of the reflection leave",
 )
 gamma: Op = _row(
     "gamma",
@@ -764,7 +765,7 @@ def _smallest(*xs: Any) -> Any:
 
 
 def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> Any:
-    """Return what ``maximum`` or ``minimum`` is of another number of arguments than two."""
+    """Return ``maximum`` or ``minimum`` of a number of arguments other than two."""
     if len(xs) > 2:
         return extreme(*xs)
     if not xs or isinstance(xs[0], (list, tuple)):
@@ -776,9 +777,9 @@ def _of_several(name: str, xs: tuple[Any, ...], extreme: Callable[..., Any]) -> 
 
 
 alone: ContextVar[bool] = ContextVar("alone", default=False)
-"""Whether a sum and a maximum of one number are operations, and not that number: a trace records them as such.
+"""Whether the sum and the maximum of one number are recorded as operations, as in a trace, or are that number.
 
-So the first position of a sequence, which sees itself alone, has the form of those that see several.
+Recorded, the first position of a sequence, which sees only itself, has the form of those that see several.
 """
 
 
@@ -786,11 +787,11 @@ So the first position of a sequence, which sees itself alone, has the form of th
 def maximum_of(n: int) -> Op:
     """Return the largest of n arguments as one operation.
 
-    Of equals each gets the same share of the gradient. A chain of ``maximum`` would halve it again and again.
+    Equal largest arguments share the gradient equally. A chain of ``maximum`` would halve it again and again.
     """
 
     def by(i: int) -> Partial:
-        return lambda y, *xs: div(equal(xs[i], y), reduce(operator.add, [equal(x, y) for x in xs]))
+        return lambda y, *xs: div(equal(xs[i], y), once(y, lambda: reduce(operator.add, [equal(x, y) for x in xs])))
 
     return Op(
         f"maximum[{n}]",
@@ -842,7 +843,7 @@ where: Op = _row(
 
 @factory()
 def take_of(n: int) -> Op:
-    """Return the operation (k, x₀, …, xₙ₋₁) ↦ xₖ: one of n numbers, by a number; ``take`` is what users call."""
+    """Return the operation (k, x₀, …, xₙ₋₁) ↦ xₖ: one of n numbers, by its index; users call ``take``."""
 
     def by(k: int) -> Partial:
         return lambda y, index, *xs: equal(index, float(k)) + equal(index, float(k - n))
@@ -864,8 +865,31 @@ def take_of(n: int) -> Op:
     )
 
 
+chosen: Op = _hidden(
+    "chosen",
+    lambda mask, x: x if mask else 0.0,
+    0.0,
+    lambda y, mask, x: not_equal(mask, 0.0),
+    symbol="xₖ",
+    kink=lambda mask, x: bool(mask),
+    expansion=lambda mask, x: where(mask, x, 0.0),
+    chooses=True,
+    doc="x where the mask is not 0, else 0, from where nothing flows back to x: not 0·∞ either",
+)
+gated: Op = _hidden(
+    "gated",
+    lambda mask, x: x,
+    0.0,
+    lambda y, mask, x: not_equal(mask, 0.0),
+    kink=lambda mask, x: bool(mask),
+    expansion=lambda mask, x: where(mask, x, stop_gradient(x)),
+    chooses=True,
+    doc="x, to which something flows back where the mask is not 0, and nothing elsewhere: not 0·∞ either",
+)
+
+
 def is_take(op: Op) -> bool:
-    """Return whether a row is of ``take_of``: then its first argument is an index into the others."""
+    """Return whether a row is made by ``take_of``: its first argument is an index into the others."""
     return op.recipe is not None and op.recipe[0] is take_of
 
 

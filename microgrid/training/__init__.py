@@ -1,7 +1,7 @@
-"""Learning: a minibatch, its gradients, an update, again; and the history of how it went.
+"""Learning: a minibatch, its gradients, an update, again; and its history.
 
-``fitting`` has the four steps; ``validation`` looks at what is given, ``progress`` shows how far it is, and ``history``
-keeps how it went.
+``fitting`` has the four steps; ``validation`` checks the arguments, ``progress`` shows the progress, and ``history``
+keeps the results.
 """
 
 from microgrid.environment import require

@@ -56,23 +56,23 @@ def fit(
     compile: bool | None = None,  # noqa: A002 - what mg.compile does
     mesh: Any = None,
 ) -> History:
-    """Train a model in place, in the four steps of chapter 5.7.1; return how it went.
+    """Train a model in place, in the four steps of chapter 5.7.1; return the history.
 
-    Model and loss are traced once and compiled to a program for whole minibatches, with the results of the
-    sample by sample way up to rounding. ``Dropout`` compiles too: it draws for every sample, the same numbers
-    in either way. What does not compile is trained on Values: a branch on a number, a model that draws random
-    numbers of its own or gives another answer in each call. To find that out the program is compared with the
-    model on a few samples. Since a compiled model runs a few times only, not for every sample, whatever else
-    it does, such as counting or printing, is done as often.
+    Model and loss are traced once and compiled to a program for whole minibatches, with the results of
+    training sample by sample up to rounding. ``Dropout`` compiles too: it draws for every sample, the same numbers
+    either way. Models that do not compile are trained on Values: those that branch on a number, draw random
+    numbers themselves or give another answer in each call. To detect these the program is compared with the
+    model on a few samples. A compiled model is called only a few times, not for every sample, so side effects
+    such as counting or printing happen only then.
 
-    Samples may be sequences, each as long as it is: a list of rows of numbers of any length, or of such rows for each
-    step. They are put together by length, and each length compiles once; the samples of a minibatch have one length,
+    Samples may be sequences of different lengths: a list of rows of numbers of any length, or of such rows for each
+    step. They are grouped by length, and each length compiles once; the samples of a minibatch have one length,
     and the minibatches of all lengths come in random order. Nothing is padded, so no mask is needed.
 
     Ctrl-C ends the training early and loses nothing: the model keeps what it has learned, and the history
-    so far is returned, marked ``interrupted``. Whenever it comes, the parameters and what the optimiser
-    remembers are those after one whole step (of an optimiser with a ``step()`` of its own, what it keeps in
-    attributes that it sets anew). The same seed gives the same minibatches.
+    so far is returned, marked ``interrupted``. Whenever it comes, the parameters and the optimiser's memory
+    are those after one whole step (for an optimiser that overrides ``step()``, the memory in attributes that it
+    assigns). The same seed gives the same minibatches.
 
     >>> model = mg.nn.Affine(1, 1, seed=1)
     >>> history = mg.fit(model, [[0.0], [1.0]], [1.0, 3.0], loss=mg.losses.mean_squared_error, epochs=9, quiet=True)
@@ -84,20 +84,20 @@ def fit(
         X: the samples: of each a row of numbers, or a row of such rows; their lengths may differ.
         y: the target of each sample, as the loss takes it: a class, a number, or a row of numbers, as long as it is.
         loss: ``loss(output, target)`` of one sample.
-        optimizer: what moves the parameters; unless given, ``Adam(model.parameters())``.
+        optimizer: the optimiser; unless given, ``Adam(model.parameters())``.
         epochs: how often each sample is seen.
         batch_size: the number of samples in a minibatch. Each update lowers the mean loss of one.
         validation: samples and targets ``(X, y)`` to measure after each epoch; nothing is learned from them.
-        accuracy: ``accuracy(output, target)``, whether the output for a sample is right; ``None`` if there
-            is no such thing; unless given, ``is_right`` where the targets are classes.
+        accuracy: ``accuracy(output, target)``, whether the output for a sample is right; ``None`` for none;
+            unless given, ``is_right`` if the targets are classes.
         seed: of the order of the samples: a whole number or a ``numpy.random.Generator``.
         after_epoch: called with the history after each epoch, to lower ``optimizer.learning_rate``, to save.
             The parameters and their gradients are up to date then, and may be changed; so may the model.
         quiet: whether to show no progress.
-        compile: unless given, compiled where that is possible, else on Values, and ``History.not_compiled``
-            says why. With ``True`` it is an error where it is impossible; with ``False`` it is not tried.
+        compile: unless given, compiled if possible, else on Values, and ``History.not_compiled`` says why. With
+            ``True``, an error if it is impossible; with ``False``, on Values.
         mesh: a mesh of JAX's devices, ``jax.sharding.Mesh(jax.devices(), ("batch",))``, each of which gets a share of
-            every minibatch; parameters and optimiser stay on the devices. The devices may be those of several
+            every minibatch; parameters and optimiser stay on the devices. The devices may belong to several
             processes: each calls ``jax.distributed.initialize()`` before, and ``fit`` with the same data and seed.
 
     Raises:
@@ -105,11 +105,11 @@ def fit(
         RuntimeError: for a mesh if JAX is set to float32.
         ValueError: if the data is empty, not finite, of different lengths, or does not fit the model
             or the loss; or if a size is not a positive whole number. The model is untouched.
-        TypeError: if the data is not numbers, the loss gives no Value, or an argument is something else than what
-            is described above. The model is untouched.
+        TypeError: if the data is not numbers, the loss gives no Value, or an argument has another type than
+            described above. The model is untouched.
         TraceError: with ``compile=True`` or a mesh, if the model or the loss does not compile. It is a ``TypeError``.
         TrainingError: if the loss or a gradient becomes nan or infinite. It names the epoch, the minibatch
-            and the first operation at fault, and carries the history; model and optimiser are as after the last
+            and the first faulty operation, and holds the history; model and optimiser are as after the last
             good step.
     """
     at_least("epochs", epochs, 1)
@@ -177,7 +177,7 @@ def fit(
                 progress.update(history)
                 if after_epoch is not None:
                     after_epoch(history)
-                    # The user may have changed anything: what was compiled may not be what is there now.
+                    # The user may have changed the model since it was compiled.
                     _, reason = compiled_or_why_not(step.resume, compile)
                     if reason and compiled:
                         step, compiled, history.not_compiled = EagerStep(*parts), None, reason
@@ -215,7 +215,7 @@ def evaluate(
 ) -> Measured:
     """Return the mean loss and the accuracy of a model on a data set; no graph is recorded.
 
-    It takes and raises what ``fit`` does, and runs compiled where ``fit`` does.
+    Arguments and errors are those of ``fit``; it runs compiled if ``fit`` does.
 
     >>> model = mg.nn.Affine(1, 1, seed=1)  # its bias is 0
     >>> mg.evaluate(model, [[0.0]], [2.0], loss=mg.losses.mean_squared_error).loss

@@ -1,4 +1,4 @@
-"""How training went: numbers epoch by epoch, their curves, and the error that carries them."""
+"""The history of a training: numbers epoch by epoch, their curves, and the error that holds them."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from microgrid.theme import CURVES
 
 @dataclass(repr=False)
 class History:
-    """How training went, epoch by epoch.
+    """The history of a training, epoch by epoch.
 
     >>> model = mg.nn.Affine(1, 1, seed=1)
     >>> history = mg.fit(model, [[0.0], [1.0]], [1.0, 3.0], loss=mg.losses.mean_squared_error, epochs=9, quiet=True)
@@ -23,13 +23,13 @@ class History:
     (9, [])
 
     Attributes:
-        loss: the mean loss of the samples, each as it came up in the epoch.
-        accuracy: the share of them that the model had right; empty in regression.
+        loss: the mean loss of the samples, each at its own step of the epoch.
+        accuracy: the share of right answers among them; empty in regression.
         validation_loss: the mean loss of the validation set after the epoch; empty without one.
-        validation_accuracy: the share of it that the model had right.
-        seconds: what the epoch took, validation included.
-        batch_loss: the mean loss of each minibatch, also of an epoch that was not finished.
-        batches: how many minibatches an epoch has.
+        validation_accuracy: the share of right answers among it.
+        seconds: the duration of the epoch, with validation.
+        batch_loss: the mean loss of each minibatch, also of an unfinished epoch.
+        batches: the number of minibatches in an epoch.
         interrupted: whether Ctrl-C ended the training.
         not_compiled: why the training ran on Values, sample by sample; empty if it ran compiled.
     """
@@ -57,7 +57,7 @@ class History:
         return f"{', '.join(parts)}, {sum(self.seconds):.1f} s{', interrupted' if self.interrupted else ''}"
 
     def add(self, training: Measured, validation: Measured | None, seconds: float) -> None:
-        """Take down what an epoch was like."""
+        """Add the measurements of an epoch."""
         for name, measured in (("", training), ("validation_", validation)):
             if measured is not None:
                 getattr(self, f"{name}loss").append(measured.loss)
@@ -73,12 +73,12 @@ class History:
                 shown, in the notebook or in a window.
 
         Returns:
-            The matplotlib ``Figure`` if it was written; nothing if it was shown, or a notebook shows it twice.
+            The matplotlib ``Figure`` if it was written; ``None`` if it was shown, lest a notebook show it twice.
 
         Raises:
             ImportError: without matplotlib, naming the extra that brings it.
             OSError: if the picture cannot be written.
-            ValueError: without a path where there is no screen, or for an unknown kind of picture.
+            ValueError: without a path and a screen, or for an unknown kind of picture.
         """
         size = {"figsize": (8.0, 3.2), "layout": "constrained"}
         if path is not None:
@@ -137,7 +137,7 @@ class TrainingError(ArithmeticError):
     microgrid.training.history.TrainingError: training stopped in epoch 1, ...
 
     Attributes:
-        history: how training went until then; the last of its ``batch_loss`` is the bad one.
+        history: the history until then; the last of its ``batch_loss`` is not finite, or its gradient.
         epoch: the epoch, from 1.
         batch: the minibatch in it, from 1.
     """

@@ -1,4 +1,4 @@
-"""How far training is, while it runs."""
+"""The progress of a training while it runs."""
 
 import html
 import time
@@ -13,7 +13,7 @@ SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class Progress:
-    """How far training is: a bar in a terminal, a bar in a notebook's cell, at most ten lines in a log."""
+    """The display of progress: a bar in a terminal or in a notebook's cell, or at most ten lines in a log."""
 
     def __init__(self, total: int, epochs: int, quiet: bool) -> None:
         self.total = total
@@ -48,14 +48,14 @@ class Progress:
             self.bar.stop()
 
     def note(self, reason: str) -> None:
-        """Say once why the model is not compiled; in a notebook the bar says it."""
+        """Say once why the model is not compiled; in a notebook below the bar."""
         self.reason = f"not compiled: {reason}" if reason else ""
         if reason and self.show not in (None, self._show_in_notebook):
             reason = displayable(self.reason, self.console.encoding)
             self.console.print(reason, soft_wrap=True, highlight=False, markup=False)
 
     def update(self, history: History) -> None:
-        """Show the history, unless it was shown just before; the end in any case."""
+        """Show the history, unless it was shown just before; always show the end."""
         now = time.monotonic()
         over = history.interrupted or len(history.loss) == self.epochs
         if self.show is not None and (over or now - self.shown >= SECONDS_BETWEEN_UPDATES):
@@ -63,7 +63,7 @@ class Progress:
             self.show(history)
 
     def _text(self, history: History) -> str:
-        """The epoch that is running with the recent loss; when it is over, with its mean."""
+        """The running epoch with the recent loss; a finished one with its mean loss."""
         done = len(history.loss)
         running = len(history.batch_loss) > done * history.batches
         recent = history.batch_loss[-20:] if running else history.loss[-1:]

@@ -1,4 +1,4 @@
-"""What is looked at before anything is learned, and when it goes wrong."""
+"""Checks before learning begins, and the diagnosis when it fails."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from microgrid.steps import Bucket, Loss
 
 
 def check_functions(model: Any, loss: Any, accuracy: Any, compile: Any) -> None:  # noqa: A002 - what fit() calls it
-    """Raise ``TypeError`` unless these can be called, and ``compile`` is one of its three values."""
+    """Raise ``TypeError`` unless these can be called, and ``compile`` is ``True``, ``False`` or ``None``."""
     check_function("the model", model, "a module, or a function of one sample", 1)
     check_function("loss", loss, "a function of an output and a target, such as losses.mean_squared_error", 2)
     if accuracy is not None and accuracy != "auto":
@@ -68,7 +68,7 @@ def held_out(validation: Any) -> list[Bucket]:
 
 
 def samples_of(what: str, X: Any, y: Any) -> list[Bucket]:
-    """Return the samples by the shapes of them and of their targets, in the order in which these come up."""
+    """Return the samples grouped by their shape and that of their targets, in the order of first appearance."""
     X, y = _each(f"{what}X", X, (2, 3)), _each(f"{what}y", y, (1, 2))
     if not (isinstance(X, list) or isinstance(y, list)):
         same_length(X, y)
@@ -85,7 +85,7 @@ def samples_of(what: str, X: Any, y: Any) -> list[Bucket]:
 
 
 def _each(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
-    """Return what belongs to each sample: as one array, or in a list of arrays if their lengths differ."""
+    """Return the data of each sample: as one array, or as a list of arrays if their lengths differ."""
     try:
         array = np.asarray(data)
     except ValueError:
@@ -98,7 +98,7 @@ def _each(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
 
 
 def _of_one(name: str, data: Any, dimensions: tuple[int, ...]) -> Any:
-    """Return the row of numbers of one sample among others of different lengths, or its rows of numbers."""
+    """Return the row, or the rows, of numbers of one sample among samples of different lengths."""
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -144,7 +144,7 @@ def _rehearsed(model: Any, loss: Loss, bucket: Bucket, what: str) -> Any:
 
 
 def first_fault(model: Any, loss: Loss, X: Any, y: Any) -> str:
-    """Compute a minibatch again, watched; return what went wrong first."""
+    """Compute a minibatch again under ``detect_anomaly``; return the first fault."""
     for number, parameter in enumerate(model.parameters()):
         if not math.isfinite(parameter.data):
             return f"the last update made {parameter.label or 'the parameter'} (number {number}) {parameter.data}"
@@ -158,7 +158,7 @@ def first_fault(model: Any, loss: Loss, X: Any, y: Any) -> str:
 
 
 def are_classes(loss: Loss, output: Any, samples: Sequence[Bucket]) -> bool:
-    """Whether targets say which of several outputs is right, by index or one-hot; or the sign of one."""
+    """Whether targets identify the right one of several outputs, by index or one-hot; or the sign of one."""
     return all(_say_which(loss, output, bucket.y) for bucket in samples)
 
 

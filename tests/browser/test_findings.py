@@ -117,7 +117,7 @@ def test_each_thing_that_is_said_of_a_node_has_a_line_within_its_card(show):
     expect(page.locator("#node .remark")).to_have_text("so much is said of it that no card would be wide enough")
 
 
-def test_nodes_are_pointed_out_with_words_of_ones_own(show):
+def test_nodes_are_marked_with_the_users_words(show):
     output = saturated()
     w = next(node for node in mg.topological_order(output) if node.label == "w")
     page = show(explore(output, mark={w: "the weight"}))

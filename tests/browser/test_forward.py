@@ -76,7 +76,7 @@ def test_a_nudge_compares_what_the_gradient_predicts_with_what_happens(show):
     ("factors", "words"),
     [(1, "For the one leaf here that takes 1 pass; one pass backward"), (41, "1 more node has a tangent.")],
 )
-def test_one_is_told_in_the_singular(show, factors, words):
+def test_one_is_in_the_singular(show, factors, words):
     (x,) = values(x=1.0)
     y = x
     for _ in range(factors):

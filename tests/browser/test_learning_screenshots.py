@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
-from test_screenshots import PAGE_TOLERANCE, STORED, distance
+from screenshots import PAGE_TOLERANCE, STORED, distance
 
 import microgrid as mg
 from microgrid import data, losses, nn

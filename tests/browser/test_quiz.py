@@ -81,7 +81,7 @@ def square(a, b):
         (product_and_itself, 6, "look at ∂y/∂a and ∂p/∂a."),
     ],
 )
-def test_a_hint_tells_of_every_path(show, formula, wrong, words):
+def test_a_hint_names_every_path(show, formula, wrong, words):
     y = formula(*values(a=3.0, b=4.0))
     y.label = "y"
     y.parents[0].label = "p"
@@ -123,7 +123,7 @@ def test_a_wrong_answer_says_which_path_or_which_factor(show, name, wrong, words
     assert page.evaluate(f"quiz.judge({i}, {expected_parts()[name]})") == ""
 
 
-def test_flow_and_local_derivative_alone_are_told_apart(show):
+def test_flow_and_local_derivative_alone_are_distinguished(show):
     x, w = values(x=3.0, w=0.5)
     y = mg.tanh(x * w)
     y.label = "y"

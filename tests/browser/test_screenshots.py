@@ -7,15 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image
 from playwright.sync_api import Browser
+from screenshots import PAGE_TOLERANCE, STORED, distance
 
 import microgrid as mg
 from microgrid.drawing.explorer import explore
 
-STORED = Path(__file__).parent / "screenshots"
-GRAIN = 10  # pixels that an eye takes as one: letters blur, boxes, colours and lines of text remain
-PAGE_TOLERANCE = 8.0  # root mean square, of 255: machines have other fonts, which break lines elsewhere
 GRAPH_TOLERANCE = 1.0  # the graph without its letters is the same everywhere
 
 BARE = """
@@ -62,13 +60,6 @@ def photograph(browser: Browser, path: Path, state: str, change: str = "") -> tu
     page.close()
     with Image.open(path / "page.png") as whole, Image.open(path / "graph.png") as graph:
         return whole.convert("RGB"), graph.convert("RGB")
-
-
-def distance(one: Image.Image, other: Image.Image) -> float:
-    size = (one.width // GRAIN, one.height // GRAIN)
-    grains = [picture.resize(size, Image.Resampling.BOX) for picture in (one, other)]
-    channels: list[float] = ImageStat.Stat(ImageChops.difference(*grains)).rms
-    return max(channels)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1095,7 +1095,7 @@ def drawn_by(generator):
 DRAWS = {
     "random": lambda: lambda x: x * random.random(),
     "random.gauss": lambda: lambda x: x * random.gauss(0.0, 1.0),
-    "a generator of one's own": lambda: drawn_by(random.Random(0)),
+    "a user's generator": lambda: drawn_by(random.Random(0)),
     "a new generator": lambda: lambda x: x * random.Random().random(),
     "the system's generator": lambda: lambda x: x * random.SystemRandom().random(),
     "numpy.random": lambda: lambda x: x * np.random.normal(),

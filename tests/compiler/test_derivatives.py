@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from programs import assert_close, cases, wild_cases
-from test_scans import CASES as RECURRENCES
-from test_scans import anything_folds  # noqa: F401 - a fixture
+from programs import assert_close, cases, wild_cases, written_out
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph
 from microgrid.compiler.derivatives import Derivative
+from tests.compiler.test_scans import CASES as RECURRENCES
+from tests.compiler.test_scans import anything_folds  # noqa: F401 - a fixture
 
 pytest.importorskip("scipy")
 
@@ -50,7 +50,10 @@ def formed(kernel, form, by, kind, **options):
         kernel.stages, kernel.leaves(by), second=kind == "second", weighted="seed" in options, target=form[0]
     )
     derivative._kind = kind
-    derivative.product(kind)[0].unrolled = form[1]
+    stages = derivative.product(kind)[0]
+    stages.unrolled = form[1]
+    if form[1]:
+        stages.program = written_out(stages.program)
     kernel._derivatives[kernel.leaves(by), kind == "second", "seed" in options] = derivative
 
 

@@ -7,14 +7,14 @@ from bounds import Graph
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import ROWS, wild_cases
-from test_agreement import WEIGHTS, Tally, at, value_of
-from test_tape import random_graph, stages_of
 
 import microgrid as mg
 from microgrid.compiler.targets.native import engine, llvm
 from microgrid.compiler.targets.native.loop_ir import For
 from microgrid.compiler.targets.native.recurrence import recurrence, unsuited
 from microgrid.compiler.targets.native.rows import unsupported
+from tests.compiler.test_agreement import WEIGHTS, Tally, at, value_of
+from tests.compiler.test_tape import random_graph, stages_of
 
 
 def interpreted(program, theta, seed, arguments, outs):

@@ -158,12 +158,24 @@ def test_a_function_that_numpy_has_is_called_and_what_it_lacks_is_expanded_or_ma
         (lambda x: -x if x == 0 else x, "it chooses by the number itself"),
         (lambda x: math.fabs(x), "must be real number"),
         (lambda x, y: x, "missing 1 required positional argument"),
+        (lambda x: mg.tanh(x, x), "tanh takes 1 argument"),
+        (lambda x: len(x), "has no len"),
+        (lambda x: None, "must be one real number; got None"),
+        (lambda x: (x, x), "must be one real number; got "),
     ],
 )
 def test_an_expansion_that_leaves_the_table_is_refused_with_the_name_of_its_operation(expansion, why):
     op = mg.Op("bent", abs, (mg.ops.sign,), expansion=expansion)
-    with pytest.raises(TypeError, match=f"operation 'bent': its expansion is not written with .*{why}"):
+    with pytest.raises(TypeError, match=f"operation 'bent': its expansion .*{why}"):
         compile(op, reduce=None)([1.0, 2.0])
+
+
+def test_a_type_error_of_another_row_within_an_expansion_names_that_row_alone():
+    inner = mg.Op("inner", abs, (mg.ops.sign,), expansion=lambda x: len(x))
+    outer = mg.Op("outer", abs, (mg.ops.sign,), expansion=lambda x: inner(x) + 1.0)
+    with pytest.raises(TypeError, match=r"^operation 'inner': its expansion raises TypeError: .* has no len") as caught:
+        compile(outer, reduce=None)([1.0, 2.0])
+    assert "outer" not in str(caught.value)
 
 
 @pytest.mark.parametrize("sign", ["+", "-", "*", "/", "//", "%"])

@@ -10,8 +10,6 @@ from bounds import Graph
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import ROWS, wild_cases
-from test_agreement import WEIGHTS, Tally, at, value_of
-from test_rows import HIDDEN, columns, same
 
 import microgrid as mg
 from microgrid import ops
@@ -24,6 +22,8 @@ from microgrid.compiler.targets.native.tape import NativeTape, interpreter
 from microgrid.compiler.targets.records import records
 from microgrid.compiler.targets.tape import Tape
 from microgrid.compiler.task import VALUE, Task
+from tests.compiler.test_agreement import WEIGHTS, Tally, at, value_of
+from tests.compiler.test_rows import HIDDEN, columns, same
 
 TARGETS = [Tape(), NativeTape()]
 

@@ -8,8 +8,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from exact import definition
 from hypothesis import given
 from hypothesis import strategies as st
+from machine import assembly, compiled, machine, optimised
 from mpmath import mp, mpf
 
 import microgrid as mg
@@ -18,8 +20,6 @@ from microgrid.compiler import compile
 from microgrid.compiler.ir import NOT, NUMBER
 from microgrid.compiler.targets.native import rows
 from microgrid.compiler.targets.native.assembly import Builder, Function, Module, index, pointer
-from tests.compiler.machine import assembly, compiled, machine, optimised
-from tests.exact import definition
 
 BOUNDS = {ops.exp: 1, ops.log: 1, ops.sin: 1, ops.cos: 1, ops.sqrt: 1, ops.erf: 4, ops.erfc: 4, ops.sech2: 4}
 """Units in the last place, where it is not 2."""

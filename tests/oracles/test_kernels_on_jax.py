@@ -10,22 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_iterations as iterations
-import test_lookups as lookups
-import test_scans as scans
 from bounds import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import assert_close, cases, eager, wild_cases
-from test_agreement import Eager, Tally, at
-from test_programs import is_away_from_kinks
-from test_rows import HIDDEN, columns, function, same
-from test_scans import anything_folds  # noqa: F401, a fixture
 
 import microgrid as mg
+import tests.compiler.test_iterations as iterations
+import tests.compiler.test_lookups as lookups
+import tests.compiler.test_scans as scans
 from microgrid import ops
 from microgrid.compiler import compile
 from microgrid.strategies import expressions
+from tests.compiler.test_agreement import Eager, Tally, at
+from tests.compiler.test_rows import HIDDEN, columns, function, same
+from tests.compiler.test_scans import anything_folds  # noqa: F401, a fixture
+from tests.oracles.test_programs import is_away_from_kinks
 
 jax.config.update("jax_enable_x64", True)
 
@@ -316,9 +316,10 @@ def test_jax_runs_the_loop_and_differentiates_it_twice(case):
     scans.close(product, [g.data for g in mg.gradient_graph(along, leaves)])
 
 
-def test_jax_runs_and_differentiates_loops_that_end_by_a_condition():
+@pytest.mark.parametrize("loop", [iterations.root, iterations.filtered])
+def test_jax_runs_and_differentiates_loops_that_are_one_operation(loop):
     p = mg.Value(0.5)
-    kernel = compile(lambda a: iterations.root(a * p)).kernel(iterations.STARTS)
+    kernel = compile(lambda a: loop(a * p)).kernel(iterations.STARTS)
     f, theta, xs = kernel.to_jax(), jnp.array([0.5]), jnp.array(iterations.STARTS)
     value, gradients = jax.value_and_grad(f, argnums=(0, 1))(theta, xs)
     expected, (by_p, (by_a,)) = kernel.value_and_grad([0.5], iterations.STARTS, by="both")

@@ -1,4 +1,4 @@
-"""PyTorch's own answers at special values: they must be those in ``tests/special_values.txt``.
+"""PyTorch's own answers at special values: they must be those in ``tests/support/special_values.txt``.
 
 ``python tests/oracles/test_special_values.py`` writes that file anew.
 """
@@ -14,7 +14,7 @@ from torch_rows import FACTORIES, FUNCTIONS, OTHERS, leaf, torch_function
 from microgrid import ops
 from microgrid.ops import Op
 
-TABLE = Path(__file__).parents[1] / "special_values.txt"
+TABLE = Path(__file__).parents[1] / "support" / "special_values.txt"
 inf, nan = float("inf"), float("nan")
 POINTS = {
     1: [(x,) for x in (0.0, -0.0, 5e-324, -5e-324, 0.5, 1.0, -1.0, -2.0, 1e300, -1e300, inf, -inf, nan)],

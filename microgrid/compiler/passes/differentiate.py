@@ -472,7 +472,7 @@ def _local(build: Builder, op: Op, i: int, xs: Sequence[Operand]) -> Operand:
 def sent(build: Builder, op: Op, gradient: Operand, derivative: Operand) -> Operand:
     """What flows back through a local derivative: see ``ops.sent``."""
     if op.chooses:
-        return build.apply(ops.where, derivative, gradient, 0.0)
+        return build.apply(ops.chosen, derivative, gradient)
     return build.apply(ops.mul, gradient, derivative)
 
 

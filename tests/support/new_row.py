@@ -9,7 +9,7 @@ from pathlib import Path
 
 import microgrid as mg
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def row_and_definition() -> list[str]:
@@ -29,7 +29,7 @@ def copy_with_the_row(folder: Path) -> Path:
         )
     shutil.copy(ROOT / "pyproject.toml", folder)
     _insert(folder / "microgrid" / "ops" / "table.py", "", row)
-    _insert(folder / "tests" / "exact.py", "DEFINITIONS: dict[str, Function] = {\n", definition)
+    _insert(folder / "tests" / "support" / "exact.py", "DEFINITIONS: dict[str, Function] = {\n", definition)
     return folder
 
 

@@ -462,7 +462,7 @@ def test_a_wrong_local_derivative_is_named_with_operands_and_line(kind, method):
     def f(x, w):
         a = mg.sin(x) * w
         h = a - 1.5
-        b = wrong(h) + a  # guilty
+        b = wrong(h) + a  # faulty
         return mg.exp(b) * x
 
     report = check(f, x=0.4, w=2.0, method=method)
@@ -471,7 +471,7 @@ def test_a_wrong_local_derivative_is_named_with_operands_and_line(kind, method):
     fault = report.fault
     assert (fault.op, fault.argument) == ("wrong", 0)
     assert fault.operands == (math.sin(0.4) * 2.0 - 1.5,)
-    assert fault.origin.line == line_of(f, "guilty")
+    assert fault.origin.line == line_of(f, "faulty")
     assert fault.origin.file == __file__
     assert fault.right == pytest.approx(
         (
@@ -481,7 +481,7 @@ def test_a_wrong_local_derivative_is_named_with_operands_and_line(kind, method):
         ),
         rel=1e-6,
     )
-    assert f"test_checking.py:{line_of(f, 'guilty')}" in str(report)
+    assert f"test_checking.py:{line_of(f, 'faulty')}" in str(report)
     assert fault.definition.file == __file__ if callable(wrong.partials[0]) else fault.definition is None
 
 
@@ -495,12 +495,12 @@ def test_the_first_wrong_operation_is_the_fault_and_the_right_argument_is_named(
     early = Op("early", lambda a, b: a / b, (lambda y, a, b: ops.div(1.0, b), lambda y, a, b: ops.div(y, b)))
 
     def f(a, b):
-        q = early(a, b)  # guilty
+        q = early(a, b)  # faulty
         return late(q)
 
     report = check(f, a=1.5, b=0.7)
     assert (report.fault.op, report.fault.argument) == ("early", 1)
-    assert report.fault.origin.line == line_of(f, "guilty")
+    assert report.fault.origin.line == line_of(f, "faulty")
     assert "by b is wrong" in report.fault.what
     assert "the sign is wrong" in report.fault.what
     assert report["a"].reason.startswith("The local derivative of late")
@@ -911,7 +911,7 @@ def test_no_wrong_derivative_passes_and_no_right_one_fails_at_ordinary_tiny_and_
                 assert row.verdict is not PASS, (kind, row)
 
 
-# A kink of one's own beneath what is smooth
+# A user-defined kink beneath something smooth
 
 
 @pytest.mark.parametrize("forward", [math.hypot, lambda a, b: math.sqrt(a * a + b * b)])
@@ -1100,13 +1100,13 @@ def test_a_backward_that_ends_in_nan_without_a_cause_is_an_error_of_accumulation
 
 def test_the_operation_that_overflows_is_blamed_and_not_the_one_that_is_given_infinity():
     def f(x, y):
-        huge = mg.exp(x)  # guilty
+        huge = mg.exp(x)  # faulty
         return mg.atan2(huge, y)
 
     report = check(f, (1000.0, 2.0))
     assert report["y"].verdict is FAIL
     assert report.fault.op == "exp"
-    assert report.fault.origin.line == line_of(f, "guilty")
+    assert report.fault.origin.line == line_of(f, "faulty")
     assert "is ∞ here, and so the gradient is nan" in report.fault.what
 
 
@@ -1883,7 +1883,7 @@ def test_numbers_are_written_as_people_do():
     assert str(check(mg.relu, 0.0)).splitlines()[4].split() == ["x", "0", "0", *"————", "∠", "KINK"]
 
 
-def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_guilty_node(monkeypatch):
+def test_a_report_in_a_notebook_is_safe_html_with_the_picture_of_the_faulty_node(monkeypatch):
     seen = []
 
     def picture(value, mark=None):

@@ -1,4 +1,4 @@
-"""A loop of one's own: ``training_step``."""
+"""A user's own loop of learning: ``training_step``."""
 
 import gc
 import weakref

@@ -268,7 +268,7 @@ def test_a_kink_is_only_where_a_row_or_a_derivative_jumps(op: Op) -> None:
         (ops.power_of(0.0), (-1.0,), (1.0,)),
     ],
 )
-def test_no_kink_is_told_of_where_a_row_is_smooth(op: Op, a: tuple[float, ...], b: tuple[float, ...]) -> None:
+def test_no_kink_is_declared_where_a_row_is_smooth(op: Op, a: tuple[float, ...], b: tuple[float, ...]) -> None:
     assert op.kink is None or op.kink(*a) == op.kink(*b)
 
 
@@ -549,7 +549,7 @@ def special_values(text: str) -> dict[str, list[float]]:
     return {point: [float(x) for x in re.split("[;,]", numbers)] for point, numbers in lines}
 
 
-PYTORCH = special_values((Path(__file__).parent / "special_values.txt").read_text())
+PYTORCH = special_values((Path(__file__).parents[1] / "support" / "special_values.txt").read_text())
 OURS = special_values("".join(DIFFERENCES.values()))
 
 

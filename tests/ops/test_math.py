@@ -98,7 +98,7 @@ def test_every_real_function_of_math_has_its_first_and_second_derivatives(name: 
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_real_function_of_math_is_compiled_drawn_checked_and_played(name: str) -> None:
+def test_every_real_function_of_math_is_compiled_drawn_checked_and_explored(name: str) -> None:
     xs, function = at(name)
     leaves = [Value(x, label=f"x{i}") for i, x in enumerate(xs)]
     output = function(*leaves)
@@ -174,7 +174,7 @@ OPERATORS: dict[str, tuple[Callable[[Any, Any], Any], ops.Op]] = {
 
 
 class Plain(ops.Operators):
-    """A number type of a user's own."""
+    """A user-defined number type."""
 
     def __init__(self, data: float) -> None:
         self.data = data

@@ -2,9 +2,10 @@
 
 ``checking/reports/`` has some reports as users read them, a file each: a change of one is to be read like one of a
 text. ``checking/reports.tsv`` has a line for every case: its verdicts, its numbers with how far they may be off, how
-often its operations of one's own were evaluated, which is what a check costs, and a hash of its words.
-``python tests/test_reports.py`` writes both anew and prints what changed: verdicts, allowed errors, evaluations. With
-the name of a folder it writes there every case as users read it, for a ``diff`` with what another commit wrote.
+often its user-defined operations were evaluated, which is what a check costs, and a hash of its words.
+``python -m tests.checking.test_reports`` writes both anew and prints what changed: verdicts, allowed errors,
+evaluations. With the name of a folder it writes there every case as users read it, for a ``diff`` with what another
+commit wrote.
 How far a derivative may be off is itself computed, by random rounding and extrapolation; other tests hold that it is
 far enough, this one that it is no further.
 Every function here is made of operations that IEEE 754 rounds in one way, or is shown with so few digits that those of
@@ -23,8 +24,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
-from test_why import cases as gradients
-from test_why import chain, leaves, network, samples
 
 import microgrid as mg
 from microgrid import Interval, Op, Value, nn, ops
@@ -32,8 +31,10 @@ from microgrid.checking import Report, check, check_op
 from microgrid.checking.precision import Precision
 from microgrid.checking.why import Explanation
 from microgrid.ops import POSITIVE, REALS
+from tests.checking.test_why import cases as gradients
+from tests.checking.test_why import chain, leaves, network, samples
 
-TABLE = Path(__file__).parent / "checking/reports.tsv"
+TABLE = Path(__file__).with_name("reports.tsv")
 TEXTS = TABLE.with_suffix("")
 
 
@@ -61,7 +62,7 @@ evaluations = 0
 
 
 def own(name: str, forward: Callable[..., float], partials: Any, **others: Any) -> Op:
-    """An operation of one's own, whose evaluations are counted: they are what a check costs."""
+    """A user-defined operation, whose evaluations are counted: they are what a check costs."""
 
     def counted(*xs: float) -> float:
         global evaluations
@@ -283,10 +284,10 @@ PRECISE: dict[str, Callable[[], Any]] = {
     ],
     "rounded numbers": lambda: [mg.precision(ops.round_of(2)(x)) for x in leaves(2.0 / 3.0, 0.25, 0.001)],
     "sums within a function": lambda: [mg.precision(f(Value(3.5, "x"))) for f in (mg.lgamma, ops.digamma)],
-    "an operation of one's own": lambda: [
+    "a user-defined operation": lambda: [
         mg.precision(own("halved", lambda x: x / 2, (0.5,))(x)) for x in leaves(1.0, 0.0, -1.0, 2.0)
     ],
-    "an operation of one's own at 1": lambda: mg.precision(own("quartered", lambda x: x / 4, (0.25,))(Value(1.0, "x"))),
+    "a user-defined operation at 1": lambda: mg.precision(own("quartered", lambda x: x / 4, (0.25,))(Value(1.0, "x"))),
     "a root of squares that underflow": lambda: [
         mg.precision(mg.sqrt((x := Value(3e-155 * scale, "x")) * x + (y := Value(4e-155 * scale, "y")) * y))
         for scale in (1.0, 1e-15)
@@ -296,7 +297,7 @@ PRECISE: dict[str, Callable[[], Any]] = {
     "a difference that hardly cancels": lambda: mg.precision(third(Value(3.3, "x")) ** 2 - third(Value(3.0, "y")) ** 2),
     "what no gradient passes": lambda: mg.precision(mg.stop_gradient(third(Value(1.0, "x"))) * 4.0 - 1.0),
     "a slope without bound": lambda: mg.precision(mg.sqrt((x := Value(1.0, "x")) / 3.0 - x / 3.0)),
-    "operations of one's own": lambda: mg.precision(
+    "user-defined operations": lambda: mg.precision(
         mg.total(Op(f"own{i}", lambda x: x / 3.0, (1.0 / 3.0,))(Value(1.0)) for i in range(7))
     ),
     "differences of roots, of quotients and of squares": lambda: [
@@ -424,7 +425,7 @@ CASES: dict[str, Callable[[], Any]] = {
         for speed in (1e3, 1e6, 1e8, 1e10, 1e13, 1e16)
         for factor in (1.0, -1.0, 1.001)
     },
-    "operations of one's own among others": lambda: check(
+    "user-defined operations among others": lambda: check(
         lambda x, y: fine(x) * product(x, y) + hinge(y), (0.4, 1.3), order=2
     ),
     **{
@@ -535,7 +536,7 @@ READ = (
     "cube at 0.7",
     "late at 0.7",
     "fine at 1e-300",
-    "operations of one's own among others",
+    "user-defined operations among others",
     "cancelling terms",
     "roots at 0",
     "leaves that cannot matter",
@@ -602,7 +603,7 @@ def recorded() -> dict[str, Row]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_users_are_told_what_they_were_told_before(name: str) -> None:
-    """If a change is meant, run python tests/test_reports.py and read what it prints."""
+    """If a change is meant, run python -m tests.checking.test_reports and read what it prints."""
     row, text = told(name)
     if name in READ:
         assert text == file_of(name).read_text("utf-8").strip()

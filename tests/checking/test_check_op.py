@@ -74,7 +74,7 @@ def tanh_like(**changes):
     return Op("mine", **{**parts, **changes})
 
 
-def test_a_right_operation_of_ones_own_passes():
+def test_a_right_user_defined_operation_passes():
     report = check_op(tanh_like(), math.tanh).raise_()
     assert [row.name for row in report.derivatives] == [
         "forward",
@@ -135,7 +135,7 @@ def test_bad_input_is_refused_with_a_remedy(call, error, message):
         call()
 
 
-def test_the_point_of_a_fault_is_told_so_that_it_can_be_typed_in():
+def test_the_point_of_a_fault_can_be_typed_in():
     report = check_op(tanh_like(partials=(lambda y, x: y * y - 1.0,)))
     said = re.search(r"is wrong at \((.+?)\)", report.fault.what)[1]
     assert float(said.replace("−", "-")) == report["∂y/∂x"].value[0]
@@ -348,7 +348,7 @@ def test_all_pairs_of_special_values_are_tried_and_a_sample_of_triples():
         assert len(set(special)) == 15**arity if arity < 3 else 200 < len(set(special)) <= 300
 
 
-def test_a_jump_is_told_with_all_arguments_and_the_shorter_of_two_neighbouring_numbers():
+def test_a_jump_is_reported_with_all_arguments_and_the_shorter_of_two_neighbouring_numbers():
     larger = Op("mine", max, (lambda y, a, b: ops.greater(a, b), lambda y, a, b: ops.less(a, b)))
     assert re.match(r"∂y/∂x\d jumps at \(", check_op(larger)["kink"].reason)
     assert len({float(f"{x:.14g}") for x in check_op(larger)["kink"].value}) == 1

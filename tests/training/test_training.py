@@ -1179,7 +1179,7 @@ def test_a_model_that_stops_compiling_is_an_error_where_compiling_is_demanded():
         )
 
 
-def test_a_notebook_is_told_why_a_model_is_not_compiled(monkeypatch):
+def test_a_notebook_shows_why_a_model_is_not_compiled(monkeypatch):
     shown = []
     display = types.SimpleNamespace(display=lambda bundle, raw, display_id: shown.append(bundle))
     monkeypatch.setitem(sys.modules, "IPython.display", display)

@@ -28,7 +28,7 @@ def right(computed, exact):
         return float(min(max(-mp.log10(error / abs(exact)), 0), DIGITS)) if exact else 0.0
 
 
-def test_the_quadratic_formula_is_told_that_its_sum_cancels_and_how_to_write_it():
+def test_the_sum_of_the_quadratic_formula_cancels_and_gets_another_form():
     a, b, c = Value(1.0, "a"), Value(1e8, "b"), Value(1.0, "c")
     with mg.record_lines():
         root = (-b + mg.sqrt(b * b - 4 * a * c)) / (2 * a)
@@ -274,13 +274,13 @@ def test_a_rewrite_is_the_same_number_and_keeps_more_digits(before, after):
     assert right(better.data, same) >= max(right(lossy.data, same) + 2.0 if math.isfinite(lossy.data) else 0.0, 14.0)
 
 
-def test_a_sum_of_exponentials_of_any_length_is_told_of_logsumexp():
+def test_a_sum_of_exponentials_of_any_length_is_referred_to_logsumexp():
     xs = [Value(800.0 - i) for i in range(9)]
     for loss in (mg.log(mg.total(map(mg.exp, xs))), mg.log(sum(map(mg.exp, xs)))):
         assert mg.precision(loss).rewrite == "log(total(exp(x))) as logsumexp(xs)"
 
 
-def test_exponentials_that_all_vanish_are_told_of_logsumexp_too():
+def test_exponentials_that_all_vanish_are_referred_to_logsumexp_too():
     loss = mg.log(mg.exp(Value(-800.0, "a")) + mg.exp(Value(-801.0, "b")))
     assert mg.precision(loss).rewrite == "log(exp(a) + exp(b)) as logsumexp([a, b])"
 
@@ -292,7 +292,7 @@ def test_a_sum_of_exponentials_and_another_number_is_not_taken_for_one_of_expone
         assert "total" not in mg.precision(mg.log(other + mg.exp(x) + mg.exp(y))).rewrite
 
 
-def test_logsumexp_is_not_told_to_be_written_as_itself():
+def test_logsumexp_is_not_rewritten_as_itself():
     xs = [Value(30.0), Value(10.0)]
     for loss in (mg.logsumexp(xs) - xs[0], mg.logsumexp([*xs, Value(9.0)]) - xs[0]):
         found = mg.precision(loss)
@@ -300,7 +300,7 @@ def test_logsumexp_is_not_told_to_be_written_as_itself():
         assert "logsumexp" not in str(found)
 
 
-def test_a_variance_as_a_difference_of_means_is_told_of_the_deviations():
+def test_a_variance_as_a_difference_of_means_is_rewritten_by_deviations():
     xs = [Value(1e8 + k, f"x{k}") for k in range(4)]
     mean = mg.mean(xs)
     remedy = "total(x**2) / n - (total(x) / n)**2 as total((x - total(x) / n)**2) / n"
@@ -364,7 +364,7 @@ def test_a_difference_the_other_way_round_is_recognised_too():
         (("no word", "b"), "1 / x - 1 / b as (b - x) / (x * b)"),
     ],
 )
-def test_a_rewrite_is_told_with_the_labels_that_tell_its_parts_apart(labels, said):
+def test_a_rewrite_has_the_labels_that_distinguish_its_parts(labels, said):
     x, y = (Value(number, label) for number, label in zip((3.0, 3.0 + 1e-9), labels, strict=True))
     assert mg.precision(1 / x - 1 / y).rewrite == said
 
@@ -381,7 +381,7 @@ def test_a_pattern_wants_the_same_part_wherever_it_says_so():
 # What is shown, and what is refused
 
 
-def test_an_operation_of_ones_own_counts_as_one_rounding_and_that_is_said():
+def test_a_user_defined_operation_counts_as_one_rounding_and_a_note_says_so():
     inside = Op("inside", lambda x: (x + 1e10) - 1e10, (1.0,))
     assert "Of inside only the rounding of the result is counted" in str(mg.precision(inside(Value(0.1))))
 
@@ -435,7 +435,7 @@ def losing(k):
     [(3, "#00735c"), (4, "#6d28d9"), (9, "#6d28d9"), (10, "#c2410c")],
     ids=["12.6", "11.6", "6.6", "5.6"],
 )
-def test_the_colour_of_the_digits_tells_many_from_few(k, colour):
+def test_the_colour_of_the_digits_distinguishes_many_from_few(k, colour):
     found = mg.precision(losing(k))
     assert 15.5 - k < found.digits < 15.7 - k
     assert f'<span style="background:{colour}">{found.digits:.3g} digits are right</span>' in found._repr_html_()
