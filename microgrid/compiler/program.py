@@ -184,7 +184,8 @@ def known(*key: Any) -> Recurrence:
 
 def recurrence_of(row: Op) -> Recurrence | None:
     """Return the recurrence of which a row is all states, of its operands; None of any other row."""
-    constant = row.recipe[1][0] if row.recipe is not None and row.recipe[1] else None
+    constants: tuple[object, ...] = () if row.recipe is None else row.recipe[1]
+    constant = constants[0] if constants else None
     return constant if isinstance(constant, Recurrence) else None
 
 
