@@ -89,7 +89,15 @@ def around_and_within(a):
     return state + mg.total(outputs)
 
 
+def chosen(a):
+    """What a loop ends with, or gives, goes on if it is chosen; behind √0 one has an infinite slope."""
+    last, seen = mg.scan(lambda s, x: (mg.sqrt(s * x), s * s), a, [a, 0.5])
+    none = mg.scan(lambda s, x: (mg.sqrt(s) * x, None), a - a, [a, 2.0])[0]
+    return mg.exp(mg.take([last, seen[1], none], mg.floor(a)))
+
+
 FUNCTIONS = {
+    "chosen": (chosen, np.array([0.4, 1.7, 0.9])),
     "filtered": (filtered, np.array([0.4, 1.7])),
     "some steps": (of_some_steps, np.array([3.0, 4.0, 5.5])),
     "around and within": (around_and_within, np.array([0.4, 0.9])),
