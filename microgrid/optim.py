@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from inspect import signature
 from math import inf, sqrt
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 from microgrid import atomic
@@ -83,9 +84,10 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Move every parameter, by its ``grad``. A step that Ctrl-C or an error cuts short changes nothing."""
         after = copy(self)
+        vars(after).update(self._settings())
         present = [parameter.data for parameter in self.parameters]
         gradients = [parameter.grad for parameter in self.parameters]
-        if len(present) >= MANY and "numpy" in sys.modules and self._is_same_on_arrays():
+        if len(present) >= MANY and "numpy" in sys.modules and after._is_same_on_arrays():
             import numpy as np
 
             after._memory = [np.array(m, float) for m in self._memory]
@@ -137,6 +139,7 @@ class Optimizer(ABC):
         import numpy as np
 
         memory = [np.asarray(m, parameters.dtype) if isinstance(m, list) else m for m in self._memory]
+        vars(self).update(self._settings())
         self.steps += 1
         moved, *self._memory = self._decayed(parameters, gradients, *memory)
         return moved
@@ -158,9 +161,13 @@ class Optimizer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return its memory and its settings, as plain numbers and lists."""
-        settings = {name: value for name, value in vars(self).items() if isinstance(value, (int, float))}
         memory = {name: list(map(float, m)) for name, m in zip(self.memory, self._memory, strict=True)}
-        return {"optimizer": type(self).__name__, **settings, "memory": memory}
+        return {"optimizer": type(self).__name__, **self._settings(), "memory": memory}
+
+    def _settings(self) -> dict[str, float]:
+        # a NumPy float32 makes a number times it a float32, too
+        numbers = {name: x for name, x in vars(self).items() if isinstance(x, Real)}
+        return {name: x if isinstance(x, int) else float(x) for name, x in numbers.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict()``.

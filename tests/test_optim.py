@@ -286,6 +286,20 @@ def test_the_state_after_an_update_of_arrays_is_plain_numbers():
     assert json.loads(json.dumps(optimizer.state_dict())) == optimizer.state_dict()
 
 
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float64(0.1), np.int64(1), np.float16(0.5), 1, True])
+@pytest.mark.parametrize("times", [1, TIMES])
+def test_a_setting_that_is_given_later_may_be_any_real_number(number, times):
+    first, second = (Momentum(list(map(Value, START * times)), weight_decay=0.1) for _ in range(2))
+    first.learning_rate, second.learning_rate = number, float(number)
+    gradients = [[*step[:2], 1e100] * times for step in GRADIENTS[:3]]
+    assert first.state_dict() == second.state_dict()
+    assert [*run(first, gradients[:2])] == [*run(second, gradients[:2])]
+    first.learning_rate = number
+    arrays = np.array(START * times), np.array(gradients[2])
+    assert first.update(*arrays).tolist() == second.update(*arrays).tolist()
+    assert first.state_dict() == second.state_dict()
+
+
 STATE = Momentum([Value(0.0)], 0.1).state_dict()
 
 

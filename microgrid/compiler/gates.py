@@ -8,7 +8,7 @@ itself depend on such nodes, so they are computed a second time behind the gates
 from functools import cache
 
 from microgrid import ops
-from microgrid.compiler.program import LARGEST, Program
+from microgrid.compiler.program import LARGEST, PICK, Program
 from microgrid.compiler.simplify import number_values
 from microgrid.ops import CONSTANT, Op
 from microgrid.reverse import Choices, conditions
@@ -61,5 +61,5 @@ def with_gates(program: Program) -> Program:
 
 
 def _may_be_infinite(row: Op) -> bool:
-    """Whether a local derivative is a function of numbers, which 0 may meet; what chooses sends no 0 times it."""
-    return not row.chooses and any(map(callable, row.partials))
+    """Whether a local derivative is a function of numbers, which 0 may meet: not of what chooses, or picks a number."""
+    return not row.chooses and row is not PICK and any(map(callable, row.partials))

@@ -89,7 +89,15 @@ def around_and_within(a):
     return state + mg.total(outputs)
 
 
+def chosen(a):
+    """What a loop ends with, or gives, goes on if it is chosen; behind √0 one has an infinite slope."""
+    last, seen = mg.scan(lambda s, x: (mg.sqrt(s * x), s * s), a, [a, 0.5])
+    none = mg.scan(lambda s, x: (mg.sqrt(s) * x, None), a - a, [a, 2.0])[0]
+    return mg.exp(mg.take([last, seen[1], none], mg.floor(a)))
+
+
 FUNCTIONS = {
+    "chosen": (chosen, np.array([0.4, 1.7, 0.9])),
     "filtered": (filtered, np.array([0.4, 1.7])),
     "some steps": (of_some_steps, np.array([3.0, 4.0, 5.5])),
     "around and within": (around_and_within, np.array([0.4, 0.9])),
@@ -274,6 +282,21 @@ def test_a_recurrent_cell_over_the_series_of_each_sample_has_the_engines_gradien
     again = mg.gradient_graph(mg.total([x * x for x in slopes]), cell.parameters())
     product = kernel.hessian(theta, *batch) @ (2.0 * by_theta)
     np.testing.assert_allclose(product, [x.data for x in again], rtol=1e-10)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("step", [lambda p, s, x: p * p, lambda p, s, x: p * p + 0.0 * x, lambda p, s, x: p * p * s])
+def test_a_parameter_in_a_state_that_samples_may_share_has_the_gradient_of_all_of_them(step, target):
+    p, xs = mg.Value(0.7), np.array([[0.3, 1.0], [0.5, -2.0], [0.9, 1.5]])
+
+    def f(sample):
+        return mg.scan(lambda s, x: (step(p, s, x), None), sample[0], sample[1:])[0]
+
+    kernel = mg.compile(f, target=target).kernel(xs)
+    mean = 1.0 if step(1.0, 0.0, 0.0) else xs[:, 0].mean()
+    found = (*kernel.value_and_grad([0.7], xs), kernel.hessian([0.7], xs).ravel())
+    for mine, expected in zip(found, [0.49 * mean, [1.4 * mean], [2.0 * mean]], strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-14)
 
 
 def test_a_step_over_ten_thousand_inputs_is_traced_once():

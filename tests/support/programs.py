@@ -36,6 +36,7 @@ FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "
         "fold(lambda s, t: {b} * s + t, 0.5, {v} * 5)", "fold(lambda s, t: t - s * {b}, {a}, {v} * 5)",
         "fold(lambda s, t: mg.where(mg.less(t, {b}), t * t, s), {a}, {v} * 9)",
         "mg.scan(lambda s, t: (mg.sin(s) * {b} + t, None), {a}, {v})[0]",
+        "mg.scan(lambda s, t: ({b} * {b}, s), {a}, {v})[0]",
         "mg.scan(lambda s, t: ((s[1] * 0.5, t[0] - s[0]), None), ({a}, {b}), [*zip({v}, {w})])[0][1]",
         "mg.iterate(lambda s: mg.sin(s) * {b} + 0.7, {a}, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)",
         "mg.iterate(lambda s: (s[1] * 0.5, s[0] - {b}), ({a}, {v}[0]), until=lambda s: s[0] < 0.3142, at_most=6)[1]",
