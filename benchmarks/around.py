@@ -56,6 +56,45 @@ def chain(x: Any) -> Any:
     return [(3.0 - 2.0 * b) * b - a - 2.0 * c + 1.0 for a, b, c in zip([0.0, *x], x, [*x[1:], 0.0], strict=False)]
 
 
+def long_loops() -> None:
+    """Print what a loop over many steps takes: an LSTM cell of 8 units over series of 32 samples."""
+    units, rng = 8, np.random.default_rng(0)
+    gates = nn.Layer(1 + units, 4 * units, nonlin=False, seed=0)
+
+    def cell(state: Any, x: Any) -> Any:
+        hidden, memory = state
+        z = gates([x, *hidden])
+        kept, added, new, shown = (z[k : k + units] for k in range(0, 4 * units, units))
+        memory = [
+            mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g) for f, c, i, g in zip(kept, memory, added, new, strict=True)
+        ]
+        return ([mg.sigmoid(o) * mg.tanh(c) for o, c in zip(shown, memory, strict=True)], memory), None
+
+    def by_scan(xs: Any) -> Any:
+        return mg.mean(mg.scan(cell, ([0.0] * units, [0.0] * units), xs)[0][0])
+
+    def by_for(xs: Any) -> Any:
+        state = [0.0] * units, [0.0] * units
+        for x in xs:
+            state, _ = cell(state, x)
+        return mg.mean(state[0])
+
+    print("| LSTM, 8 units, 32 samples | target | first call, s | call, ms | memory, MB | first call of a for, s |")
+    for steps in (10, 100, 1_000, 10_000):
+        X = rng.normal(size=(32, steps))
+        for target in ("numpy", "native"):
+
+            def gradient(f: Any, target: str = target, X: Any = X) -> Callable[[], Any]:
+                kernel = mg.compile(f, target=target).kernel(X)
+                return functools.partial(kernel.value_and_grad, kernel.read(), X)
+
+            run = gradient(by_scan)
+            first = seconds(lambda: gradient(by_scan)(), 1)
+            peak, call = memory(run), statistics.median([seconds(run, 1) for _ in range(TURNS)])
+            unrolled = f"{seconds(lambda: gradient(by_for)(), 1):6.2f}" if steps <= 1_000 else ""
+            print(f"| {steps:6} steps | {target:6} | {first:6.2f} | {1e3 * call:8.2f} | {peak:6.0f} | {unrolled} |")
+
+
 def sparse() -> None:
     """Print what sparse derivatives of a chain take, and what it takes to find out how they are computed."""
     x = np.linspace(-1.0, 0.0, 4_000)
@@ -141,6 +180,7 @@ def main() -> None:
     """Print a table."""
     sparse()
     on_jax()
+    long_loops()
     generator = np.random.default_rng(0)
     X, digits = generator.random((2000, 784)), generator.integers(0, 10, 2000)
     Y = np.eye(10)[digits]

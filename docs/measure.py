@@ -23,6 +23,7 @@ BENCHMARKS = {
     "eager": "",
     "compiled": "--turns 9 --only readme moons digits mnist rosenbrock4 rosenbrock5 black-scholes chain3 chain5",
     "gradbench": "",
+    "training": "",
     "around": "",
     "checking": "",
     "pages": "",

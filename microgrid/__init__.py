@@ -15,7 +15,7 @@ from microgrid import builds as _builds  # before all others: it decides whether
 from microgrid import copying as _copying  # noqa: F401 - teaches pickle and copy what a graph is
 from microgrid.calculus import grad, gradient_graph, hessian, hvp, jacobian, jvp, value_and_grad
 from microgrid.engine import Value, topological_order
-from microgrid.iteration import iterate
+from microgrid.iteration import iterate, scan
 from microgrid.ops import TABLE as _TABLE
 from microgrid.ops import (
     Interval,
@@ -147,6 +147,7 @@ __all__ = [
     "prod",
     "radians",
     "record_lines",
+    "scan",
     "softmax",
     "take",
     "topological_order",

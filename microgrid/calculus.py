@@ -21,7 +21,9 @@ from typing import Any, Protocol, TypeVar, overload
 from microgrid import ops
 from microgrid.engine import Value, constant, topological_order
 from microgrid.ops import CONSTANT, LEAF, Op, Operation
-from microgrid.recording import enable_grad, watch
+from microgrid.ops.op import shared
+from microgrid.recording import enable_grad, loops, watch
+from microgrid.reverse import Choices, conditions
 
 Function = Callable[..., Any]
 Structure = TypeVar("Structure")
@@ -63,6 +65,11 @@ def gradient_graph(output: Value, inputs: Sequence[Value]) -> list[Value]:
     order = topological_order(output)
     if not hasattr(type(inputs), "__iter__") or not all(isinstance(node, Value) for node in inputs):
         raise TypeError(f"gradient_graph() takes the inputs as a list of Values; got {ops.short_repr(inputs)}")
+    recorded = loops.get()
+    if recorded is not None:
+        with enable_grad():
+            output, inputs = recorded.written_out(output, inputs)
+        order = topological_order(output)
     return _sweep(order, output, inputs)
 
 
@@ -73,19 +80,58 @@ def _sweep(order: Sequence[Value], output: Value, inputs: Sequence[Value]) -> li
         if node not in needed and not needed.isdisjoint(node.parents):
             needed.add(node)
     gradients: dict[Value, Value | float] = {output: 1.0}
+    choosing = any(isinstance(node.op, Op) and node.op.chooses for node in order)
+    reached = _Reached(order, output) if choosing else None
     with enable_grad():
         for node in reversed(order):
             gradient = gradients.get(node)
             if gradient is None or node not in needed:
                 continue
-            parents = node.parents
-            for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
-                if parent not in needed or not connected:
-                    continue
-                derivative = ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
-                product = _sent(node.op, gradient, derivative)
-                gradients[parent] = gradients[parent] + product if parent in gradients else product
+            parents, mask = node.parents, reached and reached.mask(node)
+            token = shared.set({})
+            try:
+                for parent, partial, connected in zip(parents, node.op.partials, node.op.connected, strict=True):
+                    if parent not in needed or not connected:
+                        continue
+                    derivative = (
+                        ops.local_derivative(node.op, partial, node, *parents) if callable(partial) else partial
+                    )
+                    product = _sent(node.op, gradient, derivative)
+                    if mask is not None and callable(partial):  # times a plain number, 0 is 0
+                        product = ops.chosen(mask, product)
+                    gradients[parent] = gradients[parent] + product if parent in gradients else product
+            finally:
+                shared.reset(token)
         return [_as_value(gradients.get(node, 0.0)) for node in inputs]
+
+
+class _Reached:
+    """Which nodes a gradient of the output reaches, where that is a question of what is chosen."""
+
+    def __init__(self, order: Sequence[Value], output: Value) -> None:
+        self.order = order
+        self.place = {node: k for k, node in enumerate(order)}
+        operands = [[self.place.get(parent, -1) for parent in node.parents] for node in order]
+        self.conditions = conditions([node.op for node in order], operands, [self.place.get(output, -1)])
+        self.masks: dict[Choices | tuple[int, int], Value] = {}
+
+    def mask(self, node: Value) -> Value | None:
+        """1 where a gradient reaches a node, and 0 where none does; ``None`` if one does whatever is chosen."""
+        choices = self.conditions.get(self.place[node])
+        if choices is None:
+            return None
+        if choices not in self.masks:
+            self.masks[choices] = ops.maximum(*[self._made(*choice) for choice in sorted(choices)])
+        return self.masks[choices]
+
+    def _made(self, chooses: int, k: int) -> Value:
+        """Whether a node that a gradient reaches chose its operand ``k``."""
+        if (chooses, k) not in self.masks:
+            node = self.order[chooses]
+            is_chosen = ops.local_derivative(node.op, node.op.partials[k], node, *node.parents)  # type: ignore[arg-type]
+            above = self.mask(node)
+            self.masks[chooses, k] = is_chosen if above is None else ops.mul(is_chosen, above)
+        return self.masks[chooses, k]
 
 
 def _sent(op: Operation, gradient: Any, derivative: Any) -> Any:
@@ -285,7 +331,7 @@ def _push_forward(
             elif moves:
                 masks = [moves.get(parent) for parent, _ in known]
                 products = [
-                    product if mask is None else ops.where(mask, product, 0.0)
+                    product if mask is None else ops.chosen(mask, product)
                     for mask, product in zip(masks, products, strict=True)
                 ]
                 if None not in masks:

@@ -1,14 +1,15 @@
 """Calls of modules: which module made which node of a graph."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 from microgrid import ops
 from microgrid.builds import mypyc_attr
 from microgrid.engine import ADD, MUL, Value, record
-from microgrid.recording import Origin
+from microgrid.node import watched
+from microgrid.recording import Origin, hooks, kinds, open_blocks
 
 
 @mypyc_attr(native_class=False)
@@ -64,6 +65,11 @@ class Call:
         return self.name if self.outer is None else f"{self.outer.path}.{self.name}"
 
     @property
+    def title(self) -> str:
+        """What people read in the place of its name, ``"Neuron 3"``."""
+        return title_of(self.kind, self.name)
+
+    @property
     def inputs(self) -> tuple[Value, ...]:
         """The Values among the inputs of the module, out of lists of any depth."""
         return tuple(values_in(self._arguments))
@@ -73,6 +79,33 @@ class Call:
 
     def __str__(self) -> str:
         return repr(self)
+
+
+def title_of(kind: str, name: str) -> str:
+    """Return ``"Neuron 3"`` for what a layer calls neurons.3, ``"encoder (MLP)"`` for what has a name of its own."""
+    last = name.rpartition(".")[2]
+    return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"
+
+
+def titles(model: object) -> dict[str, str]:
+    """Return what people read in the place of the dotted name of each module: ``"Layer 0 · Neuron 3"``."""
+    found: dict[str, str] = {}
+    for name, item in walk(model):
+        if name and isinstance(item, _container):
+            outer, _ = within(found, name)
+            found[name] = " · ".join(filter(None, [outer, title_of(type(item).__name__, name)]))
+    return {"": type(model).__name__, **found}
+
+
+def within(titles: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Return the title of the innermost module around what has a dotted name, and what it is called there.
+
+    The model itself is left out: it is the same for all.
+    """
+    outer = name
+    while outer and outer not in titles:
+        outer = outer.rpartition(".")[0]
+    return titles[outer] if outer else "", name[len(outer) :].removeprefix(".")
 
 
 _running = threading.local()
@@ -160,18 +193,25 @@ def _innermost_common(a: Call | None, b: Call | None) -> Call | None:
     return a
 
 
+_open: Final = open_blocks
+_sum_of: Final = ops.sum_of
+
+
 def weighted_sum(start: Value, weights: list[Value], xs: tuple[Any, ...]) -> Any:
     """Return start + Σ wᵢ·xᵢ, the sum of a neuron, as one sum of products, as ``ops.total`` does."""
     total = start._data
     products: list[Value] = []
+    watching, kind = (hooks.get(), kinds.get() or Value) if _open else (None, Value)  # asked once, not for each product
     for i, x in enumerate(xs):
         if not isinstance(x, Value):  # a user-defined number type
             return ops.total([start, *map(mul, weights, xs)])
         w = weights[i]
         product = w._data * x._data
         total += product
-        products.append(record(MUL, product, w, x))
-    op = ADD if len(products) == 1 else ops.sum_of(len(products) + 1)
+        products.append(
+            record(MUL, product, w, x) if watching is None else watched(kind, watching, MUL, product, w, x, ())
+        )
+    op = ADD if len(products) == 1 else _sum_of(len(products) + 1)
     return record(op, total, start, products[0], tuple(products[1:]))
 
 

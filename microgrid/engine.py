@@ -8,16 +8,16 @@ derivative by a parent, is added to the gradient of that parent.
 # Operators return what those of the base class do, which mypy knows as Any.
 # mypy: disable-error-code="no-any-return"
 
-from typing import Any, Final, Never, SupportsFloat, TypeAlias
+from typing import Any, Final, Never, SupportsFloat, TypeAlias, cast
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
-from microgrid.node import Node, watched
+from microgrid.node import BLANK, Node, watched
 from microgrid.ops import CONSTANT, Op, Operation, as_float
 from microgrid.ops.ieee import add_up, divide
 from microgrid.ops.op import is_number
 from microgrid.ops.operators import METHODS
-from microgrid.recording import kinds, open_blocks, pending
+from microgrid.recording import hooks, kinds, open_blocks, pending
 from microgrid.reverse import live_nodes, require_numbers, sent_to_leaves, sweep
 
 ADD: Final = ops.add
@@ -194,8 +194,7 @@ def topological_order(*roots: Value) -> list[Value]:
     >>> [node.data for node in mg.topological_order(mg.Value(2.0) * mg.Value(3.0))]
     [2.0, 3.0, 6.0]
     """
-    given_roots: tuple[Any, ...] = roots  # Any, because what is given need not be a Value
-    for root in given_roots:
+    for root in cast(Any, roots):  # Any, because what is given need not be a Value
         if not isinstance(root, Value):
             raise TypeError(f"a graph is made of Values; got {ops.short_repr(root)} of type {type(root).__name__}")
     global _searches
@@ -217,17 +216,19 @@ def topological_order(*roots: Value) -> list[Value]:
                 node._mark = mark  # type: ignore[misc]
             else:
                 seen.add(node)
-            if node.first is None:
+            first, second = node.first, node.second
+            if first is None:
                 order.append(node)
                 continue
             stack.append(node)
             stack.append(None)
-            if node.second is not None:
-                if node.others and id(node.others) not in shared:
-                    shared.add(id(node.others))
-                    stack.extend(reversed(node.others))
-                stack.append(node.second)
-            stack.append(node.first)
+            if node.others and id(node.others) not in shared:
+                shared.add(id(node.others))
+                stack.extend(reversed(node.others))
+            if second is not None and ((second._mark != mark) if _compiled else (second not in seen)):
+                stack.append(second)
+            if (first._mark != mark) if _compiled else (first not in seen):
+                stack.append(first)
     if _compiled and search != _searches:  # a finaliser has searched meanwhile, and marked nodes
         return topological_order(*roots)
     return order
@@ -243,9 +244,9 @@ def record(
 ) -> Value:
     """Make the node of an operation whose result is known, in Python in a third of the time of ``Value(data)``."""
     if _open:
-        node: Value = watched(kinds.get() or Value, op, data, first, second, others)
+        node: Value = watched(kinds.get() or Value, hooks.get(), op, data, first, second, others)
         return node
-    node = Value(data) if _compiled else _new(Value)
+    node = Value(BLANK) if _compiled else _new(Value)
     node._data = data
     node._grad = 0.0
     node.op = op

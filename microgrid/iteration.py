@@ -1,7 +1,10 @@
-"""Loops that end by a condition: the number of steps depends on the data, and in a batch on the sample."""
+"""Loops of which a step is traced once where they are compiled: over inputs, or until a condition holds.
+
+The number of steps of a loop with a condition depends on the data, and in a batch on the sample.
+"""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any, TypeVar
 
@@ -11,6 +14,7 @@ from microgrid.engine import Value
 from microgrid.recording import loops, no_grad
 
 State = TypeVar("State")
+Output = TypeVar("Output")
 _Number = Any
 """A float or a Value."""
 _Numbers = list[_Number]
@@ -19,6 +23,109 @@ _Condition = Callable[[_Numbers, _Numbers], _Number]
 
 _ORDERS = 3
 """The number of recorded steps of Newton's method: up to this order the derivatives of a solution are exact."""
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Output]], state: State, inputs: Iterable[object]
+) -> tuple[State, list[Output]]:
+    """Return the last state of a loop over inputs, and what each step gives: ``state, output = step(state, input)``.
+
+    >>> def decay(level, dose):
+    ...     level = 0.5 * level + dose
+    ...     return level, level
+    >>> mg.scan(decay, 0.0, [8.0, 0.0, 4.0])
+    (6.0, [8.0, 4.0, 6.0])
+
+    Eagerly it is this loop::
+
+        outputs = []
+        for x in inputs:
+            state, output = step(state, x)
+            outputs.append(output)
+
+    An ordinary ``for`` compiles to a loop, too, but all of its steps are traced. Here one is, whatever the number of
+    inputs: so a long loop compiles quickly, and in memory linear in steps times state. Derivatives of any order go
+    through all steps, by parameters, the state and the inputs. Within a step of another loop, and where a derivative is
+    taken within the compiled function, it is traced step by step.
+
+    Args:
+        step: the next state, of the structure of ``state``, and an output, from a state and an input. It may use any
+            Values from outside. Output that is not needed is ``None``.
+        state: the first one: a number, or lists, tuples, dicts of numbers, nested as you like.
+        inputs: one for each step, all of one structure of numbers: a list, an array's first axis, ``zip(xs, ys)`` of
+            several, ``range(n)`` to count.
+
+    Raises:
+        TypeError: if ``step`` is no function, ``inputs`` are none that one can go through, or what is to be a number is
+            none.
+        ValueError: if ``step`` returns anything but a state of the structure that it is given, and an output; or if the
+            inputs of a loop that is compiled differ in structure.
+    """
+    if not callable(step):
+        raise TypeError(f"scan() takes a function from a state and an input; got {ops.short_repr(step)}")
+    if not hasattr(type(inputs), "__iter__") and not hasattr(type(inputs), "__getitem__"):
+        raise TypeError(
+            f"scan() takes an input for each step, as a list has them; got {ops.short_repr(inputs)}: for n steps "
+            "without one take range(n)"
+        )
+    entries = [*inputs]
+    numbers, rebuild, structure = _parts(state)
+    put_together: list[Callable[[_Numbers], Output]] = []
+
+    def advance(before: _Numbers, given: object) -> tuple[_Numbers, Output]:
+        found = step(rebuild(before), given)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise ValueError(f"step must return a pair, (state, output); it returned {ops.short_repr(found)}")
+        return _of_structure(structure, found[0], state), found[1]
+
+    recorded = loops.get()
+    if recorded is None or not entries:
+        outputs = []
+        for entry in entries:
+            numbers, output = advance(numbers, entry)
+            outputs.append(output)
+        return rebuild(numbers), outputs
+
+    rows, again, first = [], *_parts(entries[0])[1:]
+    for entry in entries:
+        mine, _, its = _parts(entry)
+        if its != first:
+            raise ValueError(
+                "scan() takes inputs of one structure where it is compiled; got "
+                f"{ops.short_repr(entries[0])} and {ops.short_repr(entry)}"
+            )
+        rows.append(mine)
+
+    def traced(before: _Numbers, given: _Numbers) -> tuple[_Numbers, _Numbers]:
+        after, output = advance(before, again(given))
+        mine, rebuild_output, _ = _parts(output)
+        put_together.append(rebuild_output)
+        return after, mine
+
+    numbers, given = recorded.scan(traced, numbers, rows)
+    return rebuild(numbers), [put_together[-1](mine) for mine in given]
+
+
+def _parts(structure: object) -> tuple[_Numbers, Callable[[_Numbers], Any], str]:
+    """Return the numbers of a structure, what puts others in their place, and what it looks like; None has none."""
+    if structure is None:
+        return [], lambda _: None, "None"
+    numbers, rebuild = flatten(structure)
+    for number in numbers:
+        if not isinstance(number, Value):
+            ops.as_float(number)
+    return numbers, rebuild, repr(rebuild(range(len(numbers))))
+
+
+def _of_structure(structure: str, found: object, like: object) -> _Numbers:
+    """Return the numbers of a state that a step returned, if it is of the structure that the step was given."""
+    after, _, its = _parts(found)
+    if its != structure:
+        raise ValueError(
+            f"step must return a state of the structure that it is given, as {ops.short_repr(like)}; it returned "
+            f"{ops.short_repr(found)}"
+        )
+    return after
 
 
 def iterate(
@@ -64,33 +171,21 @@ def iterate(
     looks_back = _looks_back(until)
     if isinstance(at_most, bool) or not hasattr(type(at_most), "__index__") or (at_most := index(at_most)) < 1:
         raise ValueError(f"at_most must be a positive integer, the largest number of steps; got {at_most!r}")
-    numbers, rebuild = flatten(state)
-    for number in numbers:
-        if not isinstance(number, Value):
-            ops.as_float(number)
+    numbers, rebuild, structure = _parts(state)
     if not numbers:
         raise ValueError(f"iterate() takes a state of one number or more; got {state!r}")
 
-    structure = repr(rebuild(range(len(numbers))))
-
     def advance(before: _Numbers) -> _Numbers:
-        found = step(rebuild(before))
-        after, again = flatten(found)
-        if len(after) != len(numbers) or repr(again(range(len(after)))) != structure:
-            raise ValueError(
-                f"step must return a state of the structure that it is given, as {ops.short_repr(state)}; it returned "
-                f"{ops.short_repr(found)}"
-            )
-        return after
+        return _of_structure(structure, step(rebuild(before)), state)
 
     def ends(before: _Numbers, after: _Numbers) -> _Number:
         return until(rebuild(before), rebuild(after)) if looks_back else until(rebuild(after))
 
     recorded = loops.get()
     if not implicit:
-        return rebuild((recorded or _run)(advance, ends, looks_back, numbers, at_most)[0])  # type: ignore[no-any-return]
+        return rebuild((recorded.iterate if recorded else _run)(advance, ends, looks_back, numbers, at_most)[0])  # type: ignore[no-any-return]
     if recorded is not None:
-        found, ended = recorded(advance, ends, looks_back, numbers, at_most)
+        found, ended = recorded.iterate(advance, ends, looks_back, numbers, at_most)
         solution = [ops.where(ended, ops.stop_gradient(x), ops.nan) for x in found]
     else:
         with no_grad():

@@ -3,14 +3,17 @@
 # Comparisons with other types return what those of a float return.
 # mypy: disable-error-code="no-any-return"
 
-from typing import Any, NoReturn, Self, SupportsFloat
+from typing import Any, Final, NoReturn, Self, SupportsFloat
 
 from microgrid import ops
 from microgrid.builds import i32, mypyc_attr
 from microgrid.given import Familiar, Given, give
 from microgrid.ops import LEAF, Operation, as_float
 from microgrid.ops.op import is_number
-from microgrid.recording import hooks, open_blocks, pictures, readers, writes
+from microgrid.recording import Hook, open_blocks, pictures, readers, writes
+
+BLANK: Final[Any] = object()
+"""As the number of a new node: whoever makes it sets all attributes."""
 
 
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
@@ -40,6 +43,8 @@ class Node(Familiar):
         children: Any = None,
         local_grads: Any = None,
     ) -> None:
+        if data is BLANK:
+            return
         if isinstance(data, Node):
             raise TypeError(
                 f"{data!r} is a Value already: use it as it is to stay in its graph, or Value(v.data) for a new leaf"
@@ -167,13 +172,20 @@ class Node(Familiar):
         return pictures[-1](self, None) if pictures else None
 
 
-def watched(kind: Any, op: Operation, data: float, first: Any, second: Any, others: Any) -> Any:
+def watched(
+    kind: Any, watching: tuple[Hook, ...], op: Operation, data: float, first: Any, second: Any, others: Any
+) -> Any:
     """Make a node of a class when hooks may be watching."""
-    node = kind.__new__(kind)
-    node._data, node._grad, node.op = data, 0.0, op
-    node.first, node.second, node.others = first, second, others
-    node.label, node.origin = "", None
-    for hook in hooks.get():
+    node: Node = kind.__new__(kind)
+    node._data = data
+    node._grad = 0.0
+    node.op = op
+    node.first = first
+    node.second = second
+    node.others = others
+    node.label = ""
+    node.origin = None
+    for hook in watching:
         hook(node)
     return node
 

@@ -1,11 +1,12 @@
 """The reverse sweep: the chain rule, applied to one node after another."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, TypeVar
 
 from microgrid.node import Node
-from microgrid.ops import CONSTANT, Op
+from microgrid.ops import CONSTANT, Op, Operation, take_of
 from microgrid.ops.op import CONSTANTS, ONE_FUNCTION, PRODUCT, SUM, TWO_FUNCTIONS, number
 from microgrid.recording import check_backward, check_forward, hooks, open_blocks
 
@@ -35,8 +36,8 @@ def add_gradients(leaves: list[AnyNode], more: list[float]) -> None:
 def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode]:
     """Return the nodes of a topological order that a gradient can reach from the outputs.
 
-    Nothing flows back through a local derivative that is 0 by definition, as that of ``stop_gradient``:
-    not even 0 times an infinite local derivative, which would be nan.
+    Nothing flows back through a local derivative that is 0 by definition, as that of ``stop_gradient``, or to an
+    operand that ``take`` did not choose: not even 0 times an infinite local derivative, which would be nan.
     """
     for node in order:
         op = node.op
@@ -52,13 +53,65 @@ def live_nodes(order: list[AnyNode], outputs: Iterable[AnyNode]) -> list[AnyNode
         if node not in live:
             continue
         if node.op.cuts:
-            live.update(compress(node.parents, node.op.connected))
+            live.update(compress(node.parents, receivers(node)))
         elif id(node.others) in shared:
             live.update((node.first, node.second))  # type: ignore[arg-type]
         else:
             live.update(node.parents)
             shared.add(id(node.others))
     return [node for node in order if node in live]
+
+
+def receivers(node: Node) -> Sequence[bool]:
+    """Return for each parent whether something flows back to it: of a row that chooses, to what it chose alone."""
+    op = node.op
+    if type(op) is not Op or not op.chooses or all(parent.first is None for parent in node.parents):
+        return op.connected  # a leaf sends nothing on, whether it was chosen or not
+    return [bool(derivative) for derivative in node.local_derivatives()]
+
+
+Choices = frozenset[tuple[int, int]]
+"""Pairs of a node that chooses and the place of an operand of its."""
+
+
+def conditions(
+    ops: Sequence[Operation], operands: Sequence[Sequence[int]], outputs: Iterable[int]
+) -> Mapping[int, Choices | None]:
+    """Return on which choices it depends whether a gradient reaches a node: it does if one of these was made.
+
+    It is what ``live_nodes`` finds, before any number is known. A node that reaches the outputs whatever is chosen has
+    ``None``: also where all operands of one ``take`` lead to it, as it chooses one of them.
+
+    Args:
+        ops: the operation of each node, operands before what uses them.
+        operands: the numbers of its operands.
+        outputs: the numbers of the nodes that a gradient starts from.
+    """
+    found: dict[int, Choices | None] = dict.fromkeys(outputs)
+    for i in range(len(ops) - 1, -1, -1):
+        if i not in found:
+            continue
+        mine = found[i]
+        while mine and (whole := _whole(mine, ops)):
+            rest: Choices | None = frozenset([pair for pair in mine if pair[0] not in whole])
+            for above in [found[u] for u in whole]:
+                rest = None if rest is None or above is None else rest | above
+            mine = rest
+        found[i] = mine
+        op = ops[i]
+        chooses = type(op) is Op and op.chooses
+        for k, j in enumerate(operands[i]):
+            if not op.cuts or op.connected[k]:
+                arriving = frozenset([(i, k)]) if chooses else mine
+                before = found.get(j, arriving)
+                found[j] = None if before is None or arriving is None else before | arriving
+    return found
+
+
+def _whole(choices: Choices, ops: Sequence[Operation]) -> list[int]:
+    """The takes of which every operand is among some choices: one of these is made."""
+    counts = Counter([u for u, _ in choices])
+    return [u for u, count in counts.items() if ops[u].recipe == (take_of, (count,))]
 
 
 def sweep(nodes: list[AnyNode]) -> None:

@@ -101,6 +101,7 @@ COMPILER = [
     ["tracing", "ir", "signature", "special"],
     ["program", "structure"],
     ["simplify"],
+    ["gates"],
     ["iterations"],
     ["chains"],
     ["classes"],

@@ -136,9 +136,38 @@ def test_a_system_is_solved_whatever_its_pivots(pivot):
     np.testing.assert_allclose(mg.jacobian(solve)(2.0), expected, rtol=1e-12)
 
 
+def test_a_loop_over_inputs_is_an_ordinary_loop():
+    a = mg.Value(0.5)
+
+    def step(state, given):
+        level = state["level"] * a + given[0] * given[1]
+        return {"level": level, "n": state["n"] + 1}, (level, given[0])
+
+    state, outputs = mg.scan(step, {"level": 1.0, "n": 0}, zip([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], strict=True))
+    expected, given = {"level": 1.0, "n": 0}, []
+    for x in [(1.0, 4.0), (2.0, 5.0), (3.0, 6.0)]:
+        expected, output = step(expected, x)
+        given.append(output)
+    assert (state["level"].data, state["n"], len(outputs)) == (expected["level"].data, 3, 3)
+    assert [(x.data, y) for x, y in outputs] == [(x.data, y) for x, y in given]
+    assert mg.gradient_graph(state["level"], [a])[0].data == mg.gradient_graph(expected["level"], [a])[0].data
+
+
+def test_a_loop_over_no_inputs_ends_where_it_begins_and_state_and_output_may_be_none():
+    assert mg.scan(lambda s, x: (s + x, s), 1.5, []) == (1.5, [])
+    assert mg.scan(lambda s, x: (None, 2 * x), None, range(3)) == (None, [0, 2, 4])
+    assert mg.scan(lambda s, x: (s + x, None), 0.0, np.array([1.0, 2.0])) == (3.0, [None, None])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
+        (lambda: mg.scan(3.0, 1.0, [1]), TypeError, "takes a function from a state and an input; got 3.0"),
+        (lambda: mg.scan(lambda s, x: (s, x), 1.0, 5), TypeError, r"an input for each step.*got 5: .*take range\(n\)"),
+        (lambda: mg.scan(lambda s, x: s + x, 1.0, [1]), ValueError, r"must return a pair, \(state, output\); .* 2.0"),
+        (lambda: mg.scan(lambda s, x: ([s], x), 1.0, [1]), ValueError, r"as 1.0; it returned \[1.0\]"),
+        (lambda: mg.scan(lambda s, x: (s, x), "1", [1]), TypeError, "'1'"),
+        (lambda: mg.scan(lambda s, x: ("1", x), 1.0, [1]), TypeError, "'1'"),
         (lambda: mg.iterate(3.0, 1.0, until=bool, at_most=1), TypeError, "takes a function from a state .*; got 3.0"),
         (lambda: mg.iterate(abs, 1.0, until=1e-9, at_most=1), TypeError, "until must be a function .*; got 1e-09"),
         (lambda: mg.iterate(abs, 1.0, until=lambda a, b, c: True, at_most=1), TypeError, "must take one argument"),

@@ -242,6 +242,7 @@ CALLS = {
         lambda step, state, until, at_most: mg.iterate(step, state, until=until, at_most=at_most),
         [lambda x: x, 1.0, lambda x: x > 0.0, 3],
     ),
+    "scan": (mg.scan, [lambda s, x: (s, x), 1.0, [x, 1.0]]),
     "take by a Value": (lambda values: mg.take(values, Value(0.0)), [[x, 1.0]]),
     "Embedding": (nn.Embedding, [3, 2]),
     "Embedding(token)": (nn.Embedding(3, 2), [1]),

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from interrupting import interrupted
 
 from microgrid.engine import Value
 from microgrid.nn import MLP
-from microgrid.optim import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+from microgrid.optim import MANY, SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 
 OPTIMIZERS = [
     lambda p: SGD(p, 0.1),
@@ -28,6 +29,7 @@ OPTIMIZERS = [
     lambda p: AdamW(p, 0.05, weight_decay=0.3),
 ]
 START = [1.0, -2.0, 0.5]
+TIMES = -(-MANY // len(START))
 GRADIENTS = [[1.0, -0.5, 0.0], [0.25, 3.0, 0.0], [-2.0, 1e-3, 1e-8], [0.5, 0.5, 1e8]]
 
 
@@ -134,16 +136,35 @@ def test_arrays_and_values_take_the_same_steps_also_in_turn(make):
     for gradient in GRADIENTS:
         theta = optimizer.update(theta, np.array(gradient))
         by_arrays.append(theta.tolist())
-    assert by_arrays == [pytest.approx(numbers, rel=1e-13) for numbers in by_values]
+    assert by_arrays == by_values
     assert [p.data for p in optimizer.parameters] == START, "update() leaves the Values as they are"
     in_turn = make(list(map(Value, START)))
     *_, halfway = run(in_turn, GRADIENTS[:1])
     theta = in_turn.update(in_turn.update(np.array(halfway), np.array(GRADIENTS[1])), np.array(GRADIENTS[2]))
     for parameter, number in zip(in_turn.parameters, theta, strict=True):
         parameter.data = number
-    assert list(run(in_turn, GRADIENTS[3:]))[-1] == pytest.approx(by_values[-1], rel=1e-13)
+    assert list(run(in_turn, GRADIENTS[3:]))[-1] == by_values[-1]
     assert type(in_turn.parameters[0].data) is float
     assert in_turn.steps == 4
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
+def test_many_values_take_the_steps_of_few_to_the_last_digit(make):
+    draw = random.Random(0)
+    ordinary = [[draw.gauss(0.0, 10.0 ** draw.randint(-9, 3)) for _ in START] for _ in range(300)]
+    gradients = [*ordinary, [-0.0, 1e200, 5e-324], [1e-200, math.inf, math.nan]]
+    few = list(run(make(list(map(Value, START))), gradients))
+    many = run(make(list(map(Value, START * TIMES))), [step * TIMES for step in gradients])
+    assert list(map(repr, many)) == [repr(numbers * TIMES) for numbers in few]
+
+
+def test_a_formula_of_floats_moves_many_values():
+    class Clipped(SGD):
+        def formula(self, parameter, gradient, *memory):
+            return super().formula(parameter, max(-1.0, min(1.0, gradient)), *memory)
+
+    (numbers,) = run(Clipped([Value(0.0) for _ in range(MANY)], 1.0), [[2.0, *[0.5] * (MANY - 1)]])
+    assert numbers == [-1.0, *[-0.5] * (MANY - 1)]
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
@@ -203,11 +224,13 @@ def state_of(optimizer):
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=kind)
-@pytest.mark.parametrize("before", ["values", "arrays"])
-def test_a_step_that_is_interrupted_at_any_instruction_is_taken_whole_or_not_at_all(make, before):
+@pytest.mark.parametrize("before", ["values", "arrays", "many"])
+def test_a_step_that_is_interrupted_at_any_instruction_is_taken_whole_or_not_at_all(make, before, monkeypatch):
+    monkeypatch.setattr("microgrid.optim.MANY", 1 if before == "many" else MANY)
+
     def begun():
         optimizer = make(list(map(Value, START)))
-        if before == "values":
+        if before != "arrays":
             list(run(optimizer, GRADIENTS[:1]))
         else:
             optimizer.update(np.array(START), np.array(GRADIENTS[0]))
@@ -261,6 +284,20 @@ def test_the_state_after_an_update_of_arrays_is_plain_numbers():
     optimizer = Adam(list(map(Value, START)))
     optimizer.update(np.array(START), np.array(GRADIENTS[0]))
     assert json.loads(json.dumps(optimizer.state_dict())) == optimizer.state_dict()
+
+
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float64(0.1), np.int64(1), np.float16(0.5), 1, True])
+@pytest.mark.parametrize("times", [1, TIMES])
+def test_a_setting_that_is_given_later_may_be_any_real_number(number, times):
+    first, second = (Momentum(list(map(Value, START * times)), weight_decay=0.1) for _ in range(2))
+    first.learning_rate, second.learning_rate = number, float(number)
+    gradients = [[*step[:2], 1e100] * times for step in GRADIENTS[:3]]
+    assert first.state_dict() == second.state_dict()
+    assert [*run(first, gradients[:2])] == [*run(second, gradients[:2])]
+    first.learning_rate = number
+    arrays = np.array(START * times), np.array(gradients[2])
+    assert first.update(*arrays).tolist() == second.update(*arrays).tolist()
+    assert first.state_dict() == second.state_dict()
 
 
 STATE = Momentum([Value(0.0)], 0.1).state_dict()

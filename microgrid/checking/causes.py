@@ -132,6 +132,8 @@ class Causes:
                 return Cause.INFINITIES_CANCEL
             return Cause.LARGE_FACTORS if math.isinf(gradient) else Cause.CANCELLED
         if flow.is_cut(i, k):
+            if flow.nodes[i].op.connected[k]:
+                return Cause.NOT_CHOSEN
             return Cause.STOPPED if flow.nodes[i].op is stop_gradient else Cause.STEP
         op, derivative = flow.nodes[i].op, flow.locals[i][k]
         if math.isfinite(along):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from microgrid.engine import Value, topological_order
 from microgrid.ops import Op, mul
 from microgrid.ops.op import SUM
+from microgrid.reverse import receivers
 
 OWN = -1
 """In the place of an argument: the node's own sum of flows. Arguments themselves are 0 or more."""
@@ -46,7 +47,7 @@ class Flow:
         self.values = [node._data for node in self.nodes]
         self.operands = [tuple([position[parent] for parent in node.parents]) for node in self.nodes]
         self.locals = [self._locals(node, operands) for node, operands in zip(self.nodes, self.operands, strict=True)]
-        self.open = [node.op.connected if node.op.cuts else None for node in self.nodes]
+        self.open = [receivers(node) if node.op.cuts else None for node in self.nodes]
         count = len(self.nodes)
         self.gradients, self.sizes, self.alive = [0.0] * count, [0.0] * count, [False] * count
         self.zero: list[Edge | None] = [None] * count

@@ -14,6 +14,7 @@ from microgrid.checking.noise import SAMPLES, UNIT, is_program, local_derivative
 from microgrid.engine import Value, topological_order
 from microgrid.given import Given
 from microgrid.ops import ARITHMETIC, Op, Operation, as_float
+from microgrid.reverse import receivers
 
 
 class Rounding(Enum):
@@ -161,7 +162,7 @@ class Program:
 
     @cached_property
     def _structure(self) -> list[bool]:
-        return self._reached(lambda i: self.nodes[i].op.connected)
+        return self._reached(lambda i: receivers(self.nodes[i]))
 
     def _reached(self, edges: Callable[[int], Sequence[bool]]) -> list[bool]:
         """For each node, whether it reaches the output along open edges."""
@@ -223,8 +224,8 @@ class Program:
 
     def _carrying(self, i: int) -> Iterable[tuple[int, int]]:
         """The operands to which a gradient flows: their argument numbers and positions."""
-        op, pairs = self.nodes[i].op, enumerate(self.operands[i])
-        return itertools.compress(pairs, op.connected) if op.cuts else pairs
+        node, pairs = self.nodes[i], enumerate(self.operands[i])
+        return itertools.compress(pairs, receivers(node)) if node.op.cuts else pairs
 
     def tangents(self, direction: Mapping[int, float]) -> list[float]:
         """The rate of change of each node along a direction, by local derivatives: the forward sweep."""

@@ -101,12 +101,12 @@ class Sentences:
     def name(self, i: int) -> str:
         """A node, or the module of which it is a parameter."""
         node = self.flow.nodes[i]
-        unit = "" if node.label else self.units.unit(i)
+        unit = "" if node.label else self.units.title(i)
         return f"a parameter of {unit}" if unit and node.op is LEAF else named(node)
 
     def at(self, i: int) -> str:
         """An operation, with the module that it belongs to."""
-        unit = self.units.unit(i)
+        unit = self.units.title(i)
         return named(self.flow.nodes[i]) + (f" in {unit}" if unit else "")
 
     def source(self, edge: Edge) -> str:
@@ -165,7 +165,7 @@ class Sentences:
         source = self.causes.zero_source(i)
         if self.flow.nodes[source].op is not relu:
             return f"{self.name(source)} is 0"
-        unit, below = self.units.unit(source), self.flow.operands[source][0]
+        unit, below = self.units.title(source), self.flow.operands[source][0]
         return f"the ReLU{f' of {unit}' if unit else ''} is off, its input being {number(self.flow.values[below], 6)}"
 
     def relus_sentence(self, edges: list[Edge], start: int) -> str:
@@ -177,7 +177,7 @@ class Sentences:
         inputs = sorted(flow.values[flow.operands[i][0]] for i in off)
         low, high = number(inputs[0], 6), number(inputs[-1], 6)
         given = f"with inputs from {low} to {high}" if low != high else f"with the input {low}"
-        which = f"The ReLU of {unit}" if unit else "The ReLU"
+        which = f"The ReLU of {self.units.titles[unit]}" if unit else "The ReLU"
         if count == 1:
             return f"{which} is off, {given}."
         if len(off) < count:
@@ -197,7 +197,7 @@ class Sentences:
         count = max(map(len, dead))
         samples, fate = (f" for all {count} samples", ": they are dead") if count > 1 else ("", "")
         given = f"with inputs from {number(inputs[0], 6)} to {number(inputs[-1], 6)}"
-        return f"{which} units of {layer} are off{samples}, {given}{fate}."
+        return f"{which} units of {self.units.titles[layer]} are off{samples}, {given}{fate}."
 
     def saturated_sentence(self, path: list[Edge], factors: list[float]) -> str:
         """Which operations of a path are saturated, and how far; empty if they do not make the product small."""
@@ -223,7 +223,7 @@ class Sentences:
         kinds: dict[str, list[float]] = {}
         for i, k in path:
             factor = math.log(abs(flow.locals[i][k]))
-            name = self.units.unit(i) or named(flow.nodes[i])
+            name = self.units.title(i) or named(flow.nodes[i])
             before = steps.pop()[1] if steps and steps[-1][0] == name else 0.0
             steps.append((name, before + factor))
             kinds.setdefault(plain(flow.nodes[i].op.name), []).append(factor)

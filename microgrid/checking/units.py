@@ -1,6 +1,6 @@
 """Which module made the nodes of a graph: its units, and their layers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -38,21 +38,38 @@ class Units:
             call = call.outer
         return call
 
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """What all pictures call a module that has a dotted name: ``"Layer 0 · Neuron 3"``.
+
+        An outermost module that holds all others is left out.
+        """
+        chains = [self.around(call) for call in {*self.calls} if call is not None]
+        first = int(len({chain[0].path for chain in chains}) == 1)
+        return {
+            chain[k].path: " · ".join(call.title for call in chain[min(first, k) : k + 1])
+            for chain in chains
+            for k in range(len(chain))
+        }
+
     def unit(self, i: int) -> str:
-        """The module that made a node, ``"MLP.layers.0.neurons.3"``; empty for none."""
+        """The dotted name of the module that made a node; empty for none."""
         call = self.call(i)
         return call.path if call is not None else ""
 
+    def title(self, i: int) -> str:
+        """What the module that made a node is called; empty for none."""
+        return self.titles.get(self.unit(i), "")
+
+    def around(self, call: Any) -> Sequence[Any]:
+        """A call and the calls around it, the outermost first."""
+        return [] if call is None else [*self.around(call.outer), call]
+
     def home(self, leaves: Iterable[int]) -> str:
-        """The module that holds all of some labelled leaves; empty for none."""
-        held: list[set[str]] = []
-        for call in {self.call(i) if self.flow.nodes[i].label else None for i in leaves}:
-            paths, outer = {""}, call
-            while outer is not None:
-                paths.add(outer.path)
-                outer = outer.outer
-            held.append(paths)
-        return max(set.intersection(*held), key=len)
+        """What the module is called that holds all of some labelled leaves; empty for none."""
+        calls = {self.call(i) if self.flow.nodes[i].label else None for i in leaves}
+        held = set.intersection(*[{each.path for each in self.around(call)} for call in calls])
+        return self.titles[max(held, key=len)] if held else ""
 
     @cached_property
     def layers(self) -> dict[str, dict[Any, list[int]]]:

@@ -82,7 +82,6 @@ class Capture:
     """All that a function can reach, as it is now.
 
     Attributes:
-        values: the Values among it.
         modules: what returns each module among it, outer ones first; ``None`` for one that lives no more.
         generators: the generators of random numbers among it, Python's and NumPy's global ones too.
         uncertain: whether it reaches something whose changes cannot be seen: an iterator, the clock.
@@ -95,7 +94,7 @@ class Capture:
 
     def __init__(self, function: Any, root: Any = None, others: Iterable[Any] = ()) -> None:
         walk = _Walk(function, others)
-        self.values, self.generators, self.uncertain = walk.values, walk.generators, walk.uncertain
+        self._alone, self.generators, self.uncertain = walk.values, walk.generators, walk.uncertain
         modules = [x for x in walk.reached if isinstance(x, Module)]
         self.modules = [weakref.ref(x) if x is root else functools.partial(_itself, x) for x in modules]
         self._guards = walk.guards(root)
@@ -108,6 +107,14 @@ class Capture:
         )
         self._found = [x for _, _, expected in tables for x in expected]
         self._lists, self._members = walk.lists, [[*members] for members in walk.lists]
+
+    @functools.cached_property
+    def values(self) -> set[Value]:
+        """The Values among it: few functions read the number of one, for which they are asked."""
+        return self._alone.union(*self._members)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
 
     def holds(self) -> bool:
         """Return whether all of it is as it was."""
@@ -288,7 +295,7 @@ class _Walk:
     """
 
     def __init__(self, function: Any, others: Iterable[Any]) -> None:
-        self.values: set[Value] = set()
+        self.values: set[Value] = set()  # those that stand in no list of Values
         self.generators: list[Any] = []
         self.lists: list[list[Value]] = []
         self.uncertain = False
@@ -384,7 +391,7 @@ class _Walk:
         objects = [x for x, _, _ in self._objects if x is not root]
         found += [(_types, objects, _types(objects))] if objects else []
         if self._gradients:
-            found.append((_gradients, leaves := list(self.values), _gradients(leaves)))
+            found.append((_gradients, leaves := list(self.values.union(*self.lists)), _gradients(leaves)))
         found += self._found
         if root is None:
             return found
@@ -456,7 +463,8 @@ class _Walk:
             kinds = set(map(type, members))
             if type(x) is list and kinds == {Value}:
                 self.lists.append(x)
-            elif not issubclass(kind, (tuple, frozenset)):
+                return
+            if not issubclass(kind, (tuple, frozenset)):
                 self._guard(_itself if type(x) is list else _members, x)
             if not kinds <= _ATOMS:
                 self._stack += members

@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, overload
@@ -19,7 +19,7 @@ from microgrid.calculus import flatten, under_way
 from microgrid.compiler.boxes import Box
 from microgrid.compiler.call import called, samples_within, spelling_out
 from microgrid.compiler.capture import ADVICE, Capture, Generators
-from microgrid.compiler.iterations import recorded
+from microgrid.compiler.iterations import Loops
 from microgrid.compiler.kernel import Kernel
 from microgrid.compiler.program import from_graph, from_values
 from microgrid.compiler.signature import Floats, Reduce, Shape, Signature, real_array
@@ -358,13 +358,14 @@ class Compiled(Generic[Result]):
             traces.variants[key] = [variant, *variants[: _STATES - 1]]
             return variant
 
+    @without_collector()
     def _trace_anew(self, structure: Structure, samples: Sequence[Floats], signature: Signature) -> "Variant":
         """Run the function on traced numbers and make its kernel; run it again if that may give something else."""
         capture = Capture(self.function, self._object, reached := [*reached_by(structure)])
         generators = Generators(capture.generators)
         try:
             with generators.kept(self._name):
-                trace = _Trace(self.function, structure, samples, capture.values)
+                trace = _Trace(self.function, structure, samples, capture)
         except (ValueError, TypeError) as error:
             if signature.batched and not isinstance(error, TraceError):
                 each = zip(signature.names, signature.shapes, strict=True)
@@ -373,8 +374,8 @@ class Compiled(Generic[Result]):
             raise
         if capture.uncertain or not capture.holds():
             with generators.kept(self._name):
-                again = _Trace(self.function, structure, samples, capture.values)
-            if not trace.is_repeated_by(again, capture.values):
+                again = _Trace(self.function, structure, samples, capture)
+            if not trace.is_repeated_by(again, capture):
                 raise TraceError(
                     f"{self._name} did something else when it was run a second time ({capture.changed()}): it "
                     f"counts, draws random numbers, or reads the clock or a file, and {ADVICE}"
@@ -611,7 +612,7 @@ class _Trace:
     """
 
     def __init__(
-        self, function: Callable[..., Any], structure: Structure, samples: Sequence[Floats], known: set[Value]
+        self, function: Callable[..., Any], structure: Structure, samples: Sequence[Floats], known: Container[Value]
     ) -> None:
         inputs: list[list[Value]] = []
         arguments = []
@@ -627,7 +628,7 @@ class _Trace:
             factors.extend(new := [traced_leaf(1.0) for _ in range(count)])
             return new
 
-        token, recording = factors_of.set(new_factors), loops.set(recorded)
+        token, recording = factors_of.set(new_factors), loops.set(Loops())
         try:
             result, nodes = trace(lambda: function(*positional, **named), known)
         finally:
@@ -642,7 +643,7 @@ class _Trace:
         with without_collector():
             self.program, self.parameters = from_values(nodes, outputs, [*inputs, *[factors] * bool(factors)])
 
-    def is_repeated_by(self, other: "_Trace", known: set[Value]) -> bool:
+    def is_repeated_by(self, other: "_Trace", known: Container[Value]) -> bool:
         """Whether another run recorded the same; leaves that a run makes itself are new each time."""
         mine, its = self.program, other.program
         leaves = zip(self.parameters, other.parameters, strict=False)

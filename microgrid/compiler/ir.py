@@ -656,7 +656,7 @@ def _verify_stage(x: Node, final: bool, differentiable: bool) -> None:
             raise _misfit(x, "nothing is differentiated any more")
         case Elementwise(op=ops.mul):
             numbers = masks if all(masks) else []
-        case Elementwise(op=ops.where):
+        case Elementwise() if x.op in (ops.where, ops.chosen, ops.gated):
             numbers = masks[1:]
         case View(map=Map(table=None)):
             numbers = []

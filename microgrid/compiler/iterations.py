@@ -1,182 +1,186 @@
-"""Loops that end by a condition, in programs of scalars: each number of the last state is an operation of the table.
+"""Loops that are recorded as one operation, of which a step is traced once.
 
-Its operands are the numbers of the first state, whether the loop ends there, and what else a step reads; the step is
-traced once. On floats and on Values it is a loop that stops; a program of arrays has a recurrence in its place, whose
-steps behind the last one change nothing.
+In programs of scalars the loop is one node, of the numbers of the first state, the inputs of all steps and what else a
+step reads; each number of a state that is used is picked from it. Played on Values it is an ordinary loop; a program of
+arrays has a recurrence in its place. One that ends by a condition has a number in its state, the last one, that says
+whether it has ended: then a step changes nothing.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 from microgrid import engine, ops
-from microgrid.calculus import gradient_graph
-from microgrid.compiler.program import SCAN, STATE, Program, Recurrence, argument_of, from_values, values_of
+from microgrid.calculus import under_way
+from microgrid.compiler.gates import with_gates
+from microgrid.compiler.program import (
+    PICK,
+    SCAN,
+    STATE,
+    Number,
+    Program,
+    Recurrence,
+    argument_of,
+    from_values,
+    known,
+    not_within,
+    recurrence_of,
+    states_of,
+)
 from microgrid.compiler.simplify import simplify, without_gradient
-from microgrid.compiler.tracing import Compared, Traced, traced_leaf
-from microgrid.engine import Value
-from microgrid.ops import CONSTANT, Op
-from microgrid.recording import kinds, loops, watch_apart
+from microgrid.compiler.tracing import Compared, traced_leaf
+from microgrid.engine import Value, topological_order
+from microgrid.nn import Dropout, factors_of
+from microgrid.ops import CONSTANT, Op, Operation
+from microgrid.recording import kinds, watch_apart
 
-Number = Any
-"""A float or a Value."""
-State = list[Number]
-Step = Callable[[State], State]
+Numbers = list[Number]
+Step = Callable[[Numbers], Numbers]
 """Returns the numbers of the next state."""
-Condition = Callable[[State, State], Number]
+Condition = Callable[[Numbers, Numbers], Number]
 """Says of two successive states whether the loop ends."""
+Both = Callable[[Numbers, Numbers], tuple[Numbers, Numbers]]
+"""Returns the numbers of the next state, and of what a step gives, of the last state and the input of the step."""
 
 
-class Iteration:
-    """A loop that ends by a condition.
+class Loops:
+    """What records the loops of a function that is traced.
 
-    Attributes:
-        body: the program of a step of two arguments and, between them, an empty one: the state with a number behind it
-            that is 1 when the loop has ended, else 0; and what else it reads. It computes the new state, the same one
-            when the loop has ended.
-        at_most: after how many steps it ends anyway.
+    One in a step of another, or of which a derivative is taken within the function, is written out: all of its steps.
     """
 
-    def __init__(self, body: Program, at_most: int, key: tuple[object, ...]) -> None:
-        self.body, self.at_most, self._key = body, at_most, key
-        self.size = body.sizes[0]
-        self._last: tuple[Sequence[Number], State] = (), []
-        self._derivatives: tuple[Sequence[Number], State] = (), []
+    def __init__(self) -> None:
+        self._around = under_way.get()
+        self._inside = False
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _known, self._key
+    def iterate(
+        self, step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most: int
+    ) -> tuple[Numbers, Number]:
+        """Record a loop that ends by a condition.
 
-    def run(self, operands: Sequence[Number]) -> State:
-        """Return the last state, and whether the loop has ended, of floats or Values; traced, without a stop."""
-        state, others = [*operands[: self.size]], operands[self.size :]
-        stops = not any(isinstance(x, Traced) for x in operands)
-        for _ in range(self.at_most):
-            if stops and getattr(state[-1], "_data", state[-1]):
-                break
-            values = values_of(self.body, (), [state, (), others])
-            state = [values[output] for output in self.body.outputs]
-        return state
+        Args:
+            step: returns the numbers of the next state.
+            ends: the condition, of the last state and the next one.
+            looks_back: whether it takes both; else it is asked before each step.
+            state: the numbers of the first state.
+            at_most: after how many steps it ends anyway.
 
-    def result(self, k: int, operands: Sequence[float]) -> float:
-        """Return a number of the last state; the state is kept, as its numbers are asked for one by one."""
-        last, found = self._last
-        if last != operands:
-            found = self.run(operands)
-            self._last = operands, found
-        return float(found[k])
+        Returns:
+            The numbers of the last state, and whether the condition holds there.
+        """
 
-    def derivative(self, k: int, i: int, operands: Sequence[Number]) -> Number:
-        """Return the derivative of a number of the last state by an operand, through the steps."""
-        last, found = self._derivatives
-        if len(last) != 1 + len(operands) or not all(a is b for a, b in zip(last, (k, *operands), strict=True)):
-            inputs = [ops.identity(x) if isinstance(x, Value) else engine.constant(x) for x in operands]
-            output = self.run(inputs)[k]
-            found = gradient_graph(output, inputs) if isinstance(output, Value) else [0.0] * len(inputs)
-            self._derivatives = (k, *operands), found
-        derivative = found[i]
-        return derivative if any(isinstance(x, Value) for x in operands) else getattr(derivative, "_data", derivative)
+        def unless_ended(state: Numbers, _: Numbers) -> tuple[Numbers, Numbers]:
+            *before, ended = state
+            new = step(before)
+            met = _met(ends, before, new)
+            kept = [ops.where(ended, x, y) for x, y in zip(before, new, strict=True)]
+            return [*kept, ops.where(met, 1.0, ended)], []
 
-    def connected(self, k: int) -> list[bool]:
-        """Return for each operand whether a gradient flows back to it from a number of the last state."""
-        reached, waiting, others = {k}, [k], [False] * self.body.sizes[2]
-        while waiting:
-            states, mine = self._read(waiting.pop())
-            others = [a or b for a, b in zip(others, mine, strict=True)]
-            waiting += states - reached
-            reached |= states
-        return [j in reached for j in range(self.size)] + others
+        first = [*state, 0.0 if looks_back else _met(ends, state, state)]
+        (*found, ended), _ = self.scan(unless_ended, first, [[]] * at_most, stops=True)
+        return found, ended
 
-    def _read(self, k: int) -> tuple[set[int], list[bool]]:
-        """The numbers of the last state, and of what else a step reads, to which a gradient flows back from one."""
-        body = self.body
-        states, others = set(), [False] * body.sizes[2]
-        part = Program(*body.columns, [body.outputs[k]], body.sizes)
-        for row, frozen, position in zip(body.rows, without_gradient(part), body.data, strict=True):
-            if not frozen and row is argument_of(0):
-                states.add(int(position))
-            elif not frozen and row is argument_of(2):
-                others[int(position)] = True
-        return states, others
+    def scan(
+        self, step: Both, state: Numbers, inputs: Sequence[Numbers], stops: bool = False
+    ) -> tuple[Numbers, list[Numbers]]:
+        """Record a loop over inputs.
 
+        Args:
+            step: returns the numbers of the next state, and those that a step gives.
+            state: the numbers of the first state.
+            inputs: those of the input of each step.
+            stops: whether a step changes nothing where the last number of the state is not 0, as it stays then.
 
-@cache
-def row_of(loop: Iteration, k: int) -> Op:
-    """Return the operation that is number ``k`` of the last state of a loop; the last one is whether it has ended."""
-    return Op(
-        "iterated",
-        lambda *xs: loop.result(k, xs),
-        tuple(
-            (lambda y, *xs, i=i: loop.derivative(k, i, xs)) if connected else 0.0
-            for i, connected in enumerate(loop.connected(k))
-        ),
-        doc="A number of the state in which a loop ends, of the first state and of what else a step reads.",
-        recipe=(row_of, (loop, k)),  # type: ignore[arg-type]
-    )
+        Returns:
+            The numbers of the last state, and what each step gives.
+        """
+        if self._inside or under_way.get() != self._around:
+            given = []
+            for x in inputs:
+                state, output = step(state, x)
+                given.append(output)
+            return state, given
+        before, entry = _leaves(len(state)), _leaves(len(inputs[0]))
+        nodes: list[Value] = []
+        drawn: list[tuple[Dropout, list[Value]]] = []
+        draw = factors_of.get()
 
+        def drawn_anew(module: Dropout, count: int) -> Sequence[Value]:
+            drawn.append((module, _leaves(count)))
+            return drawn[-1][1]
 
-def iteration_of(row: Op) -> Iteration | None:
-    """Return the loop of which a row is a result; None of any other row."""
-    return row.recipe[1][0] if row.recipe is not None and row.recipe[0] is row_of else None  # type: ignore[return-value]
+        token = factors_of.set(drawn_anew)
+        self._inside = True
+        try:
+            with watch_apart(nodes.append):
+                new, output = [[*map(_as_value, numbers)] for numbers in step([*before], [*entry])]
+        finally:
+            self._inside = False
+            factors_of.reset(token)
+        inputs = [[*x, *[y for module, mine in drawn for y in draw(module, len(mine))]] for x in inputs]
+        entry += [leaf for _, mine in drawn for leaf in mine]
 
+        inside = {*nodes, *before, *entry}
+        read = [*[parent for node in nodes for parent in node.parents], *new]
+        others = dict.fromkeys(x for x in read if x not in inside and x.op is not CONSTANT)
+        slot = {x: k for k, x in reversed([*enumerate(new)])}  # of what a step gives, too, if it is not there already
+        made = inside.difference(slot, before, entry)
+        more = dict.fromkeys(x for x in output if x in made)
+        slot.update((x, k) for k, x in enumerate(more, start=len(new)))
+        new += more
+        body = with_gates(simplify(from_values(nodes, new, [[*before, *_leaves(len(more))], entry, [*others]])[0]))
+        recurrence = known(*Recurrence(body, len(inputs), stops).key)
+        start = [*state, *[0.0] * len(more)]
+        operands = [*map(_as_value, [*start, *[y for x in inputs for y in x]]), *others]
+        loop = _node(loop_of(recurrence), operands) if new else engine.constant(0.0)  # there is nothing to compute
 
-@lru_cache(maxsize=1024)
-def _known(*key: Any) -> Iteration:
-    """The loop of a step, the same one wherever it is traced again: rows are told apart by identity."""
-    rows, starts, arguments, data, outputs, sizes, at_most = key
-    numbers = [float.fromhex(x) for x in data]
-    body = Program([*rows], [*starts], [*arguments], numbers, [*outputs], [*sizes])
-    return Iteration(body, at_most, key)
+        def at(k: int, s: int) -> Value:
+            return _node(PICK, [loop, engine.constant(k * len(new) + s)])
 
+        place = {x: s for s, x in enumerate(before)}, {x: j for j, x in enumerate(entry)}
 
-def recorded(step: Step, ends: Condition, looks_back: bool, state: State, at_most: int) -> tuple[State, Number]:
-    """Record a loop while a function is traced.
+        def given_by(k: int, x: Value) -> Number:
+            if x in place[1]:
+                return inputs[k][place[1][x]]
+            if x in place[0]:
+                return at(k, place[0][x]) if k else start[place[0][x]]
+            return at(k + 1, slot[x]) if x in slot else x
 
-    Args:
-        step: returns the numbers of the next state.
-        ends: the condition, of the last state and the next one.
-        looks_back: whether it takes both; else it is asked before each step.
-        state: the numbers of the first state.
-        at_most: after how many steps it ends anyway.
+        last = [at(len(inputs), s) for s in range(len(state))]
+        return last, [[given_by(k, x) for x in output] for k in range(len(inputs))]
 
-    Returns:
-        The numbers of the last state, and whether the condition holds there.
-    """
-    leaves = [traced_leaf(0.0) for _ in range(len(state) + 1)]
-    nodes: list[Value] = []
-    token = loops.set(_written_out)
-    try:
-        with watch_apart(nodes.append):
-            new = _one_step(step, ends, leaves)
-    finally:
-        loops.reset(token)
-    inside = {*nodes, *leaves}
-    others = dict.fromkeys(
-        parent for node in nodes for parent in node.parents if parent not in inside and parent.op is not CONSTANT
-    )
-    body = simplify(from_values(nodes, new, [leaves, [], [*others]])[0])
-    numbers = tuple([float(x).hex() for x in body.data])
-    lists = tuple(body.rows), tuple(body.starts), tuple(body.arguments), numbers, tuple(body.outputs)
-    loop = _known(*lists, tuple(body.sizes), at_most)
-    given = [*state, 0.0 if looks_back else _met(ends, state, state)]
-    operands = [*[x if isinstance(x, Value) else engine.constant(x) for x in given], *others]
-    *found, ended = [_node(row_of(loop, k), operands) for k in range(len(new))]
-    return found, ended
+    @staticmethod
+    def written_out(output: Value, inputs: Sequence[Value]) -> tuple[Value, list[Value]]:
+        """Return an output, and nodes on which it depends, in a graph that has all steps of its loops."""
+        new: dict[Value, Numbers] = {}
+        for node in topological_order(output):
+            parents = [new[x][0] if x in new else x for x in node.parents]
+            recurrence = recurrence_of(node.op) if isinstance(node.op, Op) else None
+            if recurrence is not None:
+                new[node] = [*map(_as_value, states_of(recurrence, parents))]
+            elif node.op is PICK:
+                loop, place = node.parents
+                new[node] = [new[loop][int(place._data)]]
+            elif any(x in new for x in node.parents):
+                new[node] = [_node(node.op, parents)]
+        found, *others = [new[x][0] if x in new else x for x in (output, *inputs)]
+        return found, others
 
 
-def _node(row: Op, operands: Sequence[Value]) -> Value:
-    """The node of a row whose number is not known; it has two operands at least."""
-    return engine.record(row, ops.nan, operands[0], operands[1], tuple(operands[2:]))
+def _leaves(count: int) -> list[Value]:
+    return [traced_leaf(0.0) for _ in range(count)]
 
 
-def _one_step(step: Step, ends: Condition, state: State) -> State:
-    """The state behind a step, with a number behind it that is 1 when the loop has ended: then it is the same one."""
-    *before, ended = state
-    new = step(before)
-    met = _met(ends, before, new)
-    return [*[ops.where(ended, x, y) for x, y in zip(before, new, strict=True)], ops.where(met, 1.0, ended)]
+def _as_value(x: Number) -> Value:
+    return x if isinstance(x, Value) else engine.constant(x)
 
 
-def _met(ends: Condition, before: State, after: State) -> Number:
+def _node(row: Operation, operands: Sequence[Value]) -> Value:
+    """The node of a row whose number is not known."""
+    return engine.record(row, ops.nan, operands[0], operands[1] if len(operands) > 1 else None, tuple(operands[2:]))
+
+
+def _met(ends: Condition, before: Numbers, after: Numbers) -> Number:
     """A condition, in which comparisons are operations."""
     token = kinds.set(Compared)
     try:
@@ -186,32 +190,139 @@ def _met(ends: Condition, before: State, after: State) -> Number:
         kinds.reset(token)
 
 
-def _written_out(step: Step, ends: Condition, looks_back: bool, state: State, at_most: int) -> tuple[State, Number]:
-    """A loop within a step of another one: all of its steps."""
-    found = [*state, 0.0 if looks_back else _met(ends, state, state)]
-    for _ in range(at_most):
-        found = _one_step(step, ends, found)
-    return found[:-1], found[-1]
+@lru_cache(maxsize=1024)
+def loop_of(recurrence: Recurrence) -> Op:
+    """Return the row that is all states of a recurrence, of its operands: ``PICK`` reads them."""
+    body, reached = recurrence.body, [[False] * size for size in recurrence.body.sizes]
+    for row, place, frozen in zip(body.rows, body.data, without_gradient(body), strict=True):
+        for k, mine in enumerate(reached):
+            if row is argument_of(k) and not frozen:
+                mine[int(place)] = True
+    _, inputs, others = reached
+    connected = [*[True] * body.sizes[0], *inputs * recurrence.steps, *others]
+    return Op(
+        "loop",
+        lambda *xs: ops.nan,
+        tuple([not_within if x else 0.0 for x in connected]),
+        doc="The states of a loop, of the first one, of the inputs of all steps and of what else a step reads.",
+        recipe=(loop_of, (recurrence,)),  # type: ignore[arg-type]
+    )
 
 
 def with_loops(program: Program) -> Program:
-    """Return a program with a recurrence for each loop; the program itself if it has none."""
-    if not any(iteration_of(row) for row in {*program.rows}):
+    """Return a program with a recurrence for each loop; the program itself if it has none.
+
+    A number of the state that no step reads, and of which a gradient comes from some steps alone, is computed behind
+    the loop where it is used: in the loop a gradient of 0 would come from the other steps, and be nan at a pole.
+    """
+    if PICK not in {*program.rows}:
         return program
+    used: dict[int, dict[int, set[int]]] = {}
+    for row, mine, frozen in zip(program.rows, _operands(program), without_gradient(program), strict=True):
+        if row is PICK and not frozen:
+            step, slot = _place(program, mine)
+            used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new: list[int] = []
-    scans: dict[tuple[Iteration, tuple[int, ...]], int] = {}
-    for row, mine, data in program.nodes():
-        operands = [new[a] for a in mine]
-        loop = iteration_of(row)
-        if loop is None:
+    loops_of: dict[int, _Unrolled] = {}
+    for i, (row, mine, data) in enumerate(program.nodes()):
+        operands, recurrence = [new[a] for a in mine], recurrence_of(row)
+        if recurrence is not None:
+            inside, apart = _parted(recurrence, used.get(i, {}))
+            new.append(result.append(SCAN, operands, len(result.recurrences)))
+            result.recurrences.append(inside)
+            loops_of[i] = _Unrolled(result, recurrence.body, inside.steps, operands, new[i], apart)
+        elif row is PICK:
+            step, slot = _place(program, mine)
+            new.append(loops_of[mine[0]].number(step, slot))
+        else:
             new.append(result.append(row, operands, data))
-            continue
-        key = loop, tuple(operands)
-        if key not in scans:
-            scans[key] = result.append(SCAN, operands, len(result.recurrences))
-            result.recurrences.append(Recurrence(loop.body, loop.at_most, stops=True))
-        place = loop.at_most * loop.size + int(row.recipe[1][1])  # type: ignore[index]
-        new.append(result.append(STATE, (scans[key],), place))
     result.outputs = [new[output] for output in program.outputs]
     return result
+
+
+def _operands(program: Program) -> list[list[int]]:
+    return [mine for _, mine, _ in program.nodes()]
+
+
+def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
+    """Of which state a node of ``PICK`` is which number."""
+    recurrence = recurrence_of(program.rows[mine[0]])
+    assert recurrence is not None
+    return divmod(int(program.data[mine[1]]), recurrence.body.sizes[0])
+
+
+def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recurrence, set[int]]:
+    """Return a recurrence through which gradients of all steps flow, and the numbers of its states used otherwise."""
+    body, steps = recurrence.body, recurrence.steps
+    alive = {*used}  # these, and what they depend on
+    while more := _read(body, alive) - alive:
+        alive |= more
+    apart: set[int] = set()
+    while more := {s for s in alive - _read(body, alive) if len(used.get(s, ())) < steps}:
+        alive, apart = alive - more, apart | more
+    if len(alive) == len(body.outputs):
+        return recurrence, apart
+    inside = replace(body, rows=[*body.rows], starts=[*body.starts], arguments=[*body.arguments], data=[*body.data])
+    outputs = enumerate(body.outputs)
+    inside.outputs = [x if s in alive else inside.append(ops.stop_gradient, (x,)) for s, x in outputs]
+    return Recurrence(inside, steps, recurrence.stops), apart
+
+
+def _read(body: Program, slots: Collection[int]) -> set[int]:
+    """The numbers of the last state to which a gradient flows back from some of the next one."""
+    part = replace(body, outputs=[body.outputs[s] for s in slots])
+    rows = zip(body.rows, body.data, without_gradient(part), strict=True)
+    return {int(place) for row, place, frozen in rows if row is argument_of(0) and not frozen}
+
+
+class _Unrolled:
+    """The numbers of a loop's states in a program: those of the recurrence, and some that are computed apart.
+
+    Args:
+        program: the program, to which nodes are added.
+        body: a step.
+        steps: how many there are.
+        operands: those of the recurrence.
+        scan: the recurrence.
+        apart: the numbers of a state that are computed apart.
+    """
+
+    def __init__(
+        self, program: Program, body: Program, steps: int, operands: Sequence[int], scan: int, apart: Collection[int]
+    ) -> None:
+        self.program, self.body, self.steps, self.scan, self.apart = program, body, steps, scan, apart
+        size, inputs, _ = body.sizes
+        first = size + steps * inputs
+        self.given = operands[:size], operands[size:first], operands[first:]
+        self.known: dict[int, dict[int, int]] = {}
+
+    def number(self, step: int, slot: int) -> int:
+        """Return the node of a number of the state behind so many steps."""
+        if not step:
+            return self.given[0][slot]
+        if slot not in self.apart:
+            return self.program.append(STATE, (self.scan,), step * self.body.sizes[0] + slot)
+        return self._written(step, self.body.outputs[slot])
+
+    def _written(self, step: int, output: int) -> int:
+        """A node of the body of a step, with what it needs."""
+        body, known, stack = self.body, self.known.setdefault(step, {}), [output]
+        while stack:
+            node = stack[-1]
+            row, place = body.rows[node], int(body.data[node]) if body.rows[node] is not CONSTANT else 0
+            mine = body.arguments[body.starts[node] : body.starts[node + 1]]
+            waiting = [a for a in mine if a not in known]
+            stack += waiting
+            if waiting:
+                continue
+            stack.pop()
+            if row is argument_of(0):
+                known[node] = self.number(step - 1, place)
+            elif row is argument_of(1):
+                known[node] = self.given[1][(step - 1) * body.sizes[1] + place]
+            elif row is argument_of(2):
+                known[node] = self.given[2][place]
+            else:
+                known[node] = self.program.append(row, [known[a] for a in mine], body.data[node])
+        return known[output]

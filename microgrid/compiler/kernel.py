@@ -75,7 +75,7 @@ class Kernel:
         self._derivatives: dict[tuple[tuple[int, ...], bool, bool], Derivative] = {}
         self._cuts: dict[int, Cuts] = {}
         if target is not None:
-            Choice(self.stages, target)
+            _ = self._choice  # which refuses a target that does not suit
 
     @property
     def program(self) -> Program:

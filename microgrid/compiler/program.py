@@ -4,7 +4,7 @@ import operator
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from hashlib import sha256
 from typing import Any, cast
 
@@ -33,7 +33,28 @@ LARGEST = _row("largest", lambda *xs: reduce(ops.maximum.forward, xs), "The larg
 SMALLEST = _row("smallest", lambda *xs: reduce(ops.minimum.forward, xs), "The smallest of the arguments.")
 SCAN = _row("scan", lambda *xs: ops.nan, "A recurrence, of its start, its inputs and constants; data: which one.")
 STATE = _row("state", lambda scan: ops.nan, "A number of a recurrence's states, the start the first; data: its place.")
-_ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST, SCAN, STATE)}
+
+
+def not_within(*_: object) -> float:
+    """Refuse a derivative of a loop that is one operation.
+
+    Raises:
+        TraceError: always.
+    """
+    raise TraceError(
+        "gradient_graph() of what a loop of mg.scan or mg.iterate computes: while a function is compiled such a loop "
+        "is one operation; take the derivative by mg.grad(f) of the function f that has the loop in it"
+    )
+
+
+PICK = Op(
+    "pick",
+    lambda loop, place: ops.nan,
+    (not_within, 0.0),
+    doc="A number of the states of a loop that was recorded as one operation, at a place: see ``STATE``.",
+    recipe=(named, ("pick",)),  # type: ignore[arg-type]
+)
+_ROWS = {row.name: row for row in (PARAMETER, SUM, LARGEST, SMALLEST, SCAN, STATE, PICK)}
 
 
 @cache
@@ -126,7 +147,7 @@ class Program:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recurrence:
     """Steps of which each is one program of the last states; its operands are a start, inputs and constants, flat.
 
@@ -141,21 +162,55 @@ class Recurrence:
     steps: int
     stops: bool = False
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What ``known`` makes it of."""
+        rows, starts, arguments, data = self.body.columns
+        numbers = tuple([float(x).hex() for x in data])
+        lists = tuple(rows), tuple(starts), tuple(arguments), numbers, tuple(self.body.outputs), tuple(self.body.sizes)
+        return (*lists, self.steps, self.stops)
 
-_PLAYED: dict[Op, Callable[[list[Any]], Any]] = {
+    def __reduce__(self) -> tuple[object, ...]:
+        return known, self.key
+
+
+@lru_cache(maxsize=1024)
+def known(*key: Any) -> Recurrence:
+    """Return the recurrence of a step, the same one wherever it is traced again: rows are told apart by identity."""
+    rows, starts, arguments, numbers, outputs, sizes, steps, stops = key
+    body = Program([*rows], [*starts], [*arguments], [*map(float.fromhex, numbers)], [*outputs], [*sizes])
+    return Recurrence(body, steps, stops)
+
+
+def recurrence_of(row: Op) -> Recurrence | None:
+    """Return the recurrence of which a row is all states, of its operands; None of any other row."""
+    constants: tuple[object, ...] = () if row.recipe is None else row.recipe[1]
+    constant = constants[0] if constants else None
+    return constant if isinstance(constant, Recurrence) else None
+
+
+Number = Any
+"""A float or a Value."""
+
+_PLAYED: dict[Op, Callable[[list[Number]], Number]] = {
     SUM: ops.total,
     LARGEST: lambda xs: reduce(ops.maximum, xs),
     SMALLEST: lambda xs: reduce(ops.minimum, xs),
+    PICK: lambda xs: xs[0][int(xs[1])],
 }
 
 
-def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[Any]]) -> list[Any]:
+def values_of(program: Program, theta: Sequence[Number], sample: Sequence[Sequence[Number]]) -> list[Number]:
     """Return what each node of a program is, computed on Values of the parameters and of each argument of a sample."""
-    values: list[Any] = []
+    values: list[Number] = []
     for row, arguments, data in program.nodes():
         if arguments:
             mine = [values[a] for a in arguments]
-            values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+            recurrence = recurrence_of(row)
+            if recurrence is not None:
+                values.append(states_of(recurrence, mine))
+            else:
+                values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
         elif row is PARAMETER:
             values.append(theta[int(data)])
         elif row.recipe is not None and row.recipe[0] is argument_of:
@@ -163,6 +218,21 @@ def values_of(program: Program, theta: Sequence[Any], sample: Sequence[Sequence[
         else:
             values.append(data)
     return values
+
+
+def states_of(recurrence: Recurrence, operands: Sequence[Number]) -> list[Number]:
+    """Return the numbers of all states of a recurrence, on Values; traced, without a stop."""
+    (size, count, _), steps = recurrence.body.sizes, recurrence.steps
+    first, constants = size + steps * count, operands[size + steps * count :]
+    stops = recurrence.stops and not any(isinstance(x, Traced) for x in operands)
+    state = operands[:size]
+    found = [*state]
+    for begin in range(size, first, count) if count else [size] * steps:
+        if not (stops and getattr(state[-1], "_data", state[-1])):
+            values = values_of(recurrence.body, (), [state, operands[begin : begin + count], constants])
+            state = [values[output] for output in recurrence.body.outputs]
+        found += state
+    return found
 
 
 def from_values(
@@ -233,7 +303,9 @@ class _Numbering:
 
     def add(self, nodes: Iterable[Value]) -> None:
         """Add nodes, parents before children."""
-        (rows, starts, arguments, data), number, varied = self.program.columns, self.number, self.varied
+        (rows, starts, arguments, data), varied = self.program.columns, self.varied
+        number: dict[Value, Any] = self.number  # Any: what mypyc knows as int it makes anew for each list
+        nothing: Any = 0.0
         for node in nodes:
             if node in number:
                 continue
@@ -265,7 +337,7 @@ class _Numbering:
             number[node] = len(rows)
             rows.append(op)
             starts.append(len(arguments))
-            data.append(0)
+            data.append(nothing)
 
 
 def _spelled_out(node: Value) -> Value:

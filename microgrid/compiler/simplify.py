@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import accumulate, compress
 
 from microgrid import ops
-from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program
+from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program, recurrence_of
 from microgrid.ops import CONSTANT, Op
 
 
@@ -62,7 +62,7 @@ def number_values(program: Program) -> Program:
         number = len(result_rows)
         if result_rows[a] is constant:
             mine = [new[x] for x in arguments[start:end]]
-            if all(result_rows[x] is constant for x in mine):
+            if all(result_rows[x] is constant for x in mine) and recurrence_of(row) is None:
                 new[i] = _constant(result, known, row.forward(*[result_data[x] for x in mine]))
                 continue
             if ops.is_take(row):

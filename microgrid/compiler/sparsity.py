@@ -10,7 +10,7 @@ import numpy as np
 
 from microgrid.compiler.ir import Indices
 from microgrid.compiler.passes.differentiate import derivative
-from microgrid.compiler.program import LARGEST, PARAMETER, SMALLEST, SUM, Program
+from microgrid.compiler.program import LARGEST, PARAMETER, PICK, SMALLEST, SUM, Program, recurrence_of
 from microgrid.compiler.simplify import without_gradient
 from microgrid.ops import Op
 
@@ -67,7 +67,9 @@ def _dependencies(
             if connected is None or connected[j]:
                 found |= of[a]
         of[i] = found
-        if of_second_order and found and row not in _LINEAR:
+        if of_second_order and found and recurrence_of(row) is not None:
+            pairs.add((found, found))
+        elif of_second_order and found and row not in _LINEAR:
             for j, k in _curved(row):
                 if of[mine[j]] and of[mine[k]]:
                     pairs.add((of[mine[j]], of[mine[k]]))
@@ -77,7 +79,7 @@ def _dependencies(
     return [of[output] for output in program.outputs]
 
 
-_LINEAR = {SUM, LARGEST, SMALLEST}
+_LINEAR = {SUM, LARGEST, SMALLEST, PICK}
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from microgrid.compiler.chains import chains
 from microgrid.compiler.classes import OF_ONE, VARIADIC, Classes, classify, of_one_alone
+from microgrid.compiler.gates import with_gates
 from microgrid.compiler.ir import ArrayProgram
 from microgrid.compiler.iterations import with_loops
 from microgrid.compiler.passes.lift import Lifted, lift, unroll
@@ -67,7 +68,7 @@ class Stages:
         """The scalars, simplified."""
         with self._lock, without_collector():
             if not self._simplified:
-                program = simplify(self.recorded)
+                program = with_gates(simplify(self.recorded))
                 if not {*OF_ONE}.isdisjoint(self.recorded.rows):
                     self._apart = classify(program, batched=self.signature.batched)
                     if superfluous := of_one_alone(program, self._apart):

@@ -4,7 +4,7 @@ What it records, in the order in which it records it, is the program.
 """
 
 import gc
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, SupportsFloat
 
@@ -134,7 +134,7 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def trace(function: Callable[[], Any], known: Collection[Value] = ()) -> tuple[Any, list[Value]]:
+def trace(function: Callable[[], Any], known: Container[Value] = ()) -> tuple[Any, list[Value]]:
     """Run a function and return its result and the nodes that it recorded, in order.
 
     Args:

@@ -47,7 +47,7 @@ function layDiagram(network, most) {
         const title = shape("title", {}, line);
         const entry = { line, from: [column - 1, inputRow], to: [column, row], index: network.weights[column - 1][row] + input };
         line.addEventListener("pointerenter", () => {
-          title.textContent = `${network.names[column]}, neuron ${unit}: weight ${input} = ${format(weightsNow()[entry.index])}`;
+          title.textContent = `${network.names[column]} · Neuron ${unit}: weight ${input} = ${format(weightsNow()[entry.index])}`;
         });
         diagram.lines.push(entry);
       }),
@@ -81,7 +81,7 @@ function layNeuron(room, column, row, unit) {
   // The output of a single neuron, of inputs the input itself.
   const node = !plane.model ? null : column ? neurons[column - 1][row] : (inputs[row] ?? null);
   const isMapped = node !== null && node >= 0;
-  const name = column ? `${diagram.network.names[column]}, neuron ${unit}` : isMapped ? `input ${inputName(unit)}` : `input ${unit}`;
+  const name = column ? `${diagram.network.names[column]} · Neuron ${unit}` : isMapped ? `input ${inputName(unit)}` : `input ${unit}`;
   const box = element(isMapped ? "button" : "div", { class: `neuron ${isMapped ? "mapped" : "round"}`, title: name, tabindex: isMapped ? "-1" : undefined, "aria-label": isMapped ? `${name}: show it large` : undefined });
   /** @type {any} */
   let picture = null;

@@ -50,6 +50,7 @@ ASSETS = (
     "quiz.js",  # gradients asked one by one
     "forward.js",  # tangents, and what a nudge does
     "worksheet.js",  # the steps as text, and on paper
+    "search.js",  # finding nodes
     "explorer.js",  # start, and what a step changes
 )
 

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 from microgrid.drawing.faults import begins_not_finite, gradients_beyond, out_of_date
-from microgrid.drawing.naming import title_of
 from microgrid.drawing.rounding import Numbers
 from microgrid.engine import Value, topological_order
 from microgrid.ops import CONSTANT, short_repr
@@ -254,7 +253,7 @@ def _frames_around(order: Sequence[Value]) -> _Frames:
         chain = [call]
         while chain[-1].outer is not None:
             chain.append(chain[-1].outer)
-        known[call] = tuple([_Frame(each.path, title_of(each.kind, each.name)) for each in reversed(chain)])
+        known[call] = tuple([_Frame(each.path, each.title) for each in reversed(chain)])
     return {node: known[call] for node, call in made_by.items() if call is not None}
 
 

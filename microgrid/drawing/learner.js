@@ -5,7 +5,7 @@
 
 /**
  * @typedef {{ data: string, layers: number[], activation: string, loss: string, optimizer: string, rate: number,
- *   batch: number, noise: number, seed: number }} Settings
+ *   decay: number, batch: number, train: number, noise: number, seed: number }} Settings
  * @typedef {{ points: number[][], targets: number[], isCurve: boolean, noise: number, python: string }} Toy
  * @typedef {{ own: number[], answer: number, weights: number[], name: string }} NeuronNodes
  */
@@ -79,7 +79,7 @@ function networkGraph(sizes, activation, loss) {
       let [answer] = graph.place(`neuron ${xs.length}`, [...xs, ...weights]);
       if (k < sizes.length - 2 && activation !== "none") [answer] = graph.place(activation, [answer]);
       const own = Array.from({ length: graph.op.length - first }, (_, i) => first + i);
-      neurons[k].push({ own, answer, weights, name: `layer ${k}, neuron ${j}` });
+      neurons[k].push({ own, answer, weights, name: `Layer ${k} · Neuron ${j}` });
     }
     xs = neurons[k].map(({ answer }) => answer);
   });
@@ -116,10 +116,11 @@ class Learner {
     const variants = targets === "classes" ? [0, 1].map((kind) => `${settings.loss} ${kind}`) : [settings.loss];
     this.networks = variants.map((piece) => networkGraph(this.sizes, settings.activation, piece));
     this.columns = [...this.sizes.slice(0, 1).flatMap((n) => Array.from({ length: n }, (_, k) => points.map((point) => point[k]))), this.targets];
-    this.train = Array.from({ length: page.trained }, (_, i) => i);
-    this.test = Array.from({ length: points.length - page.trained }, (_, i) => page.trained + i);
+    const rows = points.map((_, i) => i);
+    this.train = rows.slice(0, settings.train);
+    this.test = rows.slice(settings.train);
     this.steppers = this.networks.map((network) => batchOf(network, settings.batch));
-    this.meters = this.networks.map((network) => batchOf(network, page.trained));
+    this.meters = this.networks.map((network) => batchOf(network, points.length));
     const { graph, parameters } = this.networks[0];
     this.needed = this.steppers.map((stepper) => stepper.reached(parameters));
     this.theta = this.initial();
@@ -128,7 +129,7 @@ class Learner {
     /** @type {number[]} what is left of the epoch's order */
     this.order = [];
     this.steps = 0;
-    this.batches = Math.ceil(page.trained / settings.batch);
+    this.batches = Math.ceil(settings.train / settings.batch);
     this.nodes = graph.op.length;
   }
 
@@ -151,10 +152,11 @@ class Learner {
   layOptimizer() {
     const graph = new Graph();
     const given = pieces[this.settings.optimizer][0].map(() => graph.leaf(""));
+    const [settings, numbers] = [given.slice(0, 3), given.slice(3)];
     this.moved = graph.place(this.settings.optimizer, given);
-    this.optimizer = new Batch(graph, given.slice(2), given.slice(0, 2), this.theta.length);
+    this.optimizer = new Batch(graph, numbers, settings, this.theta.length);
     /** @type {Float64Array[]} */
-    this.memory = given.slice(4).map(() => new Float64Array(this.theta.length));
+    this.memory = numbers.slice(2).map(() => new Float64Array(this.theta.length));
   }
 
   /** @param {number[]} rows @param {number} variant */
@@ -186,13 +188,14 @@ class Learner {
 
   /** One minibatch; false if its gradient is not finite, and nothing moved. */
   step() {
-    if (!this.order.length) this.order = this.random.permutation(page.trained);
+    if (!this.order.length) this.order = this.random.permutation(this.settings.train);
     const rows = this.order.slice(0, this.settings.batch);
     const gradient = this.gradient(rows);
     if (!gradient.every(Number.isFinite)) return false;
     this.order = this.order.slice(this.settings.batch);
     this.steps += 1;
-    [this.theta, ...this.memory] = this.optimizer.run([this.settings.rate, this.steps], [this.theta, gradient, ...this.memory], this.moved);
+    const { rate, decay } = this.settings;
+    [this.theta, ...this.memory] = this.optimizer.run([rate, decay, this.steps], [this.theta, gradient, ...this.memory], this.moved);
     return true;
   }
 

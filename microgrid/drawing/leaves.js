@@ -71,7 +71,7 @@ function buildLeaves() {
   if (leaves.length > FEW) list.append(finder());
   leafGroups.forEach((group, k) => {
     group.rows = element("div", {});
-    group.box = element("details", {}, element("summary", {}, element("b", {}, group.title), " ", element("span", { class: "note" }, `${group.leaves.length} ${withoutRoot(group.path)}`)), group.rows);
+    group.box = element("details", {}, element("summary", {}, element("b", {}, group.title), " ", element("span", { class: "note" }, String(group.leaves.length))), group.rows);
     group.box.addEventListener("toggle", () => openGroup(group));
     group.box.open = leaves.length <= FEW || (k === 0 && group.leaves.length <= FEW);
     if (group.box.open) openGroup(group);
@@ -114,7 +114,7 @@ function showLeaf(i) {
 }
 
 function finder() {
-  const box = element("input", { id: "find", type: "search", placeholder: "Find a leaf: w0, layers.1", "aria-label": "Find leaves by name" });
+  const box = element("input", { id: "find", type: "search", placeholder: "Find a leaf: w0, layer 1", "aria-label": "Find leaves by name" });
   box.addEventListener("input", () => {
     const words = box.value.toLowerCase().split(/\s+/).filter((/** @type {string} */ word) => word);
     for (const group of leafGroups) {

@@ -19,17 +19,13 @@ function moduleOf(i) {
   return innermost[i] ?? -1;
 }
 
-// "Layer 0 · Neuron 3": the outermost is left out, for it is the same for all.
+// "Layer 0 · Neuron 3": an outermost one that is the same for all is left out.
 /** @param {number} at */
 function titleOf(at) {
+  const isAlone = modules.filter(({ parent }) => parent === null).length === 1;
   const titles = [];
-  for (let m = at; m >= 0 && modules[m].parent !== null; m = modules[m].parent) titles.unshift(modules[m].title);
+  for (let m = at; m >= 0 && !(isAlone && modules[m].parent === null); m = modules[m].parent ?? -1) titles.unshift(modules[m].title);
   return titles.join(" · ");
-}
-
-/** @param {string} path */
-function withoutRoot(path) {
-  return path.slice(path.indexOf(".") + 1 || path.length);
 }
 
 /** @param {number} i */
@@ -37,12 +33,11 @@ function contextOf(i) {
   return titleOf(moduleOf(i));
 }
 
-// "layers.0.neurons.3.w0"
+// "Layer 0 · Neuron 3 · w0"
 /** @param {number} i */
 function fullName(i) {
-  const at = moduleOf(i);
-  const path = at < 0 ? "" : withoutRoot(modules[at].path);
-  return path && program.labels[i] ? `${path}.${program.labels[i]}` : isConstant(i) && inputNumber(i) === undefined ? `${nameOf(i)} in ${leafName(i)}` : leafName(i);
+  const module = contextOf(i);
+  return module && program.labels[i] ? `${module} · ${program.labels[i]}` : isConstant(i) && inputNumber(i) === undefined ? `${nameOf(i)} in ${leafName(i)}` : leafName(i);
 }
 
 // ---------------------------------------------------------------------------------------------------

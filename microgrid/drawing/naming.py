@@ -55,9 +55,3 @@ def one_of(name: str, given: Any, known: Iterable[str]) -> None:
     known = [*known]
     if not isinstance(given, str) or given not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {short_repr(given)}")
-
-
-def title_of(kind: str, name: str) -> str:
-    """Return ``"Neuron 3"`` for the name neurons.3 in a layer, ``"encoder (MLP)"`` for another name."""
-    last = name.rpartition(".")[2]
-    return f"{kind} {last}" if last.isdigit() else kind if last in ("", kind) else f"{last} ({kind})"

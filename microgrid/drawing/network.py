@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from microgrid.calls import walk
+from microgrid.calls import titles
 from microgrid.drawing.drawable import Options
 from microgrid.drawing.labels import SANS, SIZE, heading, markup
-from microgrid.drawing.naming import title_of
 from microgrid.drawing.picture import Picture
 from microgrid.theme import THEMES, largest, sign_and_level
 
@@ -72,11 +71,11 @@ def network_of(model: Any) -> Network:
 
 def parameter_groups(model: Any) -> Iterable[tuple[Any, str]]:
     """Yield the parameters of neurons, each with the name of its group: ``"Layer 0 · w"``."""
-    kinds = {name: type(module).__name__ for name, module in walk(model)}
+    called = titles(model)
     for name, parameter in model.named_parameters():
         if match := PARAMETER.fullmatch(name):
             path = match["layer"] or ""
-            yield parameter, f"{title_of(kinds.get(path, path), path)} · {'b' if match['input'] is None else 'w'}"
+            yield parameter, f"{called.get(path, path)} · {'b' if match['input'] is None else 'w'}"
 
 
 def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
@@ -86,7 +85,7 @@ def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
         ValueError: if there is no neuron, or a layer does not fit the outputs of the one before.
     """
     layers: dict[str, Layer] = {}
-    kinds = {name: type(module).__name__ for name, module in walk(model)}
+    called = titles(model)
     others = 0
     for name, number in parameters:
         match = PARAMETER.fullmatch(name)
@@ -94,7 +93,7 @@ def stack(model: Any, parameters: Iterable[tuple[str, float]]) -> Network:
             others += 1
             continue
         path = match["layer"] or ""
-        layer = layers.setdefault(path, Layer(path, title_of(kinds.get(path, path), path), {}, {}))
+        layer = layers.setdefault(path, Layer(path, called.get(path, path), {}, {}))
         neuron = int(match["neuron"] or 0)
         if match["input"] is None:
             layer.biases[neuron] = number
@@ -181,9 +180,11 @@ def network_descriptions(network: Network) -> dict[str, str]:
     texts = {f"u0_{i}": f"input {i}" for i in range(network.layers[0].inputs)}
     for column, layer in enumerate(network.layers):
         for neuron, weights in layer.weights.items():
-            texts[f"u{column + 1}_{neuron}"] = f"{layer.title}, neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
+            texts[f"u{column + 1}_{neuron}"] = (
+                f"{layer.title} · Neuron {neuron}: bias {layer.biases.get(neuron, 0.0)!r}"
+            )
             for unit, weight in weights.items():
-                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.title}, neuron {neuron}: weight {unit} = {weight!r}"
+                texts[f"w{column}_{neuron}_{unit}"] = f"{layer.title} · Neuron {neuron}: weight {unit} = {weight!r}"
     return texts
 
 

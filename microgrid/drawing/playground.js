@@ -12,8 +12,8 @@ let isTraining = false;
 let alertWords = "";
 /** @type {{ epochs: number, train: { loss: number, accuracy: number }, test: { loss: number, accuracy: number } }[]} */
 let notes = [];
-/** Whether the rate was changed since the start, so that one call of fit() does not repeat it. */
-let hasOtherRate = false;
+/** @type {string[]} what was changed since the start, so that one call of fit() does not repeat it */
+let changedOnTheWay = [];
 
 function weightsNow() {
   return learner.theta;
@@ -24,7 +24,7 @@ function weightsNow() {
 
 function restart() {
   learner = new Learner({ ...settings });
-  hasOtherRate = false;
+  changedOnTheWay = [];
   alertWords = "";
   notes = [];
   curves.history = [];
@@ -102,7 +102,7 @@ function layPicture() {
     points,
     targets,
   });
-  plane.marks.forEach((mark, i) => mark.classList.toggle("playground-test", i >= page.trained));
+  plane.marks.forEach((mark, i) => mark.classList.toggle("playground-test", i >= settings.train));
   byId("boundary-title").textContent = boundaryTitle();
   colorPoints();
   let first = 0;
@@ -157,7 +157,7 @@ function showCharts() {
 
 /** The code that gives the same numbers. */
 function python() {
-  const { data, noise, seed, activation, loss, optimizer, rate, batch } = settings;
+  const { data, noise, seed, activation, loss, optimizer, rate, decay, batch, train } = settings;
   const [name, init] = page.activations[activation];
   const [lossName, targets] = page.losses[loss];
   const { sizes, isCurve, epochs } = learner;
@@ -174,11 +174,11 @@ function python() {
     `model = nn.Sequential(`,
     ...lines,
     ")",
-    `optimizer = optim.${optimizer}(model.parameters(), ${rate})${hasOtherRate ? "  # the page had another rate at first" : ""}`,
-    `mg.fit(model, X[:${page.trained}], y[:${page.trained}], loss=${lossName}, optimizer=optimizer,`,
-    `       epochs=${Math.max(1, Math.floor(epochs))}, batch_size=${batch}, seed=${seed}, validation=(X[${page.trained}:], y[${page.trained}:]))`,
+    `optimizer = optim.${optimizer}(model.parameters(), ${rate}${decay ? `, weight_decay=${decay}` : ""})${changedOnTheWay.length ? `  # the page had another ${changedOnTheWay.join(" and ")} at first` : ""}`,
+    `mg.fit(model, X[:${train}], y[:${train}], loss=${lossName}, optimizer=optimizer,`,
+    `       epochs=${Math.max(1, Math.floor(epochs))}, batch_size=${batch}, seed=${seed}, validation=(X[${train}:], y[${train}:]))`,
     "# fit() prints the mean during each epoch; the page shows what holds after it:",
-    `print(mg.evaluate(model, X[:${page.trained}], y[:${page.trained}], loss=${lossName}))`,
+    `print(mg.evaluate(model, X[:${train}], y[:${train}], loss=${lossName}))`,
   ].join("\n");
 }
 
@@ -198,10 +198,13 @@ function showSettings() {
   fillSelect("loss", Object.keys(page.losses).filter((name) => !isCurve || name === "squared error"), settings.loss);
   fillSelect("optimizer", page.optimizers, settings.optimizer);
   fillSelect("rate", withOwn(page.rates, settings.rate), settings.rate);
-  fillSelect("batch", withOwn(page.batches, settings.batch), settings.batch);
+  fillSelect("decay", withOwn(page.decays, settings.decay), settings.decay);
+  fillSelect("batch", withOwn([...page.batches, settings.train], settings.batch), settings.batch);
   byId("seed").value = String(settings.seed);
   byId("noise").value = String(settings.noise);
   byId("noise-now").textContent = settings.noise.toFixed(2);
+  Object.assign(byId("train"), { min: page.fewest, max: page.most, value: settings.train });
+  byId("train-now").textContent = `${settings.train} : ${toys[settings.data].points.length - settings.train}`;
   for (const radio of byId("sets").querySelectorAll("input")) radio.checked = radio.value === settings.data;
   byId("sizes").replaceChildren(
     ...settings.layers.map((size, k) => {
@@ -242,13 +245,15 @@ function connectSettings() {
   }
   for (const id of ["activation", "loss", "optimizer"]) byId(id).addEventListener("change", () => change({ [id]: byId(id).value }));
   byId("batch").addEventListener("change", () => change({ batch: Number(byId("batch").value) }));
-  byId("rate").addEventListener("change", () => {
-    settings.rate = learner.settings.rate = Number(byId("rate").value);
-    hasOtherRate = learner.steps > 0;
-    show();
-    writeLink();
-  });
+  for (const [id, words] of /** @type {["rate" | "decay", string][]} */ ([["rate", "rate"], ["decay", "weight decay"]]))
+    byId(id).addEventListener("change", () => {
+      settings[id] = learner.settings[id] = Number(byId(id).value);
+      if (learner.steps && !changedOnTheWay.includes(words)) changedOnTheWay.push(words);
+      show();
+      writeLink();
+    });
   byId("noise").addEventListener("input", () => change({ noise: Number(byId("noise").value) }));
+  byId("train").addEventListener("input", () => change({ train: Number(byId("train").value) }));
   byId("seed").addEventListener("change", () => change({ seed: Math.min(2 ** 32 - 1, Math.max(0, Math.round(Number(byId("seed").value)) || 0)) }));
   byId("more").addEventListener("click", () => change({ layers: [...settings.layers, 4] }));
   byId("fewer").addEventListener("click", () => change({ layers: settings.layers.slice(0, -1) }));
@@ -271,7 +276,9 @@ const readers = {
   loss: (text) => (text in page.losses ? text : undefined),
   optimizer: (text) => (page.optimizers.includes(text) ? text : undefined),
   rate: (text) => within(text, 1e-9, 100),
-  batch: (text) => whole(text, 1, page.trained),
+  decay: (text) => within(text, 0, 100),
+  batch: (text) => whole(text, 1, page.most),
+  train: (text) => whole(text, page.fewest, page.most),
   noise: (text) => within(text, 0, 1),
   seed: (text) => whole(text, 0, 2 ** 32 - 1),
 };

@@ -33,8 +33,11 @@ ASSETS = (
     "playground.js",  # the settings, and how it is played
 )
 
-COUNT, TRAINED = 200, 150
-"""The number of samples of a set, and of those to learn from, the first ones; the others are for the test."""
+COUNT = 200
+"""The number of samples of a set: the first ones are learned from, the others are for the test."""
+
+LEAST, MOST = 20, 180
+"""The limits of the number of samples that are learned from."""
 
 
 WIDEST, DEEPEST = 8, 4
@@ -76,7 +79,8 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-BATCH_SIZES = (1, 5, 10, 25, 50, TRAINED)
+DECAYS = (0.0, 0.0001, 0.001, 0.01, 0.1, 1.0)
+BATCH_SIZES = (1, 5, 10, 25, 50)
 
 SETS = {"moons": 0.1, "circles": 0.1, "xor": 0.3, "spirals": 0.02, "sine": 0.1}
 """The data sets with their usual noise."""
@@ -102,10 +106,12 @@ class Playground(Page):
             "library": program.json(),
             "pieces": pieces,
             "sets": self._sets,
-            "trained": TRAINED,
+            "fewest": LEAST,
+            "most": MOST,
             "widest": WIDEST,
             "deepest": DEEPEST,
             "rates": RATES,
+            "decays": DECAYS,
             "batches": BATCH_SIZES,
             "activations": {name: activation[1:] for name, activation in ACTIVATIONS.items()},
             "losses": {name: loss[1:] for name, loss in LOSSES.items()},
@@ -141,7 +147,9 @@ def playground(
     loss: str = "",
     optimizer: str = "Adam",
     learning_rate: float = 0.03,
+    weight_decay: float = 0.0,
     batch_size: int = 10,
+    train_size: int = 150,
     noise: float | None = None,
     seed: int = 1,
     title: str = "",
@@ -164,7 +172,9 @@ def playground(
             the last, which is the only one there.
         optimizer: ``"SGD"``, ``"Momentum"``, ``"Nesterov"``, ``"AdaGrad"``, ``"RMSprop"`` or ``"Adam"``.
         learning_rate: η.
-        batch_size: the number of samples in a minibatch, of the 150 to learn from.
+        weight_decay: λ of the optimiser, from 0 to 100.
+        batch_size: the number of samples in a minibatch.
+        train_size: the number of samples, of the 200, that are learned from: 20 to 180; the others are for the test.
         noise: the standard deviation of the noise in the data; unless given, that of the set.
         seed: of the data, the initial weights and the minibatches.
         title: the page's heading.
@@ -190,15 +200,18 @@ def playground(
             f"{short_repr(layers)}"
         )
     widths = [_whole("the size of a layer", width, 1, WIDEST) for width in layers]
+    size = _whole("train_size", train_size, LEAST, MOST)
     settings = {
         "data": data,
         "layers": widths,
         "activation": activation,
         "loss": loss,
         "optimizer": optimizer,
-        "rate": _positive("learning_rate", learning_rate, 100.0),
-        "batch": _whole("batch_size", batch_size, 1, TRAINED),
-        "noise": SETS[data] if noise is None else _positive("noise", noise, 1.0, least=0.0),
+        "rate": _within("learning_rate", learning_rate, 1e-9, 100.0),
+        "decay": _within("weight_decay", weight_decay, 0.0, 100.0),
+        "batch": _whole("batch_size", batch_size, 1, size),
+        "train": size,
+        "noise": SETS[data] if noise is None else _within("noise", noise, 0.0, 1.0),
         "seed": _whole("seed", seed, 0, 2**32 - 1),
     }
     return Playground(settings, title=title, theme=theme)
@@ -210,7 +223,7 @@ def _whole(name: str, number: Any, least: int, most: int) -> int:
     return int(number)
 
 
-def _positive(name: str, number: Any, most: float, least: float = 1e-9) -> float:
+def _within(name: str, number: object, least: float, most: float) -> float:
     try:
         x = as_float(number)
     except TypeError as error:
@@ -255,10 +268,12 @@ def _library() -> tuple[Program, dict[str, list[list[int]]]]:
             else:
                 pieces[name] = [x, target], [loss.function(x, target)]
         for name, make in OPTIMIZERS.items():
-            optimizer, rate, steps = make([Value(0.0)]), Value(0.1, "rate"), Value(1.0, "steps")
-            vars(optimizer).update(learning_rate=rate, steps=steps)
-            given = [Value(1.0) for _ in range(2 + len(optimizer.memory))]
-            pieces[name] = [rate, steps, *given], [*optimizer.formula(*given)]
+            settings = {key: Value(0.1, key) for key in ("learning_rate", "weight_decay", "steps")}
+            optimizer = make([Value(0.0)])
+            vars(optimizer).update(settings)
+            parameter, gradient, *memory = (Value(1.0) for _ in range(2 + len(optimizer.memory)))
+            given = parameter, gradient, *memory
+            pieces[name] = [*settings.values(), *given], [*optimizer._decayed(*given)]
         program = Program(ops.total([result for _, results in pieces.values() for result in results]))
     index = program.index
     return program, {

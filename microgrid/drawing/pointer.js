@@ -35,6 +35,7 @@ function connect() {
       o: buttons["open-level"],
       c: buttons["close-level"],
       t: turn,
+      "/": isSearched ? openSearch : null,
       p: togglePanel,
       s: togglePresenting,
       PageDown: controls.forward, // what presenters' remote controls send

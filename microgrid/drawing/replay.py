@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from microgrid import ops
-from microgrid.calls import Call
+from microgrid.calls import Call, titles, within
 from microgrid.drawing.boundary import MARGIN
 from microgrid.drawing.network import PARAMETER, Network, shown_of, stack
 from microgrid.drawing.page import Page, svg
@@ -172,7 +172,7 @@ class Watcher(Page):
             },
             "network": _diagram(network) if network and not side else None,
             "images": _images(network, side) if network and side else None,
-            "groups": _groups(self._names),
+            "groups": _groups(self._names, titles(self._model)),
             "boundary": self._boundary(network),
         }
         functions = self._trace.program.functions() if self._trace and self._trace.program else []
@@ -454,14 +454,17 @@ def _weights(weights: dict[int, dict[int, float]], neurons: Iterable[int]) -> li
     return [int(weights[j][0]) for j in neurons]
 
 
-def _groups(names: list[str]) -> list[tuple[str, list[list[int]]]]:
+def _groups(names: list[str], called: dict[str, str]) -> list[tuple[str, list[list[int]]]]:
     """Return parameters that belong together: the name of the group, and runs of positions, first and length."""
 
     def group_of(name: str) -> str:
         match = PARAMETER.fullmatch(name)
         if match is None:
-            return re.sub(r"(\.\d+)+$", "", name)
-        return f"{match['layer'] or ''} {'weights' if match['input'] else 'biases'}".strip()
+            module, own = within(called, re.sub(r"(\.\d+)+$", "", name))
+        else:
+            module = called.get(match["layer"], match["layer"]) if match["layer"] else ""
+            own = "weights" if match["input"] else "biases"
+        return " · ".join(filter(None, [module, own]))
 
     groups: dict[str, list[list[int]]] = {}
     position = 0

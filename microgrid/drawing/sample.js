@@ -18,7 +18,7 @@ const sample = {
   isOpen: false,
   chosen: -1,
   /** @type {Set<string>} the names of open neurons */
-  open: new Set(["layer 0, neuron 0"]),
+  open: new Set(["Layer 0 · Neuron 0"]),
   /** @type {ReturnType<typeof networkGraph>} */
   network: null,
   /** @type {Batch} */
@@ -255,7 +255,7 @@ function paintSample() {
   const point = learner.points[index].map((x) => format(Number(x.toPrecision(4)))).join(", ");
   const target = learner.targets[index];
   const verdict = learner.isCurve ? "" : dataOf(network.score) > 0 === target > 0 ? ", which is right" : ", which is wrong";
-  byId("sample-title").textContent = `${index < page.trained ? "Training" : "Test"} sample ${index}: its numbers and gradients`;
+  byId("sample-title").textContent = `${index < settings.train ? "Training" : "Test"} sample ${index}: its numbers and gradients`;
   byId("sample-words").textContent = `x = ${learner.isCurve ? point : `(${point})`}, target ${format(Number(target.toPrecision(4)))}. The network says ${format(dataOf(network.score))}${verdict}; the loss is ${format(dataOf(network.output))}. Edges are wide where much flows back. A minibatch takes the mean of such gradients.`;
   byId("node-words").textContent = nodeInWords(chosen);
 }

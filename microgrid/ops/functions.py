@@ -11,6 +11,7 @@ from microgrid.ops.table import (
     absolute,
     add,
     alone,
+    chosen,
     div,
     elu_of,
     exp,
@@ -25,7 +26,6 @@ from microgrid.ops.table import (
     sub,
     sum_of,
     take_of,
-    where,
 )
 
 Entry = TypeVar("Entry")
@@ -307,7 +307,7 @@ def _is_row(x: Any) -> bool:
 def sent(op: Operation, gradient: Any, derivative: Any) -> Any:
     """Return gradient · derivative; for a row that chooses, exactly 0 to the arguments that are not chosen."""
     if isinstance(op, Op) and op.chooses:
-        return where(derivative, gradient, 0.0)
+        return chosen(derivative, gradient)
     return mul(gradient, derivative)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from importlib import import_module
@@ -82,6 +83,20 @@ def _form(partials: Sequence[Partial | float]) -> int:
         return OTHER
     functions = sum(map(callable, partials))
     return {0: CONSTANTS, len(partials): ONE_FUNCTION if len(partials) == 1 else TWO_FUNCTIONS}.get(functions, OTHER)
+
+
+shared: ContextVar[dict[int, tuple[object, object]] | None] = ContextVar("shared", default=None)
+"""What the partials of one node have computed by ``once`` so far, while all of them are called, one by one."""
+
+
+def once(y: object, compute: Callable[[], object]) -> object:
+    """Return what the partials of one result ``y`` share: of n arguments it would be n times as much."""
+    found = shared.get()
+    if found is None:
+        return compute()
+    if id(y) not in found:
+        found[id(y)] = y, compute()
+    return found[id(y)][1]
 
 
 class Operation(Protocol):
@@ -273,7 +288,11 @@ class Op:
 
     def local_derivatives(self, y: Any, *xs: Any) -> tuple[Any, ...]:
         """Return dy/dx for each argument: floats for floats, Values for Values."""
-        return tuple([local_derivative(self, p, y, *xs) if callable(p) else p for p in self.partials])
+        token = shared.set({})
+        try:
+            return tuple([local_derivative(self, p, y, *xs) if callable(p) else p for p in self.partials])
+        finally:
+            shared.reset(token)
 
     def backpropagate(self, node: Any) -> None:
         """Add a node's gradient, times each local derivative, to the gradients of its parents.
@@ -282,13 +301,17 @@ class Op:
         """
         gradient, parents = node.grad, node.parents
         xs = [parent._data for parent in parents]
-        for parent, partial in zip(parents, self.partials, strict=True):
-            if callable(partial):
-                derivative = partial(node._data, *xs)
-                if derivative or not self.chooses:
-                    parent._grad += gradient * derivative
-            elif partial:  # 0 sends nothing back, not 0 · gradient, which is nan for an infinite one
-                parent._grad += gradient * partial
+        token = shared.set({})
+        try:
+            for parent, partial in zip(parents, self.partials, strict=True):
+                if callable(partial):
+                    derivative = partial(node._data, *xs)
+                    if derivative or not self.chooses:
+                        parent._grad += gradient * derivative
+                elif partial:  # 0 sends nothing back, not 0 · gradient, which is nan for an infinite one
+                    parent._grad += gradient * partial
+        finally:
+            shared.reset(token)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}, {self.arity} argument(s)>"

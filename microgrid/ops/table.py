@@ -32,6 +32,7 @@ from microgrid.ops.op import (
     Partial,
     as_float,
     first_operand,
+    once,
     second_operand,
     short_repr,
 )
@@ -577,7 +578,8 @@ lgamma = _row(
     symbol="log|Γ|",
     kink=ieee.pole_to_the_left,
     javascript="mg.lgamma({0})",
-    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …",
+    doc="the logarithm of |Γ(x)|; inf at 0, −1, −2, …; all digits are right beside its zeros at 1 and 2, "
+    "beside those left of −2 only as many as the terms of the reflection leave",
 )
 gamma: Op = _row(
     "gamma",
@@ -789,7 +791,7 @@ def maximum_of(n: int) -> Op:
     """
 
     def by(i: int) -> Partial:
-        return lambda y, *xs: div(equal(xs[i], y), reduce(operator.add, [equal(x, y) for x in xs]))
+        return lambda y, *xs: div(equal(xs[i], y), once(y, lambda: reduce(operator.add, [equal(x, y) for x in xs])))
 
     return Op(
         f"maximum[{n}]",
@@ -861,6 +863,29 @@ def take_of(n: int) -> Op:
         "derivative is 1 by that one, and nothing flows back to the others",
         recipe=(take_of, (n,)),
     )
+
+
+chosen: Op = _hidden(
+    "chosen",
+    lambda mask, x: x if mask else 0.0,
+    0.0,
+    lambda y, mask, x: not_equal(mask, 0.0),
+    symbol="xₖ",
+    kink=lambda mask, x: bool(mask),
+    expansion=lambda mask, x: where(mask, x, 0.0),
+    chooses=True,
+    doc="x where the mask is not 0, else 0, from where nothing flows back to x: not 0·∞ either",
+)
+gated: Op = _hidden(
+    "gated",
+    lambda mask, x: x,
+    0.0,
+    lambda y, mask, x: not_equal(mask, 0.0),
+    kink=lambda mask, x: bool(mask),
+    expansion=lambda mask, x: where(mask, x, stop_gradient(x)),
+    chooses=True,
+    doc="x, to which something flows back where the mask is not 0, and nothing elsewhere: not 0·∞ either",
+)
 
 
 def is_take(op: Op) -> bool:

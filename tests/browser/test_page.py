@@ -519,11 +519,11 @@ def test_leaves_stand_module_by_module_with_full_names_and_whole_numbers(show):
     page.wait_for_selector("details[open]:has-text('Layer 1 · Neuron 2') .leaf")
     labels = page.locator("details", has_text="Layer 1 · Neuron 2").locator("label")
     assert labels.all_inner_texts() == ["w0", "w1", "w2", "b"]
-    assert labels.first.get_attribute("title") == "layers.1.neurons.2.w0"
+    assert labels.first.get_attribute("title") == "Layer 1 · Neuron 2 · w0"
     field = page.get_by_label("w0", exact=True).locator("visible=true")
     assert field.input_value() == repr(model.layers[1].neurons[2].w[0].data)
     assert field.evaluate("field => field.scrollWidth <= field.clientWidth"), "the number is whole"
-    page.get_by_label("Find leaves by name").fill("layers.1 w2")
+    page.get_by_label("Find leaves by name").fill("layer 1 w2")
     assert page.locator("summary b").locator("visible=true").all_inner_texts() == layers[3:7]
     assert page.locator(".list label").locator("visible=true").all_inner_texts() == ["w2"] * 4
     page.get_by_label("Find leaves by name").fill("")
@@ -969,7 +969,7 @@ def test_a_box_says_what_becomes_of_its_parameters(show):
     assert "The 8 weights and 4 biases of Layer 0 have their gradients" in said
     assert "What is left flows on into x, y" in said
     assert page.locator(".strip .cell").count() == 12
-    assert page.locator(".strip .cell").first.get_attribute("title").startswith("layers.0.neurons.0.w0.grad = ")
+    assert page.locator(".strip .cell").first.get_attribute("title").startswith("Layer 0 · Neuron 0 · w0.grad = ")
 
 
 def test_edges_between_boxes_carry_the_norm_of_what_flows(show):
@@ -1376,8 +1376,8 @@ def test_at_the_end_the_cards_have_pythons_gradients_where_something_is_cut(show
 def test_what_is_typed_into_the_list_of_leaves_steers_nothing_else(show):
     page = show(explore((MLP(2, [4, 4, 1], seed=0)([1.0, -2.0]) - 0.5) ** 2))
     page.locator("#find").click()
-    page.keyboard.type("layers.1 0spf+")
-    assert page.locator("#find").input_value() == "layers.1 0spf+"
+    page.keyboard.type("layer 1 0spf+")
+    assert page.locator("#find").input_value() == "layer 1 0spf+"
 
 
 @pytest.mark.parametrize(("direction", "arrow"), {"LR": "←", "TB": "↑", "RL": "→", "BT": "↓"}.items())
@@ -1417,3 +1417,35 @@ def test_where_no_script_runs_there_is_a_sentence_and_a_picture_and_no_dead_butt
     assert picture["y"] + picture["height"] <= 720, "all of it is in sight"
     assert page.get_by_role("button").count() == 0
     page.close()
+
+
+def test_search_finds_nodes_by_name_module_operation_and_number_and_opens_the_boxes_around_them(show):
+    model = MLP(2, [16, 8, 1], seed=0)
+    model.layers[1].neurons[5].w[3].data = -0.123456
+    page = show(explore(model([mg.Value(0.5, "height"), mg.Value(-1.0)]), depth=1))
+    assert page.evaluate("nodes.length") < 10
+    for text, expected in {
+        "layer 1 neuron 5 w3": "1 of 1 node: Layer 1 · Neuron 5 · w3 = −0.1235",
+        "-0.123456": "1 of 1 node: Layer 1 · Neuron 5 · w3 = −0.1235",
+        "layer 0 relu": "1 of 16 nodes: Layer 0 · Neuron 0",
+        "height": "1 of 1 node: height = 0.5",
+    }.items():
+        page.evaluate("document.activeElement.blur(); openTo(1); redraw()")
+        page.keyboard.press("/")
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        expect(page.locator("#search-says")).to_contain_text(expected)
+        assert page.evaluate("selected.single && selected.values[0] === found[0]"), text
+        expect(page.locator("#nodes .selected")).to_be_in_viewport(ratio=1)
+        assert page.evaluate("view.scale >= FAR"), "it can be read"
+    page.fill("#search", "layer 0 relu")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator("#search-says")).to_contain_text("16 of 16 nodes: Layer 0 · Neuron 15")
+    page.click("#search-on")
+    expect(page.locator("#search-says")).to_contain_text("1 of 16 nodes: Layer 0 · Neuron 0")
+    page.fill("#search", "nothing like it")
+    expect(page.locator("#search-says")).to_have_text("0 nodes")
+    expect(page.locator("#search-on")).to_be_disabled()
+    page.focus("#search")
+    page.keyboard.press("Escape")
+    expect(page.locator("#tool")).to_be_hidden()

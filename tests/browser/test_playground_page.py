@@ -27,7 +27,8 @@ def run(page):
     names = {}
     code = page.locator("#python").text_content().replace("mg.fit(", "history = mg.fit(")
     exec(code.replace("validation=", "quiet=True, validation="), names)
-    return {**names, "learned": (names["X"][:150], names["y"][:150])}
+    size = page.evaluate("learner.train.length")
+    return {**names, "learned": (names["X"][:size], names["y"][:size])}
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -35,12 +36,48 @@ def run(page):
 
 TRAININGS = [
     {"data": "moons", "layers": [4, 4], "activation": "relu", "loss": "hinge", "optimizer": "Adam"},
-    {"data": "circles", "layers": [3], "activation": "tanh", "loss": "binary cross-entropy", "optimizer": "Momentum"},
-    {"data": "xor", "layers": [5, 2], "activation": "sigmoid", "loss": "squared error", "optimizer": "SGD"},
-    {"data": "spirals", "layers": [8, 8], "activation": "tanh", "loss": "hinge", "optimizer": "RMSprop"},
+    {
+        "data": "circles",
+        "layers": [3],
+        "activation": "tanh",
+        "loss": "binary cross-entropy",
+        "optimizer": "Momentum",
+        "weight_decay": 0.01,
+    },
+    {
+        "data": "xor",
+        "layers": [5, 2],
+        "activation": "sigmoid",
+        "loss": "squared error",
+        "optimizer": "SGD",
+        "train_size": 40,
+    },
+    {
+        "data": "spirals",
+        "layers": [8, 8],
+        "activation": "tanh",
+        "loss": "hinge",
+        "optimizer": "RMSprop",
+        "train_size": 180,
+    },
     {"data": "sine", "layers": [6], "activation": "tanh", "loss": "squared error", "optimizer": "Nesterov"},
-    {"data": "sine", "layers": [2, 3, 2], "activation": "relu", "loss": "squared error", "optimizer": "AdaGrad"},
-    {"data": "moons", "layers": [], "activation": "none", "loss": "binary cross-entropy", "optimizer": "Adam"},
+    {
+        "data": "sine",
+        "layers": [2, 3, 2],
+        "activation": "relu",
+        "loss": "squared error",
+        "optimizer": "AdaGrad",
+        "weight_decay": 1.5,
+    },
+    {
+        "data": "moons",
+        "layers": [],
+        "activation": "none",
+        "loss": "binary cross-entropy",
+        "optimizer": "Adam",
+        "weight_decay": 0.1,
+        "train_size": 90,
+    },
 ]
 
 
@@ -179,6 +216,7 @@ def test_play_trains_and_pauses(page):
         ("#loss", "squared error", ("loss", "squared error")),
         ("#optimizer", "Momentum", ("optimizer", "Momentum")),
         ("#batch", "25", ("batch", 25)),
+        ("#batch", "150", ("batch", 150)),
     ],
 )
 def test_each_choice_starts_a_new_training(page, control, value, setting):
@@ -190,15 +228,44 @@ def test_each_choice_starts_a_new_training(page, control, value, setting):
     assert page.evaluate("learner.steps") == 1
 
 
-def test_rate_is_changed_on_the_way(page):
+@pytest.mark.parametrize(
+    ("control", "words"), [("#rate", "another rate at first"), ("#decay", "another weight decay at first")]
+)
+def test_rate_and_weight_decay_are_changed_on_the_way(show, control, words):
+    page = show(mg.playground(optimizer="SGD"))
     page.click("#epoch")
     before = page.evaluate("[...learner.theta]")
-    page.select_option("#rate", "1")
-    assert page.evaluate("[learner.steps, learner.settings.rate]") == [15, 1]
-    page.click("#forward")
+    page.select_option(control, "1")
+    assert page.evaluate(f"[learner.steps, learner.settings.{control[1:]}]") == [15, 1]
+    page.click("#epoch")
     moved = max(abs(a - b) for a, b in zip(before, page.evaluate("[...learner.theta]"), strict=True))
     assert moved > 0.2
-    assert "another rate at first" in page.locator("#python").text_content()
+    assert words in page.locator("#python").text_content()
+
+
+def test_weight_decay_holds_weights_small(page):
+    sizes = []
+    for decay in ("0", "0.1"):
+        page.select_option("#decay", decay)
+        page.keyboard.press("r")
+        page.evaluate("for (let k = 0; k < 20; k++) toEndOfEpoch()")
+        sizes.append(page.evaluate("Math.hypot(...learner.theta)"))
+    assert sizes[1] < 0.5 * sizes[0]
+    assert "weight_decay=0.1" in page.locator("#python").text_content()
+
+
+def test_the_split_is_chosen_by_a_slider_and_both_losses_have_curves(page):
+    page.focus("#train")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#train-now")).to_have_text("140 : 60")
+    assert page.evaluate("[learner.steps, learner.train.length, learner.test.length]") == [0, 140, 60]
+    assert page.locator(".playground-test").count() == 60
+    page.click("#epoch")
+    assert page.evaluate("learner.steps") == 14
+    train, test = page.evaluate("[notes.at(-1).train.loss, notes.at(-1).test.loss].map(format)")
+    expect(page.locator("#now")).to_contain_text(f"loss {train}, test {test}")
+    assert page.locator(".chart").first.locator("path.training:not(.ahead), path.test:not(.ahead)").count() == 2
+    assert "X[:140]" in page.locator("#python").text_content()
 
 
 def test_data_and_noise_are_chosen_by_mouse_and_keyboard(page):
@@ -260,6 +327,8 @@ def test_a_link_leads_to_the_settings_that_its_sender_had(page, browser):
     page.fill("#sizes input", "7")
     page.select_option("#loss", "binary cross-entropy")
     page.select_option("#rate", "0.3")
+    page.select_option("#decay", "0.01")
+    page.fill("#train", "100")
     page.fill("#seed", "42")
     page.keyboard.press("Enter")
     other = browser.new_page()
@@ -273,7 +342,10 @@ def test_a_link_leads_to_the_settings_that_its_sender_had(page, browser):
     other.close()
 
 
-@pytest.mark.parametrize("part", ["data=stars", "layers=4-99", "rate=0", "batch=1.5", "seed=", "noise=x", "colour=red"])
+@pytest.mark.parametrize(
+    "part",
+    ["data=stars", "layers=4-99", "rate=0", "decay=-1", "batch=1.5", "train=10", "seed=", "noise=x", "colour=red"],
+)
 def test_what_a_link_cannot_ask_for_is_said_and_left_out(page, part):
     before = page.evaluate("learner.settings")
     page.evaluate(f"location.hash = '{part}'")
@@ -354,8 +426,8 @@ def test_layers_have_one_set_of_names_in_the_playground_in_its_graphs_and_in_a_r
     names = columns(page)
     assert names == ["Inputs", "Layer 0", "Layer 1", "Layer 2"]
     page.evaluate("openSample(true, 0)")
-    found = page.evaluate("[...new Set(sample.network.neurons.flat().map(({ name }) => name.split(',')[0]))]")
-    assert found == [name.lower() for name in names[1:]]
+    found = page.evaluate("[...new Set(sample.network.neurons.flat().map(({ name }) => name.split(' · ')[0]))]")
+    assert found == names[1:]
     model = mg.nn.MLP(2, [3, 2, 1], seed=0)
     watcher = mg.watch(model, *data.moons(20, seed=0))
     watcher.record(loss=1.0)
@@ -394,13 +466,13 @@ def test_sample_is_chosen_by_keyboard_and_its_nodes_explained(page):
 def test_neurons_of_the_graph_open_and_close_by_mouse_and_keyboard(page):
     page.evaluate("openSample(true, 3)")
     cards = page.locator(".card").count()
-    page.click("[aria-label='Open layer 1, neuron 2'] circle")
+    page.click("[aria-label='Open Layer 1 · Neuron 2'] circle")
     opened = page.locator(".card").count()
     assert opened == cards + 4 + 1 + 4, "its weights, its bias and its products"
-    page.focus("[aria-label='Close layer 1, neuron 2']")
+    page.focus("[aria-label='Close Layer 1 · Neuron 2']")
     page.keyboard.press("Enter")
     assert page.locator(".card").count() == cards
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Open layer 1, neuron 2"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Open Layer 1 · Neuron 2"
 
 
 def test_what_flows_back_along_the_edges_is_the_gradient_of_each_node(show):

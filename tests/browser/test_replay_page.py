@@ -174,7 +174,7 @@ def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
     page.evaluate("goTo(lastFrame)")
     whole = picture_of(page, "#field")
     page.hover(".neuron.mapped >> nth=3")
-    expect(page.locator("#boundary-title")).to_have_text("What Layer 0, neuron 1 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Layer 0 · Neuron 1 says")
     hovered = picture_of(page, "#field")
     assert hovered != whole
     page.mouse.move(2, 2)
@@ -186,7 +186,7 @@ def test_neurons_are_shown_on_the_plane_by_mouse_and_by_keyboard(page):
     assert picture_of(page, "#field") == hovered
     assert page.locator(".neuron[tabindex='0']").count() == 1
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#boundary-title")).to_have_text("What Layer 0, neuron 0 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Layer 0 · Neuron 0 says")
     page.keyboard.press("Escape")
     expect(page.locator("#boundary-title")).to_have_text("What the model says, all over the plane")
 
@@ -295,7 +295,7 @@ def test_lines_have_the_width_of_the_weight_and_the_colour_of_its_sign(page, tra
     assert widths[-1] > 2 * widths[0]
     page.locator(".weight").first.dispatch_event("pointerenter")
     title = page.locator(".weight title").first.text_content()
-    assert title.startswith("Layer 0, neuron 0: weight 0 = ")
+    assert title.startswith("Layer 0 · Neuron 0: weight 0 = ")
     assert float(title.split()[-1].replace("−", "-")) == pytest.approx(weights[0], rel=1e-3)
 
 
@@ -352,7 +352,7 @@ def test_neurons_of_one_input_are_curves_with_their_activation(line):
     assert found == pytest.approx([math.tanh(neuron([x]).data) for neuron in model.modules[0].neurons], abs=1e-5)
     before = curve(page)
     page.hover(".neuron.mapped >> nth=2")
-    expect(page.locator("#boundary-title")).to_have_text("What Affine 0, neuron 1 says")
+    expect(page.locator("#boundary-title")).to_have_text("What Affine 0 · Neuron 1 says")
     assert curve(page) != before
     expect(page.locator(".point").first).to_be_hidden()
 

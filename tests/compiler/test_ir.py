@@ -283,6 +283,7 @@ IDENTITIES = [
     (rules.power_of_one, BEFORE, lambda b, x, y: b.apply(ops.power_of(1.0), x), lambda b, x, y: x),
     (rules.power_of_zero, LAST, lambda b, x, y: b.apply(ops.power_of(0.0), x), lambda b, x, y: 1.0),
     (rules.known_condition, LAST, lambda b, x, y: b.apply(ops.where, 0.0, x, y), lambda b, x, y: y),
+    (rules.behind_the_gate, LAST, lambda b, x, y: b.apply(ops.gated, x, y), lambda b, x, y: y),
     (
         rules.before_it_repeats,
         BEFORE,

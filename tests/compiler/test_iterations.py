@@ -1,4 +1,4 @@
-"""Loops that end by a condition, compiled: each sample stops when its own condition holds."""
+"""Loops of which a step is traced once: over inputs, or until a condition holds, each sample by its own."""
 
 import pickle
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import microgrid as mg
+from microgrid import nn
 from microgrid.compiler import TraceError
 
 TARGETS = ["numpy", "native"]
@@ -53,7 +54,53 @@ def within(a):
     return mg.iterate(lambda x: inner(x) + a, a, until=lambda x, y: abs(x - y) < 1e-3, at_most=6)
 
 
+def filtered(a):
+    """A state of several numbers; what a step gives is new, a state, an input, something from outside."""
+    inputs = [(a, 0.3), (0.2, a), (a * a, 1.5)]
+
+    def step(s, x):
+        gain = s["p"] / (s["p"] + x[1])
+        new = {"m": s["m"] + gain * (x[0] - s["m"]), "p": (1.0 - gain) * s["p"] + a}
+        return new, (gain * 2.0, new["m"], s["p"], x[0], a, 3.0)
+
+    state, outputs = mg.scan(step, {"m": 0.5, "p": 1.0}, inputs)
+    return state["m"] * state["p"] + mg.total([mg.sin(x) for output in outputs for x in output])
+
+
+def of_some_steps(a):
+    """Steps of which a gradient comes from some alone, and would be infinite at others: √ at 0 behind the third."""
+
+    def step(s, _):
+        root = mg.sqrt(s[0])
+        return (s[0] - 1.0, s[0] * s[2], a, s[3] + root), root
+
+    (last, late, _, count), given = mg.scan(step, (a, a, a, 0.0), range(4))
+    return given[0] * last + mg.stop_gradient(given[2] + count) + late
+
+
+def around_and_within(a):
+    """A loop over inputs in a step, and one that ends by a condition."""
+
+    def outer(s, x):
+        inner, seen = mg.scan(lambda u, v: (u * v + s, u), x, [a, s])
+        return s * 0.1 + inner, mg.iterate(lambda y: y * 0.5, seen[1], until=lambda y: y < 0.3, at_most=2)
+
+    state, outputs = mg.scan(outer, a, [0.1, a])
+    return state + mg.total(outputs)
+
+
+def chosen(a):
+    """What a loop ends with, or gives, goes on if it is chosen; behind √0 one has an infinite slope."""
+    last, seen = mg.scan(lambda s, x: (mg.sqrt(s * x), s * s), a, [a, 0.5])
+    none = mg.scan(lambda s, x: (mg.sqrt(s) * x, None), a - a, [a, 2.0])[0]
+    return mg.exp(mg.take([last, seen[1], none], mg.floor(a)))
+
+
 FUNCTIONS = {
+    "chosen": (chosen, np.array([0.4, 1.7, 0.9])),
+    "filtered": (filtered, np.array([0.4, 1.7])),
+    "some steps": (of_some_steps, np.array([3.0, 4.0, 5.5])),
+    "around and within": (around_and_within, np.array([0.4, 0.9])),
     "root": (root, STARTS),
     "state": (of_two_numbers, np.array([0.5, 1.7, 2.9, 40.0, 1.5])),
     "power": (power, np.array([0.1, 0.5, 0.9])),
@@ -202,3 +249,100 @@ def test_what_stands_beside_a_loop_of_any_condition_runs_natively(reduce):
 def flat(gradient):
     """The arrays of a gradient, one after the other."""
     return [part for x in gradient for part in flat(x)] if isinstance(gradient, tuple | list) else [gradient]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_recurrent_cell_over_the_series_of_each_sample_has_the_engines_gradients(target):
+    cell, rng = nn.Layer(2 + 3, 3, nonlin="tanh", seed=0), np.random.default_rng(0)
+    X, theta = rng.normal(size=(3, 4, 2)), [p.data for p in cell.parameters()]
+
+    def loss(xs, start):
+        def step(h, x):
+            h = cell([*x, *h])
+            return h, h[0] * h[1]
+
+        h, given = mg.scan(step, [start, 0.0, 0.0], xs)
+        return h[2] + mg.total(given[1:])
+
+    def eager(theta, X, starts):
+        for p, x in zip(cell.parameters(), theta, strict=True):
+            p.data = getattr(x, "data", x)
+        return mg.mean([loss(x, y) for x, y in zip(X, starts, strict=True)])
+
+    batch = X, X[:, 0, 0]
+    kernel = mg.compile(loss, target=target).kernel(*batch)
+    value, (by_theta, by_batch) = kernel.value_and_grad(theta, *batch, by="both")
+    expected = eager(theta, X.tolist(), X[:, 0, 0].tolist())
+    assert value == pytest.approx(expected.data, rel=1e-14)
+    slopes = mg.gradient_graph(expected, cell.parameters())
+    np.testing.assert_allclose(by_theta, [x.data for x in slopes], rtol=1e-12)
+    by_eager = mg.grad(lambda X, starts: eager(theta, X, starts), (0, 1))(*[x.tolist() for x in batch])
+    for mine, its in zip(by_batch, by_eager, strict=True):
+        np.testing.assert_allclose(mine, np.vectorize(lambda x: x.data)(its), rtol=1e-12)
+    again = mg.gradient_graph(mg.total([x * x for x in slopes]), cell.parameters())
+    product = kernel.hessian(theta, *batch) @ (2.0 * by_theta)
+    np.testing.assert_allclose(product, [x.data for x in again], rtol=1e-10)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("step", [lambda p, s, x: p * p, lambda p, s, x: p * p + 0.0 * x, lambda p, s, x: p * p * s])
+def test_a_parameter_in_a_state_that_samples_may_share_has_the_gradient_of_all_of_them(step, target):
+    p, xs = mg.Value(0.7), np.array([[0.3, 1.0], [0.5, -2.0], [0.9, 1.5]])
+
+    def f(sample):
+        return mg.scan(lambda s, x: (step(p, s, x), None), sample[0], sample[1:])[0]
+
+    kernel = mg.compile(f, target=target).kernel(xs)
+    mean = 1.0 if step(1.0, 0.0, 0.0) else xs[:, 0].mean()
+    found = (*kernel.value_and_grad([0.7], xs), kernel.hessian([0.7], xs).ravel())
+    for mine, expected in zip(found, [0.49 * mean, [1.4 * mean], [2.0 * mean]], strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-14)
+
+
+def test_a_step_over_ten_thousand_inputs_is_traced_once():
+    calls = []
+
+    def f(xs):
+        def step(s, x):
+            calls.append(x)
+            return (mg.sin(s[0]) + x, s[0]), None
+
+        return mg.scan(step, (0.0, 0.0), xs)[0][1]
+
+    kernel = mg.compile(f).kernel(np.ones((2, 10_000)))
+    assert len(calls) <= 2  # a function is traced twice, to see that it does the same again
+    assert len(kernel.dump("arrays").splitlines()) < 30
+
+
+def test_each_step_drops_what_it_drops():
+    drop, ones = nn.Dropout(0.5, seed=0).train(), np.ones(20)
+    found = mg.compile(lambda xs: mg.scan(lambda s, x: (s, drop(x)), 0.0, xs)[1], batch=False)(ones)
+    assert [x.data for x in found] == nn.Dropout(0.5, seed=0).train()(ones.tolist())
+
+
+def test_a_token_of_each_step_chooses_a_row():
+    table = [[mg.Value(1.0), mg.Value(2.0)], [mg.Value(3.0), mg.Value(4.0)]]
+
+    def read(tokens):
+        return mg.scan(lambda s, k: ([x / 2.0 + y for x, y in zip(s, mg.take(table, k), strict=True)], None),
+                       [0.0, 0.0], tokens)[0]  # fmt: skip
+
+    found = mg.compile(read, reduce=None).predict(np.array([[0, 1, 1], [1, 0, 0]]))
+    np.testing.assert_allclose(found, [[x.data for x in read(row)] for row in ([0, 1, 1], [1, 0, 0])])
+
+
+def test_inputs_of_several_structures_are_refused_where_a_loop_is_compiled():
+    with pytest.raises(ValueError, match=r"inputs of one structure where it is compiled; got .* and \["):
+        mg.compile(lambda a: mg.scan(lambda s, x: (s, None), a, [a, [a]])[0])(STARTS)
+
+
+@pytest.mark.parametrize("loop", [root, filtered])
+def test_a_compiled_function_may_go_back_through_the_graph_of_a_loop(loop):
+    def slope(a):
+        inner = mg.exp(a)
+        result = loop(inner)
+        return mg.gradient_graph(mg.sin(result) * a, [inner, result])
+
+    xs = np.array([0.2, 0.7])
+    found = [[x.data for x in slope(mg.Value(a))] for a in xs.tolist()]
+    np.testing.assert_allclose(mg.compile(slope, reduce=None).predict(xs), found, rtol=1e-9)

@@ -502,7 +502,7 @@ def test_a_program_in_the_cache_is_not_written_again_before_somebody_asks_for_it
     assert again.dump("llvm") == shown
 
 
-def long(scale=1.0, row=mg.sin, reduce="mean", dtype="float64"):
+def long(scale=1.0, row=mg.sin, reduce="mean", dtype="float64", target=None):
     """A function of so many scalars that it is recognised by them; what it gives and its gradient by the parameters."""
     weights = [mg.Value(0.01 * k) for k in range(600)]
 
@@ -510,7 +510,7 @@ def long(scale=1.0, row=mg.sin, reduce="mean", dtype="float64"):
         return mg.mean([row(w * x * scale + k % 7) for k, w in enumerate(weights) for x in xs])
 
     xs = np.linspace(0.5, 2.0, 4).reshape(2, 2)
-    kernel = mg.compile(function, reduce=reduce, dtype=dtype).kernel(xs)
+    kernel = mg.compile(function, reduce=reduce, dtype=dtype, target=target).kernel(xs)
     value, gradient = kernel.value_and_grad(kernel.read(), xs)
     samples = [function(x) for x in xs.tolist()]
     expected = samples[0] + samples[1] if reduce == "sum" else mg.mean(samples)
@@ -533,10 +533,11 @@ def analysed(folder, monkeypatch):
     return found
 
 
-def test_a_long_program_in_the_cache_is_not_looked_into_before_somebody_asks_for_it(analysed):
-    shown = long().dump("llvm")
+@pytest.mark.parametrize("target", [None, "native"])
+def test_a_long_program_in_the_cache_is_not_looked_into_before_somebody_asks_for_it(analysed, target):
+    shown = long(target=target).dump("llvm")
     seen = len(analysed)
-    again = long()
+    again = long(target=target)
     assert len(analysed) == seen
     assert again.dump("llvm") == shown
     assert (again.target, again.why_not) == ("native", {})

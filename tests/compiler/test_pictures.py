@@ -80,10 +80,10 @@ def test_the_parameters_of_modules_are_named_by_their_layers_even_if_the_model_i
     assert sorted(named) == [
         ("Affine 0 · b", "4"),
         ("Affine 0 · w", "4 × 3"),
-        ("Layer 0 · b", "5"),
-        ("Layer 0 · w", "5 × 4"),
-        ("Layer 1 · b", "2"),
-        ("Layer 1 · w", "2 × 5"),
+        ("MLP 2 · Layer 0 · b", "5"),
+        ("MLP 2 · Layer 0 · w", "5 × 4"),
+        ("MLP 2 · Layer 1 · b", "2"),
+        ("MLP 2 · Layer 1 · w", "2 × 5"),
     ]
 
 

@@ -21,11 +21,14 @@ from microgrid import ops
 from microgrid.calculus import gradient_graph
 from microgrid.checking.precision import precision
 from microgrid.checking.why import why
+from microgrid.compiler import compile
 from microgrid.drawing import draw, name, notebook_bundle, picture, rendering
 from microgrid.drawing.boundary import plot_boundary
+from microgrid.drawing.explorer import explore
 from microgrid.drawing.graph import extract
 from microgrid.drawing.marks import marks_of
 from microgrid.drawing.rendering import RendererError, find_renderer
+from microgrid.drawing.replay import watch
 from microgrid.drawing.text import aligned, columns, room_for, significant
 from microgrid.engine import Value, topological_order
 from microgrid.losses import cross_entropy
@@ -840,6 +843,39 @@ def test_a_model_is_drawn_with_a_circle_per_neuron_and_a_line_per_weight():
     assert len(groups(picture, "edge")) == 8 + 16 + 4
     assert shown.count("0") == 4
     assert {"network", "2 inputs", "Layer 0", "4 neurons", "1 neuron"} <= set(shown)
+
+
+def test_a_layer_has_one_name_in_every_picture_page_table_and_report():
+    class Pair(Module):
+        def __init__(self):
+            self.left, self.right = MLP(2, [2, 1], seed=1), MLP(2, [2, 1], seed=2)
+
+        def forward(self, x):
+            return self.left(x) * self.right(x)
+
+    for model, names in ((MLP(2, [2, 1], seed=1), ["Layer 0"]), (Pair(), ["left (MLP)", "right (MLP)"])):
+        y = model([Value(-9.0), Value(3.0)])
+        y.backward()
+        watcher = watch(model)
+        watcher.record(loss=1.0)
+        kernel = compile(model)
+        kernel([[1.0, 2.0]])
+        shown = {
+            "graph": draw(y).svg,
+            "boxes": draw(y, depth=1).svg,
+            "page": explore(y).html,
+            "training": watcher.html,
+            "why": str(why(y)),
+            "why in a notebook": why(y)._repr_html_(),
+            "why of a weight": str(why(y, model.parameters()[0])),
+            "marks": draw(y, mark=why(y)).svg,
+        }
+        if len(names) == 1:
+            shown |= {"network": draw(model).svg, "kernel": draw(kernel).svg}
+        for what, text in shown.items():
+            text = re.sub(r'"(MLP|Pair)[.\w]*"', "", text)  # by their paths a page puts modules in order
+            assert re.findall(r"\b(?:layers|neurons)\.\d+", text) == [], what
+            assert any(name in text for name in names), what
 
 
 def test_the_width_of_a_line_is_the_size_of_the_weight_and_its_colour_the_sign():

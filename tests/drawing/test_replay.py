@@ -219,8 +219,8 @@ def test_parameters_of_any_model_are_grouped_by_name():
     assert data["groups"] == [
         ["scale", [[0, 1]]],
         ["steps", [[1, 2]]],
-        ["inner weights", [[3, 2], [6, 2]]],
-        ["inner biases", [[5, 1], [8, 1]]],
+        ["inner (Affine) · weights", [[3, 2], [6, 2]]],
+        ["inner (Affine) · biases", [[5, 1], [8, 1]]],
     ]
     assert data["network"]["others"] == 3
 

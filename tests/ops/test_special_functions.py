@@ -5,6 +5,7 @@ import math
 import pytest
 from mpmath import mp
 
+import microgrid as mg
 from microgrid import ops
 
 
@@ -39,3 +40,13 @@ def test_polygamma_of_low_orders_is_right_left_of_0(n: int) -> None:
 def test_gelu_is_right_to_the_last_digits_in_its_tail() -> None:
     for x in (-35.0, -30.0, -10.0, -1.0, 1.0, 10.0):
         assert ops.gelu(x) == pytest.approx(float(x * mp.ncdf(x)), rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("target", ["eager", "numpy", "native"])
+def test_lgamma_is_right_to_the_last_digits_beside_its_zeros(target: str) -> None:
+    steps = [sign * 10.0**-k for sign in (1, -1) for k in range(1, 16)] + [0.0, 0.499, -0.499, 2.0**-52, -(2.0**-53)]
+    points = [zero + step for zero in (1.0, 2.0) for step in steps]
+    kernel = None if target == "eager" else mg.compile(mg.lgamma, reduce=None, target=target).kernel(points)
+    found = list(map(mg.lgamma, points)) if kernel is None else kernel.value([], points).ravel().tolist()
+    for x, y in zip(points, found, strict=True):
+        assert y == pytest.approx(float(mp.loggamma(x)), rel=1e-15, abs=0)

@@ -104,6 +104,24 @@ def test_what_was_not_chosen_does_not_move_what_is_behind_in_any_mode(f, k):
     assert mg.compile(forward, batch=False).predict(0.25, k) == leaf.grad
 
 
+def test_why_says_of_what_was_not_chosen_that_it_was_not():
+    x, y = Value(0.0), Value(2.0)
+    report = str(mg.why(mg.take([mg.sqrt(x), y * y], Value(1.0)), x))
+    assert "does not pass on its operand" in report
+    assert "nan" not in report
+
+
+@pytest.mark.parametrize("extreme", [mg.maximum, mg.minimum])
+def test_the_graph_of_gradients_of_an_extreme_grows_as_its_operands(extreme):
+    def nodes(n):
+        xs = [Value(float(k % 7)) for k in range(n)]
+        gradients = gradient_graph(extreme(*xs), xs)
+        assert sum(g.data for g in gradients) == pytest.approx(1.0)
+        return len(mg.topological_order(*gradients))
+
+    assert nodes(80) - nodes(40) == 40 * (nodes(11) - nodes(10))
+
+
 def test_second_derivatives_go_through_the_choice():
     f = lambda v: mg.take([v[0] ** 3, v[0] * v[1]], Value(1.0)) + mg.take([v[0] ** 3, v[1]], Value(0.0))  # noqa: E731
     assert mg.hessian(f)([2.0, 5.0]) == [[12.0, 1.0], [1.0, 0.0]]

@@ -316,9 +316,14 @@ def test_jax_runs_the_loop_and_differentiates_it_twice(case):
     scans.close(product, [g.data for g in mg.gradient_graph(along, leaves)])
 
 
-def test_jax_runs_and_differentiates_loops_that_end_by_a_condition():
+@pytest.mark.parametrize(
+    "loop",
+    [iterations.root, lambda a: mg.scan(lambda s, x: (mg.sin(s) * a + x, s * a), 0.3, [a, 0.2, 0.7])[1][2]],
+    ids=["until", "inputs"],
+)
+def test_jax_runs_and_differentiates_loops_that_are_one_operation(loop):
     p = mg.Value(0.5)
-    kernel = compile(lambda a: iterations.root(a * p)).kernel(iterations.STARTS)
+    kernel = compile(lambda a: loop(a * p)).kernel(iterations.STARTS)
     f, theta, xs = kernel.to_jax(), jnp.array([0.5]), jnp.array(iterations.STARTS)
     value, gradients = jax.value_and_grad(f, argnums=(0, 1))(theta, xs)
     expected, (by_p, (by_a,)) = kernel.value_and_grad([0.5], iterations.STARTS, by="both")

@@ -162,7 +162,8 @@ class Graph:
             if node in terms:
                 gradients[node] = gradient = _folded(terms[node])
                 for parent, local in self.edges(node):
-                    terms.setdefault(parent, []).append(_sent(node, gradient, local))
+                    if not _is_left_out(node, local):
+                        terms.setdefault(parent, []).append(_sent(node, gradient, local))
         return gradients
 
     def forward(self, leaf, others=()):
@@ -170,9 +171,8 @@ class Graph:
         tangents = {**dict.fromkeys(others, Ball(0.0)), leaf: Ball(1.0)}
         for node in self.order:
             if node not in tangents and node.parents:
-                known = [(parent, local) for parent, local in self.edges(node) if parent in tangents]
-                if isinstance(node.op, ops.Op) and node.op.chooses:  # what it does not choose does not move it
-                    known = [(parent, local) for parent, local in known if local.x or local.e]
+                edges = [edge for edge in self.edges(node) if not _is_left_out(node, edge[1])]
+                known = [(parent, local) for parent, local in edges if parent in tangents]
                 terms = [_sent(node, tangents[parent], local) for parent, local in known]
                 if terms:
                     tangents[node] = _folded(terms)
@@ -191,11 +191,18 @@ def _folded(terms):
     return terms[0] if len(terms) == 1 else total(terms)
 
 
+def _chooses(node):
+    return isinstance(node.op, ops.Op) and node.op.chooses
+
+
+def _is_left_out(node, local):
+    """Whether a row that chooses did not choose an operand: nothing flows back to it, not 0 · ∞ either."""
+    return _chooses(node) and not local.x and not local.e
+
+
 def _sent(node, gradient, local):
-    """What flows through a local derivative: 0, not 0 · ∞, to what a row that chooses does not choose."""
-    if isinstance(node.op, ops.Op) and node.op.chooses and not local.x and not local.e:
-        return Ball(0.0)
-    return _times(gradient, local)
+    """What flows through a local derivative: no product through that of a row that chooses."""
+    return gradient if _chooses(node) and not local.e else _times(gradient, local)
 
 
 def _times(a, b):

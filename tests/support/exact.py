@@ -51,6 +51,8 @@ DEFINITIONS: dict[str, Function] = {
     "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
     "erf": lambda x: mp.sign(x) * (1 - mp.erfc(abs(x))) if 2 < abs(x) < 100 else mp.erf(x),  # many times faster
     "erfc": lambda x: mp.erfc(x) if x < 100 else mpf(0),  # below 10^−4000
+    "chosen": lambda mask, x: x if mask else 0,
+    "gated": lambda mask, x: x,
     "lgamma": lambda x: mp.log(abs(mp.gamma(x))) if abs(x) < 30 else mp.re(mp.loggamma(x)),
     "relu": lambda x: x if x > 0 else mpf(0),
     "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),

@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 import microgrid as mg
 from microgrid import ops
 from microgrid.compiler.classes import classify
+from microgrid.compiler.program import PARAMETER, argument_of, from_values, values_of
+from microgrid.compiler.simplify import simplify
 from microgrid.compiler.targets import NATIVE, named
 from microgrid.compiler.targets.native import tape as native_tape
+from microgrid.compiler.tracing import trace, traced_leaf
+from microgrid.engine import constant
+from microgrid.strategies import Expression, Step, expressions
 from microgrid.strategies import _code as row_code
 from microgrid.strategies import _number as number_text
 
@@ -30,6 +35,9 @@ FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "
         "fold(lambda s, t: mg.minimum(t, s), {a}, {v} * 9)", "fold(lambda s, t: s * t, {a}, ({v} + {w})[:9])",
         "fold(lambda s, t: {b} * s + t, 0.5, {v} * 5)", "fold(lambda s, t: t - s * {b}, {a}, {v} * 5)",
         "fold(lambda s, t: mg.where(mg.less(t, {b}), t * t, s), {a}, {v} * 9)",
+        "mg.scan(lambda s, t: (mg.sin(s) * {b} + t, None), {a}, {v})[0]",
+        "mg.scan(lambda s, t: ({b} * {b}, s), {a}, {v})[0]",
+        "mg.scan(lambda s, t: ((s[1] * 0.5, t[0] - s[0]), None), ({a}, {b}), [*zip({v}, {w})])[0][1]",
         "mg.iterate(lambda s: mg.sin(s) * {b} + 0.7, {a}, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)",
         "mg.iterate(lambda s: (s[1] * 0.5, s[0] - {b}), ({a}, {v}[0]), until=lambda s: s[0] < 0.3142, at_most=6)[1]",
         ]  # fmt: skip
@@ -46,7 +54,10 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "[mg.dot(mg.softmax([s * t for t in {w}[: k + 1]]), {v}[: k + 1]) for k, s in enumerate({v})]",
         "[mg.total([s * t for s in {v}[:k] for t in {w}[k:]]) for k in range(1, len({v}))] + [{a}]",
         "states(lambda s, t: s + t, {a}, {v} * 5)[-len({v}):]", "states(mg.maximum, {v}[0], {w} * 9)[:len({v})]",
-        "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]"]  # fmt: skip
+        "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]",
+        "mg.scan(lambda s, t: (mg.tanh(s * {a} + t), s * t), {c}, {v})[1]",
+        "[s + t for s, t in mg.scan(lambda s, k: ({{'n': s['n'] * 0.5 + k}}, (s['n'], {a})), {{'n': {c}}},"
+        " range(len({v})))[1]]"]  # fmt: skip
 
 
 FORMS = ["lifted", "ragged", "spelled out", "native", "native tape", "floats", "loops"]
@@ -61,10 +72,24 @@ def formed(kernel, form):
     if form == "ragged":
         kernel.stages.classes = classify(kernel.stages.folded, of_any_length=True)
     kernel.stages.unrolled = form not in ("lifted", "ragged", "native")
+    if kernel.stages.unrolled:
+        kernel.stages.program = written_out(kernel.stages.program)
     target = named("numpy" if form in FORMS[:3] else form)
     lacking = target in NATIVE and (native_tape.lacking if form == "native tape" else target.suits)(kernel.stages)
     kernel._choice.target = named("numpy") if lacking else target
     return kernel
+
+
+def written_out(program):
+    """A program with each loop that is one node as all of its steps."""
+    leaves = [[traced_leaf(0.0) for _ in range(size)] for size in (program.parameters, *program.sizes)]
+    values, nodes = trace(lambda: values_of(program, leaves[0], leaves[1:]))
+    outputs = [x if isinstance(x, mg.Value) else constant(x) for x in map(values.__getitem__, program.outputs)]
+    found, _ = from_values(nodes, outputs, [*leaves[1:], leaves[0]])
+    found.rows = [PARAMETER if row is argument_of(len(program.sizes)) else row for row in found.rows]
+    found.sizes.pop()
+    found.parameters = program.parameters
+    return simplify(found)
 
 
 @dataclass
@@ -150,7 +175,10 @@ def cases(draw, max_steps=8):
 
 
 def eager(case, reduce="mean", nudge=0.0):
-    """The value, the gradient by each parameter and by each argument, by the engine alone."""
+    """The value, the gradient by each parameter and by each argument, by the engine alone.
+
+    A nudged value is also off by what sums in another order round away where large terms cancel.
+    """
     parameters = [mg.Value(x * (1 + nudge)) for x in case.parameters]
     arguments = [[[mg.Value(x * (1 + nudge)) for x in sample] for sample in argument] for argument in case.batch]
     f = case.function(parameters)
@@ -158,7 +186,8 @@ def eager(case, reduce="mean", nudge=0.0):
     total = mg.total(results) * (1.0 / len(results) if reduce == "mean" else 1.0)
     total.backward()
     by_arguments = [np.array([[x.grad for x in sample] for sample in argument]) for argument in arguments]
-    return total.data, np.array([p.grad for p in parameters]), by_arguments
+    value = total.data + (0.1 * nudge * max(abs(node.data) for node in mg.topological_order(total)) if nudge else 0.0)
+    return value, np.array([p.grad for p in parameters]), by_arguments
 
 
 def assert_close(actual, expected, nudged):
@@ -178,16 +207,43 @@ def assert_close(actual, expected, nudged):
 ROWS = [ops.add, ops.mul, *[op for op in ops.rows() if op not in (ops.add, ops.mul)]]
 INDICES = ["0.0", "-2.0", "mg.sign(z)", "mg.floor(p[1])", "mg.floor(x[0])", "z"]
 """What ``take_of`` gets as an index: other numbers are seldom whole, and plain ones that are not are errors."""
-ROWS += [ops.take_of(2)]
+ROWS += 3 * [ops.take_of(2)]
 ROWS += 2 * [ops.stop_gradient, ops.floor, ops.less, ops.where, ops.sqrt, ops.log, ops.div, ops.power_of(0.0)]
 ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)", "mg.mean({v})",
              "mg.total([{a}, *{v}, {b}])",
+             "mg.take([mg.sqrt({a}), mg.log({b}), {v}[0] * {b}], mg.less({a}, 0.5) + 1.0)",
+             "mg.take([mg.sqrt(t) for t in {v}] + [{a}], mg.floor(mg.clip({b}, -1.0, 0.0)))",
+             "mg.take([mg.sqrt({v}[0]), mg.sqrt({v}[0]) + {a}, {b}], 2.0 * mg.less({a}, 0.5)) * {b}",
              "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
              "mg.total([mg.sqrt(t) for t in {v}[1:]]) + mg.floor(mg.sqrt({v}[0]))"]  # fmt: skip
 
 ordinary = st.sampled_from([0.0, 1.0, -1.0, 2.0, 0.5, -0.5, 3.0]) | st.floats(-3, 3).map(lambda x: round(x, 3))
 special = st.sampled_from([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-300, -1e-300, 1e300, -1e300, 30.0, -700.0])
 any_number = st.integers(0, 7).flatmap(lambda k: ordinary if k else special)
+
+
+@st.composite
+def choices(draw):
+    """Programs that choose among what they compute, of which some has infinite derivatives at 0."""
+    program = draw(expressions(ROWS, max_steps=3, data=any_number, largest=math.inf))
+    at = tuple(draw(st.sampled_from([0.0, 0.0, x])) for x in program.at)
+    steps = [*program.steps]
+    node = lambda: draw(st.integers(0, len(at) + len(steps) - 1))  # noqa: E731
+    for _ in range(draw(st.integers(1, 2))):
+        roots = draw(st.lists(st.sampled_from(ROOTS), min_size=1, max_size=2))
+        steps += [Step(op, tuple(node() for _ in range(op.arity))) for op in roots]
+        latest = len(at) + len(steps) - 1
+        if draw(st.booleans()):
+            steps.append(Step(ops.less, (node(), 0.5)))
+            index = len(at) + len(steps) - 1
+        else:
+            index = draw(st.sampled_from([0.0, 1.0, 2.0, -1.0]))
+        steps.append(Step(ops.take_of(3), (index, *draw(st.permutations([latest, node(), node()])))))
+    steps += draw(st.sampled_from([[], [Step(ops.sqrt, (len(at) + len(steps) - 1,))]]))
+    return Expression(at, tuple(steps))
+
+
+ROOTS = [ops.sqrt, ops.log, ops.div, ops.mul, ops.sin, ops.power_of(1.5), ops.hypot]
 
 
 @st.composite

@@ -389,7 +389,10 @@ def _through_scan(
     entries = [y.number for y in x.body.nodes if isinstance(y, Slot) and y.position in along]
     body = Writer(every, known_slots(x, slots), size, entries)
     body.write(x.body.nodes)
-    found = gradients(every, [(body.entries(step), arriving)], [slots[k] for k in wanted], per_sample)
+    new = body.entries(step)
+    shared = x.batched and isinstance(new, Node) and not new.batched  # by all samples, though their first states differ
+    seed = every.sum_samples(arriving) if shared and not per_sample else arriving
+    found = gradients(every, [(new, seed)], [slots[k] for k in wanted], per_sample)
     given = {slot.number: operand for slot, operand in zip(slots, outside, strict=True)}
     given[arriving.number] = build.view(states, states.rows(behind=False))
     written = Writer(build, given)
@@ -472,7 +475,7 @@ def _local(build: Builder, op: Op, i: int, xs: Sequence[Operand]) -> Operand:
 def sent(build: Builder, op: Op, gradient: Operand, derivative: Operand) -> Operand:
     """What flows back through a local derivative: see ``ops.sent``."""
     if op.chooses:
-        return build.apply(ops.where, derivative, gradient, 0.0)
+        return build.apply(ops.chosen, derivative, gradient)
     return build.apply(ops.mul, gradient, derivative)
 
 

@@ -157,6 +157,11 @@ def known_condition(build: Builder, op: Op, operands: Operands) -> Operand | Non
     return (x if condition else y) if isinstance(condition, float) else None
 
 
+def behind_the_gate(build: Builder, op: Op, operands: Operands) -> Operand | None:
+    """gated(m, x) = x where nothing is differentiated any more."""
+    return operands[1]
+
+
 def before_it_repeats(build: Builder, op: Op, operands: Operands) -> Operand | None:
     """f(x, y) of views through one map that repeats members = a view of f of the members."""
     views = [x for x in operands if isinstance(x, Node)]
@@ -181,7 +186,7 @@ def numbers_for_masks(build: Builder, op: Op, operands: Operands) -> Operand | N
     masks = [is_mask(x) for x in operands]
     if op is ops.mul:
         masks = [all(masks), False]
-    elif op is ops.where:
+    elif op in (ops.where, ops.chosen, ops.gated):
         masks[0] = False
     if not any(masks):
         return None
@@ -303,4 +308,4 @@ FOR_JAX = replace(
     rows={**BEFORE.rows, ops.where: (known_condition,), ops.power_of: (power_of_one, power_of_zero)},
     always=(before_it_repeats, numbers_for_masks),
 )
-LAST = replace(FOR_JAX, rows={**FOR_JAX.rows, ops.stop_gradient: (itself,)})
+LAST = replace(FOR_JAX, rows={**FOR_JAX.rows, ops.stop_gradient: (itself,), ops.gated: (behind_the_gate,)})

@@ -47,7 +47,8 @@ class Choice:
         """
         self.stages, self.insisted = stages, name
         self._reasons: dict[str, str] = {}
-        if name is not None:
+        self._known: dict[Task, Executable] = {}
+        if name is not None and not (name == _LOOPS.name and self._recalled(stages.own_task)):
             self.target = self._next()
 
     @cached_property
@@ -75,17 +76,23 @@ class Choice:
     def _is_off(self, target: Target) -> bool:
         return self.insisted is None and target in NATIVE and os.environ.get("MICROGRID_NATIVE", "").lower() == "off"
 
+    def _recalled(self, task: Task) -> bool:
+        """Whether native code of a task is known from before, which is kept then."""
+        if task not in self._known:
+            with suppress(Exception):  # whatever it is, the code is made anew
+                known = _LOOPS.recalled(self.stages, task)
+                if known is not None:
+                    self._known[task] = known
+        return task in self._known
+
     def build(self, task: Task) -> Executable:
         """Return the executable of a task: by the next target, with a warning, if native code cannot be made.
 
         Raises:
             ValueError: if the target was insisted on.
         """
-        if "target" not in vars(self) and not self._is_off(_LOOPS):
-            with suppress(Exception):  # whatever it is, the code is made anew
-                known = _LOOPS.recalled(self.stages, task)
-                if known is not None:
-                    return known
+        if "target" not in vars(self) and not self._is_off(_LOOPS) and self._recalled(task):
+            return self._known[task]
         if self.target not in NATIVE:
             return self.target.build(self.stages, task)
         try:

@@ -261,7 +261,7 @@ def _jax_special() -> Any:
 
         erf = staticmethod(jsp.erf)
         erfc = staticmethod(jsp.erfc)
-        lgamma = staticmethod(jsp.gammaln)
+        lgamma = staticmethod(lambda x: special.lgamma_beside_zeros(jnp, x, jsp.gammaln(x)))
         where = staticmethod(jnp.where)
         c_power = staticmethod(jnp.power)
         ieee_remainder = staticmethod(partial(special.remainder_of, jnp))

@@ -21,8 +21,11 @@ SIMPLE = 2000
 _PASSES = {"loop_vectorization": False, "slp_vectorization": True, "loop_unrolling": False}
 """The emitter writes vectors and blocks itself, so what looks for more of them in loops only takes time."""
 
-_LIGHT = ("new_gvn", "instruction_combine")
-"""LLVM's passes for what runs so shortly that the others, which take ten times their time, would not win it back."""
+_LIGHT = ("instruction_combine",)
+"""LLVM's pass for what runs so shortly that the others, which take ten times its time, would not win it back.
+
+The emitter loads and computes everything once, so that numbering values again finds next to nothing.
+"""
 
 _CODE = {"reloc": "pic", "codemodel": "small"}
 """Objects that can be loaded at any address."""
