@@ -270,7 +270,7 @@ def _call(node: Any) -> str:
 def call_text(
     node: Any,
     number: Callable[[float], str] = repr,
-    name: Callable[[Any], str] = lambda operand: str(operand.label),
+    name: Callable[..., str] = lambda operand: str(operand.label),
     most: int = 8,
 ) -> str:
     """Return the operation of a node with its operands, as in ``log(p=0.0)``: for errors and reports.
