@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import microgrid as mg
 from microgrid.compiler import compile
-from microgrid.compiler.targets.native import schedule
 from microgrid.compiler.targets.native.loop_ir import For, Let, Store
 from microgrid.compiler.targets.native.target import loop_program
 from microgrid.compiler.task import Task
@@ -119,17 +118,3 @@ def test_buffers_of_a_tile_share_memory_and_the_text_is_the_same_each_time():
     stored = sum(sizes) + 2 * sum(sizes[1:-1])  # each layer's numbers, slopes, and what comes back to them
     assert sum(b.members for b in buffers) < stored
     assert loop_program(compile(f, target="numpy").kernel(batch).stages, BY_PARAMETERS).dump() == program.dump()
-
-
-def test_what_is_computed_again_where_it_is_read_is_stored_no_more_and_the_same(monkeypatch):
-    def stores_and_results():
-        model = mg.nn.MLP(3, [5, 4, 1], seed=1)
-        kernel = compile(lambda x: mg.relu(1.0 - mg.total([model(x)])), target="numpy").kernel(np.ones((9, 3)))
-        program, value, gradient = run(kernel, np.random.default_rng(0).normal(size=(9, 3)))
-        return sum(isinstance(s, Store) for s in program.walk()), value.tolist(), gradient.tolist()
-
-    again, *results = stores_and_results()
-    monkeypatch.setattr(schedule, "SHORT", 0)
-    stored, *expected = stores_and_results()
-    assert again < stored
-    assert results == expected

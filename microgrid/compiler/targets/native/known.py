@@ -18,7 +18,7 @@ from microgrid.compiler.ir import MASKS
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.native import cache as disk
 from microgrid.compiler.targets.native import engine, llvm, rows
-from microgrid.compiler.targets.native.loop_ir import Let, Load, LoopProgram, Store, is_cheap
+from microgrid.compiler.targets.native.loop_ir import Let, Load, LoopProgram, Store
 from microgrid.compiler.task import Task
 from microgrid.ops import Op
 from microgrid.ops.expansion import expand
@@ -137,7 +137,7 @@ def _numbers(x: Any) -> str:
 @lru_cache(4096)
 def _formula(op: Op) -> str:
     """What a row is on vectors: its name there and its constants, or its expansion in such rows."""
-    lines = [f"{op.name} {op in MASKS} {is_cheap(op)}"]
+    lines = [f"{op.name} {op in MASKS} {llvm.is_cheap(op)}"]
 
     def meaning(op: Op, operands: Any) -> str:
         if rows.has_rule(op):

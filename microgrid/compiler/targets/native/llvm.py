@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
+from microgrid import ops
+from microgrid.compiler.ir import MASKS, NUMBER
 from microgrid.compiler.targets.native import rows
 from microgrid.compiler.targets.native.assembly import Builder, DType, Function, Index, Module, Vector, index, pointer
 from microgrid.compiler.targets.native.loop_ir import (
@@ -34,8 +36,8 @@ from microgrid.compiler.targets.native.loop_ir import (
     Pack,
     Statement,
     Store,
-    is_cheap,
 )
+from microgrid.ops import Op
 
 LINE = 64
 """Bytes of a line of the cache, to which every buffer of the workspace is aligned."""
@@ -43,6 +45,21 @@ LONGEST = 500
 """So many statements are one function: the time that LLVM takes for its registers grows faster than their number."""
 LONG = 60
 """A body of so much work is written once, for whole vectors and for the rest: behind a mask."""
+CHEAP = MASKS | {
+    ops.add,
+    ops.sub,
+    ops.mul,
+    ops.div,
+    ops.neg,
+    ops.sqrt,
+    ops.relu,
+    ops.maximum,
+    ops.minimum,
+    ops.where,
+    NUMBER,
+}
+"""Rows that are one instruction or two; small powers are, too."""
+SMALL_POWERS = (-1.0, 0.5, 2.0, 3.0)
 PAIR = 2
 """So many registers of the processor a vector has where nothing but arithmetic is done: one waits, the other works."""
 MOVES = 8
@@ -809,6 +826,11 @@ def outweighs(loop: For) -> bool:
     """
     moves = sum(isinstance(x, Load | Store) for x in loop.body)
     return loop.extent != SAMPLES or _work(loop.body) >= MOVES * moves
+
+
+def is_cheap(op: Op) -> bool:
+    """Whether a row is one instruction or two."""
+    return op in CHEAP or (op.recipe is not None and op.recipe[0] is ops.power_of and op.recipe[1][0] in SMALL_POWERS)
 
 
 # -- what is known of statements before they are written -----------------------------------------------

@@ -15,8 +15,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from microgrid import ops
-from microgrid.compiler.ir import MASKS, NUMBER
 from microgrid.ops import Op
 
 SAMPLES = "samples"
@@ -25,21 +23,6 @@ SAMPLES = "samples"
 COUNT, WEIGHT = "count", "weight"
 """Two numbers that every program finds under these names: how many samples there are, and 1 / count."""
 
-CHEAP = MASKS | {
-    ops.add,
-    ops.sub,
-    ops.mul,
-    ops.div,
-    ops.neg,
-    ops.sqrt,
-    ops.relu,
-    ops.maximum,
-    ops.minimum,
-    ops.where,
-    NUMBER,
-}
-"""Rows that are one instruction or two; small powers are, too."""
-SMALL_POWERS = (-1.0, 0.5, 2.0, 3.0)
 Name = str
 Operand = Name | float
 
@@ -229,11 +212,6 @@ class LoopProgram:
             if part:
                 lines += [f"{title}:", *_lines(part, "    ")]
         return "\n".join(lines)
-
-
-def is_cheap(op: Op) -> bool:
-    """Whether a row is one instruction or two."""
-    return op in CHEAP or (op.recipe is not None and op.recipe[0] is ops.power_of and op.recipe[1][0] in SMALL_POWERS)
 
 
 def _lines(statements: Sequence[Statement], indent: str) -> list[str]:

@@ -46,7 +46,6 @@ from microgrid.compiler.ir import (
 )
 from microgrid.compiler.passes.scan import leaders
 from microgrid.compiler.targets.native.loop_ir import (
-    CHEAP,
     COUNT,
     SAMPLES,
     WEIGHT,
@@ -77,10 +76,6 @@ LEFT, RIGHT = 4, 4
 """The block of a contraction over the samples: members of the left factor alone, and of the right one alone."""
 LONGEST = 128
 """So many statements are computed in one loop: the numbers of more do not fit in registers."""
-SHORT = 3
-"""So many quick operations on one array are computed again, rather than stored and read."""
-QUICK = CHEAP - {ops.div, ops.sqrt}
-"""Rows that take no longer than a load."""
 _START = {"sum": 0.0, "dot": 0.0, "largest": -np.inf, "smallest": np.inf}
 """What a reduction starts from."""
 FEW, MANY = 16, 256
@@ -169,7 +164,6 @@ class _Schedule:
         self.buffers: dict[str, Buffer] = {}
         self.leaders = leaders(program)
         self.homes: dict[int, _Home] = {}
-        self.recomputed: set[int] = set()  # what is computed where it is read, instead of being stored
         self.parts: tuple[list[Statement], ...] = ([], [], [])
         self.adding: set[tuple[int, int]] = set()  # which pieces of which scatter meet others
         self.counter = 0
@@ -180,7 +174,6 @@ class _Schedule:
         self._group()
         self._find_homes()
         stored = self._stored()
-        self._recompute(stored)
         for phase, groups in enumerate(self.groups):
             for group in groups:
                 self.parts[phase].extend(_Nest(self, group, stored, phase).statements())
@@ -359,56 +352,6 @@ class _Schedule:
                     stored.add(source.number)
         return stored
 
-    def _recompute(self, stored: set[int]) -> None:
-        """Compute again, where it is read, whatever is a few quick operations on one array that is stored besides.
-
-        So the slope of a ReLU is no array beside its result: a comparison takes no longer than a load.
-        """
-        readers: dict[int, list[Node]] = {}
-        for x in self.nodes:
-            for operand in x.arrays():
-                readers.setdefault(source_of(operand).number, []).append(
-                    x if operand is source_of(operand) else operand
-                )
-        kept = {source_of(x).number for x in self.program.outputs if isinstance(x, Node)}
-        for x in self.nodes:
-            at_points = all(isinstance(reader, Elementwise) for reader in readers.get(x.number, ()))
-            if x.number in stored - kept and at_points:
-                self.recomputed |= self._short(x, stored)
-        stored -= self.recomputed
-        for groups in self.groups:
-            for group in groups:
-                needed = {term.number for sink in group.sinks for term in sink.arrays()}
-                for x in reversed(group.body):
-                    if x.number in stored | needed:
-                        needed.update(operand.number for operand in x.arrays())
-                group.body = [x for x in group.body if x.number in stored | needed]
-            groups[:] = [x for x in groups if x.body or x.sinks or x.head is not None or x.alone is not None]
-
-    def _short(self, x: Node, stored: set[int]) -> set[int]:
-        """The few quick operations that a node is on one array that is stored and then stays; none if it is not."""
-        sources: set[int] = set()
-        operations: set[int] = set()
-        waiting = [x]
-        while waiting:
-            node = waiting.pop()
-            source = source_of(node)
-            if isinstance(source, Leaf) or (source.number in stored - self.recomputed and node is not x):
-                if isinstance(source, Slot) or source.number in self.over_samples or self._adds(source):
-                    return set()
-                if source.batched or not x.batched:
-                    sources.add(source.number)
-            elif isinstance(node, Elementwise) and node.op in QUICK:
-                operations.add(node.number)
-                waiting += node.arrays()
-            else:
-                return set()
-        return operations if len(sources) <= 1 and len(operations) <= SHORT else set()
-
-    def _adds(self, x: Node) -> bool:
-        """Whether others are added to a node where it is stored."""
-        return x.number in self.homes and self.homes[x.number].adds
-
     # -- reading and writing ---------------------------------------------------------------------------
 
     def home(self, x: Node) -> _Home:
@@ -583,10 +526,6 @@ class _Nest:
     def read(self, x: Operand, names: Sequence[Name] | None = None) -> Name | float:
         """Return an operand at the point, loaded if it is not at hand."""
         if isinstance(x, Node) and x.number in self.values:
-            return self.values[x.number]
-        if isinstance(x, Elementwise) and x.number in self.owner.recomputed:
-            operands = tuple(self.read(operand) for operand in x.inputs)
-            self.values[x.number] = self._let(x.op, *operands)
             return self.values[x.number]
         return self.number(self.owner.operand(x, self.names if names is None else names))
 

@@ -14,7 +14,7 @@ from microgrid.compiler.program import Program
 from microgrid.compiler.signature import Floats
 from microgrid.compiler.stages import Stages
 from microgrid.compiler.targets.native import engine, entry, known, llvm, threads
-from microgrid.compiler.targets.native.loop_ir import Buffer, For, Let, LoopProgram, Statement, Store, is_cheap
+from microgrid.compiler.targets.native.loop_ir import Buffer, For, Let, LoopProgram, Statement, Store
 from microgrid.compiler.targets.native.recurrence import recurrence, unsuited
 from microgrid.compiler.targets.native.rows import unsupported
 from microgrid.compiler.targets.native.schedule import schedule
@@ -340,5 +340,5 @@ def _work(statements: Sequence[Statement]) -> float:
         if isinstance(s, For):
             total += (s.extent if isinstance(s.extent, int) else 1) * (_work(s.body) + len(s.carried))
         elif isinstance(s, Let):
-            total += 1 if is_cheap(s.op) else llvm.DEAR
+            total += 1 if llvm.is_cheap(s.op) else llvm.DEAR
     return total
