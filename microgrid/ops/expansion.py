@@ -28,7 +28,7 @@ def expand(op: Operation, meaning: Meaning, arguments: Sequence[Any]) -> Any:
     assert op.expansion is not None, op.name
     of_meaning: list[TypeError] = []
 
-    def compute(row: Operation, operands: Sequence[Any]) -> Any:
+    def compute(row: Operation, operands: Sequence[object]) -> object:
         try:
             return meaning(row, operands)
         except TypeError as error:
