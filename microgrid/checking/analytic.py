@@ -25,7 +25,7 @@ from typing import Any
 
 from microgrid import ops
 from microgrid.ops import Op, Operation, expand
-from microgrid.ops.ieee import BERNOULLI
+from microgrid.ops.ieee import BERNOULLI, lgamma
 
 Forward = Callable[..., complex]
 
@@ -185,7 +185,7 @@ def _lgamma(z: complex) -> complex:
     terms = [(w - 0.5) * cmath.log(w), -w]
     terms += [b / (2 * k * (2 * k - 1)) * inverse ** (2 * k - 1) for k, b in enumerate(BERNOULLI, start=1)]
     terms += [-cmath.log(step / step.real) for step in steps]
-    return complex(math.lgamma(z.real), _sum(terms).imag)
+    return complex(lgamma(z.real), _sum(terms).imag)
 
 
 def _gamma(z: complex) -> complex:
