@@ -13,7 +13,7 @@ import pytest
 from bounds import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import assert_close, cases, eager, wild_cases
+from programs import assert_close, cases, eager, formed, wild_cases
 
 import microgrid as mg
 import tests.compiler.test_iterations as iterations
@@ -78,7 +78,7 @@ def test_a_program_of_any_rows_on_jax_agrees_with_the_model_at_any_numbers(case,
     eager = Eager(case, "f", reduce, True)
     parameters = [mg.Value(x) for x in case.parameters]
     kernel = compile(case.function(parameters), reduce=reduce).kernel(*case.batch)
-    kernel.stages.unrolled = not lifted
+    formed(kernel, "lifted" if lifted else "spelled out")
     place = {p: k for k, p in enumerate(parameters)}
     leaves = [eager.parameters[place[p]] for p in kernel.parameters]
     f, theta, batch = kernel.to_jax(), kernel.read(), [np.array(x) for x in case.batch]
