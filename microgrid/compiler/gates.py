@@ -5,8 +5,6 @@ operands pass a gate: it gives them as they are, and lets a gradient back only w
 itself depend on such nodes, so they are computed a second time behind the gates, and what is not used after all goes.
 """
 
-from functools import cache
-
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, PICK, Program
 from microgrid.compiler.simplify import number_values
@@ -18,46 +16,62 @@ def with_gates(program: Program) -> Program:
     """Return a program in which a gradient flows back through what is chosen alone; itself if nothing has to change."""
     if not any(row.chooses for row in {*program.rows}):
         return program
-    operands = [mine for _, mine, _ in program.nodes()]
-    reached = conditions(program.rows, operands, program.outputs)
-    result = Program(sizes=program.sizes, parameters=program.parameters)
-    for row, mine, data in program.nodes():
-        result.append(row, mine, data)
-
-    @cache
-    def mask(choices: Choices) -> int:
-        """The number of the node that is 1 if one of some choices was made, else 0."""
-        made = [chosen(*choice) for choice in sorted(choices)]
-        return made[0] if len(made) == 1 else result.append(ops.maximum if len(made) == 2 else LARGEST, made)
-
-    @cache
-    def chosen(node: int, k: int) -> int:
-        """The number of the node that is 1 if a node was reached and chose its operand ``k``, else 0."""
-        index, *entries = operands[node]
-        found = index
-        if ops.is_take(program.rows[node]):
-            places = [result.append(CONSTANT, (), float(place)) for place in (k - 1, k - 1 - len(entries))]
-            found = result.append(ops.add, [result.append(ops.equal, (index, place)) for place in places])
-        above = reached[node]
-        return found if above is None else result.append(ops.mul, (found, mask(above)))
-
-    @cache
-    def gate(choices: Choices, x: int) -> int:
-        return result.append(ops.gated, (mask(choices), x))
-
+    gates = _Gates(program)
+    result, operands = gates.result, gates.operands
     new = [*range(len(program))]
     for i, row in enumerate(program.rows):
         mine = [new[a] for a in operands[i]]
-        choices = reached.get(i)
+        choices = gates.reached.get(i)
         if choices and _may_be_infinite(row):
             mine = [
-                gate(choices, x) if program.rows[a] is not CONSTANT else x
+                gates.gate(choices, x) if program.rows[a] is not CONSTANT else x
                 for a, x in zip(operands[i], mine, strict=True)
             ]
         if mine != operands[i]:
             new[i] = result.append(row, mine, program.data[i])
     result.outputs = [new[output] for output in program.outputs]
     return number_values(result)
+
+
+class _Gates:
+    """What a program needs of masks and gates, each written once, behind its nodes."""
+
+    def __init__(self, program: Program) -> None:
+        self.operands = [mine for _, mine, _ in program.nodes()]
+        self.reached = conditions(program.rows, self.operands, program.outputs)
+        self.result = Program(sizes=program.sizes, parameters=program.parameters)
+        for row, mine, data in program.nodes():
+            self.result.append(row, mine, data)
+        self.rows = program.rows
+        self.masks: dict[Choices | tuple[int, int], int] = {}
+        self.gates: dict[tuple[Choices, int], int] = {}
+
+    def gate(self, choices: Choices, x: int) -> int:
+        """The number of the node that is ``x``, to which something flows back if one of some choices was made."""
+        if (choices, x) not in self.gates:
+            self.gates[choices, x] = self.result.append(ops.gated, (self._mask(choices), x))
+        return self.gates[choices, x]
+
+    def _mask(self, choices: Choices) -> int:
+        """The number of the node that is 1 if one of some choices was made, else 0."""
+        if choices not in self.masks:
+            made = [self._chosen(*choice) for choice in sorted(choices)]
+            row = ops.maximum if len(made) == 2 else LARGEST
+            self.masks[choices] = made[0] if len(made) == 1 else self.result.append(row, made)
+        return self.masks[choices]
+
+    def _chosen(self, node: int, k: int) -> int:
+        """The number of the node that is 1 if a node was reached and chose its operand ``k``, else 0."""
+        if (node, k) not in self.masks:
+            index, *entries = self.operands[node]
+            found = index
+            if ops.is_take(self.rows[node]):
+                places = [self.result.append(CONSTANT, (), float(at)) for at in (k - 1, k - 1 - len(entries))]
+                equal = [self.result.append(ops.equal, (index, place)) for place in places]
+                found = self.result.append(ops.add, equal)
+            above = self.reached[node]
+            self.masks[node, k] = found if above is None else self.result.append(ops.mul, (found, self._mask(above)))
+        return self.masks[node, k]
 
 
 def _may_be_infinite(row: Op) -> bool:
