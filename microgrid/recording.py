@@ -269,19 +269,20 @@ def _call(node: Any) -> str:
 
 def call_text(
     node: Any,
-    number: Callable[[float], str] = repr,
-    name: Callable[..., str] = lambda operand: str(operand.label),
+    number: Callable[[float], str] | None = None,
+    name: Callable[..., str] | None = None,
     most: int = 8,
 ) -> str:
     """Return the operation of a node with its operands, as in ``log(p=0.0)``: for errors and reports.
 
     Args:
         node: the result of an operation.
-        number: how the numbers of operands are written.
-        name: the name of an operand; empty for none.
+        number: how the numbers of operands are written: whole unless given.
+        name: the name of an operand, empty for none: its label unless given.
         most: the largest number of operands that are written.
     """
-    written = [(name(operand), number(operand._data)) for operand in node.parents[:most]]
+    write = number or repr
+    written = [(name(x) if name else x.label, write(x._data)) for x in node.parents[:most]]
     operands = [f"{label}={text}" if label else text for label, text in written]
     if len(node.parents) > most:
         operands.append(f"… {len(node.parents) - most} more")
