@@ -56,8 +56,8 @@ def scan(
             several, ``range(n)`` to count.
 
     Raises:
-        TypeError: if ``step`` is no function, ``inputs`` are none that one can go through, or what is to be a number is
-            none.
+        TypeError: if ``step`` is no function, ``inputs`` cannot be iterated, or a part of a structure is
+            not a number.
         ValueError: if ``step`` returns anything but a state of the structure that it is given, and an output; or if the
             inputs of a loop that is compiled differ in structure.
     """
@@ -112,6 +112,10 @@ def _parts(structure: object) -> tuple[_Numbers, Callable[[_Numbers], Any], str]
         return [], lambda _: None, "None"
     numbers, rebuild = flatten(structure)
     for number in numbers:
+        if number is None:
+            raise TypeError(
+                f"None may be a whole input or output, but not a part of one; got {ops.short_repr(structure)}"
+            )
         if not isinstance(number, Value):
             ops.as_float(number)
     return numbers, rebuild, repr(rebuild(range(len(numbers))))

@@ -56,7 +56,7 @@ kinds: ContextVar[Any] = ContextVar("kinds", default=None)
 """The class of the recorded nodes, if it is not ``Value``: a trace has its own."""
 
 loops: ContextVar[Any] = ContextVar("loops", default=None)
-"""The function that records a loop that ends by a condition as one operation, in a trace: see ``iteration``."""
+"""What records a loop of ``scan`` or ``iterate`` as one operation, in a trace: see ``iteration``."""
 
 pending: ContextVar[dict[Any, Any]] = ContextVar("pending")
 """The gradients sent to each compiled call during a backward pass: its kernel runs once, at the end."""

@@ -1,4 +1,4 @@
-"""Loops that end by a condition: eagerly an ordinary loop, and how it is differentiated."""
+"""Loops over inputs, or that end by a condition: eagerly ordinary loops, and how these are differentiated."""
 
 import math
 
@@ -159,6 +159,13 @@ def test_a_loop_over_no_inputs_ends_where_it_begins_and_state_and_output_may_be_
     assert mg.scan(lambda s, x: (s + x, None), 0.0, np.array([1.0, 2.0])) == (3.0, [None, None])
 
 
+def kept(xs):
+    """A sum whose first number is also kept outside of the loop."""
+    first = []
+    last, _ = mg.scan(lambda s, x: (first.append(s + x) or s + x, None), 0.0, xs)
+    return last + first[0]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -168,6 +175,14 @@ def test_a_loop_over_no_inputs_ends_where_it_begins_and_state_and_output_may_be_
         (lambda: mg.scan(lambda s, x: ([s], x), 1.0, [1]), ValueError, r"as 1.0; it returned \[1.0\]"),
         (lambda: mg.scan(lambda s, x: (s, x), "1", [1]), TypeError, "'1'"),
         (lambda: mg.scan(lambda s, x: ("1", x), 1.0, [1]), TypeError, "'1'"),
+        (
+            lambda: mg.compile(lambda xs: mg.scan(lambda s, x: (s + x[1], None), 0.0, [(None, x) for x in xs])[0])(
+                [[1.0]]
+            ),
+            TypeError,
+            r"None may be a whole input or output, but not a part of one; got \(None, ",
+        ),
+        (lambda: mg.compile(kept)([[1.0, 2.0]]), mg.TraceError, "must return its numbers, not keep them elsewhere"),
         (lambda: mg.iterate(3.0, 1.0, until=bool, at_most=1), TypeError, "takes a function from a state .*; got 3.0"),
         (lambda: mg.iterate(abs, 1.0, until=1e-9, at_most=1), TypeError, "until must be a function .*; got 1e-09"),
         (lambda: mg.iterate(abs, 1.0, until=lambda a, b, c: True, at_most=1), TypeError, "must take one argument"),

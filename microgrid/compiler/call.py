@@ -119,7 +119,7 @@ class CompiledCall:
     """The row of one call of a kernel: its parents are the parameters, and Values among the arguments.
 
     Its derivatives by floats are the kernel's; by Values, for derivatives of higher order, the program is
-    played back on Values.
+    evaluated on Values.
     """
 
     __slots__ = ("batch", "kernel", "last", "output", "places", "pullback", "sample")
@@ -340,7 +340,7 @@ class CompiledCall:
         return seed[None] if signature.per_sample else seed
 
     def _graph(self, xs: Sequence[Any]) -> list[Any]:
-        """The derivatives as Values: the program, played back on Values, differentiated as any graph."""
+        """The derivatives as Values: the program, evaluated on Values, differentiated as any graph."""
         inputs = [ops.identity(x) if isinstance(x, Value) else engine.constant(x) for x in xs]
         return list(gradient_graph(self.played_back(inputs), inputs))
 
@@ -361,7 +361,7 @@ class CompiledCall:
 
         Args:
             parents: the parents of the call.
-            build: what calls them: then each is run as it was written. Without, the program of this one is played back.
+            build: what calls them: then each is run as it was written. Without, the program of this one is evaluated.
         """
         outputs: list[Value] = []
         if build is not None:
@@ -442,7 +442,7 @@ def is_of_parameters(node: Value, kernel: Called) -> bool:
 
 
 def played_back(kernel: Called, theta: Sequence[Any], batch: Sequence[Sequence[Any]], output: int) -> Any:
-    """Return an output as an ordinary graph: the program, played back on Values, sample by sample."""
+    """Return an output as an ordinary graph: the program, evaluated on Values, sample by sample."""
     signature, program = kernel.signature, kernel.program
     samples = len(batch[0]) // max(program.sizes[0], 1) if signature.batched else 1
     results = []

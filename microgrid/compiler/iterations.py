@@ -1,7 +1,7 @@
 """Loops that are recorded as one operation, of which a step is traced once.
 
 In programs of scalars the loop is one node, of the numbers of the first state, the inputs of all steps and what else a
-step reads; each number of a state that is used is picked from it. Played on Values it is an ordinary loop; a program of
+step reads; each number of a state that is used is picked from it. On Values it is an ordinary loop; a program of
 arrays has a recurrence in its place. One that ends by a condition has a number in its state, the last one, that says
 whether it has ended: then a step changes nothing.
 """

@@ -192,7 +192,7 @@ def recurrence_of(row: Op) -> Recurrence | None:
 Number = Any
 """A float or a Value."""
 
-_PLAYED: dict[Op, Callable[[list[Number]], Number]] = {
+_ON_VALUES: dict[Op, Callable[[list[Number]], Number]] = {
     SUM: ops.total,
     LARGEST: lambda xs: reduce(ops.maximum, xs),
     SMALLEST: lambda xs: reduce(ops.minimum, xs),
@@ -210,7 +210,7 @@ def values_of(program: Program, theta: Sequence[Number], sample: Sequence[Sequen
             if recurrence is not None:
                 values.append(states_of(recurrence, mine))
             else:
-                values.append(_PLAYED[row](mine) if row in _PLAYED else row(*mine))
+                values.append(_ON_VALUES[row](mine) if row in _ON_VALUES else row(*mine))
         elif row is PARAMETER:
             values.append(theta[int(data)])
         elif row.recipe is not None and row.recipe[0] is argument_of:
@@ -289,8 +289,9 @@ class _Numbering:
             number[node] = program.append(CONSTANT, (), node._data)
         elif type(node) is Traced:
             raise TraceError(
-                f"{node!r} was computed in a traced function but cut out of its graph by no_grad(), so it would "
-                "be frozen at the number of this trace; use mg.stop_gradient(x) instead"
+                f"{node!r} was computed in a traced function but cut out of its graph, so it would be frozen at the "
+                "number of this trace: instead of no_grad() use mg.stop_gradient(x); a step of mg.scan or mg.iterate "
+                "must return its numbers, not keep them elsewhere"
             )
         else:
             number[node] = place = len(program.rows)
