@@ -42,7 +42,7 @@ def test_the_play_is_saved_as_a_gif_of_all_steps_that_runs_for_ever(browser, tmp
     page.evaluate("goTo(2)")
     name = saved(page, tmp_path / "film.gif", "click" if scheme == "light" else "key")
     assert name == "A lesson.gif"
-    expect(page.locator("#said")).to_have_text("The film is saved")
+    expect(page.locator("#said")).to_have_text("The film is saved", timeout=30_000)  # as long as drawing it takes
     assert page.evaluate("now") == 2, "the play stands where it stood"
     frames = list(frames_of(tmp_path / "film.gif"))
     assert len(frames) == page.evaluate("lastStep + 1")
