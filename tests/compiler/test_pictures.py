@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from programs import cases, formed
 
 import microgrid as mg
@@ -116,6 +116,17 @@ def test_any_kernel_is_boxes_after_their_operands_and_each_result_is_in_one(name
     assert form == "floats" or by == "value" or "gradient" in results
     used = {x for box in found for x in box.operands if isinstance(x, int)}
     assert all(k in used or box.results for k, box in enumerate(found))
+    assert mg.draw(kernel, limit=None).dot.startswith("digraph")
+
+
+@pytest.mark.parametrize(("name", "form"), [("f", "batch"), ("f", "floats"), ("g", "batch")])
+@settings(max_examples=20)  # Graphviz takes a process for each
+@given(case=cases(max_steps=5))
+def test_any_kernel_is_rendered(name, form, case):
+    f = case.function([mg.Value(x) for x in case.parameters], name)
+    kernel = compile(f, batch=form == "batch").kernel(*(x if form == "batch" else x[0] for x in case.batch))
+    if form != "batch":
+        formed(kernel, form)
     assert mg.draw(kernel, limit=None).svg.startswith("<svg")
 
 
