@@ -116,7 +116,7 @@ class NumPySpecial:
     @staticmethod
     def sigmoid(x: Array, out: Array = None) -> Array:
         """1 / (1 + e⁻ˣ), where an overflow is no harm: 0, as if numbers below 1e-308 were."""
-        return np.divide(1.0, np.add(np.exp(np.negative(x, out=out), out=out), 1.0, out=out), out=out)
+        return np.divide(1.0, np.add(np.exp(np.multiply(x, -1.0, out=out), out=out), 1.0, out=out), out=out)
 
     @staticmethod
     def sigmoid_slope(x: Array, out: Array = None) -> Array:

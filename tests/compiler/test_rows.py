@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from programs import formed
 
 import microgrid as mg
 from microgrid import ops
@@ -92,6 +93,23 @@ def test_a_compiled_derivative_has_the_engines_numbers_and_slopes_at_special_val
             expected = [leaf.grad for leaf in leaves]
             largest = max(filter(math.isfinite, map(abs, expected)), default=0.0)  # where terms cancel to 0, as atan2's
             assert same(slopes, expected, largest).all(), (i, numbers, slopes, leaves)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [2, 3, 4, 8, 16, -4, -8])
+def test_a_row_of_every_so_many_numbers_goes_to_every_so_many(step, dtype):
+    """NumPy 2.4 negates every fourth float32, and every eighth float64, as if these were neighbours."""
+    xs = np.linspace(0.1, 0.9, 64).astype(dtype)
+    tolerance = 4e-5 if dtype == "float32" else 1e-12
+    for row in ops.rows():
+        if row.arity == 1:
+
+            def between(xs, row=row):
+                return [y for x in xs[::step] for y in (row(x), 1.5 * x)]
+
+            kernel = formed(compile(between, batch=False, dtype=dtype).kernel(xs), "lifted")
+            expected = [row(x) for x in xs[::step].tolist()]
+            np.testing.assert_allclose(kernel.value(kernel.read(), xs)[::2], expected, rtol=tolerance)
 
 
 def test_an_operation_of_the_user_without_array_form_is_mapped():

@@ -394,6 +394,8 @@ class _Writer:
         if op is NUMBER:
             return f"multiply({texts[0]}, 1.0, {out})"
         name = "" if op.array else special.numpy_name(op.ufunc)
+        if name == "negative":  # NumPy 2's own reads every fourth or eighth number as if they were neighbours
+            return f"multiply({texts[0]}, -1.0, {out})"
         if not name:
             return f"{out}[...] = {self._row(op, texts)}"
         return call(name, op, texts, out if op.operator else f"out={out}")
