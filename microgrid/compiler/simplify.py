@@ -1,6 +1,8 @@
 """Simplify a program of scalars: equal nodes become one, constants are computed, dead nodes go.
 
-No rule here changes a number: ``x * 0`` stays, as it is nan for an infinite x. Chains of additions become
+No rule here changes a number: ``x * 0`` stays, as it is nan for an infinite x. An expression that is written twice is
+as one that has a name: what flows back to it is added up before it meets the derivative, so where that is infinite,
+``2√x − √x`` at 0, the gradient is ∞ and not ∞ − ∞. Chains of additions become
 one sum; chains of maxima become one too where no gradient passes, as in a softmax, because a chain shares
 the gradient of equal arguments differently.
 """

@@ -43,7 +43,7 @@ class Eager:
             rows = [[x / samples if reduce == "mean" else x for x in folded]]
         self.rows = rows
         self.weighted = [mg.total([x * weight for x, weight in zip(row, WEIGHTS, strict=False)]) for row in rows]
-        self.graph = Graph([output for row in rows for output in row])
+        self.graph = Graph([output for row in rows for output in row], compiled=True)
 
     def leaves_of(self, argument, sample=None):
         """The leaves of an argument, of one sample or of all, flat."""
@@ -119,14 +119,14 @@ def check_kernel(case, form, reduce, name, by, tally):
     check_gradient(gradient, expected, by, "gradient")
     if name == "g":
         value, gradient = kernel.value_and_grad(theta, *batch, by=by, seed=WEIGHTS[: len(expected[0])])
-        graph = Graph(eager.weighted)
+        graph = Graph(eager.weighted, compiled=True)
         check_gradient(gradient, [[graph.reverse(output)] for output in eager.weighted], by, "weighted gradient")
     if (name == "g") == several:
         found = np.full(len(theta), 7.0)
         value = kernel.bind(theta, found)(*batch)
         tally.check(value, outputs, "bound value")
         first = mg.mean([row[0] for row in eager.rows])
-        tally.check(found, at(Graph([first]).reverse(first), mine), "bound gradient")
+        tally.check(found, at(Graph([first], compiled=True).reverse(first), mine), "bound gradient")
     leaf = lambda x: [leaf(t) for t in x] if isinstance(x, list) else mg.Value(x)  # noqa: E731
     arguments = [batch[0], *[leaf(x) for x in batch[1:]]]
     results, _ = mg.calculus.flatten(kernel(*arguments))
@@ -197,6 +197,8 @@ def check_derivatives(program, tally):
             finite = graph.is_finite(leaves[j], first[i])
             tally.agree(rows[i][j], columns[j][i], finite, f"second derivatives by {i}, {j}")
 
+    graph = Graph(first, compiled=True)
+    flat = [ball for x in first for ball in at(graph.reverse(x), leaves)]
     for form in FORMS:
         batched = form in ON_ARRAYS
         kernel = compile(lambda v: [*mg.grad(program, everything)(*v)], reduce=None, batch=batched)
@@ -312,3 +314,11 @@ def test_a_long_program_that_reads_in_no_regular_order_is_cut_in_parts():
         patch.setattr(python, "LINES", 100)
         assert kernel.value([], x) == pytest.approx(float(expected), rel=1e-12)
     assert "part2()" in kernel.executable(VALUE).text("source")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_written_twice_is_one_expression_whose_gradient_is_added_up_before_an_infinite_slope(form):
+    point = [0.0] if form in ON_ARRAYS else 0.0
+    kernel = compile(lambda x: 2.0 * mg.sqrt(x) - mg.sqrt(x), batch=form in ON_ARRAYS).kernel(point)
+    _, (found,) = formed(kernel, form).value_and_grad([], point, by="arguments")
+    assert np.ravel(found).tolist() == [math.inf]

@@ -176,7 +176,7 @@ def test_random_programs_with_loops_agree_with_the_model(how):
         whole = outputs[0]
         if seed is not None:
             whole = mg.total([x * weight for x, weight in zip(outputs, seed, strict=True)])
-        graph = Graph([whole])
+        graph = Graph([whole], compiled=True)
         tally.check(values, [Graph([x]).balls[x] for x in outputs], "value")
         leaves = [found] * by_parameters + inputs * by_arguments
         for gradient, mine in zip(gradients, leaves, strict=True):

@@ -95,7 +95,7 @@ def test_random_graphs_of_all_rows_agree_with_the_model(target, copies):
         whole = outputs[0] if len(outputs) == 1 else mg.total(outputs)
         if seed is not None:
             whole = mg.total([x * weight for x, weight in zip(outputs, seed, strict=True)])
-        graph = Graph([whole])
+        graph = Graph([whole], compiled=True)
         tally.check(values, [Graph([x]).balls[x] for x in outputs], "value")
         leaves = {"value": [], "parameters": [found], "arguments": inputs}.get(by, [found, *inputs])
         for gradient, mine in zip(gradients, leaves, strict=True):
@@ -223,7 +223,7 @@ def test_300_000_nodes_take_few_bytes_each_and_no_recursion(target, shape):
     else:
         output = random_graph(300_000, leaves, 10_000)
     program = simplify(from_graph([output], [leaves])[0])
-    made = records(program, by_arguments=True)
+    made = records(program, Task.gradient("arguments"))
     assert made.nbytes <= 48 * len(program)
     run, _ = compiled(target, [output], [leaves], "arguments")
     value, gradient = run()
@@ -304,10 +304,9 @@ def test_a_row_without_a_native_form_is_named():
 
 def test_machine_code_depends_on_the_rows_but_not_on_the_program():
     leaves = [mg.Value(0.1 * k) for k in range(20)]
-    texts = {
-        interpreter(records(stages_of([random_graph(nodes, leaves, nodes)])[0].program, True).instructions, True)
-        for nodes in (3000, 4000, 9000)
-    }
+    programs = [stages_of([random_graph(nodes, leaves, nodes)])[0].program for nodes in (3000, 4000, 9000)]
+    task = Task.gradient("parameters")
+    texts = {interpreter(records(program, task).instructions, True) for program in programs}
     assert len(texts) == 1
 
 

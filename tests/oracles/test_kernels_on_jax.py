@@ -86,7 +86,7 @@ def test_a_program_of_any_rows_on_jax_agrees_with_the_model_at_any_numbers(case,
     tally = Tally()
     tally.check(f(theta, *batch), [eager.graph.balls[output] for output in outputs], "value")
     total = mg.total(outputs)
-    graph = Graph([total])
+    graph = Graph([total], compiled=True)
     gradients = jax.grad(lambda theta, *batch: f(theta, *batch).sum(), argnums=(0, 1, 2, 3))(theta, *batch)
     wanted = [leaves, *[eager.leaves_of(k) for k in range(3)]]
     for gradient, nodes in zip(gradients, wanted, strict=True):

@@ -14,7 +14,7 @@ import math
 
 from microgrid import ops
 from microgrid.engine import topological_order
-from microgrid.ops import Operators
+from microgrid.ops import CONSTANT, Operators
 
 U = 2.0**-53
 LARGE, SMALL = 2.0**900, 2.0**-900
@@ -132,23 +132,34 @@ def _around(ball, balls):
 
 
 class Graph:
-    """The graph of some outputs, on balls."""
+    """The graph of some outputs, on balls; of a compiled function equal nodes are one, as its program has them."""
 
-    def __init__(self, outputs):
-        self.order = topological_order(*outputs)
-        self.balls = {}
-        for node in self.order:
-            parents = [self.balls[p] for p in node.parents]
-            self.balls[node] = node.op(*parents) if parents else Ball(node.data)
+    def __init__(self, outputs, compiled=False):
+        self.order, self.parents, self.balls, self.one = [], {}, {}, {}
+        known = {}
+        for node in topological_order(*outputs):
+            parents = tuple([self.one[p] for p in node.parents])
+            if compiled and (parents or node.op is CONSTANT):
+                one = known.setdefault((node.op, parents or node.data.hex()), node)
+            else:
+                one = node
+            self.one[node] = one
+            if one is node:
+                self.order.append(node)
+                self.parents[node] = parents
+                balls = [self.balls[p] for p in parents]
+                self.balls[node] = node.op(*balls) if balls else Ball(node.data)
+            else:
+                self.balls[node] = self.balls[one]
         self.locals = {}
 
     def edges(self, node):
         """The parents that are not structurally cut off, each with the local derivative by it."""
         if node not in self.locals:
             self.locals[node] = []
-            for parent, partial in zip(node.parents, node.op.partials, strict=True):
+            for parent, partial in zip(self.parents[node], node.op.partials, strict=True):
                 if callable(partial):
-                    found = partial(self.balls[node], *[self.balls[p] for p in node.parents])
+                    found = partial(self.balls[node], *[self.balls[p] for p in self.parents[node]])
                     self.locals[node].append((parent, found if isinstance(found, Ball) else Ball(found)))
                 elif partial:
                     self.locals[node].append((parent, Ball(partial)))
@@ -156,7 +167,7 @@ class Graph:
 
     def reverse(self, output):
         """The gradient of an output by every node to which one flows."""
-        terms = {output: [Ball(1.0)]}
+        terms = {self.one[output]: [Ball(1.0)]}
         gradients = {}
         for node in reversed(self.order):
             if node in terms:
@@ -170,7 +181,7 @@ class Graph:
         """The derivative by a leaf of every node that depends on it; the tangents of others are the number 0."""
         tangents = {**dict.fromkeys(others, Ball(0.0)), leaf: Ball(1.0)}
         for node in self.order:
-            if node not in tangents and node.parents:
+            if node not in tangents and self.parents[node]:
                 edges = [edge for edge in self.edges(node) if not _is_left_out(node, edge[1])]
                 known = [(parent, local) for parent, local in edges if parent in tangents]
                 terms = [_sent(node, tangents[parent], local) for parent, local in known]

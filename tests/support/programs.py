@@ -257,10 +257,13 @@ def wild_cases(draw, max_steps=6, data=any_number, rows=ROWS):
     scalars, vectors = ["p[0]", "x[0]", "z", "p[1]"], ["x", "y", f"p[:{size}]"]
     lines = []
     for step in range(draw(st.integers(1, max_steps))):
-        kind = draw(st.sampled_from(["row", "map", "fold", "loop", "vector"]))
+        kind = draw(st.sampled_from(["row", "map", "fold", "loop", "vector", *["again"] * (step > 0)]))
         a, b, v, w = (draw(st.sampled_from(names)) for names in (scalars, scalars, vectors, vectors))
-        name = f"{'v' if kind in ('map', 'vector') else 's'}{step}"
-        if kind == "fold":
+        again = draw(st.sampled_from([x for x in lines if x[0] in "vs"])) if kind == "again" else ""
+        name = f"{'v' if kind in ('map', 'vector') or again[:1] == 'v' else 's'}{step}"
+        if again:
+            lines.append(f"{name} = {again.partition(' = ')[2]}")
+        elif kind == "fold":
             lines.append(f"{name} = " + draw(st.sampled_from(ALL_FOLDS)).format(a=a, b=b, v=v, w=w))
         elif kind == "vector":
             constant = number_text(draw(data))

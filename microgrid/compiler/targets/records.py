@@ -8,7 +8,7 @@ and does it for several records at a time. Time and memory are linear in the nod
 import operator
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate, pairwise
 
@@ -19,6 +19,7 @@ from microgrid.compiler.classes import VARIADIC
 from microgrid.compiler.passes.lift import argument_number
 from microgrid.compiler.program import PARAMETER, SUM, Program
 from microgrid.compiler.simplify import without_gradient
+from microgrid.compiler.task import Task
 from microgrid.ops import CONSTANT, Op
 
 Numbers = NDArray[np.float64]
@@ -101,13 +102,10 @@ class Records:
         return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def records(program: Program, by_parameters: bool = False, by_arguments: bool = False) -> Records:
-    """Return a program as records.
+def records(program: Program, task: Task) -> Records:
+    """Return a program as records, in which a gradient flows only where the task needs it.
 
-    Args:
-        program: the scalars.
-        by_parameters: whether it will be differentiated by the parameters: a gradient flows only where it has to.
-        by_arguments: whether by the arguments.
+    That is exactness, not speed alone: of an output that is left out 0 · ∞ would flow back.
     """
     known: dict[Op, int] = {}
     row_of = np.fromiter((known.setdefault(row, len(known)) for row in program.rows), np.int32, len(program))
@@ -120,12 +118,14 @@ def records(program: Program, by_parameters: bool = False, by_arguments: bool = 
     place, constants, first = _leaves(program, rows, row_of, arity == 0)
     nodes = np.flatnonzero(arity)
 
-    wanted = [by_parameters if row is PARAMETER else by_arguments and argument_number(row) >= 0 for row in rows]
+    inputs = task.by_arguments
+    wanted = [task.by_parameters if row is PARAMETER else inputs and argument_number(row) >= 0 for row in rows]
     last = np.array([0 if row in VARIADIC else _BITS - 1 for row in rows], np.int32)[row_of[owner]]
     leads, level = _behind(program, np.array(wanted, np.uint8)[row_of])
     sends = np.bitwise_or.reduceat(leads[edges].astype(np.int32) << np.minimum(number, last), starts[nodes])
     sends &= np.array([_connected(row) for row in rows], np.int32)[row_of[nodes]]
-    sends[np.array(without_gradient(program), bool)[nodes]] = 0
+    differentiated = replace(program, outputs=program.outputs[:1]) if task.of == "first" else program
+    sends[np.array(without_gradient(differentiated), bool)[nodes]] = 0
 
     keys = row_of[nodes].astype(np.int64) << 40 | sends.astype(np.int64) << 32 | arity[nodes]
     found, form = np.unique(keys, return_inverse=True)

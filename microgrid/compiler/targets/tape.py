@@ -265,5 +265,5 @@ class Tape:
 
     def build(self, stages: Stages, task: Task) -> OnRecords:
         """Return the executable of a task."""
-        made = records(stages.program, task.by_parameters, task.by_arguments)
+        made = records(stages.program, task)
         return OnRecords(made, task, partial(forward, made), partial(reverse, made), lambda stage: made.dump())

@@ -53,7 +53,7 @@ class NativeTape(Tape):
 
     def build(self, stages: Stages, task: Task) -> OnRecords:
         """Return the executable of a task."""
-        made, processor = records(stages.program, task.by_parameters, task.by_arguments), engine.processor()
+        made, processor = records(stages.program, task), engine.processor()
         lanes = processor.width if stages.signature.batched else 1
         text = interpreter(made.instructions, processor.fma, lanes)
         machine = engine.load(text, functions=("forward", "reverse"))
