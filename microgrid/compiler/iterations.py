@@ -42,6 +42,9 @@ Condition = Callable[[Numbers, Numbers], Number]
 Both = Callable[[Numbers, Numbers], tuple[Numbers, Numbers]]
 """Returns the numbers of the next state, and of what a step gives, of the last state and the input of the step."""
 
+_WRITTEN = 8
+"""So many steps may be written out, where gradients come to others of their numbers at each step."""
+
 
 class Loops:
     """What records the loops of a function that is traced.
@@ -213,25 +216,31 @@ def with_loops(program: Program) -> Program:
     """Return a program with a recurrence for each loop; the program itself if it has none.
 
     A number of the state that no step reads, and of which a gradient comes from some steps alone, is computed behind
-    the loop where it is used: in the loop a gradient of 0 would come from the other steps, and be nan at a pole.
+    the loop where it is used: in the loop a gradient of 0 would come from the other steps, and be nan at a pole. So are
+    the last steps, if a gradient comes to a part of what they compute alone.
     """
     if PICK not in {*program.rows}:
         return program
     used: dict[int, dict[int, set[int]]] = {}
+    last: dict[int, int] = {}
     for row, mine, frozen in zip(program.rows, _operands(program), without_gradient(program), strict=True):
-        if row is PICK and not frozen:
+        if row is PICK:
             step, slot = _place(program, mine)
-            used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
+            last[mine[0]] = max(step, last.get(mine[0], 0))
+            if not frozen:
+                used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
     result = Program(sizes=program.sizes, parameters=program.parameters)
     new: list[int] = []
     loops_of: dict[int, _Unrolled] = {}
     for i, (row, mine, data) in enumerate(program.nodes()):
         operands, recurrence = [new[a] for a in mine], recurrence_of(row)
         if recurrence is not None:
-            inside, apart = _parted(recurrence, used.get(i, {}))
-            new.append(result.append(SCAN, operands, len(result.recurrences)))
-            result.recurrences.append(inside)
-            loops_of[i] = _Unrolled(result, recurrence.body, inside.steps, operands, new[i], apart)
+            inside, apart = _parted(recurrence, used.get(i, {}), last.get(i, 0))
+            (size, inputs, _), steps = inside.body.sizes, recurrence.steps
+            in_loop = operands[: size + inside.steps * inputs] + operands[size + steps * inputs :]
+            new.append(result.append(SCAN, in_loop, len(result.recurrences)) if inside.steps else -1)
+            result.recurrences += [inside] * (inside.steps > 0)
+            loops_of[i] = _Unrolled(result, recurrence, inside.steps, operands, new[i], apart)
         elif row is PICK:
             step, slot = _place(program, mine)
             new.append(loops_of[mine[0]].number(step, slot))
@@ -252,21 +261,53 @@ def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
     return divmod(int(program.data[mine[1]]), recurrence.body.sizes[0])
 
 
-def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recurrence, set[int]]:
-    """Return a recurrence through which gradients of all steps flow, and the numbers of its states used otherwise."""
+def _parted(recurrence: Recurrence, used: Mapping[int, set[int]], last: int) -> tuple[Recurrence, set[int]]:
+    """Return a recurrence through which gradients of all steps flow, and the numbers of its states used otherwise.
+
+    Args:
+        recurrence: the loop with all of its steps.
+        used: of each number of a state, behind which steps a gradient comes back to it.
+        last: behind which step a number is read the last time.
+    """
     body, steps = recurrence.body, recurrence.steps
     alive = {*used}  # these, and what they depend on
     while more := _read(body, alive) - alive:
         alive |= more
     apart: set[int] = set()
+    used = {s: {*mine} for s, mine in used.items()}
     while more := {s for s in alive - _read(body, alive) if len(used.get(s, ())) < steps}:
         alive, apart = alive - more, apart | more
+        for s in more:
+            for read in _read(body, {s}):
+                used.setdefault(read, set()).update([step - 1 for step in used.get(s, ())])
+    steps = _whole(body, last, alive, used)
     if len(alive) == len(body.outputs):
-        return recurrence, apart
+        return Recurrence(body, steps, recurrence.stops), apart
     inside = replace(body, rows=[*body.rows], starts=[*body.starts], arguments=[*body.arguments], data=[*body.data])
     outputs = enumerate(body.outputs)
     inside.outputs = [x if s in alive else inside.append(ops.stop_gradient, (x,)) for s, x in outputs]
     return Recurrence(inside, steps, recurrence.stops), apart
+
+
+def _whole(body: Program, steps: int, alive: set[int], used: Mapping[int, set[int]]) -> int:
+    """Return how many steps there are up to the last one from which on, backward, a gradient comes to all of each step.
+
+    All of them if none of the last ones is such a step, as where two numbers take turns, and there are too many of them
+    to be written out.
+    """
+    everything, reached, least = _frozen(body, alive), set[int](), max(0, steps - max(_WRITTEN, len(alive) + 1))
+    for step in range(steps, least, -1):
+        reached = _read(body, reached) | {s for s in alive if step in used.get(s, ())}
+        always = {s for s in reached if used.get(s, set()).issuperset(range(1, step))}
+        if reached <= _read(body, reached) | always and _frozen(body, reached) == everything:
+            return step
+    return steps if least else 0
+
+
+def _frozen(body: Program, slots: Collection[int]) -> list[bool]:
+    """Whether nothing flows back to a node with a slope from some numbers of the next state."""
+    frozen = without_gradient(replace(body, outputs=[body.outputs[s] for s in slots]))
+    return [closed for closed, row in zip(frozen, body.rows, strict=True) if any(map(callable, row.partials))]
 
 
 def _read(body: Program, slots: Collection[int]) -> set[int]:
@@ -281,19 +322,19 @@ class _Unrolled:
 
     Args:
         program: the program, to which nodes are added.
-        body: a step.
-        steps: how many there are.
-        operands: those of the recurrence.
+        loop: the loop with all of its steps.
+        steps: how many the recurrence has.
+        operands: those of the loop.
         scan: the recurrence.
         apart: the numbers of a state that are computed apart.
     """
 
     def __init__(
-        self, program: Program, body: Program, steps: int, operands: Sequence[int], scan: int, apart: Collection[int]
+        self, program: Program, loop: Recurrence, steps: int, operands: Sequence[int], scan: int, apart: Collection[int]
     ) -> None:
-        self.program, self.body, self.steps, self.scan, self.apart = program, body, steps, scan, apart
-        size, inputs, _ = body.sizes
-        first = size + steps * inputs
+        self.program, self.body, self.steps, self.scan, self.apart = program, loop.body, steps, scan, apart
+        size, inputs, _ = loop.body.sizes
+        first = size + loop.steps * inputs
         self.given = operands[:size], operands[size:first], operands[first:]
         self.known: dict[int, dict[int, int]] = {}
 
@@ -301,7 +342,7 @@ class _Unrolled:
         """Return the node of a number of the state behind so many steps."""
         if not step:
             return self.given[0][slot]
-        if slot not in self.apart:
+        if step <= self.steps and slot not in self.apart:
             return self.program.append(STATE, (self.scan,), step * self.body.sizes[0] + slot)
         return self._written(step, self.body.outputs[slot])
 

@@ -4,10 +4,15 @@ import pickle
 
 import numpy as np
 import pytest
+from bounds import Graph
+from hypothesis import given
+from hypothesis import strategies as st
+from programs import any_number
 
 import microgrid as mg
 from microgrid import nn
 from microgrid.compiler import TraceError
+from tests.compiler.test_agreement import Tally, at
 
 TARGETS = ["numpy", "native"]
 STARTS = np.array([2.0, 3.0, 1e6, 1e-4, 1.0])
@@ -346,3 +351,62 @@ def test_a_compiled_function_may_go_back_through_the_graph_of_a_loop(loop):
     xs = np.array([0.2, 0.7])
     found = [[x.data for x in slope(mg.Value(a))] for a in xs.tolist()]
     np.testing.assert_allclose(mg.compile(slope, reduce=None).predict(xs), found, rtol=1e-9)
+
+
+STEPS = ["{a}", "mg.sqrt({a})", "{a} * {b}", "{a} + {b}", "{a} / {b}", "mg.log({a})", "mg.tanh({a})", "mg.exp({a})",
+         "mg.floor({a})", "mg.stop_gradient({a}) * {b}", "mg.where(mg.less({a}, {b}), {a}, {b})"]  # fmt: skip
+
+
+@st.composite
+def loops_and_what_is_read(draw):
+    """A loop over inputs as text; some numbers of the last state and of what some steps give are added up."""
+    size, steps = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    names = [*[f"s[{k}]" for k in range(size)], "t", "p"]
+
+    def some():
+        return draw(st.sampled_from(STEPS)).format(a=draw(st.sampled_from(names)), b=draw(st.sampled_from(names)))
+
+    first = [draw(st.sampled_from(["p", "1.0", "0.0", "x[0]"])) for _ in range(size)]
+    last = draw(st.lists(st.integers(0, size - 1), max_size=2, unique=True))
+    given = draw(st.lists(st.integers(0, steps - 1), min_size=not last, max_size=steps, unique=True))
+    read = ", ".join([*[f"last[{k}]" for k in last], *[f"given[{k}]" for k in given]])
+    step = f"lambda s, t: (({', '.join([some() for _ in range(size)])},), {some()})"
+    text = f"last, given = mg.scan({step}, ({', '.join(first)},), x)\n    return mg.total([{read}])"
+    numbers = draw(st.lists(any_number | st.sampled_from([0.0, 1.0, 2.0]), min_size=steps, max_size=steps))
+    return f"def f(p, x):\n    {text}\n", draw(any_number), numbers
+
+
+def test_whatever_is_read_of_a_loop_its_gradient_is_the_engines():
+    tally = Tally()
+
+    @given(loops_and_what_is_read(), st.sampled_from(["parameters", "arguments", "both"]), st.booleans())
+    def check(case, by, batch):
+        text, number, numbers = case
+        namespace = {"mg": mg}
+        exec(text, namespace)
+        f, parameter, leaf = namespace["f"], mg.Value(number), [mg.Value(x) for x in numbers]
+        try:
+            output = f(parameter, leaf)
+        except (ZeroDivisionError, OverflowError):  # of plain numbers
+            return
+        if not isinstance(output, mg.Value):
+            return
+        graphs = [Graph([output]), Graph([output], compiled=True)]  # equal nodes are one, unless one is in a loop
+        x = np.array([numbers] if batch else numbers)
+        kernel = mg.compile(lambda x: f(parameter, x), batch=batch, target="numpy").kernel(x)
+        value, gradient = kernel.value_and_grad(kernel.read(), x, by=by)
+        tally.check(value, [graphs[0].balls[output]], "value")
+        slopes = [graph.reverse(output) for graph in graphs]
+
+        def agree(found, leaves, what):
+            pairs = zip(found, *[at(mine, leaves) for mine in slopes], strict=True)
+            tally.check(found, [one if one.may_be(number) else other for number, one, other in pairs], what)
+
+        by_theta, by_arguments = {"parameters": (gradient, None), "arguments": (None, gradient)}.get(by, gradient)
+        if by_theta is not None:
+            agree(by_theta, [parameter] * len(kernel.parameters), "by the parameter")
+        if by_arguments is not None:
+            agree(np.ravel(by_arguments[0]), leaf, "by the inputs")
+
+    check()
+    tally.some_is_certain()
