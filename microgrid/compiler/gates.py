@@ -5,6 +5,8 @@ operands pass a gate: it gives them as they are, and lets a gradient back only w
 itself depend on such nodes, so they are computed a second time behind the gates, and what is not used after all goes.
 """
 
+from itertools import compress
+
 from microgrid import ops
 from microgrid.compiler.program import LARGEST, PICK, Program
 from microgrid.compiler.simplify import number_values
@@ -14,7 +16,7 @@ from microgrid.reverse import Choices, conditions
 
 def with_gates(program: Program) -> Program:
     """Return a program in which a gradient flows back through what is chosen alone; itself if nothing has to change."""
-    if not any(row.chooses for row in {*program.rows}):
+    if not any(row.chooses for row in {*program.rows}) or not _some_waits(program):
         return program
     gates = _Gates(program)
     result, operands = gates.result, gates.operands
@@ -31,6 +33,27 @@ def with_gates(program: Program) -> Program:
             new[i] = result.append(row, mine, program.data[i])
     result.outputs = [new[output] for output in program.outputs]
     return number_values(result)
+
+
+def _some_waits(program: Program) -> bool:
+    """Whether a gradient may reach some node, that sends it on, through a choice alone."""
+    rows, starts, arguments, _ = program.columns
+    cutting = {row for row in {*rows} if row.cuts or row.chooses}
+    reached = bytearray(len(rows))
+    chosen: list[int] = []
+    for output in program.outputs:
+        reached[output] = 1
+    for i in range(len(rows) - 1, -1, -1):
+        if reached[i]:
+            row, mine = rows[i], arguments[starts[i] : starts[i + 1]]
+            if row in cutting:
+                mine = [*compress(mine, row.connected)]
+                if row.chooses:
+                    chosen += mine
+                    continue
+            for a in mine:
+                reached[a] = 1
+    return any(not reached[a] and starts[a] < starts[a + 1] for a in chosen)
 
 
 class _Gates:
