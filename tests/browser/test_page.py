@@ -946,6 +946,23 @@ def test_an_opened_box_keeps_its_place_among_its_siblings(show, output, sizes, t
                 assert high < low, f"Neuron {index} stands before Neuron {index - 1} where {chosen} are open"
 
 
+def test_a_frame_larger_than_the_stage_keeps_its_title_in_sight(show):
+    page = show(explore(network_of(4, 4, 1)))
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate("openTo(9); redraw(); showAll()")
+    whole = page.evaluate("svgOfStep()")
+    for x, y in itertools.product((0, 0.3, 0.6), repeat=2):
+        page.evaluate("([x, y]) => moveView(-x * bounds[2], -y * bounds[3], 1)", [x, y])
+        stage = page.locator("#graph").bounding_box()
+        for k, (left, top, right, bottom) in enumerate(page.evaluate("picture.frames.map(frame => frame.corners)")):
+            shown = page.evaluate("k => handles[k].getBoundingClientRect().toJSON()", k)
+            least = (x * page.evaluate("bounds[2]"), y * page.evaluate("bounds[3]"))
+            if left < least[0] < right - 200 and top < least[1] < bottom - 200:
+                assert shown["left"] >= stage["x"]
+                assert shown["top"] >= stage["y"]
+    assert page.evaluate("svgOfStep()") == whole, "a file shows titles where the frames begin"
+
+
 def test_boxes_open_and_close_by_keys_and_by_levels(show):
     page = show(explore(network_of(3, 1), depth=1))
     page.focus("#nodes [tabindex='0']")
