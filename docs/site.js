@@ -1,2 +1,11 @@
 // Material's search is a dialog without a name for those who listen to a page.
 document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
+
+// What is wider than its place can be scrolled by keys, too.
+const scrolls = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const part of document.querySelectorAll("div.result, pre.result, .result > pre, .jp-OutputArea-output")) scrolls.observe(part);
