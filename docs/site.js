@@ -8,4 +8,5 @@ const scrolls = new ResizeObserver((entries) => {
     else target.removeAttribute("tabindex");
   }
 });
-for (const part of document.querySelectorAll("div.result, pre.result, .result > pre, .jp-OutputArea-output")) scrolls.observe(part);
+const WIDE = "div.result, pre.result, .result pre, .microgrid-report, .md-typeset__scrollwrap, .highlight-ipynb, .jp-OutputArea-output, .jp-OutputArea-output pre";
+addEventListener("load", () => document.querySelectorAll(WIDE).forEach((part) => scrolls.observe(part))); // after Material has wrapped the tables
