@@ -83,7 +83,8 @@ def of_readme(begin: str) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let what a page names lie where the page sees it."""
+    """Let what a page names lie where the page sees it; a notebook names the sources of other pages."""
+    html = re.sub(r'href="\.\./docs/([^"#]+)\.md', r'href="../\1.html', html) if "notebooks/" in page.url else html
     return html.replace(ROOT, "../" * page.url.count("/"))
 
 

@@ -35,7 +35,8 @@ SLOW = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where they are set they hold
 OPENING = """# Measured
 
 What the benchmarks print, put here by `python docs/measure.py`. Times are CPU time on one thread, medians; contenders
-run in turn, so that their ratios hold on a busy machine, too. Run them on yours: each says what it needs.
+run in turn, so that their ratios hold on a busy machine, too: *load* is how many programs wanted one of its cores
+before and after. Run them on yours: each says what it needs.
 """
 
 
@@ -55,11 +56,13 @@ def section(name: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key not in SLOW}
     arguments = BENCHMARKS[name].split()
     command = [sys.executable, path, *arguments]
+    before = os.getloadavg()[1]
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+    load = f"load {before:.1f} and {os.getloadavg()[1]:.1f}"
     text = printed.stdout.rstrip().replace(f"{ROOT}{os.sep}", "")
     today = datetime.datetime.now(tz=datetime.UTC).date()
     line = " ".join(["python", f"benchmarks/{name}.py", *arguments])
-    return f"## {title}\n\n`{line}`, {today:%d %B %Y}, {machine()}\n\n```text\n{text}\n```\n"
+    return f"## {title}\n\n`{line}`, {today:%d %B %Y}, {machine()}; {load}\n\n```text\n{text}\n```\n"
 
 
 def main() -> None:

@@ -28,17 +28,37 @@ function setText(thing, slot, value) {
   if (thing[slot] && set(thing, slot + "Shown", value)) thing[slot].textContent = value;
 }
 
+/** @type {SVGElement[]} the titles of the frames */
+let handles = [];
+
 function drawClusters() {
+  handles = [];
   for (const { title, corners, cluster } of picture.frames) {
     const [left, top, right, bottom] = corners;
     shape("rect", { class: "frame", x: left, y: top, width: right - left, height: bottom - top, rx: 10 }, layers.clusters);
     const handle = shape("g", { class: "close", "data-frame": cluster }, layers.clusters);
     shape("title", {}, handle, `Close ${title}`);
-    shape("rect", { x: left + 4, y: top + 4, width: 34 + 7.4 * [...shorten(title, 40)].length, height: 19, rx: 6 }, handle);
+    shape("rect", { x: left + 4, y: top + 4, width: 34 + 7.4 * [...shorten(title, 40)].length, height: TITLE.height, rx: 6 }, handle);
     shape("text", { x: left + 10, y: top + 17 }, handle, `− ${shorten(title, 40)}`);
+    handles.push(handle);
   }
 }
 
+// The title of a frame that reaches beyond the stage stays in sight, one below the other: a click on it closes the frame.
+function holdTitles() {
+  const least = { x: -view.x / view.scale, y: -view.y / view.scale };
+  /** @type {number[]} for each cluster where its title stands */
+  const rows = [];
+  picture.frames.forEach((/** @type {any} */ { corners: [left, top, right, bottom], cluster }, /** @type {number} */ k) => {
+    const outer = rows[picture.clusters[cluster].parent] ?? -Infinity;
+    const y = Math.max(0, Math.min(Math.max(least.y, outer + TITLE.height) - top, bottom - top - 2 * TITLE.height));
+    const x = Math.max(0, Math.min(least.x - left, right - left - TITLE.width));
+    rows[cluster] = top + y;
+    if (set(handles[k], "shift", `translate(${x} ${y})`)) handles[k].setAttribute("transform", `translate(${x} ${y})`);
+  });
+}
+
+const TITLE = { height: 19, width: 160 };
 const CARD = { height: 78, mark: 22, widths: [132, 260], group: [220, 300], constant: /** @type {Point} */ ([76, 34]), letter: 9, said: 10.9 };
 
 // How wide a text is, in half-width letters.

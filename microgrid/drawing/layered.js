@@ -8,8 +8,9 @@
  *    frames: { title: string, cluster: number, corners: number[] }[] }} LayeredPlaces */
 
 /**
- * Lay out a graph. Siblings keep the order in which they are given and operands that of their arguments, unless
- * edges would cross; clusters that stand side by side always keep theirs. The same graph gives the same places.
+ * Lay out a graph. Operands keep the order of their arguments, unless edges would cross. Boxes and clusters that
+ * have a number among their siblings always stand in its order; a cluster without one has that in which it is given.
+ * The same graph gives the same places.
  *
  * @param {LayeredBox[]} boxes
  * @param {LayeredCluster[]} clusters
@@ -32,7 +33,7 @@ const layered = (() => {
     const along = low === "top" ? 0 : 1;
     const across = along ? 0 : 1;
     const sign = begins === "left" || begins === "top" ? 1 : -1;
-    const points = makePoints(boxes, clusters.map((/** @type {LayeredCluster} */ cluster) => cluster.parent), uses, rooms);
+    const points = makePoints(boxes, clusters, uses, rooms);
     const { root, up, first, last, rank, size, step, chains, turned } = points;
     const order = arrange(points);
     const { y, corners } = place(points, order, across, [PAD[low], PAD[high]]);

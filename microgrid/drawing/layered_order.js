@@ -13,8 +13,9 @@ const layeredOrder = (() => {
   // Points: the boxes, and one point in each rank that an edge passes. Of each cluster and rank there is a list of
   // what stands side by side: points, and the clusters within (as −1 − cluster).
 
-  /** @param {LayeredBox[]} boxes @param {(number | null)[]} parents @param {LayeredUse[]} uses @param {(Pair | null)[]} rooms */
-  function makePoints(boxes, parents, uses, rooms) {
+  /** @param {LayeredBox[]} boxes @param {LayeredCluster[]} clusters @param {LayeredUse[]} uses @param {(Pair | null)[]} rooms */
+  function makePoints(boxes, clusters, uses, rooms) {
+    const parents = clusters.map(({ parent }) => parent);
     const { stamp, edgeStamp, turned } = walk(boxes.length, uses);
     const root = parents.length;
     const clusterOf = boxes.map((box) => box.cluster);
@@ -34,7 +35,7 @@ const layeredOrder = (() => {
         last[c] = Math.max(last[c], r);
       }
     });
-    const points = { step, root, up, depth, first, last, rank, cluster, stamp: [...stamp], given: [...boxes.keys()], size: boxes.map((box) => box.size), left: emptyLists(boxes.length), right: emptyLists(boxes.length), boxes: boxes.length };
+    const points = { step, root, up, depth, first, last, rank, cluster, stamp: [...stamp], given: [...boxes.keys()], size: boxes.map((box) => box.size), left: emptyLists(boxes.length), right: emptyLists(boxes.length), boxes: boxes.length, sibling: boxes.map((box) => box.sibling ?? null), siblingOf: clusters.map((cluster, c) => cluster.sibling ?? c) };
     const common = (/** @type {number} */ a, /** @type {number} */ b) => {
       while (a !== b) {
         if (depth[a] >= depth[b]) a = up[a];
@@ -83,7 +84,7 @@ const layeredOrder = (() => {
 
   /** @param {LayeredPoints} points */
   function arrange(points) {
-    const { root, up, first, last, rank, cluster, stamp, left, right } = points;
+    const { root, up, first, last, rank, cluster, stamp, left, right, sibling, siblingOf } = points;
     const ranks = Math.max(-1, ...last.slice(root)) + 1;
     const of = first.map((from, c) => emptyLists(last[c] - from + 1));
     const at = (/** @type {number} */ c, /** @type {number} */ r) => of[c][r - first[c]];
@@ -92,6 +93,9 @@ const layeredOrder = (() => {
     const place = new Int32Array(rank.length);
     for (let c = 0; c < root; c++) for (let r = first[c]; r <= last[c]; r++) at(up[c], r).push(-1 - c);
     for (let p = 0; p < rank.length; p++) at(cluster[p], rank[p]).push(p);
+
+    /** The number of an item among its siblings. @param {number} item */
+    const numbered = (item) => (item < 0 ? siblingOf[-1 - item] : (sibling[item] ?? null));
 
     /** The points of a rank in their order. @param {number} c @param {number} r @param {number[]} found */
     const flat = (c, r, found = []) => {
@@ -122,8 +126,8 @@ const layeredOrder = (() => {
         else key[item] = before;
       }
       list.sort((a, b) => keyOf(a) - keyOf(b) || 0); // what has no key yet stays where it is
-      const within = list.filter((item) => item < 0).sort((a, b) => b - a); // clusters keep their order
-      if (within.length) list.forEach((item, i) => item < 0 && (list[i] = /** @type {number} */ (within.shift())));
+      const siblings = list.filter((item) => numbered(item) !== null).sort((a, b) => Number(numbered(a)) - Number(numbered(b)));
+      if (siblings.length) list.forEach((item, i) => numbered(item) !== null && (list[i] = /** @type {number} */ (siblings.shift())));
       return [sum, count];
     };
 
@@ -192,7 +196,7 @@ const layeredOrder = (() => {
         Int32Array.from((item < 0 ? flat(-1 - item, r) : [item]).flatMap((p) => [...ends.subarray(start[p], start[p + 1])])).sort();
       for (let i = 0; i + 1 < list.length; i++) {
         const [a, b] = [list[i], list[i + 1]];
-        if ((a < 0 && b < 0) || (restoring && (a < 0 || b < 0 || stamp[a] < stamp[b]))) continue;
+        if ((numbered(a) !== null && numbered(b) !== null) || (restoring && (a < 0 || b < 0 || stamp[a] < stamp[b]))) continue;
         let saved = 0;
         for (const side of sides) {
           const { start, ends } = side;

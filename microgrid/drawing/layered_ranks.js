@@ -3,8 +3,8 @@
 "use strict";
 
 /** @typedef {[number, number]} Pair */
-/** @typedef {{ size: Pair, cluster: number | null }} LayeredBox  cluster: the inmost one around it */
-/** @typedef {{ title: string, parent: number | null }} LayeredCluster  outer ones come first */
+/** @typedef {{ size: Pair, cluster: number | null, sibling?: number | null }} LayeredBox  cluster: the inmost one around it */
+/** @typedef {{ title: string, parent: number | null, sibling?: number | null }} LayeredCluster  outer ones come first */
 /** @typedef {[number, number, number, number]} LayeredUse  source, target, argument, count */
 
 const layeredRanks = (() => {

@@ -88,6 +88,20 @@ function closedAround() {
   return found;
 }
 
+// For each module its place in the order of all names: "neurons.2" before "neurons.10".
+function siblingPlaces() {
+  /** @type {number[]} */
+  const places = [];
+  [...modules.keys()].toSorted((a, b) => byName(modules[a].path, modules[b].path)).forEach((m, place) => (places[m] = place));
+  return places;
+}
+
+// Whether a module is the one of that index in a list: the query of a head has no place of its own beside the key.
+/** @param {number | null} at */
+function isNumberedModule(at) {
+  return at !== null && /\.\d+$/.test(modules[at].path);
+}
+
 /**
  * Which boxes stand for the program's values, and the edges between them.
  * @returns {any} nodes, clusters and edges as in a picture of Python's, and which module is which
@@ -125,14 +139,15 @@ function boxes() {
         if (pair >= 0) merged.set(pair, stands);
       });
   });
+  const places = siblingPlaces();
   const clusterOf = new Map();
   const clusters = [];
   const shown = new Set();
   const around = keys.map((key) => (key < 0 ? modules[-1 - key].parent : moduleOf(members.get(key)[0]))).map((m) => m ?? -1);
   for (let m of around) for (; m >= 0 && !shown.has(m); m = modules[m].parent ?? -1) shown.add(m);
-  for (const m of [...shown].toSorted((a, b) => byName(modules[a].path, modules[b].path))) {
+  for (const m of [...shown].toSorted((a, b) => places[a] - places[b])) {
     clusterOf.set(m, clusters.length);
-    clusters.push({ title: modules[m].title, parent: clusterOf.get(modules[m].parent) ?? null, module: m });
+    clusters.push({ title: modules[m].title, parent: clusterOf.get(modules[m].parent) ?? null, sibling: places[m], module: m });
   }
   const nodes = keys.map((key, k) => {
     const values = members.get(key);
@@ -158,15 +173,16 @@ function pictureOf() {
   const abreast = edges.filter((/** @type {any} */ edge) => [edge[0], edge[1]].every((k) => nodes[k].kind === "group"));
   const labelled = edges.length <= LABELLED && abreast.length <= ABREAST;
   const isSingle = (/** @type {any} */ [source, target]) => nodes[source].kind !== "group" && nodes[target].kind !== "group";
+  const places = siblingPlaces();
   // Into a box, which has no order of arguments of its own, siblings go by name.
-  const rank = new Map(nodes.map((/** @type {any} */ node, /** @type {number} */ k) => [k, node.module === null ? "" : modules[node.module].path]).toSorted((/** @type {any} */ [, a], /** @type {any} */ [, b]) => byName(String(a), String(b))).map((/** @type {any} */ [k], /** @type {number} */ at) => [k, at]));
-  const places = layered(
-    nodes.map((/** @type {any} */ node) => ({ size: sizeOf(node), cluster: node.cluster })),
+  const rank = (/** @type {number} */ source) => (nodes[source].module === null ? -1 : places[nodes[source].module]);
+  const laid = layered(
+    nodes.map((/** @type {any} */ node) => ({ size: sizeOf(node), cluster: node.cluster, sibling: isNumberedModule(node.module) ? places[node.module] : null })),
     clusters,
-    edges.map((/** @type {any} */ [source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank.get(source) : argument, stands.length]),
+    edges.map((/** @type {any} */ [source, target, argument, stands]) => [source, target, nodes[target].kind === "group" ? rank(source) : argument, stands.length]),
     { direction, rooms: edges.map((/** @type {any} */ edge) => (labelled && nodes[edge[0]].kind !== "constant" ? labelRoom(!isSingle(edge) && edge[3].length === 1) : null)) },
   );
-  return { note: "", ...places, labelled, nodes, clusters, edges };
+  return { note: "", ...laid, labelled, nodes, clusters, edges };
 }
 
 const COMFORTABLE = 0.75; // the scale from which on a graph is not turned to be larger

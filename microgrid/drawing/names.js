@@ -10,6 +10,7 @@ const DETAILS = /** @type {[string, number][]} */ ([["far", FAR], ["small", 2 / 
 const NAME = { height: 11, letter: 7.4 };
 const ROW = 14; // pixels from one title in the corner of frames to the next
 const GRID = 4; // pixels: how finely names are kept apart
+const APART = 1; // pixels on either side of a name: neurons side by side all keep theirs
 
 /** @typedef { { text: string, kind: string, at: Point, room: number[], attributes: Record<string, any>, element: SVGElement | null } } Name */
 /** @type {Name[]} the most important first */
@@ -72,7 +73,7 @@ function placeOf({ text, kind, at, room }, taken) {
   for (const row of rows) {
     const top = isFrame ? y + 3 + row * ROW : y - NAME.height / 2;
     const squares = [];
-    for (let column = Math.floor((left - 3) / GRID); column <= Math.floor((left + width + 3) / GRID); column++)
+    for (let column = Math.floor((left - APART) / GRID); column <= Math.floor((left + width + APART) / GRID); column++)
       for (let line = Math.floor(top / GRID); line <= Math.floor((top + NAME.height) / GRID); line++) squares.push(`${column} ${line}`);
     if (squares.some((square) => taken.has(square))) continue;
     for (const square of squares) taken.add(square);

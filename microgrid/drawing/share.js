@@ -85,6 +85,7 @@ function svgOfStep(caption = [], letter = 0) {
       if (style.display === "none" && !child.dataset.node && !child.closest(".edge")) continue;
       const made = child.cloneNode(false);
       for (const name of [...made.attributes].map((attribute) => attribute.name)) if (/^(class|style|role|tabindex|data-|aria-)/.test(name)) made.removeAttribute(name);
+      if (handles.includes(child)) made.removeAttribute("transform"); // all of the frame is in sight
       if (!child.children.length) {
         made.textContent = child.textContent;
         for (const name of DRAWN) made.setAttribute(name, style.getPropertyValue(name));

@@ -13,6 +13,7 @@ function showView() {
   placeField();
   world.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
   showNames();
+  if (view.detail !== "far") holdTitles();
   if (isLarge) cull();
 }
 

@@ -1,5 +1,6 @@
 """The explorer's page in a real browser: every control by mouse and by keyboard, every number against Python."""
 
+import itertools
 import json
 import math
 import random
@@ -14,7 +15,7 @@ from tools import changes, smallest_text
 from waiting import wait_until
 
 import microgrid as mg
-from microgrid import ops
+from microgrid import losses, ops
 from microgrid.drawing import explorer, playground, replay
 from microgrid.drawing.explorer import explore
 from microgrid.drawing.program import number
@@ -907,6 +908,59 @@ def test_boxes_open_and_close_by_click_and_the_play_goes_on_where_it_stood(show)
     page.locator(".close", has_text="Layer 1").click()
     assert titles(page) == (["MLP"], ["Layer 0", "Layer 1", "Layer 2"])
     expect(page.locator("#now h2")).to_have_text("Backward: Layer 1")
+
+
+def ten_probabilities():
+    model = MLP(2, [10], seed=1)
+    return losses.cross_entropy(model([mg.Value(0.5, label="x"), mg.Value(-1.0, label="y")]), 3)
+
+
+EXTENTS = """([chosen, level, axis]) => {
+  openTo(level);
+  for (const m of chosen) opened.add(m);
+  const { nodes, at, size, frames, clusters } = pictureOf();
+  const closed = nodes.map((node, k) => [node.module, at[k][axis] - size[k][axis] / 2, at[k][axis] + size[k][axis] / 2]);
+  const open = frames.map(({ cluster, corners }) => [clusters[cluster].module, corners[axis], corners[axis + 2]]);
+  return [...closed.filter(([m]) => m !== null), ...open].map(([m, ...box]) => [modules[m].parent, modules[m].path, ...box]);
+}"""
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("output", "sizes"), [(lambda: network_of(4, 4, 1), (4, 4, 1)), (ten_probabilities, (10,))], ids=["MLP", "softmax"]
+)
+def test_an_opened_box_keeps_its_place_among_its_siblings(show, output, sizes, turned):
+    page = show(explore(output()))
+    page.evaluate(f"direction = {'TB' if turned else 'LR'!r}")
+    neurons = page.evaluate("[...modules.keys()].filter(m => modules[m].title.startsWith('Neuron'))")
+    assert len(neurons) == sum(sizes)
+    level = page.evaluate("m => levelOf(m)", neurons[0])
+    for chosen in [*([m] for m in neurons), neurons[::2], neurons[1::3], neurons]:
+        layers = {}
+        for layer, path, low, high in page.evaluate(EXTENTS, [chosen, level, 0 if turned else 1]):
+            if "neurons." in path:
+                layers.setdefault(layer, []).append((int(path.rpartition(".")[2]), low, high))
+        assert sorted(len(layer) for layer in layers.values()) == sorted(sizes)
+        for layer in map(sorted, layers.values()):
+            for (_, _, high), (index, low, _) in itertools.pairwise(layer):
+                assert high < low, f"Neuron {index} stands before Neuron {index - 1} where {chosen} are open"
+
+
+def test_a_frame_larger_than_the_stage_keeps_its_title_in_sight(show):
+    page = show(explore(network_of(4, 4, 1)))
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate("openTo(9); redraw(); showAll()")
+    whole = page.evaluate("svgOfStep()")
+    for x, y in itertools.product((0, 0.3, 0.6), repeat=2):
+        page.evaluate("([x, y]) => moveView(-x * bounds[2], -y * bounds[3], 1)", [x, y])
+        stage = page.locator("#graph").bounding_box()
+        for k, (left, top, right, bottom) in enumerate(page.evaluate("picture.frames.map(frame => frame.corners)")):
+            shown = page.evaluate("k => handles[k].getBoundingClientRect().toJSON()", k)
+            least = (x * page.evaluate("bounds[2]"), y * page.evaluate("bounds[3]"))
+            if left < least[0] < right - 200 and top < least[1] < bottom - 200:
+                assert shown["left"] >= stage["x"]
+                assert shown["top"] >= stage["y"]
+    assert page.evaluate("svgOfStep()") == whole, "a file shows titles where the frames begin"
 
 
 def test_boxes_open_and_close_by_keys_and_by_levels(show):

@@ -56,21 +56,27 @@ def run(page, code):
     return page.inner_text("#try-results")
 
 
-def test_no_page_asks_another_host_for_anything_or_has_an_error(opened, site, address):
+def test_no_page_asks_another_host_for_anything_has_an_error_or_is_wider_than_a_phone(opened, site, address):
     pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "live" not in path.parts)
     assert {"index.html", "try.html", "gallery.html", "reference/index.html", "learn/chapter-5.ko.html"} <= set(pages)
+    opened.page.set_viewport_size({"width": 390, "height": 844})
     for name in pages:
         if name != "404.html":
             opened.page.goto(address + name)
             opened.page.wait_for_load_state("load")
+            assert opened.page.evaluate("document.documentElement.scrollWidth") == 390, name
     assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:", "about:"))] == []
     assert opened.errors == []
 
 
-@pytest.mark.parametrize("name", ["index.html", "try.html", "reference/index.html", "course/index.html"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_on_a_page_keeps_anyone_out(opened, barriers, address, name, scheme):
+@pytest.mark.parametrize(
+    "name",
+    ["index.html", "try.html", "reference/index.html", "course/notebooks.html", "notebooks/04-a-network-of-scalars.html"],
+)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_nothing_on_a_page_keeps_anyone_out(opened, barriers, address, name, scheme, width):
     opened.page.emulate_media(color_scheme=scheme)
+    opened.page.set_viewport_size({"width": width, "height": 800})
     opened.page.goto(address + name)
     assert barriers(opened.page) == []
 
