@@ -46,12 +46,11 @@ Both = Callable[[Numbers, Numbers], tuple[Numbers, Numbers]]
 class Loops:
     """What records the loops of a function that is traced.
 
-    One in a step of another, or of which a derivative is taken within the function, is written out: all of its steps.
+    One of which a derivative is taken within the function is written out: all of its steps.
     """
 
     def __init__(self) -> None:
         self._around = under_way.get()
-        self._inside = False
 
     def iterate(
         self, step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most: int
@@ -94,7 +93,7 @@ class Loops:
         Returns:
             The numbers of the last state, and what each step gives.
         """
-        if self._inside or under_way.get() != self._around:
+        if under_way.get() != self._around:
             given = []
             for x in inputs:
                 state, output = step(state, x)
@@ -110,12 +109,10 @@ class Loops:
             return drawn[-1][1]
 
         token = factors_of.set(drawn_anew)
-        self._inside = True
         try:
             with watch_apart(nodes.append):
                 new, output = [[*map(_as_value, numbers)] for numbers in step([*before], [*entry])]
         finally:
-            self._inside = False
             factors_of.reset(token)
         inputs = [[*x, *[y for module, mine in drawn for y in draw(module, len(mine))]] for x in inputs]
         entry += [leaf for _, mine in drawn for leaf in mine]
@@ -222,7 +219,7 @@ def with_loops(program: Program) -> Program:
         if row is PICK and not frozen:
             step, slot = _place(program, mine)
             used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
-    result = Program(sizes=program.sizes, parameters=program.parameters)
+    result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[*program.recurrences])
     new: list[int] = []
     loops_of: dict[int, _Unrolled] = {}
     for i, (row, mine, data) in enumerate(program.nodes()):
@@ -230,7 +227,7 @@ def with_loops(program: Program) -> Program:
         if recurrence is not None:
             inside, apart = _parted(recurrence, used.get(i, {}))
             new.append(result.append(SCAN, operands, len(result.recurrences)))
-            result.recurrences.append(inside)
+            result.recurrences.append(Recurrence(with_loops(inside.body), inside.steps, inside.stops))
             loops_of[i] = _Unrolled(result, recurrence.body, inside.steps, operands, new[i], apart)
         elif row is PICK:
             step, slot = _place(program, mine)
@@ -238,7 +235,7 @@ def with_loops(program: Program) -> Program:
         else:
             new.append(result.append(row, operands, data))
     result.outputs = [new[output] for output in program.outputs]
-    return result
+    return with_loops(result)  # of a step that is computed apart there may be loops left
 
 
 def _operands(program: Program) -> list[list[int]]:
