@@ -27,7 +27,7 @@ from microgrid.compiler.program import (
     recurrence_of,
     states_of,
 )
-from microgrid.compiler.simplify import simplify, without_gradient
+from microgrid.compiler.simplify import number_values, simplify, without_gradient
 from microgrid.compiler.tracing import Compared, traced_leaf
 from microgrid.engine import Value, topological_order
 from microgrid.nn import Dropout, factors_of
@@ -146,6 +146,37 @@ class Loops:
         last = [at(len(inputs), s) for s in range(len(state))]
         return last, [[given_by(k, x) for x in output] for k in range(len(inputs))]
 
+    def in_stretches(
+        self, step: Both, state: Numbers, inputs: Sequence[Numbers], length: int
+    ) -> tuple[Numbers, list[Numbers]]:
+        """Record a loop over stretches of so many steps, each a loop: the states within one are not stored.
+
+        Args:
+            step: as of ``scan``.
+            state: as of ``scan``.
+            inputs: as of ``scan``.
+            length: of how many steps a stretch is; those that are left make a shorter one.
+
+        Returns:
+            As ``scan``.
+        """
+        width, whole = len(inputs[0]), len(inputs) // length * length
+        if length >= len(inputs):
+            return self.scan(step, state, inputs)
+
+        def stretch(state: Numbers, given: Numbers) -> tuple[Numbers, Numbers]:
+            after, outputs = self.scan(step, state, [given[k * width :][:width] for k in range(length)])
+            return after, [y for output in outputs for y in output]
+
+        flat = [[y for x in inputs[begin : begin + length] for y in x] for begin in range(0, whole, length)]
+        state, given = self.scan(stretch, state, flat)
+        count = len(given[0]) // length
+        outputs = [mine[k * count :][:count] for mine in given for k in range(length)]
+        if whole < len(inputs):
+            state, rest = self.scan(step, state, inputs[whole:])
+            outputs += rest
+        return state, outputs
+
     @staticmethod
     def written_out(output: Value, inputs: Sequence[Value]) -> tuple[Value, list[Value]]:
         """Return an output, and nodes on which it depends, in a graph that has all steps of its loops."""
@@ -216,22 +247,27 @@ def with_loops(program: Program) -> Program:
         return program
     used: dict[int, dict[int, set[int]]] = {}
     for row, mine, frozen in zip(program.rows, _operands(program), without_gradient(program), strict=True):
-        if row is PICK and not frozen:
+        if row is PICK:
             step, slot = _place(program, mine)
-            used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
+            used.setdefault(mine[0], {}).setdefault(slot, set()).update([] if frozen else [step])
     result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[*program.recurrences])
     new: list[int] = []
     loops_of: dict[int, _Unrolled] = {}
+    places: dict[int, dict[int, int]] = {}
     for i, (row, mine, data) in enumerate(program.nodes()):
         operands, recurrence = [new[a] for a in mine], recurrence_of(row)
         if recurrence is not None:
-            inside, apart = _parted(recurrence, used.get(i, {}))
+            kept = _kept(recurrence, used.get(i, {}))
+            place = places[i] = {s: k for k, s in enumerate(kept)}
+            operands = [*[operands[s] for s in kept], *operands[recurrence.body.sizes[0] :]]
+            recurrence = _with_states(recurrence, kept)
+            inside, apart = _parted(recurrence, {place[s]: steps for s, steps in used[i].items() if steps})
             new.append(result.append(SCAN, operands, len(result.recurrences)))
             result.recurrences.append(Recurrence(with_loops(inside.body), inside.steps, inside.stops))
             loops_of[i] = _Unrolled(result, recurrence.body, inside.steps, operands, new[i], apart)
         elif row is PICK:
             step, slot = _place(program, mine)
-            new.append(loops_of[mine[0]].number(step, slot))
+            new.append(loops_of[mine[0]].number(step, places[mine[0]][slot]))
         else:
             new.append(result.append(row, operands, data))
     result.outputs = [new[output] for output in program.outputs]
@@ -247,6 +283,29 @@ def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
     recurrence = recurrence_of(program.rows[mine[0]])
     assert recurrence is not None
     return divmod(int(program.data[mine[1]]), recurrence.body.sizes[0])
+
+
+def _kept(recurrence: Recurrence, used: Collection[int]) -> list[int]:
+    """The numbers of a state that are used, and those that steps read to compute them."""
+    body, stop = recurrence.body, {recurrence.body.sizes[0] - 1} if recurrence.stops else {*[]}
+    kept: set[int] = set()
+    more = {*used, *stop}
+    while more:
+        kept |= more
+        read = number_values(replace(body, outputs=[body.outputs[s] for s in kept]))
+        more = {int(s) for row, s in zip(read.rows, read.data, strict=True) if row is argument_of(0)} - kept
+    return sorted(kept)
+
+
+def _with_states(recurrence: Recurrence, kept: Sequence[int]) -> Recurrence:
+    """Return a recurrence without the other numbers of its states."""
+    body, place = recurrence.body, {s: float(k) for k, s in enumerate(kept)}
+    if len(kept) == body.sizes[0]:
+        return recurrence
+    part = number_values(replace(body, outputs=[body.outputs[s] for s in kept]))
+    part.data = [place[int(x)] if row is argument_of(0) else x for row, x in zip(part.rows, part.data, strict=True)]
+    part.sizes = [len(kept), *body.sizes[1:]]
+    return Recurrence(part, recurrence.steps, recurrence.stops)
 
 
 def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recurrence, set[int]]:
