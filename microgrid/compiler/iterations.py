@@ -257,11 +257,12 @@ def with_loops(program: Program) -> Program:
     for i, (row, mine, data) in enumerate(program.nodes()):
         operands, recurrence = [new[a] for a in mine], recurrence_of(row)
         if recurrence is not None:
-            kept = _kept(recurrence, used.get(i, {}))
+            wanted = used.get(i, {})
+            kept = _kept(recurrence, wanted)
             place = places[i] = {s: k for k, s in enumerate(kept)}
             operands = [*[operands[s] for s in kept], *operands[recurrence.body.sizes[0] :]]
             recurrence = _with_states(recurrence, kept)
-            inside, apart = _parted(recurrence, {place[s]: steps for s, steps in used[i].items() if steps})
+            inside, apart = _parted(recurrence, {place[s]: steps for s, steps in wanted.items() if steps})
             new.append(result.append(SCAN, operands, len(result.recurrences)))
             result.recurrences.append(Recurrence(with_loops(inside.body), inside.steps, inside.stops))
             loops_of[i] = _Unrolled(result, recurrence.body, inside.steps, operands, new[i], apart)
@@ -315,7 +316,8 @@ def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recur
     while more := _read(body, alive) - alive:
         alive |= more
     apart: set[int] = set()
-    while more := {s for s in alive - _read(body, alive) if len(used.get(s, ())) < steps}:
+    still = {s for s in alive if _goes_on(body, body.outputs[s])}
+    while more := {s for s in alive - _read(body, alive) - still if len(used.get(s, ())) < steps}:
         alive, apart = alive - more, apart | more
     if len(alive) == len(body.outputs):
         return recurrence, apart
@@ -323,6 +325,16 @@ def _parted(recurrence: Recurrence, used: Mapping[int, set[int]]) -> tuple[Recur
     outputs = enumerate(body.outputs)
     inside.outputs = [x if s in alive else inside.append(ops.stop_gradient, (x,)) for s, x in outputs]
     return Recurrence(inside, steps, recurrence.stops), apart
+
+
+def _goes_on(body: Program, output: int) -> bool:
+    """Whether a node is a number of a state of a loop in a step, to which a gradient comes from its next one anyway."""
+    if body.rows[output] is not PICK:
+        return False
+    mine = body.arguments[body.starts[output] : body.starts[output + 1]]
+    recurrence = recurrence_of(body.rows[mine[0]])
+    assert recurrence is not None
+    return _place(body, mine)[1] in _read(recurrence.body, range(recurrence.body.sizes[0]))
 
 
 def _read(body: Program, slots: Collection[int]) -> set[int]:
