@@ -148,10 +148,11 @@ def scan(
     outside = Writer(build, given, steps, along)
     inner = Builder(build.rules)
     nodes = [x for x in reachable([step]) if x.number not in given and x is not state]
-    apart = idle is not None or any(isinstance(x, Scan) for x in nodes)
-    depends = {state.number, *(outside.along if apart else [])}
-    for x in nodes:
-        if any(operand.number in depends for operand in x.arrays()):
+    loops = any(isinstance(x, Scan) for x in nodes)
+    depends = {state.number, *(outside.along if loops or idle is not None else [])}
+    for x in nodes:  # what a loop reads in each of its steps is one number out here, to which one gradient comes back
+        repeats = loops and isinstance(x, View) and any(x.shape[k] > 1 for k in x.map.repeats())
+        if repeats or any(operand.number in depends for operand in x.arrays()):
             depends.add(x.number)
     outside.write(x for x in nodes if x.number not in depends)
     slots: dict[tuple[int, bool], Node] = {}
