@@ -190,7 +190,7 @@ def kept(xs):
                 ValueError,
                 f"checkpoint must be None, 'sqrt' or a positive integer.*; got {x!r}: .*take 'sqrt'",
             )
-            for x in (0, -1, 1.5, True, "quadratic", [3])
+            for x in (0, -1, 1.5, True, "quadratic")
         ],
         (lambda: mg.iterate(3.0, 1.0, until=bool, at_most=1), TypeError, "takes a function from a state .*; got 3.0"),
         (lambda: mg.iterate(abs, 1.0, until=1e-9, at_most=1), TypeError, "until must be a function .*; got 1e-09"),
