@@ -463,7 +463,7 @@ def _through_steps(
     for k, place in zip(wanted, places[1:], strict=True):
         index = place.after(whole) if k > last_input else place.each(x.steps, size).after(behind)
         product = build.view(states, index)
-        if states.batched and not outside[k].batched and not per_sample:
+        if x.batched and not outside[k].batched and not per_sample:
             product = build.sum_samples(product)
         rest.append((outside[k], product))
     return build.apply(ops.add, build.view(states, places[0].after(whole)), first), rest
