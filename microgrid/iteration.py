@@ -5,8 +5,9 @@ The number of steps of a loop with a condition depends on the data, and in a bat
 
 import inspect
 from collections.abc import Callable, Iterable
+from math import isqrt
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from microgrid import ops
 from microgrid.calculus import flatten, jacobian
@@ -26,7 +27,11 @@ _ORDERS = 3
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[Any, Output]], state: State, inputs: Iterable[object]
+    step: Callable[[Any, Any], tuple[Any, Output]],
+    state: State,
+    inputs: Iterable[object],
+    *,
+    checkpoint: int | Literal["sqrt"] | None = None,
 ) -> tuple[State, list[Output]]:
     """Return the last state of a loop over inputs, and what each step gives: ``state, output = step(state, input)``.
 
@@ -45,8 +50,16 @@ def scan(
 
     An ordinary ``for`` compiles to a loop, too, but all of its steps are traced. Here one is, whatever the number of
     inputs: so a long loop compiles quickly, and in memory linear in steps times state. Derivatives of any order go
-    through all steps, by parameters, the state and the inputs. Within a step of another loop, and where a derivative is
-    taken within the compiled function, it is traced step by step.
+    through all steps, by parameters, the state and the inputs. A loop in a step of a loop is one, too, whose steps are
+    run again on the way back. Where a derivative is taken within the compiled function, all steps are traced.
+
+    For the gradient all states are stored, and what is computed for all steps at once. With ``checkpoint=k`` the loop
+    is one over stretches of k steps: the state before each is stored, and on the way back the stretch is run again from
+    there, so that some n/k + k states are stored instead of n, for one more run of the steps; fewest by ``"sqrt"``,
+    k = ⌈√n⌉ (A. Griewank, A. Walther, *Evaluating Derivatives*, 2008, chapter 12). Gradients are the same but for the
+    order in which they are added up. An output that is used is stored for each step: for a sum of them add up in the
+    state. Eagerly every node stays and ``checkpoint`` changes nothing, nor where a derivative is taken within the
+    compiled function.
 
     Args:
         step: the next state, of the structure of ``state``, and an output, from a state and an input. It may use any
@@ -54,12 +67,13 @@ def scan(
         state: the first one: a number, or lists, tuples, dicts of numbers, nested as you like.
         inputs: one for each step, all of one structure of numbers: a list, an array's first axis, ``zip(xs, ys)`` of
             several, ``range(n)`` to count.
+        checkpoint: the number of steps in a stretch of a compiled loop, ``"sqrt"``, or None: one stretch.
 
     Raises:
         TypeError: if ``step`` is no function, ``inputs`` cannot be iterated, or a part of a structure is
             not a number.
-        ValueError: if ``step`` returns anything but a state of the structure that it is given, and an output; or if the
-            inputs of a loop that is compiled differ in structure.
+        ValueError: if ``step`` returns anything but a state of the structure that it is given, and an output; if the
+            inputs of a loop that is compiled differ in structure; or if ``checkpoint`` is none of these.
     """
     if not callable(step):
         raise TypeError(f"scan() takes a function from a state and an input; got {ops.short_repr(step)}")
@@ -69,6 +83,7 @@ def scan(
             "without one take range(n)"
         )
     entries = [*inputs]
+    length = _stretch(checkpoint, len(entries))
     numbers, rebuild, structure = _parts(state)
     put_together: list[Callable[[_Numbers], Output]] = []
 
@@ -102,8 +117,22 @@ def scan(
         put_together.append(rebuild_output)
         return after, mine
 
-    numbers, given = recorded.scan(traced, numbers, rows)
+    numbers, given = recorded.in_stretches(traced, numbers, rows, length)
     return rebuild(numbers), [put_together[-1](mine) for mine in given]
+
+
+def _stretch(checkpoint: object, steps: int) -> int:
+    """Return of how many steps a stretch is, between two states that are stored."""
+    if checkpoint is None:
+        return max(steps, 1)
+    if isinstance(checkpoint, str) and checkpoint == "sqrt":
+        return isqrt(max(steps - 1, 0)) + 1
+    if isinstance(checkpoint, bool) or not hasattr(type(checkpoint), "__index__") or (length := index(checkpoint)) < 1:  # type: ignore[call-overload]
+        raise ValueError(
+            "checkpoint must be None, 'sqrt' or a positive integer, the number of steps between two states that are "
+            f"stored; got {ops.short_repr(checkpoint)}: for some √n take 'sqrt'"
+        )
+    return length
 
 
 def _parts(structure: object) -> tuple[_Numbers, Callable[[_Numbers], Any], str]:

@@ -157,6 +157,7 @@ def test_a_loop_over_no_inputs_ends_where_it_begins_and_state_and_output_may_be_
     assert mg.scan(lambda s, x: (s + x, s), 1.5, []) == (1.5, [])
     assert mg.scan(lambda s, x: (None, 2 * x), None, range(3)) == (None, [0, 2, 4])
     assert mg.scan(lambda s, x: (s + x, None), 0.0, np.array([1.0, 2.0])) == (3.0, [None, None])
+    assert mg.scan(lambda s, x: (s + x, s), 0.0, [1.0, 2.0, 3.0], checkpoint=2) == (6.0, [0.0, 1.0, 3.0])
 
 
 def kept(xs):
@@ -183,6 +184,14 @@ def kept(xs):
             r"None may be a whole input or output, but not a part of one; got \(None, ",
         ),
         (lambda: mg.compile(kept)([[1.0, 2.0]]), mg.TraceError, "must return its numbers, not keep them elsewhere"),
+        *[
+            (
+                lambda x=x: mg.scan(lambda s, _: (s, None), 1.0, [1], checkpoint=x),
+                ValueError,
+                f"checkpoint must be None, 'sqrt' or a positive integer.*; got {x!r}: .*take 'sqrt'",
+            )
+            for x in (0, -1, 1.5, True, "quadratic")
+        ],
         (lambda: mg.iterate(3.0, 1.0, until=bool, at_most=1), TypeError, "takes a function from a state .*; got 3.0"),
         (lambda: mg.iterate(abs, 1.0, until=1e-9, at_most=1), TypeError, "until must be a function .*; got 1e-09"),
         (lambda: mg.iterate(abs, 1.0, until=lambda a, b, c: True, at_most=1), TypeError, "must take one argument"),

@@ -27,7 +27,7 @@ from microgrid.compiler.program import (
     recurrence_of,
     states_of,
 )
-from microgrid.compiler.simplify import simplify, without_gradient
+from microgrid.compiler.simplify import number_values, simplify, without_gradient
 from microgrid.compiler.tracing import Compared, traced_leaf
 from microgrid.engine import Value, topological_order
 from microgrid.nn import Dropout, factors_of
@@ -49,12 +49,11 @@ _WRITTEN = 8
 class Loops:
     """What records the loops of a function that is traced.
 
-    One in a step of another, or of which a derivative is taken within the function, is written out: all of its steps.
+    One of which a derivative is taken within the function is written out: all of its steps.
     """
 
     def __init__(self) -> None:
         self._around = under_way.get()
-        self._inside = False
 
     def iterate(
         self, step: Step, ends: Condition, looks_back: bool, state: Numbers, at_most: int
@@ -97,7 +96,7 @@ class Loops:
         Returns:
             The numbers of the last state, and what each step gives.
         """
-        if self._inside or under_way.get() != self._around:
+        if under_way.get() != self._around:
             given = []
             for x in inputs:
                 state, output = step(state, x)
@@ -113,12 +112,10 @@ class Loops:
             return drawn[-1][1]
 
         token = factors_of.set(drawn_anew)
-        self._inside = True
         try:
             with watch_apart(nodes.append):
                 new, output = [[*map(_as_value, numbers)] for numbers in step([*before], [*entry])]
         finally:
-            self._inside = False
             factors_of.reset(token)
         inputs = [[*x, *[y for module, mine in drawn for y in draw(module, len(mine))]] for x in inputs]
         entry += [leaf for _, mine in drawn for leaf in mine]
@@ -151,6 +148,37 @@ class Loops:
 
         last = [at(len(inputs), s) for s in range(len(state))]
         return last, [[given_by(k, x) for x in output] for k in range(len(inputs))]
+
+    def in_stretches(
+        self, step: Both, state: Numbers, inputs: Sequence[Numbers], length: int
+    ) -> tuple[Numbers, list[Numbers]]:
+        """Record a loop over stretches of so many steps, each a loop: the states within one are not stored.
+
+        Args:
+            step: as of ``scan``.
+            state: as of ``scan``.
+            inputs: as of ``scan``.
+            length: of how many steps a stretch is; those that are left make a shorter one.
+
+        Returns:
+            As ``scan``.
+        """
+        width, whole = len(inputs[0]), len(inputs) // length * length
+        if length >= len(inputs):
+            return self.scan(step, state, inputs)
+
+        def stretch(state: Numbers, given: Numbers) -> tuple[Numbers, Numbers]:
+            after, outputs = self.scan(step, state, [given[k * width :][:width] for k in range(length)])
+            return after, [y for output in outputs for y in output]
+
+        flat = [[y for x in inputs[begin : begin + length] for y in x] for begin in range(0, whole, length)]
+        state, given = self.scan(stretch, state, flat)
+        count = len(given[0]) // length
+        outputs = [mine[k * count :][:count] for mine in given for k in range(length)]
+        if whole < len(inputs):
+            state, rest = self.scan(step, state, inputs[whole:])
+            outputs += rest
+        return state, outputs
 
     @staticmethod
     def written_out(output: Value, inputs: Sequence[Value]) -> tuple[Value, list[Value]]:
@@ -227,27 +255,34 @@ def with_loops(program: Program) -> Program:
         if row is PICK:
             step, slot = _place(program, mine)
             last[mine[0]] = max(step, last.get(mine[0], 0))
-            if not frozen:
-                used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
-    result = Program(sizes=program.sizes, parameters=program.parameters)
+            used.setdefault(mine[0], {}).setdefault(slot, set()).update([] if frozen else [step])
+    result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[*program.recurrences])
     new: list[int] = []
     loops_of: dict[int, _Unrolled] = {}
+    places: dict[int, dict[int, int]] = {}
     for i, (row, mine, data) in enumerate(program.nodes()):
         operands, recurrence = [new[a] for a in mine], recurrence_of(row)
         if recurrence is not None:
-            inside, apart = _parted(recurrence, used.get(i, {}), last.get(i, 0))
-            (size, inputs, _), steps = inside.body.sizes, recurrence.steps
+            wanted = used.get(i, {})
+            kept = _kept(recurrence, wanted)
+            place = places[i] = {s: k for k, s in enumerate(kept)}
+            operands = [*[operands[s] for s in kept], *operands[recurrence.body.sizes[0] :]]
+            recurrence = _with_states(recurrence, kept)
+            gradients = {place[s]: steps for s, steps in wanted.items() if steps}
+            inside, apart = _parted(recurrence, gradients, last.get(i, 0))
+            (size, inputs, _), steps = recurrence.body.sizes, recurrence.steps
             in_loop = operands[: size + inside.steps * inputs] + operands[size + steps * inputs :]
             new.append(result.append(SCAN, in_loop, len(result.recurrences)) if inside.steps else -1)
-            result.recurrences += [inside] * (inside.steps > 0)
+            if inside.steps:
+                result.recurrences.append(Recurrence(with_loops(inside.body), inside.steps, inside.stops))
             loops_of[i] = _Unrolled(result, recurrence, inside.steps, operands, new[i], apart)
         elif row is PICK:
             step, slot = _place(program, mine)
-            new.append(loops_of[mine[0]].number(step, slot))
+            new.append(loops_of[mine[0]].number(step, places[mine[0]][slot]))
         else:
             new.append(result.append(row, operands, data))
     result.outputs = [new[output] for output in program.outputs]
-    return result
+    return with_loops(result)  # of a step that is computed apart there may be loops left
 
 
 def _operands(program: Program) -> list[list[int]]:
@@ -259,6 +294,29 @@ def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
     recurrence = recurrence_of(program.rows[mine[0]])
     assert recurrence is not None
     return divmod(int(program.data[mine[1]]), recurrence.body.sizes[0])
+
+
+def _kept(recurrence: Recurrence, used: Collection[int]) -> list[int]:
+    """The numbers of a state that are used, and those that steps read to compute them."""
+    body, stop = recurrence.body, {recurrence.body.sizes[0] - 1} if recurrence.stops else {*[]}
+    kept: set[int] = set()
+    more = {*used, *stop}
+    while more:
+        kept |= more
+        read = number_values(replace(body, outputs=[body.outputs[s] for s in kept]))
+        more = {int(s) for row, s in zip(read.rows, read.data, strict=True) if row is argument_of(0)} - kept
+    return sorted(kept)
+
+
+def _with_states(recurrence: Recurrence, kept: Sequence[int]) -> Recurrence:
+    """Return a recurrence without the other numbers of its states."""
+    body, place = recurrence.body, {s: float(k) for k, s in enumerate(kept)}
+    if len(kept) == body.sizes[0]:
+        return recurrence
+    part = number_values(replace(body, outputs=[body.outputs[s] for s in kept]))
+    part.data = [place[int(x)] if row is argument_of(0) else x for row, x in zip(part.rows, part.data, strict=True)]
+    part.sizes = [len(kept), *body.sizes[1:]]
+    return Recurrence(part, recurrence.steps, recurrence.stops)
 
 
 def _parted(recurrence: Recurrence, used: Mapping[int, set[int]], last: int) -> tuple[Recurrence, set[int]]:
@@ -274,8 +332,9 @@ def _parted(recurrence: Recurrence, used: Mapping[int, set[int]], last: int) -> 
     while more := _read(body, alive) - alive:
         alive |= more
     apart: set[int] = set()
+    still = {s for s in alive if _goes_on(body, body.outputs[s])}
     used = {s: {*mine} for s, mine in used.items()}
-    while more := {s for s in alive - _read(body, alive) if len(used.get(s, ())) < steps}:
+    while more := {s for s in alive - _read(body, alive) - still if len(used.get(s, ())) < steps}:
         alive, apart = alive - more, apart | more
         for s in more:
             for read in _read(body, {s}):
@@ -308,6 +367,16 @@ def _frozen(body: Program, slots: Collection[int]) -> list[bool]:
     """Whether nothing flows back to a node with a slope from some numbers of the next state."""
     frozen = without_gradient(replace(body, outputs=[body.outputs[s] for s in slots]))
     return [closed for closed, row in zip(frozen, body.rows, strict=True) if any(map(callable, row.partials))]
+
+
+def _goes_on(body: Program, output: int) -> bool:
+    """Whether a node is a number of a state of a loop in a step, to which a gradient comes from its next one anyway."""
+    if body.rows[output] is not PICK:
+        return False
+    mine = body.arguments[body.starts[output] : body.starts[output + 1]]
+    recurrence = recurrence_of(body.rows[mine[0]])
+    assert recurrence is not None
+    return _place(body, mine)[1] in _read(recurrence.body, range(recurrence.body.sizes[0]))
 
 
 def _read(body: Program, slots: Collection[int]) -> set[int]:

@@ -98,6 +98,12 @@ class Program:
         self.data.append(data)
         return len(self.rows) - 1
 
+    def bodies(self) -> "Iterator[tuple[Program, int]]":
+        """Yield the program of a step of each recurrence, those within steps, too, and how many steps are made."""
+        for recurrence in self.recurrences:
+            yield recurrence.body, recurrence.steps
+            yield from ((body, recurrence.steps * steps) for body, steps in recurrence.body.bodies())
+
     @property
     def columns(self) -> tuple[list[Op], list[int], list[int], list[float]]:
         """The lists of rows, starts, arguments and data, for the passes that run over all nodes."""
@@ -168,7 +174,7 @@ class Recurrence:
         rows, starts, arguments, data = self.body.columns
         numbers = tuple([float(x).hex() for x in data])
         lists = tuple(rows), tuple(starts), tuple(arguments), numbers, tuple(self.body.outputs), tuple(self.body.sizes)
-        return (*lists, self.steps, self.stops)
+        return (*lists, tuple(self.body.recurrences), self.steps, self.stops)
 
     def __reduce__(self) -> tuple[object, ...]:
         return known, self.key
@@ -177,8 +183,9 @@ class Recurrence:
 @lru_cache(maxsize=1024)
 def known(*key: Any) -> Recurrence:
     """Return the recurrence of a step, the same one wherever it is traced again: rows are told apart by identity."""
-    rows, starts, arguments, numbers, outputs, sizes, steps, stops = key
-    body = Program([*rows], [*starts], [*arguments], [*map(float.fromhex, numbers)], [*outputs], [*sizes])
+    rows, starts, arguments, numbers, outputs, sizes, recurrences, steps, stops = key
+    data = [*map(float.fromhex, numbers)]
+    body = Program([*rows], [*starts], [*arguments], data, [*outputs], [*sizes], recurrences=[*recurrences])
     return Recurrence(body, steps, stops)
 
 

@@ -409,7 +409,18 @@ def numpy_namespace(dtype: Any, names: dict[str, Any]) -> dict[str, Any]:
     }
     others = {
         name: getattr(np, name)
-        for name in ("arange", "copyto", "einsum", "empty", "matmul", "ndarray", "ones", "take", "zeros")
+        for name in (
+            "arange",
+            "ascontiguousarray",
+            "copyto",
+            "einsum",
+            "empty",
+            "matmul",
+            "ndarray",
+            "ones",
+            "take",
+            "zeros",
+        )
     }
     return {
         **functions,

@@ -117,10 +117,10 @@ class Stages:
         if found is not None:
             classes = classify(found, batched=signature.batched)
             statements = len(classes.rows)
-            for recurrence in found.recurrences:
-                rows = classify(recurrence.body, batched=signature.batched).rows
-                statements += recurrence.steps * sum(row.arity > 0 or row in VARIADIC for row in rows)
-            better_apart = self._is_better_apart(statements, sum(x.steps for x in found.recurrences))
+            for body, steps in found.bodies():
+                rows = classify(body, batched=signature.batched).rows
+                statements += steps * sum(row.arity > 0 or row in VARIADIC for row in rows)
+            better_apart = self._is_better_apart(statements, sum(steps for _, steps in found.bodies()))
             if given is None and (statements <= FEW or better_apart):
                 cheaper, found = found, None
         if found is None:

@@ -382,12 +382,14 @@ def workloads():
         yield "recurrent", mg.compile(recurrent(), batch=batch), [steps], "both"
     smoothed = mg.compile(lambda xs, a: mg.scan(lambda s, x: (mg.tanh(s * a + x), s), a, xs)[1][-1] * a)
     yield "scan", smoothed, [rng.normal(size=(4, 7)), rng.normal(size=4)], "both"
+    stretches = mg.compile(lambda xs, a: mg.scan(lambda s, x: (mg.tanh(s * a + x), None), a, xs, checkpoint=3)[0])
+    yield "stretches", stretches, [rng.normal(size=(4, 7)), rng.normal(size=4)], "both"
     yield "root", mg.compile(root, reduce=None), [np.array([0.3, 2.0, 900.0, 1.0])], "arguments"
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
 @pytest.mark.parametrize("tile", [1, 3])
-@pytest.mark.parametrize("which", range(12))
+@pytest.mark.parametrize("which", range(13))
 def test_an_exported_kernel_agrees_with_numpy_and_touches_no_memory_but_its_own(tmp_path, which, tile, real):
     name, function, batch, by = list(workloads())[which]
     text = function.kernel(*batch).to_c(name, by, real=real, tile=tile, batch=batch)

@@ -12,6 +12,9 @@ from programs import any_number
 import microgrid as mg
 from microgrid import nn
 from microgrid.compiler import TraceError
+from microgrid.compiler.ir import Scan
+from microgrid.compiler.passes.memory import is_computed
+from microgrid.compiler.targets.native.target import loop_program
 from tests.compiler.test_agreement import Tally, at
 
 TARGETS = ["numpy", "native"]
@@ -302,6 +305,88 @@ def test_a_parameter_in_a_state_that_samples_may_share_has_the_gradient_of_all_o
     found = (*kernel.value_and_grad([0.7], xs), kernel.hessian([0.7], xs).ravel())
     for mine, expected in zip(found, [0.49 * mean, [1.4 * mean], [2.0 * mean]], strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-14)
+
+
+def rings(checkpoint, p, xs, start, used=slice(None)):
+    """Steps of two inputs each that read parameters; one output is a number of the state, one has a pole at 0."""
+
+    def step(s, x):
+        a = mg.tanh(p[0] * s[0] + x[0] * s[1] + p[1])
+        return [a, mg.sin(s[1] * x[1]) - p[2] * s[0]], (a, mg.sqrt((s[0] - start) * x[0]))
+
+    state, outputs = mg.scan(step, [start, 0.5], xs, checkpoint=checkpoint)
+    return state[0] * state[1] + mg.total([a * b for a, b in outputs[used]])
+
+
+def of_rings(checkpoint, target, batch, used, tasks):
+    """The value and the gradients by each of some arguments, and the Hessian matrix if it is among them."""
+    p, rng = [mg.Value(x) for x in (0.7, -0.3, 0.4)], np.random.default_rng(3)
+    xs, start = rng.uniform(0.5, 1.0, size=(3, 7, 2)), np.array([-1.5, -2.0, -1.2])
+    given = (xs, start) if batch else (xs[0], start[0])
+    f = mg.compile(lambda xs, start: rings(checkpoint, p, xs, start, used), target=target, batch=batch)
+    kernel = f.kernel(*given)
+    found = [kernel.value_and_grad(kernel.theta, *given, by=by) for by in tasks if by != "hessian"]
+    found += [kernel.hessian(kernel.theta, *given)] * ("hessian" in tasks)
+    assert kernel.target == target
+    return np.concatenate([np.ravel(x) for x in flat(tuple(found))])
+
+
+@pytest.mark.parametrize(
+    ("target", "batch", "used", "lengths", "tasks"),
+    [
+        ("numpy", True, slice(0, 0), [1, 2, 3, 7, 100, "sqrt"], ["parameters", "hessian"]),
+        ("numpy", True, slice(1, None), [np.int64(3)], ["parameters", "arguments", "both", "hessian"]),
+        ("numpy", False, slice(5, 0, -2), ["sqrt"], ["arguments", "both"]),
+        ("native", True, slice(0, 0), [3], ["both", "hessian"]),
+        ("native", False, slice(1, 2), ["sqrt"], ["arguments"]),
+    ],
+)
+def test_a_loop_in_stretches_has_the_numbers_of_one_whose_states_are_all_stored(target, batch, used, lengths, tasks):
+    expected = of_rings(None, "numpy", batch, used, tasks)
+    assert np.isfinite(expected).all()
+    for length in lengths:
+        np.testing.assert_allclose(of_rings(length, target, batch, used, tasks), expected, rtol=1e-12, atol=1e-13)
+
+
+def numbers_stored(program):
+    """How many numbers a program computes; those of a step count once."""
+    return sum(x.size + (numbers_stored(x.body) if isinstance(x, Scan) else 0) for x in program.nodes if is_computed(x))
+
+
+def test_of_a_loop_in_stretches_the_states_before_each_are_stored_and_those_within_one():
+    cell = nn.Layer(1 + 4, 4, nonlin="tanh", seed=0)
+
+    def stored(steps, checkpoint):
+        def f(xs):
+            return mg.total(mg.scan(lambda h, x: (cell([x, *h]), h[0] * x), [0.0] * 4, xs, checkpoint=checkpoint)[0])
+
+        kernel = mg.compile(f, target="native").kernel(np.ones((2, steps)))
+        task = kernel._task("parameters")
+        buffers = loop_program(kernel.stages, task).buffers
+        local = sum(b.members for b in buffers if b.role == "local" and not b.name.startswith("packed"))
+        return np.array([numbers_stored(kernel.stages.array_program(task)), local])
+
+    for length, steps, count in (("sqrt", 100, 20), ("sqrt", 1600, 80), (5, 1600, 325), (400, 1600, 404)):
+        states = stored(steps, length)
+        assert (states > 4 * count).all()
+        assert (states < 80 * count).all()
+    assert (stored(1600, None) > 9 * stored(1600, "sqrt")).all()
+    assert (stored(6400, "sqrt") < 2.2 * stored(1600, "sqrt")).all()
+
+
+def test_a_loop_in_a_step_is_traced_once_and_makes_a_program_of_one_size():
+    sizes, calls = [], []
+
+    def step(u, v):
+        calls.append(u)
+        return mg.sin(u) * v, None
+
+    for count in (5, 50):
+        f = mg.compile(lambda xs, ys: mg.scan(lambda s, x: (mg.scan(step, s + x, ys)[0], None), 0.0, xs)[0])
+        kernel = f.kernel(np.ones((2, count)), np.ones((2, 2 * count)))
+        sizes.append(len(kernel.dump("arrays").splitlines()))
+    assert sizes[0] == sizes[1] < 60
+    assert len(calls) <= 4
 
 
 def test_a_step_over_ten_thousand_inputs_is_traced_once():

@@ -38,6 +38,10 @@ FOLDS = ["mg.total({v})", "sum({v})", "mg.dot({v}, {w})", "mg.logsumexp({v})", "
         "mg.scan(lambda s, t: (mg.sin(s) * {b} + t, None), {a}, {v})[0]",
         "mg.scan(lambda s, t: ({b} * {b}, s), {a}, {v})[0]",
         "mg.scan(lambda s, t: ((s[1] * 0.5, t[0] - s[0]), None), ({a}, {b}), [*zip({v}, {w})])[0][1]",
+        "mg.scan(lambda s, t: (mg.sin(s) * {b} + t, None), {a}, {v} * 3, checkpoint=4)[0]",
+        "mg.scan(lambda s, t: (mg.scan(lambda u, w: (mg.sin(u) * w, None), s * t, {w})[0] + {b}, None), {a}, {v})[0]",
+        "mg.scan(lambda s, t: (s - mg.iterate(lambda u: mg.sin(u) * {b} + 0.7, t, until=lambda u, w:"
+        " abs(w - u) < 0.0521, at_most=4), None), {a}, {v})[0]",
         "mg.iterate(lambda s: mg.sin(s) * {b} + 0.7, {a}, until=lambda s, t: abs(t - s) < 0.0521, at_most=7)",
         "mg.iterate(lambda s: (s[1] * 0.5, s[0] - {b}), ({a}, {v}[0]), until=lambda s: s[0] < 0.3142, at_most=6)[1]",
         ]  # fmt: skip
@@ -56,6 +60,7 @@ MAPS = ["[mg.tanh(t) for t in {v}]", "[s * t for s, t in zip({v}, {w})]", "[t * 
         "states(lambda s, t: s + t, {a}, {v} * 5)[-len({v}):]", "states(mg.maximum, {v}[0], {w} * 9)[:len({v})]",
         "states(lambda s, t: s * {a} - t, 0.25, {v} * 5)[:len({v})]",
         "mg.scan(lambda s, t: (mg.tanh(s * {a} + t), s * t), {c}, {v})[1]",
+        "mg.scan(lambda s, t: (mg.tanh(s * {a} + t), s * t), {c}, {v}, checkpoint='sqrt')[1]",
         "[s + t for s, t in mg.scan(lambda s, k: ({{'n': s['n'] * 0.5 + k}}, (s['n'], {a})), {{'n': {c}}},"
         " range(len({v})))[1]]"]  # fmt: skip
 

@@ -37,7 +37,7 @@ from microgrid.compiler.ir import (
 )
 from microgrid.compiler.passes.builder import Builder
 from microgrid.compiler.passes.lift import instantiate
-from microgrid.compiler.passes.scan import Writer, known_slots, scan, slots_of
+from microgrid.compiler.passes.scan import Writer, has_loops, known_slots, scan, slots_of
 from microgrid.compiler.program import Program, argument_of, from_values
 from microgrid.compiler.simplify import simplify
 from microgrid.compiler.tracing import trace, traced_leaf
@@ -99,7 +99,7 @@ def gradients(
                     send_back(x, operand, Map.whole(operand.shape), product)
             continue
         if isinstance(x, Scan):
-            through = _through_scan if x.idle is None else _through_idle_scan
+            through = _through_scan if x.idle is None and not has_loops(x) else _through_steps
             start, rest = through(build, x, pieces.pop(x.number), active, per_sample)
             if x.start.number in active:
                 send_back(x, x.start, Map.whole(x.start.shape), start)
@@ -300,7 +300,7 @@ def _pushed_through_scan(build: Builder, x: Scan, along: Callable[[Operand], Ope
     (step,) = tangents(inner, [body.now(x.body.outputs[0])], directions)
     if x.idle is None:
         return scan(build, inner.stored(step, state.shape), state, given, has_entries, first, x.steps, x.backward)
-    step, idle = _unless_idle(inner, x, slots, step, state), (slots[x.idle[0]], x.idle[1])
+    step, idle = _unless_idle(inner, x, slots, step, state, state.shape), (slots[x.idle[0]], x.idle[1])
     return scan(build, step, state, given, has_entries, first, x.steps, x.backward, idle)
 
 
@@ -401,25 +401,26 @@ def _through_scan(
     return start, rest  # type: ignore[return-value]
 
 
-def _through_idle_scan(
+def _through_steps(
     build: Builder, x: Scan, pieces: list[tuple[Map, Operand]], active: set[int], per_sample: bool
 ) -> tuple[Operand, list[tuple[Node, Operand]]]:
-    """Do what ``_through_scan`` does where some steps are idle: nothing is computed but in the others.
+    """Do what ``_through_scan`` does one step after the other: where some are idle, or have loops in them.
 
-    What flows back to the constants is added up on the way: it is in the state of the scan backward, behind λ. An idle
-    step leaves all of it as it is, so no 0·∞ comes from one.
+    What flows back to the constants is added up on the way, and what flows back to the inputs put there: both are in
+    the state of the scan backward, behind λ. An idle step leaves all of it as it is, so no 0·∞ comes from one. A step
+    with a loop is computed again, so the states of that loop are there for one step at a time.
     """
-    assert x.idle is not None
-    end, outside = x.end(last=True), [x.start, *x.inputs, *x.constants]
+    end, outside, last_input = x.end(last=True), [x.start, *x.inputs, *x.constants], len(x.inputs)
     wanted = [k for k, operand in enumerate(outside) if k and operand.number in active]
-    if any(k <= len(x.inputs) for k in wanted) or not all(_inside(index, end) for index, _ in pieces):
+    to_end = all(_inside(index, end) for index, _ in pieces)
+    if not has_loops(x) and (any(k <= last_input for k in wanted) or not to_end):
         return _through_scan(build, x, pieces, active, per_sample)
-    last = _collected(build, end.shape, [(Map.of(index.points() - end.base), value) for index, value in pieces])
-    sizes = [outside[k].size for k in (0, *wanted)]
+    shapes = [x.shape[1:], *[outside[k].shape[k <= last_input :] for k in wanted]]
+    sizes = [math.prod(shape) for shape in shapes]
     size = sum(sizes)
     places = [
-        Map(outside[k].shape, first, Map.whole(outside[k].shape).strides)
-        for k, first in zip((0, *wanted), accumulate(sizes, initial=0), strict=False)
+        Map(shape, first, Map.whole(shape).strides)
+        for shape, first in zip(shapes, accumulate(sizes, initial=0), strict=False)
     ]
 
     inner = Builder(build.rules)
@@ -428,33 +429,52 @@ def _through_idle_scan(
     body = Writer(inner, known_slots(x, slots))
     body.write(x.body.nodes)
     (step,) = x.body.outputs
-    parts = [inner.view(later, place) for place in places]
-    back = gradients(inner, [(body.now(step), parts[0])], [slots[k] for k in (0, *wanted)], per_sample=True)
-    added = [back[0], *[inner.apply(ops.add, a, b) for a, b in zip(parts[1:], back[1:], strict=True)]]
-    new = _unless_idle(inner, x, slots, inner.scatter((size,), [*zip(places, added, strict=True)]), later)
     given: dict[int, Operand] = {slot.number: operand for slot, operand in zip(slots[1:], outside[1:], strict=True)}
     given[slots[0].number] = build.view(x, x.rows(behind=False))
-    entries = [slot.number for slot in slots[: 1 + len(x.inputs)]]
+    entries = [slot.number for slot in slots[: 1 + last_input]]
+    arriving, *added = [inner.view(later, place) for place in places]
+    if to_end:
+        moved = [(Map.of(index.points() - end.base), value) for index, value in pieces]
+        last, first = _collected(build, end.shape, moved), 0.0
+    else:
+        gradient = _collected(build, x.shape, pieces)
+        last, first = 0.0, build.view(gradient, x.end(last=False))
+        more = inner.slot(len(slots) + 1, *x.slots()[0])
+        given[more.number] = build.view(gradient, x.rows(behind=True))
+        entries.append(more.number)
+        arriving = inner.apply(ops.add, arriving, more)
+    back = gradients(inner, [(body.now(step), arriving)], [slots[k] for k in (0, *wanted)], per_sample=True)
+    through, *products = back
+    for n, k in enumerate(wanted):
+        products[n] = products[n] if k <= last_input else inner.apply(ops.add, added[n], products[n])
+    new = inner.scatter((size,), [*zip(places, (through, *products), strict=True)])
+    flag = None
+    if x.idle is not None:
+        old = [0.0 if k <= last_input else part for k, part in zip(wanted, added, strict=True)]
+        still = (
+            later if to_end and old == added else inner.scatter((size,), [*zip(places, (arriving, *old), strict=True)])
+        )
+        new, flag = _unless_idle(inner, x, slots, new, still, (size,)), (slots[x.idle[0]], x.idle[1])
     start = build.stored(build.scatter((size,), [(places[0], last)]), (size,))
-    idle = slots[x.idle[0]], x.idle[1]
-    states = scan(build, new, later, given, entries, start, x.steps, not x.backward, idle)
+    states = scan(build, inner.stored(new, (size,)), later, given, entries, start, x.steps, not x.backward, flag)
     assert isinstance(states, Scan)
-    whole = states.end(last=True)
-    first, *found = [build.view(states, place.after(whole)) for place in places]
-    if states.batched and not per_sample:
-        found = [
-            product if outside[k].batched else build.sum_samples(product)
-            for k, product in zip(wanted, found, strict=True)
-        ]
-    return first, [(outside[k], product) for k, product in zip(wanted, found, strict=True)]
+    whole, behind = states.end(last=True), states.rows(behind=True)
+    rest: list[tuple[Node, Operand]] = []
+    for k, place in zip(wanted, places[1:], strict=True):
+        index = place.after(whole) if k > last_input else place.each(x.steps, size).after(behind)
+        product = build.view(states, index)
+        if x.batched and not outside[k].batched and not per_sample:
+            product = build.sum_samples(product)
+        rest.append((outside[k], product))
+    return build.apply(ops.add, build.view(states, places[0].after(whole)), first), rest
 
 
-def _unless_idle(build: Builder, x: Scan, slots: Sequence[Leaf], new: Operand, state: Node) -> Operand:
-    """A new state of a scan along the steps of another one, whose slots are given: in its idle steps the last one."""
+def _unless_idle(build: Builder, x: Scan, slots: Sequence[Leaf], new: Operand, old: Operand, shape: Shape) -> Operand:
+    """What a scan computes along the steps of another one, whose slots are given; in its idle steps the old numbers."""
     assert x.idle is not None
     slot, member = x.idle
-    idle = build.view(slots[slot], Map(state.shape, member, (0,) * len(state.shape)))
-    return build.apply(ops.where, idle, state, new)
+    idle = build.view(slots[slot], Map(shape, member, (0,) * len(shape)))
+    return build.apply(ops.where, idle, old, new)
 
 
 def _inside(index: Map, end: Map) -> bool:

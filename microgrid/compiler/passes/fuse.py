@@ -26,7 +26,7 @@ from microgrid.compiler.ir import (
 )
 from microgrid.compiler.passes.builder import Builder, Rules
 from microgrid.compiler.passes.rules import BEFORE, either_way
-from microgrid.compiler.passes.scan import Writer, known_slots
+from microgrid.compiler.passes.scan import relaid, rewritten
 
 
 def fuse(outputs: Sequence[Operand], forward: Sequence[Operand], rules: Rules) -> list[Operand]:
@@ -103,18 +103,10 @@ class _Fusion:
     def _scan(self, x: Scan, operands: Sequence[Operand]) -> Node:
         """A scan, whose operands may have lost their axis over the samples; its body is fused by itself."""
         given = [self.build.stored(now, old.shape) for now, old in zip(operands, x.arrays(), strict=True)]
-        batched, count = any(now.batched for now in given), 1 + len(x.inputs)
-        outputs: Sequence[Operand] = x.body.outputs
-        flags = [batched, *[now.batched for now in given[1:]]]
-        if flags != [flag for _, flag in x.slots()]:
-            inner = Builder(BEFORE)
-            slots = [inner.slot(k, shape, flags[k]) for k, (shape, _) in enumerate(x.slots())]
-            writer = Writer(inner, known_slots(x, slots))
-            writer.write(x.body.nodes)
-            outputs = [writer.now(output) for output in outputs]
-        body = ArrayProgram.of(fuse(outputs, outputs, self.build.rules), [(x.shape[1:], batched)])
-        rest = body, given[0], tuple(given[1:count]), tuple(given[count:])
-        return self.build.make(Scan, x.shape, batched, x.backward, *rest, x.idle)
+        new = relaid(Builder(BEFORE), x, given)
+        outputs = new.body.outputs
+        body = ArrayProgram.of(fuse(outputs, outputs, self.build.rules), new.body.forms)
+        return self.build.remade(rewritten(new, body), given, new.batched)
 
     # -- products -------------------------------------------------------------------------------------
 

@@ -108,7 +108,8 @@ class Writer:
                 states = build.accumulate(x.op, x.place, turned[0], turned[1:], sizes, x.backward)
                 return build.view(states, _turned(sizes)) if axes else states
             case Scan():
-                raise TypeError("a step of a scan has no scan in it")
+                assert not axes  # a loop in a step stays there
+                return relaid(build, x, [stored(k) for k in range(len(operands))])
             case _:
                 return build.remade(x, operands, x.batched)
 
@@ -141,14 +142,17 @@ def scan(
         steps: how many steps there are.
         backward: whether the last state is the first.
         idle: a member of the state, or of a node that has an entry for each step: see ``Scan``. Then nothing is
-            computed for all steps at once, for few of them may be made.
+            computed for all steps at once, for few of them may be made; nor where a step has a loop in it, whose states
+            would be stored for all steps.
     """
     outside = Writer(build, given, steps, along)
     inner = Builder(build.rules)
     nodes = [x for x in reachable([step]) if x.number not in given and x is not state]
-    depends = {state.number, *([] if idle is None else outside.along)}
-    for x in nodes:
-        if any(operand.number in depends for operand in x.arrays()):
+    loops = any(isinstance(x, Scan) for x in nodes)
+    depends = {state.number, *(outside.along if loops or idle is not None else [])}
+    for x in nodes:  # what a loop reads in each of its steps is one number out here, to which one gradient comes back
+        repeats = loops and isinstance(x, View) and any(x.shape[k] > 1 for k in x.map.repeats())
+        if repeats or any(operand.number in depends for operand in x.arrays()):
             depends.add(x.number)
     outside.write(x for x in nodes if x.number not in depends)
     slots: dict[tuple[int, bool], Node] = {}
@@ -237,9 +241,28 @@ def leaders(program: ArrayProgram) -> dict[int, Scan]:
     return {number: leader for number, leader in found.items() if leader.number not in spoiled}
 
 
+def relaid(build: Builder, x: Scan, given: Sequence[Node]) -> Scan:
+    """Return a scan on other operands, of which some may have, or have lost, an axis over the samples."""
+    batched, count = any(now.batched for now in given), 1 + len(x.inputs)
+    flags, body = [batched, *[now.batched for now in given[1:]]], x.body
+    if flags != [flag for _, flag in x.slots()]:
+        inner = Builder(build.rules)
+        slots = [inner.slot(k, shape, flags[k]) for k, (shape, _) in enumerate(x.slots())]
+        writer = Writer(inner, known_slots(x, slots))
+        writer.write(x.body.nodes)
+        body = ArrayProgram.of([writer.now(output) for output in x.body.outputs], [(x.shape[1:], batched)])
+    rest = body, given[0], tuple(given[1:count]), tuple(given[count:])
+    return build.make(Scan, x.shape, batched, x.backward, *rest, x.idle)
+
+
 def rewritten(x: Scan, body: ArrayProgram) -> Scan:
     """Return a scan with another body."""
     return replace(x, body=body)
+
+
+def has_loops(x: Scan) -> bool:
+    """Return whether a step has a loop in it."""
+    return any(isinstance(y, Scan) for y in x.body.nodes)
 
 
 def slots_of(x: Scan, build: Builder, entries: int = 0) -> list[Leaf]:

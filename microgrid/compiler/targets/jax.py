@@ -2,7 +2,7 @@
 
 import builtins
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from microgrid.compiler.ir import (
     ScatterAdd,
     Seed,
     SegmentReduce,
+    Slot,
     View,
 )
 from microgrid.compiler.passes.expand import expanded
@@ -134,14 +135,22 @@ def _knows(op: Op) -> bool:
 
 
 class _Writer:
-    def __init__(self, program: ArrayProgram) -> None:
+    """The text of a program.
+
+    Args:
+        program: what it computes.
+        linear: the slots of a step that are linear in the seed.
+    """
+
+    def __init__(self, program: ArrayProgram, linear: Container[int] = ()) -> None:
         self.program = program
         self.names = Names(program.nodes)
         self.lines: list[str] = []
         self.views: dict[tuple[int, Map], str] = {}
         self.linear: set[int] = set()
         for x in program.nodes:
-            if isinstance(x, Seed) or any(operand.number in self.linear for operand in x.arrays()):
+            given = isinstance(x, Seed) or (isinstance(x, Slot) and x.position in linear)
+            if given or any(operand.number in self.linear for operand in x.arrays()):
                 self.linear.add(x.number)
             if isinstance(x, Scan):
                 self._scan(x)
@@ -210,12 +219,14 @@ class _Writer:
 
     def _scan(self, x: Scan) -> None:
         """A scan: its body is a function. Inputs that are linear in the seed come first, or JAX cannot transpose it."""
-        inner, out = _Writer(x.body), self.names.of[x.number]
+        out, linear = self.names.of[x.number], {*[0] * (x.number in self.linear)}
+        linear |= {k for k, operand in enumerate(x.arrays()) if operand.number in self.linear}
+        inner = _Writer(x.body, linear)
+        result = inner._operand(x.body.outputs[0], x.batched)
         order = sorted(range(len(x.inputs)), key=lambda k: x.inputs[k].number not in self.linear)
         constants = range(len(x.inputs), len(x.inputs) + len(x.constants))
         kept = [f"{name}={self.names.keep(name.rstrip('0123456789'), y)}" for name, y in inner.names.objects.items()]
         slots = ", ".join(["s0", *[f"s{k + 1}" for k in [*order, *constants]], *kept])
-        result = inner._operand(x.body.outputs[0], x.batched)
         operands = [self._operand(x.start, x.batched), *[self._operand(x.inputs[k], False) for k in order]]
         operands += [self._operand(y, False) for y in x.constants]
         state = f"{(*x.shape[1:], *['B'] * x.batched)}".replace("'", "")

@@ -303,8 +303,10 @@ class _Writer:
         self.bound.append(" = ".join([*names, made]))
 
     def _view_line(self, name: str, source: Node, index: Map) -> str:
-        batch = ", B" if source.batched else ""
-        return f"{name} = view({self.names.of[source.number]}, {index.base}, {index.shape}, {index.strides}{batch})"
+        batch, text = ", B" if source.batched else "", self.names.of[source.number]
+        if isinstance(source, Slot) and source.position:  # an entry of any view
+            text = f"ascontiguousarray({text})"
+        return f"{name} = view({text}, {index.base}, {index.shape}, {index.strides}{batch})"
 
     # -- operands -------------------------------------------------------------------------------------
 

@@ -107,7 +107,7 @@ def schedule(program: ArrayProgram, dtype: str = "float64", packs: bool = True) 
 class _Home:
     """Where the members of a node are stored: at ``map``'s points of a buffer; ``adds`` to what stands there.
 
-    Within a loop over ``steps``, by their index, the first axis of the map is that of the steps.
+    Within loops over ``steps``, by their indices, the first axes of the map are those of the steps.
     """
 
     buffer: Buffer
@@ -117,8 +117,8 @@ class _Home:
 
     def part(self, index: Map, adds: bool = False) -> "_Home":
         """Return where the members that a map reads are stored."""
-        if self.steps:
-            index = index.each(self.map.shape[0], size_of(self.map.shape[1:]))
+        for k in reversed(range(len(self.steps))):
+            index = index.each(self.map.shape[k], size_of(self.map.shape[k + 1 :]))
         return _Home(self.buffer, index.after(self.map), adds or self.adds, self.steps)
 
     def address(self, names: Sequence[Name]) -> Address:
@@ -924,8 +924,8 @@ class _Step(_Schedule):
 
     def target(self, k: int) -> _Home:
         """Return where the new state is to be."""
-        home = self.outer.homes[self.scan.number]
-        return _Home(home.buffer, self.scan.rows(behind=True).after(home.map), steps=(self.step,))
+        home = self.outer.homes[self.scan.number].part(self.scan.rows(behind=True))
+        return replace(home, steps=(*home.steps, self.step))
 
     def member(self, x: Node, index: Map, names: Sequence[Name]) -> Address | Name:
         """Return what the members that a map reads of a node are at a point: an address, or the name of a number."""

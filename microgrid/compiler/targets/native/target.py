@@ -56,7 +56,7 @@ class Native:
             count = sum(not isinstance(x, Leaf | View) for x in reachable(stages.lifted.outputs))
             if count > MOST:
                 return f"it is {count} statements on arrays: more than {MOST} are not written out"
-        programs = stages.folded, *[recurrence.body for recurrence in stages.folded.recurrences]
+        programs = stages.folded, *[body for body, _ in stages.folded.bodies()]
         used = {row for program in programs for row in program.rows}
         rows = sorted({row for row in used if row.arity or row in VARIADIC}, key=lambda row: row.name)
         return next(filter(None, map(without_native_form, rows)), None)
@@ -100,7 +100,7 @@ def _in_loops(stages: Stages) -> Stages | None:
     found = stages.in_loops
     if found is None:
         return None
-    written = len(found.folded) + sum(len(x.body) for x in found.folded.recurrences)
+    written = len(found.folded) + sum(len(body) for body, _ in found.folded.bodies())
     return found if written <= LONGEST else None
 
 
