@@ -121,13 +121,13 @@ def scan(
     return rebuild(numbers), [put_together[-1](mine) for mine in given]
 
 
-def _stretch(checkpoint: object, steps: int) -> int:
+def _stretch(checkpoint: Any, steps: int) -> int:
     """Return of how many steps a stretch is, between two states that are stored."""
     if checkpoint is None:
         return max(steps, 1)
     if isinstance(checkpoint, str) and checkpoint == "sqrt":
         return isqrt(max(steps - 1, 0)) + 1
-    if isinstance(checkpoint, bool) or not hasattr(type(checkpoint), "__index__") or (length := index(checkpoint)) < 1:  # type: ignore[call-overload]
+    if isinstance(checkpoint, bool) or not hasattr(type(checkpoint), "__index__") or (length := index(checkpoint)) < 1:
         raise ValueError(
             "checkpoint must be None, 'sqrt' or a positive integer, the number of steps between two states that are "
             f"stored; got {ops.short_repr(checkpoint)}: for some √n take 'sqrt'"

@@ -321,7 +321,9 @@ def test_jax_runs_the_loop_and_differentiates_it_twice(case):
     [
         iterations.root,
         lambda a: mg.scan(lambda s, x: (mg.sin(s) * a + x, s * a), 0.3, [a, 0.2, 0.7])[1][2],
-        lambda a: mg.scan(lambda s, x: (s * x - s * s, s), 0.3, [mg.tanh(a), 0.2, mg.sin(a), 0.1], checkpoint=2)[0],
+        lambda a: mg.scan(
+            lambda s, x: (mg.sin(s) * 0.5 + mg.sin(x) * s, s), 0.3, [mg.sin(a), 0.2, a, 0.1], checkpoint=2
+        )[0],
     ],
     ids=["until", "inputs", "stretches"],
 )

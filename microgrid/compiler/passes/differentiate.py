@@ -433,12 +433,14 @@ def _through_steps(
     given[slots[0].number] = build.view(x, x.rows(behind=False))
     entries = [slot.number for slot in slots[: 1 + last_input]]
     arriving, *added = [inner.view(later, place) for place in places]
+    first: Operand = 0.0
+    last: Operand = 0.0
     if to_end:
         moved = [(Map.of(index.points() - end.base), value) for index, value in pieces]
-        last, first = _collected(build, end.shape, moved), 0.0
+        last = _collected(build, end.shape, moved)
     else:
         gradient = _collected(build, x.shape, pieces)
-        last, first = 0.0, build.view(gradient, x.end(last=False))
+        first = build.view(gradient, x.end(last=False))
         more = inner.slot(len(slots) + 1, *x.slots()[0])
         given[more.number] = build.view(gradient, x.rows(behind=True))
         entries.append(more.number)
