@@ -9,6 +9,7 @@ whether it has ended: then a step changes nothing.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import compress
 
 from microgrid import engine, ops
 from microgrid.calculus import under_way
@@ -249,27 +250,22 @@ def with_loops(program: Program) -> Program:
     """
     if PICK not in {*program.rows}:
         return program
+    program = _narrowed(program)
     used: dict[int, dict[int, set[int]]] = {}
     last: dict[int, int] = {}
     for row, mine, frozen in zip(program.rows, _operands(program), without_gradient(program), strict=True):
         if row is PICK:
             step, slot = _place(program, mine)
             last[mine[0]] = max(step, last.get(mine[0], 0))
-            used.setdefault(mine[0], {}).setdefault(slot, set()).update([] if frozen else [step])
+            if not frozen:
+                used.setdefault(mine[0], {}).setdefault(slot, set()).add(step)
     result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=[*program.recurrences])
     new: list[int] = []
     loops_of: dict[int, _Unrolled] = {}
-    places: dict[int, dict[int, int]] = {}
     for i, (row, mine, data) in enumerate(program.nodes()):
         operands, recurrence = [new[a] for a in mine], recurrence_of(row)
         if recurrence is not None:
-            wanted = used.get(i, {})
-            kept = _kept(recurrence, wanted)
-            place = places[i] = {s: k for k, s in enumerate(kept)}
-            operands = [*[operands[s] for s in kept], *operands[recurrence.body.sizes[0] :]]
-            recurrence = _with_states(recurrence, kept)
-            gradients = {place[s]: steps for s, steps in wanted.items() if steps}
-            inside, apart = _parted(recurrence, gradients, last.get(i, 0))
+            inside, apart = _parted(recurrence, used.get(i, {}), last.get(i, 0))
             (size, inputs, _), steps = recurrence.body.sizes, recurrence.steps
             in_loop = operands[: size + inside.steps * inputs] + operands[size + steps * inputs :]
             new.append(result.append(SCAN, in_loop, len(result.recurrences)) if inside.steps else -1)
@@ -278,7 +274,7 @@ def with_loops(program: Program) -> Program:
             loops_of[i] = _Unrolled(result, recurrence, inside.steps, operands, new[i], apart)
         elif row is PICK:
             step, slot = _place(program, mine)
-            new.append(loops_of[mine[0]].number(step, places[mine[0]][slot]))
+            new.append(loops_of[mine[0]].number(step, slot))
         else:
             new.append(result.append(row, operands, data))
     result.outputs = [new[output] for output in program.outputs]
@@ -296,6 +292,57 @@ def _place(program: Program, mine: Sequence[int]) -> tuple[int, int]:
     return divmod(int(program.data[mine[1]]), recurrence.body.sizes[0])
 
 
+def _narrowed(program: Program) -> Program:
+    """Return what computes the outputs of a program: no state of a loop has a number that is not used."""
+    operands, live = _operands(program), [False] * len(program)
+    for output in program.outputs:
+        live[output] = True
+    used: dict[int, set[int]] = {}
+    loops: dict[int, tuple[Recurrence, list[int]]] = {}
+    for i in range(len(program) - 1, -1, -1):
+        if not live[i]:
+            continue
+        row, mine = program.rows[i], operands[i]
+        recurrence = recurrence_of(row)
+        if recurrence is not None:
+            kept = _kept(recurrence, used.get(i, set()))
+            mine = [*[mine[s] for s in kept], *mine[recurrence.body.sizes[0] :]]
+            loops[i], operands[i] = (_with_states(recurrence, kept), kept), mine
+            mine = [*compress(mine, _are_read(loops[i][0]))]
+        elif row is PICK:
+            used.setdefault(mine[0], set()).add(_place(program, mine)[1])
+        for a in mine:
+            live[a] = True
+    result = Program(sizes=program.sizes, parameters=program.parameters, recurrences=program.recurrences)
+    nothing = result.append(CONSTANT, (), 0.0) if loops else -1  # in the place of what a loop does not read
+    new: list[int] = []
+    for i, (row, _, data) in enumerate(program.nodes()):
+        if not live[i]:
+            new.append(nothing)
+            continue
+        mine = [new[a] for a in operands[i]]
+        if i in loops:
+            row = loop_of(loops[i][0])
+        elif row is PICK:
+            kept = loops[operands[i][0]][1]
+            step, slot = _place(program, operands[i])
+            mine[1] = result.append(CONSTANT, (), float(step * len(kept) + kept.index(slot)))
+        new.append(result.append(row, mine, data))
+    result.outputs = [new[output] for output in program.outputs]
+    return result
+
+
+def _are_read(recurrence: Recurrence) -> list[bool]:
+    """Whether a step reads each operand of a loop."""
+    body = recurrence.body
+    start, inputs, others = ([False] * size for size in body.sizes)
+    for row, place in zip(body.rows, body.data, strict=True):
+        for k, mine in enumerate((start, inputs, others)):
+            if row is argument_of(k):
+                mine[int(place)] = True
+    return start + inputs * recurrence.steps + others
+
+
 def _kept(recurrence: Recurrence, used: Collection[int]) -> list[int]:
     """The numbers of a state that are used, and those that steps read to compute them."""
     body, stop = recurrence.body, {recurrence.body.sizes[0] - 1} if recurrence.stops else {*[]}
@@ -303,9 +350,15 @@ def _kept(recurrence: Recurrence, used: Collection[int]) -> list[int]:
     more = {*used, *stop}
     while more:
         kept |= more
-        read = number_values(replace(body, outputs=[body.outputs[s] for s in kept]))
+        read = _part(body, sorted(kept))
         more = {int(s) for row, s in zip(read.rows, read.data, strict=True) if row is argument_of(0)} - kept
     return sorted(kept)
+
+
+def _part(body: Program, slots: Sequence[int]) -> Program:
+    """Return what computes some numbers of the next state."""
+    part = number_values(replace(body, outputs=[body.outputs[s] for s in slots]))
+    return number_values(_narrowed(part)) if PICK in {*part.rows} else part
 
 
 def _with_states(recurrence: Recurrence, kept: Sequence[int]) -> Recurrence:
@@ -313,10 +366,10 @@ def _with_states(recurrence: Recurrence, kept: Sequence[int]) -> Recurrence:
     body, place = recurrence.body, {s: float(k) for k, s in enumerate(kept)}
     if len(kept) == body.sizes[0]:
         return recurrence
-    part = number_values(replace(body, outputs=[body.outputs[s] for s in kept]))
+    part = _part(body, kept)
     part.data = [place[int(x)] if row is argument_of(0) else x for row, x in zip(part.rows, part.data, strict=True)]
     part.sizes = [len(kept), *body.sizes[1:]]
-    return Recurrence(part, recurrence.steps, recurrence.stops)
+    return known(*Recurrence(part, recurrence.steps, recurrence.stops).key)
 
 
 def _parted(recurrence: Recurrence, used: Mapping[int, set[int]], last: int) -> tuple[Recurrence, set[int]]:
@@ -381,8 +434,10 @@ def _goes_on(body: Program, output: int) -> bool:
 
 def _read(body: Program, slots: Collection[int]) -> set[int]:
     """The numbers of the last state to which a gradient flows back from some of the next one."""
-    part = replace(body, outputs=[body.outputs[s] for s in slots])
-    rows = zip(body.rows, body.data, without_gradient(part), strict=True)
+    part = (
+        _part(body, sorted(slots)) if PICK in {*body.rows} else replace(body, outputs=[body.outputs[s] for s in slots])
+    )
+    rows = zip(part.rows, part.data, without_gradient(part), strict=True)
     return {int(place) for row, place, frozen in rows if row is argument_of(0) and not frozen}
 
 
