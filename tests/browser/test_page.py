@@ -919,9 +919,10 @@ EXTENTS = """([chosen, level, axis]) => {
   openTo(level);
   for (const m of chosen) opened.add(m);
   const { nodes, at, size, frames, clusters } = pictureOf();
-  const closed = nodes.map((node, k) => [node.module, at[k][axis] - size[k][axis] / 2, at[k][axis] + size[k][axis] / 2]);
+  const closed = nodes.map(({ module }, k) => [module, ...[-0.5, 0.5].map(way => at[k][axis] + way * size[k][axis])]);
   const open = frames.map(({ cluster, corners }) => [clusters[cluster].module, corners[axis], corners[axis + 2]]);
-  return [...closed.filter(([m]) => m !== null), ...open].map(([m, ...box]) => [modules[m].parent, modules[m].path, ...box]);
+  const found = [...closed.filter(([m]) => m !== null), ...open];
+  return found.map(([m, ...extent]) => [modules[m].parent, modules[m].path, ...extent]);
 }"""
 
 

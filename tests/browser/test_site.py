@@ -70,20 +70,13 @@ def test_no_page_asks_another_host_for_anything_has_an_error_or_is_wider_than_a_
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "index.html",
-        "try.html",
-        "reference/index.html",
-        "course/notebooks.html",
-        "notebooks/04-a-network-of-scalars.html",
-    ],
+    "name", ["index", "try", "reference/index", "course/notebooks", "notebooks/04-a-network-of-scalars"]
 )
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
 def test_nothing_on_a_page_keeps_anyone_out(opened, barriers, address, name, scheme, width):
     opened.page.emulate_media(color_scheme=scheme)
     opened.page.set_viewport_size({"width": width, "height": 800})
-    opened.page.goto(address + name)
+    opened.page.goto(f"{address}{name}.html")
     assert barriers(opened.page) == []
 
 
