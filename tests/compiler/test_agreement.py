@@ -5,6 +5,7 @@ The model is in ``bounds.py``: it says what must come out, and how far rounding 
 
 import math
 from collections import Counter
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from bounds import Ball, Graph
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import AS_PYTHON, FORMS, ON_ARRAYS, ROWS, any_number, choices, formed, max_of, wild_cases
+from programs import AS_PYTHON, FORMS, ON_ARRAYS, ROWS, any_number, choices, formed, max_of, naming, wild_cases
 
 import microgrid as mg
 from microgrid.compiler import compile
@@ -26,7 +27,7 @@ def value_of(x):
 
 
 class Eager:
-    """A case as one ordinary graph: all samples, on leaves of their own, and the parameters."""
+    """A case as one ordinary graph: all samples, on leaves of their own, and the parameters; and its derivatives."""
 
     def __init__(self, case, name, reduce, batched):
         self.parameters = [mg.Value(x) for x in case.parameters]
@@ -42,8 +43,22 @@ class Eager:
             folded = [mg.total(column) for column in zip(*rows, strict=True)]
             rows = [[x / samples if reduce == "mean" else x for x in folded]]
         self.rows = rows
-        self.weighted = [mg.total([x * weight for x, weight in zip(row, WEIGHTS, strict=False)]) for row in rows]
-        self.graph = Graph([output for row in rows for output in row], compiled=True)
+        graph = Graph([output for row in rows for output in row], compiled=True)
+        self.outputs = [graph.balls[output] for row in rows for output in row]
+        self.gradients = [[graph.reverse(output) for output in row] for row in rows]
+
+    @cached_property
+    def weighted(self):
+        """The gradient of the weighted sum of the outputs, for each row."""
+        sums = [mg.total([x * weight for x, weight in zip(row, WEIGHTS, strict=False)]) for row in self.rows]
+        graph = Graph(sums, compiled=True)
+        return [[graph.reverse(output)] for output in sums]
+
+    @cached_property
+    def first(self):
+        """The gradient of the mean of the first outputs."""
+        first = mg.mean([row[0] for row in self.rows])
+        return Graph([first], compiled=True).reverse(first)
 
     def leaves_of(self, argument, sample=None):
         """The leaves of an argument, of one sample or of all, flat."""
@@ -84,10 +99,9 @@ def at(derivatives, nodes):
 WEIGHTS = [1.0, -2.0, 0.5]
 
 
-def check_kernel(case, form, reduce, name, by, tally):
+def check_kernel(case, eager, form, reduce, name, by, tally):
     """A kernel's value, gradients, weighted gradients, bound step and call agree with the model."""
     batched = form in ON_ARRAYS
-    eager = Eager(case, name, reduce, batched)
     batch = case.batch if batched else [argument[0] for argument in case.batch]
     parameters = [mg.Value(x) for x in case.parameters]
     compiled = compile(case.function(parameters, name), reduce=reduce, batch=batched)
@@ -95,8 +109,7 @@ def check_kernel(case, form, reduce, name, by, tally):
     theta = kernel.read()
     place = {p: k for k, p in enumerate(parameters)}
     mine = [eager.parameters[place[p]] for p in kernel.parameters]
-    outputs = [eager.graph.balls[output] for row in eager.rows for output in row]
-    expected = [[eager.graph.reverse(output) for output in row] for row in eager.rows]
+    outputs, expected = eager.outputs, eager.gradients
     several = reduce is None and batched
 
     def check_gradient(gradient, expected, by, what):
@@ -119,14 +132,12 @@ def check_kernel(case, form, reduce, name, by, tally):
     check_gradient(gradient, expected, by, "gradient")
     if name == "g":
         value, gradient = kernel.value_and_grad(theta, *batch, by=by, seed=WEIGHTS[: len(expected[0])])
-        graph = Graph(eager.weighted, compiled=True)
-        check_gradient(gradient, [[graph.reverse(output)] for output in eager.weighted], by, "weighted gradient")
+        check_gradient(gradient, eager.weighted, by, "weighted gradient")
     if (name == "g") == several:
         found = np.full(len(theta), 7.0)
         value = kernel.bind(theta, found)(*batch)
         tally.check(value, outputs, "bound value")
-        first = mg.mean([row[0] for row in eager.rows])
-        tally.check(found, at(Graph([first], compiled=True).reverse(first), mine), "bound gradient")
+        tally.check(found, at(eager.first, mine), "bound gradient")
     leaf = lambda x: [leaf(t) for t in x] if isinstance(x, list) else mg.Value(x)  # noqa: E731
     arguments = [batch[0], *[leaf(x) for x in batch[1:]]]
     results, _ = mg.calculus.flatten(kernel(*arguments))
@@ -146,10 +157,11 @@ def check_kernel(case, form, reduce, name, by, tally):
         tally.check([x.data for x in played], at(row, [*mine, *wanted]), "graph of gradients of a call")
 
 
-@pytest.mark.parametrize(("form", "lines"), [*[(form, 2000) for form in FORMS], *[(form, 3) for form in AS_PYTHON]])
-def test_a_kernel_of_any_form_agrees_with_the_model(form, lines, monkeypatch):
-    monkeypatch.setattr(python, "LINES", lines)
-    tally = Tally()
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_kernel_of_any_form_agrees_with_the_model(batched):
+    forms = [form for form in FORMS if (form in ON_ARRAYS) == batched]
+    runs = [(form, 2000) for form in forms] + [(form, 3) for form in forms if form in AS_PYTHON]
+    tallies = {run: Tally() for run in runs}
 
     @given(
         wild_cases(),
@@ -158,10 +170,15 @@ def test_a_kernel_of_any_form_agrees_with_the_model(form, lines, monkeypatch):
         st.sampled_from(["parameters", "arguments", "both"]),
     )
     def check(case, reduce, name, by):
-        check_kernel(case, form, reduce, name, by, tally)
+        eager = Eager(case, name, reduce, batched)
+        for (form, lines), tally in tallies.items():
+            with naming((form, lines)), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(python, "LINES", lines)
+                check_kernel(case, eager, form, reduce, name, by, tally)
 
     check()
-    tally.some_is_certain()
+    for tally in tallies.values():
+        tally.some_is_certain()
 
 
 def check_derivatives(program, tally):
@@ -199,6 +216,8 @@ def check_derivatives(program, tally):
 
     graph = Graph(first, compiled=True)
     flat = [ball for x in first for ball in at(graph.reverse(x), leaves)]
+    balls = Graph([x for row in second for x in row]).balls
+    entries = [balls[x] for row in second for x in row]
     for form in FORMS:
         batched = form in ON_ARRAYS
         kernel = compile(lambda v: [*mg.grad(program, everything)(*v)], reduce=None, batch=batched)
@@ -207,9 +226,8 @@ def check_derivatives(program, tally):
         tally.check(found, flat, f"second derivatives, {form}")
         kernel = compile(mg.hessian(lambda v: program(*v)), reduce=None, batch=batched)
         kernel = formed(kernel.kernel([point] if batched else point), form)
-        balls = Graph([x for row in second for x in row]).balls
         found = kernel.value([], [point] if batched else point)
-        tally.check(found, [balls[x] for row in second for x in row], f"hessian, {form}")
+        tally.check(found, entries, f"hessian, {form}")
 
 
 def test_every_way_to_a_derivative_of_any_program_agrees_at_any_numbers():

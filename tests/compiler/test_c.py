@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 import loop_interpreter
 import numpy as np
@@ -358,8 +359,13 @@ def root(a):
     return mg.iterate(lambda x: (x + a / x) / 2.0, 1.0, until=lambda x, y: abs(y - x) < 0.01, at_most=30)
 
 
+@cache
 def workloads():
-    """Functions of scalars, as kernels, each with a batch."""
+    """Functions of scalars, each with a batch, which is traced once for all files that are written of it."""
+    return list(made_workloads())
+
+
+def made_workloads():
     random.seed(1)
     rng = np.random.default_rng(1)
     net, classes = MLP(2, [8, 8, 1]), MLP(16, [6, 4])
@@ -391,7 +397,7 @@ def workloads():
 @pytest.mark.parametrize("tile", [1, 3])
 @pytest.mark.parametrize("which", range(13))
 def test_an_exported_kernel_agrees_with_numpy_and_touches_no_memory_but_its_own(tmp_path, which, tile, real):
-    name, function, batch, by = list(workloads())[which]
+    name, function, batch, by = workloads()[which]
     text = function.kernel(*batch).to_c(name, by, real=real, tile=tile, batch=batch)
     done = runs(tmp_path, text, name)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -401,7 +407,7 @@ def test_an_exported_kernel_agrees_with_numpy_and_touches_no_memory_but_its_own(
 
 @pytest.mark.parametrize("real", ["double", "float"])
 def test_a_workspace_has_the_size_that_the_header_says_and_nothing_else_is_kept(tmp_path, real):
-    name, function, batch, by = next(workloads())
+    name, function, batch, by = workloads()[0]
     text = function.kernel(*batch).to_c(name, by, real=real)
     size = re.search(r"\* w +(\d+) bytes", text)[1]
     main = f"{text}\nint main(void) {{ return sizeof(struct moons_workspace) != {size}; }}\n"

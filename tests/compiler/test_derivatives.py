@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from programs import assert_close, cases, wild_cases, written_out
+from programs import assert_close, cases, naming, wild_cases, written_out
 
 import microgrid as mg
 from microgrid.calculus import gradient_graph
@@ -17,6 +17,7 @@ pytest.importorskip("scipy")
 
 FORMS = [("numpy", False), ("numpy", True), ("native", False)]
 """What computes, and whether the program has a node for each number."""
+KINDS = ["forward", "reverse"]
 
 
 def rows(outputs, inputs):
@@ -57,131 +58,140 @@ def formed(kernel, form, by, kind, **options):
     kernel._derivatives[kernel.leaves(by), kind == "second", "seed" in options] = derivative
 
 
-@pytest.mark.parametrize("kind", ["forward", "reverse"])
-@pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=40)
 @given(case=cases(max_steps=5))
-def test_the_jacobian_of_one_sample_is_that_of_the_engine(form, kind, case):
+def test_the_jacobian_of_one_sample_is_that_of_the_engine_in_every_form(case):
     case.batch = [argument[:1] for argument in case.batch]
     values = [mg.Value(x) for x in case.parameters]
     sample = [argument[0] for argument in case.batch]
     kernel = mg.compile(case.function(values, "g"), batch=False).kernel(*sample)
-    formed(kernel, form, "both", kind)
-    sparse = kernel.jacobian(kernel.read(), *sample, by="both", sparse=True)
     (outputs, parameters, inputs), (near, those, moved) = (
         next(by_the_engine(case, "g", kernel, values, nudge)) for nudge in (0.0, 4e-16)
     )
-    assert_close(sparse.toarray(), rows(outputs, parameters + inputs), rows(near, those + moved))
-    by_theta, by_arguments = kernel.jacobian(kernel.read(), *sample, by="both")
-    assert np.array_equal(sparse.toarray(), np.concatenate([by_theta, *by_arguments], axis=1), equal_nan=True)
+    expected, nudged = rows(outputs, parameters + inputs), rows(near, those + moved)
+    for form, kind in itertools.product(FORMS, KINDS):
+        with naming((form, kind)):
+            formed(kernel, form, "both", kind)
+            sparse = kernel.jacobian(kernel.read(), *sample, by="both", sparse=True)
+            assert_close(sparse.toarray(), expected, nudged)
+            by_theta, by_arguments = kernel.jacobian(kernel.read(), *sample, by="both")
+            assert np.array_equal(sparse.toarray(), np.concatenate([by_theta, *by_arguments], axis=1), equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", ["forward", "reverse"])
-@pytest.mark.parametrize("by", ["parameters", "arguments", "both"])
 @settings(max_examples=40)
 @given(case=cases(max_steps=4))
-def test_the_jacobian_of_samples_that_are_kept_apart_is_that_of_each(by, kind, case):
+def test_the_jacobian_of_samples_that_are_kept_apart_is_that_of_each(case):
     values = [mg.Value(x) for x in case.parameters]
     kernel = mg.compile(case.function(values, "g"), reduce=None, target="numpy").kernel(*case.batch)
-    formed(kernel, FORMS[0], by, kind)
-    sparse = kernel.jacobian(kernel.read(), *case.batch, by=by, sparse=True)
 
     def whole(nudge):
         samples = [*by_the_engine(case, "g", kernel, values, nudge)]
         inputs = [x for sample in samples for x in sample[2]]
-        columns = (by != "arguments") * samples[0][1] + (by != "parameters") * inputs
-        return rows([output for sample in samples for output in sample[0]], columns)
+        return rows([output for sample in samples for output in sample[0]], samples[0][1] + inputs)
 
-    assert_close(sparse.toarray(), whole(0.0), whole(4e-16))
+    expected, nudged, shared = whole(0.0), whole(4e-16), len(kernel.parameters)
+    columns = {"parameters": slice(shared), "arguments": slice(shared, None), "both": slice(None)}
+    for (by, mine), kind in itertools.product(columns.items(), KINDS):
+        with naming((by, kind)):
+            formed(kernel, FORMS[0], by, kind)
+            sparse = kernel.jacobian(kernel.read(), *case.batch, by=by, sparse=True)
+            assert_close(sparse.toarray(), expected[:, mine], nudged[:, mine])
 
 
-@pytest.mark.parametrize("kind", ["forward", "reverse"])
-@pytest.mark.parametrize("reduce", ["mean", "sum"])
 @settings(max_examples=40)
 @given(case=cases(max_steps=4))
-def test_the_jacobian_of_a_batch_is_the_mean_or_the_sum_of_those_of_its_samples(reduce, kind, case):
+def test_the_jacobian_of_a_batch_is_the_mean_or_the_sum_of_those_of_its_samples(case):
     values = [mg.Value(x) for x in case.parameters]
-    kernel = mg.compile(case.function(values, "g"), reduce=reduce, target="numpy").kernel(*case.batch)
-    formed(kernel, FORMS[0], "parameters", kind)
-    sparse = kernel.jacobian(kernel.read(), *case.batch, sparse=True)
+    kernels = [
+        mg.compile(case.function(values, "g"), reduce=reduce, target="numpy").kernel(*case.batch)
+        for reduce in ("mean", "sum")
+    ]
 
     def whole(nudge):
-        samples = [rows(outputs, order) for outputs, order, _ in by_the_engine(case, "g", kernel, values, nudge)]
-        return sum(samples) / (len(samples) if reduce == "mean" else 1)
+        return sum(rows(outputs, order) for outputs, order, _ in by_the_engine(case, "g", kernels[0], values, nudge))
 
-    assert_close(sparse.toarray(), whole(0.0), whole(4e-16))
-    assert np.array_equal(sparse.toarray(), kernel.jacobian(kernel.read(), *case.batch), equal_nan=True)
+    expected, nudged = whole(0.0), whole(4e-16)
+    for kernel, kind in itertools.product(kernels, KINDS):
+        with naming((kernel.signature.reduce, kind)):
+            formed(kernel, FORMS[0], "parameters", kind)
+            sparse = kernel.jacobian(kernel.read(), *case.batch, sparse=True)
+            share = 1.0 / len(case.batch[0]) if kernel.signature.reduce == "mean" else 1.0
+            assert_close(sparse.toarray(), expected * share, nudged * share)
+            assert np.array_equal(sparse.toarray(), kernel.jacobian(kernel.read(), *case.batch), equal_nan=True)
 
 
-@pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=40)
 @given(case=cases(max_steps=4))
-def test_the_hessian_of_a_weighted_sum_is_that_of_the_engine(form, case):
+def test_the_hessian_of_a_weighted_sum_is_that_of_the_engine_in_every_form(case):
     case.batch = [argument[:1] for argument in case.batch]
     values = [mg.Value(x) for x in case.parameters]
     sample = [argument[0] for argument in case.batch]
     kernel = mg.compile(case.function(values, "g"), batch=False).kernel(*sample)
     weights = np.linspace(-1.0, 2.0, kernel.signature.outputs)
-    formed(kernel, form, "both", "second", seed=weights)
-    sparse = kernel.hessian(kernel.read(), *sample, by="both", seed=weights, sparse=True)
 
     def whole(nudge):
         ((outputs, order, inputs),) = by_the_engine(case, "g", kernel, values, nudge)
         total = mg.total([w * y for w, y in zip(weights.tolist(), outputs, strict=True)])
         return rows(gradient_graph(total, order + inputs), order + inputs)
 
-    assert_close(sparse.toarray(), whole(0.0), whole(4e-16))
-    dense = kernel.hessian(kernel.read(), *sample, by="both", seed=weights)
-    assert np.array_equal(sparse.toarray(), dense, equal_nan=True)
+    expected, nudged = whole(0.0), whole(4e-16)
+    for form in FORMS:
+        with naming(form):
+            formed(kernel, form, "both", "second", seed=weights)
+            sparse = kernel.hessian(kernel.read(), *sample, by="both", seed=weights, sparse=True)
+            assert_close(sparse.toarray(), expected, nudged)
+            dense = kernel.hessian(kernel.read(), *sample, by="both", seed=weights)
+            assert np.array_equal(sparse.toarray(), dense, equal_nan=True)
 
 
-@pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=40)
 @given(case=cases(max_steps=4))
-def test_the_hessian_of_a_loss_is_the_mean_of_those_of_its_samples(form, case):
+def test_the_hessian_of_a_loss_is_the_mean_of_those_of_its_samples_in_every_form(case):
     values = [mg.Value(x) for x in case.parameters]
     kernel = mg.compile(case.function(values)).kernel(*case.batch)
-    formed(kernel, form, "parameters", "second")
-    dense = kernel.hessian(kernel.read(), *case.batch)
 
     def whole(nudge):
         samples = [*by_the_engine(case, "f", kernel, values, nudge)]
         return sum(rows(gradient_graph(y, order), order) for (y,), order, _ in samples) / len(samples)
 
-    assert_close(dense, whole(0.0), whole(4e-16))
+    expected, nudged = whole(0.0), whole(4e-16)
+    for form in FORMS:
+        with naming(form):
+            formed(kernel, form, "parameters", "second")
+            assert_close(kernel.hessian(kernel.read(), *case.batch), expected, nudged)
 
 
 def same_special_numbers(found, expected):
     return np.array_equal(np.isnan(found), np.isnan(expected)) and np.array_equal(np.isinf(found), np.isinf(expected))
 
 
-@pytest.mark.parametrize("kind", ["forward", "reverse"])
 @settings(max_examples=150)
 @given(case=wild_cases(max_steps=4))
-def test_at_poles_and_infinities_a_jacobian_has_the_numbers_of_the_engine(kind, case):
+def test_at_poles_and_infinities_a_jacobian_has_the_numbers_of_the_engine(case):
     case.batch = [argument[:1] for argument in case.batch]
     values = [mg.Value(x) for x in case.parameters]
     sample = [argument[0] for argument in case.batch]
     kernel = mg.compile(case.function(values, "g"), batch=False).kernel(*sample)
-    formed(kernel, FORMS[0], "both", kind)
-    with np.errstate(all="ignore"):
-        found = kernel.jacobian(kernel.read(), *sample, by="both", sparse=True).toarray()
     ((outputs, parameters, inputs),) = by_the_engine(case, "g", kernel, values)
     expected = rows(outputs, parameters + inputs)
-    assert same_special_numbers(found, expected), (found, expected)
+    for kind in KINDS:
+        formed(kernel, FORMS[0], "both", kind)
+        with np.errstate(all="ignore"):
+            found = kernel.jacobian(kernel.read(), *sample, by="both", sparse=True).toarray()
+        assert same_special_numbers(found, expected), (kind, found, expected)
 
 
-@pytest.mark.parametrize("kind", ["forward", "reverse"])
 @settings(max_examples=60)
 @given(case=wild_cases(max_steps=4))
-def test_at_poles_and_infinities_so_has_that_of_each_sample(kind, case):
+def test_at_poles_and_infinities_so_has_that_of_each_sample(case):
     values = [mg.Value(x) for x in case.parameters]
     kernel = mg.compile(case.function(values, "g"), reduce=None, target="numpy").kernel(*case.batch)
-    formed(kernel, FORMS[0], "parameters", kind)
-    with np.errstate(all="ignore"):
-        found = kernel.jacobian(kernel.read(), *case.batch, by="parameters", sparse=True).toarray()
-    expected = [rows(outputs, order) for outputs, order, _ in by_the_engine(case, "g", kernel, values)]
-    assert same_special_numbers(found, np.concatenate(expected)), (found, expected)
+    expected = np.concatenate([rows(outputs, order) for outputs, order, _ in by_the_engine(case, "g", kernel, values)])
+    for kind in KINDS:
+        formed(kernel, FORMS[0], "parameters", kind)
+        with np.errstate(all="ignore"):
+            found = kernel.jacobian(kernel.read(), *case.batch, by="parameters", sparse=True).toarray()
+        assert same_special_numbers(found, expected), (kind, found, expected)
 
 
 @pytest.mark.parametrize("kind", ["forward", "reverse", "second"])

@@ -305,25 +305,15 @@ def compare(tally, function, batch_of, dtype, reduce, by, seeded, samples, threa
             tally.check(bound(native, theta, batch), bound(numpy, theta, batch), moved, tolerance)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_native_networks_are_those_of_numpy_at_any_batch_and_repeat_bit_for_bit(dtype):
-    tally = Tally()
-
-    @given(networks(), OPTIONS)
-    def check(network, options):
-        compare(tally, network.function(), lambda size: network.batch(size, dtype), dtype, **options)
-
-    check()
-    tally.says_something()
-
-
-def test_native_networks_in_several_threads_are_those_of_numpy_and_repeat_bit_for_bit(monkeypatch):
+def test_native_networks_are_those_of_numpy_at_any_batch_in_any_threads_and_repeat_bit_for_bit(monkeypatch):
     monkeypatch.setattr(threads, "ENOUGH", 1)  # a tile is enough for a thread
     tally = Tally()
 
-    @given(networks(), OPTIONS, st.integers(2, 4))
-    def check(network, options, count):
-        compare(tally, network.function(), network.batch, "float64", **options, threads=count)
+    @settings(max_examples=3 * settings().max_examples // 2)  # as each of the three ways has its share
+    @given(networks(), OPTIONS, st.sampled_from([("float64", 1), ("float32", 1), ("float64", 0)]), st.integers(2, 4))
+    def check(network, options, way, count):
+        dtype, threads = way[0], way[1] or count
+        compare(tally, network.function(), lambda size: network.batch(size, dtype), dtype, **options, threads=threads)
 
     check()
     tally.says_something()

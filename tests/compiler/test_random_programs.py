@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import ON_ARRAYS, Case, assert_close, cases, eager, formed
+from programs import ON_ARRAYS, Case, assert_close, cases, eager, formed, naming
 
 import microgrid as mg
 from microgrid.checking.program import Program
@@ -21,9 +21,8 @@ def sizes_of_terms(graph):
     return sizes
 
 
-def check(case, kernel, reduce, *batch):
+def check(case, kernel, expected, nudged, *batch):
     """A kernel's value and gradients, by parameters and by arguments, are those of the engine."""
-    expected, nudged = eager(case, reduce), eager(case, reduce, nudge=4e-16)
     value, (by_theta, by_arguments) = kernel.value_and_grad(kernel.read(), *batch, by="both")
     at = {id(parameter): derivative for parameter, derivative in zip(kernel.parameters, by_theta, strict=True)}
     assert_close(value, expected[0], nudged[0])
@@ -32,24 +31,26 @@ def check(case, kernel, reduce, *batch):
         assert_close(actual.reshape(wanted.shape), wanted, near)
 
 
-@pytest.mark.parametrize("form", ON_ARRAYS)
 @given(case=cases(), reduce=st.sampled_from(["mean", "sum"]))
-def test_a_compiled_batch_equals_the_engine(form, case, reduce):
+def test_a_compiled_batch_equals_the_engine_in_every_form(case, reduce):
     case.values = [mg.Value(x) for x in case.parameters]
-    kernel = compile(case.function(case.values), reduce=reduce).kernel(*case.batch)
-    formed(kernel, form)
-    check(case, kernel, reduce, *case.batch)
+    expected, nudged = eager(case, reduce), eager(case, reduce, nudge=4e-16)
+    for form in ON_ARRAYS:
+        with naming(form):
+            kernel = compile(case.function(case.values), reduce=reduce).kernel(*case.batch)
+            check(case, formed(kernel, form), expected, nudged, *case.batch)
 
 
-@pytest.mark.parametrize("form", ["floats", "loops", "lifted", "native"])
 @given(case=cases())
-def test_one_sample_equals_the_engine(form, case):
+def test_one_sample_equals_the_engine_in_every_form(case):
     case.values = [mg.Value(x) for x in case.parameters]
     sample = [argument[0] for argument in case.batch]
     one = Case(case.text, case.parameters, [[x] for x in sample], case.values)
-    kernel = compile(case.function(case.values), batch=False).kernel(*sample)
-    formed(kernel, form)
-    check(one, kernel, "sum", *sample)
+    expected, nudged = eager(one, "sum"), eager(one, "sum", nudge=4e-16)
+    for form in ("floats", "loops", "lifted", "native"):
+        with naming(form):
+            kernel = compile(case.function(case.values), batch=False).kernel(*sample)
+            check(one, formed(kernel, form), expected, nudged, *sample)
 
 
 @given(cases())
@@ -83,9 +84,8 @@ def test_a_compiled_call_is_one_node_of_an_ordinary_graph(case):
     assert actual == pytest.approx([p.grad for p in parameters], rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("reduce", ["mean", "sum", None])
 @given(case=cases(max_steps=4))
-def test_several_outputs_have_the_values_and_the_jacobian_of_the_engine(reduce, case):
+def test_several_outputs_have_the_values_and_the_jacobian_of_the_engine(case):
     def jacobian(nudge=0.0):
         parameters = [mg.Value(x * (1 + nudge)) for x in case.parameters]
         rows = []
@@ -97,17 +97,19 @@ def test_several_outputs_have_the_values_and_the_jacobian_of_the_engine(reduce, 
                     p.grad = 0.0
                 output.backward()
                 row[1:] = [p.grad for p in parameters]
-        found = np.array(rows)
-        return found if reduce is None else found.mean(0) if reduce == "mean" else found.sum(0)
+        return np.array(rows)
 
+    found = jacobian(), jacobian(nudge=4e-16)
     parameters = [mg.Value(x) for x in case.parameters]
-    kernel = compile(case.function(parameters, "g"), reduce=reduce).kernel(*case.batch)
-    values, gradients = kernel.value_and_grad(kernel.read(), *case.batch)
-    expected, nudged = jacobian(), jacobian(nudge=4e-16)
-    assert_close(values, expected[..., 0], nudged[..., 0])
     place = {id(p): k for k, p in enumerate(parameters, start=1)}
-    order = [place[id(p)] for p in kernel.parameters]
-    assert_close(gradients, expected[..., order], nudged[..., order])
+    for reduce in ("mean", "sum", None):
+        with naming(reduce):
+            kernel = compile(case.function(parameters, "g"), reduce=reduce).kernel(*case.batch)
+            values, gradients = kernel.value_and_grad(kernel.read(), *case.batch)
+            expected, nudged = [x if reduce is None else x.mean(0) if reduce == "mean" else x.sum(0) for x in found]
+            assert_close(values, expected[..., 0], nudged[..., 0])
+            order = [place[id(p)] for p in kernel.parameters]
+            assert_close(gradients, expected[..., order], nudged[..., order])
 
 
 @given(cases(max_steps=4))

@@ -131,12 +131,12 @@ def check_against_central_difference(op: Op, computed: float, xs: tuple[float, .
     def noise(y: float) -> float:
         return 2 * float(allowed_error(op, mpf(y), xs, len(before)))
 
-    x, y, third = xs[i], function(xs[i]), float(exact(op, xs, *before, i, i, i))
+    x, y, third = xs[i], function(xs[i]), float(exact(op, xs, *before, i, i, i, size=True))
     if not (math.isfinite(y) and math.isfinite(third)):
         return False
     # the step at which truncation h²|f'''|/6 and rounding are least together, as a power of two: x ± h is exact
     scale = max(min(1.0, abs(x) or 1.0) / 1024, 5e-324)
-    best = math.cbrt(3 * noise(y)) / math.cbrt(abs(third)) if third else scale
+    best = math.cbrt(3 * noise(y)) / math.cbrt(third) if third else scale
     h = 2.0 ** math.floor(math.log2(max(min(best, scale), 5e-324)))
     low, high = x - h, x + h
     beside = [(*xs[:i], z, *xs[i + 1 :]) for z in (low, high)]
@@ -150,7 +150,7 @@ def check_against_central_difference(op: Op, computed: float, xs: tuple[float, .
     if not math.isfinite(numeric):
         return False
     size = max(abs(y), abs(function(low)), abs(function(high)))
-    allowed = 4 * (h * h * abs(third) / 6 + noise(size) / h)
+    allowed = 4 * (h * h * third / 6 + noise(size) / h)
     assert not abs(computed - numeric) > allowed, (
         f"{op.name} at {xs}, derivative by {by}: {computed!r}, by central differences {numeric!r} ± {allowed:.1g}"
     )

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,6 +84,16 @@ def formed(kernel, form):
     lacking = target in NATIVE and (native_tape.lacking if form == "native tape" else target.suits)(kernel.stages)
     kernel._choice.target = named("numpy") if lacking else target
     return kernel
+
+
+@contextmanager
+def naming(form):
+    """Of several forms of one program, that which fails is named."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"form: {form}")
+        raise
 
 
 def written_out(program):
