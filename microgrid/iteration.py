@@ -45,8 +45,9 @@ def scan(
 
     An ordinary ``for`` compiles to a loop, too, but all of its steps are traced. Here one is, whatever the number of
     inputs: so a long loop compiles quickly, and in memory linear in steps times state. Derivatives of any order go
-    through all steps, by parameters, the state and the inputs. Within a step of another loop, and where a derivative is
-    taken within the compiled function, it is traced step by step.
+    through all steps, by parameters, the state and the inputs. It is traced step by step within a step of another loop,
+    where a derivative is taken within the compiled function, and where a step chooses by ``take`` among results of
+    earlier ones: nothing may flow back to what a later step did not choose.
 
     Args:
         step: the next state, of the structure of ``state``, and an output, from a state and an input. It may use any
