@@ -51,7 +51,8 @@ def scan(
     An ordinary ``for`` compiles to a loop, too, but all of its steps are traced. Here one is, whatever the number of
     inputs: so a long loop compiles quickly, and in memory linear in steps times state. Derivatives of any order go
     through all steps, by parameters, the state and the inputs. A loop in a step of a loop is one, too, whose steps are
-    run again on the way back. Where a derivative is taken within the compiled function, all steps are traced.
+    run again on the way back. All steps are traced where a derivative is taken within the compiled function, and where
+    a step chooses by ``take`` among results of earlier ones: nothing may flow back to what a later one did not choose.
 
     For the gradient all states are stored, and what is computed for all steps at once. With ``checkpoint=k`` the loop
     is one over stretches of k steps: the state before each is stored, and on the way back the stretch is run again from

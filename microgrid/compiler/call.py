@@ -55,12 +55,10 @@ class Called(Protocol):
         """Return the value at the present parameters."""
         ...
 
-    def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
+    def compute(
+        self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None, sent: Any = None
+    ) -> tuple[Any, Any]:
         """Return the value and the gradient."""
-        ...
-
-    def of(self, chosen: tuple[int, ...]) -> "Called":
-        """Return the kernel of some of the outputs."""
         ...
 
 
@@ -97,22 +95,10 @@ class Pullback:
     def finish(self, seeds: tuple[Floats, NDArray[np.bool_]]) -> None:
         """Add what was sent, times the derivatives, to the gradients of the parameters."""
         weights, sent = seeds
-        gradient = self._gradient(self.kernel, slice(None), weights)
-        if np.isnan(gradient).any() and not sent.all():
-            # It may be 0 · ∞ on the way back from what sent nothing: go back from the others alone.
-            gradient = np.zeros_like(gradient)
-            for pattern in np.unique(sent, axis=0):
-                chosen = np.flatnonzero(pattern)
-                if len(chosen):
-                    rows = np.flatnonzero((sent == pattern).all(axis=1))
-                    part = self.kernel if len(chosen) == len(pattern) else self.kernel.of(tuple(chosen.tolist()))
-                    gradient += self._gradient(part, rows, weights[np.ix_(rows, chosen)])
-        add_gradients(self.kernel.parameters, gradient.tolist())
-
-    def _gradient(self, kernel: "Called", rows: Any, weights: Floats) -> Floats:
-        batch = [a[rows].reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
-        gradient: Floats = kernel.compute(PULLBACK, kernel.theta, batch, weights)[1]
-        return gradient
+        kernel = self.kernel
+        batch = [a.reshape(-1, *shape) for a, shape in zip(self.arrays, kernel.signature.shapes, strict=True)]
+        gradient = kernel.compute(PULLBACK, kernel.theta, batch, weights, sent)[1]
+        add_gradients(kernel.parameters, gradient.tolist())
 
 
 class CompiledCall:

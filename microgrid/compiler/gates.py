@@ -24,7 +24,7 @@ def with_gates(program: Program) -> Program:
     for i, row in enumerate(program.rows):
         mine = [new[a] for a in operands[i]]
         choices = gates.reached.get(i)
-        if choices and _may_be_infinite(row):
+        if choices and may_be_infinite(row):
             mine = [
                 gates.gate(choices, x) if program.rows[a] is not CONSTANT else x
                 for a, x in zip(operands[i], mine, strict=True)
@@ -97,6 +97,6 @@ class _Gates:
         return self.masks[node, k]
 
 
-def _may_be_infinite(row: Op) -> bool:
+def may_be_infinite(row: Op) -> bool:
     """Whether a local derivative is a function of numbers, which 0 may meet: not of what chooses, or picks a number."""
     return not row.chooses and row is not PICK and any(map(callable, row.partials))

@@ -6,14 +6,14 @@ arrays has a recurrence in its place. One that ends by a condition has a number 
 whether it has ended: then a step changes nothing.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import compress
 
 from microgrid import engine, ops
 from microgrid.calculus import under_way
-from microgrid.compiler.gates import with_gates
+from microgrid.compiler.gates import may_be_infinite, with_gates
 from microgrid.compiler.program import (
     PICK,
     SCAN,
@@ -34,6 +34,7 @@ from microgrid.engine import Value, topological_order
 from microgrid.nn import Dropout, factors_of
 from microgrid.ops import CONSTANT, Op, Operation
 from microgrid.recording import kinds, watch_apart
+from microgrid.reverse import conditions
 
 Numbers = list[Number]
 Step = Callable[[Numbers], Numbers]
@@ -50,7 +51,8 @@ _WRITTEN = 8
 class Loops:
     """What records the loops of a function that is traced.
 
-    One of which a derivative is taken within the function is written out: all of its steps.
+    One of which a derivative is taken within the function is written out: all of its steps. So is one whose steps
+    choose by ``take`` what the gates of other steps would have to know.
     """
 
     def __init__(self) -> None:
@@ -76,7 +78,9 @@ class Loops:
             *before, ended = state
             new = step(before)
             met = _met(ends, before, new)
-            kept = [ops.where(ended, x, y) for x, y in zip(before, new, strict=True)]
+            goes = 1.0 - ended
+            gated = [(ops.gated(ended, x), ops.gated(goes, y)) for x, y in zip(before, new, strict=True)]
+            kept = [ops.where(ended, x, y) for x, y in gated]  # eagerly there is one of the two
             return [*kept, ops.where(met, 1.0, ended)], []
 
         first = [*state, 0.0 if looks_back else _met(ends, state, state)]
@@ -97,12 +101,8 @@ class Loops:
         Returns:
             The numbers of the last state, and what each step gives.
         """
-        if under_way.get() != self._around:
-            given = []
-            for x in inputs:
-                state, output = step(state, x)
-                given.append(output)
-            return state, given
+        if under_way.get() != self._around or len(inputs) == 1:
+            return _each_step(step, state, inputs)
         before, entry = _leaves(len(state)), _leaves(len(inputs[0]))
         nodes: list[Value] = []
         drawn: list[tuple[Dropout, list[Value]]] = []
@@ -129,9 +129,15 @@ class Loops:
         more = dict.fromkeys(x for x in output if x in made)
         slot.update((x, k) for k, x in enumerate(more, start=len(new)))
         new += more
-        body = with_gates(simplify(from_values(nodes, new, [[*before, *_leaves(len(more))], entry, [*others]])[0]))
+        body = simplify(from_values(nodes, new, [[*before, *_leaves(len(more))], entry, [*others]])[0])
+        if _chooses_across(body, [state, [x for row in inputs for x in row], others]):
+            return _each_step(step, state, inputs)
+        body = with_gates(body)
         recurrence = known(*Recurrence(body, len(inputs), stops).key)
         start = [*state, *[0.0] * len(more)]
+        if stops and isinstance(state[-1], Value):  # nothing flows from a loop whose start satisfies the condition
+            goes = 1.0 - state[-1]
+            others = {x if x.first is None else ops.gated(goes, x): None for x in others}
         operands = [*map(_as_value, [*start, *[y for x in inputs for y in x]]), *others]
         loop = _node(loop_of(recurrence), operands) if new else engine.constant(0.0)  # there is nothing to compute
 
@@ -197,6 +203,31 @@ class Loops:
                 new[node] = [_node(node.op, parents)]
         found, *others = [new[x][0] if x in new else x for x in (output, *inputs)]
         return found, others
+
+
+def _each_step(step: Both, state: Numbers, inputs: Sequence[Numbers]) -> tuple[Numbers, list[Numbers]]:
+    """Return the last state, and what each step gives: an ordinary loop."""
+    given = []
+    for x in inputs:
+        state, output = step(state, x)
+        given.append(output)
+    return state, given
+
+
+def _chooses_across(body: Program, given: Sequence[Iterable[Number]]) -> bool:
+    """Whether a choice in one step decides if a gradient flows through an operation of another, or before the loop.
+
+    The gates of a step know its own choices alone.
+
+    Args:
+        body: a step, whose gates are those of a loop that ends by a condition: of these one is open.
+        given: the first state, the inputs of all steps, and what else a step reads.
+    """
+    rows = [ops.where if row is ops.gated else row for row in body.rows]
+    reached = conditions(rows, [mine for _, mine, _ in body.nodes()], body.outputs)
+    chosen = {k for k in range(3) if any(reached.get(i) for i, row in enumerate(rows) if row is argument_of(k))}
+    is_made = [any(isinstance(x, Value) and x.first is not None for x in numbers) for numbers in given]
+    return any(is_made[k] for k in chosen) or (0 in chosen and (any(is_made) or any(map(may_be_infinite, rows))))
 
 
 def _leaves(count: int) -> list[Value]:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from microgrid import atomic
+from microgrid import atomic, ops
 from microgrid.compiler.boxes import Box, kernel_boxes
 from microgrid.compiler.call import Cuts, called, cuts
 from microgrid.compiler.derivatives import Derivative
+from microgrid.compiler.gates import with_gates
 from microgrid.compiler.ir import Form, Node
 from microgrid.compiler.program import Program
 from microgrid.compiler.results import empty, parts, shaped, stacked
@@ -142,9 +143,14 @@ class Kernel:
 
         Raises:
             TypeError: as ``value``.
-            ValueError: as ``value``, or for an unknown ``by``.
+            ValueError: as ``value``, for an unknown ``by``, or a ``seed`` of one output.
         """
         task, count = Task.gradient(by), self.signature.outputs
+        if count is None and seed is not None:
+            raise ValueError(
+                f"seed is the weight of each of several results, and this kernel takes {self.signature.described()}: "
+                "leave it out"
+            )
         if count is None or seed is not None:
             return self.compute(task, theta, batch, seed)
         if self.signature.reduced and task.by_arguments:
@@ -507,15 +513,41 @@ class Kernel:
         """The value, and the gradient by what is said; unless it is said, by what there is."""
         return self.stages.own_task if by is None else VALUE if by == "value" else Task.gradient(by)
 
-    def compute(self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None) -> tuple[Any, Any]:
-        """Return the value and the gradient, or None; ``seed``: the weight of each output, 0 leaves one out."""
+    def compute(
+        self, task: Task, theta: ArrayLike, batch: Sequence[Any], seed: Any = None, sent: Any = None
+    ) -> tuple[Any, Any]:
+        """Return the value and the gradient, or None.
+
+        Args:
+            task: what to compute.
+            theta: the parameters.
+            batch: the arguments.
+            seed: the weight of each output: for all samples, or a row for each sample that is kept apart.
+            sent: for each weight whether a gradient goes back from the output; unless given, where it is not 0.
+        """
         value, gradient = self._computed(task, theta, batch, seed)
-        if seed is not None and task.of == "outputs" and any(np.isnan(part).any() for part in parts(gradient)):
-            # It may be 0 · ∞ on the way back from an output that is left out: go back from the others alone.
-            weights = np.asarray(seed, dtype=float)
-            chosen = np.flatnonzero(weights.reshape(-1, weights.shape[-1]).any(axis=0)).tolist()
-            if 0 < len(chosen) < weights.shape[-1]:
-                gradient = self.of(tuple(chosen))._computed(task, theta, batch, weights[..., chosen])[1]
+        if seed is None or not any(np.isnan(part).any() for part in parts(gradient)):
+            return value, gradient
+        # It may be 0 · ∞ on the way back from an output that is left out: go back from the others alone.
+        weights = np.asarray(seed, dtype=float)
+        sent = weights != 0.0 if sent is None else sent
+        if sent.all():
+            return value, gradient
+        for part in parts(gradient):
+            part[...] = 0.0
+        apart = self.signature.per_sample
+        if apart:
+            weights, sent = (np.broadcast_to(x, (len(batch[0]), x.shape[-1])) for x in (weights, sent))
+        for pattern in np.unique(sent.reshape(-1, sent.shape[-1]), axis=0):
+            chosen = np.flatnonzero(pattern)
+            if not len(chosen):
+                continue
+            kernel = self if pattern.all() else self.of(tuple(chosen.tolist()))
+            rows = np.flatnonzero((sent == pattern).all(axis=1)) if apart else ...
+            mine = [np.asarray(argument)[rows] for argument in batch]
+            found = kernel._computed(task, theta, mine, weights[rows][..., chosen])[1]
+            for part, more in zip(parts(gradient), parts(found), strict=True):
+                part[... if task.of == "total" else rows] += more
         return value, gradient
 
     def of(self, chosen: tuple[int, ...]) -> "Kernel":
@@ -525,7 +557,7 @@ class Kernel:
                 whole = self.program
                 part = Program(*whole.columns, [whole.outputs[k] for k in chosen], whole.sizes, whole.parameters)
                 signature = replace(self.signature, outputs=len(chosen))
-                self._parts_of[chosen] = Kernel(number_values(part), self.parameters, signature)
+                self._parts_of[chosen] = Kernel(with_gates(number_values(part)), self.parameters, signature)
             return self._parts_of[chosen]
 
     # -- running --------------------------------------------------------------------------------------
@@ -533,6 +565,19 @@ class Kernel:
     @functools.cached_property
     def _choice(self) -> Choice:
         return Choice(self.stages, self._insisted)
+
+    @property
+    def _of_first(self) -> Choice:
+        """The choice for what goes back from the first output alone: the gates of all would let through 0 · ∞."""
+        whole = self.program
+        if not any(row.chooses for row in {*whole.rows}):
+            return self._choice
+        rows, starts, arguments, data = whole.columns
+        stopped = Program([*rows], [*starts], [*arguments], [*data], [], whole.sizes, whole.parameters)
+        stopped.outputs = [
+            x if k == 0 else stopped.append(ops.stop_gradient, (x,)) for k, x in enumerate(whole.outputs)
+        ]
+        return Choice(Stages(with_gates(stopped), self.signature), self._insisted)
 
     def executable(self, task: Task) -> Executable:
         """Return what computes a task, built when it is first asked for."""
@@ -544,7 +589,7 @@ class Kernel:
         if found is None:
             with self._lock:
                 forms = task.forms(self.signature, [len(self.parameters), *self.stages.recorded.sizes])
-                executable = self._choice.build(task)
+                executable = (self._of_first if task.of == "first" else self._choice).build(task)
                 found = self._built.setdefault(task, (executable, forms, task.takes_seed(self.signature)))
         return found
 

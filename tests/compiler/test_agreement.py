@@ -97,6 +97,8 @@ def at(derivatives, nodes):
 
 
 WEIGHTS = [1.0, -2.0, 0.5]
+SOME = [[0.0, -2.0, 0.0], [1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
+"""Of each sample's outputs, the weights: those whose weight is 0 are left out."""
 
 
 def check_kernel(case, eager, form, reduce, name, by, tally):
@@ -133,6 +135,15 @@ def check_kernel(case, eager, form, reduce, name, by, tally):
     if name == "g":
         value, gradient = kernel.value_and_grad(theta, *batch, by=by, seed=WEIGHTS[: len(expected[0])])
         check_gradient(gradient, eager.weighted, by, "weighted gradient")
+    if name == "g" and several:
+        kept = [row[: len(expected[0])] for row in SOME[: len(eager.rows)]]
+        value, gradient = kernel.value_and_grad(theta, *batch, by=by, seed=kept)
+        some = [
+            value_of(mg.total([x * weight for x, weight in zip(row, weights, strict=True) if weight]))
+            for row, weights in zip(eager.rows, kept, strict=True)
+        ]
+        graph = Graph(some, compiled=True)
+        check_gradient(gradient, [[graph.reverse(output)] for output in some], by, "gradient of some outputs")
     if (name == "g") == several:
         found = np.full(len(theta), 7.0)
         value = kernel.bind(theta, found)(*batch)
@@ -291,6 +302,24 @@ def test_an_output_whose_derivative_is_infinite_leaves_the_others_alone(form):
     kernel = formed(kernel.kernel(point[None] if batched else point), form)
     _, (rows,) = kernel.value_and_grad([], point[None] if batched else point, by="arguments")
     assert rows.reshape(3, 2).tolist() == [[math.inf, 0.0], [2.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("target", ["numpy", "native"])
+def test_an_output_that_is_left_out_opens_no_gate_of_the_others(target):
+    w, x = mg.Value(0.0), [1.0, 2.0]
+
+    def f(x):
+        root = mg.sqrt(w)
+        return [mg.take([root, x * w], mg.less(0.5, x)), root]
+
+    kernel = compile(f, reduce=None, target=target).kernel(x)
+    found = np.zeros(1)
+    kernel.bind(np.zeros(1), found)(x)
+    weighted = kernel.value_and_grad([0.0], x, seed=[[3.0, 0.0], [0.0, 1.0]])[1]
+    assert [*found, *weighted.ravel()] == [1.5, 3.0, math.inf]
+    rows = kernel(x)
+    (rows[0][0] + rows[1][0]).backward()
+    assert w.grad == 3.0
 
 
 @pytest.mark.parametrize("batched", [True, False])

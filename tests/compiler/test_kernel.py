@@ -615,6 +615,8 @@ def test_wrong_parameters_and_options_are_explained():
     several = compile(lambda x: [x, x * x]).kernel([1.0])
     with pytest.raises(ValueError, match=r"seed must have the shape \(2,\), a weight per output; got \(3,\)"):
         several.value_and_grad([], [1.0], seed=[1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=r"seed is the weight of each of several results.*leave it out"):
+        kernel.value_and_grad(kernel.read(), X, Y, seed=[2.0])
     with pytest.raises(ValueError, match="reduce must be"):
         compile(loss, reduce="max")
     with pytest.raises(ValueError, match="dtype must be"):

@@ -230,6 +230,14 @@ ALL_FOLDS = [*FOLDS, "mg.logsumexp([t ** 0.0 for t in {v}])", "mg.total({v} * 2)
              "mg.take([mg.sqrt({a}), mg.log({b}), {v}[0] * {b}], mg.less({a}, 0.5) + 1.0)",
              "mg.take([mg.sqrt(t) for t in {v}] + [{a}], mg.floor(mg.clip({b}, -1.0, 0.0)))",
              "mg.take([mg.sqrt({v}[0]), mg.sqrt({v}[0]) + {a}, {b}], 2.0 * mg.less({a}, 0.5)) * {b}",
+             "mg.take([{a}, {b}], mg.less({v}[0], 0.5))",
+             "mg.iterate(lambda s: (s[0] * 0.5, mg.sqrt(s[1])), ({a}, {b}), until=lambda s: abs(s[0]) < 0.3142,"
+             " at_most=4)[1]",
+             "(lambda r: mg.iterate(lambda s: s * 0.5 + r, {a}, until=lambda s: s < 0.3142, at_most=3))(mg.sqrt({b}))",
+             "mg.grad(lambda r: mg.iterate(lambda s: mg.sqrt(s) * r, {a}, until=lambda s: s < 0.6, at_most=3))({b})",
+             "mg.scan(lambda s, t: (mg.take([mg.sqrt(s), t], mg.less(t, 0.5)), s), {a}, {v} * 2)[0]",
+             "mg.scan(lambda s, t: (mg.take([s, t], mg.less(t, {b})), None), mg.sqrt({a}),"
+             " [mg.sqrt(t) for t in {v}])[0]",
              "{v}[0] * mg.stop_gradient({v}[-1])", "mg.where(mg.less({v}[0], {a}), {v}[-1], {b})",
              "mg.total([mg.sqrt(t) for t in {v}[1:]]) + mg.floor(mg.sqrt({v}[0]))"]  # fmt: skip
 
