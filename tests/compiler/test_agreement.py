@@ -369,3 +369,10 @@ def test_what_is_written_twice_is_one_expression_whose_gradient_is_added_up_befo
     kernel = compile(lambda x: 2.0 * mg.sqrt(x) - mg.sqrt(x), batch=form in ON_ARRAYS).kernel(point)
     _, (found,) = formed(kernel, form).value_and_grad([], point, by="arguments")
     assert np.ravel(found).tolist() == [math.inf]
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum"])
+def test_how_often_a_choice_was_made_is_a_sum_of_numbers(reduce):
+    w, x = mg.Value(0.5), np.array([0.1, 0.7, 0.9])
+    kernel = compile(lambda x: 2.0 * mg.where(mg.less(w, x), w, x), reduce=reduce).kernel(x)
+    assert kernel.value_and_grad([0.5], x)[1].tolist() == pytest.approx([4.0 if reduce == "sum" else 4.0 / 3.0])

@@ -223,6 +223,11 @@ def weight_out_of_sum(build: Builder, x: Node, axes: Sequence[int], batch: bool)
     return None
 
 
+def sum_of_masks(build: Builder, x: Node, axes: Sequence[int], batch: bool) -> Operand | None:
+    """Σ m = Σ number(m); only last, where masks are booleans: a product with a mask needs no number, its sum does."""
+    return build.sum(build.apply(NUMBER, x), axes, batch) if is_mask(x) else None
+
+
 def repeated_terms(build: Builder, x: Node, axes: Sequence[int], batch: bool) -> Operand | None:
     """Σ over n members that are the same = n · x."""
     if batch or not isinstance(x, View):
@@ -307,5 +312,6 @@ FOR_JAX = replace(
     BEFORE,
     rows={**BEFORE.rows, ops.where: (known_condition,), ops.power_of: (power_of_one, power_of_zero)},
     always=(before_it_repeats, numbers_for_masks),
+    sums=(*BEFORE.sums, sum_of_masks),
 )
 LAST = replace(FOR_JAX, rows={**FOR_JAX.rows, ops.stop_gradient: (itself,), ops.gated: (behind_the_gate,)})
