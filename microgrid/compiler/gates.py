@@ -68,6 +68,9 @@ class _Gates:
         self.rows = program.rows
         self.masks: dict[Choices | tuple[int, int], int] = {}
         self.gates: dict[tuple[Choices, int], int] = {}
+        for i in range(len(program) - 1, -1, -1):  # outer choices first: a chain of them would be a deep recursion
+            if above := self.reached.get(i):
+                self._mask(above)
 
     def gate(self, choices: Choices, x: int) -> int:
         """The number of the node that is ``x``, to which something flows back if one of some choices was made."""

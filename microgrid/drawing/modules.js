@@ -88,7 +88,7 @@ function closedAround() {
   return found;
 }
 
-// For each module its place in the order of all names: "neurons.2" before "neurons.10".
+// For each module its place in the order of all names: the third of a list before the eleventh.
 function siblingPlaces() {
   /** @type {number[]} */
   const places = [];

@@ -309,6 +309,12 @@ IDENTITIES = [
         lambda b, x, y: b.apply(ops.mul, 3.0, b.sum(x, [0])),
     ),
     (
+        rules.sum_of_masks,
+        LAST,
+        lambda b, x, y: b.sum(b.apply(ops.less, x, y), [0]),
+        lambda b, x, y: b.sum(b.apply(NUMBER, b.apply(ops.less, x, y)), [0]),
+    ),
+    (
         rules.weight_out_of_sum,
         BEFORE,
         lambda b, x, y: b.sum(b.apply(ops.mul, x, b.view(b.batch_weight(), Map.constant((2, 3)))), [1]),

@@ -194,3 +194,20 @@ def test_single_precision_chooses_the_same(target):
     found, expected = (k.value_and_grad(k.read(), X, indices) for k in (kernel, wide))
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_long_chain_of_choices_is_no_deep_recursion():
+    def last(xs):
+        state = 1.0
+        for x in xs:
+            state = mg.take([mg.sqrt(state * x), x], mg.less(x, 0.5))
+        return state
+
+    xs = np.where(np.arange(700) % 350, 0.7, 0.25)
+    leaves = [mg.Value(x) for x in xs]
+    last(leaves).backward()
+    value, (gradient,) = (
+        mg.compile(last, batch=False, target="floats").kernel(xs).value_and_grad([], xs, by="arguments")
+    )
+    assert value == pytest.approx(last(xs.tolist()))
+    assert gradient == pytest.approx([x.grad for x in leaves])

@@ -164,7 +164,9 @@ def test_loops_have_the_engines_numbers(how, steps):
 def test_random_programs_with_loops_agree_with_the_model(how):
     tally = Tally()
 
-    @given(wild_cases(rows=NATIVE), st.sampled_from("fg"), st.booleans(), st.booleans())
+    chooses_nothing = wild_cases(rows=NATIVE).filter(lambda case: "mg.take" not in case.text)  # see ``unsuited``
+
+    @given(chooses_nothing, st.sampled_from("fg"), st.booleans(), st.booleans())
     def check(case, name, by_parameters, by_arguments):
         parameters = [mg.Value(x) for x in case.parameters]
         inputs = [[mg.Value(t) for t in (x[0] if isinstance(x[0], list) else x[:1])] for x in case.batch]

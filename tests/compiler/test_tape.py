@@ -13,6 +13,7 @@ from programs import ROWS, wild_cases
 
 import microgrid as mg
 from microgrid import ops
+from microgrid.compiler.gates import with_gates
 from microgrid.compiler.program import from_graph
 from microgrid.compiler.signature import Signature
 from microgrid.compiler.simplify import simplify
@@ -37,7 +38,9 @@ def stages_of(outputs, inputs=(), batched=False):
     """A graph on its way to a target, and its parameters."""
     program, parameters = from_graph(outputs, inputs)
     names, shapes = tuple([f"x{k}" for k in range(len(inputs))]), tuple([(len(x),) for x in inputs])
-    return Stages(simplify(program), Signature(names, shapes, batched, None, len(outputs), "float64")), parameters
+    return Stages(
+        with_gates(simplify(program)), Signature(names, shapes, batched, None, len(outputs), "float64")
+    ), parameters
 
 
 def compiled(target, outputs, inputs=(), by="both"):
