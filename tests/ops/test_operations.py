@@ -136,7 +136,7 @@ def check_against_central_difference(op: Op, computed: float, xs: tuple[float, .
         return False
     # the step at which truncation h²|f'''|/6 and rounding are least together, as a power of two: x ± h is exact
     scale = max(min(1.0, abs(x) or 1.0) / 1024, 5e-324)
-    best = math.cbrt(3 * noise(y)) / math.cbrt(third) if third else scale
+    best = math.cbrt(3 * noise(y)) / math.cbrt(third) if third and y else scale  # of an exact 0 there is a bound only
     h = 2.0 ** math.floor(math.log2(max(min(best, scale), 5e-324)))
     low, high = x - h, x + h
     beside = [(*xs[:i], z, *xs[i + 1 :]) for z in (low, high)]
