@@ -187,7 +187,7 @@ class Graph:
                 terms = [_sent(node, tangents[parent], local) for parent, local in known]
                 if terms:
                     tangents[node] = _folded(terms)
-        return tangents
+        return {node: tangents[one] for node, one in self.one.items() if one in tangents}
 
     def is_finite(self, leaf, output):
         """Whether all local derivatives, and their products, are finite on the paths between two nodes."""
