@@ -36,7 +36,10 @@ def with_gates(program: Program) -> Program:
 
 
 def _some_waits(program: Program) -> bool:
-    """Whether a gradient may reach some node, that sends it on, through a choice alone."""
+    """Whether a gradient may reach some node, that sends it on, through a choice alone; few programs have such nodes.
+
+    ``conditions`` says of each node through which choices, and is much slower.
+    """
     rows, starts, arguments, _ = program.columns
     cutting = {row for row in {*rows} if row.cuts or row.chooses}
     reached = bytearray(len(rows))

@@ -376,9 +376,8 @@ def _are_read(recurrence: Recurrence) -> list[bool]:
 
 def _kept(recurrence: Recurrence, used: Collection[int]) -> list[int]:
     """The numbers of a state that are used, and those that steps read to compute them."""
-    body, stop = recurrence.body, {recurrence.body.sizes[0] - 1} if recurrence.stops else {*[]}
-    kept: set[int] = set()
-    more = {*used, *stop}
+    body, kept = recurrence.body, set[int]()
+    more = {*used, *([body.sizes[0] - 1] if recurrence.stops else [])}
     while more:
         kept |= more
         read = _part(body, sorted(kept))
@@ -465,9 +464,9 @@ def _goes_on(body: Program, output: int) -> bool:
 
 def _read(body: Program, slots: Collection[int]) -> set[int]:
     """The numbers of the last state to which a gradient flows back from some of the next one."""
-    part = (
-        _part(body, sorted(slots)) if PICK in {*body.rows} else replace(body, outputs=[body.outputs[s] for s in slots])
-    )
+    part = replace(body, outputs=[body.outputs[s] for s in slots])
+    if PICK in {*body.rows}:
+        part = _part(body, sorted(slots))
     rows = zip(part.rows, part.data, without_gradient(part), strict=True)
     return {int(place) for row, place, frozen in rows if row is argument_of(0) and not frozen}
 

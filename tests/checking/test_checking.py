@@ -1200,7 +1200,7 @@ CURVATURES = {
 }
 
 
-@settings(max_examples=3 * settings().max_examples // 2)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     st.sampled_from(sorted(CURVATURES)),
     st.sampled_from([-2.0, -0.5, 0.0, 0.1, 1.0, 2.0]),

@@ -206,8 +206,7 @@ def test_a_long_chain_of_choices_is_no_deep_recursion():
     xs = np.where(np.arange(700) % 350, 0.7, 0.25)
     leaves = [mg.Value(x) for x in xs]
     last(leaves).backward()
-    value, (gradient,) = (
-        mg.compile(last, batch=False, target="floats").kernel(xs).value_and_grad([], xs, by="arguments")
-    )
+    kernel = mg.compile(last, batch=False, target="floats").kernel(xs)
+    value, (gradient,) = kernel.value_and_grad([], xs, by="arguments")
     assert value == pytest.approx(last(xs.tolist()))
     assert gradient == pytest.approx([x.grad for x in leaves])

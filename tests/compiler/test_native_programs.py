@@ -309,7 +309,7 @@ def test_native_networks_are_those_of_numpy_at_any_batch_in_any_threads_and_repe
     monkeypatch.setattr(threads, "ENOUGH", 1)  # a tile is enough for a thread
     tally = Tally()
 
-    @settings(max_examples=3 * settings().max_examples // 2)  # as each of the three ways has its share
+    @settings(max_examples=3 * settings().max_examples)  # a share for each of the three ways
     @given(networks(), OPTIONS, st.sampled_from([("float64", 1), ("float32", 1), ("float64", 0)]), st.integers(2, 4))
     def check(network, options, way, count):
         dtype, threads = way[0], way[1] or count

@@ -38,9 +38,8 @@ def stages_of(outputs, inputs=(), batched=False):
     """A graph on its way to a target, and its parameters."""
     program, parameters = from_graph(outputs, inputs)
     names, shapes = tuple([f"x{k}" for k in range(len(inputs))]), tuple([(len(x),) for x in inputs])
-    return Stages(
-        with_gates(simplify(program)), Signature(names, shapes, batched, None, len(outputs), "float64")
-    ), parameters
+    signature = Signature(names, shapes, batched, None, len(outputs), "float64")
+    return Stages(with_gates(simplify(program)), signature), parameters
 
 
 def compiled(target, outputs, inputs=(), by="both"):
